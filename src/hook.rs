@@ -1,0 +1,69 @@
+//! Before main: where a process that we executed learns that it is a child.
+#![expect(unsafe_code, reason = "runs before main, on what the C library and the parent process left")]
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+use crate::process::bootstrap;
+use crate::start::boot::{Boot, Unfit, VARIABLE};
+use crate::sys::code::{self, Initialiser};
+use crate::sys::{environ, exit, fd, title};
+
+/// The exit code of a process that was told to be a child in a way that is not ours.
+const REFUSED: i32 = 125;
+
+/// One of the program's initialisers: the C library calls it before `main`, in every process of the program.
+#[used]
+// SAFETY: the section is an array of function pointers of this very type.
+#[unsafe(link_section = ".init_array")]
+static HOOK: Initialiser = hook;
+
+/// Does nothing in an ordinary process. In one that we executed, it never returns, so `main` does not run.
+extern "C" fn hook(count: libc::c_int, arguments: *const *const libc::c_char, environment: *const *const libc::c_char) {
+    const { assert!(VARIABLE.len() + 1 == NAME.count_bytes() + 1) };
+    const NAME: &std::ffi::CStr = c"MULTIPROC_BOOT";
+    // SAFETY: before main there is one thread (a library's initialiser that started another does not change the
+    // environment under us any more than under the C library itself).
+    if !unsafe { environ::is_set(NAME) } || exit::is_secure() || !code::is_main_initialiser(hook) {
+        return;
+    }
+    // SAFETY: as above.
+    let Some(text) = (unsafe { environ::take(VARIABLE) }) else { return };
+    let (boot, control, lifeline) = match accept(&text) {
+        Ok(accepted) => accepted,
+        Err(Unfit::ParentGone) => exit::now(0),
+        Err(unfit) => refuse(unfit),
+    };
+    // SAFETY: the C library passes the vectors that it got from the kernel (or, on musl, nothing, which glibc-only
+    // `remember` is compiled for).
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        title::remember(count, arguments);
+    }
+    bootstrap::begin();
+    code::run_later_initialisers(hook, count, arguments, environment);
+    bootstrap::live(boot.role, control, lifeline)
+}
+
+/// Takes over what the variable names, if it is what our parent wrote.
+fn accept(text: &str) -> Result<(Boot, OwnedFd, OwnedFd), Unfit> {
+    let boot = Boot::parse(text).ok_or(Unfit::NotOurs)?;
+    if boot.control == boot.lifeline {
+        return Err(Unfit::NotOurs);
+    }
+    // SAFETY: no code of this program has run yet that could own them; they are two, and above 2.
+    let (control, lifeline) = unsafe { (fd::adopt(boot.control), fd::adopt(boot.lifeline)) };
+    let (Ok(control), Ok(lifeline)) = (control, lifeline) else { return Err(Unfit::NotOurs) };
+    boot.check(&control)?;
+    Ok((boot, control, lifeline))
+}
+
+/// Says what is wrong and leaves. To go on to `main` would run the program a second time, perhaps without end.
+fn refuse(unfit: Unfit) -> ! {
+    let why = match unfit {
+        Unfit::OtherFile => "the program's file is not the one that its parent runs",
+        Unfit::NotOurs | Unfit::ParentGone => "it was not set by the process that executed this one",
+    };
+    let _ = writeln!(std::io::stderr(), "multiproc: refusing to run: {VARIABLE} is set, but {why}");
+    exit::now(REFUSED)
+}

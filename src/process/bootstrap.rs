@@ -1,0 +1,183 @@
+//! A child's life: from its first instruction of ours to its last.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{exit, parentage};
+use crate::error::Cause;
+use crate::identity::{self, Identity, ParentIdentity};
+use crate::log::get_logger;
+use crate::start::boot::Role;
+use crate::start::wire::{self, Job, Report};
+use crate::start::{fork, method, stdio, zygote};
+use crate::sys::code::Refusal;
+use crate::sys::lifeline::{Fate, Tether};
+use crate::sys::socket::Mode;
+use crate::sys::{environ, exec, fd, signals, title};
+use crate::unwind;
+
+/// Whether this process was executed to be a child or a fork server, and has not got its job yet.
+static BOOTSTRAPPING: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process is on its way to become a child: until it has its job, it may not start processes.
+pub(crate) fn begin() {
+    BOOTSTRAPPING.store(true, Ordering::Relaxed);
+}
+
+/// An error while this process has not got its job.
+pub(super) fn refuse_while_bootstrapping() -> Result<(), Cause> {
+    if BOOTSTRAPPING.load(Ordering::Relaxed) { Err(Cause::Bootstrapping) } else { Ok(()) }
+}
+
+/// The life of a process that was executed in a role. Never returns to `main`.
+pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
+    // What the standard library's start would have done; without it, a closed pipe would kill silently.
+    signals::ignore(libc::SIGPIPE);
+    unwind::install_hook();
+    exit::arm();
+    match role {
+        Role::Zygote => zygote::serve(control, lifeline, live_as_clone),
+        Role::Child => live_as_executed(control, lifeline),
+    }
+}
+
+/// A child of the spawn method.
+fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
+    let tether = Tether::tie(lifeline.as_fd());
+    drop(lifeline);
+    let Some((job, arguments, _)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    let (tether, ready) = match tether {
+        Ok(tether) => {
+            let ready = set_fate(&job, &tether);
+            (tether, ready)
+        }
+        Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
+    };
+    let parentage = parentage::set(control, tether, false);
+    carry_out(&job, parentage, ready, || run_entry(&job, &arguments))
+}
+
+/// A child of the forkserver method.
+fn live_as_clone(clone: zygote::Clone) -> ! {
+    let zygote::Clone { control, tether, interrupt, program } = clone;
+    let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    signals::react(libc::SIGINT, &interrupt);
+    title::set(&program, &job.name);
+    let ready = set_up(&job, fds).and_then(|()| set_fate(&job, &tether));
+    let parentage = parentage::set(control, tether, false);
+    carry_out(&job, parentage, ready, || run_entry(&job, &arguments))
+}
+
+/// A child of the fork method, which brings its work along.
+pub(super) fn live_as_fork(
+    job: &Job,
+    link: fork::Link,
+    ready: io::Result<()>,
+    work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send,
+) -> ! {
+    static HOOK: AtomicBool = AtomicBool::new(false);
+    // The parent may be a child itself, and have it already.
+    if parentage_hook_is_missing(&HOOK) {
+        unwind::install_hook();
+    }
+    title::set(&exec::program_name(), &job.name);
+    let parentage = parentage::set(link.control, link.tether, true);
+    exit::arm_first();
+    carry_out(job, parentage, ready, work)
+}
+
+fn parentage_hook_is_missing(installed: &AtomicBool) -> bool {
+    !identity::current().path.is_empty() || !installed.swap(true, Ordering::Relaxed)
+}
+
+/// The job, its arguments and its descriptors; nothing if the parent is gone or has no use for us.
+fn receive_job(control: &OwnedFd) -> Option<(Job, wire::Payload, Vec<OwnedFd>)> {
+    match wire::recv::<Job>(control.as_fd(), Mode::Wait) {
+        Ok(Some(message)) => Some((message.header, message.payload, message.fds)),
+        Ok(None) => None,
+        Err(error) => give_up(control, &format!("cannot receive its job: {error}")),
+    }
+}
+
+fn give_up(control: &OwnedFd, why: &str) -> ! {
+    let _ = wire::send(control.as_fd(), &Report::NotRun(why.to_owned()), &[], &[]);
+    crate::sys::exit::now(1)
+}
+
+/// Lays the streams, the directory and the environment of the job.
+fn set_up(job: &Job, fds: Vec<OwnedFd>) -> io::Result<()> {
+    let mut fds = fds.into_iter();
+    stdio::lay(job.streams.map(|given| if given { fds.next() } else { None }))?;
+    if job.directory {
+        let directory = fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        fd::enter(directory.as_fd())?;
+    }
+    if let Some(environment) = &job.environment {
+        environ::replace(environment.clone())?;
+    }
+    Ok(())
+}
+
+fn set_fate(job: &Job, tether: &Tether) -> io::Result<()> {
+    if job.dies_with_parent { Ok(()) } else { tether.set_fate(Fate::Own) }
+}
+
+/// Calls the function that the job names.
+fn run_entry(job: &Job, arguments: &[u8]) -> Result<Vec<u8>, Refusal> {
+    match job.entry.and_then(|entry| entry.entry()) {
+        Some(entry) => entry(arguments),
+        None => Err(Refusal::Arguments("the function is not in this program's code".into())),
+    }
+}
+
+/// Runs the work, winds the process down in CPython's order, reports, and exits.
+fn carry_out(
+    job: &Job,
+    parentage: &'static parentage::Parentage,
+    ready: io::Result<()>,
+    work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send,
+) -> ! {
+    let parent = ParentIdentity { name: job.parent_name.clone(), pid: job.parent_pid };
+    identity::become_child(Identity::new(
+        job.kind.clone(),
+        job.name.clone(),
+        job.path.clone(),
+        job.daemon,
+        Some(parent),
+    ));
+    method::force_start_method(Some(job.method));
+    job.log.apply();
+    BOOTSTRAPPING.store(false, Ordering::Relaxed);
+    let (report, payload) = match ready {
+        Err(error) => (Report::NotRun(error.to_string()), Vec::new()),
+        Ok(()) => {
+            get_logger().info("child process calling self.run()");
+            match on_its_stack(job, work) {
+                Ok(Ok(Ok(value))) => (Report::Returned, value),
+                Ok(Ok(Err(Refusal::Arguments(reason)))) => (Report::BadArguments(reason), Vec::new()),
+                Ok(Ok(Err(Refusal::Result(reason)))) => (Report::BadResult(reason), Vec::new()),
+                Ok(Err(panic)) => (Report::Panicked(panic), Vec::new()),
+                Err(error) => (Report::NotRun(format!("cannot start a thread of that stack: {error}")), Vec::new()),
+            }
+        }
+    };
+    let code = i32::from(!matches!(report, Report::Returned));
+    exit::wind_down();
+    get_logger().info(format_args!("process exiting with exitcode {code}"));
+    parentage.report(&report, &payload);
+    exit::leave(code)
+}
+
+/// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.
+fn on_its_stack<T: Send>(job: &Job, work: impl FnOnce() -> T + Send) -> io::Result<Result<T, unwind::Panic>> {
+    let Some(size) = job.stack_size else { return Ok(unwind::catch(work)) };
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name(job.name.replace('\0', " "))
+            .stack_size(size)
+            .spawn_scoped(scope, || unwind::catch(work))?;
+        thread.join().map_err(|_| io::Error::other("the thread was lost"))
+    })
+}

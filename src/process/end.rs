@@ -1,0 +1,99 @@
+//! How a child ended: what the kernel says, and what it said itself.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::error::Failure;
+use crate::signal::Signal;
+use crate::start::wire::{self, Message, Payload, Report};
+use crate::sys::pidfd::Status;
+use crate::sys::socket::Mode;
+
+/// Everything there is to know of an ended child.
+#[derive(Debug)]
+pub(super) struct End {
+    status: Status,
+    said: Said,
+}
+
+/// What a child said at its end.
+#[derive(Debug)]
+enum Said {
+    Nothing,
+    Report(Report, Payload),
+    Garbage(String),
+}
+
+impl End {
+    /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: it stays there.
+    pub(super) fn read(status: Status, control: &OwnedFd) -> std::io::Result<End> {
+        wire::room_for_next(control.as_fd())?;
+        let said = match wire::recv::<Report>(control.as_fd(), Mode::Now) {
+            Ok(Some(Message { header, payload, .. })) => Said::Report(header, payload),
+            Ok(None) => Said::Nothing,
+            // A process that the child left behind holds the other end, but does not speak for it.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Said::Nothing,
+            Err(error) => Said::Garbage(error.to_string()),
+        };
+        Ok(End { status, said })
+    }
+
+    /// Of a child that nobody will ask for its value any more.
+    pub(super) fn unread(status: Status) -> End {
+        End { status, said: Said::Nothing }
+    }
+
+    /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken by somebody else.
+    pub(super) fn exitcode(&self) -> Option<i32> {
+        match (self.status, &self.said) {
+            (Status::Signalled { signal, .. }, _) => Some(-signal),
+            // The kernel keeps 8 bits of a code; the child said all of it.
+            (Status::Exited(short), Said::Report(Report::Exiting(code), _)) if code & 0xff == short => Some(*code),
+            (Status::Exited(code), _) => Some(code),
+            (Status::Taken, Said::Report(Report::Returned, _)) => Some(0),
+            (Status::Taken, Said::Report(Report::Exiting(code), _)) => Some(*code),
+            (Status::Taken, Said::Report(..)) => Some(1),
+            (Status::Taken, _) => None,
+        }
+    }
+
+    /// The value that the child's function returned, or why there is none.
+    pub(super) fn value<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        match &self.said {
+            // It returned, whatever happened to the process after.
+            Said::Report(Report::Returned, payload) => codec::decode(payload).map_err(Failure::BadResult),
+            _ => match self.failure() {
+                // To leave with code 0 is as good as to return nothing, where nothing is what there is to return.
+                Failure::Exited(0) if size_of::<T>() == 0 => codec::decode(&[]).map_err(|_| Failure::Exited(0)),
+                failure => Err(failure),
+            },
+        }
+    }
+
+    /// Why there is no value.
+    pub(super) fn failure(&self) -> Failure {
+        match (self.status, &self.said) {
+            (Status::Signalled { signal, core_dumped }, _) => {
+                Failure::Signalled { signal: Signal::new(signal), core_dumped }
+            }
+            (_, Said::Report(Report::Panicked(panic), _)) => Failure::Panicked(panic.clone()),
+            (_, Said::Report(Report::BadArguments(reason), _)) => Failure::BadArguments(reason.clone()),
+            (_, Said::Report(Report::BadResult(reason), _)) => Failure::BadResult(reason.clone()),
+            (_, Said::Report(Report::NotRun(reason), _)) => Failure::NotRun(reason.clone()),
+            (_, Said::Garbage(reason)) => Failure::BadResult(reason.clone()),
+            (Status::Taken, Said::Nothing) => Failure::Lost(
+                "it has ended, but something else in this program took its exit status (SIGCHLD ignored, or a wait for \
+                 any child)"
+                    .into(),
+            ),
+            _ => Failure::Exited(self.exitcode().unwrap_or(0)),
+        }
+    }
+
+    /// Whether the function returned or the process left with code 0.
+    pub(super) fn is_success(&self) -> bool {
+        matches!(self.said, Said::Report(Report::Returned, _)) || self.exitcode() == Some(0)
+    }
+}

@@ -1,0 +1,138 @@
+//! The end of a process: what happens when `main` returns, or anybody calls `process::exit`.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::handle::Core;
+use super::{parentage, registry};
+use crate::log::get_logger;
+use crate::start::forkserver;
+use crate::start::wire::Report;
+use crate::sys::exit as sys;
+use crate::sys::per_process::PerProcess;
+use crate::sys::poll::Deadline;
+use crate::unwind;
+
+/// How long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What this process has to do at its end.
+#[derive(Default)]
+struct Ending {
+    done: AtomicBool,
+    finalizers: Mutex<Vec<Finalizer>>,
+}
+
+type Finalizer = Box<dyn FnOnce() + Send>;
+
+static ENDING: PerProcess<Ending> = PerProcess::new();
+
+fn ending() -> &'static Ending {
+    // A forked copy has nothing to end: not what its original started, nor what that registered.
+    ENDING.get_or_init(|_| Ending::default())
+}
+
+/// Has this process wind down when it leaves by `exit`.
+pub(super) fn arm() {
+    ending();
+    sys::at_exit(leaving);
+}
+
+/// `arm`, in a forked child, before everything that the parent registered.
+pub(super) fn arm_first() {
+    sys::at_exit(leaving);
+    sys::at_exit_first();
+}
+
+/// Runs `f` when this process ends: after the return from `main` or from the function of a child, after a panic that
+/// nobody caught, and in `process::exit`; not when a signal ends it. The last registered runs first.
+///
+/// Children do not inherit it, by no start method. (CPython: `atexit`, and `util.Finalize`.)
+///
+/// ```
+/// use multiproc::{Process, at_exit};
+///
+/// fn worker() {
+///     at_exit(|| println!("cleaned up"));
+/// }
+///
+/// Process::new(worker, ()).start()?.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub fn at_exit(f: impl FnOnce() + Send + 'static) {
+    arm();
+    ending().finalizers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(f));
+}
+
+/// Ends what this process started, in CPython's order and with its log lines. Only the first call does.
+pub(super) fn wind_down() {
+    if ending().done.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    get_logger().info("process shutting down");
+    get_logger().debug("running all \"atexit\" finalizers with priority >= 0");
+    run_finalizers();
+    let children = registry::tied();
+    for child in children.iter().filter(|child| child.daemon) {
+        get_logger().info(format_args!("calling terminate() for daemon {}", child.name()));
+        let _ = child.signal(libc::SIGTERM);
+    }
+    let grace = Deadline::after(GRACE);
+    for child in &children {
+        get_logger().info(format_args!("calling join() for process {}", child.name()));
+        join(child, grace);
+    }
+    get_logger().debug("running the remaining \"atexit\" finalizers");
+    forkserver::shut_down();
+}
+
+/// The last registered first, also those that others register meanwhile.
+fn run_finalizers() {
+    loop {
+        let last = ending().finalizers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(finalizer) = last else { return };
+        // One that panics does not keep the others from running; the hook has shown it.
+        let _ = unwind::catch(finalizer);
+    }
+}
+
+/// Waits for a child; a daemon that does not heed SIGTERM is killed after the grace.
+fn join(child: &Arc<Core>, grace: Deadline) {
+    if child.daemon && matches!(child.wait(grace), Ok(None)) {
+        let _ = child.signal(libc::SIGKILL);
+    }
+    let _ = child.wait(Deadline::Never);
+}
+
+/// Called by the C library when the process leaves by `exit`, with the code if it tells.
+fn leaving(code: Option<i32>) {
+    // Nothing may unwind into the C library.
+    let _ = unwind::catch(|| {
+        if ENDING.get().is_none() && parentage::current().is_none() {
+            // Nothing of ours in this process: a copy that the program forked.
+            return;
+        }
+        wind_down();
+        let Some(parentage) = parentage::current() else { return };
+        if let Some(code) = code
+            && !parentage.has_reported()
+        {
+            get_logger().info(format_args!("process exiting with exitcode {code}"));
+            parentage.report(&Report::Exiting(code), &[]);
+        }
+        if parentage.forked {
+            // What is registered from here on is the parent's, and would undo its work.
+            sys::flush_c_streams();
+            sys::now(code.unwrap_or(1));
+        }
+    });
+}
+
+/// Leaves this process, a child that has wound down and reported.
+pub(super) fn leave(code: i32) -> ! {
+    // A standard output that the function closed or broke is no reason to fail.
+    let _ = unwind::catch(|| std::io::stdout().flush());
+    std::process::exit(code)
+}

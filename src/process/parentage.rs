@@ -1,0 +1,92 @@
+//! A child's ties to its parent.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::start::wire::{self, Report, StopRequest};
+use crate::sys::lifeline::Tether;
+use crate::sys::per_process::PerProcess;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::Mode;
+
+/// What a child has of its parent.
+#[derive(Debug)]
+pub(super) struct Parentage {
+    control: OwnedFd,
+    pub(super) tether: Tether,
+    reported: AtomicBool,
+    stop_requested: AtomicBool,
+    /// Whether this is a copy made by the fork method, which must not run what its parent registered for its own end.
+    pub(super) forked: bool,
+}
+
+static PARENTAGE: PerProcess<Parentage> = PerProcess::new();
+
+/// This process's, if it is a child.
+pub(super) fn current() -> Option<&'static Parentage> {
+    PARENTAGE.get()
+}
+
+/// Makes this process a child.
+pub(super) fn set(control: OwnedFd, tether: Tether, forked: bool) -> &'static Parentage {
+    PARENTAGE.set(Parentage {
+        control,
+        tether,
+        reported: AtomicBool::new(false),
+        stop_requested: AtomicBool::new(false),
+        forked,
+    })
+}
+
+impl Parentage {
+    /// Tells the parent how this process ends; only the first time counts.
+    ///
+    /// A parent that is gone hears nothing, which is no fault of ours.
+    pub(super) fn report(&self, report: &Report, payload: &[u8]) {
+        if self.reported.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = wire::send(self.control.as_fd(), report, payload, &[]) {
+            // No memory or descriptor for a big result: say at least that.
+            let refusal = Report::BadResult(format!("it could not be handed over: {error}"));
+            let _ = wire::send(self.control.as_fd(), &refusal, &[], &[]);
+        }
+    }
+
+    /// Whether something was reported.
+    pub(super) fn has_reported(&self) -> bool {
+        self.reported.load(Ordering::Relaxed)
+    }
+
+    /// Whether the parent asked this process to end, or is gone.
+    pub(super) fn stop_requested(&self) -> bool {
+        self.wait_stop(Deadline::now())
+    }
+
+    /// Waits for the request to end; false at the deadline.
+    pub(super) fn wait_stop(&self, deadline: Deadline) -> bool {
+        if self.stop_requested.load(Ordering::Relaxed) {
+            return true;
+        }
+        if !poll::one_readable(self.control.as_fd(), deadline).unwrap_or(false) {
+            return false;
+        }
+        // There is nothing else that the parent says after the job; and its end of file asks the same.
+        match wire::recv::<StopRequest>(self.control.as_fd(), Mode::Now) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                // Another thread was first.
+                self.stop_requested.load(Ordering::Relaxed)
+            }
+            _ => {
+                self.stop_requested.store(true, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    /// `wait_stop`, for as long as `timeout`.
+    pub(super) fn wait_stop_timeout(&self, timeout: Duration) -> bool {
+        self.wait_stop(Deadline::after(timeout))
+    }
+}

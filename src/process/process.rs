@@ -1,0 +1,427 @@
+//! A process that is not started yet.
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::handle::{self, Description, Handle};
+use super::{Child, Run, bootstrap, exit, registry, run};
+use crate::codec;
+use crate::error::{Cause, Result};
+use crate::identity;
+use crate::log::LogSettings;
+use crate::start::fork;
+use crate::start::method::{self, StartMethod};
+use crate::start::stdio::{Stdio, Streams};
+use crate::start::wire::Job;
+use crate::start::{Launched, Order, forkserver, launch};
+use crate::sys::clone::Promise;
+use crate::sys::code::{Entry, Offset, Refusal};
+use crate::sys::environ;
+use crate::target::{Target, function_entry};
+
+/// What to run in a process, and how: a process that is not started yet.
+///
+/// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense then; so starting one twice
+/// and joining one that was never started do not compile.
+///
+/// ```
+/// use multiproc::Process;
+///
+/// fn worker(num: u32) -> u32 {
+///     println!("Worker: {num}");
+///     num
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let child = Process::new(worker, (3,)).name("third").daemon(true).start()?;
+/// assert_eq!(child.join()?, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a process does nothing until it is started"]
+pub struct Process<T> {
+    work: Work,
+    function: &'static str,
+    kind: String,
+    name: String,
+    path: Vec<u32>,
+    daemon: bool,
+    method: Option<StartMethod>,
+    environment: EnvironmentChange,
+    directory: Option<PathBuf>,
+    stdio: [Stdio; 3],
+    stack_size: Option<usize>,
+    dies_with_parent: bool,
+    result: PhantomData<fn() -> T>,
+}
+
+/// What a process does.
+enum Work {
+    /// A function, by its entry, with its encoded arguments, or why they could not be.
+    Entry(Entry, std::result::Result<Vec<u8>, String>),
+    /// Anything, in a copy of this process.
+    Closure(Closure),
+}
+
+type Closure = Box<dyn FnOnce() -> std::result::Result<Vec<u8>, Refusal> + Send>;
+
+/// How a process's environment differs from this one's.
+#[derive(Debug, Default)]
+struct EnvironmentChange {
+    clear: bool,
+    /// A value to set, or `None` to remove.
+    variables: BTreeMap<OsString, Option<OsString>>,
+}
+
+impl<T: Serialize + DeserializeOwned> Process<T> {
+    /// A process that will run `target` with `args`, a tuple of 0 to 8 arguments.
+    ///
+    /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments. These are encoded here
+    /// and now, as CPython's are frozen, and decoded in the child; an argument that cannot be encoded is an error from
+    /// [`start`](Process::start).
+    ///
+    /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is used up whether the process
+    /// is started or not. It is a daemon if this process is.
+    pub fn new<F, Args>(target: F, args: Args) -> Process<T>
+    where
+        F: Target<Args, Output = T> + Send,
+        Args: Serialize + DeserializeOwned,
+    {
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "a closure that captures variables cannot run in another process: pass them as arguments, \
+                 `Process::new(|x: T| .., (x,))`, or fork with `Process::from_closure`"
+            );
+        }
+        // Moved to the child, where it is made from nothing; so it must not be dropped here.
+        mem::forget(target);
+        Process::with(
+            Work::Entry(function_entry::<F, Args>(), codec::encode(&args)),
+            type_name::<F>(),
+            "Process".to_owned(),
+        )
+    }
+
+    /// A process that will run a closure with everything that it captured, in a copy of this process made by fork.
+    ///
+    /// Nothing needs to be encoded but the result. Starting it is refused while this process has other threads: the copy
+    /// would have none of them, but the locks that they held, for ever
+    /// ([`start_unchecked`](Process::start_unchecked) does it all the same).
+    ///
+    /// ```no_run
+    /// use multiproc::Process;
+    ///
+    /// let numbers = vec![1, 2, 3];
+    /// let child = Process::from_closure(move || numbers.iter().sum::<i32>()).start()?;
+    /// assert_eq!(child.join()?, 6);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn from_closure<F>(closure: F) -> Process<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let work = move || codec::encode(&closure()).map_err(Refusal::Result);
+        let mut process = Process::with(Work::Closure(Box::new(work)), type_name::<F>(), "Process".to_owned());
+        process.method = Some(StartMethod::Fork);
+        process
+    }
+
+    /// A process for a type with `run`.
+    pub(super) fn of<W: Run<Output = T>>(this: W) -> Process<T> {
+        let work = Work::Entry(run::entry::<W>(), codec::encode(&this));
+        Process::with(work, type_name::<W>(), run::kind::<W>().to_owned())
+    }
+
+    fn with(work: Work, function: &'static str, kind: String) -> Process<T> {
+        let current = identity::current();
+        let path = current.next_path();
+        Process {
+            work,
+            function,
+            name: identity::default_name(&kind, &path),
+            kind,
+            path,
+            daemon: current.daemon,
+            method: None,
+            environment: EnvironmentChange::default(),
+            directory: None,
+            stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
+            stack_size: None,
+            dies_with_parent: true,
+            result: PhantomData,
+        }
+    }
+}
+
+impl<T> Process<T> {
+    /// Names the process; an empty name leaves the default.
+    pub fn name(mut self, name: impl Into<String>) -> Process<T> {
+        let name = name.into();
+        if !name.is_empty() {
+            self.name = name;
+        }
+        self
+    }
+
+    /// Whether the process is a daemon: terminated when this one ends, and not allowed to have children.
+    ///
+    /// (Not a Unix daemon: it ends with the program.)
+    pub fn daemon(mut self, daemon: bool) -> Process<T> {
+        self.daemon = daemon;
+        self
+    }
+
+    /// How to start the process, if not by the program's method.
+    pub fn start_method(mut self, method: StartMethod) -> Process<T> {
+        self.method = Some(method);
+        self
+    }
+
+    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the start.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Process<T> {
+        self.environment.variables.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets several variables in the process's environment.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(self, variables: impl IntoIterator<Item = (N, V)>) -> Process<T> {
+        variables.into_iter().fold(self, |process, (name, value)| process.env(name, value))
+    }
+
+    /// Removes a variable from the process's environment.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Process<T> {
+        self.environment.variables.insert(name.as_ref().to_owned(), None);
+        self
+    }
+
+    /// Has the process's environment start empty; variables set before are forgotten.
+    pub fn env_clear(mut self) -> Process<T> {
+        self.environment = EnvironmentChange { clear: true, variables: BTreeMap::new() };
+        self
+    }
+
+    /// The process's working directory, if not this one's as it is at the start.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Process<T> {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// The process's standard input: `/dev/null` unless set, as in CPython, so that processes do not take each other's input.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Process<T> {
+        self.stdio[0] = stdin.into();
+        self
+    }
+
+    /// The process's standard output: this one's, as it is at the start, unless set.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Process<T> {
+        self.stdio[1] = stdout.into();
+        self
+    }
+
+    /// The process's standard error: this one's, as it is at the start, unless set.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Process<T> {
+        self.stdio[2] = stderr.into();
+        self
+    }
+
+    /// Has the function run on a stack of at least so many bytes: in a thread of that name and size, for which the process
+    /// waits. Unless set, it runs on the main thread, whose stack the system's limit governs.
+    pub fn stack_size(mut self, bytes: usize) -> Process<T> {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Whether the process ends when this one does, however that happens: true unless set.
+    ///
+    /// With `false`, it may outlive this process: it is neither terminated nor waited for at the end of this one. It can see
+    /// the end of its parent with [`parent_process`](crate::parent_process).
+    pub fn die_with_parent(mut self, dies: bool) -> Process<T> {
+        self.dies_with_parent = dies;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn get_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it will be a daemon.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    /// False: it is not started.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        false
+    }
+
+    /// Starts the process, and returns before its function runs.
+    ///
+    /// # Errors
+    /// This process is a daemon; the arguments cannot be encoded; the function is code of a library; the system lacks
+    /// descriptors, processes or memory; fork beside other threads; the fork server or its preload function failed.
+    pub fn start(self) -> Result<Child<T>> {
+        self.start_with(None)
+    }
+
+    pub(super) fn start_with(self, promise: Option<Promise>) -> Result<Child<T>> {
+        bootstrap::refuse_while_bootstrapping()?;
+        let current = identity::current();
+        if current.daemon {
+            return Err(Cause::DaemonHasNoChildren.into());
+        }
+        let method = self.method.unwrap_or_else(method::get_start_method);
+        let environment = self.environment.apply()?;
+        let (entry, arguments, closure) = match self.work {
+            Work::Entry(entry, Ok(arguments)) => (Some(entry), arguments, None),
+            Work::Entry(_, Err(reason)) => {
+                let what = format!("the arguments of {}", self.function);
+                return Err(Cause::Encode { what, reason }.into());
+            }
+            Work::Closure(_) if method != StartMethod::Fork => {
+                let text = format!("{} captures variables, so it can only be forked", self.function);
+                return Err(Cause::BadInput(text).into());
+            }
+            Work::Closure(closure) => (None, Vec::new(), Some(closure)),
+        };
+        let offset = entry.and_then(Offset::of);
+        if offset.is_none() && method != StartMethod::Fork {
+            return Err(Cause::ForeignCode { function: self.function.to_owned() }.into());
+        }
+        let (streams, pipes) = Streams::open(self.stdio)?;
+        let order = Order {
+            job: Job {
+                entry: offset,
+                kind: self.kind.clone(),
+                name: self.name.clone(),
+                path: self.path,
+                daemon: self.daemon,
+                dies_with_parent: self.dies_with_parent,
+                parent_name: current.name(),
+                parent_pid: current.pid,
+                method,
+                log: LogSettings::now(),
+                stack_size: self.stack_size.map(|size| size as u64),
+                environment: None,
+                streams: [false; 3],
+                directory: false,
+            },
+            arguments,
+            streams,
+            environment,
+            directory: self.directory,
+        };
+        exit::arm();
+        registry::sweep();
+        let launched = match method {
+            StartMethod::Fork => start_fork(order, promise, entry, closure)?,
+            StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
+        };
+        let description = Description {
+            kind: self.kind,
+            name: self.name,
+            function: self.function,
+            daemon: self.daemon,
+            tied: self.dies_with_parent,
+        };
+        Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
+    }
+}
+
+/// Forks, and has the copy do the work.
+fn start_fork(
+    order: Order,
+    promise: Option<Promise>,
+    entry: Option<Entry>,
+    closure: Option<Closure>,
+) -> Result<Launched> {
+    fork::launch(order, promise, (entry, closure), |order, link, ready, work| {
+        let Order { job, arguments, .. } = order;
+        bootstrap::live_as_fork(&job, link, ready, move || match work {
+            (_, Some(closure)) => closure(),
+            (Some(entry), None) => entry(&arguments),
+            (None, None) => Err(Refusal::Arguments("there is nothing to run".into())),
+        })
+    })
+}
+
+impl EnvironmentChange {
+    /// The environment that comes of it, or `None` if it is this process's own.
+    fn apply(&self) -> Result<Option<environ::Environment>> {
+        for (name, value) in &self.variables {
+            let bad = name.is_empty()
+                || name.as_bytes().iter().any(|byte| matches!(byte, 0 | b'='))
+                || value.as_ref().is_some_and(|value| value.as_bytes().contains(&0));
+            if bad {
+                let text = format!("{name:?} with its value cannot be an environment variable");
+                return Err(Cause::BadInput(text).into());
+            }
+        }
+        if !self.clear && self.variables.is_empty() {
+            return Ok(None);
+        }
+        let mut environment = if self.clear { Vec::new() } else { environ::now() };
+        environment.retain(|(name, _)| !self.variables.contains_key(name));
+        let set = self.variables.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        environment.extend(set);
+        Ok(Some(environment))
+    }
+}
+
+/// Has `f` run once in the fork server, before the first child: what it loads, all children share, without copying it.
+///
+/// Several are run in the order in which they were given. A fork server that is running already is replaced at the next
+/// start, so that it is best given before the first. `f` must not leave threads behind: the children would be spawned then.
+///
+/// # Errors
+/// The function is code of a library.
+///
+/// ```
+/// use std::sync::OnceLock;
+/// use multiproc::{Process, set_forkserver_preload};
+///
+/// static MODEL: OnceLock<Vec<u64>> = OnceLock::new();
+///
+/// fn load() {
+///     MODEL.set((0..1000).collect()).unwrap();
+/// }
+///
+/// set_forkserver_preload(load)?;
+/// let child = Process::new(|i: usize| MODEL.get().unwrap()[i], (77,)).start()?;
+/// assert_eq!(child.join()?, 77);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub fn set_forkserver_preload<F: Target<(), Output = ()> + Send>(f: F) -> Result<()> {
+    const { assert!(size_of::<F>() == 0, "a closure that captures variables cannot run in the fork server") };
+    mem::forget(f);
+    let offset = Offset::of(function_entry::<F, ()>())
+        .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;
+    forkserver::preload(offset);
+    Ok(())
+}
+
+impl<T> fmt::Display for Process<T> {
+    /// `<Process(Process-1, initial)>`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        handle::print(f, &self.kind, &self.name, "initial", self.daemon)
+    }
+}
+
+impl<T> fmt::Debug for Process<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

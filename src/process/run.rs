@@ -1,0 +1,91 @@
+//! Types with a `run` method: what a class derived from CPython's `Process` becomes.
+
+use std::any::type_name;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Child, Process};
+use crate::codec;
+use crate::sys::code::{Entry, Refusal};
+
+/// A type that does its work in a process of its own: what a class derived from CPython's `Process` is.
+///
+/// Its fields cross to the child with serde. The default name of the process is that of the type with a number:
+/// `Worker-1`.
+///
+/// ```
+/// use multiproc::{Run, current_process};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Worker { greeting: String }
+///
+/// impl Run for Worker {
+///     type Output = String;
+///
+///     fn run(self) -> String {
+///         format!("{} from {}", self.greeting, current_process().name())
+///     }
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let child = Worker { greeting: "hello".into() }.start()?;
+/// assert_eq!(child.join()?, "hello from Worker-1");
+/// # Ok(())
+/// # }
+/// ```
+pub trait Run: Serialize + DeserializeOwned {
+    /// What it returns to the parent.
+    type Output: Serialize + DeserializeOwned;
+
+    /// Does the work, in the child.
+    fn run(self) -> Self::Output;
+
+    /// A process for it, not started yet: to set its name, daemon flag and so on.
+    fn process(self) -> Process<Self::Output>
+    where
+        Self: Sized,
+    {
+        Process::of(self)
+    }
+
+    /// Starts it in a process with the default settings.
+    ///
+    /// # Errors
+    /// Those of [`Process::start`](Process::start).
+    fn start(self) -> crate::Result<Child<Self::Output>>
+    where
+        Self: Sized,
+    {
+        self.process().start()
+    }
+}
+
+/// The entry for a type with `run`.
+pub(super) fn entry<W: Run>() -> Entry {
+    |this| {
+        let this = codec::decode::<W>(this).map_err(Refusal::Arguments)?;
+        codec::encode(&this.run()).map_err(Refusal::Result)
+    }
+}
+
+/// `Worker` of `my_crate::jobs::Worker<u8>`: what a process of the type is called.
+pub(super) fn kind<W>() -> &'static str {
+    let path = type_name::<W>();
+    let path = path.split('<').next().unwrap_or(path);
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    struct Plain;
+    #[expect(dead_code, reason = "only its name counts")]
+    struct Generic<T>(T);
+
+    #[test]
+    fn names_of_types_are_short() {
+        assert_eq!(super::kind::<Plain>(), "Plain");
+        assert_eq!(super::kind::<Generic<Option<Plain>>>(), "Generic");
+    }
+}

@@ -1,0 +1,25 @@
+//! Forking beside other threads, on the caller's word.
+#![expect(unsafe_code, reason = "the one function whose caller must promise something")]
+
+use super::{Child, Process};
+use crate::error::Result;
+use crate::sys::clone::Promise;
+
+impl<T> Process<T> {
+    /// Forks a process even if this one has other threads.
+    ///
+    /// Only for the fork start method. See [`Process::from_closure`].
+    ///
+    /// # Safety
+    /// The child is a copy of a process of which only this thread goes on. A lock that another thread held stays locked for
+    /// ever in the child, that of the allocator (outside glibc) and those of the standard library included; data that
+    /// another thread was changing stays half changed. The function must use nothing of the kind.
+    ///
+    /// # Errors
+    /// As for [`Process::start`].
+    pub unsafe fn start_unchecked(self) -> Result<Child<T>> {
+        // SAFETY: the caller's promise is the same.
+        let promise = unsafe { Promise::new() };
+        self.start_with(Some(promise))
+    }
+}

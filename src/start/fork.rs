@@ -1,0 +1,87 @@
+//! The fork method: the child is a copy of this process.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::lifeline;
+use super::method::StartMethod;
+use super::order::{Launched, Order};
+use super::stdio;
+use crate::error::{Cause, Error, Result, os};
+use crate::sys::clone::{self, Promise, Side};
+use crate::sys::lifeline::{Fate, Tether};
+use crate::sys::{environ, exit, fd, pidfd, socket};
+
+/// What the child has to speak with its parent.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) control: OwnedFd,
+    pub(crate) tether: Tether,
+}
+
+/// Starts a child, which leaves through `life` with its work, and is told whether it was set up as the order says.
+pub(crate) fn launch<Work>(
+    order: Order,
+    promise: Option<Promise>,
+    work: Work,
+    life: fn(Order, Link, std::io::Result<()>, Work) -> !,
+) -> Result<Launched> {
+    let (control, theirs) = socket::pair().map_err(os("cannot open a socket to a new process"))?;
+    let directory = order.open_directory()?;
+    let reader = lifeline::current().map_err(os("cannot open the lifeline"))?.reader();
+    // What is in these buffers would come out of both processes.
+    let _ = std::io::stdout().flush();
+    exit::flush_c_streams();
+    let side = match promise {
+        Some(promise) => promise.fork().map(Some),
+        None => clone::fork(),
+    };
+    let side = side.map_err(os("cannot fork"))?.ok_or_else(|| Error::from(Cause::ThreadsExist))?;
+    match side {
+        Side::Parent(pid) => {
+            drop(theirs);
+            // It waits for our go, so its number is still its own.
+            match pidfd::open(pid) {
+                Ok(pidfd) => {
+                    let _ = socket::send(control.as_fd(), &[b"go"], &[]);
+                    Ok(Launched { pid, control, pidfd: Some(pidfd), method: StartMethod::Fork })
+                }
+                Err(error) => {
+                    // Without a go, it leaves.
+                    drop(control);
+                    pidfd::reap_number(pid);
+                    Err(Error::os(format!("cannot open process {pid}"), error))
+                }
+            }
+        }
+        Side::Child => {
+            // Ours would keep the socket open when the parent is gone.
+            drop(control);
+            let Ok(tether) = Tether::tie(reader) else { exit::now(CANNOT_TIE) };
+            if !matches!(socket::recv(theirs.as_fd(), socket::Mode::Wait), Ok(Some(_))) {
+                exit::now(0);
+            }
+            let ready = prepare(&order, directory, &tether);
+            life(order, Link { control: theirs, tether }, ready, work)
+        }
+    }
+}
+
+/// The exit code of a child that could not see to it that it ends with its parent.
+pub(crate) const CANNOT_TIE: i32 = 124;
+
+/// Sets up streams, directory, environment and fate in the child.
+fn prepare(order: &Order, directory: Option<OwnedFd>, tether: &Tether) -> std::io::Result<()> {
+    let null = fd::null()?;
+    stdio::lay(order.streams.as_fds().map(|stream| Some(stream.unwrap_or(null.as_fd()))))?;
+    if let Some(directory) = directory {
+        fd::enter(directory.as_fd())?;
+    }
+    if let Some(environment) = &order.environment {
+        environ::replace(environ::to_bytes(environment.clone()))?;
+    }
+    if !order.job.dies_with_parent {
+        tether.set_fate(Fate::Own)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! The forkserver method, the client's side: keeps a fork server and takes ready clones from it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::boot::Role;
+use super::method::StartMethod;
+use super::order::{Launched, Order};
+use super::wire::{self, ServerReply, ServerRequest, Setup};
+use super::{spawn, zygote};
+use crate::error::{Cause, Error, Result, os};
+use crate::log::get_logger;
+use crate::sys::code::Offset;
+use crate::sys::creds::Credentials;
+use crate::sys::environ::{self, Environment};
+use crate::sys::fd::FileId;
+use crate::sys::per_process::PerProcess;
+use crate::sys::pidfd::Status;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::{self, Mode};
+use crate::sys::{exec, fd, pidfd};
+
+/// How long a fork server that should answer may be silent (stopped by somebody, say) before it is replaced.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many clones are made ahead at the most. One serves steady starts; bursts ask for more.
+const MOST_AHEAD: u32 = 4;
+
+/// After so many starts in a row that found a clone ready, one fewer is kept.
+const CALM: u32 = 64;
+
+/// How often a start tries again with another clone or another server.
+const ATTEMPTS: u32 = 4;
+
+/// This process's fork server, and what there is to know before it runs.
+#[derive(Default)]
+struct Slot {
+    server: Option<Server>,
+    preload: Vec<Offset>,
+    /// Why there can be none here.
+    unfit: Option<String>,
+}
+
+/// A running fork server.
+struct Server {
+    control: OwnedFd,
+    pidfd: OwnedFd,
+    birth: Arc<Birth>,
+    /// Clones that were asked for and have not come.
+    awaited: u32,
+    /// How many are to be asked for ahead.
+    ahead: u32,
+    /// Starts in a row that found one ready.
+    calm: u32,
+    /// Whether it has ever given a clone.
+    proven: bool,
+}
+
+/// What the clones of a server have from its start.
+struct Birth {
+    environment: Environment,
+    directory: FileId,
+    credentials: Credentials,
+}
+
+/// A clone that waits for its job.
+struct Spare {
+    control: OwnedFd,
+    birth: Arc<Birth>,
+}
+
+/// What came of asking for a clone.
+enum Taken {
+    Spare(Spare),
+    /// The fork server cannot work here; use spawn.
+    Unfit,
+}
+
+/// Why a server gave no clone.
+enum Trouble {
+    /// It has ended.
+    Gone(String),
+    /// It could not make one.
+    Failed(io::Error),
+    Unfit(String),
+    Preload(String),
+}
+
+static SLOT: PerProcess<Mutex<Slot>> = PerProcess::new();
+
+fn slot() -> MutexGuard<'static, Slot> {
+    let slot = SLOT.get_or_init(|before| {
+        // A forked copy of this program starts a server of its own, which preloads the same.
+        let preload = before.and_then(|before| before.try_lock().ok().map(|slot| slot.preload.clone()));
+        Mutex::new(Slot { preload: preload.unwrap_or_default(), ..Slot::default() })
+    });
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a child: the next ready clone gets the job.
+pub(super) fn launch(mut order: Order) -> Result<Launched> {
+    let chosen = order.open_directory()?;
+    let environment = order.environment.take().unwrap_or_else(environ::now);
+    for _ in 0..ATTEMPTS {
+        let spare = match take()? {
+            Taken::Spare(spare) => spare,
+            Taken::Unfit => {
+                order.environment = Some(environment);
+                return spawn::launch(order);
+            }
+        };
+        order.job.environment =
+            (environment != spare.birth.environment).then(|| environ::to_bytes(environment.clone()));
+        let current = match &chosen {
+            Some(_) => None,
+            None => directory_unless(spare.birth.directory)?,
+        };
+        let directory = chosen.as_ref().or(current.as_ref());
+        order.job.directory = directory.is_some();
+        let streams = order.streams.as_fds();
+        order.job.streams = streams.map(|stream| stream.is_some());
+        let fds: Vec<BorrowedFd<'_>> = streams.into_iter().flatten().chain(directory.map(AsFd::as_fd)).collect();
+        match wire::send(spare.control.as_fd(), &order.job, &order.arguments, &fds) {
+            Ok(()) => return launched(spare.control),
+            // It was killed while it waited. Another one, then.
+            Err(error) if is_dead_end(&error) => spare.bury(),
+            Err(error) => return Err(Error::os("cannot hand over the arguments", error)),
+        }
+    }
+    Err(Cause::Server("its clones are killed before they can be used".into()).into())
+}
+
+fn is_dead_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+fn launched(control: OwnedFd) -> Result<Launched> {
+    let pid = socket::peer_pid(control.as_fd()).map_err(os("cannot ask for the number of a new process"))?;
+    let pidfd = if pidfds_come_from_sockets(control.as_fd()) {
+        None
+    } else {
+        Some(pidfd::open(pid).map_err(os(format!("cannot open process {pid}")))?)
+    };
+    Ok(Launched { pid, control, pidfd, method: StartMethod::Forkserver })
+}
+
+/// Whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child costs us one descriptor, not two.
+fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        socket::peer_pidfd(control).err().is_none_or(|error| error.raw_os_error() != Some(libc::ENOPROTOOPT))
+    })
+}
+
+/// The working directory, unless it is the one that the server was born in and still holds.
+fn directory_unless(born_in: FileId) -> Result<Option<OwnedFd>> {
+    if FileId::at(".").is_ok_and(|current| current == born_in) {
+        return Ok(None);
+    }
+    fd::directory(".".as_ref()).map(Some).map_err(os("cannot open the working directory"))
+}
+
+impl Spare {
+    /// For one that cannot be used: it is killed and its status taken.
+    fn bury(self) {
+        if let Ok(pidfd) = socket::peer_pidfd(self.control.as_fd()) {
+            zygote::bury(pidfd.as_fd());
+        } else if let Ok(pid) = socket::peer_pid(self.control.as_fd()) {
+            // Without our end of the socket, it leaves.
+            drop(self.control);
+            pidfd::reap_number(pid);
+        }
+    }
+}
+
+/// Takes a ready clone, from a new server if need be.
+fn take() -> Result<Taken> {
+    let mut slot = slot();
+    let mut trouble = String::new();
+    for _ in 0..ATTEMPTS {
+        if slot.unfit.is_some() {
+            return Ok(Taken::Unfit);
+        }
+        if slot.server.as_ref().is_some_and(|server| server.birth.credentials != Credentials::now()) {
+            // Its clones would act as who we were.
+            slot.retire();
+        }
+        let server = match &mut slot.server {
+            Some(server) => server,
+            None => {
+                let server = Server::start(&slot.preload)?;
+                slot.server.insert(server)
+            }
+        };
+        match server.take() {
+            Ok(spare) => return Ok(Taken::Spare(spare)),
+            Err(Trouble::Failed(error)) => return Err(Error::os("cannot start a process", error)),
+            Err(Trouble::Preload(text)) => {
+                slot.retire();
+                return Err(Cause::Server(format!("its preload function failed: {text}")).into());
+            }
+            Err(Trouble::Unfit(why)) => {
+                slot.retire();
+                get_logger().info(format_args!("the fork server cannot work here, children are spawned: {why}"));
+                slot.unfit = Some(why);
+            }
+            Err(Trouble::Gone(how)) => {
+                // It was killed, perhaps long ago: a new one. One that never gave a clone gets one more chance.
+                let proven = server.proven;
+                slot.retire();
+                if !proven && !trouble.is_empty() {
+                    return Err(Cause::Server(how).into());
+                }
+                trouble = how;
+            }
+        }
+    }
+    Err(Cause::Server(trouble).into())
+}
+
+/// Has `entry` run once in the fork server before the first clone.
+pub(crate) fn preload(entry: Offset) {
+    let mut slot = slot();
+    slot.preload.push(entry);
+    // One that runs already has missed it.
+    slot.retire();
+}
+
+/// Ends this process's fork server and its unused clones; what it started runs on.
+pub(crate) fn shut_down() {
+    if SLOT.get().is_some() {
+        slot().retire();
+    }
+}
+
+impl Slot {
+    fn retire(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.end();
+        }
+    }
+}
+
+impl Server {
+    fn start(preload: &[Offset]) -> Result<Server> {
+        let (control, theirs) = socket::pair().map_err(os("cannot open a socket to the fork server"))?;
+        let birth = Birth {
+            environment: environ::now(),
+            directory: FileId::at(".").map_err(os("cannot look at the working directory"))?,
+            credentials: Credentials::now(),
+        };
+        let program = exec::program_name();
+        let executed = spawn::execute(
+            Role::Zygote,
+            &format!("{program}: fork server"),
+            &theirs,
+            environ::for_exec(&birth.environment),
+            [None, fd::standard(1), fd::standard(2)],
+            None,
+        )?;
+        let server = Server {
+            control,
+            pidfd: executed.pidfd,
+            birth: Arc::new(birth),
+            awaited: 0,
+            ahead: 1,
+            calm: 0,
+            proven: false,
+        };
+        let setup = Setup { program, preload: preload.to_vec() };
+        // If it is dead already, the first request for a clone says so.
+        let _ = wire::send(server.control.as_fd(), &setup, &[], &[]);
+        Ok(server)
+    }
+
+    /// Waits for the next ready clone, and asks for others in its place.
+    fn take(&mut self) -> Result<Spare, Trouble> {
+        let mut waited = false;
+        loop {
+            if self.awaited == 0 {
+                self.request(None)?;
+            }
+            let message = match wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Err(self.gone()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    waited = true;
+                    self.wait()?;
+                    continue;
+                }
+                Err(error) => {
+                    // Most likely we have no descriptor left for it. The clone sees its socket close, and leaves.
+                    self.awaited = self.awaited.saturating_sub(1);
+                    return Err(Trouble::Failed(error));
+                }
+            };
+            match (message.header, message.fds.into_iter().next()) {
+                (ServerReply::Ready { id }, Some(control)) => {
+                    self.awaited = self.awaited.saturating_sub(1);
+                    self.proven = true;
+                    self.adapt(waited);
+                    // Before the clone gets its job: when it ends, the server must know that it was put to use.
+                    let _ = self.request(Some(id));
+                    return Ok(Spare { control, birth: Arc::clone(&self.birth) });
+                }
+                (ServerReply::Died, Some(pidfd)) => zygote::bury(pidfd.as_fd()),
+                (ServerReply::Failed { errno }, _) => {
+                    self.awaited = self.awaited.saturating_sub(1);
+                    // Said of a clone that was asked for earlier, when there may have been less room than now.
+                    if waited || self.awaited > 0 {
+                        return Err(Trouble::Failed(io::Error::from_raw_os_error(errno)));
+                    }
+                    waited = true;
+                }
+                (ServerReply::Unfit(why), _) => return Err(Trouble::Unfit(why)),
+                (ServerReply::PreloadFailed(text), _) => return Err(Trouble::Preload(text)),
+                (ServerReply::Ready { .. } | ServerReply::Died, None) => {
+                    return Err(Trouble::Gone("it sent a reply without its descriptor".into()));
+                }
+            }
+        }
+    }
+
+    /// Sees to it that as many clones are on their way as shall be ahead.
+    fn request(&mut self, taken: Option<u32>) -> Result<(), Trouble> {
+        let clones = self.ahead.saturating_sub(self.awaited);
+        self.awaited += clones;
+        match wire::send(self.control.as_fd(), &ServerRequest { taken, clones }, &[], &[]) {
+            Ok(()) => Ok(()),
+            Err(error) if is_dead_end(&error) => Err(self.gone()),
+            Err(error) => Err(Trouble::Failed(error)),
+        }
+    }
+
+    /// Bursts want more clones ahead, calm times fewer.
+    fn adapt(&mut self, waited: bool) {
+        if waited {
+            self.ahead = (self.ahead * 2).min(MOST_AHEAD);
+            self.calm = 0;
+        } else {
+            self.calm += 1;
+            if self.calm >= CALM {
+                self.ahead = (self.ahead - 1).max(1);
+                self.calm = 0;
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<(), Trouble> {
+        // A preload function may take its time, the first time.
+        let deadline = if self.proven { Deadline::after(PATIENCE) } else { Deadline::Never };
+        match poll::one_readable(self.control.as_fd(), deadline) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Trouble::Gone(format!("it has not answered for {PATIENCE:?}"))),
+            Err(error) => Err(Trouble::Failed(error)),
+        }
+    }
+
+    fn gone(&self) -> Trouble {
+        let _ = pidfd::signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let how = match pidfd::reap_wait(self.pidfd.as_fd()) {
+            Ok(Status::Exited(code)) => format!("it exited with code {code}"),
+            Ok(Status::Signalled { signal, .. }) => format!("it was killed by signal {signal}"),
+            Ok(Status::Taken) | Err(_) => "it has ended".to_owned(),
+        };
+        Trouble::Gone(how)
+    }
+
+    /// Kills the server and every clone that was not put to use, and takes their statuses.
+    fn end(self) {
+        let _ = pidfd::signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let _ = pidfd::reap_wait(self.pidfd.as_fd());
+        // A clone that is just coming to be holds the server's end of the socket until it has said so: the end of file
+        // comes when all have.
+        let deadline = Deadline::after(PATIENCE);
+        while let Ok(true) = poll::one_readable(self.control.as_fd(), deadline) {
+            let Ok(Some(message)) = wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) else { break };
+            match (message.header, message.fds.into_iter().next()) {
+                (ServerReply::Ready { .. }, Some(control)) => {
+                    Spare { control, birth: Arc::clone(&self.birth) }.bury();
+                }
+                (ServerReply::Died, Some(pidfd)) => zygote::bury(pidfd.as_fd()),
+                _ => {}
+            }
+        }
+    }
+}

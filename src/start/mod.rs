@@ -1,0 +1,14 @@
+//! How a child comes to be: one file for each start method, and what they have in common.
+
+pub(crate) mod boot;
+pub(crate) mod fork;
+pub(crate) mod forkserver;
+mod lifeline;
+pub(crate) mod method;
+pub(crate) mod order;
+mod spawn;
+pub(crate) mod stdio;
+pub(crate) mod wire;
+pub(crate) mod zygote;
+
+pub(crate) use order::{Launched, Order, launch};

@@ -1,0 +1,123 @@
+//! A child's standard streams.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::error::{Result, os};
+use crate::sys::fd;
+
+/// What one of a child's standard streams is connected to.
+///
+/// ```
+/// use std::io::Read;
+/// use multiproc::{Process, Stdio};
+///
+/// let mut child = Process::new(|| println!("heard"), ()).stdout(Stdio::piped()).start()?;
+/// let mut text = String::new();
+/// child.take_stdout().expect("piped").read_to_string(&mut text).unwrap();
+/// assert_eq!(text, "heard\n");
+/// child.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Stdio(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Inherit,
+    Null,
+    Piped,
+    Given(OwnedFd),
+}
+
+impl Stdio {
+    /// The caller's stream, as it is when the process is started (`/dev/null` if that is closed).
+    #[must_use]
+    pub fn inherit() -> Stdio {
+        Stdio(Kind::Inherit)
+    }
+
+    /// `/dev/null`.
+    #[must_use]
+    pub fn null() -> Stdio {
+        Stdio(Kind::Null)
+    }
+
+    /// A pipe whose other end the `Child` has: `take_stdin`, `take_stdout`, `take_stderr`.
+    #[must_use]
+    pub fn piped() -> Stdio {
+        Stdio(Kind::Piped)
+    }
+}
+
+impl From<File> for Stdio {
+    fn from(file: File) -> Stdio {
+        Stdio(Kind::Given(file.into()))
+    }
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(fd: OwnedFd) -> Stdio {
+        Stdio(Kind::Given(fd))
+    }
+}
+
+/// The child's end of a stream.
+#[derive(Debug)]
+enum End {
+    Borrowed(BorrowedFd<'static>),
+    Owned(OwnedFd),
+}
+
+/// The three streams, ready to hand over; where there is nothing, `/dev/null`.
+#[derive(Debug)]
+pub(crate) struct Streams([Option<End>; 3]);
+
+/// The parent's ends of the streams that are pipes.
+#[derive(Debug, Default)]
+pub(crate) struct Pipes(pub(crate) [Option<OwnedFd>; 3]);
+
+impl Streams {
+    /// Opens what the three settings say.
+    pub(crate) fn open(settings: [Stdio; 3]) -> Result<(Streams, Pipes)> {
+        let mut streams = Streams([None, None, None]);
+        let mut pipes = Pipes::default();
+        for ((setting, number), place) in settings.into_iter().zip(0..).zip(0..3) {
+            streams.0[place] = match setting.0 {
+                Kind::Inherit => fd::standard(number).map(End::Borrowed),
+                Kind::Null => None,
+                Kind::Given(given) => {
+                    let given = fd::above_stdio(given).map_err(os("cannot pass on a standard stream"))?;
+                    Some(End::Owned(given))
+                }
+                Kind::Piped => {
+                    let (read, write) = fd::pipe().map_err(os("cannot open a pipe for a standard stream"))?;
+                    let (theirs, ours) = if number == 0 { (read, write) } else { (write, read) };
+                    pipes.0[place] = Some(ours);
+                    Some(End::Owned(theirs))
+                }
+            };
+        }
+        Ok((streams, pipes))
+    }
+
+    /// The descriptors, where there are any.
+    pub(crate) fn as_fds(&self) -> [Option<BorrowedFd<'_>>; 3] {
+        [0, 1, 2].map(|place| {
+            self.0[place].as_ref().map(|end| match end {
+                End::Borrowed(fd) => *fd,
+                End::Owned(fd) => fd.as_fd(),
+            })
+        })
+    }
+}
+
+/// Lays streams over this process's own, in a child. What is not given is left as it is.
+pub(crate) fn lay<Fd: AsFd>(streams: [Option<Fd>; 3]) -> std::io::Result<()> {
+    for (number, stream) in (0..).zip(streams) {
+        if let Some(stream) = stream {
+            fd::lay_over(stream.as_fd(), number as RawFd)?;
+        }
+    }
+    Ok(())
+}

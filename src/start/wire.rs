@@ -1,0 +1,215 @@
+//! What is said between processes while one starts another, and how.
+//!
+//! A message has a header (one of the types below) and a payload (bytes that only the two ends understand). It never
+//! blocks the sender: what is too big for an empty socket goes into a sealed memory file, whose descriptor crosses.
+
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::method::StartMethod;
+use crate::codec;
+use crate::log::LogSettings;
+use crate::sys::code::Offset;
+use crate::sys::fd;
+use crate::sys::memory::{self, Mapping};
+use crate::sys::socket::{self, Mode};
+use crate::unwind::Panic;
+
+/// Parent to child: what to run and as whom. The payload is the encoded arguments.
+///
+/// Descriptors: the streams that `streams` says, then the working directory if `directory` says so.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// What to run; `None` if that does not cross, but comes with the fork.
+    pub(crate) entry: Option<Offset>,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) path: Vec<u32>,
+    pub(crate) daemon: bool,
+    pub(crate) dies_with_parent: bool,
+    pub(crate) parent_name: String,
+    pub(crate) parent_pid: u32,
+    pub(crate) method: StartMethod,
+    pub(crate) log: LogSettings,
+    pub(crate) stack_size: Option<u64>,
+    /// All of the environment, if it is not the fork server's own.
+    pub(crate) environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub(crate) streams: [bool; 3],
+    pub(crate) directory: bool,
+}
+
+/// Parent to child, later: a request to end when it suits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StopRequest;
+
+/// Child to parent, once, at its end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The function returned; the payload is the encoded value.
+    Returned,
+    Panicked(Panic),
+    BadArguments(String),
+    BadResult(String),
+    NotRun(String),
+    /// The process leaves by `exit` with this code, of which the kernel keeps only 8 bits.
+    Exiting(i32),
+}
+
+/// Client to fork server, first: what to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) program: String,
+    /// What to run before the first clone.
+    pub(crate) preload: Vec<Offset>,
+}
+
+/// Client to fork server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ServerRequest {
+    /// The clone of this number is put to use: its end is no business of the server's any more.
+    pub(crate) taken: Option<u32>,
+    /// So many more clones, please.
+    pub(crate) clones: u32,
+}
+
+/// Fork server (or a clone of it) to client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ServerReply {
+    /// A clone is ready and waits for its job. `id` is its number as the server sees it. Descriptor: the socket to it.
+    Ready { id: u32 },
+    /// A clone died before it was put to use. Descriptor: its pidfd.
+    Died,
+    /// No clone could be made.
+    Failed { errno: i32 },
+    /// The server cannot work here, for this reason; it has ended.
+    Unfit(String),
+    /// What was to run before the first clone failed; the server has ended.
+    PreloadFailed(String),
+}
+
+/// The bytes of a message behind its header.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    bytes: Bytes,
+    start: usize,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Inline(Vec<u8>),
+    Memory(Mapping),
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Inline(bytes) => &bytes[self.start..],
+            Bytes::Memory(mapping) => &mapping[self.start..],
+        }
+    }
+}
+
+/// A message as it came in.
+#[derive(Debug)]
+pub(crate) struct Message<Header> {
+    pub(crate) header: Header,
+    pub(crate) payload: Payload,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// The first byte of a message: where the rest of it is.
+const INLINE: u8 = 0;
+const IN_MEMORY: u8 = 1;
+
+/// Sends a message. Never blocks, whatever its size.
+pub(crate) fn send<Header: Serialize>(
+    socket: BorrowedFd<'_>,
+    header: &Header,
+    payload: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let header = codec::encode(header).map_err(invalid)?;
+    let length = u32::try_from(header.len()).map_err(|_| invalid("a header of more than 4 GiB"))?.to_le_bytes();
+    if 1 + length.len() + header.len() + payload.len() <= socket::LARGEST {
+        return socket::send(socket, &[&[INLINE], &length, &header, payload], fds);
+    }
+    let memory = memory::seal(&[&length, &header, payload])?;
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory.as_fd()]).collect();
+    socket::send(socket, &[&[IN_MEMORY]], &fds)
+}
+
+/// Makes sure that the next message can be received whole: if it brings memory, a descriptor must be free.
+///
+/// Otherwise the kernel would hand over the message without it.
+pub(crate) fn room_for_next(socket: BorrowedFd<'_>) -> io::Result<()> {
+    if socket::peek(socket)? == Some(IN_MEMORY) {
+        fd::duplicate(socket)?;
+    }
+    Ok(())
+}
+
+/// Receives a message, or `None` at end-of-file. Whatever the other side wrote, this gives a message or an error.
+pub(crate) fn recv<Header: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    mode: Mode,
+) -> io::Result<Option<Message<Header>>> {
+    let Some(mut received) = socket::recv(socket, mode)? else { return Ok(None) };
+    if received.fds_lost {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    let (bytes, offset) = match received.bytes.first() {
+        Some(&INLINE) => (Bytes::Inline(received.bytes), 1),
+        Some(&IN_MEMORY) => {
+            let memory = received.fds.pop().ok_or_else(|| invalid("a big message came without its memory"))?;
+            (Bytes::Memory(Mapping::of(memory.as_fd())?), 0)
+        }
+        _ => return Err(invalid("a message of no known form")),
+    };
+    let mut payload = Payload { bytes, start: offset };
+    let Some((length, rest)) = payload.split_first_chunk() else { return Err(invalid("a message without a length")) };
+    let length = u32::from_le_bytes(*length) as usize;
+    let header = rest.get(..length).ok_or_else(|| invalid("a message shorter than it says"))?;
+    let header = codec::decode(header).map_err(invalid)?;
+    payload.start += size_of::<u32>() + length;
+    Ok(Some(Message { header, payload, fds: received.fds }))
+}
+
+fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_and_big_messages_arrive_whole() {
+        for size in [0, 1, socket::LARGEST - 64, socket::LARGEST, 5 << 20] {
+            let (a, b) = socket::pair().expect("pair");
+            let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
+            send(a.as_fd(), &ServerRequest { taken: Some(7), clones: 1 }, &payload, &[a.as_fd()]).expect("send");
+            let message = recv::<ServerRequest>(b.as_fd(), Mode::Now).expect("recv").expect("a message");
+            assert_eq!(message.header.taken, Some(7));
+            assert!(*message.payload == *payload, "{size} bytes changed on the way");
+            assert_eq!(message.fds.len(), 1);
+        }
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let garbage: [&[u8]; 6] =
+            [&[], &[9], &[IN_MEMORY], &[INLINE, 1, 0], &[INLINE, 255, 255, 255, 255, 1], &[INLINE, 1, 0, 0, 0, 200]];
+        for bytes in garbage {
+            let (a, b) = socket::pair().expect("pair");
+            // A descriptor makes even an empty message one.
+            socket::send(a.as_fd(), &[bytes], &[a.as_fd()]).expect("send");
+            assert!(recv::<Report>(b.as_fd(), Mode::Now).is_err(), "{bytes:?} passed for a message");
+        }
+    }
+}

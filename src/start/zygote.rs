@@ -1,0 +1,193 @@
+//! The fork server's own process: one thread that executed our file and clones children on request.
+//!
+//! A clone is a child of the client, not of the server (`CLONE_PARENT`), so that the client waits for it and signals it
+//! like any child. It is made ahead of need: it opens a socket pair, sends one end to the client, and sleeps on the
+//! other until its job comes.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::wire::{self, ServerReply, ServerRequest, Setup};
+use crate::sys::clone::{self, Side};
+use crate::sys::code::{Offset, Refusal};
+use crate::sys::lifeline::Tether;
+use crate::sys::per_process::pid;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::signals::{self, Disposition};
+use crate::sys::socket::{self, Mode};
+use crate::sys::{exit, fd, pidfd, threads};
+use crate::unwind;
+
+/// What a clone starts its life with.
+pub(crate) struct Clone {
+    /// Its end of the socket to the client.
+    pub(crate) control: OwnedFd,
+    pub(crate) tether: Tether,
+    /// What Ctrl-C does to this program; the server and idle clones ignore it.
+    pub(crate) interrupt: Disposition,
+    /// What `ps` calls the program.
+    pub(crate) program: String,
+}
+
+/// A clone that waits for its job.
+struct Spare {
+    id: u32,
+    pidfd: OwnedFd,
+}
+
+/// How many clones in a row may die unused before the server stops to replace them.
+const MOST_DEATHS: u32 = 3;
+
+/// Serves until the client is gone.
+pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -> ! {
+    let tether = match Tether::tie(lifeline.as_fd()) {
+        Ok(tether) => tether,
+        Err(error) => {
+            reply_with(&control, &ServerReply::Unfit(format!("cannot tie it to the program: {error}")), &[]);
+            exit::now(1);
+        }
+    };
+    let interrupt = signals::ignore(libc::SIGINT);
+    let setup = match wire::recv::<Setup>(control.as_fd(), Mode::Wait) {
+        Ok(Some(message)) => message.header,
+        _ => exit::now(0),
+    };
+    if let Err(reply) = prepare(&setup.preload) {
+        reply_with(&control, &reply, &[]);
+        exit::now(1);
+    }
+    let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), deaths: 0 };
+    loop {
+        if let Some(clone) = server.next_clone() {
+            let Server { control: server_control, lifeline, .. } = server;
+            match clone.begin(server_control, lifeline.as_fd(), interrupt, setup.program) {
+                Ok(clone) => life(clone),
+                Err(()) => exit::now(0),
+            }
+        }
+    }
+}
+
+/// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be made.
+fn prepare(preload: &[Offset]) -> Result<(), ServerReply> {
+    for offset in preload {
+        let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
+        match unwind::catch(|| entry(&[])) {
+            Ok(Ok(_)) => {}
+            Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => {
+                return Err(ServerReply::PreloadFailed(reason));
+            }
+            Err(panic) => return Err(ServerReply::PreloadFailed(panic.to_string())),
+        }
+    }
+    // What it left in the buffers would come out of every clone.
+    let _ = io::stdout().flush();
+    exit::flush_c_streams();
+    // Held open here, a pipe of the client's would never end.
+    let silent = fd::null().and_then(|null| {
+        fd::lay_over(null.as_fd(), 0)?;
+        fd::lay_over(null.as_fd(), 1)?;
+        fd::lay_over(null.as_fd(), 2)
+    });
+    silent.map_err(|error| ServerReply::Unfit(format!("cannot open /dev/null: {error}")))?;
+    clone::siblings_work().map_err(|why| ServerReply::Unfit(why.into()))?;
+    match threads::is_only_one() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ServerReply::Unfit("an initialiser or the preload function started a thread".into())),
+        Err(error) => Err(ServerReply::Unfit(format!("cannot count threads: {error}"))),
+    }
+}
+
+fn reply_with(control: &OwnedFd, reply: &ServerReply, fds: &[BorrowedFd<'_>]) {
+    // A full socket means a client that does not listen; a closed one, that it is gone, which we see next.
+    let _ = wire::send(control.as_fd(), reply, &[], fds);
+}
+
+struct Server {
+    control: OwnedFd,
+    lifeline: OwnedFd,
+    _tether: Tether,
+    spares: Vec<Spare>,
+    /// Spares that died since the last request.
+    deaths: u32,
+}
+
+/// A clone that has just come to be.
+struct Newborn;
+
+impl Server {
+    /// Waits for one thing to happen and does it. In a clone that this made, `Some`.
+    fn next_clone(&mut self) -> Option<Newborn> {
+        let fds: Vec<_> =
+            [self.control.as_fd()].into_iter().chain(self.spares.iter().map(|s| s.pidfd.as_fd())).collect();
+        let Ok(ready) = poll::readable(&fds, Deadline::Never) else { exit::now(1) };
+        // Requests first: they say which of the ended ones were put to use, whose end is not our business.
+        if ready.first() == Some(&0) {
+            return match wire::recv::<ServerRequest>(self.control.as_fd(), Mode::Wait) {
+                Ok(Some(message)) => self.obey(&message.header),
+                _ => exit::now(0),
+            };
+        }
+        let ended = ready.first().map(|place| self.spares.remove(place - 1))?;
+        // Somebody killed it. The client, its parent, has to take its status.
+        reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
+        self.deaths += 1;
+        if self.deaths > MOST_DEATHS {
+            reply_with(&self.control, &ServerReply::Failed { errno: libc::ECHILD }, &[]);
+            return None;
+        }
+        self.clone()
+    }
+
+    fn obey(&mut self, request: &ServerRequest) -> Option<Newborn> {
+        self.deaths = 0;
+        if let Some(taken) = request.taken {
+            self.spares.retain(|spare| spare.id != taken);
+        }
+        (0..request.clones).find_map(|_| self.clone())
+    }
+
+    fn clone(&mut self) -> Option<Newborn> {
+        match clone::clone_sibling() {
+            Ok(Side::Child) => return Some(Newborn),
+            Ok(Side::Parent(sibling)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                reply_with(&self.control, &ServerReply::Failed { errno }, &[]);
+            }
+        }
+        None
+    }
+}
+
+impl Newborn {
+    /// Makes itself known to the client; then it is ready for its job.
+    fn begin(
+        self,
+        server: OwnedFd,
+        lifeline: BorrowedFd<'_>,
+        interrupt: Disposition,
+        program: String,
+    ) -> Result<Clone, ()> {
+        let born = Tether::tie(lifeline).and_then(|tether| {
+            // Made here and not in the server, so that the client can have our pidfd from its end.
+            let (control, theirs) = socket::pair()?;
+            wire::send(server.as_fd(), &ServerReply::Ready { id: pid() }, &[], &[theirs.as_fd()])?;
+            Ok((tether, control))
+        });
+        match born {
+            Ok((tether, control)) => Ok(Clone { control, tether, interrupt, program }),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                reply_with(&server, &ServerReply::Failed { errno }, &[]);
+                Err(())
+            }
+        }
+    }
+}
+
+/// Takes the status of a clone that ended unused, in the client.
+pub(super) fn bury(pidfd: BorrowedFd<'_>) {
+    let _ = pidfd::signal(pidfd, libc::SIGKILL);
+    let _ = pidfd::reap_wait(pidfd);
+}

@@ -1,0 +1,170 @@
+//! Executing this program's own file again, in a child.
+
+use std::ffi::{CStr, CString, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use super::{exit, fd, signals};
+
+/// The very file that is running, also after it was replaced or deleted on disk.
+pub(crate) const SELF: &CStr = c"/proc/self/exe";
+
+/// What to execute, and what the new process gets.
+#[derive(Debug)]
+pub(crate) struct Exec<'a> {
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    /// Standard input, output and error; whatever is not given becomes `/dev/null`.
+    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+    pub(crate) directory: Option<BorrowedFd<'a>>,
+    /// Descriptors that stay open, under their numbers.
+    pub(crate) keep: &'a [BorrowedFd<'a>],
+}
+
+/// A child that executes our file.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// What failed on the way to exec, as the child leaves it in the memory that it shares with us until then.
+struct Failure {
+    errno: i32,
+    step: &'static str,
+}
+
+/// What the child gets to work with: pointers only, all prepared before.
+struct Plan {
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+    stdio: [libc::c_int; 3],
+    directory: libc::c_int,
+    keep: Vec<libc::c_int>,
+    failure: Option<Failure>,
+}
+
+/// The child's stack until exec. It calls a handful of functions.
+const STACK: usize = 64 * 1024;
+
+impl Exec<'_> {
+    /// Starts the child. Returns after its exec, so that a failure of it is known; the calling thread sleeps until then.
+    pub(crate) fn start(&self) -> io::Result<Executed> {
+        let null = fd::null()?;
+        let mut plan = Plan {
+            arguments: pointers(&self.arguments),
+            environment: pointers(&self.environment),
+            stdio: self.stdio.map(|stream| stream.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd)),
+            directory: self.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            keep: self.keep.iter().map(AsRawFd::as_raw_fd).collect(),
+            failure: None,
+        };
+        let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+        let mut pidfd: libc::c_int = -1;
+        // No signal handler of ours may run in the child, in memory that is also ours.
+        let mask = signals::block_all();
+        // SAFETY: CLONE_VFORK keeps this thread here until the child has left our memory by exec or exit, so `plan`, the
+        // stack and everything that they point to outlive its use. The stack grows down from its aligned end. The
+        // child has descriptors and signal handlers of its own (no CLONE_FILES, no CLONE_SIGHAND).
+        let pid = unsafe {
+            libc::clone(
+                child,
+                stack.as_mut_ptr().add(stack.capacity()).cast(),
+                libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
+                (&raw mut plan).cast(),
+                &raw mut pidfd,
+            )
+        };
+        let error = io::Error::last_os_error();
+        signals::restore(&mask);
+        let Ok(pid) = u32::try_from(pid) else { return Err(error) };
+        // SAFETY: the kernel has written a new descriptor that nobody else owns.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        if let Some(failure) = &plan.failure {
+            // It has ended already; nobody else is to see it.
+            let _ = super::pidfd::reap_wait(std::os::fd::AsFd::as_fd(&pidfd));
+            let error = io::Error::from_raw_os_error(failure.errno);
+            return Err(io::Error::new(error.kind(), StepFailed { step: failure.step, error }));
+        }
+        Ok(Executed { pid, pidfd: fd::above_stdio(pidfd)? })
+    }
+}
+
+/// A step between clone and exec that failed.
+#[derive(Debug)]
+struct StepFailed {
+    step: &'static str,
+    error: io::Error,
+}
+
+impl std::fmt::Display for StepFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, self.error)
+    }
+}
+
+impl std::error::Error for StepFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// The child, in our memory, on its own stack: system calls only, then exec.
+extern "C" fn child(plan: *mut c_void) -> libc::c_int {
+    // SAFETY: `start` passes its plan and touches it again only when we are gone.
+    let plan = unsafe { &mut *plan.cast::<Plan>() };
+    // SAFETY: see `to_exec`.
+    let step = unsafe { to_exec(plan) };
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    plan.failure = Some(Failure { errno, step });
+    exit::now(127)
+}
+
+/// Returns only on failure, with the name of the step that failed; errno says why.
+///
+/// # Safety
+/// Only in a vforked child: it changes descriptors, signal handlers and the directory of the process.
+unsafe fn to_exec(plan: &mut Plan) -> &'static str {
+    // SAFETY: system calls on integers and on prepared, null-terminated arrays of C strings.
+    unsafe {
+        // Sources among 0..3 first move out of the way of the targets.
+        for source in &mut plan.stdio {
+            if (0..3).contains(source) {
+                *source = libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, 3);
+                if *source < 0 {
+                    return "cannot duplicate a standard stream";
+                }
+            }
+        }
+        for (source, target) in plan.stdio.iter().zip(0..) {
+            if libc::dup2(*source, target) < 0 {
+                return "cannot lay a standard stream";
+            }
+        }
+        for number in &plan.keep {
+            if libc::fcntl(*number, libc::F_SETFD, 0) < 0 {
+                return "cannot pass on a descriptor";
+            }
+        }
+        if plan.directory >= 0 && libc::fchdir(plan.directory) < 0 {
+            return "cannot enter the working directory";
+        }
+        signals::default_for_exec();
+        libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.environment.as_ptr());
+        "cannot execute /proc/self/exe again"
+    }
+}
+
+/// The name that this program was called by, for `ps`.
+pub(crate) fn program_name() -> String {
+    std::env::args_os()
+        .next()
+        .map(PathBuf::from)
+        .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "multiproc".into())
+}

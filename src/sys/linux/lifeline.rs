@@ -1,0 +1,132 @@
+//! Children end with their parent.
+//!
+//! A process that starts children holds the only write end of a pipe, its lifeline. Every child opens the pipe anew for
+//! reading and asks the kernel for SIGKILL when anything happens on it. Nothing is ever written, so the one thing that
+//! can happen is that the write end closes: the parent is gone, however it went. No thread, no help from anybody, and
+//! it reaches a child that is stuck in a computation. (`PR_SET_PDEATHSIG` would fire when the *thread* ends that
+//! started the child.)
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::poll::{self, Deadline};
+use super::{exit, fd};
+
+/// The parent's side.
+#[derive(Debug)]
+pub(crate) struct Lifeline {
+    read: OwnedFd,
+    /// Never read: it lives as long as the process, and closes with it.
+    _write: OwnedFd,
+}
+
+/// The write ends of this process, for `close_in_copy`. A process needs a second one only when it changes its user.
+static WRITE_ENDS: [AtomicI32; 4] = [const { AtomicI32::new(-1) }; 4];
+
+impl Lifeline {
+    /// Makes a lifeline for this process.
+    pub(crate) fn new() -> io::Result<Lifeline> {
+        static AT_FORK: Once = Once::new();
+        AT_FORK.call_once(|| {
+            // SAFETY: the handler makes one async-signal-safe call (close) and touches only atomics.
+            unsafe { libc::pthread_atfork(None, None, Some(close_in_copy)) };
+        });
+        let (read, write) = fd::pipe()?;
+        for end in &WRITE_ENDS {
+            if end.compare_exchange(-1, write.as_raw_fd(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                break;
+            }
+        }
+        Ok(Lifeline { read, _write: write })
+    }
+
+    /// What a child needs for `Tether::tie`.
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+}
+
+/// In a forked copy of the process: a copy that kept the write end open would keep our children alive after us.
+///
+/// The number is not freed but laid over with the read end's harmless copy of `/dev/null`, if one can be had, so that an
+/// owner which closes it later closes no stranger.
+extern "C" fn close_in_copy() {
+    for end in &WRITE_ENDS {
+        let number = end.swap(-1, Ordering::Relaxed);
+        if number >= 0 {
+            // SAFETY: open and dup3 and close are async-signal-safe; `number` is this process's copy of the write
+            // end, which nothing in the copy uses.
+            unsafe {
+                let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+                if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {
+                    libc::close(number);
+                }
+                if null >= 0 {
+                    libc::close(null);
+                }
+            }
+        }
+    }
+}
+
+/// The child's side: while it is tied, the end of the parent kills this process.
+#[derive(Debug)]
+pub(crate) struct Tether(OwnedFd);
+
+/// Whether the end of the parent ends this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Shared,
+    Own,
+}
+
+impl Tether {
+    /// Ties this process to the one that owns the lifeline behind `reader`.
+    ///
+    /// A parent that is gone already ends this process here.
+    pub(crate) fn tie(reader: BorrowedFd<'_>) -> io::Result<Tether> {
+        // Signals on a descriptor belong to its open file, of which every child needs its own: open the pipe anew.
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let own = fd::above_stdio(rustix::fs::open(path, flags, Mode::empty())?)?;
+        let tether = Tether(own);
+        tether.set_fate(Fate::Shared)?;
+        Ok(tether)
+    }
+
+    /// Arms or disarms the tether.
+    pub(crate) fn set_fate(&self, fate: Fate) -> io::Result<()> {
+        /// `asm-generic/fcntl.h`
+        const F_SETSIG: libc::c_int = 10;
+        let number = self.0.as_raw_fd();
+        let flags = libc::O_NONBLOCK | if fate == Fate::Shared { libc::O_ASYNC } else { 0 };
+        // SAFETY: three fcntl calls with integer arguments on a descriptor of ours.
+        let done = unsafe {
+            libc::fcntl(number, libc::F_SETOWN, libc::getpid()) >= 0
+                && libc::fcntl(number, F_SETSIG, libc::SIGKILL) >= 0
+                && libc::fcntl(number, libc::F_SETFL, flags) >= 0
+        };
+        if !done {
+            return Err(io::Error::last_os_error());
+        }
+        // This order: armed first, then looked. The other way round, a parent that died in between went unnoticed.
+        if fate == Fate::Shared && self.parent_is_gone() {
+            exit::kill_self();
+        }
+        Ok(())
+    }
+
+    /// Whether the parent has ended.
+    pub(crate) fn parent_is_gone(&self) -> bool {
+        poll::hung_up(self.0.as_fd()).unwrap_or(false)
+    }
+
+    /// Waits for the parent's end; false at the deadline.
+    pub(crate) fn wait_parent(&self, deadline: Deadline) -> io::Result<bool> {
+        poll::wait_hang_up(self.0.as_fd(), deadline)
+    }
+}

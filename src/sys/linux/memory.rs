@@ -1,0 +1,109 @@
+//! Sealed memory files: big messages, which a socket could not take without blocking.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Deref;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::fd;
+
+/// With these nobody can change a byte or the length any more, so reading cannot race or raise SIGBUS.
+const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
+
+/// Puts `parts` into a memory file that can never change again.
+pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create("multiproc", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd::above_stdio(memory)?);
+    for part in parts {
+        file.write_all(part)?;
+    }
+    rustix::fs::fcntl_add_seals(&file, SEALED)?;
+    Ok(file.into())
+}
+
+/// Bytes of a sealed memory file.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<c_void>,
+    length: usize,
+}
+
+// SAFETY: read-only memory that nobody can change (it is sealed), unmapped only by the owner's drop.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; only shared references to immutable bytes are given out.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of a memory file that somebody sent. One that is not sealed is refused.
+    pub(crate) fn of(memory: BorrowedFd<'_>) -> io::Result<Mapping> {
+        let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        let seals = rustix::fs::fcntl_get_seals(memory)
+            .map_err(|_| refused("what came in place of a big message is no memory file"))?;
+        if !seals.contains(SealFlags::SHRINK | SealFlags::WRITE) {
+            return Err(refused("the memory of a big message is not sealed"));
+        }
+        let length = usize::try_from(rustix::fs::fstat(memory)?.st_size).unwrap_or(0);
+        if length == 0 {
+            return Err(refused("the memory of a big message is empty"));
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ,
+                MapFlags::PRIVATE | MapFlags::POPULATE,
+                memory,
+                0,
+            )
+        }?;
+        let start = NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
+        Ok(Mapping { start, length })
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `length` bytes are mapped readable at `start` until drop; the seals keep the file from shrinking
+        // below them and everybody from writing.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this mapping is ours and no borrow of it outlives us.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_read_back() {
+        let memory = seal(&[b"one ", b"two"]).expect("seal");
+        assert_eq!(&*Mapping::of(memory.as_fd()).expect("map"), b"one two");
+        assert!(File::from(memory).write_all(b"x").is_err(), "a sealed file took a write");
+    }
+
+    #[test]
+    fn unsealed_memory_is_refused() {
+        let memory = rustix::fs::memfd_create("test", MemfdFlags::CLOEXEC).expect("memfd");
+        let mut file = File::from(memory);
+        file.write_all(b"x").expect("write");
+        assert!(Mapping::of(file.as_fd()).is_err());
+        let (read, _write) = fd::pipe().expect("pipe");
+        assert!(Mapping::of(read.as_fd()).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! Linux 5.4 and newer.
+#![expect(unsafe_code, reason = "the one floor with system calls that rustix does not wrap")]
+
+pub(crate) mod clone;
+pub(crate) mod code;
+pub(crate) mod creds;
+pub(crate) mod environ;
+pub(crate) mod exec;
+pub(crate) mod exit;
+pub(crate) mod fd;
+pub(crate) mod lifeline;
+pub(crate) mod memory;
+pub(crate) mod per_process;
+pub(crate) mod pidfd;
+pub(crate) mod poll;
+pub(crate) mod signals;
+pub(crate) mod socket;
+pub(crate) mod threads;
+pub(crate) mod title;
+pub(crate) mod tree;

@@ -1,0 +1,84 @@
+//! Waiting for descriptors, with deadlines, whatever signals arrive.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+/// When to stop waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deadline {
+    Never,
+    At(Instant),
+}
+
+impl Deadline {
+    /// `timeout` from now; a time beyond what the clock can count is never.
+    pub(crate) fn after(timeout: Duration) -> Deadline {
+        Instant::now().checked_add(timeout).map_or(Deadline::Never, Deadline::At)
+    }
+
+    /// That of an optional timeout, `None` being no limit.
+    pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
+        timeout.map_or(Deadline::Never, Deadline::after)
+    }
+
+    /// Now: look, do not wait.
+    pub(crate) fn now() -> Deadline {
+        Deadline::At(Instant::now())
+    }
+
+    fn left(self) -> Option<Duration> {
+        match self {
+            Deadline::Never => None,
+            Deadline::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
+        }
+    }
+}
+
+/// Waits until one of `fds` is readable, at its end or in error, and says which are; none at the deadline.
+pub(crate) fn readable(fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result<Vec<usize>> {
+    let mut set: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    wait(&mut set, deadline)?;
+    Ok(set.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(i, _)| i).collect())
+}
+
+/// `readable` for one descriptor.
+pub(crate) fn one_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    wait(&mut set, deadline)?;
+    Ok(!set[0].revents().is_empty())
+}
+
+/// Whether the other side of `fd` is gone for good.
+pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    wait(&mut set, Deadline::now())?;
+    Ok(set[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
+/// Sleeps until the other side of `fd` is gone for good, or until the deadline; says whether it is.
+pub(crate) fn wait_hang_up(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    wait(&mut set, deadline)?;
+    Ok(set[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
+/// poll(2), again after every signal, until something is ready or the deadline is there.
+fn wait(set: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<()> {
+    loop {
+        let left = deadline.left();
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        match rustix::event::poll(set, timeout.as_ref()) {
+            Ok(0) if left.is_none_or(|left| left > Duration::ZERO) => {}
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A process and everything that it started.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::{fd, pidfd};
+
+/// Sends a signal to the process behind `root` and to all its descendants.
+///
+/// Each is stopped before its children are listed, so that none can start another unseen; then all get the signal, and
+/// go on to meet it. A descendant whose own parent has ended is not found: it belongs to the system by then.
+pub(crate) fn signal(root: BorrowedFd<'_>, root_pid: u32, number: i32) -> io::Result<()> {
+    pidfd::signal(root, libc::SIGSTOP)?;
+    let descendants = stop_descendants(root_pid);
+    for descendant in descendants.iter().rev() {
+        let _ = pidfd::signal(descendant.as_fd(), number);
+        let _ = pidfd::signal(descendant.as_fd(), libc::SIGCONT);
+    }
+    let sent = pidfd::signal(root, number);
+    pidfd::signal(root, libc::SIGCONT)?;
+    sent
+}
+
+/// Stops all descendants of a stopped process and gives their pidfds, ancestors first.
+fn stop_descendants(root: u32) -> Vec<OwnedFd> {
+    let mut known = HashSet::from([root]);
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        // A process that was stopped too late has started children by now: look again until nobody is new.
+        for (pid, parent) in all_processes() {
+            if known.contains(&parent) && !known.contains(&pid) {
+                let Ok(handle) = pidfd::open(pid) else { continue };
+                // The number may have passed to a stranger before the handle was there; it cannot afterwards.
+                if parent_of(pid) != Some(parent) || pidfd::signal(handle.as_fd(), libc::SIGSTOP).is_err() {
+                    continue;
+                }
+                known.insert(pid);
+                found.push(handle);
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// Every process that `/proc` shows, with its parent.
+fn all_processes() -> Vec<(u32, u32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
+        .collect()
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything, brackets and spaces included.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,77 @@
+//! What can be run in a process: functions and closures without captures.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::sys::code::{self, Entry, Refusal};
+
+/// A function that can run in a process with arguments of the types `Args`, a tuple.
+///
+/// Every `fn`, and every closure that captures nothing, of 0 to 8 arguments is one. You do not implement it; for a type
+/// of your own with a `run` method, see [`Run`](crate::Run).
+///
+/// ```
+/// use multiproc::Process;
+///
+/// fn area(width: u32, height: u32) -> u32 { width * height }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// assert_eq!(Process::new(area, (3, 4)).start()?.join()?, 12);
+/// assert_eq!(Process::new(|text: String| text.len(), ("abc".to_owned(),)).start()?.join()?, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot run in a process with the arguments `{Args}`",
+    label = "not a function of these arguments",
+    note = "a target is a `fn` or a closure that captures nothing, of 0 to 8 arguments",
+    note = "the arguments are given as a tuple, even one alone: `Process::new(f, (x,))`; none are `()`",
+    note = "to pass more, put them into a tuple or a struct"
+)]
+pub trait Target<Args> {
+    /// What it returns.
+    type Output;
+
+    /// Calls it.
+    fn call(self, args: Args) -> Self::Output;
+}
+
+macro_rules! impl_target {
+    ($($value:ident: $Type:ident),*) => {
+        impl<Function, Output, $($Type),*> Target<($($Type,)*)> for Function
+        where
+            Function: FnOnce($($Type),*) -> Output,
+        {
+            type Output = Output;
+
+            fn call(self, ($($value,)*): ($($Type,)*)) -> Output {
+                self($($value),*)
+            }
+        }
+    };
+}
+
+impl_target!();
+impl_target!(a: A);
+impl_target!(a: A, b: B);
+impl_target!(a: A, b: B, c: C);
+impl_target!(a: A, b: B, c: C, d: D);
+impl_target!(a: A, b: B, c: C, d: D, e: E);
+impl_target!(a: A, b: B, c: C, d: D, e: E, f: F);
+impl_target!(a: A, b: B, c: C, d: D, e: E, f: F, g: G);
+impl_target!(a: A, b: B, c: C, d: D, e: E, f: F, g: G, h: H);
+
+/// The entry for a function: the instance that a call site crosses with.
+pub(crate) fn function_entry<F, Args>() -> Entry
+where
+    F: Target<Args>,
+    Args: DeserializeOwned,
+    F::Output: Serialize,
+{
+    |arguments| {
+        let arguments = codec::decode::<Args>(arguments).map_err(Refusal::Arguments)?;
+        let output = code::conjure::<F>().call(arguments);
+        codec::encode(&output).map_err(Refusal::Result)
+    }
+}

@@ -1,0 +1,137 @@
+//! The one place where panics are caught.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Write;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity;
+
+/// A panic that ended a function in a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Panic {
+    message: String,
+    location: Option<Location>,
+    backtrace: Option<String>,
+}
+
+/// Where a panic happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    file: String,
+    line: u32,
+    column: u32,
+}
+
+impl Panic {
+    /// The text that the panic was raised with.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where it happened; `None` if the function replaced the panic hook.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        self.location.as_ref()
+    }
+
+    /// The calls that led there, if the child's environment asked for them (`RUST_BACKTRACE=1`).
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.as_deref()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.location {
+            Some(location) => write!(f, ", at {location}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Location {
+    /// The source file.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The line, from 1.
+    #[must_use]
+    pub fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// The column, from 1.
+    #[must_use]
+    pub fn column(&self) -> u32 {
+        self.column
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+thread_local! {
+    /// What the hook saw of this thread's last panic.
+    static LAST: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
+}
+
+/// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and remembers where it was.
+pub(crate) fn install_hook() {
+    let previous = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        remember(info);
+        // One write, so that lines of several processes do not mix. A closed standard error is no reason to stop.
+        let _ = std::io::stderr().write_all(format!("Process {}:\n", identity::current().name()).as_bytes());
+        previous(info);
+    }));
+}
+
+fn remember(info: &PanicHookInfo<'_>) {
+    let location = info.location().map(|location| Location {
+        file: location.file().to_owned(),
+        line: location.line(),
+        column: location.column(),
+    });
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    // Neither a panic in a destructor of this very thread-local nor one while it is borrowed may become another.
+    let _ = LAST.try_with(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            *last = Some((location, backtrace));
+        }
+    });
+}
+
+/// Calls `f`; a panic in it becomes an error.
+pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let message = text(&*payload);
+        // Its destructor is the user's, and could panic again.
+        std::mem::forget(payload);
+        let (location, backtrace) = LAST.try_with(|last| last.take()).ok().flatten().unwrap_or((None, None));
+        Panic { message, location, backtrace }
+    })
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic with a value that is no text".to_owned()
+    }
+}
