@@ -80,8 +80,7 @@ pub(super) fn kind<W>() -> &'static str {
 #[cfg(test)]
 mod tests {
     struct Plain;
-    #[expect(dead_code, reason = "only its name counts")]
-    struct Generic<T>(T);
+    struct Generic<T>(std::marker::PhantomData<T>);
 
     #[test]
     fn names_of_types_are_short() {
