@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +90,13 @@ thread_local! {
 }
 
 /// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and remembers where it was.
+///
+/// Once is enough: a forked child of a child has the hook already.
 pub(crate) fn install_hook() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         remember(info);

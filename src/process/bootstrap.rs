@@ -76,19 +76,11 @@ pub(super) fn live_as_fork(
     ready: io::Result<()>,
     work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send,
 ) -> ! {
-    static HOOK: AtomicBool = AtomicBool::new(false);
-    // The parent may be a child itself, and have it already.
-    if parentage_hook_is_missing(&HOOK) {
-        unwind::install_hook();
-    }
+    unwind::install_hook();
     title::set(&exec::program_name(), &job.name);
     let parentage = parentage::set(link.control, link.tether, true);
     exit::arm_first();
     carry_out(job, parentage, ready, work)
-}
-
-fn parentage_hook_is_missing(installed: &AtomicBool) -> bool {
-    !identity::current().path.is_empty() || !installed.swap(true, Ordering::Relaxed)
 }
 
 /// The job, its arguments and its descriptors; nothing if the parent is gone or has no use for us.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::process::Process;
+use super::Process;
 use crate::start::method::{StartMethod, get_start_method};
 use crate::target::Target;
 
@@ -41,7 +41,6 @@ impl Context {
     }
 
     /// A process of this context, not started yet: see [`Process::new`].
-    #[must_use]
     pub fn process<F, Args>(self, target: F, args: Args) -> Process<F::Output>
     where
         F: Target<Args> + Send,

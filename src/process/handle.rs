@@ -238,7 +238,9 @@ impl Core {
         if let Err(error) = self.check_owner("join") {
             return Err(self.join_error(None, Failure::Lost(error.to_string())));
         }
-        self.wait(deadline).map_err(|error| self.join_error(None, Failure::Os(error)))
+        let end = self.wait(deadline).map_err(|error| self.join_error(None, Failure::Os(error)))?;
+        registry::sweep();
+        Ok(end)
     }
 
     /// The value of an ended child, or why there is none.

@@ -1,6 +1,7 @@
 //! Processes as a program sees them.
 
 pub(crate) mod bootstrap;
+mod builder;
 mod child;
 mod context;
 mod current;
@@ -8,18 +9,17 @@ mod end;
 mod exit;
 mod handle;
 mod parentage;
-mod process;
 mod registry;
 mod run;
 mod unchecked;
 mod wait;
 
+pub use builder::{Process, set_forkserver_preload};
 pub use child::{Child, StillRunning};
 pub use context::{Context, get_context};
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use exit::at_exit;
 pub use handle::Handle;
-pub use process::{Process, set_forkserver_preload};
 pub use registry::active_children;
 pub use run::Run;
 pub use wait::{Waitable, wait};

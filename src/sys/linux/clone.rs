@@ -54,7 +54,6 @@ pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
     let robust =
         unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut robust_head, &raw mut robust_length) } == 0;
     let mut pidfd: libc::c_int = -1;
-    #[expect(clippy::cast_sign_loss, reason = "bits")]
     let flags = (libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
     // SAFETY: without CLONE_VM this is a fork: both sides go on with their own copy of everything, on this stack.
     let pid = unsafe { clone3(flags, &raw mut pidfd, tid) };
@@ -88,7 +87,6 @@ unsafe fn clone3(flags: u64, pidfd: *mut libc::c_int, tid: usize) -> libc::c_lon
     if pid >= 0 || !matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
         return pid;
     }
-    #[expect(clippy::cast_sign_loss, reason = "a small positive number")]
     let flags = flags | libc::SIGCHLD as u64;
     let none: usize = 0;
     // SAFETY: the same with the older call. It hands out the pidfd where it otherwise writes the parent's copy of the

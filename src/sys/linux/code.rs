@@ -142,7 +142,7 @@ pub(crate) fn run_later_initialisers(
 
 /// Whether `own` stands in the main program's list of initialisers: not if we are part of a library.
 pub(crate) fn is_main_initialiser(own: Initialiser) -> bool {
-    initialisers().iter().any(|address| *address == own as usize)
+    initialisers().contains(&(own as usize))
 }
 
 fn later_initialisers(own: Initialiser) -> Vec<Initialiser> {
