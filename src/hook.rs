@@ -34,12 +34,8 @@ extern "C" fn hook(count: libc::c_int, arguments: *const *const libc::c_char, en
         Err(Unfit::ParentGone) => exit::now(0),
         Err(unfit) => refuse(unfit),
     };
-    // SAFETY: the C library passes the vectors that it got from the kernel (or, on musl, nothing, which glibc-only
-    // `remember` is compiled for).
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        title::remember(count, arguments);
-    }
+    // SAFETY: these are what the C library called us with.
+    unsafe { title::remember(count, arguments) };
     bootstrap::begin();
     code::run_later_initialisers(hook, count, arguments, environment);
     bootstrap::live(boot.role, control, lifeline)

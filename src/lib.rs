@@ -1,4 +1,88 @@
-//! Run Rust functions in processes, as easily as in threads.
+//! Run Rust functions in processes, as easily as in threads: Python's `multiprocessing`, for code that can crash, leak, hang,
+//! eat memory or be hostile, and that a program must be able to end and survive.
+//!
+//! ```
+//! use multiproc::Process;
+//!
+//! fn worker(num: u32) -> u32 {
+//!     println!("Worker: {num}");
+//!     num * num
+//! }
+//!
+//! fn main() -> multiproc::Result<()> {
+//!     let child = Process::new(worker, (7,)).start()?;
+//!     assert_eq!(child.join()?, 49);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! No macro, no attribute, no call at the beginning of `main`: the same lines work in a program, in a `#[test]`, in a doc test
+//! (this is one), in an example and in a benchmark.
+//!
+//! # What it gives
+//! - [`Process`]: a function or a closure without captures, with 0 to 8 arguments that serde can encode, or a type with
+//!   [`Run`]. Its [`start`](Process::start) gives a [`Child`], whose [`join`](Child::join) gives the typed result or says how the
+//!   process failed: a panic with its message and place, an exit code, a signal ([`Failure`]).
+//! - Three [start methods](StartMethod). The default, a fork server, clones children from a small process of one thread: as fast
+//!   as a fork of a tiny program, however large this one is and however many threads it has.
+//! - Ends that hold: children end with this program, however it ends, SIGKILL included, also when they are stuck in a
+//!   computation ([`die_with_parent`](Process::die_with_parent)). At a normal end, daemons are terminated and the others joined.
+//!   [`stop`](Handle::stop) asks, then insists; [`kill_tree`](Handle::kill_tree) takes along what the process started.
+//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at once, [`log_to_stderr`].
+//!
+//! # What it does not do
+//! - It is no sandbox: a child may do whatever this user may. It shields the program from a child's faults, not the system from
+//!   its malice.
+//! - A child is not a thread: it has its own copy of all statics, as they are at a program's start (with the fork server, as the
+//!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
+//! - No channels, locks or shared memory between processes yet, and no pool. No async runtime inside; the
+//!   [`sentinel`](Handle::sentinel) of a process works with any.
+//! - It does not run code of dynamic libraries in other processes, except by fork.
+//!
+//! # Before `main`
+//! A child executes this program's file; an initialiser that the linker puts before `main` sees a private environment variable,
+//! runs the function in place of `main`, and exits. So, in a child of the forkserver and spawn methods, `main` has not run:
+//! what it sets up (a logger, a runtime, command-line options) is not there. `std::env::args` gives one argument, the title that
+//! `ps` shows. What the program's file does at start-up (the loader, other initialisers) happens in children, too.
+//!
+//! # What a child has
+//! | | forkserver | spawn | fork |
+//! |---|---|---|---|
+//! | memory | the fork server's | new | a copy of the caller's |
+//! | standard output and error, directory, environment | the caller's at the start | the same | the same |
+//! | standard input | `/dev/null`, unless [set](Process::stdin) | the same | the same |
+//! | other open files | none | none | the caller's |
+//! | user, group | the caller's at the start | the same | the same |
+//! | umask, limits, priority, affinity, namespaces | the caller's at the first start | the caller's | the caller's |
+//! | signals | default (what the program ignored at its first start stays ignored) | the same, at the start | the caller's |
+//!
+//! # Platforms
+//! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer, a running child costs this
+//! process one descriptor, before that two. Elsewhere, a clear compile error.
+//!
+//! # Coming from Python
+//! | Python | here |
+//! |---|---|
+//! | `Process(target=f, args=(a,))` | [`Process::new(f, (a,))`](Process::new) |
+//! | `name=`, `daemon=` | [`.name(..)`](Process::name), [`.daemon(..)`](Process::daemon) |
+//! | `p.start()` | [`.start()?`](Process::start): consumes the process, gives a [`Child`] |
+//! | `p.join()`, `p.join(1)` | [`.join()`](Child::join), [`.join_timeout(..)`](Child::join_timeout), [`.try_join()`](Child::try_join): with the result |
+//! | `p.is_alive()`, `p.exitcode`, `p.pid`, `p.name`, `p.daemon` | the methods of these names: [`Handle`] |
+//! | `p.terminate()`, `p.kill()`, `p.interrupt()` | the same, and [`.stop(..)`](Handle::stop), [`.kill_tree()`](Handle::kill_tree) |
+//! | `p.sentinel`, `multiprocessing.connection.wait` | [`.sentinel()`](Handle::sentinel), [`wait`] |
+//! | `p.close()` | [`.close()`](Child::close), or drop it |
+//! | `class Worker(Process)` with `run` | a type that implements [`Run`] |
+//! | `current_process()`, `parent_process()`, `active_children()`, `cpu_count()` | [`current_process`], [`parent_process`], [`active_children`], [`cpu_count`] |
+//! | `set_start_method(m)`, `force=True` | [`set_start_method`], [`force_start_method`] |
+//! | `get_start_method()`, `allow_none=True` | [`get_start_method`], [`get_start_method_if_set`] |
+//! | `get_all_start_methods()`, `get_context(m)` | [`get_all_start_methods`], [`get_context`] |
+//! | `set_forkserver_preload([..])` | [`set_forkserver_preload`]: a function |
+//! | `log_to_stderr(level)`, `get_logger()` | [`log_to_stderr`], [`get_logger`]; for your own records, the `log` crate |
+//! | `atexit.register`, `util.Finalize` | [`at_exit`] |
+//! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of `n` |
+//! | `os.fork` and a closure | [`Process::from_closure`] |
+//! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
+//! | `authkey` | not needed: no process is reached by an address |
 
 mod codec;
 mod error;
@@ -6,6 +90,8 @@ mod hook;
 mod identity;
 mod log;
 mod process;
+#[cfg(doctest)]
+mod readme;
 mod signal;
 mod start;
 mod sys;

@@ -14,7 +14,7 @@ use crate::start::{fork, method, stdio, zygote};
 use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::socket::Mode;
-use crate::sys::{environ, exec, fd, signals, title};
+use crate::sys::{environ, fd, signals, title};
 use crate::unwind;
 
 /// Whether this process was executed to be a child or a fork server, and has not got its job yet.
@@ -60,10 +60,9 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the forkserver method.
 fn live_as_clone(clone: zygote::Clone) -> ! {
-    let zygote::Clone { control, tether, interrupt, program } = clone;
+    let zygote::Clone { control, tether, interrupt } = clone;
     let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
-    title::set(&program, &job.name);
     let ready = set_up(&job, fds).and_then(|()| set_fate(&job, &tether));
     let parentage = parentage::set(control, tether, false);
     carry_out(&job, parentage, ready, || run_entry(&job, &arguments))
@@ -77,7 +76,6 @@ pub(super) fn live_as_fork(
     work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send,
 ) -> ! {
     unwind::install_hook();
-    title::set(&exec::program_name(), &job.name);
     let parentage = parentage::set(link.control, link.tether, true);
     exit::arm_first();
     carry_out(job, parentage, ready, work)
@@ -138,6 +136,7 @@ fn carry_out(
         job.daemon,
         Some(parent),
     ));
+    title::set(&job.program, &job.name);
     method::force_start_method(Some(job.method));
     job.log.apply();
     BOOTSTRAPPING.store(false, Ordering::Relaxed);

@@ -25,7 +25,7 @@ use crate::start::wire::Job;
 use crate::start::{Launched, Order, forkserver, launch};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Entry, Offset, Refusal};
-use crate::sys::environ;
+use crate::sys::{environ, title};
 use crate::target::{Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.
@@ -305,6 +305,7 @@ impl<T> Process<T> {
         let order = Order {
             job: Job {
                 entry: offset,
+                program: title::program().to_owned(),
                 kind: self.kind.clone(),
                 name: self.name.clone(),
                 path: self.path,

@@ -20,10 +20,13 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{exec, fd, pidfd};
+use crate::sys::{fd, pidfd, title};
 
 /// How long a fork server that should answer may be silent (stopped by somebody, say) before it is replaced.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How many clones are made ahead at the most. One serves steady starts; bursts ask for more.
 const MOST_AHEAD: u32 = 4;
@@ -230,8 +233,11 @@ pub(crate) fn preload(entry: Offset) {
 
 /// Ends this process's fork server and its unused clones; what it started runs on.
 pub(crate) fn shut_down() {
-    if SLOT.get().is_some() {
-        slot().retire();
+    // Held by a thread that waits for the server, it will not come free; then the lifeline ends it, with us.
+    if let Some(slot) = SLOT.get()
+        && let Ok(mut slot) = slot.try_lock()
+    {
+        slot.retire();
     }
 }
 
@@ -251,10 +257,9 @@ impl Server {
             directory: FileId::at(".").map_err(os("cannot look at the working directory"))?,
             credentials: Credentials::now(),
         };
-        let program = exec::program_name();
         let executed = spawn::execute(
             Role::Zygote,
-            &format!("{program}: fork server"),
+            &format!("{}: fork server", title::program()),
             &theirs,
             environ::for_exec(&birth.environment),
             [None, fd::standard(1), fd::standard(2)],
@@ -269,7 +274,7 @@ impl Server {
             calm: 0,
             proven: false,
         };
-        let setup = Setup { program, preload: preload.to_vec() };
+        let setup = Setup { preload: preload.to_vec() };
         // If it is dead already, the first request for a clone says so.
         let _ = wire::send(server.control.as_fd(), &setup, &[], &[]);
         Ok(server)
@@ -282,6 +287,8 @@ impl Server {
             if self.awaited == 0 {
                 self.request(None)?;
             }
+            // Every reply brings a descriptor. Without room for it, the kernel would hand over the reply alone.
+            fd::duplicate(&self.control).map_err(Trouble::Failed)?;
             let message = match wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) {
                 Ok(Some(message)) => message,
                 Ok(None) => return Err(self.gone()),
@@ -291,7 +298,7 @@ impl Server {
                     continue;
                 }
                 Err(error) => {
-                    // Most likely we have no descriptor left for it. The clone sees its socket close, and leaves.
+                    // Another thread was quicker to take the room. The clone sees its socket close, and leaves.
                     self.awaited = self.awaited.saturating_sub(1);
                     return Err(Trouble::Failed(error));
                 }
@@ -374,7 +381,7 @@ impl Server {
         let _ = pidfd::reap_wait(self.pidfd.as_fd());
         // A clone that is just coming to be holds the server's end of the socket until it has said so: the end of file
         // comes when all have.
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(FAREWELL);
         while let Ok(true) = poll::one_readable(self.control.as_fd(), deadline) {
             let Ok(Some(message)) = wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) else { break };
             match (message.header, message.fds.into_iter().next()) {

@@ -8,7 +8,7 @@ use super::method::StartMethod;
 use super::order::{Launched, Order};
 use super::{lifeline, wire};
 use crate::error::{Result, os};
-use crate::sys::exec::{self, Exec, Executed};
+use crate::sys::exec::{Exec, Executed};
 use crate::sys::{environ, socket, title};
 
 /// Starts a child.
@@ -22,7 +22,7 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
     wire::send(control.as_fd(), &order.job, &order.arguments, &[]).map_err(os("cannot hand over the arguments"))?;
     let executed = execute(
         Role::Child,
-        &format!("{}: {}", exec::program_name(), order.job.name),
+        &format!("{}: {}", order.job.program, order.job.name),
         &theirs,
         environment,
         order.streams.as_fds(),

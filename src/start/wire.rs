@@ -26,6 +26,8 @@ use crate::unwind::Panic;
 pub(crate) struct Job {
     /// What to run; `None` if that does not cross, but comes with the fork.
     pub(crate) entry: Option<Offset>,
+    /// What `ps` calls the program.
+    pub(crate) program: String,
     pub(crate) kind: String,
     pub(crate) name: String,
     pub(crate) path: Vec<u32>,
@@ -62,7 +64,6 @@ pub(crate) enum Report {
 /// Client to fork server, first: what to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
-    pub(crate) program: String,
     /// What to run before the first clone.
     pub(crate) preload: Vec<Offset>,
 }

@@ -25,8 +25,6 @@ pub(crate) struct Clone {
     pub(crate) tether: Tether,
     /// What Ctrl-C does to this program; the server and idle clones ignore it.
     pub(crate) interrupt: Disposition,
-    /// What `ps` calls the program.
-    pub(crate) program: String,
 }
 
 /// A clone that waits for its job.
@@ -60,7 +58,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
     loop {
         if let Some(clone) = server.next_clone() {
             let Server { control: server_control, lifeline, .. } = server;
-            match clone.begin(server_control, lifeline.as_fd(), interrupt, setup.program) {
+            match clone.begin(server_control, lifeline.as_fd(), interrupt) {
                 Ok(clone) => life(clone),
                 Err(()) => exit::now(0),
             }
@@ -162,13 +160,7 @@ impl Server {
 
 impl Newborn {
     /// Makes itself known to the client; then it is ready for its job.
-    fn begin(
-        self,
-        server: OwnedFd,
-        lifeline: BorrowedFd<'_>,
-        interrupt: Disposition,
-        program: String,
-    ) -> Result<Clone, ()> {
+    fn begin(self, server: OwnedFd, lifeline: BorrowedFd<'_>, interrupt: Disposition) -> Result<Clone, ()> {
         let born = Tether::tie(lifeline).and_then(|tether| {
             // Made here and not in the server, so that the client can have our pidfd from its end.
             let (control, theirs) = socket::pair()?;
@@ -176,7 +168,7 @@ impl Newborn {
             Ok((tether, control))
         });
         match born {
-            Ok((tether, control)) => Ok(Clone { control, tether, interrupt, program }),
+            Ok((tether, control)) => Ok(Clone { control, tether, interrupt }),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
                 reply_with(&server, &ServerReply::Failed { errno }, &[]);

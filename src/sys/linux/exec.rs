@@ -3,7 +3,6 @@
 use std::ffi::{CStr, CString, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::PathBuf;
 
 use super::{exit, fd, signals};
 
@@ -158,13 +157,4 @@ unsafe fn to_exec(plan: &mut Plan) -> &'static str {
         libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.environment.as_ptr());
         "cannot execute /proc/self/exe again"
     }
-}
-
-/// The name that this program was called by, for `ps`.
-pub(crate) fn program_name() -> String {
-    std::env::args_os()
-        .next()
-        .map(PathBuf::from)
-        .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
-        .unwrap_or_else(|| "multiproc".into())
 }

@@ -1,6 +1,8 @@
 //! The name that `ps`, `top` and `/proc` show for this process.
 
 use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// How long a title may get: the first argument of a process that we execute is padded to this.
@@ -8,6 +10,18 @@ pub(crate) const ROOM: usize = 160;
 
 static START: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
+
+/// What this program is called, in a child: there, the first argument is a title.
+static PROGRAM: OnceLock<String> = OnceLock::new();
+
+/// The name that this program was called by.
+pub(crate) fn program() -> &'static str {
+    PROGRAM.get_or_init(|| {
+        let called = std::env::args_os().next().map(PathBuf::from);
+        let name = called.as_deref().and_then(|path| path.file_name());
+        name.map_or_else(|| "multiproc".into(), |name| name.to_string_lossy().into_owned())
+    })
+}
 
 /// The first argument for a process that will set its title.
 pub(crate) fn padded(title: &str) -> CString {
@@ -19,9 +33,10 @@ pub(crate) fn padded(title: &str) -> CString {
 /// Remembers where the first argument of this process is, if it is one that `padded` made.
 ///
 /// # Safety
-/// `arguments` must be the argument vector that the C library got from the kernel, or null.
+/// The arguments must be those that the C library calls initialisers with.
 pub(crate) unsafe fn remember(count: libc::c_int, arguments: *const *const libc::c_char) {
-    if count < 1 || arguments.is_null() {
+    // Only glibc passes anything; elsewhere, they are what happened to be in the registers.
+    if cfg!(not(target_env = "gnu")) || count < 1 || arguments.is_null() {
         return;
     }
     // SAFETY: a vector of at least one C string.
@@ -34,6 +49,8 @@ pub(crate) unsafe fn remember(count: libc::c_int, arguments: *const *const libc:
 
 /// Shows `program: name` for this process, and the name (cut to 15 bytes) where only that is shown.
 pub(crate) fn set(program: &str, name: &str) {
+    // A forked child knows it already.
+    let _ = PROGRAM.set(program.to_owned());
     let short: Vec<u8> = name.bytes().filter(|byte| *byte != 0).take(15).collect();
     if let Ok(short) = CString::new(short) {
         let _ = rustix::thread::set_name(&short);

@@ -1,0 +1,2 @@
+//! The programs of the README, as tests.
+#![doc = include_str!("../README.md")]
