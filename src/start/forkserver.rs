@@ -306,8 +306,9 @@ impl Server {
             match (message.header, message.fds.into_iter().next()) {
                 (ServerReply::Ready { id }, Some(control)) => {
                     self.awaited = self.awaited.saturating_sub(1);
+                    // That the first one was waited for says nothing.
+                    self.adapt(waited && self.proven);
                     self.proven = true;
-                    self.adapt(waited);
                     // Before the clone gets its job: when it ends, the server must know that it was put to use.
                     let _ = self.request(Some(id));
                     return Ok(Spare { control, birth: Arc::clone(&self.birth) });

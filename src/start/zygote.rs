@@ -15,7 +15,7 @@ use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::signals::{self, Disposition};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{exit, fd, pidfd, threads};
+use crate::sys::{exit, fd, pidfd, threads, title};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -46,6 +46,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         }
     };
     let interrupt = signals::ignore(libc::SIGINT);
+    title::set_short("fork server");
     let setup = match wire::recv::<Setup>(control.as_fd(), Mode::Wait) {
         Ok(Some(message)) => message.header,
         _ => exit::now(0),
@@ -57,8 +58,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
     let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), deaths: 0 };
     loop {
         if let Some(clone) = server.next_clone() {
-            let Server { control: server_control, lifeline, .. } = server;
-            match clone.begin(server_control, lifeline.as_fd(), interrupt) {
+            match clone.begin(server, interrupt) {
                 Ok(clone) => life(clone),
                 Err(()) => exit::now(0),
             }
@@ -160,8 +160,10 @@ impl Server {
 
 impl Newborn {
     /// Makes itself known to the client; then it is ready for its job.
-    fn begin(self, server: OwnedFd, lifeline: BorrowedFd<'_>, interrupt: Disposition) -> Result<Clone, ()> {
-        let born = Tether::tie(lifeline).and_then(|tether| {
+    fn begin(self, server: Server, interrupt: Disposition) -> Result<Clone, ()> {
+        // What is the server's own does not stay open in a child: it is all dropped here.
+        let Server { control: server, lifeline, .. } = server;
+        let born = Tether::tie(lifeline.as_fd()).and_then(|tether| {
             // Made here and not in the server, so that the client can have our pidfd from its end.
             let (control, theirs) = socket::pair()?;
             wire::send(server.as_fd(), &ServerReply::Ready { id: pid() }, &[], &[theirs.as_fd()])?;

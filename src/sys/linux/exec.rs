@@ -124,6 +124,24 @@ extern "C" fn child(plan: *mut c_void) -> libc::c_int {
     exit::now(127)
 }
 
+/// Has everything behind the standard streams close at exec, also what other code of the program opened without saying so.
+///
+/// # Safety
+/// Only in a vforked child, whose descriptors are its own.
+unsafe fn close_on_exec_from_3() {
+    // SAFETY: marks descriptors of this process, which is about to exec.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0 {
+            return;
+        }
+        // Before Linux 5.11: one by one.
+        let most = libc::sysconf(libc::_SC_OPEN_MAX).clamp(3, 65_536);
+        for number in 3..libc::c_int::try_from(most).unwrap_or(1024) {
+            libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
 /// Returns only on failure, with the name of the step that failed; errno says why.
 ///
 /// # Safety
@@ -145,6 +163,7 @@ unsafe fn to_exec(plan: &mut Plan) -> &'static str {
                 return "cannot lay a standard stream";
             }
         }
+        close_on_exec_from_3();
         for number in &plan.keep {
             if libc::fcntl(*number, libc::F_SETFD, 0) < 0 {
                 return "cannot pass on a descriptor";

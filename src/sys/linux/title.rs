@@ -47,14 +47,19 @@ pub(crate) unsafe fn remember(count: libc::c_int, arguments: *const *const libc:
     }
 }
 
-/// Shows `program: name` for this process, and the name (cut to 15 bytes) where only that is shown.
-pub(crate) fn set(program: &str, name: &str) {
-    // A forked child knows it already.
-    let _ = PROGRAM.set(program.to_owned());
+/// Shows the name (cut to 15 bytes) where only a short one is shown.
+pub(crate) fn set_short(name: &str) {
     let short: Vec<u8> = name.bytes().filter(|byte| *byte != 0).take(15).collect();
     if let Ok(short) = CString::new(short) {
         let _ = rustix::thread::set_name(&short);
     }
+}
+
+/// Shows `program: name` for this process, and the name (cut to 15 bytes) where only that is shown.
+pub(crate) fn set(program: &str, name: &str) {
+    // A forked child knows it already.
+    let _ = PROGRAM.set(program.to_owned());
+    set_short(name);
     let (start, length) = (START.load(Ordering::Relaxed), LENGTH.load(Ordering::Relaxed));
     if start.is_null() {
         return;
