@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use crate::process::bootstrap;
 use crate::start::boot::{Boot, Unfit, VARIABLE};
@@ -17,6 +18,23 @@ const REFUSED: i32 = 125;
 // SAFETY: the section is an array of function pointers of this very type.
 #[unsafe(link_section = ".init_array")]
 static HOOK: Initialiser = hook;
+
+/// Whether the hook is in its place, so that a process that we execute will find it: an error if not.
+///
+/// Everything that executes our file asks this first. It also is what makes the linker keep the hook: `#[used]` holds it in
+/// its object file, but an object of a library that nothing refers to is not linked at all, and then a child would run
+/// `main`, start a child, and so on without end.
+pub(crate) fn check() -> Result<(), Missing> {
+    static IN_PLACE: OnceLock<bool> = OnceLock::new();
+    // The value is read from the section itself, so that the reference cannot be optimised away.
+    // SAFETY: an aligned, initialised static.
+    let hook = unsafe { (&raw const HOOK).read_volatile() };
+    if *IN_PLACE.get_or_init(|| code::is_main_initialiser(hook)) { Ok(()) } else { Err(Missing) }
+}
+
+/// The hook is not among the main program's initialisers: this code is part of a library.
+#[derive(Debug)]
+pub(crate) struct Missing;
 
 /// Does nothing in an ordinary process. In one that we executed, it never returns, so `main` does not run.
 extern "C" fn hook(count: libc::c_int, arguments: *const *const libc::c_char, environment: *const *const libc::c_char) {

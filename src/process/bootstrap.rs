@@ -8,7 +8,7 @@ use super::{exit, parentage};
 use crate::error::Cause;
 use crate::identity::{self, Identity, ParentIdentity};
 use crate::log::get_logger;
-use crate::start::boot::Role;
+use crate::start::boot::{self, Role};
 use crate::start::wire::{self, Job, Report};
 use crate::start::{fork, method, stdio, zygote};
 use crate::sys::code::Refusal;
@@ -25,9 +25,10 @@ pub(crate) fn begin() {
     BOOTSTRAPPING.store(true, Ordering::Relaxed);
 }
 
-/// An error while this process has not got its job.
+/// An error while this process has not got its job, or if it should have got one and runs `main` all the same.
 pub(super) fn refuse_while_bootstrapping() -> Result<(), Cause> {
-    if BOOTSTRAPPING.load(Ordering::Relaxed) { Err(Cause::Bootstrapping) } else { Ok(()) }
+    let bootstrapping = BOOTSTRAPPING.load(Ordering::Relaxed) || std::env::var_os(boot::VARIABLE).is_some();
+    if bootstrapping { Err(Cause::Bootstrapping) } else { Ok(()) }
 }
 
 /// The life of a process that was executed in a role. Never returns to `main`.

@@ -16,6 +16,7 @@ use super::handle::{self, Description, Handle};
 use super::{Child, Run, bootstrap, exit, registry, run};
 use crate::codec;
 use crate::error::{Cause, Result};
+use crate::hook;
 use crate::identity;
 use crate::log::LogSettings;
 use crate::start::fork;
@@ -298,7 +299,7 @@ impl<T> Process<T> {
             Work::Closure(closure) => (None, Vec::new(), Some(closure)),
         };
         let offset = entry.and_then(Offset::of);
-        if offset.is_none() && method != StartMethod::Fork {
+        if method != StartMethod::Fork && (offset.is_none() || hook::check().is_err()) {
             return Err(Cause::ForeignCode { function: self.function.to_owned() }.into());
         }
         let (streams, pipes) = Streams::open(self.stdio)?;
