@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::handle::{self, Description, Handle};
+use super::core::Description;
+use super::handle::{self, Handle};
 use super::{Child, Run, bootstrap, exit, registry, run};
 use crate::codec;
 use crate::error::{Cause, Result};

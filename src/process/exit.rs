@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::handle::Core;
+use super::core::Core;
 use super::{parentage, registry};
 use crate::log::get_logger;
 use crate::start::forkserver;

@@ -4,6 +4,7 @@ pub(crate) mod bootstrap;
 mod builder;
 mod child;
 mod context;
+mod core;
 mod current;
 mod end;
 mod exit;

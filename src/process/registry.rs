@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::handle::{Core, Description, Handle};
+use super::core::{Core, Description};
+use super::handle::Handle;
 use crate::start::Launched;
 use crate::sys::per_process::PerProcess;
 

@@ -1,0 +1,302 @@
+//! What all handles of a child share: where it leads to, and how it ended.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::end::End;
+use super::registry;
+use crate::error::{Cause, Error, Failure, JoinError, Result};
+use crate::signal::Signal;
+use crate::start::Launched;
+use crate::start::method::StartMethod;
+use crate::start::wire::{self, StopRequest};
+use crate::sys::per_process::pid;
+use crate::sys::pidfd::Status;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::{fd, pidfd, socket, tree};
+
+/// What all handles of one process share.
+pub(super) struct Core {
+    /// The process that started it.
+    owner: u32,
+    /// Its place in the registry.
+    pub(super) id: u64,
+    pub(super) kind: String,
+    name: Mutex<String>,
+    pub(super) pid: u32,
+    pub(super) function: &'static str,
+    pub(super) daemon: bool,
+    /// Whether it ends with us.
+    pub(super) tied: bool,
+    pub(super) method: StartMethod,
+    phase: Mutex<Phase>,
+    /// A descriptor that turns readable at the end, once somebody asked for one; it stays so until the last handle goes.
+    sentinel: OnceLock<OwnedFd>,
+}
+
+enum Phase {
+    Running(Arc<Link>),
+    /// Its status is taken, but what it said could not be read yet.
+    Reaped(Arc<Link>, Status),
+    Ended(Arc<End>),
+}
+
+/// What leads to a running child. Whoever waits on it holds it, so that no number is reused under them.
+struct Link {
+    control: OwnedFd,
+    /// Where the kernel does not give it from the socket.
+    pidfd: Option<OwnedFd>,
+}
+
+/// A pidfd to use for a moment.
+enum Pidfd<'a> {
+    Kept(BorrowedFd<'a>),
+    Made(OwnedFd),
+}
+
+impl AsFd for Pidfd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Pidfd::Kept(fd) => *fd,
+            Pidfd::Made(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// How a new core is described.
+pub(super) struct Description {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) function: &'static str,
+    pub(super) daemon: bool,
+    pub(super) tied: bool,
+}
+
+impl Core {
+    pub(super) fn new(id: u64, description: Description, launched: Launched) -> Core {
+        Core {
+            owner: pid(),
+            id,
+            kind: description.kind,
+            name: Mutex::new(description.name),
+            pid: launched.pid,
+            function: description.function,
+            daemon: description.daemon,
+            tied: description.tied,
+            method: launched.method,
+            phase: Mutex::new(Phase::Running(Arc::new(Link { control: launched.control, pidfd: launched.pidfd }))),
+            sentinel: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this process started it, and not one of which this is a forked copy.
+    pub(super) fn is_ours(&self) -> bool {
+        self.owner == pid()
+    }
+
+    fn check_owner(&self, verb: &str) -> Result<()> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        let text = format!("can only {verb} a child process: {} was started by process {}", self.name(), self.owner);
+        Err(Cause::OtherProcess(text).into())
+    }
+
+    /// The link, unless the child has ended and was asked for all.
+    fn link(&self) -> Option<Arc<Link>> {
+        match &*self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
+            Phase::Running(link) => Some(Arc::clone(link)),
+            Phase::Reaped(..) | Phase::Ended(_) => None,
+        }
+    }
+
+    /// A pidfd of the child, or `None` if the kernel knows it no more.
+    fn pidfd<'a>(&'a self, link: &'a Link) -> io::Result<Option<Pidfd<'a>>> {
+        if let Some(pidfd) = &link.pidfd {
+            return Ok(Some(Pidfd::Kept(pidfd.as_fd())));
+        }
+        if let Some(sentinel) = self.sentinel.get() {
+            return Ok(Some(Pidfd::Kept(sentinel.as_fd())));
+        }
+        match socket::peer_pidfd(link.control.as_fd()) {
+            Ok(pidfd) => Ok(Some(Pidfd::Made(pidfd))),
+            // Ended, and its status taken by somebody else.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How the child ended, if it has; takes its status and its report the first time.
+    pub(super) fn look(&self) -> io::Result<Option<Arc<End>>> {
+        match self.link() {
+            Some(link) => {
+                let pidfd = self.pidfd(&link)?;
+                self.collect(pidfd.as_ref())
+            }
+            None => self.collect(None),
+        }
+    }
+
+    /// Waits for the end; nothing at the deadline.
+    pub(super) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
+        let Some(link) = self.link() else { return self.collect(None) };
+        let pidfd = self.pidfd(&link)?;
+        if let Some(pidfd) = &pidfd
+            && !poll::one_readable(pidfd.as_fd(), deadline)?
+        {
+            return Ok(None);
+        }
+        self.collect(pidfd.as_ref())
+    }
+
+    /// Takes status and report of an ended child; nothing if it runs. Without a pidfd, it has ended for sure.
+    fn collect(&self, pidfd: Option<&Pidfd<'_>>) -> io::Result<Option<Arc<End>>> {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let (link, status) = match &*phase {
+            Phase::Ended(end) => return Ok(Some(Arc::clone(end))),
+            Phase::Reaped(link, status) => (Arc::clone(link), *status),
+            Phase::Running(link) => {
+                let status = match pidfd {
+                    Some(pidfd) => match pidfd::reap(pidfd.as_fd())? {
+                        Some(status) => status,
+                        None => return Ok(None),
+                    },
+                    None => Status::Taken,
+                };
+                (Arc::clone(link), status)
+            }
+        };
+        *phase = Phase::Reaped(Arc::clone(&link), status);
+        let end = Arc::new(End::read(status, &link.control)?);
+        *phase = Phase::Ended(Arc::clone(&end));
+        drop(phase);
+        registry::remove(self.id);
+        Ok(Some(end))
+    }
+
+    /// For a child whose value nobody will ask for: takes its status if it has ended.
+    pub(super) fn bury_if_ended(&self) -> bool {
+        let Some(link) = self.link() else { return true };
+        let Ok(pidfd) = self.pidfd(&link) else { return false };
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*phase, Phase::Running(_)) {
+            let status = match &pidfd {
+                Some(pidfd) => match pidfd::reap(pidfd.as_fd()) {
+                    Ok(Some(status)) => status,
+                    Ok(None) | Err(_) => return false,
+                },
+                None => Status::Taken,
+            };
+            *phase = Phase::Ended(Arc::new(End::unread(status)));
+        }
+        drop(phase);
+        registry::remove(self.id);
+        true
+    }
+
+    /// Sends a signal; nothing if the child has ended.
+    pub(super) fn signal(&self, number: i32) -> io::Result<()> {
+        let Some(link) = self.link() else { return Ok(()) };
+        match self.pidfd(&link)? {
+            Some(pidfd) => pidfd::signal(pidfd.as_fd(), number),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn join_error(&self, exitcode: Option<i32>, failure: Failure) -> JoinError {
+        JoinError::new(self.name(), self.pid, self.function.to_owned(), exitcode, failure)
+    }
+
+    /// Waits for the end, for `join` and its like; an error if that is not for us or not possible now.
+    pub(super) fn wait_to_join(&self, deadline: Deadline) -> Result<Option<Arc<End>>, JoinError> {
+        if let Err(error) = self.check_owner("join") {
+            return Err(self.join_error(None, Failure::Lost(error.to_string())));
+        }
+        let end = self.wait(deadline).map_err(|error| self.join_error(None, Failure::Os(error)))?;
+        registry::sweep();
+        Ok(end)
+    }
+
+    /// The value of an ended child, or why there is none.
+    pub(super) fn value_of<T: serde::de::DeserializeOwned>(&self, end: &End) -> Result<T, JoinError> {
+        end.value().map_err(|failure| self.join_error(end.exitcode(), failure))
+    }
+
+    pub(super) fn set_name(&self, name: String) {
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+
+    /// Sends a signal on behalf of a handle.
+    pub(super) fn send(&self, signal: Signal) -> Result<()> {
+        self.check_owner("signal")?;
+        self.signal(signal.number()).map_err(|error| self.cannot(&format!("send {signal} to"), error))
+    }
+
+    /// Sends a signal to the process and everything that it started.
+    pub(super) fn send_to_tree(&self, signal: Signal) -> Result<()> {
+        self.check_owner("signal")?;
+        let cannot = |error| self.cannot(&format!("send {signal} to the tree of"), error);
+        let Some(link) = self.link() else { return Ok(()) };
+        let Some(pidfd) = self.pidfd(&link).map_err(cannot)? else { return Ok(()) };
+        tree::signal(pidfd.as_fd(), self.pid, signal.number()).map_err(cannot)
+    }
+
+    /// Has the process see a request to end, if it looks.
+    pub(super) fn request_stop(&self) {
+        if let Some(link) = self.link() {
+            // One that has ended needs no request; one that does not look has it waiting already.
+            let _ = wire::send(link.control.as_fd(), &StopRequest, &[], &[]);
+        }
+    }
+
+    /// Asks, insists, and ends the process; returns when it has ended.
+    pub(super) fn stop(&self, grace: Duration, signal: fn(&Core, Signal) -> Result<()>) -> Result<()> {
+        self.check_owner("stop")?;
+        let ended =
+            |deadline| self.wait(deadline).map(|end| end.is_some()).map_err(|error| self.cannot("wait for", error));
+        self.request_stop();
+        for insist in [Signal::TERM, Signal::KILL] {
+            if ended(Deadline::after(grace))? {
+                return Ok(());
+            }
+            signal(self, insist)?;
+        }
+        ended(Deadline::Never).map(|_| ())
+    }
+
+    /// A descriptor that is readable from the end on.
+    pub(super) fn sentinel(&self) -> Result<BorrowedFd<'_>> {
+        self.check_owner("wait for")?;
+        if let Some(sentinel) = self.sentinel.get() {
+            return Ok(sentinel.as_fd());
+        }
+        let sentinel = match self.link() {
+            Some(link) => match self.pidfd(&link) {
+                Ok(Some(Pidfd::Made(fd))) => Ok(fd),
+                Ok(Some(Pidfd::Kept(fd))) => fd::duplicate(fd),
+                Ok(None) => fd::always_readable(),
+                Err(error) => Err(error),
+            },
+            None => fd::always_readable(),
+        };
+        let sentinel = sentinel.map_err(|error| self.cannot("open a sentinel for", error))?;
+        Ok(self.sentinel.get_or_init(|| sentinel).as_fd())
+    }
+
+    fn cannot(&self, verb: &str, error: io::Error) -> Error {
+        Error::os(format!("cannot {verb} process {} (pid {})", self.name(), self.pid), error)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("name", &self.name()).field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
