@@ -32,6 +32,9 @@ pub(crate) enum Cause {
     Encode { what: String, reason: String },
     BadInput(String),
     ForeignCode { function: String },
+    NoHook,
+    BorrowedRights,
+    Exiting,
     DaemonHasNoChildren,
     ThreadsExist,
     Bootstrapping,
@@ -86,10 +89,10 @@ impl Error {
         matches!(*self.0, Cause::ThreadsExist)
     }
 
-    /// The target is code of a library, which a child may not have.
+    /// The target, or this library itself, is code of a dynamic library, which a child does not have.
     #[must_use]
     pub fn is_foreign_code(&self) -> bool {
-        matches!(*self.0, Cause::ForeignCode { .. })
+        matches!(*self.0, Cause::ForeignCode { .. } | Cause::NoHook)
     }
 
     /// The start method was set already.
@@ -153,6 +156,16 @@ impl fmt::Display for Error {
                 "`{function}` is code of a dynamic library, not of the main program, so a child cannot find it; \
                  the fork start method can run it"
             ),
+            Cause::NoHook => f.write_str(
+                "multiproc is not among the initialisers of the main program (it is part of a dynamic library, or the program \
+                 is linked statically at a fixed address), so a child that executes the program would run `main`; the \
+                 fork start method works",
+            ),
+            Cause::BorrowedRights => f.write_str(
+                "this process has rights that it was not started with (set-user-id, file capabilities, or an effective user \
+                 that is not the real one), so what it executes does not trust its environment; the fork start method works",
+            ),
+            Cause::Exiting => f.write_str("cannot fork while the process is exiting"),
             Cause::DaemonHasNoChildren => f.write_str("daemonic processes are not allowed to have children"),
             Cause::ThreadsExist => f.write_str(
                 "cannot fork while other threads exist: the copy could wait for ever for a lock that one of them holds; \

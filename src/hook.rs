@@ -5,10 +5,11 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
+use crate::error::{Cause, Error};
 use crate::process::bootstrap;
 use crate::start::boot::{Boot, Unfit, VARIABLE};
 use crate::sys::code::{self, Initialiser};
-use crate::sys::{environ, exit, fd, title};
+use crate::sys::{creds, environ, exit, fd, title};
 
 /// The exit code of a process that was told to be a child in a way that is not ours.
 const REFUSED: i32 = 125;
@@ -24,17 +25,36 @@ static HOOK: Initialiser = hook;
 /// Everything that executes our file asks this first. It also is what makes the linker keep the hook: `#[used]` holds it in
 /// its object file, but an object of a library that nothing refers to is not linked at all, and then a child would run
 /// `main`, start a child, and so on without end.
-pub(crate) fn check() -> Result<(), Missing> {
+pub(crate) fn check() -> Result<(), NoHook> {
     static IN_PLACE: OnceLock<bool> = OnceLock::new();
     // The value is read from the section itself, so that the reference cannot be optimised away.
     // SAFETY: an aligned, initialised static.
     let hook = unsafe { (&raw const HOOK).read_volatile() };
-    if *IN_PLACE.get_or_init(|| code::is_main_initialiser(hook)) { Ok(()) } else { Err(Missing) }
+    if !*IN_PLACE.get_or_init(|| code::is_main_initialiser(hook)) {
+        return Err(NoHook::NotInMainProgram);
+    }
+    // What a process with borrowed rights executes is told not to trust its environment, and so does not.
+    if exit::is_secure() || creds::are_borrowed() { Err(NoHook::BorrowedRights) } else { Ok(()) }
 }
 
-/// The hook is not among the main program's initialisers: this code is part of a library.
-#[derive(Debug)]
-pub(crate) struct Missing;
+/// Why a process that we execute would not find the hook, and run `main`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoHook {
+    /// It is not among the main program's initialisers: this code is part of a library, or the program has no list of them.
+    NotInMainProgram,
+    /// This process has rights that it did not start with, or that its user has not: a set-user-id file, file capabilities, or
+    /// an effective user that is not the real one.
+    BorrowedRights,
+}
+
+impl From<NoHook> for Error {
+    fn from(why: NoHook) -> Error {
+        match why {
+            NoHook::NotInMainProgram => Cause::NoHook.into(),
+            NoHook::BorrowedRights => Cause::BorrowedRights.into(),
+        }
+    }
+}
 
 /// Does nothing in an ordinary process. In one that we executed, it never returns, so `main` does not run.
 extern "C" fn hook(count: libc::c_int, arguments: *const *const libc::c_char, environment: *const *const libc::c_char) {
@@ -42,8 +62,12 @@ extern "C" fn hook(count: libc::c_int, arguments: *const *const libc::c_char, en
     const NAME: &std::ffi::CStr = c"MULTIPROC_BOOT";
     // SAFETY: before main there is one thread (a library's initialiser that started another does not change the
     // environment under us any more than under the C library itself).
-    if !unsafe { environ::is_set(NAME) } || exit::is_secure() || !code::is_main_initialiser(hook) {
+    if !unsafe { environ::is_set(NAME) } || !code::is_main_initialiser(hook) {
         return;
+    }
+    if exit::is_secure() {
+        // A forged variable could have code of its choice called with rights that its author has not.
+        refuse(Unfit::NotOurs);
     }
     // SAFETY: as above.
     let Some(text) = (unsafe { environ::take(VARIABLE) }) else { return };

@@ -94,7 +94,8 @@ thread_local! {
 /// Once is enough: a forked child of a child has the hook already.
 pub(crate) fn install_hook() {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if INSTALLED.swap(true, Ordering::Relaxed) {
+    // (A fork from a panic hook or from a destructor that a panic runs must do without.)
+    if std::thread::panicking() || INSTALLED.swap(true, Ordering::Relaxed) {
         return;
     }
     let previous = panic::take_hook();

@@ -10,7 +10,7 @@ use crate::identity::{self, Identity, ParentIdentity};
 use crate::log::get_logger;
 use crate::start::boot::{self, Role};
 use crate::start::wire::{self, Job, Report};
-use crate::start::{fork, method, stdio, zygote};
+use crate::start::{fork, method, preload, stdio, zygote};
 use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::socket::Mode;
@@ -139,6 +139,7 @@ fn carry_out(
     ));
     title::set(&job.program, &job.name);
     method::force_start_method(Some(job.method));
+    preload::inherit(job.preload.clone());
     job.log.apply();
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let (report, payload) = match ready {

@@ -22,9 +22,10 @@ use crate::identity;
 use crate::log::LogSettings;
 use crate::start::fork;
 use crate::start::method::{self, StartMethod};
+use crate::start::preload;
 use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
-use crate::start::{Launched, Order, forkserver, launch};
+use crate::start::{Launched, Order, launch};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Entry, Offset, Refusal};
 use crate::sys::{environ, title};
@@ -300,10 +301,13 @@ impl<T> Process<T> {
             Work::Closure(closure) => (None, Vec::new(), Some(closure)),
         };
         let offset = entry.and_then(Offset::of);
-        if method != StartMethod::Fork && (offset.is_none() || hook::check().is_err()) {
-            return Err(Cause::ForeignCode { function: self.function.to_owned() }.into());
+        if method != StartMethod::Fork {
+            hook::check()?;
+            if offset.is_none() {
+                return Err(Cause::ForeignCode { function: self.function.to_owned() }.into());
+            }
         }
-        let (streams, pipes) = Streams::open(self.stdio)?;
+        let streams = Streams::open(self.stdio)?;
         let order = Order {
             job: Job {
                 entry: offset,
@@ -317,6 +321,7 @@ impl<T> Process<T> {
                 parent_pid: current.pid,
                 method,
                 log: LogSettings::now(),
+                preload: preload::current(),
                 stack_size: self.stack_size.map(|size| size as u64),
                 environment: None,
                 streams: [false; 3],
@@ -329,7 +334,8 @@ impl<T> Process<T> {
         };
         exit::arm();
         registry::sweep();
-        let launched = match method {
+        let mut launched = match method {
+            StartMethod::Fork if exit::is_leaving() => return Err(Cause::Exiting.into()),
             StartMethod::Fork => start_fork(order, promise, entry, closure)?,
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
         };
@@ -340,6 +346,7 @@ impl<T> Process<T> {
             daemon: self.daemon,
             tied: self.dies_with_parent,
         };
+        let pipes = mem::take(&mut launched.pipes);
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
     }
 }
@@ -412,7 +419,7 @@ pub fn set_forkserver_preload<F: Target<(), Output = ()> + Send>(f: F) -> Result
     mem::forget(f);
     let offset = Offset::of(function_entry::<F, ()>())
         .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;
-    forkserver::preload(offset);
+    preload::add(offset);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::signal::Signal;
 use crate::start::Launched;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, StopRequest};
-use crate::sys::per_process::pid;
+use crate::sys::per_process::{Generation, pid};
 use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::{fd, pidfd, socket, tree};
@@ -21,7 +21,7 @@ use crate::sys::{fd, pidfd, socket, tree};
 /// What all handles of one process share.
 pub(super) struct Core {
     /// The process that started it.
-    owner: u32,
+    owner: (Generation, u32),
     /// Its place in the registry.
     pub(super) id: u64,
     pub(super) kind: String,
@@ -78,7 +78,7 @@ pub(super) struct Description {
 impl Core {
     pub(super) fn new(id: u64, description: Description, launched: Launched) -> Core {
         Core {
-            owner: pid(),
+            owner: (Generation::current(), pid()),
             id,
             kind: description.kind,
             name: Mutex::new(description.name),
@@ -98,14 +98,14 @@ impl Core {
 
     /// Whether this process started it, and not one of which this is a forked copy.
     pub(super) fn is_ours(&self) -> bool {
-        self.owner == pid()
+        self.owner.0 == Generation::current()
     }
 
     fn check_owner(&self, verb: &str) -> Result<()> {
         if self.is_ours() {
             return Ok(());
         }
-        let text = format!("can only {verb} a child process: {} was started by process {}", self.name(), self.owner);
+        let text = format!("can only {verb} a child process: {} was started by process {}", self.name(), self.owner.1);
         Err(Cause::OtherProcess(text).into())
     }
 
@@ -148,12 +148,19 @@ impl Core {
     pub(super) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         let Some(link) = self.link() else { return self.collect(None) };
         let pidfd = self.pidfd(&link)?;
-        if let Some(pidfd) = &pidfd
-            && !poll::one_readable(pidfd.as_fd(), deadline)?
-        {
-            return Ok(None);
+        loop {
+            if let Some(pidfd) = &pidfd
+                && !poll::one_readable(pidfd.as_fd(), deadline)?
+            {
+                return Ok(None);
+            }
+            let end = self.collect(pidfd.as_ref())?;
+            if end.is_some() || deadline.is_over() {
+                return Ok(end);
+            }
+            // It has ended, but a debugger that is attached to it has to hear of it before we do.
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.collect(pidfd.as_ref())
     }
 
     /// Takes status and report of an ended child; nothing if it runs. Without a pidfd, it has ended for sure.
@@ -179,26 +186,6 @@ impl Core {
         drop(phase);
         registry::remove(self.id);
         Ok(Some(end))
-    }
-
-    /// For a child whose value nobody will ask for: takes its status if it has ended.
-    pub(super) fn bury_if_ended(&self) -> bool {
-        let Some(link) = self.link() else { return true };
-        let Ok(pidfd) = self.pidfd(&link) else { return false };
-        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*phase, Phase::Running(_)) {
-            let status = match &pidfd {
-                Some(pidfd) => match pidfd::reap(pidfd.as_fd()) {
-                    Ok(Some(status)) => status,
-                    Ok(None) | Err(_) => return false,
-                },
-                None => Status::Taken,
-            };
-            *phase = Phase::Ended(Arc::new(End::unread(status)));
-        }
-        drop(phase);
-        registry::remove(self.id);
-        true
     }
 
     /// Sends a signal; nothing if the child has ended.

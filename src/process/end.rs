@@ -40,11 +40,6 @@ impl End {
         Ok(End { status, said })
     }
 
-    /// Of a child that nobody will ask for its value any more.
-    pub(super) fn unread(status: Status) -> End {
-        End { status, said: Said::Nothing }
-    }
-
     /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken by somebody else.
     pub(super) fn exitcode(&self) -> Option<i32> {
         match (self.status, &self.said) {

@@ -1,6 +1,5 @@
 //! The end of a process: what happens when `main` returns, or anybody calls `process::exit`.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,9 +79,15 @@ pub(super) fn wind_down() {
         let _ = child.signal(libc::SIGTERM);
     }
     let grace = Deadline::after(GRACE);
+    // Daemons first: another child may be waiting for one of them to end.
+    for daemon in children.iter().filter(|child| child.daemon) {
+        put_down(daemon, grace);
+    }
     for child in &children {
         get_logger().info(format_args!("calling join() for process {}", child.name()));
-        join(child, grace);
+        if !child.daemon {
+            let _ = child.wait(Deadline::Never);
+        }
     }
     get_logger().debug("running the remaining \"atexit\" finalizers");
     forkserver::shut_down();
@@ -98,13 +103,20 @@ fn run_finalizers() {
     }
 }
 
-/// Waits for a child; a daemon that does not heed SIGTERM is killed after the grace.
-fn join(child: &Arc<Core>, grace: Deadline) {
-    if child.daemon && matches!(child.wait(grace), Ok(None)) {
-        let _ = child.signal(libc::SIGKILL);
+/// Waits for a daemon that was terminated; kills it after the grace.
+fn put_down(daemon: &Arc<Core>, grace: Deadline) {
+    // One that we may not kill (it is another user's than we are by now) ends with us.
+    if matches!(daemon.wait(grace), Ok(None)) && daemon.signal(libc::SIGKILL).is_ok() {
+        let _ = daemon.wait(Deadline::Never);
     }
-    let _ = child.wait(Deadline::Never);
 }
+
+/// Whether the C library is at its exit handlers, in which another `exit` would not do what it says.
+pub(super) fn is_leaving() -> bool {
+    LEAVING.load(Ordering::Relaxed)
+}
+
+static LEAVING: AtomicBool = AtomicBool::new(false);
 
 /// Called by the C library when the process leaves by `exit`, with the code if it tells.
 fn leaving(code: Option<i32>) {
@@ -114,6 +126,7 @@ fn leaving(code: Option<i32>) {
             // Nothing of ours in this process: a copy that the program forked.
             return;
         }
+        LEAVING.store(true, Ordering::Relaxed);
         wind_down();
         let Some(parentage) = parentage::current() else { return };
         if let Some(code) = code
@@ -125,14 +138,15 @@ fn leaving(code: Option<i32>) {
         if parentage.forked {
             // What is registered from here on is the parent's, and would undo its work.
             sys::flush_c_streams();
-            sys::now(code.unwrap_or(1));
+            // Where the C library does not tell the code, the rest has to run.
+            if let Some(code) = code {
+                sys::now(code);
+            }
         }
     });
 }
 
 /// Leaves this process, a child that has wound down and reported.
 pub(super) fn leave(code: i32) -> ! {
-    // A standard output that the function closed or broke is no reason to fail.
-    let _ = unwind::catch(|| std::io::stdout().flush());
     std::process::exit(code)
 }

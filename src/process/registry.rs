@@ -44,7 +44,7 @@ pub(super) fn remove(id: u64) {
 
 /// For a child whose `Child` is dropped: it is buried now or in a later sweep.
 pub(super) fn let_go(core: &Arc<Core>) {
-    if core.is_ours() && !core.bury_if_ended() {
+    if core.is_ours() && !matches!(core.look(), Ok(Some(_))) {
         registry().dropped.push_back(Arc::clone(core));
     }
 }

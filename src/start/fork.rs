@@ -1,16 +1,18 @@
 //! The fork method: the child is a copy of this process.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::lifeline;
 use super::method::StartMethod;
 use super::order::{Launched, Order};
 use super::stdio;
+use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
 use crate::sys::clone::{self, Promise, Side};
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::{environ, exit, fd, pidfd, socket};
+use crate::unwind;
 
 /// What the child has to speak with its parent.
 #[derive(Debug)]
@@ -44,7 +46,13 @@ pub(crate) fn launch<Work>(
             match pidfd::open(pid) {
                 Ok(pidfd) => {
                     let _ = socket::send(control.as_fd(), &[b"go"], &[]);
-                    Ok(Launched { pid, control, pidfd: Some(pidfd), method: StartMethod::Fork })
+                    Ok(Launched {
+                        pid,
+                        control,
+                        pidfd: Some(pidfd),
+                        method: StartMethod::Fork,
+                        pipes: order.streams.pipes,
+                    })
                 }
                 Err(error) => {
                     // Without a go, it leaves.
@@ -57,18 +65,38 @@ pub(crate) fn launch<Work>(
         Side::Child => {
             // Ours would keep the socket open when the parent is gone.
             drop(control);
-            let Ok(tether) = Tether::tie(reader) else { exit::now(CANNOT_TIE) };
-            if !matches!(socket::recv(theirs.as_fd(), socket::Mode::Wait), Ok(Some(_))) {
-                exit::now(0);
-            }
-            let ready = prepare(&order, directory, &tether);
-            life(order, Link { control: theirs, tether }, ready, work)
+            // Nothing may unwind from here into what the parent was doing.
+            let _ = unwind::catch(|| begin(order, directory, theirs, reader, work, life));
+            exit::now(1)
         }
     }
 }
 
-/// The exit code of a child that could not see to it that it ends with its parent.
-pub(crate) const CANNOT_TIE: i32 = 124;
+/// The child's beginning.
+fn begin<Work>(
+    mut order: Order,
+    directory: Option<OwnedFd>,
+    control: OwnedFd,
+    reader: BorrowedFd<'_>,
+    work: Work,
+    life: fn(Order, Link, std::io::Result<()>, Work) -> !,
+) -> ! {
+    if !matches!(socket::recv(control.as_fd(), socket::Mode::Wait), Ok(Some(_))) {
+        exit::now(0);
+    }
+    let tether = match Tether::tie(reader) {
+        Ok(tether) => tether,
+        Err(error) => {
+            let report = Report::NotRun(format!("cannot tie it to its parent: {error}"));
+            let _ = wire::send(control.as_fd(), &report, &[], &[]);
+            exit::now(1);
+        }
+    };
+    let ready = prepare(&order, directory, &tether);
+    // The parent's ends of its pipes: held here, they would never be at their end.
+    order.streams.close();
+    life(order, Link { control, tether }, ready, work)
+}
 
 /// Sets up streams, directory, environment and fate in the child.
 fn prepare(order: &Order, directory: Option<OwnedFd>, tether: &Tether) -> std::io::Result<()> {

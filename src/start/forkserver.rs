@@ -9,10 +9,9 @@ use super::boot::Role;
 use super::method::StartMethod;
 use super::order::{Launched, Order};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
-use super::{spawn, zygote};
+use super::{preload, spawn};
 use crate::error::{Cause, Error, Result, os};
 use crate::log::get_logger;
-use crate::sys::code::Offset;
 use crate::sys::creds::Credentials;
 use crate::sys::environ::{self, Environment};
 use crate::sys::fd::FileId;
@@ -37,13 +36,12 @@ const CALM: u32 = 64;
 /// How often a start tries again with another clone or another server.
 const ATTEMPTS: u32 = 4;
 
-/// This process's fork server, and what there is to know before it runs.
+/// This process's fork server, or why there is none.
 #[derive(Default)]
 struct Slot {
     server: Option<Server>,
-    preload: Vec<Offset>,
-    /// Why there can be none here.
-    unfit: Option<String>,
+    /// There can be none here.
+    unfit: bool,
 }
 
 /// A running fork server.
@@ -59,6 +57,8 @@ struct Server {
     calm: u32,
     /// Whether it has ever given a clone.
     proven: bool,
+    /// Whether something could not be said to it.
+    deaf: bool,
 }
 
 /// What the clones of a server have from its start.
@@ -77,8 +77,10 @@ struct Spare {
 /// What came of asking for a clone.
 enum Taken {
     Spare(Spare),
-    /// The fork server cannot work here; use spawn.
-    Unfit,
+    /// The fork server cannot work here; use spawn. The reason, when it is first found out.
+    Unfit {
+        news: Option<String>,
+    },
 }
 
 /// Why a server gave no clone.
@@ -94,12 +96,8 @@ enum Trouble {
 static SLOT: PerProcess<Mutex<Slot>> = PerProcess::new();
 
 fn slot() -> MutexGuard<'static, Slot> {
-    let slot = SLOT.get_or_init(|before| {
-        // A forked copy of this program starts a server of its own, which preloads the same.
-        let preload = before.and_then(|before| before.try_lock().ok().map(|slot| slot.preload.clone()));
-        Mutex::new(Slot { preload: preload.unwrap_or_default(), ..Slot::default() })
-    });
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+    // A forked copy of this program starts a server of its own.
+    SLOT.get_or_init(|_| Mutex::default()).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a child: the next ready clone gets the job.
@@ -109,44 +107,74 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
     for _ in 0..ATTEMPTS {
         let spare = match take()? {
             Taken::Spare(spare) => spare,
-            Taken::Unfit => {
+            Taken::Unfit { news } => {
+                if let Some(why) = news {
+                    get_logger().info(format_args!("the fork server cannot work here, children are spawned: {why}"));
+                }
                 order.environment = Some(environment);
                 return spawn::launch(order);
             }
         };
-        order.job.environment =
-            (environment != spare.birth.environment).then(|| environ::to_bytes(environment.clone()));
-        let current = match &chosen {
-            Some(_) => None,
-            None => directory_unless(spare.birth.directory)?,
-        };
-        let directory = chosen.as_ref().or(current.as_ref());
-        order.job.directory = directory.is_some();
-        let streams = order.streams.as_fds();
-        order.job.streams = streams.map(|stream| stream.is_some());
-        let fds: Vec<BorrowedFd<'_>> = streams.into_iter().flatten().chain(directory.map(AsFd::as_fd)).collect();
-        match wire::send(spare.control.as_fd(), &order.job, &order.arguments, &fds) {
-            Ok(()) => return launched(spare.control),
-            // It was killed while it waited. Another one, then.
-            Err(error) if is_dead_end(&error) => spare.bury(),
-            Err(error) => return Err(Error::os("cannot hand over the arguments", error)),
+        let handed_over = hand_over(&mut order, &spare, &environment, chosen.as_ref());
+        match handed_over {
+            Ok(identity) => {
+                return Ok(Launched {
+                    pid: identity.pid,
+                    control: spare.control,
+                    pidfd: identity.pidfd,
+                    method: StartMethod::Forkserver,
+                    pipes: order.streams.pipes,
+                });
+            }
+            Err(error) => {
+                spare.bury();
+                // It was killed while it waited? Another one, then.
+                if !error.os_error().is_some_and(is_dead_end) {
+                    return Err(error);
+                }
+            }
         }
     }
     Err(Cause::Server("its clones are killed before they can be used".into()).into())
 }
 
-fn is_dead_end(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+/// What tells a clone from all other processes.
+struct Identity {
+    pid: u32,
+    /// Where it cannot be had from the socket.
+    pidfd: Option<OwnedFd>,
 }
 
-fn launched(control: OwnedFd) -> Result<Launched> {
-    let pid = socket::peer_pid(control.as_fd()).map_err(os("cannot ask for the number of a new process"))?;
-    let pidfd = if pidfds_come_from_sockets(control.as_fd()) {
+/// Gives a clone its job. Nothing runs if this fails.
+fn hand_over(
+    order: &mut Order,
+    spare: &Spare,
+    environment: &Environment,
+    chosen: Option<&OwnedFd>,
+) -> Result<Identity> {
+    let control = spare.control.as_fd();
+    let pid = socket::peer_pid(control).map_err(os("cannot ask for the number of a new process"))?;
+    let pidfd = if pidfds_come_from_sockets(control) {
         None
     } else {
         Some(pidfd::open(pid).map_err(os(format!("cannot open process {pid}")))?)
     };
-    Ok(Launched { pid, control, pidfd, method: StartMethod::Forkserver })
+    order.job.environment = (*environment != spare.birth.environment).then(|| environ::to_bytes(environment.clone()));
+    let current = match chosen {
+        Some(_) => None,
+        None => directory_unless(spare.birth.directory)?,
+    };
+    let directory = chosen.or(current.as_ref());
+    order.job.directory = directory.is_some();
+    let streams = order.streams.as_fds();
+    order.job.streams = streams.map(|stream| stream.is_some());
+    let fds: Vec<BorrowedFd<'_>> = streams.into_iter().flatten().chain(directory.map(AsFd::as_fd)).collect();
+    wire::send(control, &order.job, &order.arguments, &fds).map_err(os("cannot hand over the arguments"))?;
+    Ok(Identity { pid, pidfd })
+}
+
+fn is_dead_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child costs us one descriptor, not two.
@@ -168,12 +196,16 @@ fn directory_unless(born_in: FileId) -> Result<Option<OwnedFd>> {
 impl Spare {
     /// For one that cannot be used: it is killed and its status taken.
     fn bury(self) {
-        if let Ok(pidfd) = socket::peer_pidfd(self.control.as_fd()) {
-            zygote::bury(pidfd.as_fd());
-        } else if let Ok(pid) = socket::peer_pid(self.control.as_fd()) {
-            // Without our end of the socket, it leaves.
-            drop(self.control);
-            pidfd::reap_number(pid);
+        let pidfd = socket::peer_pidfd(self.control.as_fd());
+        let pid = socket::peer_pid(self.control.as_fd());
+        // Without our end of the socket, it leaves.
+        drop(self.control);
+        match (pidfd, pid) {
+            (Ok(pidfd), _) => {
+                put_down(pidfd.as_fd());
+            }
+            (Err(_), Ok(pid)) => pidfd::reap_number(pid),
+            (Err(_), Err(_)) => {}
         }
     }
 }
@@ -183,17 +215,18 @@ fn take() -> Result<Taken> {
     let mut slot = slot();
     let mut trouble = String::new();
     for _ in 0..ATTEMPTS {
-        if slot.unfit.is_some() {
-            return Ok(Taken::Unfit);
+        if slot.unfit {
+            return Ok(Taken::Unfit { news: None });
         }
-        if slot.server.as_ref().is_some_and(|server| server.birth.credentials != Credentials::now()) {
-            // Its clones would act as who we were.
+        // One that acts as who we were, or that did not hear which of its clones was used last.
+        let outdated = |server: &Server| server.deaf || server.birth.credentials != Credentials::now();
+        if slot.server.as_ref().is_some_and(outdated) {
             slot.retire();
         }
         let server = match &mut slot.server {
             Some(server) => server,
             None => {
-                let server = Server::start(&slot.preload)?;
+                let server = Server::start()?;
                 slot.server.insert(server)
             }
         };
@@ -206,8 +239,9 @@ fn take() -> Result<Taken> {
             }
             Err(Trouble::Unfit(why)) => {
                 slot.retire();
-                get_logger().info(format_args!("the fork server cannot work here, children are spawned: {why}"));
-                slot.unfit = Some(why);
+                slot.unfit = true;
+                // Not logged here: a handler may start a process, which wants the slot.
+                return Ok(Taken::Unfit { news: Some(why) });
             }
             Err(Trouble::Gone(how)) => {
                 // It was killed, perhaps long ago: a new one. One that never gave a clone gets one more chance.
@@ -223,12 +257,9 @@ fn take() -> Result<Taken> {
     Err(Cause::Server(trouble).into())
 }
 
-/// Has `entry` run once in the fork server before the first clone.
-pub(crate) fn preload(entry: Offset) {
-    let mut slot = slot();
-    slot.preload.push(entry);
-    // One that runs already has missed it.
-    slot.retire();
+/// Has the next start use a new fork server.
+pub(super) fn retire() {
+    slot().retire();
 }
 
 /// Ends this process's fork server and its unused clones; what it started runs on.
@@ -250,7 +281,7 @@ impl Slot {
 }
 
 impl Server {
-    fn start(preload: &[Offset]) -> Result<Server> {
+    fn start() -> Result<Server> {
         let (control, theirs) = socket::pair().map_err(os("cannot open a socket to the fork server"))?;
         let birth = Birth {
             environment: environ::now(),
@@ -273,8 +304,9 @@ impl Server {
             ahead: 1,
             calm: 0,
             proven: false,
+            deaf: false,
         };
-        let setup = Setup { preload: preload.to_vec() };
+        let setup = Setup { preload: preload::current() };
         // If it is dead already, the first request for a clone says so.
         let _ = wire::send(server.control.as_fd(), &setup, &[], &[]);
         Ok(server)
@@ -310,10 +342,12 @@ impl Server {
                     self.adapt(waited && self.proven);
                     self.proven = true;
                     // Before the clone gets its job: when it ends, the server must know that it was put to use.
-                    let _ = self.request(Some(id));
+                    self.deaf = self.request(Some(id)).is_err();
                     return Ok(Spare { control, birth: Arc::clone(&self.birth) });
                 }
-                (ServerReply::Died, Some(pidfd)) => zygote::bury(pidfd.as_fd()),
+                (ServerReply::Died, Some(pidfd)) => {
+                    put_down(pidfd.as_fd());
+                }
                 (ServerReply::Failed { errno }, _) => {
                     self.awaited = self.awaited.saturating_sub(1);
                     // Said of a clone that was asked for earlier, when there may have been less room than now.
@@ -367,19 +401,19 @@ impl Server {
     }
 
     fn gone(&self) -> Trouble {
-        let _ = pidfd::signal(self.pidfd.as_fd(), libc::SIGKILL);
-        let how = match pidfd::reap_wait(self.pidfd.as_fd()) {
-            Ok(Status::Exited(code)) => format!("it exited with code {code}"),
-            Ok(Status::Signalled { signal, .. }) => format!("it was killed by signal {signal}"),
-            Ok(Status::Taken) | Err(_) => "it has ended".to_owned(),
+        let how = match put_down(self.pidfd.as_fd()) {
+            Some(Status::Exited(code)) => format!("it exited with code {code}"),
+            Some(Status::Signalled { signal, .. }) => format!("it was killed by signal {signal}"),
+            Some(Status::Taken) | None => "it has ended".to_owned(),
         };
         Trouble::Gone(how)
     }
 
-    /// Kills the server and every clone that was not put to use, and takes their statuses.
+    /// Ends the server and every clone that was not put to use, and takes their statuses.
     fn end(self) {
-        let _ = pidfd::signal(self.pidfd.as_fd(), libc::SIGKILL);
-        let _ = pidfd::reap_wait(self.pidfd.as_fd());
+        // If we may not kill it (it is another user's than we are by now), it sees that we hung up, and leaves.
+        socket::hang_up(self.control.as_fd());
+        put_down(self.pidfd.as_fd());
         // A clone that is just coming to be holds the server's end of the socket until it has said so: the end of file
         // comes when all have.
         let deadline = Deadline::after(FAREWELL);
@@ -389,9 +423,20 @@ impl Server {
                 (ServerReply::Ready { .. }, Some(control)) => {
                     Spare { control, birth: Arc::clone(&self.birth) }.bury();
                 }
-                (ServerReply::Died, Some(pidfd)) => zygote::bury(pidfd.as_fd()),
+                (ServerReply::Died, Some(pidfd)) => {
+                    put_down(pidfd.as_fd());
+                }
                 _ => {}
             }
         }
+    }
+}
+
+/// Ends a process that nobody needs and takes its status. One that we may not kill has been told to leave, and gets some time.
+fn put_down(process: BorrowedFd<'_>) -> Option<Status> {
+    let _ = pidfd::signal(process, libc::SIGKILL);
+    match poll::one_readable(process, Deadline::after(FAREWELL)) {
+        Ok(true) => pidfd::reap(process).ok().flatten(),
+        _ => None,
     }
 }

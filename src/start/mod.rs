@@ -6,6 +6,7 @@ pub(crate) mod forkserver;
 mod lifeline;
 pub(crate) mod method;
 pub(crate) mod order;
+pub(crate) mod preload;
 mod spawn;
 pub(crate) mod stdio;
 pub(crate) mod wire;

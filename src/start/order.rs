@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::method::StartMethod;
-use super::stdio::Streams;
+use super::stdio::{Pipes, Streams};
 use super::wire::Job;
 use super::{forkserver, spawn};
 use crate::error::{Result, os};
@@ -34,6 +34,8 @@ pub(crate) struct Launched {
     pub(crate) pidfd: Option<OwnedFd>,
     /// How it was really made.
     pub(crate) method: StartMethod,
+    /// Our ends of its streams.
+    pub(crate) pipes: Pipes,
 }
 
 impl Order {

@@ -28,7 +28,13 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
         order.streams.as_fds(),
         directory.as_ref().map(AsFd::as_fd),
     )?;
-    Ok(Launched { pid: executed.pid, control, pidfd: Some(executed.pidfd), method: StartMethod::Spawn })
+    Ok(Launched {
+        pid: executed.pid,
+        control,
+        pidfd: Some(executed.pidfd),
+        method: StartMethod::Spawn,
+        pipes: order.streams.pipes,
+    })
 }
 
 /// Executes our file in a child with a role.

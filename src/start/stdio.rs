@@ -71,7 +71,11 @@ enum End {
 
 /// The three streams, ready to hand over; where there is nothing, `/dev/null`.
 #[derive(Debug)]
-pub(crate) struct Streams([Option<End>; 3]);
+pub(crate) struct Streams {
+    ends: [Option<End>; 3],
+    /// The other ends of those that are pipes, which the parent keeps.
+    pub(crate) pipes: Pipes,
+}
 
 /// The parent's ends of the streams that are pipes.
 #[derive(Debug, Default)]
@@ -79,11 +83,11 @@ pub(crate) struct Pipes(pub(crate) [Option<OwnedFd>; 3]);
 
 impl Streams {
     /// Opens what the three settings say.
-    pub(crate) fn open(settings: [Stdio; 3]) -> Result<(Streams, Pipes)> {
-        let mut streams = Streams([None, None, None]);
+    pub(crate) fn open(settings: [Stdio; 3]) -> Result<Streams> {
+        let mut ends = [None, None, None];
         let mut pipes = Pipes::default();
         for ((setting, number), place) in settings.into_iter().zip(0..).zip(0..3) {
-            streams.0[place] = match setting.0 {
+            ends[place] = match setting.0 {
                 Kind::Inherit => fd::standard(number).map(End::Borrowed),
                 Kind::Null => None,
                 Kind::Given(given) => {
@@ -98,13 +102,19 @@ impl Streams {
                 }
             };
         }
-        Ok((streams, pipes))
+        Ok(Streams { ends, pipes })
+    }
+
+    /// Closes all that is held for them, in a child that has laid them.
+    pub(crate) fn close(&mut self) {
+        self.ends = [None, None, None];
+        self.pipes = Pipes::default();
     }
 
     /// The descriptors, where there are any.
     pub(crate) fn as_fds(&self) -> [Option<BorrowedFd<'_>>; 3] {
         [0, 1, 2].map(|place| {
-            self.0[place].as_ref().map(|end| match end {
+            self.ends[place].as_ref().map(|end| match end {
                 End::Borrowed(fd) => *fd,
                 End::Owned(fd) => fd.as_fd(),
             })

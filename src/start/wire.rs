@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
     pub(crate) log: LogSettings,
+    /// What the child's own fork server is to run before its first clone.
+    pub(crate) preload: Vec<Offset>,
     pub(crate) stack_size: Option<u64>,
     /// All of the environment, if it is not the fork server's own.
     pub(crate) environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
@@ -138,7 +140,11 @@ pub(crate) fn send<Header: Serialize>(
     let header = codec::encode(header).map_err(invalid)?;
     let length = u32::try_from(header.len()).map_err(|_| invalid("a header of more than 4 GiB"))?.to_le_bytes();
     if 1 + length.len() + header.len() + payload.len() <= socket::LARGEST {
-        return socket::send(socket, &[&[INLINE], &length, &header, payload], fds);
+        match socket::send(socket, &[&[INLINE], &length, &header, payload], fds) {
+            // Where the system's socket buffers are small.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
+            sent => return sent,
+        }
     }
     let memory = memory::seal(&[&length, &header, payload])?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory.as_fd()]).collect();

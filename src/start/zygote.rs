@@ -15,7 +15,7 @@ use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::signals::{self, Disposition};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{exit, fd, pidfd, threads, title};
+use crate::sys::{exit, fd, threads, title};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -178,10 +178,4 @@ impl Newborn {
             }
         }
     }
-}
-
-/// Takes the status of a clone that ended unused, in the client.
-pub(super) fn bury(pidfd: BorrowedFd<'_>) {
-    let _ = pidfd::signal(pidfd, libc::SIGKILL);
-    let _ = pidfd::reap_wait(pidfd);
 }

@@ -1,2 +1,24 @@
-//! Chores.
-fn main() {}
+//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`.
+
+mod ci;
+mod examples;
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let chore = std::env::args().nth(1);
+    let outcome = match chore.as_deref() {
+        Some("ci") => ci::run(),
+        Some("tidy") => tidy::check(),
+        Some("examples") => examples::check(),
+        _ => Err("usage: cargo xtask ci | tidy | examples".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

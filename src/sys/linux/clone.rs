@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use super::{fd, threads};
+use super::{fd, per_process, threads};
 
 /// Which of the two processes a copy returned in.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(crate) struct Sibling {
 
 /// Whether `clone_sibling` can work here; else why not.
 pub(crate) fn siblings_work() -> Result<(), &'static str> {
+    if per_process::pid() == 1 {
+        return Err("it is the first process of its namespace, which has no siblings");
+    }
     match tid_address() {
         Some(_) => Ok(()),
         None => Err("the kernel does not tell the thread id's address (PR_GET_TID_ADDRESS)"),

@@ -1,24 +1,83 @@
-//! As whom this process acts.
+//! As whom this process acts, and what it may.
 
 use rustix::process as p;
 
-/// The user and group that decide what a process may do.
+use super::fd::FileId;
+
+/// What decides what a process may do, as far as the process can see it: a fork server that was made with other rights makes
+/// children with other rights. (Not seen: Landlock rules, and namespaces other than by the root folder.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
-    user: u32,
-    effective_user: u32,
-    group: u32,
-    effective_group: u32,
+    /// Real, effective and saved.
+    users: [libc::uid_t; 3],
+    groups: [libc::gid_t; 3],
+    supplementary: Vec<p::RawGid>,
+    capabilities: [u32; 6],
+    no_new_privileges: bool,
+    seccomp: libc::c_int,
+    root: Option<FileId>,
 }
 
 impl Credentials {
-    /// Those of this process, now.
+    /// Those of this thread, now.
     pub(crate) fn now() -> Credentials {
+        let (mut users, mut groups) = ([0; 3], [0; 3]);
+        // SAFETY: each call writes three numbers; the prctls take and give integers.
+        let (no_new_privileges, seccomp) = unsafe {
+            let [real, effective, saved] = &mut users;
+            libc::getresuid(real, effective, saved);
+            let [real, effective, saved] = &mut groups;
+            libc::getresgid(real, effective, saved);
+            (libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, libc::prctl(libc::PR_GET_SECCOMP))
+        };
         Credentials {
-            user: p::getuid().as_raw(),
-            effective_user: p::geteuid().as_raw(),
-            group: p::getgid().as_raw(),
-            effective_group: p::getegid().as_raw(),
+            users,
+            groups,
+            supplementary: supplementary_groups(),
+            capabilities: capabilities(),
+            no_new_privileges,
+            seccomp,
+            root: FileId::at("/").ok(),
         }
     }
+}
+
+/// Whether this process acts with rights that its real user has not.
+pub(crate) fn are_borrowed() -> bool {
+    p::getuid() != p::geteuid() || p::getgid() != p::getegid()
+}
+
+fn supplementary_groups() -> Vec<p::RawGid> {
+    let mut groups = vec![0; 32];
+    loop {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 65,536")]
+        // SAFETY: the kernel writes at most as many numbers as there is room for.
+        let count = unsafe { libc::getgroups(groups.len() as libc::c_int, groups.as_mut_ptr()) };
+        match usize::try_from(count) {
+            Ok(count) => {
+                groups.truncate(count);
+                return groups;
+            }
+            // More groups than room.
+            Err(_) if groups.len() < 65_536 => groups.resize(groups.len() * 8, 0),
+            Err(_) => return Vec::new(),
+        }
+    }
+}
+
+/// Effective, permitted and inheritable capabilities, 32 a word, as capget(2) gives them.
+fn capabilities() -> [u32; 6] {
+    /// `struct __user_cap_header_struct`
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`
+    const VERSION: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION, pid: 0 };
+    let mut words = [0; 6];
+    // SAFETY: for this version, the kernel writes two structures of three words.
+    unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
+    words
 }

@@ -42,8 +42,10 @@ pub(crate) fn replace(environment: Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
     // SAFETY: one thread, so nobody reads or writes the environment meanwhile.
     unsafe { libc::clearenv() };
     for (name, value) in environment {
-        // SAFETY: as above. Names and values come from an environment, so they have no NUL and the name no '='.
-        unsafe { std::env::set_var(OsString::from_vec(name), OsString::from_vec(value)) };
+        let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { continue };
+        // Refused for a name that begins with '=', which an environment may hold but nobody can set.
+        // SAFETY: as above; two C strings, which are copied.
+        unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
     }
     Ok(())
 }

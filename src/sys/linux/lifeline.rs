@@ -24,8 +24,8 @@ pub(crate) struct Lifeline {
     _write: OwnedFd,
 }
 
-/// The write ends of this process, for `close_in_copy`. A process needs a second one only when it changes its user.
-static WRITE_ENDS: [AtomicI32; 4] = [const { AtomicI32::new(-1) }; 4];
+/// The write end of this process, for `close_in_copy`.
+static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
 impl Lifeline {
     /// Makes a lifeline for this process.
@@ -36,11 +36,9 @@ impl Lifeline {
             unsafe { libc::pthread_atfork(None, None, Some(close_in_copy)) };
         });
         let (read, write) = fd::pipe()?;
-        for end in &WRITE_ENDS {
-            if end.compare_exchange(-1, write.as_raw_fd(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                break;
-            }
-        }
+        WRITE_END.store(write.as_raw_fd(), Ordering::Relaxed);
+        // Children open it anew, also when this process has become another user by then.
+        rustix::fs::fchmod(&read, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
         Ok(Lifeline { read, _write: write })
     }
 
@@ -52,23 +50,22 @@ impl Lifeline {
 
 /// In a forked copy of the process: a copy that kept the write end open would keep our children alive after us.
 ///
-/// The number is not freed but laid over with the read end's harmless copy of `/dev/null`, if one can be had, so that an
-/// owner which closes it later closes no stranger.
+/// The number is not freed but laid over with `/dev/null`, if that can be had, so that an owner which closes it later closes
+/// no stranger.
 extern "C" fn close_in_copy() {
-    for end in &WRITE_ENDS {
-        let number = end.swap(-1, Ordering::Relaxed);
-        if number >= 0 {
-            // SAFETY: open and dup3 and close are async-signal-safe; `number` is this process's copy of the write
-            // end, which nothing in the copy uses.
-            unsafe {
-                let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-                if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {
-                    libc::close(number);
-                }
-                if null >= 0 {
-                    libc::close(null);
-                }
-            }
+    let number = WRITE_END.swap(-1, Ordering::Relaxed);
+    if number < 0 {
+        return;
+    }
+    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of the write end, which nothing
+    // in the copy uses.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {
+            libc::close(number);
+        }
+        if null >= 0 {
+            libc::close(null);
         }
     }
 }

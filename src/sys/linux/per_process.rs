@@ -2,11 +2,72 @@
 
 use std::fmt;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// This process's number.
 pub(crate) fn pid() -> u32 {
     std::process::id()
+}
+
+/// The number of the process that made this one (or of the one that took it over).
+pub(crate) fn parent_pid() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
+/// What tells this process from those that it is a copy of, and from its own copies.
+///
+/// Not its number, which may come again: in a new process namespace, or after all others were used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    /// This process's.
+    pub(crate) fn current() -> Generation {
+        /// The number of the youngest generation; a copy counts on from where its original was.
+        static YOUNGEST: AtomicU64 = AtomicU64::new(0);
+        let Some(mark) = mark() else { return Generation(u64::from(pid()) << 32) };
+        let own = mark.load(Ordering::Relaxed);
+        if own != 0 {
+            return Generation(own);
+        }
+        let new = YOUNGEST.fetch_add(1, Ordering::Relaxed) + 1;
+        match mark.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Generation(new),
+            Err(first) => Generation(first),
+        }
+    }
+}
+
+/// A word that is 0 in every new copy of this process: the kernel wipes its page at a fork. Nothing if it cannot.
+fn mark() -> Option<&'static AtomicU64> {
+    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+    /// Stands for "cannot be had"; never followed.
+    const NONE: *mut AtomicU64 = ptr::without_provenance_mut(8);
+    let mut page = PAGE.load(Ordering::Acquire);
+    if page.is_null() {
+        let new = wiped_page().unwrap_or(NONE);
+        // A thread that is second wastes a page.
+        page = match PAGE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => new,
+            Err(first) => first,
+        };
+    }
+    // SAFETY: a page that `wiped_page` made, which is never unmapped and only used as this atomic word.
+    (page != NONE).then(|| unsafe { &*page })
+}
+
+fn wiped_page() -> Option<*mut AtomicU64> {
+    const SIZE: usize = 4096;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the advice is for it alone.
+    unsafe {
+        let page =
+            rustix::mm::mmap_anonymous(ptr::null_mut(), SIZE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+                .ok()?;
+        rustix::mm::madvise(page, SIZE, Advice::LinuxWipeOnFork).ok()?;
+        Some(page.cast())
+    }
 }
 
 /// A value for each process: a copy that `fork` made finds its own, new one, whatever locks were held in the original.
@@ -15,7 +76,7 @@ pub(crate) fn pid() -> u32 {
 pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Owned<T>>);
 
 struct Owned<T> {
-    pid: u32,
+    owner: Generation,
     value: T,
 }
 
@@ -27,12 +88,12 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     /// This process's value. The first time, `init` makes it, from the original's in a forked copy.
     pub(crate) fn get_or_init(&self, init: impl FnOnce(Option<&'static T>) -> T) -> &'static T {
         let found = self.0.load(Ordering::Acquire);
-        let pid = pid();
+        let owner = Generation::current();
         // SAFETY: null or leaked by `publish`, so valid for ever.
         let before = unsafe { found.as_ref() };
         match before {
-            Some(owned) if owned.pid == pid => &owned.value,
-            _ => self.publish(found, Owned { pid, value: init(before.map(|owned| &owned.value)) }),
+            Some(owned) if owned.owner == owner => &owned.value,
+            _ => self.publish(found, Owned { owner, value: init(before.map(|owned| &owned.value)) }),
         }
     }
 
@@ -40,13 +101,13 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     pub(crate) fn get(&self) -> Option<&'static T> {
         // SAFETY: null or leaked by `publish`, so valid for ever.
         let owned = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
-        (owned.pid == pid()).then_some(&owned.value)
+        (owned.owner == Generation::current()).then_some(&owned.value)
     }
 
     /// Sets this process's value, at the start of a child.
     pub(crate) fn set(&self, value: T) -> &'static T {
         let found = self.0.load(Ordering::Acquire);
-        self.publish(found, Owned { pid: pid(), value })
+        self.publish(found, Owned { owner: Generation::current(), value })
     }
 
     /// Puts `owned` in the place of `found`, unless another thread was first; gives what is there then.
@@ -69,9 +130,4 @@ impl<T> fmt::Debug for PerProcess<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PerProcess")
     }
-}
-
-/// The number of the process that made this one (or of the one that took it over).
-pub(crate) fn parent_pid() -> u32 {
-    std::os::unix::process::parent_id()
 }

@@ -109,7 +109,7 @@ fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Status> {
     }
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, cgroup: 0, ids: [0; 11], exit_code: 0 };
     // SAFETY: the number of the call says 64 bytes, the size of `info`, which the kernel reads and fills.
-    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO.into(), &raw mut info) };
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
     if result != 0 || info.mask & PIDFD_INFO_EXIT == 0 {
         return Some(Status::Taken);
     }

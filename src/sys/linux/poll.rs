@@ -30,6 +30,11 @@ impl Deadline {
         Deadline::At(Instant::now())
     }
 
+    /// Whether it has come.
+    pub(crate) fn is_over(self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
     fn left(self) -> Option<Duration> {
         match self {
             Deadline::Never => None,

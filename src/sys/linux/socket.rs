@@ -41,20 +41,20 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_
     // SAFETY: all zeroes is a valid msghdr.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = iov.as_mut_ptr();
-    header.msg_iovlen = iov.len();
+    header.msg_iovlen = iov.len() as _;
     if !fds.is_empty() {
         #[expect(clippy::cast_possible_truncation, reason = "at most 64 bytes")]
         let bytes = size_of_val(fds) as u32;
         header.msg_control = (&raw mut ancillary).cast();
         // SAFETY: CMSG_SPACE only computes; the space for MOST_FDS is there and `fds` has no more.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(bytes) } as usize;
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(bytes) } as _;
         // SAFETY: the header names a control buffer of at least one cmsghdr with room for `fds`, so the first
         // cmsghdr and its data lie inside `ancillary`, which is aligned for them.
         unsafe {
             let cmsg = libc::CMSG_FIRSTHDR(&raw const header);
             (*cmsg).cmsg_level = libc::SOL_SOCKET;
             (*cmsg).cmsg_type = libc::SCM_RIGHTS;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(bytes) as usize;
+            (*cmsg).cmsg_len = libc::CMSG_LEN(bytes) as _;
             let data = libc::CMSG_DATA(cmsg).cast::<libc::c_int>();
             for (i, fd) in fds.iter().enumerate() {
                 data.add(i).write_unaligned(fd.as_raw_fd());
@@ -84,6 +84,11 @@ pub(crate) struct Received {
     pub(crate) fds_lost: bool,
 }
 
+/// Lets the other side see the end of file, while what it sent can still be received.
+pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+}
+
 /// Whether `recv` may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -102,7 +107,7 @@ pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Rece
     header.msg_iov = &raw mut iov;
     header.msg_iovlen = 1;
     header.msg_control = (&raw mut ancillary).cast();
-    header.msg_controllen = ANCILLARY;
+    header.msg_controllen = ANCILLARY as _;
     let flags = libc::MSG_CMSG_CLOEXEC | if mode == Mode::Now { libc::MSG_DONTWAIT } else { 0 };
     let length = loop {
         // SAFETY: the buffers that the header names are alive, writable and of the sizes that it says.
@@ -112,9 +117,8 @@ pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Rece
         }
         let error = io::Error::last_os_error();
         match error.kind() {
-            io::ErrorKind::Interrupted => {}
-            // The peer died with something unread: the same end.
-            io::ErrorKind::ConnectionReset => return Ok(None),
+            // A peer that ends with something unread is reported once, ahead of what it sent before.
+            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset => {}
             _ => return Err(error),
         }
     };
@@ -136,10 +140,13 @@ pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Rece
 pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Option<u8>> {
     let mut first = [0_u8];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    match rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut first, flags)) {
-        Ok((0, _)) | Err(Errno::AGAIN | Errno::CONNRESET) => Ok(None),
-        Ok(_) => Ok(Some(first[0])),
-        Err(error) => Err(error.into()),
+    loop {
+        match rustix::net::recv(socket, &mut first, flags) {
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Ok((0, _)) | Err(Errno::AGAIN) => return Ok(None),
+            Ok(_) => return Ok(Some(first[0])),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -152,7 +159,7 @@ fn take_fds(header: &libc::msghdr) -> io::Result<Vec<OwnedFd>> {
         let mut cmsg = libc::CMSG_FIRSTHDR(header);
         while !cmsg.is_null() {
             if (*cmsg).cmsg_level == libc::SOL_SOCKET && (*cmsg).cmsg_type == libc::SCM_RIGHTS {
-                let bytes = (*cmsg).cmsg_len - libc::CMSG_LEN(0) as usize;
+                let bytes = (*cmsg).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 let data = libc::CMSG_DATA(cmsg).cast::<libc::c_int>();
                 for i in 0..bytes / size_of::<libc::c_int>() {
                     fds.push(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));

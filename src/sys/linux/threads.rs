@@ -1,11 +1,25 @@
 //! How many threads this process has.
 
 use std::io;
+use std::time::Duration;
 
 use super::fd;
 
 /// Whether this is the only thread of the process.
+///
+/// A thread that was joined may take a moment to leave the kernel's list, so that a no is asked again for a while.
 pub(crate) fn is_only_one() -> io::Result<bool> {
+    const PATIENCE: u32 = 20;
+    for turn in 0..PATIENCE {
+        if only_one_now()? {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_micros(50 << turn.min(6)));
+    }
+    only_one_now()
+}
+
+fn only_one_now() -> io::Result<bool> {
     // Undoing the sharing between threads is a no-op for a process of one thread, and refused to any other.
     // SAFETY: changes nothing in either case.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {

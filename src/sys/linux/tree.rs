@@ -1,9 +1,10 @@
 //! A process and everything that it started.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::poll::{self, Deadline};
 use super::{fd, pidfd};
 
 /// Sends a signal to the process behind `root` and to all its descendants.
@@ -12,7 +13,7 @@ use super::{fd, pidfd};
 /// go on to meet it. A descendant whose own parent has ended is not found: it belongs to the system by then.
 pub(crate) fn signal(root: BorrowedFd<'_>, root_pid: u32, number: i32) -> io::Result<()> {
     pidfd::signal(root, libc::SIGSTOP)?;
-    let descendants = stop_descendants(root_pid);
+    let descendants = stop_descendants(root, root_pid);
     for descendant in descendants.iter().rev() {
         let _ = pidfd::signal(descendant.as_fd(), number);
         let _ = pidfd::signal(descendant.as_fd(), libc::SIGCONT);
@@ -23,20 +24,23 @@ pub(crate) fn signal(root: BorrowedFd<'_>, root_pid: u32, number: i32) -> io::Re
 }
 
 /// Stops all descendants of a stopped process and gives their pidfds, ancestors first.
-fn stop_descendants(root: u32) -> Vec<OwnedFd> {
-    let mut known = HashSet::from([root]);
-    let mut found = Vec::new();
+fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
+    let mut found: Vec<OwnedFd> = Vec::new();
+    // Where the pidfd of each known process is in `found`; that of the root is not there.
+    let mut known: HashMap<u32, Option<usize>> = HashMap::from([(root_pid, None)]);
     loop {
         let before = found.len();
         // A process that was stopped too late has started children by now: look again until nobody is new.
         for (pid, parent) in all_processes() {
-            if known.contains(&parent) && !known.contains(&pid) {
-                let Ok(handle) = pidfd::open(pid) else { continue };
-                // The number may have passed to a stranger before the handle was there; it cannot afterwards.
-                if parent_of(pid) != Some(parent) || pidfd::signal(handle.as_fd(), libc::SIGSTOP).is_err() {
-                    continue;
-                }
-                known.insert(pid);
+            let Some(&place) = known.get(&parent).filter(|_| !known.contains_key(&pid)) else { continue };
+            let Ok(handle) = pidfd::open(pid) else { continue };
+            // The number may have passed to a stranger before the handle was there; it cannot afterwards. The parent's
+            // number is its own as long as that has not ended.
+            if parent_of(pid) != Some(parent) || has_ended(place.map_or(root, |place| found[place].as_fd())) {
+                continue;
+            }
+            if pidfd::signal(handle.as_fd(), libc::SIGSTOP).is_ok() {
+                known.insert(pid, Some(found.len()));
                 found.push(handle);
             }
         }
@@ -44,6 +48,10 @@ fn stop_descendants(root: u32) -> Vec<OwnedFd> {
             return found;
         }
     }
+}
+
+fn has_ended(process: BorrowedFd<'_>) -> bool {
+    poll::one_readable(process, Deadline::now()).unwrap_or(true)
 }
 
 /// Every process that `/proc` shows, with its parent.

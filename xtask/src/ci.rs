@@ -1,0 +1,36 @@
+//! What continuous integration runs, each step by the command that a developer would use.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{examples, tidy};
+
+/// Runs everything; the first failure ends it.
+pub(crate) fn run() -> Result<(), String> {
+    step("the form of the source", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]))?;
+    step("tidiness", tidy::check)?;
+    step("tests", || cargo(&["test", "--locked"], &[]))?;
+    step("documentation", || cargo(&["doc", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]))?;
+    step("examples", examples::check)?;
+    step("the benchmark, in short", || cargo(&["bench", "--locked", "--bench", "start", "--", "--quick"], &[]))
+}
+
+fn step(what: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    println!("==> {what}");
+    let started = Instant::now();
+    run().map_err(|why| format!("{what}: {why}"))?;
+    println!("==> {what}: passed in {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs cargo, the one that runs us.
+pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(arguments).envs(environment.iter().copied()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`cargo {}` ended with {status}", arguments.join(" "))),
+        Err(error) => Err(format!("cannot run cargo: {error}")),
+    }
+}

@@ -1,0 +1,144 @@
+//! The rules of the house that no compiler checks. `ARCHITECTURE.md` says why they are.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors, lowest first: what stands on one may use what stands on it or below.
+const FLOORS: [&[&str]; 5] = [
+    &["sys"],
+    // Beside the floors proper: used by all.
+    &["error", "identity", "log", "signal", "unwind"],
+    &["codec"],
+    &["target", "start"],
+    // The hook turns a process into a child, and starting one asks whether the hook is there.
+    &["process", "hook"],
+];
+
+/// The places with unsafe code.
+const UNSAFE: [&str; 3] = ["src/sys/", "src/hook.rs", "src/process/unchecked.rs"];
+
+/// A file longer than this speaks of more than one thing.
+const LONGEST: usize = 600;
+
+/// Checks all rules and names every place that breaks one.
+pub(crate) fn check() -> Result<(), String> {
+    let root = root();
+    let mut broken = Vec::new();
+    for path in rust_files(&root.join("src")) {
+        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+        source(&name, &text, &mut broken);
+    }
+    conformance(&root, &mut broken)?;
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The rules for one source file of the library.
+fn source(name: &str, text: &str, broken: &mut Vec<String>) {
+    let code: Vec<(usize, &str)> = (1..)
+        .zip(text.lines())
+        .map(|(number, line)| (number, line.split("//").next().unwrap_or("")))
+        .collect();
+    if !text.starts_with("//! ") {
+        broken.push(format!("{name}: does not begin by saying what it is"));
+    }
+    if text.lines().count() > LONGEST {
+        broken.push(format!("{name}: longer than {LONGEST} lines"));
+    }
+    let may_be_unsafe = UNSAFE.iter().any(|place| name.starts_with(place));
+    let is_list = name.ends_with("/mod.rs") || name == "src/lib.rs";
+    for (number, line) in &code {
+        let at = format!("{name}:{number}");
+        if !may_be_unsafe && line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
+            broken.push(format!("{at}: unsafe code outside of its places"));
+        }
+        let platform = ["target_os", "target_env", "target_arch", "cfg(unix)", "cfg(windows)"];
+        if !name.starts_with("src/sys/") && platform.iter().any(|word| line.contains(word)) {
+            broken.push(format!("{at}: knows of platforms, which only sys may"));
+        }
+        let logic = ["fn ", "struct ", "enum ", "impl ", "static ", "const ", "macro_rules"];
+        if is_list && logic.iter().any(|word| line.trim_start().trim_start_matches("pub ").starts_with(word)) {
+            broken.push(format!("{at}: logic in a file that only lists modules"));
+        }
+        for used in used_modules(line) {
+            if floor_of(used) > floor_of(module_of(name)) {
+                broken.push(format!("{at}: uses `crate::{used}`, which stands above it"));
+            }
+        }
+    }
+}
+
+/// The modules that a line names by `crate::`.
+fn used_modules(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        Some(&rest[..end]).filter(|word| word.starts_with(char::is_lowercase))
+    })
+}
+
+/// The module of the crate that a file belongs to.
+fn module_of(name: &str) -> &str {
+    let inner = name.trim_start_matches("src/");
+    inner.split('/').next().unwrap_or(inner).trim_end_matches(".rs")
+}
+
+/// The number of a module's floor; what is on none (`lib`) stands above all.
+fn floor_of(module: &str) -> usize {
+    FLOORS.iter().position(|floor| floor.contains(&module)).unwrap_or(FLOORS.len())
+}
+
+/// Every test that the conformance table names exists, and every item is there.
+fn conformance(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
+    let table = "docs/conformance.md";
+    let text = fs::read_to_string(root.join(table)).map_err(|error| format!("{table}: {error}"))?;
+    let tests: BTreeSet<String> = rust_files(&root.join("tests"))
+        .iter()
+        .chain(&rust_files(&root.join("src")))
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|text| {
+            let names = text.split("fn ").skip(1).map(|rest| {
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+            });
+            names.collect::<Vec<_>>()
+        })
+        .collect();
+    for (number, line) in (1..).zip(text.lines()) {
+        // The last cell of a row holds the names of tests, in back quotes.
+        let Some(cell) = line.trim().strip_prefix('|').and_then(|row| row.trim_end_matches('|').rsplit('|').next()) else {
+            continue;
+        };
+        for name in cell.split('`').skip(1).step_by(2) {
+            let name = name.rsplit("::").next().unwrap_or(name);
+            if !tests.contains(name) {
+                broken.push(format!("{table}:{number}: there is no test `{name}`"));
+            }
+        }
+    }
+    let items = (1..=64).map(|item| item.to_string()).chain((1..=15).map(|item| format!("C{item}")));
+    for item in items {
+        let found = text.lines().any(|line| line.trim_start_matches('|').trim().split([' ', '|']).next() == Some(&item));
+        if !found {
+            broken.push(format!("{table}: item {item} is missing"));
+        }
+    }
+    Ok(())
+}
