@@ -45,18 +45,16 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the spawn method.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
-    let tether = Tether::tie(lifeline.as_fd());
-    drop(lifeline);
     let Some((job, arguments, _)) = receive_job(&control) else { crate::sys::exit::now(0) };
-    let (tether, ready) = match tether {
-        Ok(tether) => {
-            let ready = set_fate(&job, &tether);
-            (tether, ready)
-        }
+    let reader = lifeline.as_fd();
+    let tether = if job.dies_with_parent { Tether::tie(reader) } else { Tether::watch(reader) };
+    let tether = match tether {
+        Ok(tether) => tether,
         Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
     };
+    drop(lifeline);
     let parentage = parentage::set(control, tether, false);
-    carry_out(&job, parentage, ready, || run_entry(&job, &arguments))
+    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments))
 }
 
 /// A child of the forkserver method.
@@ -64,7 +62,14 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let zygote::Clone { control, tether, interrupt } = clone;
     let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
-    let ready = set_up(&job, fds).and_then(|()| set_fate(&job, &tether));
+    if !job.dies_with_parent {
+        // Its starter waits for this: it may leave the moment after.
+        match tether.set_fate(Fate::Own).and_then(|()| wire::send(control.as_fd(), &Report::Untied, &[], &[])) {
+            Ok(()) => {}
+            Err(error) => give_up(&control, &format!("cannot untie it from its parent: {error}")),
+        }
+    }
+    let ready = set_up(&job, fds);
     let parentage = parentage::set(control, tether, false);
     carry_out(&job, parentage, ready, || run_entry(&job, &arguments))
 }
@@ -108,10 +113,6 @@ fn set_up(job: &Job, fds: Vec<OwnedFd>) -> io::Result<()> {
         environ::replace(environment.clone())?;
     }
     Ok(())
-}
-
-fn set_fate(job: &Job, tether: &Tether) -> io::Result<()> {
-    if job.dies_with_parent { Ok(()) } else { tether.set_fate(Fate::Own) }
 }
 
 /// Calls the function that the job names.

@@ -30,12 +30,16 @@ impl End {
     /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: it stays there.
     pub(super) fn read(status: Status, control: &OwnedFd) -> std::io::Result<End> {
         wire::room_for_next(control.as_fd())?;
-        let said = match wire::recv::<Report>(control.as_fd(), Mode::Now) {
-            Ok(Some(Message { header, payload, .. })) => Said::Report(header, payload),
-            Ok(None) => Said::Nothing,
-            // A process that the child left behind holds the other end, but does not speak for it.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Said::Nothing,
-            Err(error) => Said::Garbage(error.to_string()),
+        let said = loop {
+            match wire::recv::<Report>(control.as_fd(), Mode::Now) {
+                // Said at its beginning.
+                Ok(Some(Message { header: Report::Untied, .. })) => {}
+                Ok(Some(Message { header, payload, .. })) => break Said::Report(header, payload),
+                Ok(None) => break Said::Nothing,
+                // A process that the child left behind holds the other end, but does not speak for it.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break Said::Nothing,
+                Err(error) => break Said::Garbage(error.to_string()),
+            }
         };
         Ok(End { status, said })
     }
@@ -44,11 +48,16 @@ impl End {
     pub(super) fn exitcode(&self) -> Option<i32> {
         match (self.status, &self.said) {
             (Status::Signalled { signal, .. }, _) => Some(-signal),
-            // The kernel keeps 8 bits of a code; the child said all of it.
-            (Status::Exited(short), Said::Report(Report::Exiting(code), _)) if code & 0xff == short => Some(*code),
+            // The kernel keeps 8 bits of a code; the child said all of it. Of a negative one, they are what counts, as in
+            // CPython: it would look like a signal.
+            (Status::Exited(short), Said::Report(Report::Exiting(code), _)) if *code > 0 && code & 0xff == short => {
+                Some(*code)
+            }
             (Status::Exited(code), _) => Some(code),
             (Status::Taken, Said::Report(Report::Returned, _)) => Some(0),
-            (Status::Taken, Said::Report(Report::Exiting(code), _)) => Some(*code),
+            (Status::Taken, Said::Report(Report::Exiting(code), _)) => {
+                Some(if *code < 0 { code & 0xff } else { *code })
+            }
             (Status::Taken, Said::Report(..)) => Some(1),
             (Status::Taken, _) => None,
         }

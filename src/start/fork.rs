@@ -10,7 +10,7 @@ use super::stdio;
 use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
 use crate::sys::clone::{self, Promise, Side};
-use crate::sys::lifeline::{Fate, Tether};
+use crate::sys::lifeline::Tether;
 use crate::sys::{environ, exit, fd, pidfd, socket};
 use crate::unwind;
 
@@ -84,7 +84,8 @@ fn begin<Work>(
     if !matches!(socket::recv(control.as_fd(), socket::Mode::Wait), Ok(Some(_))) {
         exit::now(0);
     }
-    let tether = match Tether::tie(reader) {
+    let tether = if order.job.dies_with_parent { Tether::tie(reader) } else { Tether::watch(reader) };
+    let tether = match tether {
         Ok(tether) => tether,
         Err(error) => {
             let report = Report::NotRun(format!("cannot tie it to its parent: {error}"));
@@ -92,14 +93,14 @@ fn begin<Work>(
             exit::now(1);
         }
     };
-    let ready = prepare(&order, directory, &tether);
+    let ready = prepare(&order, directory);
     // The parent's ends of its pipes: held here, they would never be at their end.
     order.streams.close();
     life(order, Link { control, tether }, ready, work)
 }
 
-/// Sets up streams, directory, environment and fate in the child.
-fn prepare(order: &Order, directory: Option<OwnedFd>, tether: &Tether) -> std::io::Result<()> {
+/// Sets up streams, directory and environment in the child.
+fn prepare(order: &Order, directory: Option<OwnedFd>) -> std::io::Result<()> {
     let null = fd::null()?;
     stdio::lay(order.streams.as_fds().map(|stream| Some(stream.unwrap_or(null.as_fd()))))?;
     if let Some(directory) = directory {
@@ -107,9 +108,6 @@ fn prepare(order: &Order, directory: Option<OwnedFd>, tether: &Tether) -> std::i
     }
     if let Some(environment) = &order.environment {
         environ::replace(environ::to_bytes(environment.clone()))?;
-    }
-    if !order.job.dies_with_parent {
-        tether.set_fate(Fate::Own)?;
     }
     Ok(())
 }

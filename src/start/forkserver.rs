@@ -170,6 +170,10 @@ fn hand_over(
     order.job.streams = streams.map(|stream| stream.is_some());
     let fds: Vec<BorrowedFd<'_>> = streams.into_iter().flatten().chain(directory.map(AsFd::as_fd)).collect();
     wire::send(control, &order.job, &order.arguments, &fds).map_err(os("cannot hand over the arguments"))?;
+    if !order.job.dies_with_parent {
+        // It was made to end with us. Until it says that it will not, or has ended, we may not leave.
+        let _ = poll::one_readable(control, Deadline::after(PATIENCE));
+    }
     Ok(Identity { pid, pidfd })
 }
 

@@ -50,9 +50,11 @@ pub(crate) struct Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StopRequest;
 
-/// Child to parent, once, at its end.
+/// Child to parent, once, at its end; but for the first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// At its beginning: it will not end with its parent.
+    Untied,
     /// The function returned; the payload is the encoded value.
     Returned,
     Panicked(Panic),

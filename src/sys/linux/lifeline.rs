@@ -86,13 +86,18 @@ impl Tether {
     ///
     /// A parent that is gone already ends this process here.
     pub(crate) fn tie(reader: BorrowedFd<'_>) -> io::Result<Tether> {
+        let tether = Tether::watch(reader)?;
+        tether.set_fate(Fate::Shared)?;
+        Ok(tether)
+    }
+
+    /// Watches the owner of the lifeline, without being tied to it.
+    pub(crate) fn watch(reader: BorrowedFd<'_>) -> io::Result<Tether> {
         // Signals on a descriptor belong to its open file, of which every child needs its own: open the pipe anew.
         let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let own = fd::above_stdio(rustix::fs::open(path, flags, Mode::empty())?)?;
-        let tether = Tether(own);
-        tether.set_fate(Fate::Shared)?;
-        Ok(tether)
+        Ok(Tether(own))
     }
 
     /// Arms or disarms the tether.
