@@ -53,6 +53,9 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
         Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
     };
     drop(lifeline);
+    if !job.dies_with_parent {
+        say_untied(&control);
+    }
     let parentage = parentage::set(control, tether, false);
     carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments))
 }
@@ -63,11 +66,10 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
     if !job.dies_with_parent {
-        // Its starter waits for this: it may leave the moment after.
-        match tether.set_fate(Fate::Own).and_then(|()| wire::send(control.as_fd(), &Report::Untied, &[], &[])) {
-            Ok(()) => {}
-            Err(error) => give_up(&control, &format!("cannot untie it from its parent: {error}")),
+        if let Err(error) = tether.set_fate(Fate::Own) {
+            give_up(&control, &format!("cannot untie it from its parent: {error}"));
         }
+        say_untied(&control);
     }
     let ready = set_up(&job, fds);
     let parentage = parentage::set(control, tether, false);
@@ -94,6 +96,11 @@ fn receive_job(control: &OwnedFd) -> Option<(Job, wire::Payload, Vec<OwnedFd>)> 
         Ok(None) => None,
         Err(error) => give_up(control, &format!("cannot receive its job: {error}")),
     }
+}
+
+/// The starter of a child that is not to end with it waits for this: it may leave the moment after.
+fn say_untied(control: &OwnedFd) {
+    let _ = wire::send(control.as_fd(), &Report::Untied, &[], &[]);
 }
 
 fn give_up(control: &OwnedFd, why: &str) -> ! {

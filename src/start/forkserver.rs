@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::boot::Role;
 use super::method::StartMethod;
-use super::order::{Launched, Order};
+use super::order::{Launched, Order, PATIENCE};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
 use super::{preload, spawn};
 use crate::error::{Cause, Error, Result, os};
@@ -20,9 +20,6 @@ use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Mode};
 use crate::sys::{fd, pidfd, title};
-
-/// How long a fork server that should answer may be silent (stopped by somebody, say) before it is replaced.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -170,10 +167,7 @@ fn hand_over(
     order.job.streams = streams.map(|stream| stream.is_some());
     let fds: Vec<BorrowedFd<'_>> = streams.into_iter().flatten().chain(directory.map(AsFd::as_fd)).collect();
     wire::send(control, &order.job, &order.arguments, &fds).map_err(os("cannot hand over the arguments"))?;
-    if !order.job.dies_with_parent {
-        // It was made to end with us. Until it says that it will not, or has ended, we may not leave.
-        let _ = poll::one_readable(control, Deadline::after(PATIENCE));
-    }
+    order.wait_until_untied(control);
     Ok(Identity { pid, pidfd })
 }
 

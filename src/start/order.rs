@@ -1,7 +1,8 @@
 //! An order to start a child, and what comes of it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::method::StartMethod;
 use super::stdio::{Pipes, Streams};
@@ -10,6 +11,7 @@ use super::{forkserver, spawn};
 use crate::error::{Result, os};
 use crate::sys::environ::Environment;
 use crate::sys::fd;
+use crate::sys::poll::{self, Deadline};
 
 /// Everything that a child is started with, whatever the method.
 #[derive(Debug)]
@@ -38,7 +40,17 @@ pub(crate) struct Launched {
     pub(crate) pipes: Pipes,
 }
 
+/// How long a process of ours that should answer may be silent (stopped by somebody, say) before we go on without.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Order {
+    /// For a child that is not to end with us: until it says so, or has ended, we may not leave.
+    pub(super) fn wait_until_untied(&self, control: BorrowedFd<'_>) {
+        if !self.job.dies_with_parent {
+            let _ = poll::one_readable(control, Deadline::after(PATIENCE));
+        }
+    }
+
     /// Opens the directory that was asked for.
     pub(super) fn open_directory(&self) -> Result<Option<OwnedFd>> {
         let open = |path: &PathBuf| {

@@ -28,6 +28,8 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
         order.streams.as_fds(),
         directory.as_ref().map(AsFd::as_fd),
     )?;
+    drop(theirs);
+    order.wait_until_untied(control.as_fd());
     Ok(Launched {
         pid: executed.pid,
         control,
