@@ -16,6 +16,7 @@ use crate::start::wire::{self, StopRequest};
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::Received;
 use crate::sys::{fd, pidfd, socket, tree};
 
 /// What all handles of one process share.
@@ -39,8 +40,8 @@ pub(super) struct Core {
 
 enum Phase {
     Running(Arc<Link>),
-    /// Its status is taken, but what it said could not be read yet.
-    Reaped(Arc<Link>, Status),
+    /// Its status is taken, but what it said could not be read or opened yet.
+    Reaped(Arc<Link>, Status, Option<Received>),
     Ended(Arc<End>),
 }
 
@@ -166,9 +167,9 @@ impl Core {
     /// Takes status and report of an ended child; nothing if it runs. Without a pidfd, it has ended for sure.
     fn collect(&self, pidfd: Option<&Pidfd<'_>>) -> io::Result<Option<Arc<End>>> {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        let (link, status) = match &*phase {
+        let (link, status, mut unopened) = match &mut *phase {
             Phase::Ended(end) => return Ok(Some(Arc::clone(end))),
-            Phase::Reaped(link, status) => (Arc::clone(link), *status),
+            Phase::Reaped(link, status, unopened) => (Arc::clone(link), *status, unopened.take()),
             Phase::Running(link) => {
                 let status = match pidfd {
                     Some(pidfd) => match pidfd::reap(pidfd.as_fd())? {
@@ -177,11 +178,16 @@ impl Core {
                     },
                     None => Status::Taken,
                 };
-                (Arc::clone(link), status)
+                (Arc::clone(link), status, None)
             }
         };
-        *phase = Phase::Reaped(Arc::clone(&link), status);
-        let end = Arc::new(End::read(status, &link.control)?);
+        let end = match End::read(status, &link.control, &mut unopened) {
+            Ok(end) => Arc::new(end),
+            Err(error) => {
+                *phase = Phase::Reaped(link, status, unopened);
+                return Err(error);
+            }
+        };
         *phase = Phase::Ended(Arc::clone(&end));
         drop(phase);
         registry::remove(self.id);

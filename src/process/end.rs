@@ -1,5 +1,6 @@
 //! How a child ended: what the kernel says, and what it said itself.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use crate::error::Failure;
 use crate::signal::Signal;
 use crate::start::wire::{self, Message, Payload, Report};
 use crate::sys::pidfd::Status;
-use crate::sys::socket::Mode;
+use crate::sys::socket::{self, Mode, Received};
 
 /// Everything there is to know of an ended child.
 #[derive(Debug)]
@@ -27,21 +28,32 @@ enum Said {
 }
 
 impl End {
-    /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: it stays there.
-    pub(super) fn read(status: Status, control: &OwnedFd) -> std::io::Result<End> {
-        wire::room_for_next(control.as_fd())?;
-        let said = loop {
-            match wire::recv::<Report>(control.as_fd(), Mode::Now) {
-                // Said at its beginning.
-                Ok(Some(Message { header: Report::Untied, .. })) => {}
-                Ok(Some(Message { header, payload, .. })) => break Said::Report(header, payload),
-                Ok(None) => break Said::Nothing,
-                // A process that the child left behind holds the other end, but does not speak for it.
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break Said::Nothing,
-                Err(error) => break Said::Garbage(error.to_string()),
+    /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: then it stays there, or
+    /// in `unopened`, for the next time.
+    pub(super) fn read(status: Status, control: &OwnedFd, unopened: &mut Option<Received>) -> io::Result<End> {
+        loop {
+            if unopened.is_none() {
+                wire::room_for_next(control.as_fd())?;
+                *unopened = match socket::recv(control.as_fd(), Mode::Now) {
+                    Ok(received) => received,
+                    // A process that the child left behind holds the other end, but does not speak for it.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                    Err(error) => return Ok(End { status, said: Said::Garbage(error.to_string()) }),
+                };
             }
-        };
-        Ok(End { status, said })
+            let Some(received) = unopened else { return Ok(End { status, said: Said::Nothing }) };
+            let said = match wire::open::<Report>(received) {
+                // Said at its beginning.
+                Ok(Message { header: Report::Untied, .. }) => None,
+                Ok(Message { header, payload, .. }) => Some(Said::Report(header, payload)),
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(error),
+                Err(error) => Some(Said::Garbage(error.to_string())),
+            };
+            *unopened = None;
+            if let Some(said) = said {
+                return Ok(End { status, said });
+            }
+        }
     }
 
     /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken by somebody else.

@@ -73,6 +73,8 @@ pub(super) fn wind_down() {
     get_logger().info("process shutting down");
     get_logger().debug("running all \"atexit\" finalizers with priority >= 0");
     run_finalizers();
+    // Before the children, for what it holds: to wait for a child may take a descriptor, and there may be no other left.
+    forkserver::shut_down();
     let children = registry::tied();
     for child in children.iter().filter(|child| child.daemon) {
         get_logger().info(format_args!("calling terminate() for daemon {}", child.name()));
@@ -90,7 +92,6 @@ pub(super) fn wind_down() {
         }
     }
     get_logger().debug("running the remaining \"atexit\" finalizers");
-    forkserver::shut_down();
 }
 
 /// The last registered first, also those that others register meanwhile.

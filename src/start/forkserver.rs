@@ -313,6 +313,8 @@ impl Server {
     /// Waits for the next ready clone, and asks for others in its place.
     fn take(&mut self) -> Result<Spare, Trouble> {
         let mut waited = false;
+        // Asked for by earlier starts: that one of these could not be made says nothing of now.
+        let mut stale = self.awaited;
         loop {
             if self.awaited == 0 {
                 self.request(None)?;
@@ -348,11 +350,11 @@ impl Server {
                 }
                 (ServerReply::Failed { errno }, _) => {
                     self.awaited = self.awaited.saturating_sub(1);
-                    // Said of a clone that was asked for earlier, when there may have been less room than now.
-                    if waited || self.awaited > 0 {
+                    self.ahead = 1;
+                    if stale == 0 {
                         return Err(Trouble::Failed(io::Error::from_raw_os_error(errno)));
                     }
-                    waited = true;
+                    stale -= 1;
                 }
                 (ServerReply::Unfit(why), _) => return Err(Trouble::Unfit(why)),
                 (ServerReply::PreloadFailed(text), _) => return Err(Trouble::Preload(text)),

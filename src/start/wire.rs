@@ -4,6 +4,7 @@
 //! blocks the sender: what is too big for an empty socket goes into a sealed memory file, whose descriptor crosses.
 
 use std::io;
+use std::mem;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,7 +17,7 @@ use crate::log::LogSettings;
 use crate::sys::code::Offset;
 use crate::sys::fd;
 use crate::sys::memory::{self, Mapping};
-use crate::sys::socket::{self, Mode};
+use crate::sys::socket::{self, Mode, Received};
 use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
@@ -168,15 +169,21 @@ pub(crate) fn recv<Header: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     mode: Mode,
 ) -> io::Result<Option<Message<Header>>> {
-    let Some(mut received) = socket::recv(socket, mode)? else { return Ok(None) };
+    socket::recv(socket, mode)?.map(|mut received| open(&mut received)).transpose()
+}
+
+/// Makes a message of what came in. If there is no memory for it, it is left as it was, to be opened later.
+pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Result<Message<Header>> {
     if received.fds_lost {
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
     let (bytes, offset) = match received.bytes.first() {
-        Some(&INLINE) => (Bytes::Inline(received.bytes), 1),
+        Some(&INLINE) => (Bytes::Inline(mem::take(&mut received.bytes)), 1),
         Some(&IN_MEMORY) => {
-            let memory = received.fds.pop().ok_or_else(|| invalid("a big message came without its memory"))?;
-            (Bytes::Memory(Mapping::of(memory.as_fd())?), 0)
+            let memory = received.fds.last().ok_or_else(|| invalid("a big message came without its memory"))?;
+            let mapping = Mapping::of(memory.as_fd())?;
+            received.fds.pop();
+            (Bytes::Memory(mapping), 0)
         }
         _ => return Err(invalid("a message of no known form")),
     };
@@ -186,7 +193,7 @@ pub(crate) fn recv<Header: DeserializeOwned>(
     let header = rest.get(..length).ok_or_else(|| invalid("a message shorter than it says"))?;
     let header = codec::decode(header).map_err(invalid)?;
     payload.start += size_of::<u32>() + length;
-    Ok(Some(Message { header, payload, fds: received.fds }))
+    Ok(Message { header, payload, fds: mem::take(&mut received.fds) })
 }
 
 fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

@@ -36,6 +36,8 @@ macro_rules! suite {
 
 /// Runs the tests whose names contain one of the arguments, all if there is none, and leaves with the outcome.
 pub(crate) fn run(tests: &[Test]) {
+    // A child that runs main would run the tests, whose children would run main, and so on.
+    assert!(std::env::var_os("MULTIPROC_BOOT").is_none(), "a child of the library has reached main");
     if let Ok(name) = std::env::var(VARIABLE) {
         // SAFETY: the first thing in main, before any other thread.
         #[allow(unsafe_code, reason = "tests may")]
