@@ -37,7 +37,9 @@
 //!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
 //! - No channels, locks or shared memory between processes yet, and no pool. No async runtime inside; the
 //!   [`sentinel`](Handle::sentinel) of a process works with any.
-//! - It does not run code of dynamic libraries in other processes, except by fork.
+//! - It does not run code of dynamic libraries in other processes, except by fork. The same holds for a process with rights that its
+//!   real user has not (set-user-id, file capabilities): what that executes does not trust its environment.
+//! - A stack overflow ends a child by SIGSEGV, without the message that `main`'s threads print.
 //!
 //! # Before `main`
 //! A child executes this program's file; an initialiser that the linker puts before `main` sees a private environment variable,
@@ -52,8 +54,8 @@
 //! | standard output and error, directory, environment | the caller's at the start | the same | the same |
 //! | standard input | `/dev/null`, unless [set](Process::stdin) | the same | the same |
 //! | other open files | none | none | the caller's |
-//! | user, group | the caller's at the start | the same | the same |
-//! | umask, limits, priority, affinity, namespaces | the caller's at the first start | the caller's | the caller's |
+//! | user, groups, capabilities, root folder, seccomp filters | the caller's at the start | the same | the same |
+//! | umask, limits, priority, affinity, namespaces, Landlock rules | the caller's at the first start | the caller's | the caller's |
 //! | signals | default (what the program ignored at its first start stays ignored) | the same, at the start | the caller's |
 //!
 //! # Platforms
@@ -77,7 +79,7 @@
 //! | `get_start_method()`, `allow_none=True` | [`get_start_method`], [`get_start_method_if_set`] |
 //! | `get_all_start_methods()`, `get_context(m)` | [`get_all_start_methods`], [`get_context`] |
 //! | `set_forkserver_preload([..])` | [`set_forkserver_preload`]: a function |
-//! | `log_to_stderr(level)`, `get_logger()` | [`log_to_stderr`], [`get_logger`]; for your own records, the `log` crate |
+//! | `log_to_stderr(level)`, `get_logger()` | [`log_to_stderr`] (without a level: [`Level::NotSet`]), [`get_logger`]; for your own records, the `log` crate |
 //! | `atexit.register`, `util.Finalize` | [`at_exit`] |
 //! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of `n` |
 //! | `os.fork` and a closure | [`Process::from_closure`] |

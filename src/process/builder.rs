@@ -90,7 +90,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     ///
     /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments. These are encoded here
     /// and now, as CPython's are frozen, and decoded in the child; an argument that cannot be encoded is an error from
-    /// [`start`](Process::start).
+    /// [`start`](Process::start). (One that surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString`
+    /// crosses whatever it holds.)
     ///
     /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is used up whether the process
     /// is started or not. It is a daemon if this process is.
@@ -102,8 +103,9 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         const {
             assert!(
                 size_of::<F>() == 0,
-                "a closure that captures variables cannot run in another process: pass them as arguments, \
-                 `Process::new(|x: T| .., (x,))`, or fork with `Process::from_closure`"
+                "a target must be a function itself or a closure that captures nothing: pass what a closure captures as \
+                 arguments, `Process::new(|x: T| .., (x,))`, or fork with `Process::from_closure`; a variable of a type \
+                 `fn(..)` names its function only in this process, so call `Process::new` with the function's name"
             );
         }
         // Moved to the child, where it is made from nothing; so it must not be dropped here.
@@ -246,6 +248,9 @@ impl<T> Process<T> {
 
     /// Whether the process ends when this one does, however that happens: true unless set.
     ///
+    /// What it starts by other means (`std::process::Command`) is not covered, nor is the process itself any more once it has
+    /// executed another program in its own place or closed descriptors that are not its own.
+    ///
     /// With `false`, it may outlive this process: it is neither terminated nor waited for at the end of this one. It can see
     /// the end of its parent with [`parent_process`](crate::parent_process).
     pub fn die_with_parent(mut self, dies: bool) -> Process<T> {
@@ -272,6 +277,8 @@ impl<T> Process<T> {
     }
 
     /// Starts the process, and returns before its function runs.
+    ///
+    /// The first start with the forkserver method also starts the fork server, which takes some milliseconds.
     ///
     /// # Errors
     /// This process is a daemon; the arguments cannot be encoded; the function is code of a library; the system lacks

@@ -48,7 +48,23 @@ impl<T> Child<T> {
         Child { handle, pipes, result: PhantomData }
     }
 
-    /// The process without the type of its result.
+    /// The process without the type of its result: to hold processes of different types in one list.
+    ///
+    /// A handle's [`join`](Handle::join) waits and tells how the process ended, but not what it returned.
+    ///
+    /// ```
+    /// use multiproc::{Handle, Process};
+    ///
+    /// let jobs: Vec<Handle> = vec![
+    ///     Process::new(|| 1, ()).name("number").start()?.handle(),
+    ///     Process::new(|| "one".to_owned(), ()).name("text").start()?.handle(),
+    /// ];
+    /// for job in &jobs {
+    ///     job.join()?;
+    ///     println!("{}.exitcode = {:?}", job.name(), job.exitcode());
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -1,0 +1,198 @@
+//! What every benchmark here needs: samples that are taken in turn, their medians and ratios, and a table.
+//!
+//! Absolute figures do not carry over to another machine or another hour; ratios of what was measured side by side do. So
+//! all contenders take turns, a few samples each, and a ratio is the median of the ratios within each turn.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// How much to measure, and what.
+pub(crate) struct Options {
+    /// A look whether it works, in seconds, for CI.
+    pub(crate) quick: bool,
+    /// Parts of the names of the sections to run; all if empty.
+    sections: Vec<String>,
+}
+
+impl Options {
+    /// From the command line; what `cargo bench` adds is ignored.
+    pub(crate) fn from_arguments() -> Options {
+        let mut options = Options { quick: false, sections: Vec::new() };
+        for argument in std::env::args().skip(1) {
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                other if other.starts_with('-') => {}
+                section => options.sections.push(section.to_owned()),
+            }
+        }
+        options
+    }
+
+    /// Whether the section of this name is to run.
+    pub(crate) fn wants(&self, section: &str) -> bool {
+        self.sections.is_empty() || self.sections.iter().any(|part| section.contains(part.as_str()))
+    }
+
+    /// One of two numbers.
+    pub(crate) fn pick<T>(&self, quick: T, full: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// Something to measure: each call gives the samples of one turn, in seconds.
+pub(crate) struct Contender<'a> {
+    pub(crate) name: String,
+    turn: Box<dyn FnMut() -> Vec<f64> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    pub(crate) fn new(name: impl Into<String>, turn: impl FnMut() -> Vec<f64> + 'a) -> Contender<'a> {
+        Contender { name: name.into(), turn: Box::new(turn) }
+    }
+}
+
+/// The samples of one contender, by turn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Samples(Vec<Vec<f64>>);
+
+impl From<Vec<Vec<f64>>> for Samples {
+    fn from(turns: Vec<Vec<f64>>) -> Samples {
+        Samples(turns)
+    }
+}
+
+impl Samples {
+    pub(crate) fn push(&mut self, turn: Vec<f64>) {
+        self.0.push(turn);
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        median(self.0.iter().flatten().copied())
+    }
+
+    /// How often `limit` fits into this: the median of the turns' ratios.
+    pub(crate) fn ratio_to(&self, limit: &Samples) -> f64 {
+        let turns = self.0.iter().zip(&limit.0);
+        median(turns.map(|(ours, limit)| median(ours.iter().copied()) / median(limit.iter().copied())))
+    }
+}
+
+/// Lets the contenders take turns, each after the other; one turn before that is not counted.
+pub(crate) fn in_turns(contenders: &mut [Contender<'_>], turns: usize) -> Vec<Samples> {
+    let mut samples = vec![Samples::default(); contenders.len()];
+    for turn in 0..=turns {
+        for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
+            let taken = (contender.turn)();
+            if turn > 0 {
+                samples.push(taken);
+            }
+        }
+    }
+    samples
+}
+
+/// The seconds that `f` takes, `count` times.
+pub(crate) fn times(count: usize, mut f: impl FnMut()) -> Vec<f64> {
+    (0..count).map(|_| seconds(&mut f)).collect()
+}
+
+/// The seconds that `f` takes.
+pub(crate) fn seconds(f: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    f();
+    start.elapsed().as_secs_f64()
+}
+
+/// The middle one; not a number if there is none.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}
+
+/// What a ratio or a figure shall be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Goal {
+    fn is_met_by(self, figure: f64) -> bool {
+        match self {
+            Goal::AtMost(bound) => figure <= bound,
+            Goal::AtLeast(bound) => figure >= bound,
+        }
+    }
+}
+
+/// A line of the table.
+pub(crate) struct Row {
+    pub(crate) contender: String,
+    pub(crate) median: String,
+    /// The figure that the goal is about, and of what it is the ratio.
+    pub(crate) ratio: Option<(f64, String)>,
+    pub(crate) goal: Option<Goal>,
+}
+
+/// A section of the report.
+pub(crate) struct Table {
+    title: String,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn new(title: impl Into<String>) -> Table {
+        Table { title: title.into(), rows: Vec::new() }
+    }
+
+    pub(crate) fn row(
+        &mut self,
+        contender: impl Into<String>,
+        median: impl Into<String>,
+        ratio: Option<(f64, &str)>,
+        goal: Option<Goal>,
+    ) {
+        let ratio = ratio.map(|(ratio, limit)| (ratio, limit.to_owned()));
+        self.rows.push(Row { contender: contender.into(), median: median.into(), ratio, goal });
+    }
+}
+
+/// Seconds in a unit that suits.
+pub(crate) fn time(seconds: f64) -> String {
+    if seconds.is_nan() {
+        return "-".to_owned();
+    }
+    let duration = Duration::from_secs_f64(seconds);
+    match duration.as_micros() {
+        0..1_000 => format!("{:.1} us", seconds * 1e6),
+        1_000..1_000_000 => format!("{:.2} ms", seconds * 1e3),
+        _ => format!("{seconds:.2} s"),
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        writeln!(f, "  {:<44} {:>10}  {:<34} {:<9} met", "contender", "median", "ratio", "goal")?;
+        for Row { contender, median, ratio, goal } in &self.rows {
+            let shown = ratio.as_ref().map_or_else(String::new, |(ratio, of)| format!("{ratio:.2} x {of}"));
+            let (bound, met) = match (goal, ratio) {
+                (Some(goal), Some((ratio, _))) => {
+                    let bound = match goal {
+                        Goal::AtMost(bound) => format!("<= {bound}"),
+                        Goal::AtLeast(bound) => format!(">= {bound}"),
+                    };
+                    (bound, if goal.is_met_by(*ratio) { "yes" } else { "NO" })
+                }
+                _ => (String::new(), ""),
+            };
+            writeln!(f, "{}", format!("  {contender:<44} {median:>10}  {shown:<34} {bound:<9} {met}").trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+use multiproc::Process;
+
+fn main() {
+    let text = String::from("captured");
+    //~ a closure that captures variables
+    //~ `Process::new(|x: T| .., (x,))`
+    //~ or fork with `Process::from_closure`
+    let _ = Process::new(move || text.len(), ());
+}

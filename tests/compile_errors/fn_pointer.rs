@@ -1,0 +1,11 @@
+use multiproc::Process;
+
+fn double(number: i32) -> i32 {
+    number * 2
+}
+
+fn main() {
+    let chosen: fn(i32) -> i32 = double;
+    //~ function pointer
+    let _ = Process::new(chosen, (1,));
+}

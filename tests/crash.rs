@@ -1,0 +1,48 @@
+//! SIGKILL at any moment: of the parent, of children, of the fork server and of its idle clones, round after round.
+//!
+//! `MULTIPROC_CRASH_ROUNDS` says how many rounds each random test makes, `MULTIPROC_CRASH_SEED` repeats the dice of an
+//! earlier run. More rounds than fit into one test's time become more tests.
+
+mod support;
+
+#[path = "crash/dice.rs"]
+mod dice;
+#[path = "crash/found.rs"]
+mod found;
+#[path = "crash/orphans.rs"]
+mod orphans;
+#[path = "crash/survivors.rs"]
+mod survivors;
+
+use support::Test;
+
+/// Rounds of one test.
+const BATCH: u32 = 40;
+
+/// Those with dice.
+const RANDOM: [Test; 3] = [
+    ("killed_parents_leave_nothing", orphans::killed_parents_leave_nothing),
+    ("joins_tell_what_was_killed", survivors::joins_tell_what_was_killed),
+    ("a_killed_fork_server_is_replaced", survivors::a_killed_fork_server_is_replaced),
+];
+
+/// Those without.
+const PLAIN: [Test; 4] = [
+    ("children_end_with_a_parent_that_aborts", orphans::children_end_with_a_parent_that_aborts),
+    ("children_end_with_a_parent_that_is_terminated", orphans::children_end_with_a_parent_that_is_terminated),
+    ("children_end_with_a_parent_that_is_killed", orphans::children_end_with_a_parent_that_is_killed),
+    ("untied_children_survive_and_see_it", orphans::untied_children_survive_and_see_it),
+];
+
+fn main() {
+    let rounds = dice::rounds();
+    let batches = rounds.div_ceil(BATCH).max(1);
+    let mut tests = PLAIN.to_vec();
+    for (name, body) in RANDOM {
+        // The first has the plain name, so that it can be asked for by it whatever the dial says.
+        tests.push((name, body));
+        tests.extend((1..batches).map(|batch| (&*format!("{name}_{batch}").leak(), body)));
+    }
+    dice::settle(BATCH.min(rounds));
+    support::run(&tests);
+}

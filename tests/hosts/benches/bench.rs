@@ -1,0 +1,5 @@
+fn main() {
+    hosts::begin();
+    hosts::check(hosts::all());
+    println!("well");
+}

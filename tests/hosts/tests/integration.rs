@@ -1,0 +1,4 @@
+#[test]
+fn in_an_integration_test() {
+    hosts::check(hosts::in_threads());
+}
