@@ -116,7 +116,7 @@ impl Handle {
     /// Asks the process to end: SIGTERM. No effect on one that has ended. Its own children are not asked, but end with it.
     ///
     /// # Errors
-    /// The system's, and [`Error::is_other_process`].
+    /// The system's, and [`Error::is_other_process`](crate::Error::is_other_process).
     pub fn terminate(&self) -> Result<()> {
         self.send_signal(Signal::TERM)
     }
@@ -140,7 +140,7 @@ impl Handle {
     /// Sends the process any signal. No effect on one that has ended.
     ///
     /// # Errors
-    /// The system's (there may be no such signal), and [`Error::is_other_process`].
+    /// The system's (there may be no such signal), and [`Error::is_other_process`](crate::Error::is_other_process).
     pub fn send_signal(&self, signal: Signal) -> Result<()> {
         self.0.send(signal)
     }
@@ -232,7 +232,7 @@ impl Handle {
     /// It costs a descriptor, until the last handle of the process goes.
     ///
     /// # Errors
-    /// The system has no descriptor left; [`Error::is_other_process`].
+    /// The system has no descriptor left; [`Error::is_other_process`](crate::Error::is_other_process).
     pub fn sentinel(&self) -> Result<BorrowedFd<'_>> {
         self.0.sentinel()
     }
