@@ -53,10 +53,10 @@
 //! | memory | the fork server's | new | a copy of the caller's |
 //! | standard output and error, directory, environment | the caller's at the start | the same | the same |
 //! | standard input | `/dev/null`, unless [set](Process::stdin) | the same | the same |
-//! | other open files | none | none | the caller's |
+//! | other open files | none | none | the caller's, its ends of other children's pipes included |
 //! | user, groups, capabilities, root folder, seccomp filters | the caller's at the start | the same | the same |
 //! | umask, limits, priority, affinity, namespaces, Landlock rules | the caller's at the first start | the caller's | the caller's |
-//! | signals | default (what the program ignored at its first start stays ignored) | the same, at the start | the caller's |
+//! | signals | default; what the program ignored at its first start stays ignored | default; what it ignores at the start stays so | the caller's |
 //!
 //! # Platforms
 //! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer, a running child costs this

@@ -69,8 +69,14 @@ impl Parentage {
         if self.stop_requested.load(Ordering::Relaxed) {
             return true;
         }
-        if !poll::one_readable(self.control.as_fd(), deadline).unwrap_or(false) {
-            return false;
+        // The socket alone does not tell that the parent is gone: a copy of the parent may hold its end.
+        match poll::readable(&[self.tether.as_fd(), self.control.as_fd()], deadline).as_deref() {
+            Ok([1]) => {}
+            Ok([]) | Err(_) => return false,
+            Ok(_) => {
+                self.stop_requested.store(true, Ordering::Relaxed);
+                return true;
+            }
         }
         // There is nothing else that the parent says after the job; and its end of file asks the same.
         match wire::recv::<StopRequest>(self.control.as_fd(), Mode::Now) {

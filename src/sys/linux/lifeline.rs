@@ -74,6 +74,13 @@ extern "C" fn close_in_copy() {
 #[derive(Debug)]
 pub(crate) struct Tether(OwnedFd);
 
+impl AsFd for Tether {
+    /// What hangs up when the parent ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Whether the end of the parent ends this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
