@@ -59,7 +59,7 @@ fn announced_idle() {
     idle();
 }
 
-fn start(method: StartMethod, function: impl Target<(), Output = ()> + Send) -> Child<()> {
+fn start(method: StartMethod, function: impl Target<(), Output = ()> + Copy + Send) -> Child<()> {
     Process::new(function, ()).start_method(method).start().expect("start")
 }
 

@@ -111,5 +111,7 @@ pub use start::method::{
     StartMethod, force_start_method, get_all_start_methods, get_start_method, get_start_method_if_set, set_start_method,
 };
 pub use start::stdio::Stdio;
+#[doc(hidden)]
+pub use target::Captureless;
 pub use target::Target;
 pub use unwind::{Location, Panic};

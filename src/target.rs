@@ -11,6 +11,8 @@ use crate::sys::code::{self, Entry, Refusal};
 /// Every `fn`, and every closure that captures nothing, of 0 to 8 arguments is one. You do not implement it; for a type
 /// of your own with a `run` method, see [`Run`](crate::Run).
 ///
+/// Arguments are values that a child can own: `String`, not `&str`; `Vec<T>`, not `&[T]`.
+///
 /// ```
 /// use multiproc::Process;
 ///
@@ -36,6 +38,20 @@ pub trait Target<Args> {
     /// Calls it.
     fn call(self, args: Args) -> Self::Output;
 }
+
+/// What a function without captures is: at the least, copyable. (Copyable captures, the size tells: see `Process::new`.)
+#[diagnostic::on_unimplemented(
+    message = "a target must be a function itself or a closure that captures nothing",
+    label = "captures variables",
+    note = "pass what a closure captures as arguments: `Process::new(|x: T| .., (x,))`",
+    note = "or fork with `Process::from_closure`",
+    note = "a generic parameter needs the bound `Copy`, which every function and every closure without captures has"
+)]
+#[doc(hidden)]
+pub trait Captureless {}
+
+#[diagnostic::do_not_recommend]
+impl<Function: Copy> Captureless for Function {}
 
 macro_rules! impl_target {
     ($($value:ident: $Type:ident),*) => {

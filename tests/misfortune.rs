@@ -35,53 +35,69 @@ use kernel::*;
 use limits::*;
 use status::*;
 use streams::*;
+use support::Test;
 
-suite!(
-    arguments_that_cannot_be_encoded,
-    arguments_that_cannot_be_decoded,
-    results_that_cannot_be_encoded,
-    results_that_cannot_be_decoded,
-    file_deleted_or_replaced,
-    closed_standard_streams,
-    big_values_joined_in_any_order_or_never,
-    starts_with_few_descriptors_left,
-    joins_without_descriptors,
-    program_ends_without_descriptors,
-    no_processes_left,
-    sigchld_ignored_from_the_start,
-    sigchld_ignored_later,
-    a_handler_takes_every_status,
-    a_thread_takes_every_status,
-    signals_at_every_moment,
-    panic_in_a_destructor_while_unwinding,
-    panic_in_a_destructor_of_the_result,
-    panic_payload_whose_destructor_panics,
-    panic_in_a_destructor_of_a_thread_local,
-    panic_at_exit,
-    panic_in_the_panic_hook,
-    panic_hook_of_the_child_s_own,
-    stack_overflow,
-    code_0_without_a_result,
-    daemon_that_ignores_sigterm,
-    forged_or_stale_variable,
-    garbage_from_the_maker_of_the_socket,
-    a_copy_that_ends_harms_nobody,
-    a_copy_starts_children_of_its_own,
-    children_die_with_the_original_while_a_copy_lives,
-    a_stopped_fork_server_is_killed_meanwhile,
-    without_clone3,
-    clone3_forbidden,
-    without_the_thread_id_s_address,
-    unshare_forbidden,
-    without_pidfds_from_sockets,
-    without_pidfds_from_sockets_and_sigchld_ignored,
-    without_pidfds_from_sockets_and_descriptors,
-    without_pidfd_getinfo_statuses_are_taken_not_invented,
-    without_proc,
-    another_user_between_starts,
-    another_user_now_and_then,
-    a_program_that_gave_up_root_ends_all_the_same,
-    surroundings_change_between_starts,
-    a_deleted_working_directory,
-    no_memory_for_a_big_result,
-);
+/// The tests by name.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        [$((stringify!($test), $test as fn())),*]
+    };
+}
+
+fn main() {
+    // A child that came here would run all tests anew, in which there would be a child that did the same.
+    if std::env::var_os("MULTIPROC_BOOT").is_some() {
+        eprintln!("main runs in a process that was to be a child");
+        std::process::exit(99);
+    }
+    let tests: &[Test] = &tests!(
+        arguments_that_cannot_be_encoded,
+        arguments_that_cannot_be_decoded,
+        results_that_cannot_be_encoded,
+        results_that_cannot_be_decoded,
+        file_deleted_or_replaced,
+        closed_standard_streams,
+        big_values_joined_in_any_order_or_never,
+        starts_with_few_descriptors_left,
+        joins_without_descriptors,
+        program_ends_without_descriptors,
+        no_processes_left,
+        sigchld_ignored_from_the_start,
+        sigchld_ignored_later,
+        a_handler_takes_every_status,
+        a_thread_takes_every_status,
+        signals_at_every_moment,
+        panic_in_a_destructor_while_unwinding,
+        panic_in_a_destructor_of_the_result,
+        panic_payload_whose_destructor_panics,
+        panic_in_a_destructor_of_a_thread_local,
+        panic_at_exit,
+        panic_in_the_panic_hook,
+        panic_hook_of_the_child_s_own,
+        stack_overflow,
+        code_0_without_a_result,
+        daemon_that_ignores_sigterm,
+        forged_or_stale_variable,
+        garbage_from_the_maker_of_the_socket,
+        a_copy_that_ends_harms_nobody,
+        a_copy_starts_children_of_its_own,
+        children_die_with_the_original_while_a_copy_lives,
+        a_stopped_fork_server_is_killed_meanwhile,
+        without_clone3,
+        clone3_forbidden,
+        without_the_thread_id_s_address,
+        unshare_forbidden,
+        without_pidfds_from_sockets,
+        without_pidfds_from_sockets_and_sigchld_ignored,
+        without_pidfds_from_sockets_and_descriptors,
+        without_pidfd_getinfo_statuses_are_taken_not_invented,
+        without_proc,
+        another_user_between_starts,
+        another_user_now_and_then,
+        a_program_that_gave_up_root_ends_all_the_same,
+        surroundings_change_between_starts,
+        a_deleted_working_directory,
+        no_memory_for_a_big_result,
+    );
+    support::run(tests);
+}

@@ -27,9 +27,9 @@ use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
 use crate::start::{Launched, Order, launch};
 use crate::sys::clone::Promise;
-use crate::sys::code::{Entry, Offset, Refusal};
+use crate::sys::code::{Contentless, Entry, Offset, Refusal};
 use crate::sys::{environ, title};
-use crate::target::{Target, function_entry};
+use crate::target::{Captureless, Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.
 ///
@@ -97,17 +97,10 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// is started or not. It is a daemon if this process is.
     pub fn new<F, Args>(target: F, args: Args) -> Process<T>
     where
-        F: Target<Args, Output = T> + Send,
+        F: Target<Args, Output = T> + Captureless + Send,
         Args: Serialize + DeserializeOwned,
     {
-        const {
-            assert!(
-                size_of::<F>() == 0,
-                "a target must be a function itself or a closure that captures nothing: pass what a closure captures as \
-                 arguments, `Process::new(|x: T| .., (x,))`, or fork with `Process::from_closure`; a variable of a type \
-                 `fn(..)` names its function only in this process, so call `Process::new` with the function's name"
-            );
-        }
+        let () = Contentless::<F>::PROOF;
         // Moved to the child, where it is made from nothing; so it must not be dropped here.
         mem::forget(target);
         Process::with(

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::Process;
 use crate::start::method::{StartMethod, get_start_method};
-use crate::target::Target;
+use crate::target::{Captureless, Target};
 
 /// A start method as an object: CPython's contexts. Processes made from it use its method, whatever the program's is.
 ///
@@ -43,7 +43,7 @@ impl Context {
     /// A process of this context, not started yet: see [`Process::new`].
     pub fn process<F, Args>(self, target: F, args: Args) -> Process<F::Output>
     where
-        F: Target<Args> + Send,
+        F: Target<Args> + Captureless + Send,
         Args: Serialize + DeserializeOwned,
         F::Output: Serialize + DeserializeOwned,
     {

@@ -9,7 +9,7 @@ use super::boot::Role;
 use super::method::StartMethod;
 use super::order::{Launched, Order, PATIENCE};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
-use super::{preload, spawn};
+use super::{preload, spawn, zygote};
 use crate::error::{Cause, Error, Result, os};
 use crate::log::get_logger;
 use crate::sys::creds::Credentials;
@@ -19,7 +19,7 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{fd, pidfd, title};
+use crate::sys::{fd, pidfd, title, tree};
 
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -46,9 +46,9 @@ struct Server {
     control: OwnedFd,
     pidfd: OwnedFd,
     birth: Arc<Birth>,
-    /// Clones that were asked for and have not come.
-    awaited: u32,
-    /// How many are to be asked for ahead.
+    /// How many requests it got.
+    requests: u64,
+    /// How many clones shall be ahead.
     ahead: u32,
     /// Starts in a row that found one ready.
     calm: u32,
@@ -298,7 +298,7 @@ impl Server {
             control,
             pidfd: executed.pidfd,
             birth: Arc::new(birth),
-            awaited: 0,
+            requests: 0,
             ahead: 1,
             calm: 0,
             proven: false,
@@ -313,31 +313,27 @@ impl Server {
     /// Waits for the next ready clone, and asks for others in its place.
     fn take(&mut self) -> Result<Spare, Trouble> {
         let mut waited = false;
-        // Asked for by earlier starts: that one of these could not be made says nothing of now.
-        let mut stale = self.awaited;
+        // What the server says of requests before this one says nothing of now.
+        let news = self.requests + 1;
         loop {
-            if self.awaited == 0 {
-                self.request(None)?;
-            }
             // Every reply brings a descriptor. Without room for it, the kernel would hand over the reply alone.
             fd::duplicate(&self.control).map_err(Trouble::Failed)?;
             let message = match wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) {
                 Ok(Some(message)) => message,
                 Ok(None) => return Err(self.gone()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.requests < news {
+                        self.request(None)?;
+                    }
                     waited = true;
                     self.wait()?;
                     continue;
                 }
-                Err(error) => {
-                    // Another thread was quicker to take the room. The clone sees its socket close, and leaves.
-                    self.awaited = self.awaited.saturating_sub(1);
-                    return Err(Trouble::Failed(error));
-                }
+                // Another thread was quicker to take the room. The clone sees its socket close, and leaves.
+                Err(error) => return Err(Trouble::Failed(error)),
             };
             match (message.header, message.fds.into_iter().next()) {
                 (ServerReply::Ready { id }, Some(control)) => {
-                    self.awaited = self.awaited.saturating_sub(1);
                     // That the first one was waited for says nothing.
                     self.adapt(waited && self.proven);
                     self.proven = true;
@@ -348,13 +344,11 @@ impl Server {
                 (ServerReply::Died, Some(pidfd)) => {
                     put_down(pidfd.as_fd());
                 }
-                (ServerReply::Failed { errno }, _) => {
-                    self.awaited = self.awaited.saturating_sub(1);
+                (ServerReply::Failed { errno, request }, _) => {
                     self.ahead = 1;
-                    if stale == 0 {
+                    if request >= news {
                         return Err(Trouble::Failed(io::Error::from_raw_os_error(errno)));
                     }
-                    stale -= 1;
                 }
                 (ServerReply::Unfit(why), _) => return Err(Trouble::Unfit(why)),
                 (ServerReply::PreloadFailed(text), _) => return Err(Trouble::Preload(text)),
@@ -365,11 +359,11 @@ impl Server {
         }
     }
 
-    /// Sees to it that as many clones are on their way as shall be ahead.
+    /// Says which clone is put to use, and how many shall be ahead.
     fn request(&mut self, taken: Option<u32>) -> Result<(), Trouble> {
-        let clones = self.ahead.saturating_sub(self.awaited);
-        self.awaited += clones;
-        match wire::send(self.control.as_fd(), &ServerRequest { taken, clones }, &[], &[]) {
+        self.requests += 1;
+        let request = ServerRequest { number: self.requests, taken, ahead: self.ahead };
+        match wire::send(self.control.as_fd(), &request, &[], &[]) {
             Ok(()) => Ok(()),
             Err(error) if is_dead_end(&error) => Err(self.gone()),
             Err(error) => Err(Trouble::Failed(error)),
@@ -428,6 +422,10 @@ impl Server {
                 }
                 _ => {}
             }
+        }
+        // One that was killed before anybody heard of it, by a server that was killed before it could tell.
+        for pid in tree::ended_children_called(zygote::NAME) {
+            pidfd::reap_number(pid);
         }
     }
 }

@@ -73,13 +73,15 @@ pub(crate) struct Setup {
     pub(crate) preload: Vec<Offset>,
 }
 
-/// Client to fork server.
+/// Client to fork server: how things shall be. (Not what to do: then a clone that dies could make the two count apart.)
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ServerRequest {
+    /// The number of this request.
+    pub(crate) number: u64,
     /// The clone of this number is put to use: its end is no business of the server's any more.
     pub(crate) taken: Option<u32>,
-    /// So many more clones, please.
-    pub(crate) clones: u32,
+    /// So many clones shall be ready or on their way.
+    pub(crate) ahead: u32,
 }
 
 /// Fork server (or a clone of it) to client.
@@ -89,8 +91,8 @@ pub(crate) enum ServerReply {
     Ready { id: u32 },
     /// A clone died before it was put to use. Descriptor: its pidfd.
     Died,
-    /// No clone could be made.
-    Failed { errno: i32 },
+    /// No clone could be made; the server does not try again before the next request. `request` is the last that it got.
+    Failed { errno: i32, request: u64 },
     /// The server cannot work here, for this reason; it has ended.
     Unfit(String),
     /// What was to run before the first clone failed; the server has ended.
@@ -209,7 +211,8 @@ mod tests {
         for size in [0, 1, socket::LARGEST - 64, socket::LARGEST, 5 << 20] {
             let (a, b) = socket::pair().expect("pair");
             let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
-            send(a.as_fd(), &ServerRequest { taken: Some(7), clones: 1 }, &payload, &[a.as_fd()]).expect("send");
+            send(a.as_fd(), &ServerRequest { number: 1, taken: Some(7), ahead: 1 }, &payload, &[a.as_fd()])
+                .expect("send");
             let message = recv::<ServerRequest>(b.as_fd(), Mode::Now).expect("recv").expect("a message");
             assert_eq!(message.header.taken, Some(7));
             assert!(*message.payload == *payload, "{size} bytes changed on the way");

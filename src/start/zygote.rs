@@ -33,6 +33,10 @@ struct Spare {
     pidfd: OwnedFd,
 }
 
+/// What `ps` calls the server and its idle clones where only a short name is shown: how the client knows them when they
+/// cannot be asked any more.
+pub(super) const NAME: &str = "multiproc-fork";
+
 /// How many clones in a row may die unused before the server stops to replace them.
 const MOST_DEATHS: u32 = 3;
 
@@ -46,7 +50,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         }
     };
     let interrupt = signals::ignore(libc::SIGINT);
-    title::set_short("fork server");
+    title::set_short(NAME);
     let setup = match wire::recv::<Setup>(control.as_fd(), Mode::Wait) {
         Ok(Some(message)) => message.header,
         _ => exit::now(0),
@@ -55,7 +59,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         reply_with(&control, &reply, &[]);
         exit::now(1);
     }
-    let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), deaths: 0 };
+    let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), ahead: 0, request: 0, deaths: 0 };
     loop {
         if let Some(clone) = server.next_clone() {
             match clone.begin(server, interrupt) {
@@ -106,7 +110,11 @@ struct Server {
     lifeline: OwnedFd,
     _tether: Tether,
     spares: Vec<Spare>,
-    /// Spares that died since the last request.
+    /// How many there shall be.
+    ahead: usize,
+    /// The number of the last request.
+    request: u64,
+    /// Spares that died since then.
     deaths: u32,
 }
 
@@ -121,40 +129,47 @@ impl Server {
         let Ok(ready) = poll::readable(&fds, Deadline::Never) else { exit::now(1) };
         // Requests first: they say which of the ended ones were put to use, whose end is not our business.
         if ready.first() == Some(&0) {
-            return match wire::recv::<ServerRequest>(self.control.as_fd(), Mode::Wait) {
+            match wire::recv::<ServerRequest>(self.control.as_fd(), Mode::Wait) {
                 Ok(Some(message)) => self.obey(&message.header),
                 _ => exit::now(0),
-            };
+            }
+        } else if let Some(place) = ready.first() {
+            // Somebody killed it. The client, its parent, has to take its status.
+            let ended = self.spares.remove(place - 1);
+            reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
+            self.deaths += 1;
+            if self.deaths > MOST_DEATHS {
+                self.give_up(libc::ECHILD);
+            }
         }
-        let ended = ready.first().map(|place| self.spares.remove(place - 1))?;
-        // Somebody killed it. The client, its parent, has to take its status.
-        reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
-        self.deaths += 1;
-        if self.deaths > MOST_DEATHS {
-            reply_with(&self.control, &ServerReply::Failed { errno: libc::ECHILD }, &[]);
-            return None;
-        }
-        self.clone()
+        self.fill()
     }
 
-    fn obey(&mut self, request: &ServerRequest) -> Option<Newborn> {
+    fn obey(&mut self, request: &ServerRequest) {
+        self.request = request.number;
+        self.ahead = request.ahead as usize;
         self.deaths = 0;
         if let Some(taken) = request.taken {
             self.spares.retain(|spare| spare.id != taken);
         }
-        (0..request.clones).find_map(|_| self.clone())
     }
 
-    fn clone(&mut self) -> Option<Newborn> {
-        match clone::clone_sibling() {
-            Ok(Side::Child) => return Some(Newborn),
-            Ok(Side::Parent(sibling)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-                reply_with(&self.control, &ServerReply::Failed { errno }, &[]);
+    /// Makes clones until there are as many as shall be.
+    fn fill(&mut self) -> Option<Newborn> {
+        while self.spares.len() < self.ahead {
+            match clone::clone_sibling() {
+                Ok(Side::Child) => return Some(Newborn),
+                Ok(Side::Parent(sibling)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
+                Err(error) => self.give_up(error.raw_os_error().unwrap_or(libc::EAGAIN)),
             }
         }
         None
+    }
+
+    /// Makes no more clones until the next request.
+    fn give_up(&mut self, errno: i32) {
+        self.ahead = 0;
+        reply_with(&self.control, &ServerReply::Failed { errno, request: self.request }, &[]);
     }
 }
 
@@ -162,7 +177,7 @@ impl Newborn {
     /// Makes itself known to the client; then it is ready for its job.
     fn begin(self, server: Server, interrupt: Disposition) -> Result<Clone, ()> {
         // What is the server's own does not stay open in a child: it is all dropped here.
-        let Server { control: server, lifeline, .. } = server;
+        let Server { control: server, lifeline, request, .. } = server;
         let born = Tether::tie(lifeline.as_fd()).and_then(|tether| {
             // Made here and not in the server, so that the client can have our pidfd from its end.
             let (control, theirs) = socket::pair()?;
@@ -173,7 +188,7 @@ impl Newborn {
             Ok((tether, control)) => Ok(Clone { control, tether, interrupt }),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-                reply_with(&server, &ServerReply::Failed { errno }, &[]);
+                reply_with(&server, &ServerReply::Failed { errno, request }, &[]);
                 Err(())
             }
         }

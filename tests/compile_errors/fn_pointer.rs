@@ -6,6 +6,6 @@ fn double(number: i32) -> i32 {
 
 fn main() {
     let chosen: fn(i32) -> i32 = double;
-    //~ function pointer
+    //~ a variable of a type `fn(..)` names its function only in this process
     let _ = Process::new(chosen, (1,));
 }

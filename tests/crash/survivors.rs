@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc::{Child, JoinError, Process, Signal, active_children};
+use multiproc::{Child, JoinError, Process, Signal, StartMethod, active_children};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::dice::{Dice, own_rounds};
 use crate::found::{descendants, kill};
@@ -63,10 +64,27 @@ fn large(x: u64) -> String {
     x.to_string().repeat(30_000)
 }
 
+/// Starts a process. The one error that random kills may cause says that the fork server or its clones were killed time and
+/// again before they were of use; then again.
+#[track_caller]
+fn start<T: Serialize + DeserializeOwned>(method: StartMethod, new: impl Fn() -> Process<T>) -> Child<T> {
+    for _ in 0..100 {
+        match new().start_method(method).start() {
+            Ok(child) => return child,
+            Err(error) => {
+                let text = error.to_string();
+                let unlucky = text.contains("killed by signal 9") || text.contains("killed before they can be used");
+                assert!(unlucky && method == StartMethod::Forkserver, "start: {text}");
+            }
+        }
+    }
+    panic!("a hundred fork servers in a row were killed");
+}
+
 /// What came of a nested child: its value, or that it was killed.
 fn nested(seed: u64) -> Option<u64> {
     let dice = Dice::new(seed);
-    let child = Process::new(double, (21,)).start_method(dice.one_of(&METHODS)).start().expect("nested start");
+    let child = start(dice.one_of(&METHODS), || Process::new(double, (21,)));
     killed_or(child.join())
 }
 
@@ -91,10 +109,10 @@ impl Started {
         let method = dice.one_of(&METHODS);
         let x = dice.below(1_000_000);
         match dice.below(8) {
-            0..=3 => Started::Double(x, Process::new(double, (x,)).start_method(method).start().expect("start")),
-            4 => Started::Large(x, Process::new(large, (x,)).start_method(method).start().expect("start")),
-            5 => Started::Endless(Process::new(std::thread::park, ()).start_method(method).start().expect("start")),
-            _ => Started::Nested(Process::new(nested, (x + 1,)).start_method(method).start().expect("start")),
+            0..=3 => Started::Double(x, start(method, || Process::new(double, (x,)))),
+            4 => Started::Large(x, start(method, || Process::new(large, (x,)))),
+            5 => Started::Endless(start(method, || Process::new(std::thread::park, ()))),
+            _ => Started::Nested(start(method, || Process::new(nested, (x + 1,)))),
         }
     }
 
@@ -119,19 +137,22 @@ impl Started {
 /// Starts one child of each method, so that what stays open is open.
 fn warm_up() {
     for method in METHODS {
-        Process::new(double, (1,)).start_method(method).start().expect("start").join().expect("join");
+        let child = Process::new(double, (1,)).start_method(method).start().expect("start");
+        // The last signal of a killer may reach an idle clone when it has got this job.
+        let _ = killed_or(child.join());
     }
 }
 
 /// Asserts that all is as it was.
 fn nothing_is_left(descriptors: usize) {
-    // What was killed last may be on its way to be replaced.
-    warm_up();
+    // An idle clone that was killed is replaced at once, and buried by the next starts. In the end there are the fork server
+    // and four idle clones at the most.
+    until("no zombie and no more than the usual helpers are left", || {
+        warm_up();
+        zombies().is_empty() && children_of(std::process::id()).len() <= 5
+    });
     assert_eq!(open_fds().len(), descriptors, "descriptors: {:?}", open_fds());
     assert!(active_children().is_empty());
-    until("no zombie is left", || zombies().is_empty());
-    let left = children_of(std::process::id());
-    assert!(left.len() <= 5, "more than the fork server and four idle clones: {left:?}");
 }
 
 pub(crate) fn joins_tell_what_was_killed() {
@@ -162,9 +183,11 @@ pub(crate) fn a_killed_fork_server_is_replaced() {
         let dice = Dice::of_round(round);
         let killer = Killer::start(dice.seed(), Duration::from_millis(dice.one_of(&[4, 10, 50])), true);
         for x in 0..40 {
-            let child = Process::new(double, (x,)).start().expect("start");
+            let child = start(StartMethod::Forkserver, || Process::new(double, (x,)));
             // It may have been taken for an idle clone.
-            killed_or(child.join()).map(|value| assert_eq!(value, 2 * x));
+            if let Some(value) = killed_or(child.join()) {
+                assert_eq!(value, 2 * x);
+            }
         }
         killer.stop();
         nothing_is_left(descriptors);

@@ -98,7 +98,17 @@ pub(crate) fn run(tests: &[Test]) {
 /// Runs one test in a process of its own; the reason if it failed.
 fn run_one(name: &str) -> Result<(), String> {
     let mut output = tempfile();
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    // A runner that is killed takes the test along.
+    // SAFETY: one system call, between fork and exec.
+    #[allow(unsafe_code, reason = "tests may")]
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            Ok(())
+        });
+    }
+    let mut child = command
         .env(VARIABLE, name)
         .stdin(Stdio::null())
         .stdout(output.try_clone().expect("duplicate a descriptor"))

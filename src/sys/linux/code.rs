@@ -1,6 +1,7 @@
 //! Where code is: how a function crosses to another process that runs the same file.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU8;
 
@@ -57,9 +58,21 @@ fn base() -> u64 {
     (&raw const BASE) as u64
 }
 
+/// The proof, at compile time, that a type has no content. One constant for all who ask, so that the compiler complains once.
+pub(crate) struct Contentless<F>(PhantomData<F>);
+
+impl<F> Contentless<F> {
+    pub(crate) const PROOF: () = assert!(
+        size_of::<F>() == 0,
+        "a target must be a function itself or a closure that captures nothing: pass what a closure captures as \
+         arguments, `Process::new(|x: T| .., (x,))`, or fork with `Process::from_closure`; a variable of a type \
+         `fn(..)` names its function only in this process, so call `Process::new` with the function's name"
+    );
+}
+
 /// Makes a value of a type without content: a function item, or a closure that captures nothing.
 pub(crate) fn conjure<F>() -> F {
-    const { assert!(size_of::<F>() == 0, "only a type without content can be made from nothing") };
+    let () = Contentless::<F>::PROOF;
     // SAFETY: a value of size zero has no bytes to be wrong. That one exists is witnessed by the value which
     // `Process::new` consumed (and forgot) for the job that we carry out; it is that value, moved here.
     unsafe { std::mem::zeroed() }

@@ -50,11 +50,29 @@ fn call(status: Option<i32>) {
     }
 }
 
+/// Has the library that `function` is part of stay, if it is a plug-in's: what is registered here, and what runs because
+/// of it, must not be gone when the process leaves.
+fn stay(function: *const libc::c_void) {
+    // A program that is linked statically has no libraries.
+    if cfg!(target_feature = "crt-static") {
+        return;
+    }
+    // SAFETY: all zero is a valid `Dl_info`; `dladdr` fills it, with names that live as long as the library does. A
+    // library that is loaded already is only marked, and the handle is not given back.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(function, &raw mut info) != 0 && !info.dli_fname.is_null() {
+            libc::dlopen(info.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
+        }
+    }
+}
+
 #[cfg(target_env = "gnu")]
 fn register() {
     extern "C" fn leaving(status: libc::c_int, _: *mut libc::c_void) {
         call(Some(status));
     }
+    stay(leaving as *const libc::c_void);
     // SAFETY: the handler is a plain function that does not unwind (its callee catches panics).
     unsafe { on_exit(leaving, std::ptr::null_mut()) };
 }
