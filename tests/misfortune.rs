@@ -91,6 +91,7 @@ fn main() {
         without_pidfds_from_sockets_and_sigchld_ignored,
         without_pidfds_from_sockets_and_descriptors,
         without_pidfd_getinfo_statuses_are_taken_not_invented,
+        a_child_called_like_the_fork_server_keeps_its_status,
         without_proc,
         another_user_between_starts,
         another_user_now_and_then,

@@ -17,8 +17,8 @@ pub(super) struct Parentage {
     pub(super) tether: Tether,
     reported: AtomicBool,
     stop_requested: AtomicBool,
-    /// Whether this is a copy made by the fork method, which must not run what its parent registered for its own end.
-    pub(super) forked: bool,
+    /// Whether this process is a copy of another, and does not run what that registered for its own end.
+    pub(super) is_copy: bool,
 }
 
 static PARENTAGE: PerProcess<Parentage> = PerProcess::new();
@@ -29,13 +29,13 @@ pub(super) fn current() -> Option<&'static Parentage> {
 }
 
 /// Makes this process a child.
-pub(super) fn set(control: OwnedFd, tether: Tether, forked: bool) -> &'static Parentage {
+pub(super) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static Parentage {
     PARENTAGE.set(Parentage {
         control,
         tether,
         reported: AtomicBool::new(false),
         stop_requested: AtomicBool::new(false),
-        forked,
+        is_copy,
     })
 }
 

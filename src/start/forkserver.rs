@@ -24,8 +24,11 @@ use crate::sys::{fd, pidfd, title, tree};
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How many clones are made ahead at the most. One serves steady starts; bursts ask for more.
-const MOST_AHEAD: u32 = 4;
+/// How many clones are made ahead at the least: with one, every start would wait for the server to wake up.
+const LEAST_AHEAD: u32 = 2;
+
+/// How many at the most, for bursts.
+const MOST_AHEAD: u32 = 8;
 
 /// After so many starts in a row that found a clone ready, one fewer is kept.
 const CALM: u32 = 64;
@@ -299,7 +302,7 @@ impl Server {
             pidfd: executed.pidfd,
             birth: Arc::new(birth),
             requests: 0,
-            ahead: 1,
+            ahead: LEAST_AHEAD,
             calm: 0,
             proven: false,
             deaf: false,
@@ -345,7 +348,7 @@ impl Server {
                     put_down(pidfd.as_fd());
                 }
                 (ServerReply::Failed { errno, request }, _) => {
-                    self.ahead = 1;
+                    self.ahead = LEAST_AHEAD;
                     if request >= news {
                         return Err(Trouble::Failed(io::Error::from_raw_os_error(errno)));
                     }
@@ -378,7 +381,7 @@ impl Server {
         } else {
             self.calm += 1;
             if self.calm >= CALM {
-                self.ahead = (self.ahead - 1).max(1);
+                self.ahead = (self.ahead - 1).max(LEAST_AHEAD);
                 self.calm = 0;
             }
         }

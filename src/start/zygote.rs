@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
 use crate::sys::clone::{self, Side};
 use crate::sys::code::{Offset, Refusal};
-use crate::sys::lifeline::Tether;
+use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::signals::{self, Disposition};
@@ -118,8 +118,8 @@ struct Server {
     deaths: u32,
 }
 
-/// A clone that has just come to be.
-struct Newborn;
+/// A clone that has just come to be, with a tether that does not hold it yet.
+struct Newborn(Tether);
 
 impl Server {
     /// Waits for one thing to happen and does it. In a clone that this made, `Some`.
@@ -157,9 +157,12 @@ impl Server {
     /// Makes clones until there are as many as shall be.
     fn fill(&mut self) -> Option<Newborn> {
         while self.spares.len() < self.ahead {
-            match clone::clone_sibling() {
-                Ok(Side::Child) => return Some(Newborn),
-                Ok(Side::Parent(sibling)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
+            // Opened here: the first file that a process opens below `/proc/self` costs it several times as much as later
+            // ones.
+            let made = Tether::watch(self.lifeline.as_fd()).and_then(|tether| Ok((clone::clone_sibling()?, tether)));
+            match made {
+                Ok((Side::Child, tether)) => return Some(Newborn(tether)),
+                Ok((Side::Parent(sibling), _)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
                 Err(error) => self.give_up(error.raw_os_error().unwrap_or(libc::EAGAIN)),
             }
         }
@@ -177,8 +180,9 @@ impl Newborn {
     /// Makes itself known to the client; then it is ready for its job.
     fn begin(self, server: Server, interrupt: Disposition) -> Result<Clone, ()> {
         // What is the server's own does not stay open in a child: it is all dropped here.
-        let Server { control: server, lifeline, request, .. } = server;
-        let born = Tether::tie(lifeline.as_fd()).and_then(|tether| {
+        let Server { control: server, request, .. } = server;
+        let Newborn(tether) = self;
+        let born = tether.set_fate(Fate::Shared).and_then(|()| {
             // Made here and not in the server, so that the client can have our pidfd from its end.
             let (control, theirs) = socket::pair()?;
             wire::send(server.as_fd(), &ServerReply::Ready { id: pid() }, &[], &[theirs.as_fd()])?;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use multiproc::{Failure, Process, StartMethod};
 
 use crate::common::{in_copy, is_root, is_zombie, part, program, react, scratch, success};
-use crate::support::{METHODS, assert_route, mark, open_fds, state_of, until, zombies};
+use crate::support::{
+    METHODS, assert_route, children_of, is_running, mark, open_fds, send_signal, state_of, until, zombies,
+};
 
 /// Has the kernel answer a system call with an error from now on, in this process and all that come of it, if its
 /// arguments have the given low halves.
@@ -168,6 +170,30 @@ pub(crate) fn without_pidfd_getinfo_statuses_are_taken_not_invented() {
             assert!(matches!(error.failure(), Failure::Lost(_)), "{error}");
             assert_eq!(error.exitcode(), None);
         }
+    }
+}
+
+/// A child is not taken for one of the fork server's own, whose statuses nobody asks for, whatever it is called.
+pub(crate) fn a_child_called_like_the_fork_server_keeps_its_status() {
+    // A kernel that keeps statuses would hide that one was taken.
+    let get_info: u32 = (3 << 30) | (64 << 16) | (0xff << 8) | 11;
+    deny(libc::SYS_ioctl, &[(1, get_info)], libc::ENOTTY);
+    let comm = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Process::new(|| (), ()).start().expect("start").join().expect("join");
+    let server = comm(*children_of(std::process::id()).first().expect("the fork server"));
+    for method in METHODS {
+        let process = Process::new(std::thread::park, ()).name(server.trim_end());
+        let child = process.start_method(method).start().expect("start");
+        until("it has its name", || comm(child.pid()) == server);
+        child.kill().expect("kill");
+        until("it has ended", || is_zombie(child.pid()));
+        // The fork server is killed, and replaced by the next start.
+        for pid in children_of(std::process::id()).into_iter().filter(|pid| *pid != child.pid()) {
+            send_signal(pid, libc::SIGKILL);
+            until("it has ended", || !is_running(pid));
+        }
+        assert_eq!(Process::new(|| 1, ()).start().expect("start").join().expect("join"), 1);
+        assert_eq!(child.join().expect_err("killed").exitcode(), Some(-9), "{method}");
     }
 }
 

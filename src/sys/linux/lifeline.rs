@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rustix::fs::{Mode, OFlags};
 
 use super::poll::{self, Deadline};
-use super::{exit, fd};
+use super::{exit, fd, per_process};
 
 /// The parent's side.
 #[derive(Debug)]
@@ -113,12 +113,13 @@ impl Tether {
         const F_SETSIG: libc::c_int = 10;
         let number = self.0.as_raw_fd();
         let flags = libc::O_NONBLOCK | if fate == Fate::Shared { libc::O_ASYNC } else { 0 };
-        // SAFETY: three fcntl calls with integer arguments on a descriptor of ours.
-        let done = unsafe {
-            libc::fcntl(number, libc::F_SETOWN, libc::getpid()) >= 0
-                && libc::fcntl(number, F_SETSIG, libc::SIGKILL) >= 0
-                && libc::fcntl(number, libc::F_SETFL, flags) >= 0
+        // SAFETY: an fcntl call with an integer argument on a descriptor of ours. (As a bare call, since the C library's
+        // code for it would be one more page to map in every new process.)
+        let set = |command: libc::c_int, value: libc::c_int| unsafe {
+            libc::syscall(libc::SYS_fcntl, number, command, value) >= 0
         };
+        let own_pid = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
+        let done = set(libc::F_SETOWN, own_pid) && set(F_SETSIG, libc::SIGKILL) && set(libc::F_SETFL, flags);
         if !done {
             return Err(io::Error::last_os_error());
         }

@@ -8,7 +8,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// This process's number.
 pub(crate) fn pid() -> u32 {
-    std::process::id()
+    // Not the C library's: its code would be one more page to map in every new process.
+    rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
 }
 
 /// The number of the process that made this one (or of the one that took it over).

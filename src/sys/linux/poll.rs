@@ -11,6 +11,8 @@ use rustix::io::Errno;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadline {
     Never,
+    /// Look, do not wait. (Apart from `At`, so that looking does not ask for the time.)
+    Now,
     At(Instant),
 }
 
@@ -27,7 +29,7 @@ impl Deadline {
 
     /// Now: look, do not wait.
     pub(crate) fn now() -> Deadline {
-        Deadline::At(Instant::now())
+        Deadline::Now
     }
 
     /// Whether it has come.
@@ -38,6 +40,7 @@ impl Deadline {
     fn left(self) -> Option<Duration> {
         match self {
             Deadline::Never => None,
+            Deadline::Now => Some(Duration::ZERO),
             Deadline::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
         }
     }

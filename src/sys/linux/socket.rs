@@ -98,8 +98,9 @@ pub(crate) enum Mode {
 
 /// Receives one message, or `None` at end-of-file. With `Mode::Now` and nothing there: `WouldBlock`.
 pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Received>> {
-    // Not zeroed: only the pages that the message fills are ever touched.
-    let mut bytes: Vec<u8> = Vec::with_capacity(LARGEST);
+    // No more room than the message needs: what the allocator writes around a big block costs a new process a copy of
+    // a page or two.
+    let mut bytes: Vec<u8> = Vec::with_capacity(length_of_next(socket, mode)?.clamp(SMALL, LARGEST));
     let mut ancillary = Ancillary([MaybeUninit::zeroed(); ANCILLARY]);
     let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.capacity() };
     // SAFETY: all zeroes is a valid msghdr.
@@ -134,6 +135,27 @@ pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Rece
         return Ok(None);
     }
     Ok(Some(Received { bytes, fds, fds_lost }))
+}
+
+/// Room that is there for any message: more than one thread may be receiving, and get each other's.
+const SMALL: usize = 256;
+
+/// How long the next message is, which stays; 0 at end-of-file.
+fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
+    let wait = if mode == Mode::Now { libc::MSG_DONTWAIT } else { 0 };
+    loop {
+        // SAFETY: no buffer, of length zero; with MSG_TRUNC, the kernel gives the length of the message all the same.
+        let length =
+            unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_PEEK | libc::MSG_TRUNC | wait) };
+        if let Ok(length) = usize::try_from(length) {
+            return Ok(length);
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset => {}
+            _ => return Err(error),
+        }
+    }
 }
 
 /// The first byte of the next message, if there is one, which stays.
