@@ -18,9 +18,6 @@ use multiproc::{Child, Process, StartMethod, Stdio, Target, current_process};
 use peers::Peer;
 use support::{Contender, Goal, Options, Samples, Table, in_turns, median, seconds, time, times};
 
-/// How many are started before the first is joined.
-const TOGETHER: usize = 200;
-
 fn main() {
     limits::play_role();
     let options = Options::from_arguments();
@@ -112,34 +109,37 @@ fn each_of(count: usize, batch: impl FnOnce()) -> Vec<f64> {
     vec![seconds(batch) / count as f64]
 }
 
-fn all<T>(start: impl Fn() -> T, end: impl Fn(T)) {
-    let started: Vec<T> = (0..TOGETHER).map(|_| start()).collect();
+fn all<T>(count: usize, start: impl Fn() -> T, end: impl Fn(T)) {
+    let started: Vec<T> = (0..count).map(|_| start()).collect();
     started.into_iter().for_each(end);
 }
 
 /// Many at once.
 fn batch(options: &Options, peers: &mut [Peer]) -> Table {
-    let turns = options.pick(2, 15);
+    let (turns, together) = options.pick((1, 50), (15, 200));
     let zygote = Zygote::on_request();
-    let ours =
-        |method| move || each_of(TOGETHER, || all(|| start(method, nothing), |child| child.join().expect("join")));
+    let ours = |method| {
+        move || each_of(together, || all(together, || start(method, nothing), |child| child.join().expect("join")))
+    };
     let mut contenders = vec![
-        Contender::new("fork + _exit + waitid", || each_of(TOGETHER, || all(limits::fork, limits::wait))),
-        Contender::new("raw zygote", || each_of(TOGETHER, || all(|| zygote.clone(), limits::wait))),
+        Contender::new("fork + _exit + waitid", || each_of(together, || all(together, limits::fork, limits::wait))),
+        Contender::new("raw zygote", || each_of(together, || all(together, || zygote.clone(), limits::wait))),
         Contender::new("multiproc forkserver", ours(StartMethod::Forkserver)),
         Contender::new("multiproc fork", ours(StartMethod::Fork)),
         Contender::new("Command re-executing self", || {
-            each_of(TOGETHER, || all(limits::command, |mut child| assert!(child.wait().expect("wait").success())))
+            each_of(together, || {
+                all(together, limits::command, |mut child| assert!(child.wait().expect("wait").success()))
+            })
         }),
         Contender::new("multiproc spawn", ours(StartMethod::Spawn)),
     ];
     let own = contenders.len();
     for peer in peers.iter_mut().filter(|peer| !peer.is_slow) {
-        contenders.push(Contender::new(peer.name.clone(), move || peer.sample(TOGETHER, 1)));
+        contenders.push(Contender::new(peer.name.clone(), move || peer.sample(together, 1)));
     }
     let samples = in_turns(&mut contenders, turns);
     let [floor, raw, forkserver, _, command, ..] = &samples[..] else { unreachable!("six contenders") };
-    let mut table = Table::new(format!("{TOGETHER} started, then joined, each (batch)"));
+    let mut table = Table::new(format!("{together} started, then joined, each (batch)"));
     for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
         let (limit, of, goal) = match contender.name.as_str() {
             "multiproc forkserver" => (raw, "raw zygote", Some(Goal::AtMost(1.2))),

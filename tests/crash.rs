@@ -27,11 +27,12 @@ const RANDOM: [Test; 3] = [
 ];
 
 /// Those without.
-const PLAIN: [Test; 4] = [
+const PLAIN: [Test; 5] = [
     ("children_end_with_a_parent_that_aborts", orphans::children_end_with_a_parent_that_aborts),
     ("children_end_with_a_parent_that_is_terminated", orphans::children_end_with_a_parent_that_is_terminated),
     ("children_end_with_a_parent_that_is_killed", orphans::children_end_with_a_parent_that_is_killed),
     ("untied_children_survive_and_see_it", orphans::untied_children_survive_and_see_it),
+    ("killed_idle_clones_are_no_reason_to_fail", survivors::killed_idle_clones_are_no_reason_to_fail),
 ];
 
 fn main() {

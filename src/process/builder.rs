@@ -16,7 +16,7 @@ use super::core::Description;
 use super::handle::{self, Handle};
 use super::{Child, Run, bootstrap, exit, registry, run};
 use crate::codec;
-use crate::error::{Cause, Result};
+use crate::error::{Cause, Result, os};
 use crate::hook;
 use crate::identity;
 use crate::log::LogSettings;
@@ -28,7 +28,7 @@ use crate::start::wire::Job;
 use crate::start::{Launched, Order, launch};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Contentless, Entry, Offset, Refusal};
-use crate::sys::{environ, title};
+use crate::sys::{environ, reserve, title};
 use crate::target::{Captureless, Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.
@@ -334,6 +334,7 @@ impl<T> Process<T> {
         };
         exit::arm();
         registry::sweep();
+        reserve::keep().map_err(os("cannot keep a descriptor in reserve"))?;
         let mut launched = match method {
             StartMethod::Fork if exit::is_leaving() => return Err(Cause::Exiting.into()),
             StartMethod::Fork => start_fork(order, promise, entry, closure)?,

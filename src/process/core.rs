@@ -17,7 +17,7 @@ use crate::sys::per_process::{Generation, pid};
 use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Received;
-use crate::sys::{fd, pidfd, socket, tree};
+use crate::sys::{fd, pidfd, reserve, socket, tree};
 
 /// What all handles of one process share.
 pub(super) struct Core {
@@ -136,6 +136,18 @@ impl Core {
 
     /// How the child ended, if it has; takes its status and its report the first time.
     pub(super) fn look(&self) -> io::Result<Option<Arc<End>>> {
+        let mut seen = self.look_now();
+        // Once for the status, once for a report that brings a descriptor.
+        for _ in 0..2 {
+            match &seen {
+                Err(error) if reserve::is_lack(error) => seen = reserve::spend(|| self.look_now()),
+                _ => break,
+            }
+        }
+        seen
+    }
+
+    fn look_now(&self) -> io::Result<Option<Arc<End>>> {
         match self.link() {
             Some(link) => {
                 let pidfd = self.pidfd(&link)?;
@@ -147,6 +159,22 @@ impl Core {
 
     /// Waits for the end; nothing at the deadline.
     pub(super) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
+        /// How often to look for want of a descriptor to sleep on.
+        const PAUSE: Duration = Duration::from_millis(2);
+        loop {
+            match self.wait_asleep(deadline) {
+                Err(error) if reserve::is_lack(&error) => {}
+                waited => return waited,
+            }
+            let end = self.look()?;
+            if end.is_some() || deadline.is_over() {
+                return Ok(end);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn wait_asleep(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         let Some(link) = self.link() else { return self.collect(None) };
         let pidfd = self.pidfd(&link)?;
         loop {
@@ -197,9 +225,13 @@ impl Core {
     /// Sends a signal; nothing if the child has ended.
     pub(super) fn signal(&self, number: i32) -> io::Result<()> {
         let Some(link) = self.link() else { return Ok(()) };
-        match self.pidfd(&link)? {
+        let send = || match self.pidfd(&link)? {
             Some(pidfd) => pidfd::signal(pidfd.as_fd(), number),
             None => Ok(()),
+        };
+        match send() {
+            Err(error) if reserve::is_lack(&error) => reserve::spend(send),
+            sent => sent,
         }
     }
 

@@ -75,6 +75,7 @@ pub(super) fn wind_down() {
     run_finalizers();
     // Before the children, for what it holds: to wait for a child may take a descriptor, and there may be no other left.
     forkserver::shut_down();
+    registry::sweep();
     let children = registry::tied();
     for child in children.iter().filter(|child| child.daemon) {
         get_logger().info(format_args!("calling terminate() for daemon {}", child.name()));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::core::{Core, Description};
 use super::handle::Handle;
-use crate::start::Launched;
+use crate::start::{Launched, forkserver};
 use crate::sys::per_process::PerProcess;
 
 /// How many children without a handle are looked at in one sweep: enough to keep up, however many there are.
@@ -49,7 +49,7 @@ pub(super) fn let_go(core: &Arc<Core>) {
     }
 }
 
-/// Takes the status of some children that have ended and that nobody holds.
+/// Takes the status of some children that have ended and that nobody holds, or that nobody ever heard of.
 pub(super) fn sweep() {
     let some: Vec<_> = {
         let mut registry = registry();
@@ -59,6 +59,7 @@ pub(super) fn sweep() {
     for core in some {
         let_go(&core);
     }
+    forkserver::bury_unheard(|pid| registry().children.values().any(|core| core.pid == pid));
 }
 
 /// The running children of this process, in the order of their start; takes the status of those that have ended.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +92,18 @@ enum Trouble {
     Failed(io::Error),
     Unfit(String),
     Preload(String),
+}
+
+/// Whether a server has ended since `bury_unheard`.
+static UNHEARD: AtomicBool = AtomicBool::new(false);
+
+/// Takes the statuses of clones that were killed before anybody heard of them, made by a server that was killed before it
+/// could tell. All but their name is lost; `is_known` says of which processes something else is known.
+pub(crate) fn bury_unheard(is_known: impl Fn(u32) -> bool) {
+    if UNHEARD.swap(false, Ordering::Relaxed) {
+        let unheard = tree::ended_children_called(zygote::NAME).into_iter().filter(|pid| !is_known(*pid));
+        unheard.for_each(pidfd::reap_number);
+    }
 }
 
 static SLOT: PerProcess<Mutex<Slot>> = PerProcess::new();
@@ -426,10 +439,7 @@ impl Server {
                 _ => {}
             }
         }
-        // One that was killed before anybody heard of it, by a server that was killed before it could tell.
-        for pid in tree::ended_children_called(zygote::NAME) {
-            pidfd::reap_number(pid);
-        }
+        UNHEARD.store(true, Ordering::Relaxed);
     }
 }
 

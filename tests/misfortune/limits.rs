@@ -79,13 +79,14 @@ fn start_with_spared(method: StartMethod, spared: usize, without_stdin: bool, tr
     // The first start of all, and later ones.
     let mut starts = usize::from(start_under(hoard(), method, path)) + 1;
     healthy();
-    let before = open_fds();
+    let before = open_fds().len();
     for _ in 0..6 {
         starts += usize::from(start_under(hoard(), method, path));
     }
     healthy();
     starts += 1;
-    assert_eq!(open_fds(), before, "descriptors were left open");
+    // (The one in reserve may have another number.)
+    assert_eq!(open_fds().len(), before, "descriptors were left open: {:?}", open_fds());
     until("no zombie is left", || zombies().is_empty());
     assert!(active_children().is_empty());
     let runs = std::fs::read(trace).expect("read").len();
@@ -121,10 +122,7 @@ pub(crate) fn joins_without_descriptors() {
         let unfinished = running.try_join();
         drop(hoard);
         for early in [asked.map(Some), given_up] {
-            match early {
-                Ok(value) => assert!(value == Some(big()), "another result"),
-                Err(error) => assert!(is_emfile(&error), "{error}"),
-            }
+            assert!(early.expect("the descriptor in reserve is enough") == Some(big()), "another result");
         }
         assert!(alive, "running, whether it can be asked or not");
         match unfinished {

@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
+pub(crate) mod reserve;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod threads;
