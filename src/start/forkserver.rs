@@ -34,8 +34,11 @@ const MOST_AHEAD: u32 = 8;
 /// After so many starts in a row that found a clone ready, one fewer is kept.
 const CALM: u32 = 64;
 
-/// How often a start tries again with another clone or another server.
+/// How often a start tries again with another server.
 const ATTEMPTS: u32 = 4;
+
+/// How often a start tries again with another clone. All that wait, and those that replace them, may have been killed.
+const CLONES: u32 = 4 * MOST_AHEAD;
 
 /// This process's fork server, or why there is none.
 #[derive(Default)]
@@ -117,7 +120,7 @@ fn slot() -> MutexGuard<'static, Slot> {
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
     let chosen = order.open_directory()?;
     let environment = order.environment.take().unwrap_or_else(environ::now);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..CLONES {
         let spare = match take()? {
             Taken::Spare(spare) => spare,
             Taken::Unfit { news } => {
