@@ -25,6 +25,9 @@ use crate::sys::{fd, pidfd, title, tree};
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a process that has closed everything may take to be at its end.
+const LAST_BREATH: Duration = Duration::from_millis(100);
+
 /// How many clones are made ahead at the least: with one, every start would wait for the server to wake up.
 const LEAST_AHEAD: u32 = 2;
 
@@ -63,6 +66,8 @@ struct Server {
     proven: bool,
     /// Whether something could not be said to it.
     deaf: bool,
+    /// Whether it was found to have ended by itself.
+    lost: bool,
 }
 
 /// What the clones of a server have from its start.
@@ -89,8 +94,11 @@ enum Taken {
 
 /// Why a server gave no clone.
 enum Trouble {
-    /// It has ended.
-    Gone(String),
+    /// It has ended, perhaps by a signal.
+    Gone {
+        how: String,
+        killed: bool,
+    },
     /// It could not make one.
     Failed(io::Error),
     Unfit(String),
@@ -104,8 +112,9 @@ static UNHEARD: AtomicBool = AtomicBool::new(false);
 /// could tell. All but their name is lost; `is_known` says of which processes something else is known.
 pub(crate) fn bury_unheard(is_known: impl Fn(u32) -> bool) {
     if UNHEARD.swap(false, Ordering::Relaxed) {
-        let unheard = tree::ended_children_called(zygote::NAME).into_iter().filter(|pid| !is_known(*pid));
-        unheard.for_each(pidfd::reap_number);
+        let children = tree::children_called(zygote::NAME).into_iter();
+        let unheard = children.filter(|(pid, ended)| *ended && !is_known(*pid));
+        unheard.for_each(|(pid, _)| pidfd::reap_number(pid));
     }
 }
 
@@ -260,11 +269,11 @@ fn take() -> Result<Taken> {
                 // Not logged here: a handler may start a process, which wants the slot.
                 return Ok(Taken::Unfit { news: Some(why) });
             }
-            Err(Trouble::Gone(how)) => {
-                // It was killed, perhaps long ago: a new one. One that never gave a clone gets one more chance.
-                let proven = server.proven;
+            Err(Trouble::Gone { how, killed }) => {
+                // It was killed, perhaps long ago: a new one. One that left before it gave a clone gets one more chance.
+                let at_fault = !server.proven && !killed;
                 slot.retire();
-                if !proven && !trouble.is_empty() {
+                if at_fault && !trouble.is_empty() {
                     return Err(Cause::Server(how).into());
                 }
                 trouble = how;
@@ -322,6 +331,7 @@ impl Server {
             calm: 0,
             proven: false,
             deaf: false,
+            lost: false,
         };
         let setup = Setup { preload: preload::current() };
         // If it is dead already, the first request for a clone says so.
@@ -372,7 +382,7 @@ impl Server {
                 (ServerReply::Unfit(why), _) => return Err(Trouble::Unfit(why)),
                 (ServerReply::PreloadFailed(text), _) => return Err(Trouble::Preload(text)),
                 (ServerReply::Ready { .. } | ServerReply::Died, None) => {
-                    return Err(Trouble::Gone("it sent a reply without its descriptor".into()));
+                    return Err(Trouble::Gone { how: "it sent a reply without its descriptor".into(), killed: false });
                 }
             }
         }
@@ -408,18 +418,19 @@ impl Server {
         let deadline = if self.proven { Deadline::after(PATIENCE) } else { Deadline::Never };
         match poll::one_readable(self.control.as_fd(), deadline) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Trouble::Gone(format!("it has not answered for {PATIENCE:?}"))),
+            Ok(false) => Err(Trouble::Gone { how: format!("it has not answered for {PATIENCE:?}"), killed: true }),
             Err(error) => Err(Trouble::Failed(error)),
         }
     }
 
-    fn gone(&self) -> Trouble {
-        let how = match put_down(self.pidfd.as_fd()) {
-            Some(Status::Exited(code)) => format!("it exited with code {code}"),
-            Some(Status::Signalled { signal, .. }) => format!("it was killed by signal {signal}"),
-            Some(Status::Taken) | None => "it has ended".to_owned(),
+    fn gone(&mut self) -> Trouble {
+        self.lost = true;
+        let (how, killed) = match put_down(self.pidfd.as_fd()) {
+            Some(Status::Exited(code)) => (format!("it exited with code {code}"), false),
+            Some(Status::Signalled { signal, .. }) => (format!("it was killed by signal {signal}"), true),
+            Some(Status::Taken) | None => ("it has ended".to_owned(), false),
         };
-        Trouble::Gone(how)
+        Trouble::Gone { how, killed }
     }
 
     /// Ends the server and every clone that was not put to use, and takes their statuses.
@@ -442,7 +453,14 @@ impl Server {
                 _ => {}
             }
         }
-        UNHEARD.store(true, Ordering::Relaxed);
+        if self.lost {
+            // A clone that it made and could not tell of has closed everything, but may be a moment away from its end.
+            let deadline = Deadline::after(LAST_BREATH);
+            while tree::children_called(zygote::NAME).iter().any(|(_, ended)| !ended) && !deadline.is_over() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            UNHEARD.store(true, Ordering::Relaxed);
+        }
     }
 }
 

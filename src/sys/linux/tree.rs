@@ -63,14 +63,17 @@ fn all_processes() -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// The children of this process that have ended, were not waited for, and had this name (of 15 bytes at the most).
-pub(crate) fn ended_children_called(name: &str) -> Vec<u32> {
+/// The children of this process that have this name (of 15 bytes at the most), and whether each has ended and waits for its
+/// status to be taken.
+pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
     let own = super::per_process::pid();
-    let is_one = |pid: &u32| {
-        let stat = fd::read_small(&format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.contains(&format!("({name}) Z {own} "))
-    };
-    all_processes().into_iter().map(|(pid, _)| pid).filter(is_one).collect()
+    let children = all_processes().into_iter().filter(|(_, parent)| *parent == own);
+    children
+        .filter_map(|(pid, _)| {
+            let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
+            stat.contains(&format!("({name}) ")).then(|| (pid, stat.contains(") Z ")))
+        })
+        .collect()
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
