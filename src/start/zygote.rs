@@ -136,6 +136,7 @@ impl Server {
         } else if let Some(place) = ready.first() {
             // Somebody killed it. The client, its parent, has to take its status.
             let ended = self.spares.remove(place - 1);
+            self.ahead = self.ahead.max(1);
             reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
             self.deaths += 1;
             if self.deaths > MOST_DEATHS {
@@ -169,10 +170,13 @@ impl Server {
         None
     }
 
-    /// Makes no more clones until the next request.
+    /// Makes no more clones until the next request, or until one of those that there are dies. The client hears of it only
+    /// if there is none: each of the others will be ready, or die.
     fn give_up(&mut self, errno: i32) {
-        self.ahead = 0;
-        reply_with(&self.control, &ServerReply::Failed { errno, request: self.request }, &[]);
+        self.ahead = self.spares.len();
+        if self.spares.is_empty() {
+            reply_with(&self.control, &ServerReply::Failed { errno, request: self.request }, &[]);
+        }
     }
 }
 
