@@ -1,6 +1,7 @@
 //! Finding processes, and killing the very ones that were found.
 #![expect(unsafe_code, reason = "signals by pidfd, and takes the statuses of orphans")]
 
+pub(crate) use crate::support::{become_subreaper, is_childless};
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -54,24 +55,6 @@ pub(crate) fn kill(pid: u32, parent: u32) {
         let pidfd = OwnedFd::from_raw_fd(i32::try_from(number).expect("a descriptor"));
         if parent_of(pid) == Some(parent) {
             libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, 0, 0);
-        }
-    }
-}
-
-/// Makes the orphans of this process's children its own.
-pub(crate) fn become_subreaper() {
-    // SAFETY: a system call on integers.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-}
-
-/// Takes the statuses of all children that have ended; whether none is left, running or not.
-pub(crate) fn is_childless() -> bool {
-    loop {
-        // SAFETY: no status is asked for.
-        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
-            -1 => return true,
-            0 => return false,
-            _ => {}
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What the tests of several kinds of misfortune need.
 #![expect(unsafe_code, reason = "forks, limits and signals are set as a C program would")]
 
+pub(crate) use crate::support::{become_subreaper, is_childless, tempfile as scratch};
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -31,16 +31,6 @@ pub(crate) fn part() -> Option<String> {
     // SAFETY: called first in a test, before any other thread.
     unsafe { std::env::remove_var(PART) };
     Some(part)
-}
-
-/// An unnamed temporary file.
-pub(crate) fn scratch() -> File {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_TMPFILE)
-        .open(std::env::temp_dir())
-        .expect("open a temporary file")
 }
 
 /// How a program ended and what it said (on both streams); a failure if it does not end.
@@ -189,22 +179,4 @@ pub(crate) fn react(signal: i32, reaction: libc::sighandler_t) {
         libc::sigaction(signal, &raw const action, std::ptr::null_mut())
     };
     assert_eq!(done, 0, "set a reaction");
-}
-
-/// Makes the orphans of this process's children its own, so that it sees and takes them.
-pub(crate) fn become_subreaper() {
-    // SAFETY: a system call on integers.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-}
-
-/// Takes the statuses of all children that have ended; whether none is left, running or not.
-pub(crate) fn is_childless() -> bool {
-    loop {
-        // SAFETY: no status is asked for.
-        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
-            -1 => return true,
-            0 => return false,
-            _ => {}
-        }
-    }
 }

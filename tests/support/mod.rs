@@ -150,7 +150,7 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// An unnamed temporary file.
-fn tempfile() -> std::fs::File {
+pub(crate) fn tempfile() -> std::fs::File {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()
         .read(true)
@@ -171,7 +171,8 @@ fn backtraces(pid: u32) -> String {
     text
 }
 
-fn become_subreaper() {
+/// Makes the orphans of this process's children its own, so that it sees and takes them.
+pub(crate) fn become_subreaper() {
     // SAFETY: a system call on integers.
     #[allow(unsafe_code, reason = "tests may")]
     unsafe {
@@ -183,7 +184,7 @@ fn become_subreaper() {
 fn leftovers(patience: Duration) -> Vec<String> {
     let own = std::process::id();
     let left = || {
-        reap_all();
+        is_childless();
         let left: Vec<String> = children_of(own).into_iter().map(command_of).collect();
         left.is_empty().then_some(())
     };
@@ -203,15 +204,20 @@ fn kill_leftovers() {
             send_signal(pid, libc::SIGKILL);
         }
         std::thread::sleep(Duration::from_millis(10));
-        reap_all();
+        is_childless();
     }
 }
 
-fn reap_all() {
-    // SAFETY: no status is asked for.
-    #[allow(unsafe_code, reason = "tests may")]
-    unsafe {
-        while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
+/// Takes the statuses of all children that have ended; whether none is left, running or not.
+pub(crate) fn is_childless() -> bool {
+    loop {
+        // SAFETY: no status is asked for.
+        #[allow(unsafe_code, reason = "tests may")]
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            -1 => return true,
+            0 => return false,
+            _ => {}
+        }
     }
 }
 
