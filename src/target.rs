@@ -85,8 +85,8 @@ where
     Args: DeserializeOwned,
     F::Output: Serialize,
 {
-    |arguments| {
-        let arguments = codec::decode::<Args>(arguments).map_err(Refusal::Arguments)?;
+    |arguments, fds| {
+        let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
         let output = code::conjure::<F>().call(arguments);
         codec::encode(&output).map_err(Refusal::Result)
     }

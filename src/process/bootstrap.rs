@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{exit, parentage};
+use crate::codec;
 use crate::error::Cause;
 use crate::identity::{self, Identity, ParentIdentity};
 use crate::log::get_logger;
@@ -13,7 +15,7 @@ use crate::start::wire::{self, Job, Report};
 use crate::start::{fork, method, preload, stdio, zygote};
 use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
-use crate::sys::socket::Mode;
+use crate::sys::socket::{Mode, Parcel};
 use crate::sys::{environ, fd, signals, title};
 use crate::unwind;
 
@@ -45,7 +47,7 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the spawn method.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
-    let Some((job, arguments, _)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     let reader = lifeline.as_fd();
     let tether = if job.dies_with_parent { Tether::tie(reader) } else { Tether::watch(reader) };
     let tether = match tether {
@@ -57,7 +59,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
         say_untied(&control);
     }
     let parentage = parentage::set(control, tether, false);
-    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments))
+    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds)))
 }
 
 /// A child of the forkserver method.
@@ -71,10 +73,11 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
         }
         say_untied(&control);
     }
-    let ready = set_up(&job, fds);
+    let mut fds = fds.into_iter();
+    let ready = set_up(&job, &mut fds);
     // A program that measures what of it runs registers the writing of that before main.
     let parentage = parentage::set(control, tether, !cfg!(coverage));
-    carry_out(&job, parentage, ready, || run_entry(&job, &arguments))
+    carry_out(&job, parentage, ready, || run_entry(&job, &arguments, codec::table(fds.collect())))
 }
 
 /// A child of the fork method, which brings its work along.
@@ -82,7 +85,7 @@ pub(super) fn live_as_fork(
     job: &Job,
     link: fork::Link,
     ready: io::Result<()>,
-    work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send,
+    work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
 ) -> ! {
     unwind::install_hook();
     let parentage = parentage::set(link.control, link.tether, true);
@@ -109,9 +112,8 @@ fn give_up(control: &OwnedFd, why: &str) -> ! {
     crate::sys::exit::now(1)
 }
 
-/// Lays the streams, the directory and the environment of the job.
-fn set_up(job: &Job, fds: Vec<OwnedFd>) -> io::Result<()> {
-    let mut fds = fds.into_iter();
+/// Lays the streams, the directory and the environment of the job. What it does not take of the descriptors belongs to the arguments.
+fn set_up(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
     stdio::lay(job.streams.map(|given| if given { fds.next() } else { None }))?;
     if job.directory {
         let directory = fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
@@ -124,9 +126,9 @@ fn set_up(job: &Job, fds: Vec<OwnedFd>) -> io::Result<()> {
 }
 
 /// Calls the function that the job names.
-fn run_entry(job: &Job, arguments: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn run_entry(job: &Job, arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal> {
     match job.entry.and_then(|entry| entry.entry()) {
-        Some(entry) => entry(arguments),
+        Some(entry) => entry(arguments, fds),
         None => Err(Refusal::Arguments("the function is not in this program's code".into())),
     }
 }
@@ -136,7 +138,7 @@ fn carry_out(
     job: &Job,
     parentage: &'static parentage::Parentage,
     ready: io::Result<()>,
-    work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send,
+    work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
 ) -> ! {
     let parent = ParentIdentity { name: job.parent_name.clone(), pid: job.parent_pid };
     identity::become_child(Identity::new(
@@ -152,15 +154,17 @@ fn carry_out(
     job.log.apply();
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let (report, payload) = match ready {
-        Err(error) => (Report::NotRun(error.to_string()), Vec::new()),
+        Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
         Ok(()) => {
             get_logger().info("child process calling self.run()");
             match on_its_stack(job, work) {
                 Ok(Ok(Ok(value))) => (Report::Returned, value),
-                Ok(Ok(Err(Refusal::Arguments(reason)))) => (Report::BadArguments(reason), Vec::new()),
-                Ok(Ok(Err(Refusal::Result(reason)))) => (Report::BadResult(reason), Vec::new()),
-                Ok(Err(panic)) => (Report::Panicked(panic), Vec::new()),
-                Err(error) => (Report::NotRun(format!("cannot start a thread of that stack: {error}")), Vec::new()),
+                Ok(Ok(Err(Refusal::Arguments(reason)))) => (Report::BadArguments(reason), Parcel::default()),
+                Ok(Ok(Err(Refusal::Result(reason)))) => (Report::BadResult(reason), Parcel::default()),
+                Ok(Err(panic)) => (Report::Panicked(panic), Parcel::default()),
+                Err(error) => {
+                    (Report::NotRun(format!("cannot start a thread of that stack: {error}")), Parcel::default())
+                }
             }
         }
     };

@@ -28,6 +28,7 @@ use crate::start::wire::Job;
 use crate::start::{Launched, Order, launch};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Contentless, Entry, Offset, Refusal};
+use crate::sys::socket::Parcel;
 use crate::sys::{environ, reserve, title};
 use crate::target::{Captureless, Target, function_entry};
 
@@ -70,12 +71,12 @@ pub struct Process<T> {
 /// What a process does.
 enum Work {
     /// A function, by its entry, with its encoded arguments, or why they could not be.
-    Entry(Entry, std::result::Result<Vec<u8>, String>),
+    Entry(Entry, std::result::Result<Parcel, String>),
     /// Anything, in a copy of this process.
     Closure(Closure),
 }
 
-type Closure = Box<dyn FnOnce() -> std::result::Result<Vec<u8>, Refusal> + Send>;
+type Closure = Box<dyn FnOnce() -> std::result::Result<Parcel, Refusal> + Send>;
 
 /// How a process's environment differs from this one's.
 #[derive(Debug, Default)]
@@ -298,7 +299,7 @@ impl<T> Process<T> {
                 let text = format!("{} captures variables, so it can only be forked", self.function);
                 return Err(Cause::BadInput(text).into());
             }
-            Work::Closure(closure) => (None, Vec::new(), Some(closure)),
+            Work::Closure(closure) => (None, Parcel::default(), Some(closure)),
         };
         let offset = entry.and_then(Offset::of);
         if method != StartMethod::Fork {
@@ -363,7 +364,7 @@ fn start_fork(
         let Order { job, arguments, .. } = order;
         bootstrap::live_as_fork(&job, link, ready, move || match work {
             (_, Some(closure)) => closure(),
-            (Some(entry), None) => entry(&arguments),
+            (Some(entry), None) => entry(&arguments.bytes, arguments.fds),
             (None, None) => Err(Refusal::Arguments("there is nothing to run".into())),
         })
     })

@@ -1,7 +1,9 @@
 //! How a child ended: what the kernel says, and what it said itself.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
@@ -23,7 +25,8 @@ pub(super) struct End {
 #[derive(Debug)]
 enum Said {
     Nothing,
-    Report(Report, Payload),
+    /// With the descriptors of the value, until somebody takes it.
+    Report(Report, Payload, Mutex<Vec<Arc<OwnedFd>>>),
     Garbage(String),
 }
 
@@ -45,7 +48,9 @@ impl End {
             let said = match wire::open::<Report>(received) {
                 // Said at its beginning.
                 Ok(Message { header: Report::Untied, .. }) => None,
-                Ok(Message { header, payload, .. }) => Some(Said::Report(header, payload)),
+                Ok(Message { header, payload, fds }) => {
+                    Some(Said::Report(header, payload, Mutex::new(codec::table(fds))))
+                }
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(error),
                 Err(error) => Some(Said::Garbage(error.to_string())),
             };
@@ -62,12 +67,12 @@ impl End {
             (Status::Signalled { signal, .. }, _) => Some(-signal),
             // The kernel keeps 8 bits of a code; the child said all of it. Of a negative one, they are what counts, as in
             // CPython: it would look like a signal.
-            (Status::Exited(short), Said::Report(Report::Exiting(code), _)) if *code > 0 && code & 0xff == short => {
+            (Status::Exited(short), Said::Report(Report::Exiting(code), ..)) if *code > 0 && code & 0xff == short => {
                 Some(*code)
             }
             (Status::Exited(code), _) => Some(code),
-            (Status::Taken, Said::Report(Report::Returned, _)) => Some(0),
-            (Status::Taken, Said::Report(Report::Exiting(code), _)) => {
+            (Status::Taken, Said::Report(Report::Returned, ..)) => Some(0),
+            (Status::Taken, Said::Report(Report::Exiting(code), ..)) => {
                 Some(if *code < 0 { code & 0xff } else { *code })
             }
             (Status::Taken, Said::Report(..)) => Some(1),
@@ -79,10 +84,15 @@ impl End {
     pub(super) fn value<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         match &self.said {
             // It returned, whatever happened to the process after.
-            Said::Report(Report::Returned, payload) => codec::decode(payload).map_err(Failure::BadResult),
+            Said::Report(Report::Returned, payload, fds) => {
+                let fds = mem::take(&mut *fds.lock().unwrap_or_else(PoisonError::into_inner));
+                codec::decode(payload, fds).map_err(Failure::BadResult)
+            }
             _ => match self.failure() {
                 // To leave with code 0 is as good as to return nothing, where nothing is what there is to return.
-                Failure::Exited(0) if size_of::<T>() == 0 => codec::decode(&[]).map_err(|_| Failure::Exited(0)),
+                Failure::Exited(0) if size_of::<T>() == 0 => {
+                    codec::decode(&[], Vec::new()).map_err(|_| Failure::Exited(0))
+                }
                 failure => Err(failure),
             },
         }
@@ -94,10 +104,10 @@ impl End {
             (Status::Signalled { signal, core_dumped }, _) => {
                 Failure::Signalled { signal: Signal::new(signal), core_dumped }
             }
-            (_, Said::Report(Report::Panicked(panic), _)) => Failure::Panicked(panic.clone()),
-            (_, Said::Report(Report::BadArguments(reason), _)) => Failure::BadArguments(reason.clone()),
-            (_, Said::Report(Report::BadResult(reason), _)) => Failure::BadResult(reason.clone()),
-            (_, Said::Report(Report::NotRun(reason), _)) => Failure::NotRun(reason.clone()),
+            (_, Said::Report(Report::Panicked(panic), ..)) => Failure::Panicked(panic.clone()),
+            (_, Said::Report(Report::BadArguments(reason), ..)) => Failure::BadArguments(reason.clone()),
+            (_, Said::Report(Report::BadResult(reason), ..)) => Failure::BadResult(reason.clone()),
+            (_, Said::Report(Report::NotRun(reason), ..)) => Failure::NotRun(reason.clone()),
             (_, Said::Garbage(reason)) => Failure::BadResult(reason.clone()),
             (Status::Taken, Said::Nothing) => Failure::Lost(
                 "it has ended, but something else in this program took its exit status (SIGCHLD ignored, or a wait for \
@@ -110,6 +120,6 @@ impl End {
 
     /// Whether the function returned or the process left with code 0.
     pub(super) fn is_success(&self) -> bool {
-        matches!(self.said, Said::Report(Report::Returned, _)) || self.exitcode() == Some(0)
+        matches!(self.said, Said::Report(Report::Returned, ..)) || self.exitcode() == Some(0)
     }
 }

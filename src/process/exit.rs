@@ -12,6 +12,7 @@ use crate::start::wire::Report;
 use crate::sys::exit as sys;
 use crate::sys::per_process::PerProcess;
 use crate::sys::poll::Deadline;
+use crate::sys::socket::Parcel;
 use crate::unwind;
 
 /// How long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
@@ -135,7 +136,7 @@ fn leaving(code: Option<i32>) {
             && !parentage.has_reported()
         {
             get_logger().info(format_args!("process exiting with exitcode {code}"));
-            parentage.report(&Report::Exiting(code), &[]);
+            parentage.report(&Report::Exiting(code), &Parcel::default());
         }
         if parentage.is_copy {
             // What this process registered for its end has run. What comes now, its original did: in a fork, it would undo

@@ -8,7 +8,7 @@ use crate::start::wire::{self, Report, StopRequest};
 use crate::sys::lifeline::Tether;
 use crate::sys::per_process::PerProcess;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Mode;
+use crate::sys::socket::{Mode, Parcel};
 
 /// What a child has of its parent.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ impl Parentage {
     /// Tells the parent how this process ends; only the first time counts.
     ///
     /// A parent that is gone hears nothing, which is no fault of ours.
-    pub(super) fn report(&self, report: &Report, payload: &[u8]) {
+    pub(super) fn report(&self, report: &Report, value: &Parcel) {
         if self.reported.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = wire::send(self.control.as_fd(), report, payload, &[]) {
+        if let Err(error) = wire::send(self.control.as_fd(), report, &value.bytes, &value.as_fds()) {
             // No memory or descriptor for a big result: say at least that.
             let refusal = Report::BadResult(format!("it could not be handed over: {error}"));
             let _ = wire::send(self.control.as_fd(), &refusal, &[], &[]);

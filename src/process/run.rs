@@ -64,8 +64,8 @@ pub trait Run: Serialize + DeserializeOwned {
 
 /// The entry for a type with `run`.
 pub(super) fn entry<W: Run>() -> Entry {
-    |this| {
-        let this = codec::decode::<W>(this).map_err(Refusal::Arguments)?;
+    |this, fds| {
+        let this = codec::decode::<W>(this, fds).map_err(Refusal::Arguments)?;
         codec::encode(&this.run()).map_err(Refusal::Result)
     }
 }

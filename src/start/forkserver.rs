@@ -193,8 +193,13 @@ fn hand_over(
     order.job.directory = directory.is_some();
     let streams = order.streams.as_fds();
     order.job.streams = streams.map(|stream| stream.is_some());
-    let fds: Vec<BorrowedFd<'_>> = streams.into_iter().flatten().chain(directory.map(AsFd::as_fd)).collect();
-    wire::send(control, &order.job, &order.arguments, &fds).map_err(os("cannot hand over the arguments"))?;
+    let fds: Vec<BorrowedFd<'_>> = streams
+        .into_iter()
+        .flatten()
+        .chain(directory.map(AsFd::as_fd))
+        .chain(order.arguments.fds.iter().map(|fd| fd.as_fd()))
+        .collect();
+    wire::send(control, &order.job, &order.arguments.bytes, &fds).map_err(os("cannot hand over the arguments"))?;
     order.wait_until_untied(control);
     Ok(Identity { pid, pidfd })
 }

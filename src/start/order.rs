@@ -12,13 +12,14 @@ use crate::error::{Result, os};
 use crate::sys::environ::Environment;
 use crate::sys::fd;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::Parcel;
 
 /// Everything that a child is started with, whatever the method.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) job: Job,
     /// The encoded arguments.
-    pub(crate) arguments: Vec<u8>,
+    pub(crate) arguments: Parcel,
     pub(crate) streams: Streams,
     /// Not the caller's environment, but this one.
     pub(crate) environment: Option<Environment>,

@@ -19,7 +19,8 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
     let directory = order.open_directory()?;
     let environment = environ::for_exec(&order.environment.take().unwrap_or_else(environ::now));
     // Waits in the socket until the child asks for it; it fits, so nothing blocks.
-    wire::send(control.as_fd(), &order.job, &order.arguments, &[]).map_err(os("cannot hand over the arguments"))?;
+    wire::send(control.as_fd(), &order.job, &order.arguments.bytes, &order.arguments.as_fds())
+        .map_err(os("cannot hand over the arguments"))?;
     let executed = execute(
         Role::Child,
         &format!("{}: {}", order.job.program, order.job.name),

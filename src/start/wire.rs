@@ -22,7 +22,8 @@ use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
 ///
-/// Descriptors: the streams that `streams` says, then the working directory if `directory` says so.
+/// Descriptors: the streams that `streams` says, then the working directory if `directory` says so, then those of the
+/// arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     /// What to run; `None` if that does not cross, but comes with the fork.
@@ -51,7 +52,7 @@ pub(crate) struct Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StopRequest;
 
-/// Child to parent, once, at its end; but for the first.
+/// Child to parent, once, at its end; but for the first. Descriptors: those of the value returned.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// At its beginning: it will not end with its parent.
@@ -131,7 +132,7 @@ pub(crate) struct Message<Header> {
     pub(crate) fds: Vec<OwnedFd>,
 }
 
-/// The first byte of a message: where the rest of it is.
+/// The first byte of a message: where the rest of it is. The second is the number of its descriptors.
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
 
@@ -142,10 +143,11 @@ pub(crate) fn send<Header: Serialize>(
     payload: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let header = codec::encode(header).map_err(invalid)?;
+    let header = codec::encode(header).map_err(invalid)?.bytes;
     let length = u32::try_from(header.len()).map_err(|_| invalid("a header of more than 4 GiB"))?.to_le_bytes();
-    if 1 + length.len() + header.len() + payload.len() <= socket::LARGEST {
-        match socket::send(socket, &[&[INLINE], &length, &header, payload], fds) {
+    let count = u8::try_from(fds.len()).map_err(|_| invalid("more descriptors than fit into one message"))?;
+    if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
+        match socket::send(socket, &[&[INLINE, count], &length, &header, payload], fds) {
             // Where the system's socket buffers are small.
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
             sent => return sent,
@@ -153,17 +155,16 @@ pub(crate) fn send<Header: Serialize>(
     }
     let memory = memory::seal(&[&length, &header, payload])?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory.as_fd()]).collect();
-    socket::send(socket, &[&[IN_MEMORY]], &fds)
+    socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds)
 }
 
-/// Makes sure that the next message can be received whole: if it brings memory, a descriptor must be free.
+/// Makes sure that the next message can be received whole: as many descriptors must be free as it brings.
 ///
-/// Otherwise the kernel would hand over the message without it.
+/// Otherwise the kernel would hand over the message without them.
 pub(crate) fn room_for_next(socket: BorrowedFd<'_>) -> io::Result<()> {
-    if socket::peek(socket)? == Some(IN_MEMORY) {
-        fd::duplicate(socket)?;
-    }
-    Ok(())
+    let Some([_, count]) = socket::peek(socket)? else { return Ok(()) };
+    let room: io::Result<Vec<OwnedFd>> = (0..count).map(|_| fd::duplicate(socket)).collect();
+    room.map(drop)
 }
 
 /// Receives a message, or `None` at end-of-file. Whatever the other side wrote, this gives a message or an error.
@@ -180,7 +181,7 @@ pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Res
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
     let (bytes, offset) = match received.bytes.first() {
-        Some(&INLINE) => (Bytes::Inline(mem::take(&mut received.bytes)), 1),
+        Some(&INLINE) => (Bytes::Inline(mem::take(&mut received.bytes)), 2),
         Some(&IN_MEMORY) => {
             let memory = received.fds.last().ok_or_else(|| invalid("a big message came without its memory"))?;
             let mapping = Mapping::of(memory.as_fd())?;
@@ -189,11 +190,14 @@ pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Res
         }
         _ => return Err(invalid("a message of no known form")),
     };
+    if matches!(&bytes, Bytes::Inline(inline) if inline.len() < offset) {
+        return Err(invalid("a message of one byte"));
+    }
     let mut payload = Payload { bytes, start: offset };
     let Some((length, rest)) = payload.split_first_chunk() else { return Err(invalid("a message without a length")) };
     let length = u32::from_le_bytes(*length) as usize;
     let header = rest.get(..length).ok_or_else(|| invalid("a message shorter than it says"))?;
-    let header = codec::decode(header).map_err(invalid)?;
+    let header = codec::decode(header, Vec::new()).map_err(invalid)?;
     payload.start += size_of::<u32>() + length;
     Ok(Message { header, payload, fds: mem::take(&mut received.fds) })
 }
@@ -222,8 +226,16 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error() {
-        let garbage: [&[u8]; 6] =
-            [&[], &[9], &[IN_MEMORY], &[INLINE, 1, 0], &[INLINE, 255, 255, 255, 255, 1], &[INLINE, 1, 0, 0, 0, 200]];
+        let garbage: [&[u8]; 8] = [
+            &[],
+            &[9],
+            &[INLINE],
+            &[IN_MEMORY],
+            &[IN_MEMORY, 1],
+            &[INLINE, 0, 1, 0],
+            &[INLINE, 0, 255, 255, 255, 255, 1],
+            &[INLINE, 0, 1, 0, 0, 0, 200],
+        ];
         for bytes in garbage {
             let (a, b) = socket::pair().expect("pair");
             // A descriptor makes even an empty message one.

@@ -74,7 +74,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
 fn prepare(preload: &[Offset]) -> Result<(), ServerReply> {
     for offset in preload {
         let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
-        match unwind::catch(|| entry(&[])) {
+        match unwind::catch(|| entry(&[], Vec::new())) {
             Ok(Ok(_)) => {}
             Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => {
                 return Err(ServerReply::PreloadFailed(reason));

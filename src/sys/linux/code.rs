@@ -2,10 +2,13 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::sync::OnceLock;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+
+use super::socket::Parcel;
 
 /// The one address that offsets are counted from.
 ///
@@ -13,10 +16,10 @@ use serde::{Deserialize, Serialize};
 /// copies would differ. Mutable, so that the compiler cannot merge it with another.
 static BASE: AtomicU8 = AtomicU8::new(0);
 
-/// The one signature that crosses: encoded arguments in, encoded result out.
+/// The one signature that crosses: encoded arguments with their descriptors in, encoded result out.
 ///
 /// What a call site crosses with is its own instance of a generic function of this signature (see `target`).
-pub(crate) type Entry = fn(&[u8]) -> Result<Vec<u8>, Refusal>;
+pub(crate) type Entry = fn(&[u8], Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal>;
 
 /// Why an entry gave no result.
 #[derive(Debug)]
@@ -208,15 +211,15 @@ fn initialisers() -> &'static [usize] {
 mod tests {
     use super::*;
 
-    fn entry(arguments: &[u8]) -> Result<Vec<u8>, Refusal> {
-        Ok(arguments.iter().rev().copied().collect())
+    fn entry(arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal> {
+        Ok(Parcel { bytes: arguments.iter().rev().copied().collect(), fds })
     }
 
     #[test]
     fn an_offset_leads_back_to_its_function() {
         let offset = Offset::of(entry).expect("a function of the main program");
         let found = offset.entry().expect("the same function");
-        assert_eq!(found(b"abc").expect("result"), b"cba");
+        assert_eq!(found(b"abc", Vec::new()).expect("result").bytes, b"cba");
     }
 
     #[test]

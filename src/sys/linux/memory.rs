@@ -17,6 +17,7 @@ const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFla
 
 /// Puts `parts` into a memory file that can never change again.
 pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
+    check_size(parts.iter().map(|part| part.len() as u64).sum())?;
     let memory = rustix::fs::memfd_create("multiproc", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fd::above_stdio(memory)?);
     for part in parts {
@@ -24,6 +25,15 @@ pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     }
     rustix::fs::fcntl_add_seals(&file, SEALED)?;
     Ok(file.into())
+}
+
+/// An error if this process may not have files of `length` bytes: to try would be the death of it (SIGXFSZ).
+pub(crate) fn check_size(length: u64) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| length > limit) {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    Ok(())
 }
 
 /// Bytes of a sealed memory file.

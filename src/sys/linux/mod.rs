@@ -3,17 +3,21 @@
 
 pub(crate) mod clone;
 pub(crate) mod code;
+pub(crate) mod copy;
 pub(crate) mod creds;
 pub(crate) mod environ;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod fd;
+pub(crate) mod futex;
 pub(crate) mod lifeline;
 pub(crate) mod memory;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
 pub(crate) mod reserve;
+pub(crate) mod robust;
+pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod threads;

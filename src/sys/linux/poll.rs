@@ -37,13 +37,22 @@ impl Deadline {
         self.left() == Some(Duration::ZERO)
     }
 
-    fn left(self) -> Option<Duration> {
+    /// How much time is left; `None` if there is no limit.
+    pub(crate) fn left(self) -> Option<Duration> {
         match self {
             Deadline::Never => None,
             Deadline::Now => Some(Duration::ZERO),
             Deadline::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
         }
     }
+}
+
+/// The time by the clock that deadlines are counted with.
+pub(crate) fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// Waits until one of `fds` is readable, at its end or in error, and says which are; none at the deadline.

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
@@ -13,14 +14,14 @@ use super::fd;
 /// message of this size into an empty socket never blocks.
 pub(crate) const LARGEST: usize = 32 * 1024;
 
-/// The most descriptors that we send with one message. (The kernel's limit is 253.)
-pub(crate) const MOST_FDS: usize = 16;
+/// The most descriptors that one message can carry: the kernel's `SCM_MAX_FD`.
+pub(crate) const MOST_FDS: usize = 253;
 
 /// Room for the control message of `MOST_FDS` descriptors, aligned as `cmsghdr` wants it.
 #[repr(C, align(8))]
 struct Ancillary([MaybeUninit<u8>; ANCILLARY]);
 
-#[expect(clippy::cast_possible_truncation, reason = "64 bytes")]
+#[expect(clippy::cast_possible_truncation, reason = "about 1 KiB")]
 // SAFETY: CMSG_SPACE only computes.
 const ANCILLARY: usize = unsafe { libc::CMSG_SPACE((MOST_FDS * size_of::<libc::c_int>()) as u32) } as usize;
 
@@ -43,7 +44,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_
     header.msg_iov = iov.as_mut_ptr();
     header.msg_iovlen = iov.len() as _;
     if !fds.is_empty() {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 64 bytes")]
+        #[expect(clippy::cast_possible_truncation, reason = "at most 1 KiB")]
         let bytes = size_of_val(fds) as u32;
         header.msg_control = (&raw mut ancillary).cast();
         // SAFETY: CMSG_SPACE only computes; the space for MOST_FDS is there and `fds` has no more.
@@ -72,6 +73,19 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+    }
+}
+
+/// Bytes, and the descriptors that go with them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fds: Vec<Arc<OwnedFd>>,
+}
+
+impl Parcel {
+    pub(crate) fn as_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.fds.iter().map(|fd| fd.as_fd()).collect()
     }
 }
 
@@ -158,15 +172,15 @@ fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
     }
 }
 
-/// The first byte of the next message, if there is one, which stays.
-pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Option<u8>> {
-    let mut first = [0_u8];
+/// The first two bytes of the next message, if there is one, which stays.
+pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; 2]>> {
+    let mut first = [0_u8; 2];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     loop {
         match rustix::net::recv(socket, &mut first, flags) {
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Ok((0, _)) | Err(Errno::AGAIN) => return Ok(None),
-            Ok(_) => return Ok(Some(first[0])),
+            Ok(_) => return Ok(Some(first)),
             Err(error) => return Err(error.into()),
         }
     }

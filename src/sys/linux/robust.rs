@@ -1,0 +1,393 @@
+//! What the kernel does with locks whose owner dies: the robust list of a thread.
+//!
+//! A thread tells the kernel once where its list of held locks begins. When the thread ends, however that happens, the kernel
+//! walks the list, and marks each lock that has the thread's number as left by a dead owner and wakes one who waits for it.
+//!
+//! There is one list per thread, and the C library's robust mutexes are in it, too. Both share it thus: two sentinels of
+//! ours, in the thread's own memory, stand in the C library's list like two of its mutexes that are held for ever. It changes
+//! only the outer sides of them, we only what is between:
+//!
+//! ```text
+//! head -> (the C library's) -> first -> our locks, the youngest first -> last -> (the C library's) -> head
+//! ```
+//!
+//! The links of the list lie in the locks, so in memory that other processes may write to. We never follow them: which locks
+//! this thread holds, and in which order, is in its own memory.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::offset_of;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+use super::per_process::Generation;
+use super::shared::Layout;
+
+/// A word that the kernel marks when its owner dies, with what the list needs, in a cache line of its own.
+///
+/// The distance of the word from the link is the C library's (that of its mutexes), since there is one for the whole list.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct RobustCell {
+    #[cfg(target_env = "musl")]
+    lead: AtomicU32,
+    /// The number of the owner's thread; `WAITERS`; `OWNER_DIED`.
+    pub(crate) word: AtomicU32,
+    /// For the user of the cell.
+    pub(crate) fields: [AtomicU32; FIELDS],
+    /// Of the C library's form; we do not use it.
+    previous: AtomicU64,
+    next: AtomicU64,
+    /// For the user of the cell.
+    pub(crate) data: [AtomicU64; 3],
+}
+
+#[cfg(not(target_env = "musl"))]
+const FIELDS: usize = 5;
+#[cfg(target_env = "musl")]
+const FIELDS: usize = 4;
+
+const _: () = assert!(size_of::<RobustCell>() == 64 && offset_of!(RobustCell, next) == 32);
+
+// SAFETY: atomics only, `repr(C)`.
+unsafe impl Layout for RobustCell {}
+
+/// Of a word: threads sleep on it (`FUTEX_WAITERS`).
+pub(crate) const WAITERS: u32 = 0x8000_0000;
+/// Of a word: the kernel saw its owner die (`FUTEX_OWNER_DIED`).
+pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
+/// Of a word: the number of the owner's thread.
+pub(crate) const OWNER: u32 = 0x3fff_ffff;
+
+/// `struct robust_list_head` of `linux/futex.h`
+#[repr(C)]
+struct Head {
+    first: Cell<usize>,
+    word_offset: Cell<isize>,
+    pending: Cell<usize>,
+}
+
+/// How many locks are held without memory from the allocator.
+const FEW: usize = 8;
+
+struct Thread {
+    /// The process that what follows is of: a forked copy holds nothing.
+    generation: Cell<Option<Generation>>,
+    tid: Cell<u32>,
+    head: Cell<*const Head>,
+    first: RobustCell,
+    last: RobustCell,
+    /// The locks held, the oldest first: up to `FEW` here, the younger ones in `many`.
+    count: Cell<usize>,
+    few: [Cell<*const RobustCell>; FEW],
+    many: RefCell<Vec<*const RobustCell>>,
+}
+
+const SENTINEL: RobustCell = RobustCell {
+    #[cfg(target_env = "musl")]
+    lead: AtomicU32::new(0),
+    word: AtomicU32::new(0),
+    fields: [const { AtomicU32::new(0) }; FIELDS],
+    previous: AtomicU64::new(0),
+    next: AtomicU64::new(0),
+    data: [const { AtomicU64::new(0) }; 3],
+};
+
+thread_local! {
+    // The kernel walks it after the last instruction of the thread, so nothing of it may be gone by then: it is never
+    // dropped, and a thread's own memory outlives the walk.
+    static THREAD: std::mem::ManuallyDrop<Thread> = const {
+        std::mem::ManuallyDrop::new(Thread {
+            generation: Cell::new(None),
+            tid: Cell::new(0),
+            head: Cell::new(ptr::null()),
+            first: SENTINEL,
+            last: SENTINEL,
+            count: Cell::new(0),
+            few: [const { Cell::new(ptr::null()) }; FEW],
+            many: RefCell::new(Vec::new()),
+        })
+    };
+}
+
+/// The number by which the kernel knows this thread as an owner.
+pub(crate) fn tid() -> u32 {
+    THREAD.with(|thread| thread.current().tid.get())
+}
+
+/// An error if this thread cannot have robust locks here.
+pub(crate) fn check() -> io::Result<()> {
+    if THREAD.with(|thread| thread.current().head.get().is_null()) {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the C library of this process keeps its robust list in another form, or the kernel has none",
+        ));
+    }
+    Ok(())
+}
+
+/// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it whether it is in the list or not.
+/// Ends with `end`.
+pub(crate) fn begin(cell: &RobustCell) {
+    THREAD.with(|thread| thread.current().set_pending(cell.link()));
+}
+
+/// Ends what `begin` began.
+pub(crate) fn end() {
+    THREAD.with(|thread| thread.set_pending(0));
+}
+
+/// Puts a cell that this thread has taken into its list.
+pub(crate) fn enlist(cell: &RobustCell) {
+    THREAD.with(|thread| thread.push(cell));
+}
+
+/// Takes a cell out of this thread's list, if it is in it.
+pub(crate) fn delist(cell: &RobustCell) {
+    THREAD.with(|thread| thread.remove(cell));
+}
+
+impl RobustCell {
+    /// The address of its link, by which lists know it.
+    fn link(&self) -> usize {
+        ptr::from_ref(&self.next).addr()
+    }
+}
+
+impl Thread {
+    /// The thread, made ready in this process.
+    fn current(&self) -> &Thread {
+        let generation = Generation::current();
+        if self.generation.get() != Some(generation) {
+            self.prepare(generation);
+        }
+        self
+    }
+
+    #[cold]
+    fn prepare(&self, generation: Generation) {
+        self.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        self.count.set(0);
+        self.many.take();
+        self.last.next.store(0, Ordering::Relaxed);
+        self.generation.set(Some(generation));
+        let head = find_head();
+        self.head.set(head);
+        // SAFETY: null, or the head that this thread registered, in the C library's part of the thread's own memory.
+        let Some(head) = (unsafe { head.as_ref() }) else { return };
+        // A forked copy holds none of its original's locks: whatever was in the list is not its own.
+        let first_time = generation_is_first(head, self);
+        let rest = if first_time { head.first.get() } else { ptr::from_ref(head).addr() };
+        self.last.next.store(rest as u64, Ordering::Relaxed);
+        self.first.previous.store(ptr::from_ref(head).addr() as u64, Ordering::Relaxed);
+        self.first.next.store(self.last.link() as u64, Ordering::Relaxed);
+        if rest != ptr::from_ref(head).addr() {
+            // SAFETY: the link of a mutex of the C library that this thread holds; the word before a link is its way back
+            // (`__prev`), which the C library sets so itself when it puts a mutex before another.
+            unsafe { ((rest & !1) as *const AtomicU64).sub(1).as_ref() }
+                .inspect(|previous| previous.store(self.last.link() as u64, Ordering::Relaxed));
+        }
+        compiler_fence(Ordering::SeqCst);
+        head.first.set(self.first.link());
+    }
+
+    fn set_pending(&self, link: usize) {
+        // SAFETY: null, or the head of this thread (see `prepare`), which no other thread uses.
+        if let Some(head) = unsafe { self.head.get().as_ref() } {
+            compiler_fence(Ordering::SeqCst);
+            // SAFETY: in a living cell of ours. Volatile: the kernel reads it.
+            unsafe { head.pending.as_ptr().write_volatile(link) };
+            compiler_fence(Ordering::SeqCst);
+        }
+    }
+
+    /// The held cell at a place of the order, the oldest being 0.
+    fn held(&self, place: usize) -> *const RobustCell {
+        match self.few.get(place) {
+            Some(few) => few.get(),
+            None => self.many.borrow().get(place - FEW).copied().unwrap_or(ptr::null()),
+        }
+    }
+
+    /// The link of what stands behind the held cell at `place`.
+    fn behind(&self, place: usize) -> u64 {
+        if place == 0 {
+            return self.last.link() as u64;
+        }
+        // SAFETY: held cells are alive: their guards keep the memory mapped.
+        unsafe { &*self.held(place - 1) }.link() as u64
+    }
+
+    fn push(&self, cell: &RobustCell) {
+        let count = self.count.get();
+        cell.next.store(self.behind(count), Ordering::Relaxed);
+        match self.few.get(count) {
+            Some(few) => few.set(cell),
+            None => self.many.borrow_mut().push(cell),
+        }
+        self.count.set(count + 1);
+        compiler_fence(Ordering::SeqCst);
+        self.first.next.store(cell.link() as u64, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    fn remove(&self, cell: &RobustCell) {
+        let count = self.count.get();
+        let Some(place) = (0..count).rev().find(|place| ptr::eq(self.held(*place), cell)) else { return };
+        let before = match place + 1 < count {
+            // SAFETY: as in `behind`.
+            true => unsafe { &*self.held(place + 1) },
+            false => &self.first,
+        };
+        before.next.store(self.behind(place), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        for later in place + 1..count {
+            let moved = self.held(later);
+            match self.few.get(later - 1) {
+                Some(few) => few.set(moved),
+                None => self.many.borrow_mut()[later - 1 - FEW] = moved,
+            }
+        }
+        self.count.set(count - 1);
+        if count > FEW {
+            let mut many = self.many.borrow_mut();
+            many.pop();
+            if many.is_empty() {
+                // Nobody drops it at the end of the thread.
+                many.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// Whether the list under `head` is this thread's own, and not what a fork copied.
+///
+/// The C library empties the list of a forked copy; a copy made by a bare clone has its original's, our sentinels included.
+fn generation_is_first(head: &Head, thread: &Thread) -> bool {
+    thread.first.next.load(Ordering::Relaxed) == 0 && head.first.get() != 0
+}
+
+/// The head of the list of this thread, as the C library registered it; null if it has another form than we know.
+fn find_head() -> *const Head {
+    let mut head: *const Head = ptr::null();
+    let mut length = 0_usize;
+    // SAFETY: the kernel writes a pointer and a size.
+    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) };
+    let expected = offset_of!(RobustCell, word).cast_signed() - offset_of!(RobustCell, next).cast_signed();
+    // SAFETY: what this thread registered is its C library's head, which lives as long as the thread.
+    let fits = result == 0
+        && length == size_of::<Head>()
+        && unsafe { head.as_ref() }.is_some_and(|head| head.word_offset.get() == expected);
+    if fits { head } else { ptr::null() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list as the kernel would walk it, between the sentinels.
+    fn walk() -> Vec<usize> {
+        THREAD.with(|thread| {
+            let mut links = Vec::new();
+            let mut link = thread.first.next.load(Ordering::Relaxed) as usize;
+            while link != thread.last.link() {
+                links.push(link);
+                assert!(links.len() < 100, "the list does not end");
+                // SAFETY: a link of a cell of the test.
+                link = unsafe { &*(link as *const AtomicU64) }.load(Ordering::Relaxed) as usize;
+            }
+            links
+        })
+    }
+
+    #[test]
+    fn the_list_follows_what_is_held_in_any_order() {
+        check().expect("robust lists");
+        let cells: Vec<RobustCell> = (0..20).map(|_| SENTINEL).collect();
+        for cell in &cells {
+            begin(cell);
+            enlist(cell);
+            end();
+        }
+        let mut links: Vec<usize> = cells.iter().rev().map(RobustCell::link).collect();
+        assert_eq!(walk(), links);
+        for gone in [7, 19, 0, 12, 3] {
+            delist(&cells[gone]);
+            links.retain(|link| *link != cells[gone].link());
+            assert_eq!(walk(), links);
+        }
+        cells.iter().for_each(delist);
+        assert_eq!(walk(), []);
+    }
+
+    #[test]
+    fn the_kernel_marks_what_a_thread_held_and_leaves_what_it_did_not() {
+        let cells: Vec<RobustCell> = (0..12).map(|_| SENTINEL).collect();
+        // Joined: the end of a scope waits for its closures, not for the ends of its threads.
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let tid = tid();
+                for cell in &cells {
+                    cell.word.store(tid | WAITERS, Ordering::Relaxed);
+                    enlist(cell);
+                }
+                delist(&cells[5]);
+                // Half-way through taking it.
+                begin(&cells[5]);
+            });
+            thread.join().expect("join");
+        });
+        for cell in &cells {
+            assert_eq!(cell.word.load(Ordering::Relaxed), OWNER_DIED | WAITERS);
+        }
+    }
+
+    #[test]
+    fn the_c_library_s_robust_mutexes_go_on_working_beside_ours() {
+        struct Mutex(std::cell::UnsafeCell<libc::pthread_mutex_t>);
+        // SAFETY: a mutex is for threads.
+        unsafe impl Sync for Mutex {}
+        let make = || {
+            // SAFETY: all zeroes is where both begin; then they are initialised.
+            unsafe {
+                let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
+                libc::pthread_mutexattr_init(&raw mut attributes);
+                libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
+                let mutex = Mutex(std::cell::UnsafeCell::new(std::mem::zeroed()));
+                libc::pthread_mutex_init(mutex.0.get(), &raw const attributes);
+                mutex
+            }
+        };
+        let theirs: Vec<Mutex> = (0..4).map(|_| make()).collect();
+        let ours: Vec<RobustCell> = (0..4).map(|_| SENTINEL).collect();
+        // SAFETY: initialised mutexes, locked and unlocked by one thread.
+        let lock = |mutex: &Mutex| unsafe { libc::pthread_mutex_lock(mutex.0.get()) };
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                assert_eq!(lock(&theirs[0]), 0);
+                for (mutex, cell) in theirs[1..].iter().zip(&ours) {
+                    cell.word.store(tid(), Ordering::Relaxed);
+                    enlist(cell);
+                    assert_eq!(lock(mutex), 0);
+                }
+                // SAFETY: this thread holds them.
+                unsafe {
+                    libc::pthread_mutex_unlock(theirs[0].0.get());
+                    libc::pthread_mutex_unlock(theirs[2].0.get());
+                }
+                delist(&ours[1]);
+                ours[1].word.store(0, Ordering::Relaxed);
+            });
+            thread.join().expect("join");
+        });
+        assert_eq!([0, 1, 2, 3].map(|i| lock(&theirs[i])), [0, libc::EOWNERDEAD, 0, libc::EOWNERDEAD]);
+        assert_eq!([0, 1, 2].map(|i| ours[i].word.load(Ordering::Relaxed)), [OWNER_DIED, 0, OWNER_DIED]);
+        for mutex in &theirs {
+            // SAFETY: this thread holds all four.
+            unsafe {
+                libc::pthread_mutex_consistent(mutex.0.get());
+                libc::pthread_mutex_unlock(mutex.0.get());
+            }
+        }
+    }
+}

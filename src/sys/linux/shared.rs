@@ -1,0 +1,215 @@
+//! Memory that several processes have mapped writable, in a memory file that passes by descriptor.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use super::{fd, memory};
+
+/// Nobody can change the length, so no access inside it can raise SIGBUS; and nobody can add more seals.
+const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// What may lie in memory that other processes write to at any time.
+///
+/// # Safety
+/// It consists of atomics only, in a layout fixed by `repr(C)`: any bytes are a value of it.
+pub(crate) unsafe trait Layout {}
+
+// SAFETY: an atomic, of which any bytes are a value.
+unsafe impl Layout for AtomicU8 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicU16 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicU64 {}
+// SAFETY: an array has nothing but its elements.
+unsafe impl<T: Layout, const N: usize> Layout for [T; N] {}
+
+/// A memory file of fixed length, for several processes to write to.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedFile {
+    fd: Arc<OwnedFd>,
+    length: usize,
+}
+
+impl SharedFile {
+    /// A new one, all zero. `name` is for those who look into `/proc`. Memory is taken as it is written to.
+    pub(crate) fn create(name: &str, length: usize) -> io::Result<SharedFile> {
+        let file = SharedFile::create_unsealed(name, length)?;
+        rustix::fs::fcntl_add_seals(&file.fd, SEALED)?;
+        Ok(file)
+    }
+
+    /// One whose seals are the caller's business.
+    pub(crate) fn create_unsealed(name: &str, length: usize) -> io::Result<SharedFile> {
+        memory::check_size(length as u64)?;
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let fd = fd::above_stdio(fd)?;
+        rustix::fs::ftruncate(&fd, length as u64)?;
+        Ok(SharedFile { fd: Arc::new(fd), length })
+    }
+
+    /// One that somebody sent. What is no memory file, or could change its length, is refused.
+    pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<SharedFile> {
+        let seals = seals(fd.as_fd())?;
+        if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
+            return Err(refused("shared memory that could change its length"));
+        }
+        let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| refused("no length"))?;
+        Ok(SharedFile { fd, length })
+    }
+
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Takes the memory for a part now, so that writing there cannot fail later.
+    pub(crate) fn reserve(&self, offset: usize, length: usize) -> io::Result<()> {
+        loop {
+            match rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), offset as u64, length as u64) {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Gives the memory of a part back; it is zero from then on.
+    pub(crate) fn release(&self, offset: usize, length: usize) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.fd, flags, offset as u64, length as u64)?)
+    }
+
+    /// Maps a part; `offset` is a multiple of the page size.
+    pub(crate) fn map(&self, offset: usize, length: usize) -> io::Result<Shared> {
+        if length == 0 || offset.checked_add(length).is_none_or(|end| end > self.length) {
+            return Err(refused("a part beyond the end of shared memory"));
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &self.fd, offset as u64)
+        }?;
+        let start = NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
+        Ok(Shared { start, length })
+    }
+
+    /// Maps all of it.
+    pub(crate) fn map_all(&self) -> io::Result<Shared> {
+        self.map(0, self.length)
+    }
+}
+
+/// The seals of a memory file; anything else is refused.
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
+    rustix::fs::fcntl_get_seals(fd).map_err(|_| refused("what came in place of shared memory is no memory file"))
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Mapped memory that other processes may write to at any time. It is used through cells only.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    start: NonNull<c_void>,
+    length: usize,
+}
+
+// SAFETY: memory that is only accessed through atomics, unmapped only by the owner's drop.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The cells at `offset`.
+    ///
+    /// # Panics
+    /// They are not inside, or not aligned: a mistake of ours, as sizes were checked when the memory came.
+    pub(crate) fn at<T: Layout>(&self, offset: usize) -> &T {
+        &self.many::<T>(offset, 1)[0]
+    }
+
+    /// `count` times the cells, from `offset` on.
+    ///
+    /// # Panics
+    /// As `at`.
+    pub(crate) fn many<T: Layout>(&self, offset: usize, count: usize) -> &[T] {
+        let end = count.checked_mul(size_of::<T>()).and_then(|size| size.checked_add(offset));
+        assert!(end.is_some_and(|end| end <= self.length), "outside of shared memory");
+        assert!(offset.is_multiple_of(align_of::<T>()) && align_of::<T>() <= 4096, "unaligned in shared memory");
+        // SAFETY: inside the mapping, which lives as long as the borrow, and aligned (the mapping begins with a page). Any
+        // bytes are a value of `T`, and as it consists of atomics, changes by others are no race.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().byte_add(offset).cast(), count) }
+    }
+
+    /// Asks for huge pages, where the kernel is set up to give them.
+    pub(crate) fn advise_huge(&self) {
+        // SAFETY: advice for our own mapping; it changes no byte.
+        let _ = unsafe { rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage) };
+    }
+
+    /// The address, for those who promise more than cells need.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.as_ptr().cast()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: this mapping is ours and no borrow of it outlives us.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn two_mappings_see_the_same_cells() {
+        let file = SharedFile::create("test", 8192).expect("create");
+        let (one, other) = (file.map_all().expect("map"), file.map(4096, 4096).expect("map"));
+        one.at::<AtomicU64>(4096 + 8).store(7, Ordering::Relaxed);
+        assert_eq!(other.many::<AtomicU64>(0, 2)[1].load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn memory_that_could_shrink_is_refused() {
+        let file = SharedFile::create_unsealed("test", 4096).expect("create");
+        assert!(SharedFile::open(Arc::clone(file.fd())).is_err());
+        let (read, _write) = fd::pipe().expect("pipe");
+        assert!(SharedFile::open(Arc::new(read)).is_err());
+        let file = SharedFile::create("test", 4096).expect("create");
+        assert!(rustix::fs::ftruncate(file.fd(), 0).is_err(), "sealed memory shrank");
+        assert_eq!(SharedFile::open(Arc::clone(file.fd())).expect("open").length(), 4096);
+        assert!(file.map(4096, 1).is_err());
+    }
+
+    #[test]
+    fn what_was_released_is_zero() {
+        let file = SharedFile::create("test", 1 << 40).expect("create");
+        let part = 1 << 30;
+        file.reserve(part, 4096).expect("reserve");
+        let mapped = file.map(part, 4096).expect("map");
+        mapped.at::<AtomicU64>(0).store(7, Ordering::Relaxed);
+        file.release(part, 4096).expect("release");
+        assert_eq!(mapped.at::<AtomicU64>(0).load(Ordering::Relaxed), 0);
+    }
+}
