@@ -96,6 +96,7 @@ mod process;
 mod readme;
 mod signal;
 mod start;
+mod sync;
 mod sys;
 mod target;
 mod unwind;
@@ -111,6 +112,10 @@ pub use start::method::{
     StartMethod, force_start_method, get_all_start_methods, get_start_method, get_start_method_if_set, set_start_method,
 };
 pub use start::stdio::Stdio;
+pub use sync::{
+    AcquireError, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockGuard, Permit, Poisoned, RLock,
+    RLockGuard, ReadGuard, RwLock, Semaphore, WriteGuard,
+};
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;
