@@ -43,6 +43,7 @@ pub(crate) enum Cause {
     UnknownMethod(String),
     OtherProcess(String),
     Acquire(String),
+    Channel(String),
     Join(JoinError),
 }
 
@@ -151,7 +152,7 @@ impl fmt::Display for Error {
         match &*self.0 {
             Cause::Os { what, error } => write!(f, "{what}: {error}"),
             Cause::Encode { what, reason } => write!(f, "{what} cannot be encoded: {reason}"),
-            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) => f.write_str(text),
+            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) | Cause::Channel(text) => f.write_str(text),
             Cause::ForeignCode { function } => write!(
                 f,
                 "`{function}` is code of a dynamic library, not of the main program, so a child cannot find it; \

@@ -4,6 +4,7 @@ mod barrier;
 mod condition;
 mod error;
 mod event;
+pub(crate) mod hands;
 mod lock;
 mod owner;
 mod permit;

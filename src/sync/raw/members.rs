@@ -252,6 +252,10 @@ impl Member<'_> {
         mutex::is_own(self.cell)
     }
 
+    pub(crate) fn set_value(self, value: u64) {
+        self.cell.data[VALUE].store(value, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_role(self, role: u32) {
         self.cell.fields[ROLE].store(role, Ordering::Relaxed);
     }
