@@ -14,9 +14,8 @@ use super::owner;
 use super::raw::mutex::{self, NotTaken, Taken};
 use super::segment::{Crossing, Segment};
 use crate::error::{Cause, Result};
-use crate::sys::per_process::pid;
 use crate::sys::poll::Deadline;
-use crate::sys::robust::RobustCell;
+use crate::sys::robust::{self, RobustCell};
 
 /// A lock that one thread of one process holds at a time: CPython's `multiprocessing.Lock`.
 ///
@@ -150,7 +149,7 @@ impl Lock {
             cell.fields[CULPRIT].store(cell.fields[HOLDER].load(Ordering::Relaxed), Ordering::Relaxed);
             cell.fields[POISON].store(DIED, Ordering::Relaxed);
         }
-        cell.fields[HOLDER].store(pid(), Ordering::Relaxed);
+        cell.fields[HOLDER].store(robust::process(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -161,7 +160,7 @@ impl Lock {
             return;
         }
         if std::thread::panicking() {
-            cell.fields[CULPRIT].store(pid(), Ordering::Relaxed);
+            cell.fields[CULPRIT].store(robust::process(), Ordering::Relaxed);
             cell.fields[POISON].store(PANICKED, Ordering::Relaxed);
         }
         mutex::unlock(cell);
