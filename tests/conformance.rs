@@ -17,6 +17,8 @@ mod fixed;
 mod logging;
 #[path = "conformance/methods.rs"]
 mod methods;
+#[path = "conformance/queues.rs"]
+mod queues;
 #[path = "conformance/subclassing.rs"]
 mod subclassing;
 #[path = "conformance/waiting.rs"]
@@ -27,6 +29,7 @@ use deviations::*;
 use fixed::*;
 use logging::*;
 use methods::*;
+use queues::*;
 use subclassing::*;
 use waiting::*;
 
@@ -92,6 +95,18 @@ suite!(
     e60_wait_with_timeout,
     e61_wait_for_sockets_and_processes,
     e62_wait_with_no_time,
+    f65_put_into_a_bounded_queue,
+    f66_get_in_order_and_from_an_empty_queue,
+    f67_a_queue_in_use_goes_to_a_child,
+    f68_qsize_follows,
+    f69_join_waits_for_all_tasks,
+    f71_get_waits_as_long_as_it_is_told,
+    f72_what_cannot_be_encoded_comes_back,
+    f74_a_queue_goes_with_its_last_holder,
+    f75_put_and_get_after_the_shutdown,
+    f76_simple_queue_is_closed_by_letting_go,
+    f77_simple_queue_is_empty_in_parent_and_child,
+    f78_every_holder_of_a_simple_queue_lets_go_by_itself,
     fixed_c01_start_once,
     fixed_c02_join_from_elsewhere,
     fixed_c04_daemons_have_no_children,
@@ -116,4 +131,8 @@ suite!(
     deviation_returned_error_is_a_value,
     deviation_dropped_child_runs_on,
     deviation_fork_beside_threads,
+    deviation_a_child_is_joined_before_its_queue_is_emptied,
+    deviation_queues_go_through_queues,
+    deviation_many_producers_and_consumers,
+    deviation_a_dead_worker_has_nothing_in_hand,
 );

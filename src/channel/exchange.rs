@@ -2,7 +2,7 @@
 //!
 //! Who wants a record and finds none sleeps with the lock of its end held, so that there is one at most who is to be woken, and
 //! the kernel hands the lock on if that one dies. It raises a flag before it looks a last time; who publishes looks at the flag
-//! afterwards. The other end may die between publishing and waking: so a sleeper watches the lock of the other end, too, and
+//! afterwards. The other end may die between publishing and waking: so it arms an alarm before, which a sleeper watches, too, and
 //! whoever finds a dead owner's lock wakes the other end in its place. The same holds for room in a bounded queue.
 //!
 //! ```text
@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Duration;
 
 use super::ladder::{Fault, Place, Record};
-use super::store::QueueMemory;
+use super::store::{End, QueueMemory};
 use crate::codec::Carried;
+use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
 use crate::sys::poll::{self, Deadline};
-use crate::sys::robust::{OWNER, RobustCell, WAITERS};
 use crate::sys::socket::{self, Mode};
 use crate::sys::{fd, futex};
 
@@ -91,45 +91,33 @@ impl From<Fault<io::Error>> for GetFault {
     }
 }
 
-/// The lock of one end, held.
+/// One end, with its lock held.
 struct Held<'a> {
-    lock: &'a RobustCell,
+    end: End<'a>,
     /// The last holder died, perhaps before it woke the other end.
     inherited: bool,
 }
 
 impl<'a> Held<'a> {
-    fn take(lock: &'a RobustCell, deadline: Deadline) -> Option<Held<'a>> {
-        match mutex::lock(lock, deadline) {
-            Ok(taken) => Some(Held { lock, inherited: taken == Taken::FromDead }),
+    fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        match mutex::lock(end.lock, deadline) {
+            Ok(taken) => Some(Held { end, inherited: taken == Taken::FromDead }),
             Err(NotTaken::Busy | NotTaken::Own) => None,
         }
     }
 
-    /// Sees to it that the kernel wakes one who watches this lock if we die holding it.
-    fn announce(&self) {
-        self.lock.word.fetch_or(WAITERS, Ordering::Relaxed);
+    /// Changes something and tells the other end of it; if we die between, the kernel tells it.
+    fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+        alarm::arm(self.end.alarm);
+        change();
+        tell();
+        alarm::disarm(self.end.alarm);
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        mutex::unlock(self.lock);
-    }
-}
-
-/// Prepares to watch the lock of the other end: gives the value to sleep on.
-///
-/// If somebody holds it, its death wakes us. If nobody does, the next holder sees the flag that we raised before: this is a
-/// write (of what is there), which that one's taking of the lock follows.
-fn watch(lock: &RobustCell) -> u32 {
-    let mut seen = lock.word.load(Ordering::Relaxed);
-    loop {
-        let marked = if seen & OWNER == 0 { seen } else { seen | WAITERS };
-        match lock.word.compare_exchange(seen, marked, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => return marked,
-            Err(now) => seen = now,
-        }
+        mutex::unlock(self.end.lock);
     }
 }
 
@@ -176,7 +164,7 @@ impl Exchange {
         deadline: Deadline,
     ) -> Result<(), PutFault> {
         let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
-        let end = self.enter(self.memory.put_lock(), deadline, || self.count() >= most).ok_or(PutFault::Full)?;
+        let end = self.enter(self.memory.put_end(), deadline, || self.count() >= most).ok_or(PutFault::Full)?;
         if end.inherited {
             self.tell_of_record();
         }
@@ -185,7 +173,7 @@ impl Exchange {
         }
         if most != u64::MAX && ladder.count()? >= most {
             let may_go_on = || self.count() < most || flags.shut_down.load(Ordering::Acquire) != 0;
-            if !self.sleep(flags.wants_room, self.memory.get_lock(), deadline, may_go_on) {
+            if !self.sleep(flags.wants_room, self.memory.get_end(), deadline, may_go_on) {
                 return Err(PutFault::Full);
             }
             if flags.shut_down.load(Ordering::Acquire) != 0 {
@@ -198,11 +186,7 @@ impl Exchange {
             self.send_descriptors(&place, fds, deadline)?;
         }
         ladder.fill(&place, descriptors, bytes)?;
-        if flags.wants_record.load(Ordering::Relaxed) != 0 {
-            end.announce();
-        }
-        ladder.publish(&place);
-        self.tell_of_record();
+        end.change(|| ladder.publish(&place), || self.tell_of_record());
         Ok(())
     }
 
@@ -215,7 +199,7 @@ impl Exchange {
     ) -> Result<Vec<Arc<OwnedFd>>, GetFault> {
         let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
         let is_over = || flags.shut_down.load(Ordering::Acquire) != 0;
-        let Some(end) = self.enter(self.memory.get_lock(), deadline, || self.count() == 0) else {
+        let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
             return Err(if is_over() { GetFault::ShutDown } else { GetFault::Empty });
         };
         if end.inherited {
@@ -229,14 +213,14 @@ impl Exchange {
                 Some(record) => break record,
                 None if is_over() => {
                     // Who is about to put did not see the flag yet; who comes later does.
-                    drop(Held::take(self.memory.put_lock(), Deadline::after(LONGEST_HOLD)));
+                    drop(Held::take(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
                     break self.peek()?.ok_or(GetFault::ShutDown)?;
                 }
                 None => {}
             }
             // A corrupt ladder is a reason to look, too.
             let may_go_on = || !matches!(self.memory.ladder().peek(), Ok(None)) || is_over();
-            if !self.sleep(flags.wants_record, self.memory.put_lock(), deadline, may_go_on) {
+            if !self.sleep(flags.wants_record, self.memory.put_end(), deadline, may_go_on) {
                 return Err(GetFault::Empty);
             }
         };
@@ -246,11 +230,7 @@ impl Exchange {
         };
         before().map_err(GetFault::Os)?;
         ladder.read(&record, onto)?;
-        if flags.wants_room.load(Ordering::Relaxed) != 0 {
-            end.announce();
-        }
-        ladder.take(&record);
-        wake(flags.wants_room);
+        end.change(|| ladder.take(&record), || wake(flags.wants_room));
         Ok(fds)
     }
 
@@ -267,14 +247,14 @@ impl Exchange {
 
     /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is no use in waiting longer than
     /// the deadline; else, it is held for moments only, and these are waited for.
-    fn enter<'a>(&self, lock: &'a RobustCell, deadline: Deadline, is_hopeless: impl Fn() -> bool) -> Option<Held<'a>> {
-        let entered = Held::take(lock, deadline);
+    fn enter<'a>(&self, end: End<'a>, deadline: Deadline, is_hopeless: impl Fn() -> bool) -> Option<Held<'a>> {
+        let entered = Held::take(end, deadline);
         if entered.is_some() || matches!(deadline, Deadline::Never) {
             return entered;
         }
         let patient = Deadline::after(LONGEST_HOLD);
         while !is_hopeless() && !patient.is_over() {
-            let entered = Held::take(lock, Deadline::after(Duration::from_millis(1)));
+            let entered = Held::take(end, Deadline::after(Duration::from_millis(1)));
             if entered.is_some() {
                 return entered;
             }
@@ -283,7 +263,7 @@ impl Exchange {
     }
 
     /// Sleeps, with the lock of the own end held, until it `may_go_on`; false at the deadline.
-    fn sleep(&self, flag: &AtomicU32, other: &RobustCell, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
+    fn sleep(&self, flag: &AtomicU32, other: End<'_>, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
         if matches!(deadline, Deadline::Now) {
             return may_go_on();
         }
@@ -298,7 +278,7 @@ impl Exchange {
         self.patience.store((patience / 2).max(LEAST_PATIENCE), Ordering::Relaxed);
         loop {
             flag.store(1, Ordering::SeqCst);
-            let seen = watch(other);
+            let seen = other.alarm.word.load(Ordering::Acquire);
             fence(Ordering::SeqCst);
             if may_go_on() {
                 flag.store(0, Ordering::Relaxed);
@@ -308,7 +288,7 @@ impl Exchange {
                 flag.store(0, Ordering::Relaxed);
                 return false;
             }
-            if !futex::wait_any(&[(flag, 1), (&other.word, seen)], deadline) {
+            if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
                 let round = Deadline::after(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
                 futex::wait(flag, 1, round);
             }
@@ -367,12 +347,21 @@ impl Exchange {
             ShutDown::PutAndGet => NO_GET,
         };
         // With the lock held, so that the others are woken if we die before we wake them. One who sleeps for room holds it.
-        let end = Held::take(self.memory.put_lock(), Deadline::after(Duration::from_millis(10)));
-        end.as_ref().inspect(|end| end.announce());
-        flags.shut_down.fetch_max(how, Ordering::SeqCst);
-        wake(flags.wants_room);
-        self.tell_of_record();
-        drop(end);
+        let end = Held::take(self.memory.put_end(), Deadline::after(Duration::from_millis(10)));
+        let raise = || {
+            flags.shut_down.fetch_max(how, Ordering::SeqCst);
+        };
+        let tell = || {
+            wake(flags.wants_room);
+            self.tell_of_record();
+        };
+        match end {
+            Some(end) => end.change(raise, tell),
+            None => {
+                raise();
+                tell();
+            }
+        }
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

@@ -160,7 +160,6 @@ impl<T> Queue<T> {
     pub fn poll_ready(&self) -> bool {
         self.exchange.arm()
     }
-
 }
 
 impl<T: Serialize> Queue<T> {

@@ -15,9 +15,11 @@ const BASE: u64 = 32 * 1024;
 /// The most rungs: the highest holds 128 GiB.
 const RUNGS: usize = 20;
 
-/// Where things lie, in bytes. Locks and flags that different sides write are 128 bytes apart.
+/// Where things lie, in bytes. What different sides write is 128 bytes apart.
 const PUT_LOCK: usize = 0;
+const PUT_ALARM: usize = 64;
 const GET_LOCK: usize = 128;
+const GET_ALARM: usize = 192;
 const CONTROL: usize = 256;
 const FLAGS: usize = 512;
 const LADDER: usize = 1024;
@@ -31,6 +33,15 @@ pub(crate) struct QueueMemory {
     file: SharedFile,
     head: Shared,
     rungs: Box<[OnceLock<Shared>]>,
+}
+
+/// What those who put, or those who get, share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End<'a> {
+    /// Only one of them at a time works or sleeps.
+    pub(crate) lock: &'a RobustCell,
+    /// Armed from before that one changes something until it has woken who waits for that.
+    pub(crate) alarm: &'a RobustCell,
 }
 
 /// What the sides tell each other, besides records.
@@ -82,12 +93,12 @@ impl QueueMemory {
         self.file.fd()
     }
 
-    pub(crate) fn put_lock(&self) -> &RobustCell {
-        self.head.at(PUT_LOCK)
+    pub(crate) fn put_end(&self) -> End<'_> {
+        End { lock: self.head.at(PUT_LOCK), alarm: self.head.at(PUT_ALARM) }
     }
 
-    pub(crate) fn get_lock(&self) -> &RobustCell {
-        self.head.at(GET_LOCK)
+    pub(crate) fn get_end(&self) -> End<'_> {
+        End { lock: self.head.at(GET_LOCK), alarm: self.head.at(GET_ALARM) }
     }
 
     pub(crate) fn flags(&self) -> Flags<'_> {
