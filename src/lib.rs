@@ -94,17 +94,24 @@ mod log;
 mod process;
 #[cfg(doctest)]
 mod readme;
+mod shm;
 mod signal;
 mod start;
 mod sys;
 mod target;
 mod unwind;
 
+/// The crate whose trait `Pod` says which types are plain bytes.
+pub use bytemuck;
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable, active_children,
     at_exit, cpu_count, current_process, get_context, parent_process, set_forkserver_preload, wait,
+};
+pub use shm::{
+    Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList, SharedArray,
+    SharedBuffer, SharedMemory, SharedSlice,
 };
 pub use signal::Signal;
 pub use start::method::{
