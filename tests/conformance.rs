@@ -17,6 +17,8 @@ mod fixed;
 mod logging;
 #[path = "conformance/methods.rs"]
 mod methods;
+#[path = "conformance/shared_memory.rs"]
+mod shared_memory;
 #[path = "conformance/subclassing.rs"]
 mod subclassing;
 #[path = "conformance/waiting.rs"]
@@ -27,6 +29,7 @@ use deviations::*;
 use fixed::*;
 use logging::*;
 use methods::*;
+use shared_memory::*;
 use subclassing::*;
 use waiting::*;
 
@@ -92,6 +95,21 @@ suite!(
     e60_wait_with_timeout,
     e61_wait_for_sockets_and_processes,
     e62_wait_with_no_time,
+    h110_arrays,
+    h111_new_memory_is_zero,
+    i117_names_with_a_nul,
+    i118_create_and_attach_by_name,
+    i119_sizes_and_names_that_cannot_be,
+    i121_names_that_exist_or_do_not,
+    i122_handles_cross,
+    i123_children_write,
+    i127_lists,
+    i128_items_change_their_type_and_their_length,
+    i129_copies_names_and_empty_lists,
+    i130_lists_cross,
+    i131_a_terminated_creator,
+    i132_an_attached_process_ends,
+    i133_every_way_out_of_a_creator,
     fixed_c01_start_once,
     fixed_c02_join_from_elsewhere,
     fixed_c04_daemons_have_no_children,
@@ -116,4 +134,7 @@ suite!(
     deviation_returned_error_is_a_value,
     deviation_dropped_child_runs_on,
     deviation_fork_beside_threads,
+    deviation_constant_slices,
+    deviation_a_fork_does_not_have_exclusive_memory,
+    deviation_handles_that_can_only_read,
 );

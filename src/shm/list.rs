@@ -95,8 +95,51 @@ impl ShareableList {
     ///
     /// # Errors
     /// As for [`SharedMemory::attach`]; or what has the name is no list.
+    ///
+    /// ```
+    /// use multiproc::ShareableList;
+    ///
+    /// let list = ShareableList::create_named("documentation-4", ["text"])?;
+    /// assert_eq!(ShareableList::attach("documentation-4")?.get(0), list.get(0));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn attach(name: &str) -> Result<ShareableList> {
         ShareableList::in_memory(SharedMemory::attach(name)?)
+    }
+
+    /// A list of the same values in anonymous memory of its own.
+    ///
+    /// # Errors
+    /// As for [`new`](ShareableList::new), and for [`get`](ShareableList::get) of any item.
+    ///
+    /// ```
+    /// let list = multiproc::ShareableList::new([1, 2])?;
+    /// let copy = list.copy()?;
+    /// list.set(0, 7).expect("it fits");
+    /// assert_eq!(copy.get(0), Ok(1.into()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn copy(&self) -> Result<ShareableList> {
+        ShareableList::fill(self.to_copy()?, SharedMemory::new)
+    }
+
+    /// A list of the same values in memory of its own with a name.
+    ///
+    /// # Errors
+    /// As for [`create_named`](ShareableList::create_named), and for [`get`](ShareableList::get) of any item.
+    ///
+    /// ```
+    /// let list = multiproc::ShareableList::new([1, 2])?;
+    /// let copy = list.copy_named("documentation-3")?;
+    /// assert_eq!(copy.memory().name(), Some("documentation-3"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn copy_named(&self, name: &str) -> Result<ShareableList> {
+        ShareableList::fill(self.to_copy()?, |size| SharedMemory::create_named(name, size))
+    }
+
+    fn to_copy(&self) -> Result<Vec<Item>> {
+        Ok(self.to_vec().map_err(|error| Cause::BadInput(format!("cannot copy the list: {error}")))?)
     }
 
     fn fill(items: Vec<Item>, make: impl FnOnce(usize) -> Result<SharedMemory>) -> Result<ShareableList> {
@@ -211,12 +254,25 @@ impl ShareableList {
         record.write(kind, &bytes).map_err(ListError::from)
     }
 
+    /// Copies of all items.
+    ///
+    /// # Errors
+    /// As for [`get`](ShareableList::get), of any item.
+    ///
+    /// ```
+    /// let list = multiproc::ShareableList::new([1, 2])?;
+    /// assert_eq!(list.to_vec(), Ok(vec![1.into(), 2.into()]));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn to_vec(&self) -> Result<Vec<Item>, ListError> {
+        self.iter().collect()
+    }
+
     /// Copies of all items, one after the other.
     ///
     /// ```
     /// let list = multiproc::ShareableList::new([1, 2])?;
-    /// let items: Result<Vec<_>, _> = list.iter().collect();
-    /// assert_eq!(items, Ok(vec![1.into(), 2.into()]));
+    /// assert!(list.iter().all(|item| item.is_ok()));
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Item, ListError>> + ExactSizeIterator + '_ {
