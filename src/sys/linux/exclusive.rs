@@ -6,16 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::io::Errno;
+use rustix::fs::MemfdFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::frozen::{Frozen, ReadMap};
 use super::per_process::Generation;
 use super::{fd, memory};
-
-/// With these nobody can change a byte or the length any more.
-const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
 /// From here on, huge pages can be had.
 const HUGE: usize = 2 << 20;
@@ -74,17 +70,17 @@ impl Exclusive {
         // The kernel seals what nobody can write to through a mapping.
         drop(map);
         rustix::fs::ftruncate(&fd, length as u64)?;
-        match rustix::fs::fcntl_add_seals(&fd, SEALED) {
+        match memory::make_constant(fd.as_fd()) {
             Ok(()) => Frozen::open(Arc::new(fd)),
             // Somebody still has it mapped: a copy that was forked before the kernel was told not to give it, or a device
             // that writes directly. They go on with this file, we with another.
-            Err(Errno::BUSY) => {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 let map = ReadMap::of(&fd, length)?;
                 // SAFETY: we have no writable mapping any more, and whoever has one does not know of it.
                 let copy = memory::seal(&[unsafe { map.bytes() }])?;
                 Frozen::open(Arc::new(copy))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 }
