@@ -7,11 +7,9 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use super::shared::Layout;
-
-/// From here on, the string instruction of x86-64 is faster than words.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-const LONG: usize = 256;
+use super::blocks;
+use super::shared::Layout;
 
 /// Copies `cells` to `bytes`, which are as many.
 #[inline]
@@ -63,20 +61,13 @@ fn as_words(cells: &[AtomicU8]) -> (&[AtomicU8], &[AtomicU64], &[AtomicU8]) {
 
 fn load_run(cells: &[AtomicU8], bytes: &mut [u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if bytes.len() >= LONG {
+    let (cells, bytes) = {
+        let count = bytes.len() / blocks::BLOCK;
         // SAFETY: as many bytes are readable (in cells) at the source and writable at the destination, as `load` asserts;
-        // they do not overlap, as the bytes are not cells. The instruction changes what it says, and no flag.
-        unsafe {
-            std::arch::asm!(
-                "rep movsb",
-                inout("rcx") bytes.len() => _,
-                inout("rsi") cells.as_ptr() => _,
-                inout("rdi") bytes.as_mut_ptr() => _,
-                options(nostack, preserves_flags)
-            );
-        }
-        return;
-    }
+        // they do not overlap, as the bytes are not cells.
+        unsafe { blocks::copy(bytes.as_mut_ptr(), cells.as_ptr().cast(), count) };
+        (&cells[count * blocks::BLOCK..], &mut bytes[count * blocks::BLOCK..])
+    };
     let (before, words, behind) = as_words(cells);
     let (first, rest) = bytes.split_at_mut(before.len());
     let (middle, last) = rest.split_at_mut(words.len() * 8);
@@ -90,19 +81,12 @@ fn load_run(cells: &[AtomicU8], bytes: &mut [u8]) {
 
 fn store_run(cells: &[AtomicU8], bytes: &[u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if bytes.len() >= LONG {
+    let (cells, bytes) = {
+        let count = bytes.len() / blocks::BLOCK;
         // SAFETY: as in `load_run`, the other way round.
-        unsafe {
-            std::arch::asm!(
-                "rep movsb",
-                inout("rcx") bytes.len() => _,
-                inout("rsi") bytes.as_ptr() => _,
-                inout("rdi") cells.as_ptr() => _,
-                options(nostack, preserves_flags)
-            );
-        }
-        return;
-    }
+        unsafe { blocks::copy(cells.as_ptr().cast_mut().cast(), bytes.as_ptr(), count) };
+        (&cells[count * blocks::BLOCK..], &bytes[count * blocks::BLOCK..])
+    };
     let (before, words, behind) = as_words(cells);
     let (first, rest) = bytes.split_at(before.len());
     let (middle, last) = rest.split_at(words.len() * 8);
