@@ -12,12 +12,31 @@ mod sealed {
 }
 
 /// What a handle to shared memory may do: [`ReadWrite`] or [`ReadOnly`].
+///
+/// ```
+/// use multiproc::{Access, SharedArray};
+///
+/// fn sum<A: Access>(numbers: &SharedArray<u32, A>) -> u32 {
+///     numbers.iter().sum()
+/// }
+///
+/// let numbers = SharedArray::from_slice(&[1, 2])?;
+/// assert_eq!(sum(&numbers), sum(&numbers.read_only()?));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub trait Access: sealed::Sealed + Send + Sync + 'static {
     #[doc(hidden)]
     const WRITES: bool;
 }
 
-/// Reading and writing.
+/// Reading and writing: what a handle may do unless it says otherwise.
+///
+/// ```
+/// use multiproc::{ReadWrite, SharedMemory};
+///
+/// let memory: SharedMemory<ReadWrite> = SharedMemory::new(1)?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum ReadWrite {}
 
@@ -26,6 +45,21 @@ pub enum ReadWrite {}
 ///
 /// That is a guard against mistakes, and against other users. A process of the same user that means harm can open the same
 /// memory anew, as it could the memory of the whole program.
+///
+/// ```
+/// use multiproc::{ReadOnly, SharedMemory};
+///
+/// let memory: SharedMemory<ReadOnly> = SharedMemory::new(1)?.read_only()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Such a handle has no way to write:
+///
+/// ```compile_fail
+/// let memory = multiproc::SharedMemory::new(1)?.read_only()?;
+/// memory.write_at(0, b"x");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum ReadOnly {}
 
@@ -41,6 +75,17 @@ impl Access for ReadOnly {
 }
 
 /// The atomics of the standard library that shared memory can be seen as: those of which any bytes are a value.
+///
+/// ```
+/// use multiproc::{Atomic, SharedMemory};
+///
+/// fn how_many<T: Atomic>(memory: &SharedMemory) -> usize {
+///     memory.atomics::<T>().len()
+/// }
+///
+/// assert_eq!(how_many::<std::sync::atomic::AtomicU16>(&SharedMemory::new(8)?), 4);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub trait Atomic: Layout + sealed::Sealed + Sync + 'static {}
 
 /// Makes types `Atomic`.
@@ -54,6 +99,12 @@ macro_rules! atomic {
 atomic!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize);
 
 /// A place beyond the end of shared memory.
+///
+/// ```
+/// let error = multiproc::SharedMemory::new(10)?.write_at(8, b"abc").unwrap_err();
+/// assert_eq!(error.to_string(), "3 bytes at 8 are beyond the end of 10 bytes of shared memory");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfBounds {
     pub(super) offset: usize,

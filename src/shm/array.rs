@@ -170,24 +170,46 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
     }
 
     /// How many elements there are.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::SharedArray::<u64>::new(3)?.len(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there are none.
+    ///
+    /// ```
+    /// assert!(multiproc::SharedArray::<u64>::new(0)?.is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The memory that it lies in, at [`offset`](SharedArray::offset).
+    ///
+    /// ```
+    /// let array = multiproc::SharedArray::from_slice(&[1_u16, 2])?;
+    /// assert_eq!(array.memory().len(), 4);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> &SharedMemory<A> {
         &self.memory
     }
 
     /// Where it begins in its memory, in bytes.
+    ///
+    /// ```
+    /// let memory = multiproc::SharedMemory::new(64)?;
+    /// assert_eq!(memory.array::<u32>(8, 2)?.offset(), 8);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset

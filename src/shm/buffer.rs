@@ -19,7 +19,8 @@ use crate::sys::exclusive::Exclusive;
 /// Until then nobody else has the memory, so it is an ordinary `[T]` with everything that belongs to one. Memory of buffers that
 /// are dropped without being frozen is kept for the next ones (up to 64 MiB in 4 parts, each with a descriptor).
 ///
-/// A forked copy of the process does not have the memory: there, using the buffer panics, and freezing it is an error.
+/// A forked copy of the process does not have the memory: there, using the buffer panics, and freezing it is an error. (Each use
+/// looks whether this is a copy; in a loop that should be quick, use `&mut buffer[..]`.)
 ///
 /// ```
 /// use multiproc::{Process, SharedBuffer, SharedSlice};

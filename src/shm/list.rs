@@ -190,18 +190,35 @@ impl ShareableList {
     }
 
     /// How many items there are.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::ShareableList::new([1, 2])?.len(), 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
     /// Whether there are none.
+    ///
+    /// ```
+    /// assert!(multiproc::ShareableList::new([0; 0])?.is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
     /// The memory that it lies in, with its name.
+    ///
+    /// ```
+    /// let list = multiproc::ShareableList::create_named("documentation-5", [1])?;
+    /// assert_eq!(list.memory().name(), Some("documentation-5"));
+    /// list.memory().unlink()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn memory(&self) -> &SharedMemory {
         &self.memory
@@ -390,6 +407,12 @@ impl<'de> Deserialize<'de> for ShareableList {
 }
 
 /// Why an item of a [`ShareableList`] could not be read or changed.
+///
+/// ```
+/// let error = multiproc::ShareableList::new([1, 2])?.get(5).unwrap_err();
+/// assert_eq!(error.to_string(), "there is no item 5 in a list of 2");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListError {
@@ -440,6 +463,12 @@ impl fmt::Display for ListError {
 impl std::error::Error for ListError {}
 
 /// Why an item of a [`ShareableList`] could not be changed, and what it was to become.
+///
+/// ```
+/// let error = multiproc::ShareableList::new(["short"])?.set(0, "far too long").unwrap_err();
+/// assert_eq!(error.into_item(), "far too long".into());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetError {
     cause: ListError,

@@ -249,6 +249,11 @@ impl<A: Access> SharedMemory<A> {
     }
 
     /// How many bytes there are; never zero.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::SharedMemory::new(100)?.len(), 100);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
@@ -256,6 +261,11 @@ impl<A: Access> SharedMemory<A> {
     }
 
     /// The name, if it was made with one, even if that has been unlinked.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::SharedMemory::new(100)?.name(), None);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.inner.title.name().map(|name| name.text.as_str())

@@ -24,7 +24,8 @@ use crate::sys::memory;
 ///
 /// Clones and [parts](SharedSlice::slice) share the memory. It goes when the last process lets it go.
 ///
-/// The elements are of a type that [`bytemuck::Pod`] says to be plain bytes: numbers, arrays of them, and structs that derive it.
+/// The elements are of a type that [`bytemuck::Pod`] says to be plain bytes: numbers, arrays of them, and structs that derive it (by
+/// the `derive` feature of the `bytemuck` crate).
 ///
 /// ```
 /// use multiproc::{Process, SharedSlice};

@@ -1,6 +1,8 @@
 //! Shared memory from who means harm, from who was killed, and when there is none.
+#![expect(unsafe_code, reason = "locks a folder as another program would")]
 
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -162,7 +164,7 @@ pub(crate) fn lists_of_garbage() {
         words[0].store(if round % 10 == 0 { dice.roll() } else { magic }, Ordering::Relaxed);
         words[1].store(dice.roll() % 40, Ordering::Relaxed);
         for word in &words[2..42] {
-            word.store(dice.roll() % 100 & !1, Ordering::Relaxed);
+            word.store((dice.roll() % 100) & !1, Ordering::Relaxed);
         }
         let Ok(list) = ShareableList::attach(&name) else { continue };
         lists += 1;
@@ -302,10 +304,10 @@ pub(crate) fn a_stopped_process_has_the_lock_on_names() {
     let memory = SharedMemory::create_unique(100).expect("create");
     let name = memory.name().expect("a name").to_owned();
     // SAFETY: asks for a number.
-    #[expect(unsafe_code, reason = "asks for the user")]
     let user = unsafe { libc::geteuid() };
     let folder = std::fs::File::open(format!("/dev/shm/multiproc.{user}")).expect("the folder of names");
-    folder.lock().expect("lock");
+    // SAFETY: a system call on a descriptor that is open.
+    assert_eq!(unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX) }, 0);
     // To attach takes no lock.
     SharedMemory::attach(&name).expect("attach");
     let error = SharedMemory::create_unique(100).expect_err("locked");
