@@ -19,6 +19,8 @@ mod logging;
 mod methods;
 #[path = "conformance/queues.rs"]
 mod queues;
+#[path = "conformance/shared_memory.rs"]
+mod shared_memory;
 #[path = "conformance/subclassing.rs"]
 mod subclassing;
 #[path = "conformance/waiting.rs"]
@@ -30,6 +32,7 @@ use fixed::*;
 use logging::*;
 use methods::*;
 use queues::*;
+use shared_memory::*;
 use subclassing::*;
 use waiting::*;
 
@@ -107,6 +110,21 @@ suite!(
     f76_simple_queue_is_closed_by_letting_go,
     f77_simple_queue_is_empty_in_parent_and_child,
     f78_every_holder_of_a_simple_queue_lets_go_by_itself,
+    h110_arrays,
+    h111_new_memory_is_zero,
+    i117_names_with_a_nul,
+    i118_create_and_attach_by_name,
+    i119_sizes_and_names_that_cannot_be,
+    i121_names_that_exist_or_do_not,
+    i122_handles_cross,
+    i123_children_write,
+    i127_lists,
+    i128_items_change_their_type_and_their_length,
+    i129_copies_names_and_empty_lists,
+    i130_lists_cross,
+    i131_a_terminated_creator,
+    i132_an_attached_process_ends,
+    i133_every_way_out_of_a_creator,
     fixed_c01_start_once,
     fixed_c02_join_from_elsewhere,
     fixed_c04_daemons_have_no_children,
@@ -135,4 +153,7 @@ suite!(
     deviation_queues_go_through_queues,
     deviation_many_producers_and_consumers,
     deviation_a_dead_worker_has_nothing_in_hand,
+    deviation_constant_slices,
+    deviation_a_fork_does_not_have_exclusive_memory,
+    deviation_handles_that_can_only_read,
 );

@@ -20,6 +20,8 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/shared_memory.rs"]
+mod shared_memory;
 #[path = "misfortune/status.rs"]
 mod status;
 #[path = "misfortune/streams.rs"]
@@ -33,6 +35,7 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use shared_memory::*;
 use status::*;
 use streams::*;
 use support::Test;
@@ -99,6 +102,15 @@ fn main() {
         surroundings_change_between_starts,
         a_deleted_working_directory,
         no_memory_for_a_big_result,
+        shared_memory_that_is_not_what_it_says,
+        creators_of_names_killed_at_any_moment,
+        one_name_for_many_creators,
+        lists_of_garbage,
+        a_list_that_somebody_scribbles_over,
+        writers_of_a_list_killed_at_any_moment,
+        shared_memory_without_descriptors,
+        shared_memory_beyond_the_limits,
+        a_stopped_process_has_the_lock_on_names,
     );
     support::run(tests);
 }
