@@ -101,7 +101,7 @@ mod sys;
 mod target;
 mod unwind;
 
-pub use channel::{RecvError, RecvIntoError, SendError};
+pub use channel::{Connection, ConnectionIntoIter, ConnectionIter, RecvError, RecvIntoError, SendError};
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use process::{
