@@ -101,7 +101,10 @@ mod sys;
 mod target;
 mod unwind;
 
-pub use channel::{Connection, ConnectionIntoIter, ConnectionIter, RecvError, RecvIntoError, SendError};
+pub use channel::{
+    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
+    Descriptor, Listener, ListenerBuilder, RecvError, RecvIntoError, SendError, connect,
+};
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use process::{
