@@ -20,6 +20,8 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/net.rs"]
+mod net;
 #[path = "misfortune/status.rs"]
 mod status;
 #[path = "misfortune/streams.rs"]
@@ -33,6 +35,7 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use net::*;
 use status::*;
 use streams::*;
 use support::Test;
@@ -99,6 +102,18 @@ fn main() {
         surroundings_change_between_starts,
         a_deleted_working_directory,
         no_memory_for_a_big_result,
+        garbage_at_a_listener,
+        slow_peers_at_a_listener,
+        a_flood_at_a_listener,
+        a_mirror_at_a_listener,
+        a_false_listener,
+        half_a_message_then_gone,
+        a_header_that_promises_too_much,
+        garbage_over_a_connection,
+        a_listener_without_descriptors,
+        a_message_whose_descriptors_find_no_room,
+        a_killed_listener,
+        killed_senders,
     );
     support::run(tests);
 }

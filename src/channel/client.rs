@@ -38,17 +38,17 @@ pub fn connect<S, R>(address: &Address) -> Result<Connection<S, R>, ConnectError
 /// use std::time::Duration;
 /// use multiproc::{Address, Client, Connection, Listener, Process};
 ///
-/// fn ask(address: Address) -> multiproc::Result<u32> {
+/// fn ask(address: Address) -> u32 {
 ///     let client = Client::new().key("secret").connect_timeout(Duration::from_secs(5));
-///     let mut connection: Connection<u32> = client.connect(&address)?;
-///     Ok(connection.recv()?)
+///     let mut connection: Connection<u32> = client.connect(&address).unwrap();
+///     connection.recv().unwrap()
 /// }
 ///
 /// let mut listener = Listener::builder().key("secret").bind(Address::fresh()?)?;
 /// let child = Process::new(ask, (listener.address().clone(),)).start()?;
 /// let mut connection: Connection<u32> = listener.accept()?;
 /// connection.send(42)?;
-/// assert_eq!(child.join()??, 42);
+/// assert_eq!(child.join()?, 42);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -43,12 +43,11 @@ const KEEP: usize = 1 << 20;
 /// ```
 /// use multiproc::{Address, Connection, Listener, Process, connect};
 ///
-/// fn double(address: Address) -> multiproc::Result<()> {
-///     let mut requests: Connection<u32> = connect(&address)?;
+/// fn double(address: Address) {
+///     let mut requests: Connection<u32> = connect(&address).unwrap();
 ///     while let Ok(n) = requests.recv() {
-///         requests.send(2 * n)?;
+///         requests.send(2 * n).unwrap();
 ///     }
-///     Ok(())
 /// }
 ///
 /// let mut listener = Listener::bind(Address::fresh()?)?;
@@ -57,7 +56,7 @@ const KEEP: usize = 1 << 20;
 /// connection.send(21)?;
 /// assert_eq!(connection.recv()?, 42);
 /// drop(connection);
-/// child.join()??;
+/// child.join()?;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Connection<S, R = S> {

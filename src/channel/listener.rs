@@ -40,19 +40,18 @@ const BACKLOG: u32 = 128;
 /// it may be that nobody has proved it yet.)
 ///
 /// ```
-/// use multiproc::{Address, Connection, Listener, Process, Result, connect};
+/// use multiproc::{Address, Connection, Listener, Process, connect};
 ///
-/// fn greet(address: Address, name: String) -> Result<()> {
-///     let mut connection: Connection<String> = connect(&address)?;
-///     connection.send(format!("hello from {name}"))?;
-///     Ok(())
+/// fn greet(address: Address, name: String) {
+///     let mut connection: Connection<String> = connect(&address).unwrap();
+///     connection.send(format!("hello from {name}")).unwrap();
 /// }
 ///
 /// let mut listener = Listener::bind("tcp://127.0.0.1:0".parse::<Address>()?)?;
 /// let child = Process::new(greet, (listener.address().clone(), "a child".to_owned())).start()?;
 /// let mut connection: Connection<String> = listener.accept()?;
 /// assert_eq!(connection.recv()?, "hello from a child");
-/// child.join()??;
+/// child.join()?;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 #[derive(Debug)]
