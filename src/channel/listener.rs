@@ -85,7 +85,6 @@ impl Listener {
     }
 
     /// For a listener with a key or other wishes.
-    #[must_use]
     pub fn builder() -> ListenerBuilder {
         ListenerBuilder {
             key: None,

@@ -223,6 +223,8 @@ fn connect_unix(place: &Place, deadline: Deadline) -> io::Result<OwnedFd> {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            // The system counts in microseconds, and takes zero for ever.
+            let left = left.max(Duration::from_millis(1));
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(left))?;
         }
         match with_address(place, |address| match connect_to(&socket, address) {
