@@ -194,8 +194,8 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         value.map_err(RecvError::Decode)
     }
 
-    /// The values that come, until the other end is gone. Other errors are items, and are final unless they are
-    /// [`RecvError::Decode`].
+    /// The values that come, until the other end is gone. Other errors are items: behind [`RecvError::Decode`] there can be more
+    /// values, behind what ends the connection comes the end.
     ///
     /// ```
     /// # use multiproc::{Address, Connection, Listener, connect};

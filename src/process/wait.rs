@@ -8,7 +8,7 @@ use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
 use super::{Child, Handle};
-use crate::channel::{Connection, Listener};
+use crate::channel::{Connection, Descriptor, Listener};
 use crate::error::{Result, os};
 use crate::sys::poll::{self, Deadline};
 
@@ -48,6 +48,12 @@ impl<S, R> Waitable for Connection<S, R> {
 
     fn poll_ready(&self) -> Result<bool> {
         Ok(self.has_message())
+    }
+}
+
+impl<T: AsFd> Waitable for Descriptor<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
     }
 }
 

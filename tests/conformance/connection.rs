@@ -105,20 +105,25 @@ pub(crate) fn l173_big_messages_and_the_end() {
     fn big() -> Vec<u8> {
         (0..=255).cycle().take(16 << 20).collect()
     }
-    fn mirror(mut connection: Connection<Vec<u8>>) {
-        let got = connection.recv().expect("recv");
+    fn mirror(mut connection: Connection<String>) {
+        let got = connection.recv_bytes().expect("recv");
         assert!(got == big(), "bytes were lost");
+        connection.send_bytes(&got).expect("send");
+        let got = connection.recv().expect("recv");
         connection.send(got).expect("send");
     }
     for_each_method(|method| {
-        let (mut near, far) = pair::<Vec<u8>, Vec<u8>>();
+        let (mut near, far) = pair::<String, String>();
         let child = Process::new(mirror, (far,)).start_method(method).start().expect("start");
-        near.send(big()).expect("send");
-        assert!(near.recv_timeout(LONG).expect("recv") == big(), "bytes were lost");
+        near.send_bytes(&big()).expect("send");
+        assert!(near.recv_bytes_timeout(LONG).expect("recv") == big(), "bytes were lost");
+        let text = "0123456789abcdef".repeat(1 << 20);
+        near.send(text.clone()).expect("send");
+        assert!(near.recv_timeout(LONG).expect("recv") == text, "bytes were lost");
         child.join().expect("join");
         assert!(matches!(near.recv(), Err(RecvError::Disconnected)));
         assert!(matches!(near.recv_bytes(), Err(RecvError::Disconnected)));
-        assert!(near.send(vec![1]).expect_err("nobody is there").is_disconnected());
+        assert!(near.send(text).expect_err("nobody is there").is_disconnected());
     });
 }
 
