@@ -28,10 +28,18 @@ pub struct Error(Box<Cause>);
 /// The kinds of `Error`.
 #[derive(Debug)]
 pub(crate) enum Cause {
-    Os { what: String, error: io::Error },
-    Encode { what: String, reason: String },
+    Os {
+        what: String,
+        error: io::Error,
+    },
+    Encode {
+        what: String,
+        reason: String,
+    },
     BadInput(String),
-    ForeignCode { function: String },
+    ForeignCode {
+        function: String,
+    },
     NoHook,
     BorrowedRights,
     Exiting,
@@ -43,8 +51,9 @@ pub(crate) enum Cause {
     UnknownMethod(String),
     OtherProcess(String),
     Acquire(String),
-    Channel(String),
     Join(JoinError),
+    /// Of sending or receiving a message; its text says all.
+    Channel(io::Error),
 }
 
 impl Error {
@@ -53,7 +62,7 @@ impl Error {
     #[must_use]
     pub fn os_error(&self) -> Option<&io::Error> {
         match &*self.0 {
-            Cause::Os { error, .. } => Some(error),
+            Cause::Os { error, .. } | Cause::Channel(error) => Some(error),
             _ => None,
         }
     }
@@ -152,7 +161,7 @@ impl fmt::Display for Error {
         match &*self.0 {
             Cause::Os { what, error } => write!(f, "{what}: {error}"),
             Cause::Encode { what, reason } => write!(f, "{what} cannot be encoded: {reason}"),
-            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) | Cause::Channel(text) => f.write_str(text),
+            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) => f.write_str(text),
             Cause::ForeignCode { function } => write!(
                 f,
                 "`{function}` is code of a dynamic library, not of the main program, so a child cannot find it; \
@@ -180,6 +189,7 @@ impl fmt::Display for Error {
             Cause::MethodIsSet => f.write_str("the start method has already been set"),
             Cause::UnknownMethod(name) => write!(f, "cannot find context for '{name}'"),
             Cause::Join(error) => error.fmt(f),
+            Cause::Channel(error) => error.fmt(f),
         }
     }
 }
@@ -196,6 +206,8 @@ impl StdError for Error {
         match &*self.0 {
             Cause::Os { error, .. } => Some(error),
             Cause::Join(error) => Some(error),
+            // Its text is ours already.
+            Cause::Channel(error) => error.get_ref().and_then(StdError::source),
             _ => None,
         }
     }

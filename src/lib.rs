@@ -93,7 +93,10 @@
 //! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of `n` |
 //! | `os.fork` and a closure | [`Process::from_closure`] |
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
-//! | `authkey` | not needed: no process is reached by an address |
+//! | `multiprocessing.connection.Listener`, `Client` | [`Listener`], [`connect`], [`Client`] |
+//! | `conn.send`, `recv`, `poll`, `send_bytes`, `recv_bytes`, `recv_bytes_into` | the methods of these names: [`Connection`] |
+//! | `authkey` | [`ListenerBuilder::key`], [`Client::key`]; processes themselves need none: none is reached by an address |
+//! | a file or a socket as an argument, `reduction.DupFd` | [`Descriptor`] |
 
 mod channel;
 mod codec;
@@ -114,6 +117,10 @@ mod unwind;
 
 /// The crate whose trait `Pod` says which types are plain bytes.
 pub use bytemuck;
+pub use channel::{
+    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
+    Descriptor, Listener, ListenerBuilder, RecvError, RecvIntoError, SendError, connect,
+};
 pub use channel::{GetError, JoinableQueue, PutError, Queue, QueueIter, SimpleQueue};
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};

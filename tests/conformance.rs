@@ -9,10 +9,14 @@ mod tools;
 
 #[path = "conformance/basics.rs"]
 mod basics;
+#[path = "conformance/connection.rs"]
+mod connection;
 #[path = "conformance/deviations.rs"]
 mod deviations;
 #[path = "conformance/fixed.rs"]
 mod fixed;
+#[path = "conformance/listener.rs"]
+mod listener;
 #[path = "conformance/logging.rs"]
 mod logging;
 #[path = "conformance/methods.rs"]
@@ -27,8 +31,10 @@ mod subclassing;
 mod waiting;
 
 use basics::*;
+use connection::*;
 use deviations::*;
 use fixed::*;
+use listener::*;
 use logging::*;
 use methods::*;
 use queues::*;
@@ -91,7 +97,10 @@ suite!(
     d53_buffered_output_is_not_duplicated,
     e55_signals_while_joining,
     e56_signals_while_a_child_sends,
+    e56_signals_while_a_child_sends_over_a_connection,
     e57_signals_while_waiting_for_a_connection,
+    e57_signals_while_accepting,
+    e58_wait_for_connections,
     e58_wait_for_readers,
     e58_wait_for_slow_readers,
     e59_wait_for_sockets,
@@ -141,6 +150,28 @@ suite!(
     fixed_c13_end_of_a_child_with_children,
     fixed_c14_sentinel_stays_ready,
     fixed_c15_active_children_reaps,
+    l171_clients_with_keys_are_clients,
+    l171_messages_make_a_round_trip,
+    l172_poll_with_and_without_time,
+    l173_big_messages_and_the_end,
+    l175_the_end_of_the_child_is_the_end_of_the_connection,
+    l176_parts_of_buffers,
+    l177_a_missing_descriptor_is_an_error,
+    l177_descriptors_pass,
+    l177_no_descriptors_over_tcp,
+    l178_the_end_of_a_scope_closes,
+    l179_an_address_is_bound_once,
+    l180_a_forked_copy_does_not_remove_the_file,
+    l180_the_end_of_a_scope_closes_the_listener,
+    l181_empty_keys_and_abstract_names,
+    l182_a_client_that_left_before_it_was_accepted,
+    l183_poll_sees_what_a_closed_peer_wrote,
+    l184_messages_are_neither_merged_nor_split,
+    l185_connections_pass_through_connections,
+    l185_the_access_mode_passes,
+    l186_a_wrong_key_is_an_authentication_error,
+    l186_python_at_the_other_end,
+    l187_an_unknown_family_is_an_error,
     deviation_log_to_stderr_twice,
     deviation_stubborn_daemon_is_killed,
     deviation_children_end_with_their_parent,

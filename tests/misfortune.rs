@@ -20,6 +20,8 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/net.rs"]
+mod net;
 #[path = "misfortune/shared_memory.rs"]
 mod shared_memory;
 #[path = "misfortune/status.rs"]
@@ -35,6 +37,7 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use net::*;
 use shared_memory::*;
 use status::*;
 use streams::*;
@@ -111,6 +114,18 @@ fn main() {
         shared_memory_without_descriptors,
         shared_memory_beyond_the_limits,
         a_stopped_process_has_the_lock_on_names,
+        garbage_at_a_listener,
+        slow_peers_at_a_listener,
+        a_flood_at_a_listener,
+        a_mirror_at_a_listener,
+        a_false_listener,
+        half_a_message_then_gone,
+        a_header_that_promises_too_much,
+        garbage_over_a_connection,
+        a_listener_without_descriptors,
+        a_message_whose_descriptors_find_no_room,
+        a_killed_listener,
+        killed_senders,
     );
     support::run(tests);
 }

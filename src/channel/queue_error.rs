@@ -66,6 +66,16 @@ impl<T> PutError<T> {
         }
     }
 
+    /// The same error about another value.
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> PutError<U> {
+        match self {
+            PutError::Full(value) => PutError::Full(f(value)),
+            PutError::ShutDown(value) => PutError::ShutDown(f(value)),
+            PutError::Encode { value, reason } => PutError::Encode { value: f(value), reason },
+            PutError::Os { value, error } => PutError::Os { value: f(value), error },
+        }
+    }
+
     /// Whether there was no room in the time given.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -109,14 +119,23 @@ impl<T> StdError for PutError<T> {
     }
 }
 
+impl<T> From<PutError<T>> for io::Error {
+    /// The value is dropped. Of the kinds `WouldBlock`, `BrokenPipe`, `InvalidData`, or what the system said.
+    fn from(error: PutError<T>) -> io::Error {
+        let kind = match &error {
+            PutError::Full(_) => io::ErrorKind::WouldBlock,
+            PutError::ShutDown(_) => io::ErrorKind::BrokenPipe,
+            PutError::Encode { .. } => io::ErrorKind::InvalidData,
+            PutError::Os { error, .. } => error.kind(),
+        };
+        io::Error::new(kind, error.map(|_| ()))
+    }
+}
+
 impl<T> From<PutError<T>> for Error {
-    /// Drops the value.
+    /// The value is dropped.
     fn from(error: PutError<T>) -> Error {
-        let what = error.to_string();
-        match error {
-            PutError::Os { error, .. } => Error::os("cannot put into the queue", error),
-            _ => Cause::Channel(what).into(),
-        }
+        Cause::Channel(error.into()).into()
     }
 }
 
@@ -177,12 +196,21 @@ impl StdError for GetError {
     }
 }
 
+impl From<GetError> for io::Error {
+    /// Of the kinds `WouldBlock`, `UnexpectedEof`, `InvalidData`, or what the system said.
+    fn from(error: GetError) -> io::Error {
+        let kind = match &error {
+            GetError::Empty => io::ErrorKind::WouldBlock,
+            GetError::ShutDown => io::ErrorKind::UnexpectedEof,
+            GetError::Decode(_) => io::ErrorKind::InvalidData,
+            GetError::Os(error) => error.kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
 impl From<GetError> for Error {
     fn from(error: GetError) -> Error {
-        let what = error.to_string();
-        match error {
-            GetError::Os(error) => Error::os("cannot get from the queue", error),
-            _ => Cause::Channel(what).into(),
-        }
+        Cause::Channel(error.into()).into()
     }
 }

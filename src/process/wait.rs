@@ -8,6 +8,7 @@ use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
 use super::{Child, Handle};
+use crate::channel::{Connection, Descriptor, Listener};
 use crate::error::{Result, os};
 use crate::sys::poll::{self, Deadline};
 
@@ -18,6 +19,14 @@ pub trait Waitable {
     /// # Errors
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
+
+    /// Whether something can be had without waiting for the descriptor, as it is in this process already; asked before sleeping.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn poll_ready(&self) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 impl Waitable for Handle {
@@ -29,6 +38,22 @@ impl Waitable for Handle {
 impl<T> Waitable for Child<T> {
     fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
         self.sentinel()
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        Ok(self.has_message())
+    }
+}
+
+impl<T: AsFd> Waitable for Descriptor<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
     }
 }
 
@@ -46,6 +71,7 @@ waitable_descriptors!(
     BorrowedFd<'_>,
     OwnedFd,
     File,
+    Listener,
     TcpListener,
     TcpStream,
     UdpSocket,
@@ -76,6 +102,19 @@ waitable_descriptors!(
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>> {
+    let mut at_once = Vec::new();
+    for (place, thing) in things.iter().enumerate() {
+        if thing.poll_ready()? {
+            at_once.push(place);
+        }
+    }
+    let timeout = if at_once.is_empty() { timeout } else { Some(Duration::ZERO) };
     let fds = things.iter().map(|thing| thing.wait_fd()).collect::<Result<Vec<_>>>()?;
-    poll::readable(&fds, Deadline::within(timeout)).map_err(os("cannot wait"))
+    let mut ready = poll::readable(&fds, Deadline::within(timeout)).map_err(os("cannot wait"))?;
+    if !at_once.is_empty() {
+        ready.extend(at_once);
+        ready.sort_unstable();
+        ready.dedup();
+    }
+    Ok(ready)
 }

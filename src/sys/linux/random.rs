@@ -1,23 +1,30 @@
-//! Random bytes.
+//! Bytes that nobody can guess.
 
 use std::io;
 
-/// As many as asked for, fit for keys.
+use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
+
+/// Bytes of the kernel's generator.
 pub(crate) fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    let mut done = 0;
-    while done < N {
-        // SAFETY: the kernel writes to what is left of the buffer only.
-        let got = unsafe { libc::getrandom(bytes[done..].as_mut_ptr().cast(), N - done, 0) };
-        match usize::try_from(got) {
-            Ok(got) => done += got,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
+    let mut filled = 0;
+    while filled < N {
+        match rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bytes_come_twice() {
+        assert_ne!(bytes::<32>().expect("random"), bytes::<32>().expect("random"));
+    }
 }
