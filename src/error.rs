@@ -28,10 +28,18 @@ pub struct Error(Box<Cause>);
 /// The kinds of `Error`.
 #[derive(Debug)]
 pub(crate) enum Cause {
-    Os { what: String, error: io::Error },
-    Encode { what: String, reason: String },
+    Os {
+        what: String,
+        error: io::Error,
+    },
+    Encode {
+        what: String,
+        reason: String,
+    },
     BadInput(String),
-    ForeignCode { function: String },
+    ForeignCode {
+        function: String,
+    },
     NoHook,
     BorrowedRights,
     Exiting,
@@ -43,6 +51,8 @@ pub(crate) enum Cause {
     UnknownMethod(String),
     OtherProcess(String),
     Join(JoinError),
+    /// Of sending or receiving a message; its text says all.
+    Channel(io::Error),
 }
 
 impl Error {
@@ -51,7 +61,7 @@ impl Error {
     #[must_use]
     pub fn os_error(&self) -> Option<&io::Error> {
         match &*self.0 {
-            Cause::Os { error, .. } => Some(error),
+            Cause::Os { error, .. } | Cause::Channel(error) => Some(error),
             _ => None,
         }
     }
@@ -178,6 +188,7 @@ impl fmt::Display for Error {
             Cause::MethodIsSet => f.write_str("the start method has already been set"),
             Cause::UnknownMethod(name) => write!(f, "cannot find context for '{name}'"),
             Cause::Join(error) => error.fmt(f),
+            Cause::Channel(error) => error.fmt(f),
         }
     }
 }
@@ -194,6 +205,8 @@ impl StdError for Error {
         match &*self.0 {
             Cause::Os { error, .. } => Some(error),
             Cause::Join(error) => Some(error),
+            // Its text is ours already.
+            Cause::Channel(error) => error.get_ref().and_then(StdError::source),
             _ => None,
         }
     }

@@ -86,6 +86,7 @@
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
 //! | `authkey` | not needed: no process is reached by an address |
 
+mod channel;
 mod codec;
 mod error;
 mod hook;
@@ -100,6 +101,7 @@ mod sys;
 mod target;
 mod unwind;
 
+pub use channel::{Connection, ConnectionIntoIter, ConnectionIter, RecvError, RecvIntoError, SendError};
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use process::{

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first: what stands on one may use what stands on it or below.
-const FLOORS: [&[&str]; 5] = [
+const FLOORS: [&[&str]; 6] = [
     &["sys"],
     // Beside the floors proper: used by all.
     &["error", "identity", "log", "signal", "unwind"],
     &["codec"],
+    &["channel"],
     &["target", "start"],
     // The hook turns a process into a child, and starting one asks whether the hook is there.
     &["process", "hook"],

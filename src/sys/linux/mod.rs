@@ -20,6 +20,7 @@ pub(crate) mod robust;
 pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod title;
 pub(crate) mod tree;

@@ -64,7 +64,21 @@ pub(crate) fn readable(fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result
 
 /// `readable` for one descriptor.
 pub(crate) fn one_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
-    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    one(fd, PollFlags::IN, deadline)
+}
+
+/// Waits until there is room to write to `fd`, or it is in error; false at the deadline.
+pub(crate) fn one_writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    one(fd, PollFlags::OUT, deadline)
+}
+
+/// Waits until `fd` can be read or written; false at the deadline.
+pub(crate) fn one_ready(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    one(fd, PollFlags::IN | PollFlags::OUT, deadline)
+}
+
+fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, events)];
     wait(&mut set, deadline)?;
     Ok(!set[0].revents().is_empty())
 }
