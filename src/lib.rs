@@ -101,7 +101,10 @@ mod sys;
 mod target;
 mod unwind;
 
-pub use channel::{Connection, ConnectionIntoIter, ConnectionIter, RecvError, RecvIntoError, SendError};
+pub use channel::{
+    Connection, ConnectionIntoIter, ConnectionIter, Receiver, ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError,
+    SendError, Sender, connection, connection_with_capacity, pipe, pipe_with_capacity,
+};
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use process::{

@@ -91,10 +91,19 @@ pub(crate) enum Other {
 impl<'a> Ring<'a> {
     /// A ring in `words`, or nothing if there is no such length.
     pub(crate) fn new(words: &'a [AtomicU64]) -> Option<Ring<'a>> {
-        let (control, data) = words.split_at_checked(CONTROL)?;
-        let bytes = size_of_val(data);
-        let fits = bytes.is_power_of_two() && (SMALLEST..=LARGEST).contains(&bytes);
-        fits.then_some(Ring { control, data })
+        Ring::fits(size_of_val(words)).then(|| Ring::known(words))
+    }
+
+    /// Whether a ring can be of so many bytes, control included.
+    pub(crate) fn fits(bytes: usize) -> bool {
+        let data = bytes.saturating_sub(CONTROL * 8);
+        data.is_power_of_two() && (SMALLEST..=LARGEST).contains(&data)
+    }
+
+    /// `new`, when the length was checked before.
+    pub(crate) fn known(words: &'a [AtomicU64]) -> Ring<'a> {
+        let (control, data) = words.split_at(CONTROL);
+        Ring { control, data }
     }
 
     /// The bytes that fit in.
@@ -111,6 +120,13 @@ impl<'a> Ring<'a> {
     pub(crate) fn room_for(self, length: usize) -> u64 {
         let parts = length.div_ceil(self.longest()).max(1) as u64;
         (length as u64).next_multiple_of(8) + parts * HEADER
+    }
+
+    /// Whether packets of descriptors came or will come, when `came` were taken from the socket.
+    ///
+    /// If not, asked after the consumer's flag was raised: the next thing that comes over the socket is no such packet.
+    pub(crate) fn expects_packet(self, came: u64) -> bool {
+        self.control[DESCRIPTORS].load(Ordering::Relaxed) != came
     }
 
     /// Says where the consumer runs.
@@ -283,8 +299,6 @@ pub(crate) struct Consumer {
     head: u64,
     /// Where the producer was when we last looked.
     tail: u64,
-    /// How many packets of descriptors came.
-    packets: u64,
     /// A message has begun.
     is_inside: bool,
 }
@@ -293,20 +307,19 @@ impl Consumer {
     /// Of a new ring. It counts as asleep: whoever waits for the descriptor alone is to be woken by the first record.
     pub(crate) fn new(ring: Ring<'_>) -> Consumer {
         ring.control[CONSUMER_SLEEPS].store(1, Ordering::Relaxed);
-        Consumer { head: 0, tail: 0, packets: 0, is_inside: false }
+        Consumer { head: 0, tail: 0, is_inside: false }
     }
 
     /// One that was in another process.
-    pub(crate) fn resume(ring: Ring<'_>, state: ([u64; 2], bool)) -> Result<Consumer, Corrupt> {
-        let ([head, packets], is_inside) = state;
+    pub(crate) fn resume(ring: Ring<'_>, (head, is_inside): (u64, bool)) -> Result<Consumer, Corrupt> {
         checked(head, 0, u64::MAX / 2)?;
         let tail = checked(ring.control[TAIL].load(Ordering::Acquire), head, head + ring.capacity())?;
-        Ok(Consumer { head, tail, packets, is_inside })
+        Ok(Consumer { head, tail, is_inside })
     }
 
     /// What `resume` needs.
-    pub(crate) fn state(&self) -> ([u64; 2], bool) {
-        ([self.head, self.packets], self.is_inside)
+    pub(crate) fn state(&self) -> (u64, bool) {
+        (self.head, self.is_inside)
     }
 
     /// Whether a message has begun that is not at its end.
@@ -385,18 +398,6 @@ impl Consumer {
     /// Takes the flag down.
     pub(crate) fn lower_flag(&self, ring: Ring<'_>) {
         ring.control[CONSUMER_SLEEPS].swap(0, Ordering::AcqRel);
-    }
-
-    /// Whether a packet of descriptors came or will come that was not taken from the socket.
-    ///
-    /// If not, asked after the flag was raised: the next thing that comes over the socket is no such packet.
-    pub(crate) fn expects_packet(&self, ring: Ring<'_>) -> bool {
-        ring.control[DESCRIPTORS].load(Ordering::Relaxed) != self.packets
-    }
-
-    /// Counts a packet that was taken from the socket.
-    pub(crate) fn count_packet(&mut self) {
-        self.packets = self.packets.wrapping_add(1);
     }
 }
 

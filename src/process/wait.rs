@@ -8,6 +8,7 @@ use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
 use super::{Child, Handle};
+use crate::channel::{Connection, Receiver};
 use crate::error::{Result, os};
 use crate::sys::poll::{self, Deadline};
 
@@ -18,6 +19,51 @@ pub trait Waitable {
     /// # Errors
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
+
+    /// Whether something can be had without waiting for the descriptor, which need not tell of it then.
+    ///
+    /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its descriptor; if there is nothing,
+    /// this call sees to it that the descriptor tells of what comes next.
+    ///
+    /// # Errors
+    /// The system refuses to say.
+    fn poll_ready(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Whether the descriptor may become readable for nothing: then only [`poll_ready`](Waitable::poll_ready) says that something
+    /// can be had.
+    fn may_wake_for_nothing(&self) -> bool {
+        false
+    }
+}
+
+impl<T> Waitable for Receiver<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        self.is_ready().map_err(os("cannot look into a pipe"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        self.is_ready().map_err(os("cannot look into a connection"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        Connection::may_wake_for_nothing(self)
+    }
 }
 
 impl Waitable for Handle {
@@ -56,26 +102,49 @@ waitable_descriptors!(
     ChildStderr
 );
 
-/// Waits until at least one of `things` is ready (a process has ended, a socket has something to read or is at its end) and
-/// gives the places in the list of those that are; none after `timeout`. Without a timeout, it waits for ever.
+/// Waits until at least one of `things` is ready (a process has ended, a pipe or a socket has something to receive or is at
+/// its end) and gives the places in the list of those that are; none after `timeout`. Without a timeout, it waits for ever.
 ///
-/// CPython's `multiprocessing.connection.wait`.
+/// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive; to receive one that is longer
+/// than the pipe may still wait for the rest.
 ///
 /// # Errors
 /// The system has no descriptor left to wait for a process with ([`Handle::sentinel`]).
 ///
 /// ```
 /// use std::time::Duration;
-/// use multiproc::{Process, Waitable, wait};
+/// use multiproc::{Process, Waitable, pipe, wait};
 ///
-/// let quick = Process::new(|| (), ()).start()?;
+/// let (mut sender, receiver) = pipe::<u8>()?;
 /// let slow = Process::new(std::thread::sleep, (Duration::from_secs(60),)).start()?;
-/// let ready = wait(&[&quick, &slow], None)?;
-/// assert_eq!(ready, [0]);
+/// sender.send(1)?;
+/// assert_eq!(wait(&[&slow, &receiver], None)?, [1]);
 /// slow.kill()?;
+/// assert_eq!(wait(&[&slow], None)?, [0]);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>> {
+    let deadline = Deadline::within(timeout);
     let fds = things.iter().map(|thing| thing.wait_fd()).collect::<Result<Vec<_>>>()?;
-    poll::readable(&fds, Deadline::within(timeout)).map_err(os("cannot wait"))
+    // Asked first: this also sees to it that the descriptors tell of what comes later.
+    let mut ready = Vec::with_capacity(things.len());
+    for thing in things {
+        ready.push(thing.poll_ready()?);
+    }
+    loop {
+        let is_any = ready.contains(&true);
+        let readable =
+            poll::readable(&fds, if is_any { Deadline::now() } else { deadline }).map_err(os("cannot wait"))?;
+        let is_over = readable.is_empty();
+        for place in readable {
+            if !ready[place] {
+                let thing = things[place];
+                ready[place] = !thing.may_wake_for_nothing() || thing.poll_ready()?;
+            }
+        }
+        // Woken for nothing: on with it.
+        if is_any || is_over || ready.contains(&true) || deadline.is_over() {
+            return Ok((0..things.len()).filter(|place| ready[*place]).collect());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! How many threads this process has.
+//! How many threads this process has, and where they run.
 
 use std::io;
 use std::time::Duration;
@@ -17,6 +17,11 @@ pub(crate) fn is_only_one() -> io::Result<bool> {
         std::thread::sleep(Duration::from_micros(50 << turn.min(6)));
     }
     only_one_now()
+}
+
+/// The processor that this thread runs on; at the next moment, it may be another.
+pub(crate) fn cpu() -> u64 {
+    rustix::thread::sched_getcpu() as u64
 }
 
 fn only_one_now() -> io::Result<bool> {
