@@ -17,6 +17,8 @@ mod fixed;
 mod logging;
 #[path = "conformance/methods.rs"]
 mod methods;
+#[path = "conformance/pipe.rs"]
+mod pipe;
 #[path = "conformance/subclassing.rs"]
 mod subclassing;
 #[path = "conformance/waiting.rs"]
@@ -27,6 +29,7 @@ use deviations::*;
 use fixed::*;
 use logging::*;
 use methods::*;
+use pipe::*;
 use subclassing::*;
 use waiting::*;
 
@@ -116,4 +119,26 @@ suite!(
     deviation_returned_error_is_a_value,
     deviation_dropped_child_runs_on,
     deviation_fork_beside_threads,
+    l171_messages_make_a_round_trip,
+    l172_poll_with_and_without_time,
+    l173_a_big_message_and_the_end,
+    l174_one_way_pipes,
+    l175_ends_pass_to_a_child_at_its_start,
+    l176_parts_of_buffers,
+    l178_the_end_of_a_scope_closes,
+    l183_what_was_sent_before_the_end_is_seen,
+    l184_empty_messages_and_polls,
+    l185_ends_pass_inside_messages,
+    l185_ends_go_through_many_hands,
+    e55_signals_while_using_pipes,
+    e56_signals_while_a_child_sends_through_a_pipe,
+    e58_wait_for_pipes,
+    e60_wait_for_pipes_with_timeout,
+    e61_wait_for_pipes_sockets_and_processes,
+    l177_descriptors_pass_through_pipes,
+    l177_too_many_descriptors_are_refused,
+    deviation_descriptors_tell_after_empty,
+    deviation_full_in_both_directions,
+    deviation_a_time_out_inside_of_a_message,
+    deviation_a_long_stream,
 );

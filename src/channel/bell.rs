@@ -59,8 +59,10 @@ impl Bell {
     }
 
     /// Wakes the other side.
-    pub(crate) fn strike(&self) -> Peer {
-        bell::strike(self.as_fd())
+    pub(crate) fn strike(&mut self) -> Peer {
+        let peer = bell::strike(self.as_fd());
+        self.is_over |= peer == Peer::Gone;
+        peer
     }
 
     /// Whether nobody is at the other side any more.

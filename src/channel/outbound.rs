@@ -163,10 +163,11 @@ impl Writer {
     }
 
     /// Now and then: says where we are, and looks whether the other side is still there if it does not go on.
-    fn look_around(&mut self, ring: Ring<'_>, bell: &Bell) -> Result<(), SendFault> {
+    fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendFault> {
         ring.producer_is_on(own_cpu());
         let goes_on = self.producer.look(ring).map_err(corrupt)?;
         if !goes_on && bell.is_deserted().map_err(SendFault::Os)? {
+            bell.is_over = true;
             return Err(SendFault::Disconnected);
         }
         Ok(())
@@ -234,7 +235,7 @@ impl Writer {
 }
 
 /// Wakes the other side if it sleeps.
-fn wake(bell: &Bell, other: Other) -> Result<(), SendFault> {
+fn wake(bell: &mut Bell, other: Other) -> Result<(), SendFault> {
     if other == Other::Sleeps && bell.strike() == Peer::Gone {
         return Err(SendFault::Disconnected);
     }

@@ -32,18 +32,17 @@ pub(crate) const CAPACITY: usize = 256 * 1024;
 /// ```
 /// use multiproc::{Process, Sender, pipe};
 ///
-/// fn count(to: u32, mut numbers: Sender<u32>) -> multiproc::Result<()> {
+/// fn count(to: u32, mut numbers: Sender<u32>) {
 ///     for number in 0..to {
-///         numbers.send(number)?;
+///         numbers.send(number).expect("send a number");
 ///     }
-///     Ok(())
 /// }
 ///
 /// let (sender, receiver) = pipe()?;
 /// let child = Process::new(count, (3, sender)).start()?;
 /// let numbers = receiver.into_iter().collect::<Result<Vec<u32>, _>>()?;
 /// assert_eq!(numbers, [0, 1, 2]);
-/// child.join()??;
+/// child.join()?;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub fn pipe<T>() -> Result<(Sender<T>, Receiver<T>)> {
