@@ -119,9 +119,10 @@ mod unwind;
 pub use bytemuck;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
-    Descriptor, Listener, ListenerBuilder, RecvError, RecvIntoError, SendError, connect,
+    Descriptor, GetError, JoinableQueue, Listener, ListenerBuilder, PutError, Queue, QueueIter, Receiver,
+    ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, SendError, Sender, SimpleQueue, connect, connection,
+    connection_with_capacity, pipe, pipe_with_capacity,
 };
-pub use channel::{GetError, JoinableQueue, PutError, Queue, QueueIter, SimpleQueue};
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use process::{

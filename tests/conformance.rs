@@ -21,6 +21,8 @@ mod listener;
 mod logging;
 #[path = "conformance/methods.rs"]
 mod methods;
+#[path = "conformance/pipe.rs"]
+mod pipe;
 #[path = "conformance/queues.rs"]
 mod queues;
 #[path = "conformance/shared_memory.rs"]
@@ -37,6 +39,7 @@ use fixed::*;
 use listener::*;
 use logging::*;
 use methods::*;
+use pipe::*;
 use queues::*;
 use shared_memory::*;
 use subclassing::*;
@@ -106,6 +109,7 @@ suite!(
     e59_wait_for_sockets,
     e60_wait_with_timeout,
     e61_wait_for_sockets_and_processes,
+    e61_wait_for_queues,
     e62_wait_with_no_time,
     f65_put_into_a_bounded_queue,
     f66_get_in_order_and_from_an_empty_queue,
@@ -182,9 +186,32 @@ suite!(
     deviation_fork_beside_threads,
     deviation_a_child_is_joined_before_its_queue_is_emptied,
     deviation_queues_go_through_queues,
+    deviation_the_descriptor_of_a_queue_tells,
     deviation_many_producers_and_consumers,
     deviation_a_dead_worker_has_nothing_in_hand,
     deviation_constant_slices,
     deviation_a_fork_does_not_have_exclusive_memory,
     deviation_handles_that_can_only_read,
+    l171_messages_make_a_round_trip_in_pipes,
+    l172_poll_with_and_without_time_in_pipes,
+    l173_a_big_message_and_the_end,
+    l174_one_way_pipes,
+    l175_ends_pass_to_a_child_at_its_start,
+    l176_parts_of_buffers_in_pipes,
+    l178_the_end_of_a_scope_closes_in_pipes,
+    l183_what_was_sent_before_the_end_is_seen,
+    l184_empty_messages_and_polls,
+    l185_ends_pass_inside_messages,
+    l185_ends_go_through_many_hands,
+    e55_signals_while_using_pipes,
+    e56_signals_while_a_child_sends_through_a_pipe,
+    e58_wait_for_pipes,
+    e60_wait_for_pipes_with_timeout,
+    e61_wait_for_pipes_sockets_and_processes,
+    l177_descriptors_pass_through_pipes,
+    l177_too_many_descriptors_are_refused,
+    deviation_descriptors_tell_after_empty,
+    deviation_full_in_both_directions,
+    deviation_a_time_out_inside_of_a_message,
+    deviation_a_long_stream,
 );

@@ -1,5 +1,8 @@
 //! Other libraries, each in a process of its own that is asked for samples by lines.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(clippy::allow_attributes, reason = "an expectation would fail in the benchmarks that use all of it")]
+
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -53,7 +56,7 @@ fn procspawn_binaries() -> Vec<PathBuf> {
 }
 
 /// A process that answers.
-struct Helper {
+pub(crate) struct Helper {
     process: Child,
     questions: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -61,7 +64,7 @@ struct Helper {
 
 impl Helper {
     /// Starts one, if there is one and it answers the question.
-    fn start(command: &mut Command, question: &str) -> Option<Rc<RefCell<Helper>>> {
+    pub(crate) fn start(command: &mut Command, question: &str) -> Option<Rc<RefCell<Helper>>> {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
         let questions = process.stdin.take();
         let answers = BufReader::new(process.stdout.take()?);
@@ -69,7 +72,7 @@ impl Helper {
         (!helper.try_ask(question).is_empty()).then(|| Rc::new(RefCell::new(helper)))
     }
 
-    fn ask(&mut self, question: &str) -> Vec<f64> {
+    pub(crate) fn ask(&mut self, question: &str) -> Vec<f64> {
         let answer = self.try_ask(question);
         assert!(!answer.is_empty(), "no answer to {question:?}");
         answer

@@ -12,12 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{RecvError, RecvIntoError, SendError};
 use super::fault::{RecvFault, SendFault};
+use super::link::RingLink;
 use super::stream::Stream;
 use crate::codec;
 use crate::sys::poll::Deadline;
 
 /// The longest message that is accepted unless something else is set: 1 GiB.
-const MAX_MESSAGE: u64 = 1 << 30;
+pub(super) const MAX_MESSAGE: u64 = 1 << 30;
 
 /// Buffers that grew beyond this are given back.
 const KEEP: usize = 1 << 20;
@@ -72,42 +73,50 @@ pub struct Connection<S, R = S> {
 #[derive(Debug, Serialize, Deserialize)]
 enum Link {
     Stream(Stream),
+    Ring(Box<RingLink>),
 }
 
 impl Link {
     fn send(&mut self, bytes: &[u8], fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), SendFault> {
         match self {
             Link::Stream(stream) => stream.send(bytes, fds, deadline),
+            Link::Ring(link) => link.send(bytes, fds, deadline),
         }
     }
 
     fn flush(&mut self, deadline: Deadline) -> Result<(), SendFault> {
         match self {
             Link::Stream(stream) => stream.flush(deadline),
+            // A message is sent, or it is not.
+            Link::Ring(_) => Ok(()),
         }
     }
 
     fn recv(&mut self, onto: &mut Vec<u8>, limit: u64, deadline: Deadline) -> Result<Vec<Arc<OwnedFd>>, RecvFault> {
         match self {
             Link::Stream(stream) => stream.recv(onto, limit, deadline),
+            Link::Ring(link) => link.recv(onto, limit, deadline),
         }
     }
 
     fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
         match self {
             Link::Stream(stream) => stream.poll(limit, deadline),
+            Link::Ring(link) => link.poll(limit, deadline),
         }
     }
 
     fn has_message(&self) -> bool {
         match self {
             Link::Stream(stream) => stream.has_message(),
+            Link::Ring(link) => link.has_message(),
         }
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Link::Stream(stream) => stream.as_fd(),
+            Link::Ring(link) => link.as_fd(),
         }
     }
 }
@@ -217,6 +226,11 @@ impl<S, R> Connection<S, R> {
     /// Over a connected socket.
     pub(super) fn over_stream(stream: Stream) -> Connection<S, R> {
         Connection::over(Link::Stream(stream))
+    }
+
+    /// Over rings in shared memory.
+    pub(super) fn over_ring(link: RingLink) -> Connection<S, R> {
+        Connection::over(Link::Ring(Box::new(link)))
     }
 
     fn over(link: Link) -> Connection<S, R> {
@@ -391,10 +405,23 @@ impl<S, R> Connection<S, R> {
     pub(crate) fn has_message(&self) -> bool {
         self.link.has_message()
     }
+
+    /// Whether something can be had without waiting for the descriptor.
+    pub(crate) fn is_ready(&self) -> io::Result<bool> {
+        match &self.link {
+            Link::Stream(stream) => Ok(stream.has_message()),
+            Link::Ring(link) => link.is_ready(),
+        }
+    }
+
+    /// Whether the descriptor may be readable for nothing.
+    pub(crate) fn may_wake_for_nothing(&self) -> bool {
+        matches!(self.link, Link::Ring(_))
+    }
 }
 
 /// Gives the room of a big message back.
-fn forget_if_big(buffer: &mut Vec<u8>) {
+pub(super) fn forget_if_big(buffer: &mut Vec<u8>) {
     if buffer.capacity() > KEEP {
         *buffer = Vec::new();
     }

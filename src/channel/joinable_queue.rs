@@ -92,6 +92,12 @@ impl<T> JoinableQueue<T> {
         self.queue.qsize() + self.hands.count()
     }
 
+    /// As of the [`Queue`](Queue::poll_ready).
+    #[must_use]
+    pub fn poll_ready(&self) -> bool {
+        self.queue.poll_ready()
+    }
+
     /// The queue without the counting, to look at its size and the like, or to [shut it down](Queue::shutdown).
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {

@@ -16,7 +16,7 @@
 //!
 //! What is read from here may be anything: the other side may be hostile. Places are checked, and loops are bounded.
 
-use super::cells::{AtomicU64, Ordering, load_onto, store};
+use super::cells::{AtomicU64, Ordering, copy_in, copy_out};
 
 /// The cells of one rung: what producers write is in the first half, what consumers write in the second.
 pub(crate) type Rung = [AtomicU64; 32];
@@ -262,8 +262,8 @@ impl<S: Store> Ladder<'_, S> {
         words[at].store(header, Ordering::Relaxed);
         let start = self.index(place.rung, place.tail + 1);
         let first = bytes.len().min((words.len() - start) * 8);
-        store(&words[start..], &bytes[..first]);
-        store(words, &bytes[first..]);
+        copy_in(&words[start..], &bytes[..first]);
+        copy_in(words, &bytes[first..]);
         Ok(())
     }
 
@@ -323,8 +323,8 @@ impl<S: Store> Ladder<'_, S> {
         let words = self.store.words(record.rung).map_err(Fault::Store)?;
         let start = self.index(record.rung, record.head + 1);
         let first = record.length.min((words.len() - start) * 8);
-        load_onto(&words[start..], first, onto);
-        load_onto(words, record.length - first, onto);
+        copy_out(&words[start..], first, onto);
+        copy_out(words, record.length - first, onto);
         Ok(())
     }
 

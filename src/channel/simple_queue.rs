@@ -42,6 +42,12 @@ impl<T> SimpleQueue<T> {
         self.0.empty()
     }
 
+    /// As of the [`Queue`](Queue::poll_ready).
+    #[must_use]
+    pub fn poll_ready(&self) -> bool {
+        self.0.poll_ready()
+    }
+
     /// Lets go of it, as dropping it does.
     pub fn close(self) {
         drop(self);

@@ -8,7 +8,7 @@ use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
 use super::{Child, Handle};
-use crate::channel::{Connection, Descriptor, Listener};
+use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, Receiver, SimpleQueue};
 use crate::error::{Result, os};
 use crate::sys::poll::{self, Deadline};
 
@@ -20,12 +20,54 @@ pub trait Waitable {
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Whether something can be had without waiting for the descriptor, as it is in this process already; asked before sleeping.
+    /// Whether something can be had without waiting for the descriptor, which need not tell of it then.
+    ///
+    /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its descriptor; if there is nothing,
+    /// this call sees to it that the descriptor tells of what comes next.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// The system refuses to say.
     fn poll_ready(&self) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Whether the descriptor may become readable for nothing: then only [`poll_ready`](Waitable::poll_ready) says that something
+    /// can be had.
+    fn may_wake_for_nothing(&self) -> bool {
+        false
+    }
+
+    /// How often [`wait`] is to ask again although the descriptor told of nothing; `None`: never.
+    fn look_again(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<T> Waitable for Receiver<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        self.is_ready().map_err(os("cannot look into a pipe"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        self.is_ready().map_err(os("cannot look into a connection"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        Connection::may_wake_for_nothing(self)
     }
 }
 
@@ -41,15 +83,32 @@ impl<T> Waitable for Child<T> {
     }
 }
 
-impl<S, R> Waitable for Connection<S, R> {
-    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
-        Ok(self.as_fd())
-    }
+macro_rules! waitable_queues {
+    ($($type:ident),*) => {
+        $(impl<T> Waitable for $type<T> {
+            fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+                Ok(self.as_fd())
+            }
 
-    fn poll_ready(&self) -> Result<bool> {
-        Ok(self.has_message())
-    }
+            fn poll_ready(&self) -> Result<bool> {
+                Ok($type::poll_ready(self))
+            }
+
+            fn may_wake_for_nothing(&self) -> bool {
+                true
+            }
+
+            fn look_again(&self) -> Option<Duration> {
+                Some(ROUND)
+            }
+        })*
+    };
 }
+
+/// How long at the most somebody polls a queue in vain, if who put into it was killed at the instant before telling of it.
+const ROUND: Duration = Duration::from_secs(1);
+
+waitable_queues!(Queue, JoinableQueue, SimpleQueue);
 
 impl<T: AsFd> Waitable for Descriptor<T> {
     fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
@@ -82,39 +141,60 @@ waitable_descriptors!(
     ChildStderr
 );
 
-/// Waits until at least one of `things` is ready (a process has ended, a socket has something to read or is at its end) and
-/// gives the places in the list of those that are; none after `timeout`. Without a timeout, it waits for ever.
+/// Waits until at least one of `things` is ready (a process has ended, a pipe or a socket has something to receive or is at
+/// its end) and gives the places in the list of those that are; none after `timeout`. Without a timeout, it waits for ever.
 ///
-/// CPython's `multiprocessing.connection.wait`.
+/// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive; to receive one that is longer
+/// than the pipe may still wait for the rest.
 ///
 /// # Errors
 /// The system has no descriptor left to wait for a process with ([`Handle::sentinel`]).
 ///
 /// ```
 /// use std::time::Duration;
-/// use multiproc::{Process, Waitable, wait};
+/// use multiproc::{Process, Waitable, pipe, wait};
 ///
-/// let quick = Process::new(|| (), ()).start()?;
+/// let (mut sender, receiver) = pipe::<u8>()?;
 /// let slow = Process::new(std::thread::sleep, (Duration::from_secs(60),)).start()?;
-/// let ready = wait(&[&quick, &slow], None)?;
-/// assert_eq!(ready, [0]);
+/// sender.send(1)?;
+/// assert_eq!(wait(&[&slow, &receiver], None)?, [1]);
 /// slow.kill()?;
+/// assert_eq!(wait(&[&slow], None)?, [0]);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>> {
-    let mut at_once = Vec::new();
-    for (place, thing) in things.iter().enumerate() {
-        if thing.poll_ready()? {
-            at_once.push(place);
+    let deadline = Deadline::within(timeout);
+    let fds = things.iter().map(|thing| thing.wait_fd()).collect::<Result<Vec<_>>>()?;
+    // Asked first: this also sees to it that the descriptors tell of what comes later.
+    let mut ready = Vec::with_capacity(things.len());
+    for thing in things {
+        ready.push(thing.poll_ready()?);
+    }
+    let round = things.iter().filter_map(|thing| thing.look_again()).min();
+    loop {
+        let is_any = ready.contains(&true);
+        let until = match (is_any, round, deadline.left()) {
+            (true, ..) => Deadline::now(),
+            (false, Some(round), left) if left.is_none_or(|left| left > round) => Deadline::after(round),
+            _ => deadline,
+        };
+        let readable = poll::readable(&fds, until).map_err(os("cannot wait"))?;
+        let is_over = is_any || deadline.is_over();
+        if readable.is_empty() && !is_any {
+            // Nothing was told; so whatever is there was not told of.
+            for (place, thing) in things.iter().enumerate().filter(|(_, thing)| thing.look_again().is_some()) {
+                ready[place] = thing.poll_ready()?;
+            }
+        }
+        for place in readable {
+            if !ready[place] {
+                let thing = things[place];
+                ready[place] = !thing.may_wake_for_nothing() || thing.poll_ready()?;
+            }
+        }
+        // Woken for nothing: on with it.
+        if is_over || ready.contains(&true) {
+            return Ok((0..things.len()).filter(|place| ready[*place]).collect());
         }
     }
-    let timeout = if at_once.is_empty() { timeout } else { Some(Duration::ZERO) };
-    let fds = things.iter().map(|thing| thing.wait_fd()).collect::<Result<Vec<_>>>()?;
-    let mut ready = poll::readable(&fds, Deadline::within(timeout)).map_err(os("cannot wait"))?;
-    if !at_once.is_empty() {
-        ready.extend(at_once);
-        ready.sort_unstable();
-        ready.dedup();
-    }
-    Ok(ready)
 }

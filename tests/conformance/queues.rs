@@ -1,10 +1,11 @@
 //! Group F: queues.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc::{Event, GetError, JoinableQueue, Process, PutError, Queue, SimpleQueue};
+use multiproc::{Event, GetError, JoinableQueue, Process, PutError, Queue, SimpleQueue, Waitable, wait};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::support::for_each_method;
@@ -380,5 +381,55 @@ pub(crate) fn deviation_a_dead_worker_has_nothing_in_hand() {
             assert!(jobs.join_timeout(LONG));
         });
         let _ = child.join();
+    });
+}
+
+pub(crate) fn e61_wait_for_queues() {
+    fn feeds(first: Queue<u8>, second: JoinableQueue<u8>, go: Event, on: Event) {
+        assert!(go.wait_timeout(LONG));
+        first.put(1).expect("room");
+        assert!(on.wait_timeout(LONG));
+        second.put(2).expect("room");
+        second.queue().shutdown();
+    }
+    for_each_method(|method| {
+        let (first, second) = (Queue::new().expect("queue"), JoinableQueue::new().expect("queue"));
+        let (go, on) = (Event::new().expect("event"), Event::new().expect("event"));
+        let arguments = (first.clone(), second.clone(), go.clone(), on.clone());
+        let child = Process::new(feeds, arguments).start_method(method).start().expect("start");
+        let mix: [&dyn Waitable; 3] = [&first, &child, &second];
+        assert_eq!(wait(&mix, Some(Duration::ZERO)).expect("wait"), []);
+        assert_eq!(wait(&mix, Some(SHORT)).expect("wait"), []);
+        go.set();
+        assert_eq!(wait(&mix, Some(LONG)).expect("wait"), [0]);
+        // It is ready as long as something is in it.
+        assert_eq!(wait(&mix, Some(LONG)).expect("wait"), [0]);
+        assert_eq!(first.try_get().expect("a value"), 1);
+        assert_eq!(wait(&mix, Some(SHORT)).expect("wait"), []);
+        on.set();
+        let ready = wait(&[&second], Some(LONG)).expect("wait");
+        assert_eq!(ready, [0]);
+        assert_eq!(second.try_get().expect("a value"), 2);
+        // Its end is something to be told, too.
+        assert_eq!(wait(&[&second], Some(LONG)).expect("wait"), [0]);
+        child.join().expect("join");
+        assert_eq!(wait(&mix, Some(LONG)).expect("wait"), [1, 2]);
+    });
+}
+
+pub(crate) fn deviation_the_descriptor_of_a_queue_tells() {
+    for_each_method(|method| {
+        let queue = Queue::new().expect("queue");
+        let readable = |time| !wait(&[&queue.as_fd()], Some(time)).expect("wait").is_empty();
+        assert!(!queue.poll_ready() && !readable(Duration::ZERO));
+        let child = Process::new(|queue: Queue<u8>| queue.put(1).expect("room"), (queue.clone(),));
+        child.start_method(method).start().expect("start").join().expect("join");
+        assert!(readable(LONG));
+        assert!(queue.poll_ready());
+        assert_eq!(queue.get().expect("a value"), 1);
+        // What it told of is gone; asked again, it is quiet until there is more.
+        assert!(!queue.poll_ready() && !readable(Duration::ZERO));
+        queue.put(2).expect("room");
+        assert!(readable(LONG) && queue.poll_ready());
     });
 }

@@ -1,6 +1,7 @@
 //! Linux 5.4 and newer.
 #![expect(unsafe_code, reason = "the one floor with system calls that rustix does not wrap")]
 
+pub(crate) mod bell;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod blocks;
 pub(crate) mod bytes;

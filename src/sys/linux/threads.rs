@@ -1,4 +1,4 @@
-//! The threads of this process.
+//! The threads of this process, and where they run.
 
 use std::io;
 use std::time::Duration;
@@ -27,6 +27,11 @@ pub(crate) fn is_main() -> bool {
 /// Whether a thread of this process has the number.
 pub(crate) fn is_own(number: u32) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{number}")).exists()
+}
+
+/// The processor that this thread runs on; at the next moment, it may be another.
+pub(crate) fn cpu() -> u64 {
+    rustix::thread::sched_getcpu() as u64
 }
 
 fn only_one_now() -> io::Result<bool> {

@@ -1,0 +1,273 @@
+//! What it costs to send messages between processes, beside what the machine charges and what others take.
+//!
+//!     cargo bench --bench channel                      everything, about two minutes
+//!     cargo bench --bench channel -- --quick           a look whether it works
+//!     cargo bench --bench channel -- trip 64           some sections
+//!
+//! CPython takes part if there is a `python3`.
+
+mod lanes;
+mod peers;
+mod support;
+
+use std::hint::black_box;
+use std::process::Command;
+
+use lanes::{BareRing, Descriptors, Idle, Partner, Work, pin};
+use multiproc::{Child, Connection, Process, Receiver, Sender, connection, pipe};
+use peers::Helper;
+use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
+
+/// Where this process runs.
+const HERE: usize = 0;
+
+fn main() {
+    let options = Options::from_arguments();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/channel.py");
+    let python = Helper::start(Command::new("python3").arg(script), "trip 8 1 0");
+    if python.is_none() {
+        println!("CPython takes no part: there is no python3 that runs benches/peers/channel.py");
+    }
+    let python = python.as_deref();
+    pin(HERE);
+    for (section, cpu) in [("trip, two cores", 1), ("trip, one core", HERE)] {
+        if options.wants(section) {
+            println!("{}", round_trip(&options, section, cpu, python));
+        }
+    }
+    for size in [8, 64, 1024, 64 << 10, 1 << 20] {
+        let section = format!("throughput {size}");
+        if options.wants(&section) {
+            println!("{}", throughput(&options, size, python));
+        }
+    }
+}
+
+fn ask(python: &std::cell::RefCell<Helper>, what: &str, size: usize, count: u32, cpu: usize) -> Vec<f64> {
+    python.borrow_mut().ask(&format!("{what} {size} {count} {cpu}"))
+}
+
+fn echo_values(mut connection: Connection<u64>, cpu: usize) {
+    pin(cpu);
+    while let Ok(value) = connection.recv() {
+        connection.send(value).expect("send");
+    }
+}
+
+fn echo_bytes(mut connection: Connection<()>, cpu: usize) {
+    pin(cpu);
+    let mut buffer = vec![0; 64];
+    while let Ok(length) = connection.recv_bytes_into(&mut buffer) {
+        connection.send_bytes(&buffer[..length]).expect("send");
+    }
+}
+
+/// The seconds for each of `count` times what `f` does.
+fn each(count: u32, f: impl FnOnce()) -> Vec<f64> {
+    vec![seconds(f) / f64::from(count)]
+}
+
+fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&std::cell::RefCell<Helper>>) -> Table {
+    const SIZE: usize = 8;
+    let (turns, count) = options.pick((2, 200), (20, 2000));
+    let mut spinning = Partner::start(cpu, SIZE, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
+    let mut sleeping = Partner::start(cpu, SIZE, BareRing::new(Idle::Sleeps), BareRing::new(Idle::Sleeps));
+    let mut pipes = Partner::start(cpu, SIZE, Descriptors::pipe(), Descriptors::pipe());
+    let mut sockets = Partner::start(cpu, SIZE, Descriptors::socket(), Descriptors::socket());
+    let (mut values, far) = connection::<u64, u64>().expect("connection");
+    let value_child = Process::new(echo_values, (far, cpu)).start().expect("start");
+    let (mut bytes, far) = connection::<(), ()>().expect("connection");
+    let byte_child = Process::new(echo_bytes, (far, cpu)).start().expect("start");
+    let (to_thread, from_main) = crossbeam_channel::bounded::<u64>(1024);
+    let (to_main, from_thread) = crossbeam_channel::bounded::<u64>(1024);
+    let thread = std::thread::spawn(move || {
+        pin(cpu);
+        from_main.iter().for_each(|value| to_main.send(value).expect("send"));
+    });
+    let mut contenders = Vec::new();
+    if cpu != HERE {
+        contenders.push(Contender::new("bare ring, spinning", || each(count, || spinning.work(Work::Echo(count)))));
+    }
+    contenders.push(Contender::new("bare ring, futex", || each(count, || sleeping.work(Work::Echo(count)))));
+    contenders.push(Contender::new("pipe(2)", || each(count, || pipes.work(Work::Echo(count)))));
+    contenders.push(Contender::new("Unix socket", || each(count, || sockets.work(Work::Echo(count)))));
+    contenders.push(Contender::new("multiproc connection, values", || {
+        each(count, || {
+            for n in 0..u64::from(count) {
+                values.send(n).expect("send");
+                assert_eq!(values.recv().expect("recv"), n);
+            }
+        })
+    }));
+    contenders.push(Contender::new("multiproc connection, bytes", || {
+        let mut buffer = [0; SIZE];
+        each(count, || {
+            for _ in 0..count {
+                bytes.send_bytes(&buffer).expect("send");
+                assert_eq!(bytes.recv_bytes_into(&mut buffer).expect("recv"), SIZE);
+            }
+        })
+    }));
+    contenders.push(Contender::new("crossbeam between threads", || {
+        each(count, || {
+            for n in 0..u64::from(count) {
+                to_thread.send(n).expect("send");
+                assert_eq!(from_thread.recv().expect("recv"), n);
+            }
+        })
+    }));
+    if let Some(python) = python {
+        contenders.push(Contender::new("CPython Pipe", move || ask(python, "trip", SIZE, count / 4, cpu)));
+    }
+    let samples = in_turns(&mut contenders, turns);
+    let place = |name: &str| contenders.iter().position(|contender| contender.name == name);
+    let (limit, of, goal) = match place("bare ring, spinning") {
+        Some(place) => (place, "bare ring, spinning", Goal::AtMost(2.0)),
+        None => (place("pipe(2)").unwrap_or(0), "pipe(2)", Goal::AtMost(1.1)),
+    };
+    let mut table = Table::new(format!("Round trip of {SIZE} bytes ({section})"));
+    for (contender, taken) in contenders.iter().zip(&samples) {
+        let goal = contender.name.starts_with("multiproc").then_some(goal);
+        table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
+    }
+    drop(contenders);
+    drop((values, bytes, to_thread));
+    thread.join().expect("join");
+    end([value_child, byte_child]);
+    table
+}
+
+fn end<const N: usize>(children: [Child<()>; N]) {
+    children.iter().for_each(|child| child.join().expect("join"));
+}
+
+/// `time`, with parts of a microsecond.
+fn fine(seconds: f64) -> String {
+    if seconds < 10e-6 { format!("{:.3} us", seconds * 1e6) } else { time(seconds) }
+}
+
+/// Receives as many messages as it is told to, then says so.
+fn sink_bytes(mut orders: Connection<u32>, mut messages: Receiver<()>, size: usize, cpu: usize) {
+    pin(cpu);
+    let mut buffer = vec![0; size];
+    while let Ok(count) = orders.recv() {
+        for _ in 0..count {
+            assert_eq!(messages.recv_bytes_into(&mut buffer).expect("recv"), size);
+        }
+        orders.send(count).expect("send");
+    }
+}
+
+fn sink_values(mut orders: Connection<u32>, mut messages: Receiver<u64>, cpu: usize) {
+    pin(cpu);
+    while let Ok(count) = orders.recv() {
+        for _ in 0..count {
+            black_box(messages.recv().expect("recv"));
+        }
+        orders.send(count).expect("send");
+    }
+}
+
+/// Has a child take `count` messages while they are sent.
+fn stream(orders: &mut Connection<u32>, count: u32, mut send: impl FnMut()) -> Vec<f64> {
+    orders.send(count).expect("send");
+    let taken = each(count, || {
+        for _ in 0..count {
+            send();
+        }
+        assert_eq!(orders.recv().expect("recv"), count);
+    });
+    taken
+}
+
+fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell<Helper>>) -> Table {
+    let cpu = 1;
+    let total = options.pick(1 << 20, 64 << 20);
+    let most = options.pick(5_000, 200_000);
+    let count = u32::try_from((total / size).clamp(4, most)).unwrap_or(u32::MAX);
+    let turns = options.pick(1, 12);
+    let mut ring = Partner::start(cpu, size, BareRing::new(Idle::Sleeps), BareRing::new(Idle::Sleeps));
+    let mut spinning = Partner::start(cpu, size, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
+    let mut pipes = Partner::start(cpu, size, Descriptors::pipe(), Descriptors::pipe());
+    let mut sockets = Partner::start(cpu, size, Descriptors::socket(), Descriptors::socket());
+    let (mut orders, theirs) = connection::<u32, u32>().expect("connection");
+    let (mut sender, receiver): (Sender<()>, _) = pipe().expect("pipe");
+    let byte_child = Process::new(sink_bytes, (theirs, receiver, size, cpu)).start().expect("start");
+    let (mut value_orders, theirs) = connection::<u32, u32>().expect("connection");
+    let (mut value_sender, receiver) = pipe::<u64>().expect("pipe");
+    let value_child = Process::new(sink_values, (theirs, receiver, cpu)).start().expect("start");
+    let (to_thread, from_main) = crossbeam_channel::bounded::<Box<[u8]>>(1024);
+    let (done, is_done) = crossbeam_channel::bounded::<()>(1);
+    let thread = std::thread::spawn(move || {
+        pin(cpu);
+        let mut got = 0;
+        for message in &from_main {
+            black_box(&message);
+            got += 1;
+            if got == count {
+                got = 0;
+                done.send(()).expect("send");
+            }
+        }
+    });
+    let message = vec![7_u8; size];
+    let mut contenders = vec![
+        Contender::new("memcpy, twice", || {
+            let (mut one, mut two) = (vec![0_u8; size], vec![0_u8; size]);
+            each(count, || {
+                for _ in 0..count {
+                    one.copy_from_slice(black_box(&message));
+                    two.copy_from_slice(black_box(&one));
+                    black_box(&mut two);
+                }
+            })
+        }),
+        Contender::new("bare ring, futex", || each(count, || ring.work(Work::Sink(count)))),
+        Contender::new("bare ring, spinning", || each(count, || spinning.work(Work::Sink(count)))),
+        Contender::new("pipe(2)", || each(count, || pipes.work(Work::Sink(count)))),
+        Contender::new("Unix socket", || each(count, || sockets.work(Work::Sink(count)))),
+        Contender::new("multiproc pipe, bytes", || {
+            stream(&mut orders, count, || sender.send_bytes(&message).expect("send"))
+        }),
+    ];
+    if size == 8 {
+        contenders.push(Contender::new("multiproc pipe, values", || {
+            stream(&mut value_orders, count, || value_sender.send(u64::MAX).expect("send"))
+        }));
+    }
+    contenders.push(Contender::new("crossbeam between threads", || {
+        each(count, || {
+            for _ in 0..count {
+                to_thread.send(message.clone().into_boxed_slice()).expect("send");
+            }
+            is_done.recv().expect("recv");
+        })
+    }));
+    if let Some(python) = python {
+        for (name, what) in [("CPython Pipe", "pipe"), ("CPython Queue", "queue")] {
+            contenders.push(Contender::new(name, move || ask(python, what, size, (count / 20).max(4), cpu)));
+        }
+    }
+    let samples = in_turns(&mut contenders, turns);
+    let goal = match size {
+        64 => Some(Goal::AtMost(2.0)),
+        1024 => Some(Goal::AtMost(1.5)),
+        0x10_0000 => Some(Goal::AtMost(1.1)),
+        _ => None,
+    };
+    let mut table = Table::new(format!("One way, {size} bytes a message, two cores (throughput {size})"));
+    for (contender, taken) in contenders.iter().zip(&samples) {
+        let (limit, of) = match contender.name.as_str() {
+            "CPython Queue" | "CPython Pipe" => (5, "multiproc pipe"),
+            _ => (1, "bare ring, futex"),
+        };
+        let goal = goal.filter(|_| contender.name.starts_with("multiproc"));
+        let goal = if size == 64 && contender.name == "CPython Queue" { Some(Goal::AtLeast(40.0)) } else { goal };
+        table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
+    }
+    drop(contenders);
+    drop((orders, sender, value_orders, value_sender, to_thread));
+    thread.join().expect("join");
+    end([byte_child, value_child]);
+    table
+}

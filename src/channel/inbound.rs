@@ -1,0 +1,333 @@
+//! The receiving end of a ring: messages out of records, and sleeping until there are some.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::bell::{Bell, Missing};
+use super::fault::RecvFault;
+use super::ring::{Consumer, Corrupt, Kind, Other, Record, Ring};
+use super::segment::Segment;
+use super::spin::{Spin, own_cpu};
+use crate::codec::Carried;
+use crate::sys::bell::Heard;
+use crate::sys::poll::Deadline;
+use crate::sys::socket::Mode;
+
+/// How often one looks at the clock while there is something to do: at every so many records or wake-ups.
+const PATIENCE: u32 = 64;
+
+/// The receiving end of a ring.
+pub(crate) struct Inbound {
+    segment: Arc<Segment>,
+    place: usize,
+    reader: Reader,
+    /// What is here of a message that a call did not finish, or all of one that `poll` found.
+    begun: Vec<u8>,
+    /// What `poll` found and `recv` has not told yet.
+    found: Option<Result<Vec<Arc<OwnedFd>>, RecvFault>>,
+}
+
+/// What takes records, apart from the memory and from what is kept.
+struct Reader {
+    consumer: Consumer,
+    /// Nothing more can be received.
+    is_over: bool,
+    spin: Spin,
+}
+
+/// Where a message goes: behind `start` of `onto`, and how long it may be.
+struct Target<'a> {
+    onto: &'a mut Vec<u8>,
+    start: usize,
+    limit: u64,
+}
+
+impl Inbound {
+    pub(crate) fn new(segment: Arc<Segment>, place: usize) -> Inbound {
+        let consumer = Consumer::new(segment.ring(place));
+        Inbound::with(segment, place, consumer)
+    }
+
+    fn with(segment: Arc<Segment>, place: usize, consumer: Consumer) -> Inbound {
+        let reader = Reader { consumer, is_over: false, spin: Spin::new() };
+        Inbound { segment, place, reader, begun: Vec::new(), found: None }
+    }
+
+    /// Receives one message behind what `onto` holds, and gives what came with it.
+    pub(crate) fn recv(
+        &mut self,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvFault> {
+        let start = onto.len();
+        if !self.begun.is_empty() {
+            if start == 0 {
+                mem::swap(onto, &mut self.begun);
+                self.begun.clear();
+            } else {
+                onto.append(&mut self.begun);
+            }
+        }
+        if let Some(found) = self.found.take() {
+            return found;
+        }
+        let ring = self.segment.ring(self.place);
+        let done = self.reader.fill(ring, bell, &mut Target { onto, start, limit }, deadline);
+        match &done {
+            Ok(_) => {}
+            Err(RecvFault::Empty | RecvFault::Os(_)) => self.begun.extend(onto.drain(start..)),
+            Err(_) => onto.truncate(start),
+        }
+        done
+    }
+
+    /// Whether a message, or the end, can be had at once; waits for it until the deadline. The message stays.
+    pub(crate) fn poll(&mut self, bell: &mut Bell, limit: u64, deadline: Deadline) -> io::Result<bool> {
+        if self.found.is_some() {
+            return Ok(true);
+        }
+        let ring = self.segment.ring(self.place);
+        let mut target = Target { onto: &mut self.begun, start: 0, limit };
+        let done = self.reader.fill(ring, bell, &mut target, deadline);
+        match done {
+            Err(RecvFault::Empty) => return Ok(false),
+            Err(RecvFault::Os(error)) => return Err(error),
+            Err(_) => self.begun.clear(),
+            Ok(_) => {}
+        }
+        self.found = Some(done);
+        Ok(true)
+    }
+
+    /// Whether a message is here already, so that no descriptor tells of it.
+    pub(crate) fn has_message(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Whether there is something to receive, the beginning of a message or the end. If not, the descriptor will tell.
+    pub(crate) fn is_ready(&self, bell: &Bell) -> io::Result<bool> {
+        let ring = self.segment.ring(self.place);
+        if self.found.is_some() || self.reader.is_over || bell.is_over || !self.reader.consumer.is_empty(ring) {
+            return Ok(true);
+        }
+        for _ in 0..PATIENCE {
+            self.reader.consumer.raise_flag(ring);
+            if !self.reader.consumer.is_empty(ring) {
+                return Ok(true);
+            }
+            match bell.look()? {
+                Heard::Nothing => return Ok(false),
+                Heard::Wake => {}
+                // The next `recv` says what is wrong.
+                Heard::Packet(_) | Heard::End => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sees to it that a sender notices that nobody is here, if this was the last of us.
+    pub(crate) fn leave(&self) {
+        self.reader.consumer.raise_flag(self.segment.ring(self.place));
+    }
+}
+
+impl Reader {
+    /// Takes records until a message is whole.
+    fn fill(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        target: &mut Target<'_>,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvFault> {
+        if self.is_over {
+            return Err(RecvFault::Disconnected);
+        }
+        let mut waiting = Waiting { since: None, has_slept: false };
+        let mut turns = 0_u32;
+        loop {
+            // Seen before the ring is: what is in it then is all that there will be.
+            let is_last_look = bell.is_over;
+            match self.consumer.peek(ring) {
+                Ok(Some(record)) => {
+                    if let Some(fds) = self.accept(ring, record, bell, target)? {
+                        waiting.came(&mut self.spin);
+                        return Ok(fds);
+                    }
+                }
+                Ok(None) if is_last_look => {
+                    self.is_over = true;
+                    let cut = self.consumer.is_inside();
+                    return Err(if cut { RecvFault::Cut } else { RecvFault::Disconnected });
+                }
+                Ok(None) => self.wait(ring, bell, deadline, &mut waiting)?,
+                Err(corrupt) => return Err(self.garbage(bell, corrupt)),
+            }
+            // A peer that is always about to send does not keep us beyond the deadline.
+            turns += 1;
+            if turns.is_multiple_of(PATIENCE) && deadline.is_over() {
+                return Err(RecvFault::Empty);
+            }
+        }
+    }
+
+    /// Takes a record; gives the descriptors of the message if that was its end.
+    fn accept(
+        &mut self,
+        ring: Ring<'_>,
+        record: Record,
+        bell: &mut Bell,
+        Target { onto, start, limit }: &mut Target<'_>,
+    ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvFault> {
+        let (start, limit) = (*start, *limit);
+        let length = (onto.len() - start + record.length) as u64;
+        if length > limit {
+            self.end(bell);
+            return Err(RecvFault::TooLong { length, limit });
+        }
+        let fds = match record.fds {
+            0 => Vec::new(),
+            count => match bell.packet(count) {
+                Ok(fds) => fds,
+                Err(Missing::Os(error)) => return Err(RecvFault::Os(error)),
+                Err(Missing::Never) => return Err(self.garbage(bell, Corrupt("its descriptors did not come"))),
+            },
+        };
+        if onto.try_reserve(record.length).is_err() {
+            if !fds.is_empty() {
+                bell.put_back(fds);
+            }
+            return Err(RecvFault::Os(io::ErrorKind::OutOfMemory.into()));
+        }
+        if self.consumer.take(ring, record, onto) == Other::Sleeps {
+            // Whether anybody is there is no matter: what was sent is received.
+            let _ = bell.strike();
+        }
+        match record.kind {
+            Kind::Last => return Ok(Some(fds)),
+            Kind::Abort => onto.truncate(start),
+            Kind::Part => {}
+        }
+        Ok(None)
+    }
+
+    /// Waits until there may be something in the ring, or something was heard.
+    fn wait(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        deadline: Deadline,
+        waiting: &mut Waiting,
+    ) -> Result<(), RecvFault> {
+        if waiting.since.is_none() && !matches!(deadline, Deadline::Now) {
+            let (own, now) = (own_cpu(), Instant::now());
+            waiting.since = Some(now);
+            ring.consumer_is_on(own);
+            if self.spin.until(own, ring.producer_cpu(), now, || !self.consumer.is_empty(ring)) {
+                return Ok(());
+            }
+            waiting.has_slept = true;
+        }
+        // This order: the flag, then the ring. The producer's is the other way round, so one of us sees the other.
+        self.consumer.raise_flag(ring);
+        if !self.consumer.is_empty(ring) {
+            self.consumer.lower_flag(ring);
+            return Ok(());
+        }
+        let heard = if ring.expects_packet(bell.packets_came()) {
+            bell.hear_or_take()
+        } else {
+            // One call at a time: whoever sends a packet takes the flag down and wakes us before.
+            bell.hear(if matches!(deadline, Deadline::Never) { Mode::Wait } else { Mode::Now })
+        };
+        match heard.map_err(RecvFault::Os)? {
+            Heard::Wake | Heard::End => Ok(()),
+            Heard::Packet(_) => Err(self.garbage(bell, Corrupt("descriptors without a message"))),
+            Heard::Nothing if matches!(deadline, Deadline::Now) => Err(RecvFault::Empty),
+            Heard::Nothing => match bell.sleep(deadline).map_err(RecvFault::Os)? {
+                true => Ok(()),
+                false if self.consumer.is_empty(ring) => Err(RecvFault::Empty),
+                false => Ok(()),
+            },
+        }
+    }
+
+    fn garbage(&mut self, bell: &mut Bell, Corrupt(why): Corrupt) -> RecvFault {
+        self.end(bell);
+        RecvFault::Garbage(why)
+    }
+
+    /// Nothing more can be received. The other side is told, so that it does not wait for room for ever.
+    fn end(&mut self, bell: &mut Bell) {
+        self.is_over = true;
+        bell.shut();
+    }
+}
+
+/// How a message was waited for.
+struct Waiting {
+    since: Option<Instant>,
+    has_slept: bool,
+}
+
+impl Waiting {
+    /// It came.
+    fn came(&self, spin: &mut Spin) {
+        if let (Some(since), true) = (self.since, self.has_slept) {
+            spin.slept(since.elapsed());
+        }
+    }
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Inbound");
+        shown.field("capacity", &self.segment.ring(self.place).capacity()).field("consumer", &self.reader.consumer);
+        shown.field("begun", &self.begun.len()).field("is_over", &self.reader.is_over).finish()
+    }
+}
+
+/// A receiving end on its way to another process: what is not in the memory.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MovedInbound {
+    consumer: (u64, bool),
+    begun: Vec<u8>,
+    /// The descriptors of the message that is there already.
+    found: Option<Vec<Carried>>,
+    is_over: bool,
+}
+
+impl Inbound {
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> MovedInbound {
+        let carried = |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
+        let found = match &self.found {
+            Some(Ok(fds)) => Some(carried(fds)),
+            _ => None,
+        };
+        MovedInbound {
+            consumer: self.reader.consumer.state(),
+            begun: self.begun.clone(),
+            found,
+            is_over: self.reader.is_over,
+        }
+    }
+
+    /// The end that was in another process.
+    pub(crate) fn resume(segment: Arc<Segment>, place: usize, moved: MovedInbound) -> Result<Inbound, Corrupt> {
+        let consumer = Consumer::resume(segment.ring(place), moved.consumer)?;
+        let mut inbound = Inbound::with(segment, place, consumer);
+        inbound.begun = moved.begun;
+        inbound.found = moved.found.map(|fds| Ok(fds.into_iter().map(|fd| fd.0).collect()));
+        inbound.reader.is_over = moved.is_over;
+        Ok(inbound)
+    }
+}

@@ -1,0 +1,162 @@
+//! Two rings and one socket: what carries the messages of both directions between two processes of one machine.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::bell::{Bell, Packets};
+use super::fault::{RecvFault, SendFault};
+use super::inbound::{Inbound, MovedInbound};
+use super::outbound::Outbound;
+use super::segment::Segment;
+use crate::codec::Carried;
+use crate::sys::poll::Deadline;
+use crate::sys::socket;
+
+/// One end: sends into one ring, receives from the other.
+pub(crate) struct RingLink {
+    bell: Bell,
+    segment: Arc<Segment>,
+    /// The ring of `segment` that it receives from; it sends into the other.
+    receives_from: usize,
+    inbound: Inbound,
+    outbound: Outbound,
+}
+
+impl RingLink {
+    /// Both ends. Each direction holds at least `capacity` bytes.
+    pub(crate) fn pair(capacity: usize) -> io::Result<(RingLink, RingLink)> {
+        let segment = Arc::new(Segment::create(2, capacity)?);
+        let (near, far) = socket::pair()?;
+        let end = |socket: OwnedFd, receives_from: usize| RingLink {
+            bell: Bell::new(Arc::new(socket), Packets::default()),
+            segment: Arc::clone(&segment),
+            receives_from,
+            inbound: Inbound::new(Arc::clone(&segment), receives_from),
+            outbound: Outbound::new(Arc::clone(&segment), 1 - receives_from),
+        };
+        Ok((end(near, 0), end(far, 1)))
+    }
+
+    /// See `Outbound::send`.
+    pub(crate) fn send(&mut self, bytes: &[u8], fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), SendFault> {
+        self.outbound.send(&mut self.bell, bytes, fds, deadline)
+    }
+
+    /// See `Inbound::recv`.
+    pub(crate) fn recv(
+        &mut self,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvFault> {
+        self.inbound.recv(&mut self.bell, onto, limit, deadline)
+    }
+
+    /// See `Inbound::poll`.
+    pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
+        self.inbound.poll(&mut self.bell, limit, deadline)
+    }
+
+    /// See `Inbound::has_message`.
+    pub(crate) fn has_message(&self) -> bool {
+        self.inbound.has_message()
+    }
+
+    /// See `Inbound::is_ready`.
+    pub(crate) fn is_ready(&self) -> io::Result<bool> {
+        self.inbound.is_ready(&self.bell)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+impl Drop for RingLink {
+    fn drop(&mut self) {
+        self.inbound.leave();
+    }
+}
+
+impl fmt::Debug for RingLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RingLink { bell, inbound, outbound, .. } = self;
+        let mut shown = f.debug_struct("RingLink");
+        shown.field("bell", bell).field("inbound", inbound).field("outbound", outbound).finish()
+    }
+}
+
+/// The socket of an end on its way to another process, and what came over it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct MovedBell {
+    socket: Carried,
+    came: u64,
+    early: Option<Vec<Carried>>,
+    is_over: bool,
+}
+
+impl Bell {
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> MovedBell {
+        let carried = |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
+        self.with_packets(|packets| MovedBell {
+            socket: Carried(Arc::clone(self.socket())),
+            came: packets.came,
+            early: packets.early.as_ref().map(carried),
+            is_over: self.is_over,
+        })
+    }
+
+    /// The end that was in another process.
+    pub(crate) fn resume(moved: MovedBell) -> Bell {
+        let early = moved.early.map(|fds| fds.into_iter().map(|fd| fd.0).collect());
+        let mut bell = Bell::new(moved.socket.0, Packets { came: moved.came, early });
+        bell.is_over = moved.is_over;
+        bell
+    }
+}
+
+/// An end on its way to another process.
+#[derive(Serialize, Deserialize)]
+struct Moved {
+    bell: MovedBell,
+    memory: Carried,
+    receives_from: u8,
+    inbound: MovedInbound,
+    outbound: [u64; 2],
+}
+
+impl Serialize for RingLink {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let moved = Moved {
+            bell: self.bell.state(),
+            memory: Carried(Arc::clone(self.segment.fd())),
+            receives_from: u8::from(self.receives_from == 1),
+            inbound: self.inbound.state(),
+            outbound: self.outbound.state(),
+        };
+        moved.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RingLink {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RingLink, D::Error> {
+        let moved = Moved::deserialize(deserializer)?;
+        let segment = Arc::new(Segment::open(moved.memory.0, 2).map_err(D::Error::custom)?);
+        let receives_from = usize::from(moved.receives_from != 0);
+        let inbound = Inbound::resume(Arc::clone(&segment), receives_from, moved.inbound);
+        let outbound = Outbound::resume(Arc::clone(&segment), 1 - receives_from, moved.outbound);
+        Ok(RingLink {
+            bell: Bell::resume(moved.bell),
+            segment,
+            receives_from,
+            inbound: inbound.map_err(|corrupt| D::Error::custom(corrupt.0))?,
+            outbound: outbound.map_err(|corrupt| D::Error::custom(corrupt.0))?,
+        })
+    }
+}

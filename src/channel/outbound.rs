@@ -1,0 +1,257 @@
+//! The sending end of a ring: messages into records, and sleeping until there is room.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bell::Bell;
+use super::fault::SendFault;
+use super::ring::{Corrupt, Kind, Other, Producer, Ring};
+use super::segment::Segment;
+use super::spin::{Spin, own_cpu};
+use crate::codec::MOST_FDS;
+use crate::sys::bell::{Heard, Peer, Sent};
+use crate::sys::poll::{self, Deadline};
+
+/// Every so many messages, it is looked whether anybody still receives.
+const OFTEN: u32 = 64;
+
+/// How long to sleep where nobody can wake us.
+const BLIND: Duration = Duration::from_millis(1);
+
+/// The sending end of a ring.
+pub(crate) struct Outbound {
+    segment: Arc<Segment>,
+    place: usize,
+    writer: Writer,
+}
+
+/// All of it but the memory.
+struct Writer {
+    producer: Producer,
+    spin: Spin,
+    count: u32,
+}
+
+impl Outbound {
+    pub(crate) fn new(segment: Arc<Segment>, place: usize) -> Outbound {
+        Outbound::with(segment, place, Producer::new())
+    }
+
+    fn with(segment: Arc<Segment>, place: usize, producer: Producer) -> Outbound {
+        Outbound { segment, place, writer: Writer { producer, spin: Spin::new(), count: 0 } }
+    }
+
+    /// The end that was in another process.
+    pub(crate) fn resume(segment: Arc<Segment>, place: usize, state: [u64; 2]) -> Result<Outbound, Corrupt> {
+        let producer = Producer::resume(segment.ring(place), state)?;
+        Ok(Outbound::with(segment, place, producer))
+    }
+
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> [u64; 2] {
+        self.writer.producer.state()
+    }
+
+    /// Sends one message. On a fault, the other side will not see it.
+    pub(crate) fn send(
+        &mut self,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendFault> {
+        if fds.len() > MOST_FDS {
+            return Err(SendFault::TooManyDescriptors);
+        }
+        if bell.is_over {
+            return Err(SendFault::Disconnected);
+        }
+        self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
+    }
+}
+
+impl Writer {
+    fn send(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendFault> {
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(OFTEN) {
+            self.look_around(ring, bell)?;
+        }
+        let longest = ring.longest();
+        if bytes.len() <= longest {
+            return self.send_last(ring, bell, bytes, fds, deadline);
+        }
+        if matches!(deadline, Deadline::Now) {
+            // All or nothing.
+            self.wait_for_room(ring, bell, ring.room_for(bytes.len()), deadline)?;
+        }
+        let mut has_begun = false;
+        let done = self.send_parts(ring, bell, bytes, fds, deadline, &mut has_begun);
+        if done.is_err() && has_begun {
+            // There is room: each part has left it.
+            let other = self.producer.push(ring, Kind::Abort, 0, &[]);
+            let _ = wake(bell, other);
+        }
+        done
+    }
+
+    fn send_parts(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        mut bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+        has_begun: &mut bool,
+    ) -> Result<(), SendFault> {
+        while let Some((part, rest)) = bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty()) {
+            self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
+            let other = self.producer.push(ring, Kind::Part, 0, part);
+            *has_begun = true;
+            wake(bell, other)?;
+            bytes = rest;
+        }
+        self.send_last(ring, bell, bytes, fds, deadline)
+    }
+
+    /// The last record of a message, or the only one.
+    fn send_last(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendFault> {
+        self.wait_for_room(ring, bell, Producer::room_for(Kind::Last, bytes.len()), deadline)?;
+        if !fds.is_empty() {
+            self.send_packet(ring, bell, fds, deadline)?;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most 240")]
+        let other = self.producer.push(ring, Kind::Last, fds.len() as u8, bytes);
+        wake(bell, other)
+    }
+
+    /// Sends descriptors ahead of the record that they belong to. There is room for that: whoever receives them finds it.
+    fn send_packet(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendFault> {
+        // This order: the announcement, then the wake-up, then the packet. Who sleeps without expecting one gets the wake-up.
+        let other = self.producer.announce_packet(ring);
+        let fault = match wake(bell, other).map(|()| bell.send_packet(fds, deadline)) {
+            Ok(Ok(Sent::Done)) => return Ok(()),
+            Ok(Ok(Sent::NoRoom)) => SendFault::Full,
+            Ok(Ok(Sent::PeerGone)) => SendFault::Disconnected,
+            Ok(Err(error)) => SendFault::Os(error),
+            Err(fault) => fault,
+        };
+        self.producer.withdraw_packet(ring);
+        Err(fault)
+    }
+
+    /// Now and then: says where we are, and looks whether the other side is still there if it does not go on.
+    fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendFault> {
+        ring.producer_is_on(own_cpu());
+        let goes_on = self.producer.look(ring).map_err(corrupt)?;
+        if !goes_on && bell.is_deserted().map_err(SendFault::Os)? {
+            bell.is_over = true;
+            return Err(SendFault::Disconnected);
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<(), SendFault> {
+        if self.producer.has_room(ring, bytes).map_err(corrupt)? {
+            return Ok(());
+        }
+        let (own, now) = (own_cpu(), Instant::now());
+        ring.producer_is_on(own);
+        if matches!(deadline, Deadline::Now) {
+            return self.sleep_for_room(ring, bell, bytes, deadline);
+        }
+        let producer = &mut self.producer;
+        // What is corrupt is found right below.
+        let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
+        let helped = self.spin.until(own, ring.consumer_cpu(), now, has_room);
+        self.sleep_for_room(ring, bell, bytes, deadline)?;
+        if !helped {
+            self.spin.slept(now.elapsed());
+        }
+        Ok(())
+    }
+
+    fn sleep_for_room(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<(), SendFault> {
+        loop {
+            if self.producer.has_room(ring, bytes).map_err(corrupt)? {
+                return Ok(());
+            }
+            // This order: the wish, then the ring. The consumer's is the other way round.
+            self.producer.wish(ring, bytes);
+            if self.producer.has_room(ring, bytes).map_err(corrupt)? {
+                self.producer.withdraw_wish(ring);
+                return Ok(());
+            }
+            match bell.hear_no_packet().map_err(SendFault::Os)? {
+                Heard::End => return Err(SendFault::Disconnected),
+                // At the deadline, the wish stays: the descriptor tells when there is room.
+                _ if deadline.is_over() => return Err(SendFault::Full),
+                Heard::Wake => {}
+                Heard::Nothing => {
+                    bell.sleep(deadline).map_err(SendFault::Os)?;
+                }
+                // It is for who receives at this end, and the wake-ups are behind it.
+                Heard::Packet(_) => {
+                    let nap = deadline.left().map_or(BLIND, |left| left.min(BLIND));
+                    poll::readable(&[], Deadline::after(nap)).map_err(SendFault::Os)?;
+                }
+            }
+        }
+    }
+}
+
+/// Wakes the other side if it sleeps.
+fn wake(bell: &mut Bell, other: Other) -> Result<(), SendFault> {
+    if other == Other::Sleeps && bell.strike() == Peer::Gone {
+        return Err(SendFault::Disconnected);
+    }
+    Ok(())
+}
+
+fn corrupt(Corrupt(why): Corrupt) -> SendFault {
+    SendFault::Os(io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Outbound");
+        shown
+            .field("capacity", &self.segment.ring(self.place).capacity())
+            .field("producer", &self.writer.producer)
+            .finish()
+    }
+}

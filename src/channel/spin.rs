@@ -1,0 +1,80 @@
+//! Looking again and again for a short while before sleeping: worth it if the other side is about to act on another processor.
+
+use std::time::{Duration, Instant};
+
+use crate::sys::threads;
+
+/// The longest and the shortest time to look.
+const MOST: Duration = Duration::from_micros(20);
+const LEAST: Duration = Duration::from_nanos(600);
+
+/// To sleep and to be woken takes about as long: who was woken sooner might as well have gone on looking.
+const NAP: Duration = Duration::from_micros(60);
+
+/// How long to look, which follows from what it was good for before.
+#[derive(Clone, Debug)]
+pub(crate) struct Spin {
+    budget: Duration,
+}
+
+/// This thread's processor, as it is written into a ring: 0 there is nowhere.
+pub(crate) fn own_cpu() -> u64 {
+    threads::cpu() + 1
+}
+
+impl Spin {
+    pub(crate) fn new() -> Spin {
+        Spin { budget: LEAST * 8 }
+    }
+
+    /// Looks until it is so, or long enough. `peer` is where the other side was seen; on our own processor it could not act
+    /// meanwhile.
+    pub(crate) fn until(&mut self, own: u64, peer: u64, started: Instant, mut is_so: impl FnMut() -> bool) -> bool {
+        if peer == 0 || peer == own {
+            return false;
+        }
+        loop {
+            for _ in 0..16 {
+                if is_so() {
+                    self.budget = (self.budget * 2).min(MOST);
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if started.elapsed() >= self.budget {
+                return false;
+            }
+        }
+    }
+
+    /// It did not help, and what was awaited came so much later.
+    pub(crate) fn slept(&mut self, took: Duration) {
+        self.budget = if took < NAP { (self.budget * 2).min(MOST) } else { (self.budget / 2).max(LEAST) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_looks_for_what_cannot_come() {
+        let mut spin = Spin::new();
+        assert!(!spin.until(1, 1, Instant::now(), || unreachable!("on the same processor")));
+        assert!(!spin.until(1, 0, Instant::now(), || unreachable!("nowhere")));
+    }
+
+    #[test]
+    fn the_time_follows_from_what_it_was_good_for() {
+        let mut spin = Spin::new();
+        for _ in 0..20 {
+            assert!(!spin.until(1, 2, Instant::now(), || false));
+            spin.slept(Duration::from_secs(1));
+        }
+        assert_eq!(spin.budget, LEAST);
+        for _ in 0..20 {
+            assert!(spin.until(1, 2, Instant::now(), || true));
+        }
+        assert_eq!(spin.budget, MOST);
+    }
+}
