@@ -20,6 +20,8 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/pipes.rs"]
+mod pipes;
 #[path = "misfortune/status.rs"]
 mod status;
 #[path = "misfortune/streams.rs"]
@@ -33,6 +35,7 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use pipes::*;
 use status::*;
 use streams::*;
 use support::Test;
@@ -99,6 +102,13 @@ fn main() {
         surroundings_change_between_starts,
         a_deleted_working_directory,
         no_memory_for_a_big_result,
+        a_sender_is_killed_in_mid_stream,
+        a_receiver_is_killed,
+        pipes_without_descriptors,
+        values_of_another_type,
+        messages_longer_than_is_accepted,
+        a_stopped_sender_keeps_nobody,
+        a_connection_to_oneself,
     );
     support::run(tests);
 }
