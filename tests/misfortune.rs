@@ -22,6 +22,8 @@ mod kernel;
 mod limits;
 #[path = "misfortune/net.rs"]
 mod net;
+#[path = "misfortune/pipes.rs"]
+mod pipes;
 #[path = "misfortune/shared_memory.rs"]
 mod shared_memory;
 #[path = "misfortune/status.rs"]
@@ -38,6 +40,7 @@ use forks::*;
 use kernel::*;
 use limits::*;
 use net::*;
+use pipes::*;
 use shared_memory::*;
 use status::*;
 use streams::*;
@@ -126,6 +129,13 @@ fn main() {
         a_message_whose_descriptors_find_no_room,
         a_killed_listener,
         killed_senders,
+        a_sender_is_killed_in_mid_stream,
+        a_receiver_is_killed,
+        pipes_without_descriptors,
+        values_of_another_type,
+        messages_longer_than_is_accepted,
+        a_stopped_sender_keeps_nobody,
+        a_connection_to_oneself,
     );
     support::run(tests);
 }

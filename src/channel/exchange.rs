@@ -15,11 +15,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::ladder::{Fault, Place, Record};
+use super::spin::{Spin, own_cpu};
 use super::store::{End, QueueMemory};
 use crate::codec::Carried;
 use crate::sync::raw::alarm;
@@ -34,8 +35,8 @@ pub(crate) struct Exchange {
     memory: QueueMemory,
     put_end: Carried,
     get_end: Carried,
-    /// How long it is worth to look again before sleeping, in turns; it learns.
-    patience: AtomicU32,
+    /// How long it is worth to look again before sleeping, for a record and for room.
+    spins: [Mutex<Spin>; 2],
 }
 
 /// Why nothing was put.
@@ -67,9 +68,12 @@ const LONGEST_HOLD: Duration = Duration::from_secs(5);
 /// How long to sleep at a time where the kernel cannot watch two words.
 const ROUND: Duration = Duration::from_millis(20);
 
-/// How often an end looks again before it sleeps, at the least and at the most.
-const LEAST_PATIENCE: u32 = 4;
-const MOST_PATIENCE: u32 = 2000;
+/// What an end waits for.
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    Record,
+    Room,
+}
 
 impl From<Fault<io::Error>> for PutFault {
     fn from(fault: Fault<io::Error>) -> PutFault {
@@ -101,7 +105,13 @@ struct Held<'a> {
 impl<'a> Held<'a> {
     fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
         match mutex::lock(end.lock, deadline) {
-            Ok(taken) => Some(Held { end, inherited: taken == Taken::FromDead }),
+            Ok(taken) => {
+                let cpu = own_cpu();
+                if end.cpu.load(Ordering::Relaxed) != cpu {
+                    end.cpu.store(cpu, Ordering::Relaxed);
+                }
+                Some(Held { end, inherited: taken == Taken::FromDead })
+            }
             Err(NotTaken::Busy | NotTaken::Own) => None,
         }
     }
@@ -142,7 +152,7 @@ impl Exchange {
     }
 
     fn of(memory: QueueMemory, put_end: Carried, get_end: Carried) -> Exchange {
-        Exchange { memory, put_end, get_end, patience: AtomicU32::new(LEAST_PATIENCE) }
+        Exchange { memory, put_end, get_end, spins: [const { Mutex::new(Spin::new()) }; 2] }
     }
 
     /// What it is elsewhere.
@@ -173,7 +183,7 @@ impl Exchange {
         }
         if most != u64::MAX && ladder.count()? >= most {
             let may_go_on = || self.count() < most || flags.shut_down.load(Ordering::Acquire) != 0;
-            if !self.sleep(flags.wants_room, self.memory.get_end(), deadline, may_go_on) {
+            if !self.sleep(Want::Room, deadline, may_go_on) {
                 return Err(PutFault::Full);
             }
             if flags.shut_down.load(Ordering::Acquire) != 0 {
@@ -220,7 +230,7 @@ impl Exchange {
             }
             // A corrupt ladder is a reason to look, too.
             let may_go_on = || !matches!(self.memory.ladder().peek(), Ok(None)) || is_over();
-            if !self.sleep(flags.wants_record, self.memory.put_end(), deadline, may_go_on) {
+            if !self.sleep(Want::Record, deadline, may_go_on) {
                 return Err(GetFault::Empty);
             }
         };
@@ -263,36 +273,44 @@ impl Exchange {
     }
 
     /// Sleeps, with the lock of the own end held, until it `may_go_on`; false at the deadline.
-    fn sleep(&self, flag: &AtomicU32, other: End<'_>, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
+    fn sleep(&self, want: Want, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
         if matches!(deadline, Deadline::Now) {
             return may_go_on();
         }
-        let patience = self.patience.load(Ordering::Relaxed).clamp(LEAST_PATIENCE, MOST_PATIENCE);
-        for _ in 0..patience {
-            if may_go_on() {
-                self.patience.store(patience.saturating_mul(2).min(MOST_PATIENCE), Ordering::Relaxed);
-                return true;
-            }
-            std::hint::spin_loop();
+        let flags = self.memory.flags();
+        let (flag, other, spin) = match want {
+            Want::Record => (flags.wants_record, self.memory.put_end(), &self.spins[0]),
+            Want::Room => (flags.wants_room, self.memory.get_end(), &self.spins[1]),
+        };
+        // Whoever waits holds the lock of its end, so nobody else is at it, unless this is a forked copy of one who was.
+        let mut fresh = Spin::new();
+        let mut kept = spin.try_lock().ok();
+        let spin = match &mut kept {
+            Some(kept) => &mut **kept,
+            None => &mut fresh,
+        };
+        let started = Instant::now();
+        if spin.until(own_cpu(), other.cpu.load(Ordering::Relaxed), started, &may_go_on) {
+            return true;
         }
-        self.patience.store((patience / 2).max(LEAST_PATIENCE), Ordering::Relaxed);
-        loop {
+        let may_go_on = loop {
             flag.store(1, Ordering::SeqCst);
             let seen = other.alarm.word.load(Ordering::Acquire);
             fence(Ordering::SeqCst);
             if may_go_on() {
-                flag.store(0, Ordering::Relaxed);
-                return true;
+                break true;
             }
             if deadline.is_over() {
-                flag.store(0, Ordering::Relaxed);
-                return false;
+                break false;
             }
             if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
                 let round = Deadline::after(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
                 futex::wait(flag, 1, round);
             }
-        }
+        };
+        flag.store(0, Ordering::Relaxed);
+        spin.slept(started.elapsed());
+        may_go_on
     }
 
     /// Wakes whoever sleeps for a record, by the flag or by the descriptor.

@@ -321,6 +321,12 @@ impl Inbound {
         }
     }
 
+    /// How much is here of a message that is not whole.
+    #[cfg(test)]
+    pub(crate) fn state_has_begun(&self) -> usize {
+        self.begun.len()
+    }
+
     /// The end that was in another process.
     pub(crate) fn resume(segment: Arc<Segment>, place: usize, moved: MovedInbound) -> Result<Inbound, Corrupt> {
         let consumer = Consumer::resume(segment.ring(place), moved.consumer)?;

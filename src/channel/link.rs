@@ -160,3 +160,7 @@ impl<'de> Deserialize<'de> for RingLink {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@
 //! **Distrust.** Each side keeps its own position to itself and checks what it reads of the other's. What a position or a header
 //! cannot be is `Corrupt`; nothing is read or written outside of the data in any case.
 
-use super::cells::{AtomicU64, Ordering, copy_in, copy_out, fence};
+use super::cells::{AtomicU64, Ordering, copy_in, copy_out, fence, store_and_fence};
 
 /// The words before the data.
 pub(crate) const CONTROL: usize = 64;
@@ -251,15 +251,14 @@ impl Producer {
         }
         self.tail += size;
         // Release: who sees the tail sees the record.
-        ring.control[TAIL].store(self.tail, Ordering::Release);
+        store_and_fence(&ring.control[TAIL], self.tail);
         self.rouse(ring)
     }
 
-    /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits for.
+    /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits for was stored, and a fence.
     fn rouse(&self, ring: Ring<'_>) -> Other {
-        fence(Ordering::SeqCst);
         let flag = &ring.control[CONSUMER_SLEEPS];
-        if flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
+        if flag.load(Ordering::SeqCst) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
             return Other::Sleeps;
         }
         Other::Awake
@@ -268,7 +267,7 @@ impl Producer {
     /// Says that a packet of descriptors is about to go over the socket. A consumer that sleeps is to be woken *before* it.
     pub(crate) fn announce_packet(&mut self, ring: Ring<'_>) -> Other {
         self.packets += 1;
-        ring.control[DESCRIPTORS].store(self.packets, Ordering::Relaxed);
+        store_and_fence(&ring.control[DESCRIPTORS], self.packets);
         self.rouse(ring)
     }
 
@@ -379,10 +378,9 @@ impl Consumer {
         self.head += HEADER + (record.length as u64).next_multiple_of(8);
         self.is_inside = record.kind == Kind::Part;
         // Release: who sees the head may overwrite what was read.
-        ring.control[HEAD].store(self.head, Ordering::Release);
-        fence(Ordering::SeqCst);
+        store_and_fence(&ring.control[HEAD], self.head);
         let wish = &ring.control[PRODUCER_WANTS];
-        let wanted = wish.load(Ordering::Relaxed);
+        let wanted = wish.load(Ordering::SeqCst);
         if wanted != 0 && self.head >= wanted && wish.swap(0, Ordering::AcqRel) != 0 {
             return Other::Sleeps;
         }

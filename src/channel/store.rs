@@ -21,6 +21,9 @@ const PUT_ALARM: usize = 64;
 const GET_LOCK: usize = 128;
 const GET_ALARM: usize = 192;
 const CONTROL: usize = 256;
+/// In the lines of what that side writes anyway.
+const PUT_CPU: usize = CONTROL + 8;
+const GET_CPU: usize = CONTROL + 128 + 8;
 const FLAGS: usize = 512;
 const LADDER: usize = 1024;
 const DATA: usize = 8192;
@@ -42,6 +45,8 @@ pub(crate) struct End<'a> {
     pub(crate) lock: &'a RobustCell,
     /// Armed from before that one changes something until it has woken who waits for that.
     pub(crate) alarm: &'a RobustCell,
+    /// The processor that the last of them ran on.
+    pub(crate) cpu: &'a AtomicU64,
 }
 
 /// What the sides tell each other, besides records.
@@ -94,11 +99,11 @@ impl QueueMemory {
     }
 
     pub(crate) fn put_end(&self) -> End<'_> {
-        End { lock: self.head.at(PUT_LOCK), alarm: self.head.at(PUT_ALARM) }
+        End { lock: self.head.at(PUT_LOCK), alarm: self.head.at(PUT_ALARM), cpu: self.head.at(PUT_CPU) }
     }
 
     pub(crate) fn get_end(&self) -> End<'_> {
-        End { lock: self.head.at(GET_LOCK), alarm: self.head.at(GET_ALARM) }
+        End { lock: self.head.at(GET_LOCK), alarm: self.head.at(GET_ALARM), cpu: self.head.at(GET_CPU) }
     }
 
     pub(crate) fn flags(&self) -> Flags<'_> {
