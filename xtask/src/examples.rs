@@ -48,7 +48,7 @@ const ARTICLE: [&str; 12] = [
 ];
 
 /// Other programs that print the same each time.
-const OTHERS: [&str; 2] = ["log_collector", "parallel_sum"];
+const OTHERS: [&str; 3] = ["log_collector", "parallel_sum", "pipeline"];
 
 /// How long a program may take; the longest sleeps for three seconds.
 const LIMIT: Duration = Duration::from_secs(30);
