@@ -50,6 +50,7 @@ pub(crate) enum Cause {
     MethodIsSet,
     UnknownMethod(String),
     OtherProcess(String),
+    Acquire(String),
     Join(JoinError),
     /// Of sending or receiving a message; its text says all.
     Channel(io::Error),
@@ -160,7 +161,7 @@ impl fmt::Display for Error {
         match &*self.0 {
             Cause::Os { what, error } => write!(f, "{what}: {error}"),
             Cause::Encode { what, reason } => write!(f, "{what} cannot be encoded: {reason}"),
-            Cause::BadInput(text) | Cause::OtherProcess(text) => f.write_str(text),
+            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) => f.write_str(text),
             Cause::ForeignCode { function } => write!(
                 f,
                 "`{function}` is code of a dynamic library, not of the main program, so a child cannot find it; \

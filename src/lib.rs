@@ -28,6 +28,9 @@
 //! - Ends that hold: children end with this program, however it ends, SIGKILL included, also when they are stuck in a
 //!   computation ([`die_with_parent`](Process::die_with_parent)). At a normal end, daemons are terminated and the others joined.
 //!   [`stop`](Handle::stop) asks, then insists; [`kill_tree`](Handle::kill_tree) takes along what the process started.
+//! - Shared memory: [`SharedSlice`], which nobody can change any more and all read without copies, made in a [`SharedBuffer`];
+//!   [`SharedMemory`] and [`SharedArray`], which all write to; [`ShareableList`] for mixed small values. All cross as arguments and
+//!   results. Whatever another process does to them is an error here, never undefined behaviour.
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at once, [`log_to_stderr`].
 //!
 //! # What it does not do
@@ -35,7 +38,7 @@
 //!   its malice.
 //! - A child is not a thread: it has its own copy of all statics, as they are at a program's start (with the fork server, as the
 //!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
-//! - No channels, locks or shared memory between processes yet, and no pool. No async runtime inside; the
+//! - No channels or locks between processes yet, and no pool. No async runtime inside; the
 //!   [`sentinel`](Handle::sentinel) of a process works with any.
 //! - It does not run code of dynamic libraries in other processes, except by fork. The same holds for a process with rights that its
 //!   real user has not (set-user-id, file capabilities): what that executes does not trust its environment.
@@ -80,11 +83,20 @@
 //! | `get_all_start_methods()`, `get_context(m)` | [`get_all_start_methods`], [`get_context`] |
 //! | `set_forkserver_preload([..])` | [`set_forkserver_preload`]: a function |
 //! | `log_to_stderr(level)`, `get_logger()` | [`log_to_stderr`] (without a level: [`Level::NotSet`]), [`get_logger`]; for your own records, the `log` crate |
+//! | `SharedMemory(create=True, size=n)` | [`SharedMemory::new(n)`](SharedMemory::new), passed as an argument; or [`create_unique`](SharedMemory::create_unique) |
+//! | `SharedMemory(name, create=True, size=n)`, `SharedMemory(name)` | [`SharedMemory::create_named`], [`SharedMemory::attach`] |
+//! | `shm.buf[i:j]`, `shm.close()`, `shm.unlink()` | [`read_at`](SharedMemory::read_at) and [`write_at`](SharedMemory::write_at), drop it, [`unlink`](SharedMemory::unlink) |
+//! | `ShareableList([..])` | [`ShareableList::new`] |
+//! | `RawArray('i', n)`, `RawArray('i', [..])` | [`SharedArray::new`], [`SharedArray::from_slice`] |
+//! | a numpy array in shared memory | [`SharedSlice`], or [`SharedArray`] |
 //! | `atexit.register`, `util.Finalize` | [`at_exit`] |
 //! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of `n` |
 //! | `os.fork` and a closure | [`Process::from_closure`] |
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
-//! | `authkey` | not needed: no process is reached by an address |
+//! | `multiprocessing.connection.Listener`, `Client` | [`Listener`], [`connect`], [`Client`] |
+//! | `conn.send`, `recv`, `poll`, `send_bytes`, `recv_bytes`, `recv_bytes_into` | the methods of these names: [`Connection`] |
+//! | `authkey` | [`ListenerBuilder::key`], [`Client::key`]; processes themselves need none: none is reached by an address |
+//! | a file or a socket as an argument, `reduction.DupFd` | [`Descriptor`] |
 
 mod channel;
 mod codec;
@@ -95,15 +107,21 @@ mod log;
 mod process;
 #[cfg(doctest)]
 mod readme;
+mod shm;
 mod signal;
 mod start;
+mod sync;
 mod sys;
 mod target;
 mod unwind;
 
+/// The crate whose trait `Pod` says which types are plain bytes.
+pub use bytemuck;
 pub use channel::{
-    Connection, ConnectionIntoIter, ConnectionIter, Receiver, ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError,
-    SendError, Sender, connection, connection_with_capacity, pipe, pipe_with_capacity,
+    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
+    Descriptor, GetError, JoinableQueue, Listener, ListenerBuilder, PutError, Queue, QueueIter, Receiver,
+    ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, SendError, Sender, SimpleQueue, connect, connection,
+    connection_with_capacity, pipe, pipe_with_capacity,
 };
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
@@ -111,11 +129,19 @@ pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable, active_children,
     at_exit, cpu_count, current_process, get_context, parent_process, set_forkserver_preload, wait,
 };
+pub use shm::{
+    Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList, SharedArray,
+    SharedBuffer, SharedMemory, SharedSlice,
+};
 pub use signal::Signal;
 pub use start::method::{
     StartMethod, force_start_method, get_all_start_methods, get_start_method, get_start_method_if_set, set_start_method,
 };
 pub use start::stdio::Stdio;
+pub use sync::{
+    AcquireError, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockGuard, Permit, Poisoned, RLock,
+    RLockGuard, ReadGuard, RwLock, Semaphore, WriteGuard,
+};
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;

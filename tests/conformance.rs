@@ -9,27 +9,39 @@ mod tools;
 
 #[path = "conformance/basics.rs"]
 mod basics;
+#[path = "conformance/connection.rs"]
+mod connection;
 #[path = "conformance/deviations.rs"]
 mod deviations;
 #[path = "conformance/fixed.rs"]
 mod fixed;
+#[path = "conformance/listener.rs"]
+mod listener;
 #[path = "conformance/logging.rs"]
 mod logging;
 #[path = "conformance/methods.rs"]
 mod methods;
 #[path = "conformance/pipe.rs"]
 mod pipe;
+#[path = "conformance/queues.rs"]
+mod queues;
+#[path = "conformance/shared_memory.rs"]
+mod shared_memory;
 #[path = "conformance/subclassing.rs"]
 mod subclassing;
 #[path = "conformance/waiting.rs"]
 mod waiting;
 
 use basics::*;
+use connection::*;
 use deviations::*;
 use fixed::*;
+use listener::*;
 use logging::*;
 use methods::*;
 use pipe::*;
+use queues::*;
+use shared_memory::*;
 use subclassing::*;
 use waiting::*;
 
@@ -88,13 +100,44 @@ suite!(
     d53_buffered_output_is_not_duplicated,
     e55_signals_while_joining,
     e56_signals_while_a_child_sends,
+    e56_signals_while_a_child_sends_over_a_connection,
     e57_signals_while_waiting_for_a_connection,
+    e57_signals_while_accepting,
+    e58_wait_for_connections,
     e58_wait_for_readers,
     e58_wait_for_slow_readers,
     e59_wait_for_sockets,
     e60_wait_with_timeout,
     e61_wait_for_sockets_and_processes,
+    e61_wait_for_queues,
     e62_wait_with_no_time,
+    f65_put_into_a_bounded_queue,
+    f66_get_in_order_and_from_an_empty_queue,
+    f67_a_queue_in_use_goes_to_a_child,
+    f68_qsize_follows,
+    f69_join_waits_for_all_tasks,
+    f71_get_waits_as_long_as_it_is_told,
+    f72_what_cannot_be_encoded_comes_back,
+    f74_a_queue_goes_with_its_last_holder,
+    f75_put_and_get_after_the_shutdown,
+    f76_simple_queue_is_closed_by_letting_go,
+    f77_simple_queue_is_empty_in_parent_and_child,
+    f78_every_holder_of_a_simple_queue_lets_go_by_itself,
+    h110_arrays,
+    h111_new_memory_is_zero,
+    i117_names_with_a_nul,
+    i118_create_and_attach_by_name,
+    i119_sizes_and_names_that_cannot_be,
+    i121_names_that_exist_or_do_not,
+    i122_handles_cross,
+    i123_children_write,
+    i127_lists,
+    i128_items_change_their_type_and_their_length,
+    i129_copies_names_and_empty_lists,
+    i130_lists_cross,
+    i131_a_terminated_creator,
+    i132_an_attached_process_ends,
+    i133_every_way_out_of_a_creator,
     fixed_c01_start_once,
     fixed_c02_join_from_elsewhere,
     fixed_c04_daemons_have_no_children,
@@ -111,6 +154,28 @@ suite!(
     fixed_c13_end_of_a_child_with_children,
     fixed_c14_sentinel_stays_ready,
     fixed_c15_active_children_reaps,
+    l171_clients_with_keys_are_clients,
+    l171_messages_make_a_round_trip,
+    l172_poll_with_and_without_time,
+    l173_big_messages_and_the_end,
+    l175_the_end_of_the_child_is_the_end_of_the_connection,
+    l176_parts_of_buffers,
+    l177_a_missing_descriptor_is_an_error,
+    l177_descriptors_pass,
+    l177_no_descriptors_over_tcp,
+    l178_the_end_of_a_scope_closes,
+    l179_an_address_is_bound_once,
+    l180_a_forked_copy_does_not_remove_the_file,
+    l180_the_end_of_a_scope_closes_the_listener,
+    l181_empty_keys_and_abstract_names,
+    l182_a_client_that_left_before_it_was_accepted,
+    l183_poll_sees_what_a_closed_peer_wrote,
+    l184_messages_are_neither_merged_nor_split,
+    l185_connections_pass_through_connections,
+    l185_the_access_mode_passes,
+    l186_a_wrong_key_is_an_authentication_error,
+    l186_python_at_the_other_end,
+    l187_an_unknown_family_is_an_error,
     deviation_log_to_stderr_twice,
     deviation_stubborn_daemon_is_killed,
     deviation_children_end_with_their_parent,
@@ -119,13 +184,21 @@ suite!(
     deviation_returned_error_is_a_value,
     deviation_dropped_child_runs_on,
     deviation_fork_beside_threads,
-    l171_messages_make_a_round_trip,
-    l172_poll_with_and_without_time,
+    deviation_a_child_is_joined_before_its_queue_is_emptied,
+    deviation_queues_go_through_queues,
+    deviation_the_descriptor_of_a_queue_tells,
+    deviation_many_producers_and_consumers,
+    deviation_a_dead_worker_has_nothing_in_hand,
+    deviation_constant_slices,
+    deviation_a_fork_does_not_have_exclusive_memory,
+    deviation_handles_that_can_only_read,
+    l171_messages_make_a_round_trip_in_pipes,
+    l172_poll_with_and_without_time_in_pipes,
     l173_a_big_message_and_the_end,
     l174_one_way_pipes,
     l175_ends_pass_to_a_child_at_its_start,
-    l176_parts_of_buffers,
-    l178_the_end_of_a_scope_closes,
+    l176_parts_of_buffers_in_pipes,
+    l178_the_end_of_a_scope_closes_in_pipes,
     l183_what_was_sent_before_the_end_is_seen,
     l184_empty_messages_and_polls,
     l185_ends_pass_inside_messages,

@@ -11,6 +11,8 @@ mod dice;
 mod found;
 #[path = "crash/orphans.rs"]
 mod orphans;
+#[path = "crash/queues.rs"]
+mod queues;
 #[path = "crash/survivors.rs"]
 mod survivors;
 
@@ -20,10 +22,12 @@ use support::Test;
 const BATCH: u32 = 40;
 
 /// Those with dice.
-const RANDOM: [Test; 3] = [
+const RANDOM: [Test; 5] = [
     ("killed_parents_leave_nothing", orphans::killed_parents_leave_nothing),
     ("joins_tell_what_was_killed", survivors::joins_tell_what_was_killed),
     ("a_killed_fork_server_is_replaced", survivors::a_killed_fork_server_is_replaced),
+    ("queues_survive_whoever_is_killed", queues::queues_survive_whoever_is_killed),
+    ("joins_of_a_queue_return_whoever_is_killed", queues::joins_of_a_queue_return_whoever_is_killed),
 ];
 
 /// Those without.

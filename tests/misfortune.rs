@@ -20,8 +20,12 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/net.rs"]
+mod net;
 #[path = "misfortune/pipes.rs"]
 mod pipes;
+#[path = "misfortune/shared_memory.rs"]
+mod shared_memory;
 #[path = "misfortune/status.rs"]
 mod status;
 #[path = "misfortune/streams.rs"]
@@ -35,7 +39,9 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use net::*;
 use pipes::*;
+use shared_memory::*;
 use status::*;
 use streams::*;
 use support::Test;
@@ -109,6 +115,27 @@ fn main() {
         messages_longer_than_is_accepted,
         a_stopped_sender_keeps_nobody,
         a_connection_to_oneself,
+        shared_memory_that_is_not_what_it_says,
+        creators_of_names_killed_at_any_moment,
+        one_name_for_many_creators,
+        lists_of_garbage,
+        a_list_that_somebody_scribbles_over,
+        writers_of_a_list_killed_at_any_moment,
+        shared_memory_without_descriptors,
+        shared_memory_beyond_the_limits,
+        a_stopped_process_has_the_lock_on_names,
+        garbage_at_a_listener,
+        slow_peers_at_a_listener,
+        a_flood_at_a_listener,
+        a_mirror_at_a_listener,
+        a_false_listener,
+        half_a_message_then_gone,
+        a_header_that_promises_too_much,
+        garbage_over_a_connection,
+        a_listener_without_descriptors,
+        a_message_whose_descriptors_find_no_room,
+        a_killed_listener,
+        killed_senders,
     );
     support::run(tests);
 }

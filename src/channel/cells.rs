@@ -1,4 +1,4 @@
-//! The atomics and the copying that the ring is written against. A model checker puts its own in this place.
+//! The atomics and the copying that rings are written against. A model checker puts its own in this place.
 
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 

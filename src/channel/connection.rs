@@ -44,12 +44,11 @@ const KEEP: usize = 1 << 20;
 /// ```
 /// use multiproc::{Address, Connection, Listener, Process, connect};
 ///
-/// fn double(address: Address) -> multiproc::Result<()> {
-///     let mut requests: Connection<u32> = connect(&address)?;
+/// fn double(address: Address) {
+///     let mut requests: Connection<u32> = connect(&address).unwrap();
 ///     while let Ok(n) = requests.recv() {
-///         requests.send(2 * n)?;
+///         requests.send(2 * n).unwrap();
 ///     }
-///     Ok(())
 /// }
 ///
 /// let mut listener = Listener::bind(Address::fresh()?)?;
@@ -58,7 +57,7 @@ const KEEP: usize = 1 << 20;
 /// connection.send(21)?;
 /// assert_eq!(connection.recv()?, 42);
 /// drop(connection);
-/// child.join()??;
+/// child.join()?;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Connection<S, R = S> {
@@ -104,13 +103,6 @@ impl Link {
         match self {
             Link::Stream(stream) => stream.poll(limit, deadline),
             Link::Ring(link) => link.poll(limit, deadline),
-        }
-    }
-
-    fn has_message(&self) -> bool {
-        match self {
-            Link::Stream(stream) => stream.has_message(),
-            Link::Ring(link) => link.has_message(),
         }
     }
 
@@ -204,8 +196,8 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         value.map_err(RecvError::Decode)
     }
 
-    /// The values that come, until the other end is gone. Other errors are items, and are final unless they are
-    /// [`RecvError::Decode`].
+    /// The values that come, until the other end is gone. Other errors are items: behind [`RecvError::Decode`] there can be more
+    /// values, behind what ends the connection comes the end.
     ///
     /// ```
     /// # use multiproc::{Address, Connection, Listener, connect};
@@ -400,11 +392,6 @@ impl<S, R> Connection<S, R> {
     #[must_use]
     pub fn max_message(&self) -> u64 {
         self.max_message
-    }
-
-    /// Whether a message was read already by [`poll`](Connection::poll), so that the descriptor does not tell of it.
-    pub(crate) fn has_message(&self) -> bool {
-        self.link.has_message()
     }
 
     /// Whether something can be had without waiting for the descriptor.

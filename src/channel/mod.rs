@@ -1,25 +1,47 @@
-//! Messages between processes: what carries them, and its two ends.
+//! Messages between processes: what carries them, and its ends.
 
+mod address;
+mod auth;
 mod bell;
 mod cells;
+mod client;
 mod connection;
+mod descriptor;
 mod duplex;
 mod error;
+mod exchange;
 pub(crate) mod fault;
+mod gate;
 mod inbound;
+mod joinable_queue;
+mod ladder;
 mod link;
+mod listener;
 mod outbound;
 mod pipe;
+mod queue;
+mod queue_error;
 mod receiver;
 mod ring;
 mod segment;
 mod sender;
+mod simple_queue;
 mod spin;
+mod store;
 mod stream;
 
+pub use address::Address;
+pub use auth::AuthenticationError;
+pub use client::{Client, ConnectError, connect};
 pub use connection::{Connection, ConnectionIntoIter, ConnectionIter};
+pub use descriptor::Descriptor;
 pub use duplex::{connection, connection_with_capacity};
 pub use error::{RecvError, RecvIntoError, SendError};
+pub use joinable_queue::JoinableQueue;
+pub use listener::{AcceptError, Listener, ListenerBuilder};
 pub use pipe::{pipe, pipe_with_capacity};
+pub use queue::{Queue, QueueIter};
+pub use queue_error::{GetError, PutError};
 pub use receiver::{Receiver, ReceiverIntoIter, ReceiverIter};
 pub use sender::Sender;
+pub use simple_queue::SimpleQueue;

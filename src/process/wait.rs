@@ -8,7 +8,7 @@ use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
 use super::{Child, Handle};
-use crate::channel::{Connection, Receiver};
+use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, Receiver, SimpleQueue};
 use crate::error::{Result, os};
 use crate::sys::poll::{self, Deadline};
 
@@ -35,6 +35,11 @@ pub trait Waitable {
     /// can be had.
     fn may_wake_for_nothing(&self) -> bool {
         false
+    }
+
+    /// How often [`wait`] is to ask again although the descriptor told of nothing; `None`: never.
+    fn look_again(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -78,6 +83,39 @@ impl<T> Waitable for Child<T> {
     }
 }
 
+macro_rules! waitable_queues {
+    ($($type:ident),*) => {
+        $(impl<T> Waitable for $type<T> {
+            fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+                Ok(self.as_fd())
+            }
+
+            fn poll_ready(&self) -> Result<bool> {
+                Ok($type::poll_ready(self))
+            }
+
+            fn may_wake_for_nothing(&self) -> bool {
+                true
+            }
+
+            fn look_again(&self) -> Option<Duration> {
+                Some(ROUND)
+            }
+        })*
+    };
+}
+
+/// How long at the most somebody polls a queue in vain, if who put into it was killed at the instant before telling of it.
+const ROUND: Duration = Duration::from_secs(1);
+
+waitable_queues!(Queue, JoinableQueue, SimpleQueue);
+
+impl<T: AsFd> Waitable for Descriptor<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+}
+
 macro_rules! waitable_descriptors {
     ($($type:ty),*) => {
         $(impl Waitable for $type {
@@ -92,6 +130,7 @@ waitable_descriptors!(
     BorrowedFd<'_>,
     OwnedFd,
     File,
+    Listener,
     TcpListener,
     TcpStream,
     UdpSocket,
@@ -131,11 +170,22 @@ pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<u
     for thing in things {
         ready.push(thing.poll_ready()?);
     }
+    let round = things.iter().filter_map(|thing| thing.look_again()).min();
     loop {
         let is_any = ready.contains(&true);
-        let readable =
-            poll::readable(&fds, if is_any { Deadline::now() } else { deadline }).map_err(os("cannot wait"))?;
-        let is_over = readable.is_empty();
+        let until = match (is_any, round, deadline.left()) {
+            (true, ..) => Deadline::now(),
+            (false, Some(round), left) if left.is_none_or(|left| left > round) => Deadline::after(round),
+            _ => deadline,
+        };
+        let readable = poll::readable(&fds, until).map_err(os("cannot wait"))?;
+        let is_over = is_any || deadline.is_over();
+        if readable.is_empty() && !is_any {
+            // Nothing was told; so whatever is there was not told of.
+            for (place, thing) in things.iter().enumerate().filter(|(_, thing)| thing.look_again().is_some()) {
+                ready[place] = thing.poll_ready()?;
+            }
+        }
         for place in readable {
             if !ready[place] {
                 let thing = things[place];
@@ -143,7 +193,7 @@ pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<u
             }
         }
         // Woken for nothing: on with it.
-        if is_any || is_over || ready.contains(&true) || deadline.is_over() {
+        if is_over || ready.contains(&true) {
             return Ok((0..things.len()).filter(|place| ready[*place]).collect());
         }
     }

@@ -163,8 +163,7 @@ pub(crate) fn send<Header: Serialize>(
 /// Otherwise the kernel would hand over the message without them.
 pub(crate) fn room_for_next(socket: BorrowedFd<'_>) -> io::Result<()> {
     let Some([_, count]) = socket::peek(socket)? else { return Ok(()) };
-    let room: io::Result<Vec<OwnedFd>> = (0..count).map(|_| fd::duplicate(socket)).collect();
-    room.map(drop)
+    fd::check_room(socket, count.into())
 }
 
 /// Receives a message, or `None` at end-of-file. Whatever the other side wrote, this gives a message or an error.

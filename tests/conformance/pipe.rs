@@ -32,7 +32,7 @@ fn end(mut near: Connection<String>, child: &Child<()>) {
     child.join().expect("join");
 }
 
-pub(crate) fn l171_messages_make_a_round_trip() {
+pub(crate) fn l171_messages_make_a_round_trip_in_pipes() {
     for_each_method(|method| {
         let (mut near, far) = connection::<String, String>().expect("connection");
         let child = Process::new(echo, (far,)).start_method(method).start().expect("start");
@@ -58,7 +58,7 @@ pub(crate) fn l171_messages_make_a_round_trip() {
     });
 }
 
-pub(crate) fn l172_poll_with_and_without_time() {
+pub(crate) fn l172_poll_with_and_without_time_in_pipes() {
     for_each_method(|method| {
         let (mut near, far) = connection::<String, String>().expect("connection");
         let child = Process::new(echo, (far,)).start_method(method).start().expect("start");
@@ -143,7 +143,7 @@ pub(crate) fn l175_ends_pass_to_a_child_at_its_start() {
     });
 }
 
-pub(crate) fn l176_parts_of_buffers() {
+pub(crate) fn l176_parts_of_buffers_in_pipes() {
     // A part of a buffer is a slice; bounds that cannot be are a panic of the caller's own before anything is sent.
     let (mut sender, mut receiver) = pipe::<()>().expect("pipe");
     let buffer = b"abcdefghijklmnopqrstuvwxyz";
@@ -158,7 +158,7 @@ pub(crate) fn l176_parts_of_buffers() {
     }
 }
 
-pub(crate) fn l178_the_end_of_a_scope_closes() {
+pub(crate) fn l178_the_end_of_a_scope_closes_in_pipes() {
     let (mut sender, mut receiver) = pipe::<u8>().expect("pipe");
     {
         let mut sender = sender;

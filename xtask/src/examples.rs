@@ -47,6 +47,9 @@ const ARTICLE: [&str; 12] = [
     "multiprocessing_subclass",
 ];
 
+/// Other programs that print the same each time.
+const OTHERS: [&str; 2] = ["log_collector", "parallel_sum"];
+
 /// How long a program may take; the longest sleeps for three seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -58,8 +61,8 @@ pub(crate) fn check() -> Result<(), String> {
     let mut failures = Vec::new();
     for profile in ["dev", "release"] {
         let programs = build(profile)?;
-        for name in ARTICLE {
-            if let Err(why) = article(&programs, name) {
+        for name in ARTICLE.iter().chain(&OTHERS) {
+            if let Err(why) = fixed(&programs, name) {
                 failures.push(format!("{name} ({profile}): {why}"));
             }
         }
@@ -99,8 +102,8 @@ fn find<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, String> {
     program.map(PathBuf::as_path).ok_or_else(|| "cargo did not build it".to_owned())
 }
 
-/// Runs one of the article's programs and compares.
-fn article(programs: &[PathBuf], name: &str) -> Result<(), String> {
+/// Runs a program that has expected lines and compares.
+fn fixed(programs: &[PathBuf], name: &str) -> Result<(), String> {
     let path = root().join("examples/expected").join(name).with_extension("txt");
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let expectation = Expectation::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;

@@ -1,33 +1,25 @@
 //! Copying into and out of memory that other processes write to at the same time.
 //!
 //! To the compiler, memory behind an ordinary reference changes by its own program only. So neither direction uses one: words
-//! are copied by atomic accesses, and long runs by an instruction that the compiler does not look into. What comes out may be a
+//! are copied by atomic accesses, and blocks by instructions that the compiler does not look into. What comes out may be a
 //! mixture of old and new bytes; it is in the caller's own memory then, and stays what it is while it is checked.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// From here on, the string instruction of x86-64 is faster than words.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-const LONG: usize = 256;
+use super::blocks;
 
 /// Copies `bytes` to the beginning of `words`; the last word is filled up with anything.
 pub(crate) fn store(words: &[AtomicU64], bytes: &[u8]) {
     assert!(bytes.len() <= size_of_val(words), "the bytes do not fit");
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if bytes.len() >= LONG {
+    let (words, bytes) = {
+        let count = bytes.len() / blocks::BLOCK;
         // SAFETY: as many bytes are readable at the source and, as just asserted, writable (in cells) at the destination;
-        // they do not overlap, as the bytes are not cells. The instruction changes what it says, and no flag.
-        unsafe {
-            std::arch::asm!(
-                "rep movsb",
-                inout("rcx") bytes.len() => _,
-                inout("rsi") bytes.as_ptr() => _,
-                inout("rdi") words.as_ptr() => _,
-                options(nostack, preserves_flags)
-            );
-        }
-        return;
-    }
+        // they do not overlap, as the bytes are not cells.
+        unsafe { blocks::copy(words.as_ptr().cast_mut().cast(), bytes.as_ptr(), count) };
+        (&words[count * blocks::BLOCK / 8..], &bytes[count * blocks::BLOCK..])
+    };
     let mut chunks = bytes.chunks_exact(8);
     for (chunk, word) in chunks.by_ref().zip(words) {
         let value = <[u8; 8]>::try_from(chunk).unwrap_or_default();
@@ -57,19 +49,12 @@ pub(crate) fn load_onto(words: &[AtomicU64], length: usize, bytes: &mut Vec<u8>)
 pub(crate) fn load(words: &[AtomicU64], bytes: &mut [u8]) {
     assert!(bytes.len() <= size_of_val(words), "there are fewer bytes");
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if bytes.len() >= LONG {
+    let (words, bytes) = {
+        let count = bytes.len() / blocks::BLOCK;
         // SAFETY: as in `store`, the other way round.
-        unsafe {
-            std::arch::asm!(
-                "rep movsb",
-                inout("rcx") bytes.len() => _,
-                inout("rsi") words.as_ptr() => _,
-                inout("rdi") bytes.as_mut_ptr() => _,
-                options(nostack, preserves_flags)
-            );
-        }
-        return;
-    }
+        unsafe { blocks::copy(bytes.as_mut_ptr(), words.as_ptr().cast(), count) };
+        (&words[count * blocks::BLOCK / 8..], &mut bytes[count * blocks::BLOCK..])
+    };
     let whole = bytes.len() / 8;
     let mut chunks = bytes.chunks_exact_mut(8);
     for (chunk, word) in chunks.by_ref().zip(words) {

@@ -38,6 +38,14 @@ pub(crate) fn at_exit_first() {
     register();
 }
 
+/// Has `handler` called besides when this process leaves by `exit`: before those that were registered earlier. Each call
+/// registers it once more. It must not unwind.
+pub(crate) fn also_at_exit(handler: extern "C" fn()) {
+    stay(handler as *const libc::c_void);
+    // SAFETY: a plain function, in a library that stays.
+    unsafe { libc::atexit(handler) };
+}
+
 /// The one handler, as an address: set before `register`, never cleared.
 static HANDLER: std::sync::atomic::AtomicPtr<()> = std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
 

@@ -24,6 +24,12 @@ pub(crate) fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?)
 }
 
+/// An error if this process has no room for `count` more descriptors. (`any` is one that it has.)
+pub(crate) fn check_room(any: BorrowedFd<'_>, count: usize) -> io::Result<()> {
+    let room: io::Result<Vec<OwnedFd>> = (0..count).map(|_| duplicate(any)).collect();
+    room.map(drop)
+}
+
 /// `/dev/null`, for reading and writing.
 pub(crate) fn null() -> io::Result<OwnedFd> {
     above_stdio(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)

@@ -4,10 +4,11 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Deref;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::fd;
@@ -23,8 +24,23 @@ pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     for part in parts {
         file.write_all(part)?;
     }
-    rustix::fs::fcntl_add_seals(&file, SEALED)?;
+    make_constant(file.as_fd())?;
     Ok(file.into())
+}
+
+/// Seals a memory file, so that nobody can change a byte or the length any more. `EBUSY` if somebody has it mapped writable.
+pub(super) fn make_constant(memory: BorrowedFd<'_>) -> io::Result<()> {
+    /// The kernel refuses as well while it holds a page for a reason of its own, though it waits for a moment (measured: once
+    /// in some thousand times for big files, on a busy machine).
+    const TRIES: u32 = 5;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match rustix::fs::fcntl_add_seals(memory, SEALED) {
+            Err(Errno::BUSY | Errno::INTR) if tries < TRIES => {}
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// An error if this process may not have files of `length` bytes: to try would be the death of it (SIGXFSZ).
@@ -96,8 +112,6 @@ impl Drop for Mapping {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
 
     #[test]

@@ -2,20 +2,28 @@
 #![expect(unsafe_code, reason = "the one floor with system calls that rustix does not wrap")]
 
 pub(crate) mod bell;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod blocks;
+pub(crate) mod bytes;
 pub(crate) mod clone;
 pub(crate) mod code;
 pub(crate) mod copy;
 pub(crate) mod creds;
 pub(crate) mod environ;
+pub(crate) mod exclusive;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod fd;
+pub(crate) mod frozen;
 pub(crate) mod futex;
 pub(crate) mod lifeline;
 pub(crate) mod memory;
+pub(crate) mod names;
+pub(crate) mod net;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
+pub(crate) mod random;
 pub(crate) mod reserve;
 pub(crate) mod robust;
 pub(crate) mod shared;

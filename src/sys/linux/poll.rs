@@ -83,6 +83,13 @@ fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<
     Ok(!set[0].revents().is_empty())
 }
 
+/// Waits until `fd` can be written to, or its other side is gone; false at the deadline.
+pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    wait(&mut set, deadline)?;
+    Ok(!set[0].revents().is_empty())
+}
+
 /// Whether the other side of `fd` is gone for good.
 pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];

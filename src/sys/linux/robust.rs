@@ -20,7 +20,7 @@ use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-use super::per_process::Generation;
+use super::per_process::{Generation, pid};
 use super::shared::Layout;
 
 /// A word that the kernel marks when its owner dies, with what the list needs, in a cache line of its own.
@@ -74,6 +74,7 @@ struct Thread {
     /// The process that what follows is of: a forked copy holds nothing.
     generation: Cell<Option<Generation>>,
     tid: Cell<u32>,
+    pid: Cell<u32>,
     head: Cell<*const Head>,
     first: RobustCell,
     last: RobustCell,
@@ -100,6 +101,7 @@ thread_local! {
         std::mem::ManuallyDrop::new(Thread {
             generation: Cell::new(None),
             tid: Cell::new(0),
+            pid: Cell::new(0),
             head: Cell::new(ptr::null()),
             first: SENTINEL,
             last: SENTINEL,
@@ -113,6 +115,11 @@ thread_local! {
 /// The number by which the kernel knows this thread as an owner.
 pub(crate) fn tid() -> u32 {
     THREAD.with(|thread| thread.current().tid.get())
+}
+
+/// The number of this thread's process, without asking the kernel each time.
+pub(crate) fn process() -> u32 {
+    THREAD.with(|thread| thread.current().pid.get())
 }
 
 /// An error if this thread cannot have robust locks here.
@@ -167,6 +174,7 @@ impl Thread {
     #[cold]
     fn prepare(&self, generation: Generation) {
         self.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        self.pid.set(pid());
         self.count.set(0);
         self.many.take();
         self.last.next.store(0, Ordering::Relaxed);

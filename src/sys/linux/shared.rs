@@ -2,12 +2,14 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use std::sync::atomic::{
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+};
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::{fd, memory};
@@ -19,7 +21,7 @@ const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFla
 ///
 /// # Safety
 /// It consists of atomics only, in a layout fixed by `repr(C)`: any bytes are a value of it.
-pub(crate) unsafe trait Layout {}
+pub unsafe trait Layout {}
 
 // SAFETY: an atomic, of which any bytes are a value.
 unsafe impl Layout for AtomicU8 {}
@@ -29,6 +31,18 @@ unsafe impl Layout for AtomicU16 {}
 unsafe impl Layout for AtomicU32 {}
 // SAFETY: as above.
 unsafe impl Layout for AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicUsize {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicI8 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicI16 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicI32 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicI64 {}
+// SAFETY: as above.
+unsafe impl Layout for AtomicIsize {}
 // SAFETY: an array has nothing but its elements.
 unsafe impl<T: Layout, const N: usize> Layout for [T; N] {}
 
@@ -62,8 +76,18 @@ impl SharedFile {
         if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
             return Err(refused("shared memory that could change its length"));
         }
+        check_ordinary(fd.as_fd())?;
         let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| refused("no length"))?;
         Ok(SharedFile { fd, length })
+    }
+
+    /// The same memory, by a descriptor that can only be read from: the kernel does not map that one writable.
+    pub(crate) fn read_only(&self) -> io::Result<SharedFile> {
+        // Of memory that everybody may open, any user could have another descriptor from this one.
+        let _ = rustix::fs::fchmod(&self.fd, Mode::RUSR | Mode::WUSR);
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let fd = fd::above_stdio(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
+        Ok(SharedFile { fd: Arc::new(fd), length: self.length })
     }
 
     pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
@@ -92,10 +116,18 @@ impl SharedFile {
 
     /// Maps a part; `offset` is a multiple of the page size.
     pub(crate) fn map(&self, offset: usize, length: usize) -> io::Result<Shared> {
+        self.map_with(ProtFlags::READ | ProtFlags::WRITE, offset, length)
+    }
+
+    /// Maps all of it for reading: to store to a cell of it would be a crash.
+    pub(crate) fn map_to_read(&self) -> io::Result<Shared> {
+        self.map_with(ProtFlags::READ, 0, self.length)
+    }
+
+    fn map_with(&self, protection: ProtFlags, offset: usize, length: usize) -> io::Result<Shared> {
         if length == 0 || offset.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(refused("a part beyond the end of shared memory"));
         }
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let start = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &self.fd, offset as u64)
@@ -113,6 +145,12 @@ impl SharedFile {
 /// The seals of a memory file; anything else is refused.
 pub(crate) fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
     rustix::fs::fcntl_get_seals(fd).map_err(|_| refused("what came in place of shared memory is no memory file"))
+}
+
+/// Refuses memory files of huge pages: to touch one when there is none left is the signal SIGBUS.
+pub(crate) fn check_ordinary(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let kind = rustix::fs::fstatfs(fd)?.f_type;
+    if kind == libc::TMPFS_MAGIC { Ok(()) } else { Err(refused("shared memory of an unusual kind")) }
 }
 
 fn refused(why: &str) -> io::Error {

@@ -1,4 +1,4 @@
-//! How many threads this process has, and where they run.
+//! The threads of this process, and where they run.
 
 use std::io;
 use std::time::Duration;
@@ -17,6 +17,16 @@ pub(crate) fn is_only_one() -> io::Result<bool> {
         std::thread::sleep(Duration::from_micros(50 << turn.min(6)));
     }
     only_one_now()
+}
+
+/// Whether the calling thread is the one that the process began with.
+pub(crate) fn is_main() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
+/// Whether a thread of this process has the number.
+pub(crate) fn is_own(number: u32) -> bool {
+    std::path::Path::new(&format!("/proc/self/task/{number}")).exists()
 }
 
 /// The processor that this thread runs on; at the next moment, it may be another.

@@ -1,0 +1,91 @@
+//! Any descriptor as a value that crosses.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::codec::Carried;
+use crate::sys::fd;
+
+/// A file, a socket, a pipe or any other owner of a descriptor, as an argument of a process or inside a message.
+///
+/// The other process gets a descriptor of its own for the same open file: position, locks and flags are shared. It can be written
+/// only for another process, not to a file or the like, and over TCP it does not pass. What comes out is of the type that the receiver asks
+/// for: what the sender put in decides what it can do.
+///
+/// ```
+/// use std::io::{PipeWriter, Read, Write};
+/// use multiproc::{Descriptor, Process};
+///
+/// fn shout(mut to: Descriptor<PipeWriter>) {
+///     to.write_all(b"hello").unwrap();
+/// }
+///
+/// let (mut read, write) = std::io::pipe().unwrap();
+/// Process::new(shout, (Descriptor(write),)).start()?.join()?;
+/// let mut text = String::new();
+/// read.read_to_string(&mut text).unwrap();
+/// assert_eq!(text, "hello");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub struct Descriptor<T = OwnedFd>(
+    /// What owns the descriptor.
+    pub T,
+);
+
+impl<T> Descriptor<T> {
+    /// What owns the descriptor.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> From<T> for Descriptor<T> {
+    fn from(owner: T) -> Descriptor<T> {
+        Descriptor(owner)
+    }
+}
+
+impl<T> Deref for Descriptor<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Descriptor<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: AsFd> AsFd for Descriptor<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Descriptor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Descriptor").field(&self.0).finish()
+    }
+}
+
+impl<T: AsFd> Serialize for Descriptor<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Carried::from(fd::duplicate(self).map_err(S::Error::custom)?).serialize(serializer)
+    }
+}
+
+impl<'de, T: From<OwnedFd>> Deserialize<'de> for Descriptor<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Descriptor<T>, D::Error> {
+        let owned = Carried::deserialize(deserializer)?.into_owned().map_err(D::Error::custom)?;
+        Ok(Descriptor(T::from(owned)))
+    }
+}

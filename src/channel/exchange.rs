@@ -1,0 +1,416 @@
+//! What queues of all kinds are: a ladder with a robust lock at each end, and sleeping at both.
+//!
+//! Who wants a record and finds none sleeps with the lock of its end held, so that there is one at most who is to be woken, and
+//! the kernel hands the lock on if that one dies. It raises a flag before it looks a last time; who publishes looks at the flag
+//! afterwards. The other end may die between publishing and waking: so it arms an alarm before, which a sleeper watches, too, and
+//! whoever finds a dead owner's lock wakes the other end in its place. The same holds for room in a bounded queue.
+//!
+//! ```text
+//!   put:  lock P -> room? -> fill -> publish -> record wanted? wake -> unlock P
+//!   get:  lock G -> record? -> read -> take -> room wanted? wake -> unlock G
+//! ```
+//!
+//! A socket pair goes along, for two things: descriptors inside records travel on it, from `put_end` to `get_end`, announced by
+//! their records; and a token travels the other way for whoever polls, so that `put_end` is readable when there may be a record.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::time::Duration;
+
+use super::ladder::{Fault, Place, Record};
+use super::store::{End, QueueMemory};
+use crate::codec::Carried;
+use crate::sync::raw::alarm;
+use crate::sync::raw::mutex::{self, NotTaken, Taken};
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::{self, Mode};
+use crate::sys::{fd, futex};
+
+/// A queue of bytes and descriptors, as this process has it.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    memory: QueueMemory,
+    put_end: Carried,
+    get_end: Carried,
+    /// How long it is worth to look again before sleeping, in turns; it learns.
+    patience: AtomicU32,
+}
+
+/// Why nothing was put.
+#[derive(Debug)]
+pub(crate) enum PutFault {
+    Full,
+    ShutDown,
+    TooLong,
+    Corrupt,
+    Os(io::Error),
+}
+
+/// Why nothing was got.
+#[derive(Debug)]
+pub(crate) enum GetFault {
+    Empty,
+    ShutDown,
+    Corrupt,
+    Os(io::Error),
+}
+
+/// What `shutdown` writes.
+const NO_PUT: u32 = 1;
+const NO_GET: u32 = 2;
+
+/// How long the lock of an end may be held by somebody who neither sleeps nor ends.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
+
+/// How long to sleep at a time where the kernel cannot watch two words.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// How often an end looks again before it sleeps, at the least and at the most.
+const LEAST_PATIENCE: u32 = 4;
+const MOST_PATIENCE: u32 = 2000;
+
+impl From<Fault<io::Error>> for PutFault {
+    fn from(fault: Fault<io::Error>) -> PutFault {
+        match fault {
+            Fault::Full => PutFault::Os(io::Error::from_raw_os_error(libc::ENOMEM)),
+            Fault::TooLong => PutFault::TooLong,
+            Fault::Corrupt => PutFault::Corrupt,
+            Fault::Store(error) => PutFault::Os(error),
+        }
+    }
+}
+
+impl From<Fault<io::Error>> for GetFault {
+    fn from(fault: Fault<io::Error>) -> GetFault {
+        match fault {
+            Fault::Full | Fault::TooLong | Fault::Corrupt => GetFault::Corrupt,
+            Fault::Store(error) => GetFault::Os(error),
+        }
+    }
+}
+
+/// One end, with its lock held.
+struct Held<'a> {
+    end: End<'a>,
+    /// The last holder died, perhaps before it woke the other end.
+    inherited: bool,
+}
+
+impl<'a> Held<'a> {
+    fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        match mutex::lock(end.lock, deadline) {
+            Ok(taken) => Some(Held { end, inherited: taken == Taken::FromDead }),
+            Err(NotTaken::Busy | NotTaken::Own) => None,
+        }
+    }
+
+    /// Changes something and tells the other end of it; if we die between, the kernel tells it.
+    fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+        alarm::arm(self.end.alarm);
+        change();
+        tell();
+        alarm::disarm(self.end.alarm);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        mutex::unlock(self.end.lock);
+    }
+}
+
+/// Wakes the one who sleeps on a flag, if it is raised.
+fn wake(flag: &AtomicU32) {
+    fence(Ordering::SeqCst);
+    if flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
+        futex::wake(flag, 1);
+    }
+}
+
+impl Exchange {
+    pub(crate) fn create() -> io::Result<Exchange> {
+        let memory = QueueMemory::create()?;
+        let (put_end, get_end) = socket::pair()?;
+        Ok(Exchange::of(memory, put_end.into(), get_end.into()))
+    }
+
+    /// One that came from somewhere.
+    pub(crate) fn open(memory: Carried, put_end: Carried, get_end: Carried) -> io::Result<Exchange> {
+        Ok(Exchange::of(QueueMemory::open(memory.0)?, put_end, get_end))
+    }
+
+    fn of(memory: QueueMemory, put_end: Carried, get_end: Carried) -> Exchange {
+        Exchange { memory, put_end, get_end, patience: AtomicU32::new(LEAST_PATIENCE) }
+    }
+
+    /// What it is elsewhere.
+    pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried) {
+        (Carried(Arc::clone(self.memory.fd())), self.put_end.clone(), self.get_end.clone())
+    }
+
+    /// How many records there are at this moment.
+    pub(crate) fn count(&self) -> u64 {
+        self.memory.ladder().count().unwrap_or(0)
+    }
+
+    /// Puts a record, when there are fewer than `most`.
+    pub(crate) fn put(
+        &self,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        most: u64,
+        deadline: Deadline,
+    ) -> Result<(), PutFault> {
+        let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
+        let end = self.enter(self.memory.put_end(), deadline, || self.count() >= most).ok_or(PutFault::Full)?;
+        if end.inherited {
+            self.tell_of_record();
+        }
+        if flags.shut_down.load(Ordering::Acquire) != 0 {
+            return Err(PutFault::ShutDown);
+        }
+        if most != u64::MAX && ladder.count()? >= most {
+            let may_go_on = || self.count() < most || flags.shut_down.load(Ordering::Acquire) != 0;
+            if !self.sleep(flags.wants_room, self.memory.get_end(), deadline, may_go_on) {
+                return Err(PutFault::Full);
+            }
+            if flags.shut_down.load(Ordering::Acquire) != 0 {
+                return Err(PutFault::ShutDown);
+            }
+        }
+        let place = ladder.prepare(bytes.len())?;
+        let descriptors = u8::try_from(fds.len()).map_err(|_| PutFault::TooLong)?;
+        if descriptors > 0 {
+            self.send_descriptors(&place, fds, deadline)?;
+        }
+        ladder.fill(&place, descriptors, bytes)?;
+        end.change(|| ladder.publish(&place), || self.tell_of_record());
+        Ok(())
+    }
+
+    /// Gets a record: its bytes go behind what `onto` holds. `before` is called when it is sure, before it is taken out.
+    pub(crate) fn get(
+        &self,
+        onto: &mut Vec<u8>,
+        deadline: Deadline,
+        before: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Vec<Arc<OwnedFd>>, GetFault> {
+        let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
+        let is_over = || flags.shut_down.load(Ordering::Acquire) != 0;
+        let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
+            return Err(if is_over() { GetFault::ShutDown } else { GetFault::Empty });
+        };
+        if end.inherited {
+            wake(flags.wants_room);
+        }
+        let record = loop {
+            if flags.shut_down.load(Ordering::Acquire) == NO_GET {
+                return Err(GetFault::ShutDown);
+            }
+            match self.peek()? {
+                Some(record) => break record,
+                None if is_over() => {
+                    // Who is about to put did not see the flag yet; who comes later does.
+                    drop(Held::take(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
+                    break self.peek()?.ok_or(GetFault::ShutDown)?;
+                }
+                None => {}
+            }
+            // A corrupt ladder is a reason to look, too.
+            let may_go_on = || !matches!(self.memory.ladder().peek(), Ok(None)) || is_over();
+            if !self.sleep(flags.wants_record, self.memory.put_end(), deadline, may_go_on) {
+                return Err(GetFault::Empty);
+            }
+        };
+        let fds = match record.descriptors {
+            0 => Vec::new(),
+            count => self.recv_descriptors(&record, count)?,
+        };
+        before().map_err(GetFault::Os)?;
+        ladder.read(&record, onto)?;
+        end.change(|| ladder.take(&record), || wake(flags.wants_room));
+        Ok(fds)
+    }
+
+    /// The next record. If the ladder is corrupt, it is emptied: what was there is lost, what comes is not.
+    fn peek(&self) -> Result<Option<Record>, GetFault> {
+        let ladder = self.memory.ladder();
+        ladder.peek().map_err(|fault| {
+            if matches!(fault, Fault::Corrupt) {
+                ladder.clear();
+            }
+            fault.into()
+        })
+    }
+
+    /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is no use in waiting longer than
+    /// the deadline; else, it is held for moments only, and these are waited for.
+    fn enter<'a>(&self, end: End<'a>, deadline: Deadline, is_hopeless: impl Fn() -> bool) -> Option<Held<'a>> {
+        let entered = Held::take(end, deadline);
+        if entered.is_some() || matches!(deadline, Deadline::Never) {
+            return entered;
+        }
+        let patient = Deadline::after(LONGEST_HOLD);
+        while !is_hopeless() && !patient.is_over() {
+            let entered = Held::take(end, Deadline::after(Duration::from_millis(1)));
+            if entered.is_some() {
+                return entered;
+            }
+        }
+        None
+    }
+
+    /// Sleeps, with the lock of the own end held, until it `may_go_on`; false at the deadline.
+    fn sleep(&self, flag: &AtomicU32, other: End<'_>, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
+        if matches!(deadline, Deadline::Now) {
+            return may_go_on();
+        }
+        let patience = self.patience.load(Ordering::Relaxed).clamp(LEAST_PATIENCE, MOST_PATIENCE);
+        for _ in 0..patience {
+            if may_go_on() {
+                self.patience.store(patience.saturating_mul(2).min(MOST_PATIENCE), Ordering::Relaxed);
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        self.patience.store((patience / 2).max(LEAST_PATIENCE), Ordering::Relaxed);
+        loop {
+            flag.store(1, Ordering::SeqCst);
+            let seen = other.alarm.word.load(Ordering::Acquire);
+            fence(Ordering::SeqCst);
+            if may_go_on() {
+                flag.store(0, Ordering::Relaxed);
+                return true;
+            }
+            if deadline.is_over() {
+                flag.store(0, Ordering::Relaxed);
+                return false;
+            }
+            if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
+                let round = Deadline::after(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
+                futex::wait(flag, 1, round);
+            }
+        }
+    }
+
+    /// Wakes whoever sleeps for a record, by the flag or by the descriptor.
+    fn tell_of_record(&self) {
+        let flags = self.memory.flags();
+        wake(flags.wants_record);
+        if flags.polled.load(Ordering::Relaxed) != 0 && flags.polled.swap(0, Ordering::AcqRel) != 0 {
+            self.send_token();
+        }
+    }
+
+    /// If it is full of tokens, the other side is readable already.
+    fn send_token(&self) {
+        let _ = socket::send(self.get_end.as_fd(), &[&[0]], &[]);
+    }
+
+    /// The descriptor that turns readable when there may be a record, once `arm` said no.
+    pub(crate) fn pollable(&self) -> BorrowedFd<'_> {
+        self.put_end.as_fd()
+    }
+
+    /// Whether there is a record (or an end) to be had; if not, the descriptor tells when that changes.
+    pub(crate) fn arm(&self) -> bool {
+        /// Tokens to take away at a time: somebody may send them faster than we take them.
+        const MOST: u32 = 64;
+        let flags = self.memory.flags();
+        let is_ready = || self.count() > 0 || flags.shut_down.load(Ordering::Acquire) != 0;
+        flags.polled.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if is_ready() {
+            return true;
+        }
+        for _ in 0..MOST {
+            if socket::recv(self.put_end.as_fd(), Mode::Now).is_err() {
+                break;
+            }
+        }
+        fence(Ordering::SeqCst);
+        let is_ready = is_ready();
+        if is_ready {
+            // It may have been another's token that we took away.
+            self.send_token();
+        }
+        is_ready
+    }
+
+    /// Ends it for all: nothing can be put any more, and with `at_once`, nothing be got.
+    pub(crate) fn shut_down(&self, how: ShutDown) {
+        let flags = self.memory.flags();
+        let how = match how {
+            ShutDown::Put => NO_PUT,
+            ShutDown::PutAndGet => NO_GET,
+        };
+        // With the lock held, so that the others are woken if we die before we wake them. One who sleeps for room holds it.
+        let end = Held::take(self.memory.put_end(), Deadline::after(Duration::from_millis(10)));
+        let raise = || {
+            flags.shut_down.fetch_max(how, Ordering::SeqCst);
+        };
+        let tell = || {
+            wake(flags.wants_room);
+            self.tell_of_record();
+        };
+        match end {
+            Some(end) => end.change(raise, tell),
+            None => {
+                raise();
+                tell();
+            }
+        }
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.memory.flags().shut_down.load(Ordering::Acquire) != 0
+    }
+
+    /// Sends the descriptors of a record that will be published.
+    fn send_descriptors(&self, place: &Place, fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), PutFault> {
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        loop {
+            let count = [u8::try_from(fds.len()).unwrap_or(u8::MAX)];
+            match socket::send(self.put_end.as_fd(), &[&count, &[0], &place.ticket().to_le_bytes()], &fds) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(PutFault::Os(error)),
+                Ok(()) => return Ok(()),
+            }
+            if deadline.is_over() {
+                return Err(PutFault::Full);
+            }
+            // Consumers make room; they do not need our lock for it.
+            let round = Deadline::after(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
+            poll::writable(self.put_end.as_fd(), round).map_err(PutFault::Os)?;
+        }
+    }
+
+    /// Receives the descriptors of a record; those of one that was never published go.
+    fn recv_descriptors(&self, record: &Record, count: u8) -> Result<Vec<Arc<OwnedFd>>, GetFault> {
+        /// So many may have died between sending the descriptors and publishing, with nobody getting in between.
+        const MOST: u32 = 1024;
+        fd::check_room(self.get_end.as_fd(), count.into()).map_err(GetFault::Os)?;
+        for _ in 0..MOST {
+            let received = match socket::recv(self.get_end.as_fd(), Mode::Now) {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(GetFault::Os(error)),
+            };
+            if received.bytes.get(2..) == Some(&record.ticket().to_le_bytes()[..]) {
+                return Ok(crate::codec::table(received.fds));
+            }
+        }
+        // The value that needs them cannot be decoded without; it is lost, the queue goes on.
+        Ok(Vec::new())
+    }
+}
+
+/// How to end a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShutDown {
+    Put,
+    PutAndGet,
+}

@@ -1,0 +1,303 @@
+//! A place where so many wait for each other.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::raw::members::{Entered, Full};
+use super::table::Table;
+use crate::error::{Cause, Error, Result};
+use crate::sys::poll::Deadline;
+
+/// A place where a number of processes or threads wait for each other, again and again: CPython's `multiprocessing.Barrier`.
+///
+/// If one of them dies while it waits, the barrier is broken: the others get [`BarrierError::Broken`], until it is
+/// [reset](Barrier::reset).
+///
+/// ```
+/// use multiproc::{Barrier, Process};
+///
+/// fn worker(barrier: Barrier) -> usize {
+///     barrier.wait().unwrap()
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let barrier = Barrier::new(3)?;
+/// let children: Vec<_> =
+///     (0..2).map(|_| Process::new(worker, (barrier.clone(),)).start()).collect::<Result<_, _>>()?;
+/// let mut order = vec![barrier.wait()?];
+/// for child in children {
+///     order.push(child.join()?);
+/// }
+/// order.sort();
+/// assert_eq!(order, [0, 1, 2]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Barrier {
+    table: Table,
+    parties: u32,
+    timeout: Option<Duration>,
+}
+
+/// What members of a barrier are.
+const WAITS: u32 = 1;
+/// Was the last to come, and calls its action.
+const ACTS: u32 = 2;
+const RELEASED: u32 = 3;
+const BROKEN: u32 = 4;
+/// Came while the action of the round before runs.
+const EARLY: u32 = 5;
+
+/// Why a barrier was not passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// It is broken: somebody gave up, died, or [aborted](Barrier::abort) or [reset](Barrier::reset) it.
+    Broken,
+    /// The others did not come in time; that broke it.
+    TimedOut,
+    /// As many threads as there is room for (16 384) wait.
+    TooMany,
+}
+
+impl fmt::Display for BarrierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BarrierError::Broken => "the barrier is broken",
+            BarrierError::TimedOut => "the others did not come to the barrier in time",
+            BarrierError::TooMany => "too many threads wait at the barrier",
+        })
+    }
+}
+
+impl std::error::Error for BarrierError {}
+
+impl From<BarrierError> for Error {
+    fn from(error: BarrierError) -> Error {
+        Cause::Acquire(error.to_string()).into()
+    }
+}
+
+impl Barrier {
+    /// A barrier for `parties`, 1 or more.
+    ///
+    /// # Errors
+    /// `parties` is 0; the system lacks descriptors or memory.
+    pub fn new(parties: u32) -> Result<Barrier> {
+        if parties == 0 {
+            return Err(Cause::BadInput("a barrier needs at least one party".into()).into());
+        }
+        Ok(Barrier { table: Table::create("barrier", 0)?, parties, timeout: None })
+    }
+
+    /// The same barrier, with a time after which [`wait`](Barrier::wait) on this handle and its clones gives up.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Barrier {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits until all parties are there; gives the order of arrival in this round: 0 to one of them, and so on.
+    ///
+    /// # Errors
+    /// See [`BarrierError`].
+    pub fn wait(&self) -> Result<usize, BarrierError> {
+        self.wait_until(Deadline::within(self.timeout), || ())
+    }
+
+    /// Waits for `timeout` at the most; if the others have not come then, the barrier is broken.
+    ///
+    /// # Errors
+    /// See [`BarrierError`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
+        self.wait_until(Deadline::after(timeout), || ())
+    }
+
+    /// Waits; if it is the last to come, it calls `action` before anybody goes on. (CPython's action, given to all.) A panic in it
+    /// breaks the barrier.
+    ///
+    /// # Errors
+    /// See [`BarrierError`].
+    pub fn wait_with(&self, action: impl FnOnce()) -> Result<usize, BarrierError> {
+        self.wait_until(Deadline::within(self.timeout), action)
+    }
+
+    fn wait_until(&self, deadline: Deadline, action: impl FnOnce()) -> Result<usize, BarrierError> {
+        let members = self.table.members();
+        let mut early = None;
+        // Until no action of the round before runs.
+        let entered = loop {
+            let entered = members.enter(deadline).ok_or(BarrierError::Broken)?;
+            bury(&entered);
+            if !entered.living().any(|member| member.role == ACTS) || is_broken(&entered) {
+                break entered;
+            }
+            if deadline.is_over() {
+                early.inspect(|place| entered.leave(*place));
+                break_for_all(&entered);
+                return Err(BarrierError::TimedOut);
+            }
+            let place = match early {
+                Some(place) => place,
+                None => entered.join(EARLY, 0).map_err(|Full| BarrierError::TooMany)?,
+            };
+            early = Some(place);
+            let watch = entered.watch(place);
+            drop(entered);
+            members.sleep(place, &watch, deadline);
+        };
+        early.inspect(|place| entered.leave(*place));
+        if is_broken(&entered) {
+            return Err(BarrierError::Broken);
+        }
+        let index = entered.living().filter(|member| member.role == WAITS).count();
+        if index + 1 < self.parties as usize {
+            let place = entered.join(WAITS, 0).map_err(|Full| BarrierError::TooMany)?;
+            return self.await_release(entered, place, deadline).map(|()| index);
+        }
+        self.act(entered, action).map(|()| index)
+    }
+
+    /// As one who was not the last.
+    fn await_release<'a>(
+        &'a self,
+        mut entered: Entered<'a>,
+        place: usize,
+        deadline: Deadline,
+    ) -> Result<(), BarrierError> {
+        let members = self.table.members();
+        loop {
+            let watch = entered.watch(place);
+            drop(entered);
+            members.sleep(place, &watch, deadline);
+            let Some(now) = members.enter(deadline) else {
+                members.resign(place);
+                return Err(BarrierError::Broken);
+            };
+            entered = now;
+            bury(&entered);
+            let outcome = match entered.own(place).role {
+                RELEASED => Ok(()),
+                WAITS if !deadline.is_over() => continue,
+                WAITS => {
+                    break_for_all(&entered);
+                    Err(BarrierError::TimedOut)
+                }
+                _ => Err(BarrierError::Broken),
+            };
+            entered.leave(place);
+            return outcome;
+        }
+    }
+
+    /// As the last one: calls the action with the table unlocked, then releases the others.
+    fn act(&self, entered: Entered<'_>, action: impl FnOnce()) -> Result<(), BarrierError> {
+        let place = entered.join(ACTS, 0).map_err(|Full| BarrierError::TooMany)?;
+        drop(entered);
+        let acted = catch_unwind(AssertUnwindSafe(action));
+        let members = self.table.members();
+        let Some(entered) = self.table.enter() else {
+            members.resign(place);
+            return Err(BarrierError::Broken);
+        };
+        bury(&entered);
+        let is_valid = entered.own(place).role == ACTS;
+        entered.leave(place);
+        if let Err(panic) = acted {
+            break_for_all(&entered);
+            drop(entered);
+            resume_unwind(panic);
+        }
+        if !is_valid {
+            return Err(BarrierError::Broken);
+        }
+        for member in entered.living() {
+            if member.role == WAITS {
+                member.set_role(RELEASED);
+            }
+            member.nudge();
+        }
+        Ok(())
+    }
+
+    /// Breaks it: those who wait, and all who come, get [`BarrierError::Broken`].
+    pub fn abort(&self) {
+        if let Some(entered) = self.table.enter() {
+            entered.bury();
+            break_for_all(&entered);
+        }
+    }
+
+    /// Makes it as new. Those who wait get [`BarrierError::Broken`].
+    pub fn reset(&self) {
+        if let Some(entered) = self.table.enter() {
+            entered.bury();
+            break_for_all(&entered);
+            entered.flag().store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many have to come.
+    #[must_use]
+    pub fn parties(&self) -> usize {
+        self.parties as usize
+    }
+
+    /// How many wait at this moment.
+    #[must_use]
+    pub fn n_waiting(&self) -> usize {
+        let Some(entered) = self.table.enter() else { return 0 };
+        bury(&entered);
+        entered.living().filter(|member| member.role == WAITS).count()
+    }
+
+    /// Whether it is broken.
+    #[must_use]
+    pub fn broken(&self) -> bool {
+        let Some(entered) = self.table.enter() else { return true };
+        bury(&entered);
+        is_broken(&entered)
+    }
+}
+
+fn is_broken(entered: &Entered<'_>) -> bool {
+    entered.flag().load(Ordering::Relaxed) != 0
+}
+
+/// Removes the dead. One who died on the way through breaks it.
+fn bury(entered: &Entered<'_>) {
+    if entered.bury().iter().any(|dead| matches!(dead.role, WAITS | ACTS)) {
+        break_for_all(entered);
+    }
+}
+
+fn break_for_all(entered: &Entered<'_>) {
+    entered.flag().store(1, Ordering::Relaxed);
+    for member in entered.living() {
+        if matches!(member.role, WAITS | ACTS) {
+            member.set_role(BROKEN);
+        }
+        member.nudge();
+    }
+}
+
+impl fmt::Display for Barrier {
+    /// `<Barrier(waiters 1/3)>`, or `<Barrier(broken)>`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.broken() {
+            return f.write_str("<Barrier(broken)>");
+        }
+        write!(f, "<Barrier(waiters {}/{})>", self.n_waiting(), self.parties)
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

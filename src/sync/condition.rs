@@ -1,0 +1,217 @@
+//! Waiting, under a lock, for something to change.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{AcquireError, Poisoned};
+use super::lock::{Lock, LockGuard};
+use super::raw::members::{Entered, Full};
+use super::table::Table;
+use crate::error::Result;
+use crate::sys::poll::Deadline;
+
+/// A condition variable with its lock: CPython's `multiprocessing.Condition`.
+///
+/// A process that dies while it waits is as if it had not waited; one that dies after it was notified, before it went on,
+/// passes that on to the next.
+///
+/// ```
+/// use multiproc::{Condition, Process};
+///
+/// fn worker(ready: Condition) {
+///     let _guard = ready.acquire().unwrap();
+///     ready.notify_all();
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let ready = Condition::new()?;
+/// let mut guard = ready.acquire()?;
+/// let child = Process::new(worker, (ready.clone(),)).start()?;
+/// ready.wait(&mut guard)?; // releases the lock, waits, acquires it again
+/// drop(guard);
+/// child.join()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Condition {
+    lock: Lock,
+    table: Table,
+}
+
+/// What members of a condition are.
+const WAITS: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+impl Condition {
+    /// A condition with a lock of its own.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or memory.
+    pub fn new() -> Result<Condition> {
+        Condition::with_lock(&Lock::new()?)
+    }
+
+    /// A condition with a lock that others may use, too.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or memory.
+    pub fn with_lock(lock: &Lock) -> Result<Condition> {
+        Ok(Condition { lock: lock.clone(), table: Table::create("condition", 0)? })
+    }
+
+    /// Its lock.
+    #[must_use]
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Acquires its lock.
+    ///
+    /// # Errors
+    /// Those of [`Lock::acquire`].
+    pub fn acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
+        self.lock.acquire()
+    }
+
+    /// Releases the lock, waits to be notified, and acquires the lock again.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`] if the lock got poisoned meanwhile: it is held all the same. [`AcquireError::OtherLock`] and
+    /// [`AcquireError::TooMany`]: it did not wait.
+    pub fn wait(&self, guard: &mut LockGuard<'_>) -> Result<(), AcquireError<()>> {
+        self.wait_until(guard, Deadline::Never).map(drop)
+    }
+
+    /// Waits to be notified, for `timeout` at the most (the lock is acquired again after it, which may take longer); says
+    /// whether it was.
+    ///
+    /// # Errors
+    /// As for [`wait`](Condition::wait).
+    pub fn wait_timeout(&self, guard: &mut LockGuard<'_>, timeout: Duration) -> Result<bool, AcquireError<()>> {
+        self.wait_until(guard, Deadline::after(timeout))
+    }
+
+    /// Waits until `predicate`, called with the lock held, gives true.
+    ///
+    /// # Errors
+    /// As for [`wait`](Condition::wait).
+    pub fn wait_for(
+        &self,
+        guard: &mut LockGuard<'_>,
+        mut predicate: impl FnMut() -> bool,
+    ) -> Result<(), AcquireError<()>> {
+        while !predicate() {
+            self.wait(guard)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `predicate` gives true, for `timeout` at the most; gives what it gave last.
+    ///
+    /// # Errors
+    /// As for [`wait`](Condition::wait).
+    pub fn wait_for_timeout(
+        &self,
+        guard: &mut LockGuard<'_>,
+        timeout: Duration,
+        mut predicate: impl FnMut() -> bool,
+    ) -> Result<bool, AcquireError<()>> {
+        let deadline = Deadline::after(timeout);
+        while !predicate() {
+            if deadline.is_over() {
+                return Ok(false);
+            }
+            self.wait_until(guard, deadline)?;
+        }
+        Ok(true)
+    }
+
+    /// Wakes one who waits, the one who has waited longest.
+    pub fn notify_one(&self) {
+        self.notify(1);
+    }
+
+    /// Wakes all who wait.
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX);
+    }
+
+    /// Wakes `count` of those who wait, or all if there are fewer. The lock need not be held.
+    pub fn notify(&self, count: usize) {
+        if let Some(entered) = self.table.enter() {
+            wake(&entered, count.saturating_add(bury(&entered)));
+        }
+    }
+
+    fn wait_until(&self, guard: &mut LockGuard<'_>, deadline: Deadline) -> Result<bool, AcquireError<()>> {
+        if !guard.lock().is_same(&self.lock) {
+            return Err(AcquireError::OtherLock);
+        }
+        let members = self.table.members();
+        let entered = self.table.enter().ok_or(AcquireError::Busy)?;
+        let place = entered.join(WAITS, 0).map_err(|Full| AcquireError::TooMany)?;
+        let mut watch = entered.watch(place);
+        drop(entered);
+        self.lock.release();
+        let notified = loop {
+            members.sleep(place, &watch, deadline);
+            let Some(entered) = self.table.enter() else {
+                members.resign(place);
+                break false;
+            };
+            wake(&entered, bury(&entered));
+            let notified = entered.own(place).role == NOTIFIED;
+            if notified || deadline.is_over() {
+                entered.leave(place);
+                break notified;
+            }
+            watch = entered.watch(place);
+        };
+        self.lock.take::<()>(Deadline::Never)?;
+        match self.lock.poison() {
+            Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new((), pid, how))),
+            None => Ok(notified),
+        }
+    }
+
+    /// How many wait.
+    fn waiting(&self) -> usize {
+        let Some(entered) = self.table.enter() else { return 0 };
+        wake(&entered, bury(&entered));
+        entered.living().filter(|member| member.role == WAITS).count()
+    }
+}
+
+/// Removes the dead; gives how many of them had been notified and cannot go on.
+fn bury(entered: &Entered<'_>) -> usize {
+    entered.bury().iter().filter(|dead| dead.role == NOTIFIED).count()
+}
+
+/// Notifies `count` members, those who have waited longest.
+fn wake(entered: &Entered<'_>, count: usize) {
+    if count == 0 {
+        return;
+    }
+    let mut waiting: Vec<_> = entered.living().filter(|member| member.role == WAITS).collect();
+    waiting.sort_by_key(|member| member.ticket);
+    for member in waiting.into_iter().take(count) {
+        member.set_role(NOTIFIED);
+        member.nudge();
+    }
+}
+
+impl fmt::Display for Condition {
+    /// `<Condition(<Lock(owner=None)>, 0)>`: its lock, and how many wait
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Condition({}, {})>", self.lock, self.waiting())
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,182 @@
+//! Why a lock was not had as one wished.
+
+use std::fmt;
+
+use crate::error::{Cause, Error};
+
+/// A lock was taken, but the one who had it before died or panicked holding it.
+///
+/// What the lock protects may be half changed. Look at it, repair it, and say so with `clear_poison` of the lock; until then,
+/// everybody who takes the lock is told. As with the standard library's mutexes, the guard is inside.
+#[must_use]
+pub struct Poisoned<G> {
+    guard: G,
+    pid: u32,
+    how: How,
+}
+
+/// How a lock got poisoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Died,
+    Panicked,
+}
+
+impl<G> Poisoned<G> {
+    pub(super) fn new(guard: G, pid: u32, how: How) -> Poisoned<G> {
+        Poisoned { guard, pid, how }
+    }
+
+    /// The guard: the lock is held.
+    pub fn into_inner(self) -> G {
+        self.guard
+    }
+
+    /// The guard.
+    pub fn get_ref(&self) -> &G {
+        &self.guard
+    }
+
+    /// The guard.
+    pub fn get_mut(&mut self) -> &mut G {
+        &mut self.guard
+    }
+
+    /// The process that held the lock, by its number at that time.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it (or its thread) ended while it held the lock; otherwise it panicked.
+    #[must_use]
+    pub fn is_owner_dead(&self) -> bool {
+        self.how == How::Died
+    }
+
+    pub(super) fn map<H>(self, f: impl FnOnce(G) -> H) -> Poisoned<H> {
+        Poisoned { guard: f(self.guard), pid: self.pid, how: self.how }
+    }
+}
+
+impl<G> fmt::Display for Poisoned<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.how {
+            How::Died => "ended",
+            How::Panicked => "panicked",
+        };
+        write!(f, "process {} {how} while it held the lock", self.pid)
+    }
+}
+
+impl<G> fmt::Debug for Poisoned<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<G> std::error::Error for Poisoned<G> {}
+
+/// Why a lock or the like was not acquired, or not as it should be.
+///
+/// ```
+/// use multiproc::{AcquireError, Lock, Process};
+///
+/// fn dies_holding(lock: Lock) {
+///     let _guard = lock.acquire().unwrap();
+///     std::process::abort();
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let lock = Lock::new()?;
+/// let child = Process::new(dies_holding, (lock.clone(),)).start()?;
+/// let pid = child.pid();
+/// let _ = child.join();
+/// match lock.acquire() {
+///     Err(AcquireError::Poisoned(poisoned)) => {
+///         assert_eq!(poisoned.pid(), pid);
+///         let _guard = poisoned.into_inner();
+///         lock.clear_poison(); // after looking at what it protects
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// assert!(lock.acquire().is_ok());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+#[non_exhaustive]
+pub enum AcquireError<G> {
+    /// It was acquired, but its last owner died or panicked. The guard is inside.
+    Poisoned(Poisoned<G>),
+    /// Others held it for all the time that there was.
+    Busy,
+    /// This thread holds it already, and would wait for itself.
+    Deadlock,
+    /// As many threads as there is room for (16 384) hold or wait for it.
+    TooMany,
+    /// The guard is of another lock.
+    OtherLock,
+}
+
+impl<G> AcquireError<G> {
+    /// The guard, if it was acquired all the same: goes on over a [`Poisoned`].
+    ///
+    /// # Errors
+    /// It was not acquired.
+    pub fn recover(self) -> Result<G, AcquireError<G>> {
+        match self {
+            AcquireError::Poisoned(poisoned) => Ok(poisoned.into_inner()),
+            error => Err(error),
+        }
+    }
+
+    /// Whether others held it for all the time that there was.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, AcquireError::Busy)
+    }
+
+    /// Whether it was acquired after one who died or panicked.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self, AcquireError::Poisoned(_))
+    }
+
+    pub(super) fn map<H>(self, f: impl FnOnce(G) -> H) -> AcquireError<H> {
+        match self {
+            AcquireError::Poisoned(poisoned) => AcquireError::Poisoned(poisoned.map(f)),
+            AcquireError::Busy => AcquireError::Busy,
+            AcquireError::Deadlock => AcquireError::Deadlock,
+            AcquireError::TooMany => AcquireError::TooMany,
+            AcquireError::OtherLock => AcquireError::OtherLock,
+        }
+    }
+}
+
+impl<G> fmt::Display for AcquireError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcquireError::Poisoned(poisoned) => poisoned.fmt(f),
+            AcquireError::Busy => f.write_str("it is held by others"),
+            AcquireError::Deadlock => f.write_str("this thread holds it already"),
+            AcquireError::TooMany => f.write_str("too many threads hold it or wait for it"),
+            AcquireError::OtherLock => f.write_str("the guard is of another lock"),
+        }
+    }
+}
+
+impl<G> fmt::Debug for AcquireError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<G> std::error::Error for AcquireError<G> {}
+
+impl<G> From<AcquireError<G>> for Error {
+    /// Lets go of what a [`Poisoned`] holds.
+    fn from(error: AcquireError<G>) -> Error {
+        Cause::Acquire(error.to_string()).into()
+    }
+}

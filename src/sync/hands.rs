@@ -1,0 +1,103 @@
+//! How many things threads have in hand, of which the dead have none.
+
+use serde::{Deserialize, Serialize};
+
+use super::raw::members::{Entered, Member};
+use super::table::Table;
+use crate::error::Result;
+use crate::sys::poll::Deadline;
+
+/// A count for each thread that has something in hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hands {
+    table: Table,
+}
+
+/// What members are: their value is how many they have.
+const HOLDS: u32 = 1;
+/// Waits until nobody has any.
+const WAITS: u32 = 2;
+
+impl Hands {
+    pub(crate) fn new() -> Result<Hands> {
+        Ok(Hands { table: Table::create("joinable", 0)? })
+    }
+
+    /// This thread has one more; false if there is no room for another thread.
+    pub(crate) fn pick_up(&self) -> bool {
+        let Some(entered) = self.table.enter() else { return false };
+        bury(&entered);
+        let own = entered.living().find(|member| member.role == HOLDS && member.is_own());
+        match own {
+            Some(own) => {
+                own.set_value(own.value.saturating_add(1));
+                true
+            }
+            None => entered.join(HOLDS, 1).is_ok(),
+        }
+    }
+
+    /// This thread has one less, or if it has none, another one, of this process if there is one; false if nobody has any.
+    pub(crate) fn put_down(&self) -> bool {
+        let Some(entered) = self.table.enter() else { return false };
+        bury(&entered);
+        let holders = || entered.living().filter(|member| member.role == HOLDS && member.value > 0);
+        let Some(holder) = holders().find(|member| member.is_own()).or_else(|| holders().next()) else { return false };
+        holder.set_value(holder.value - 1);
+        wake_if_empty(&entered);
+        true
+    }
+
+    /// How many there are in all.
+    pub(crate) fn count(&self) -> usize {
+        let Some(entered) = self.table.enter() else { return 0 };
+        bury(&entered);
+        usize::try_from(in_hand(&entered)).unwrap_or(usize::MAX)
+    }
+
+    /// Waits until nobody has any and `is_empty` says that no more are to come; false at the deadline.
+    pub(crate) fn wait_empty(&self, deadline: Deadline, is_empty: impl Fn() -> bool) -> bool {
+        let members = self.table.members();
+        let mut own = None;
+        loop {
+            let Some(entered) = members.enter(deadline) else {
+                own.inspect(|place| members.resign(*place));
+                return false;
+            };
+            bury(&entered);
+            // In this order: what is taken between is in hand by then.
+            let is_done = is_empty() && in_hand(&entered) == 0;
+            if is_done || deadline.is_over() {
+                own.inspect(|place| entered.leave(*place));
+                return is_done;
+            }
+            let place = match own {
+                Some(place) => place,
+                None => match entered.join(WAITS, 0) {
+                    Ok(place) => place,
+                    Err(_) => return false,
+                },
+            };
+            own = Some(place);
+            let watch = entered.watch(place);
+            drop(entered);
+            members.sleep(place, &watch, deadline);
+        }
+    }
+}
+
+fn in_hand(entered: &Entered<'_>) -> u64 {
+    entered.living().filter(|member| member.role == HOLDS).fold(0, |sum: u64, member| sum.saturating_add(member.value))
+}
+
+fn bury(entered: &Entered<'_>) {
+    if !entered.bury().is_empty() {
+        wake_if_empty(entered);
+    }
+}
+
+fn wake_if_empty(entered: &Entered<'_>) {
+    if in_hand(entered) == 0 {
+        entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge);
+    }
+}

@@ -1,0 +1,138 @@
+//! A permit of a semaphore, and how it is come by.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::error::AcquireError;
+use super::raw::members::{Entered, Full, Member};
+use super::table::Table;
+use crate::sys::poll::Deadline;
+
+/// What members of a semaphore are.
+const HOLDS: u32 = 1;
+const WAITS: u32 = 2;
+
+/// A permit of a [`Semaphore`](crate::Semaphore) or [`BoundedSemaphore`](crate::BoundedSemaphore), given back when it is dropped.
+/// It stays in its thread; if that dies, the kernel sees to it that the permit comes back.
+#[must_use = "the permit is given back when it is dropped"]
+pub struct Permit<'a> {
+    table: &'a Table,
+    place: usize,
+    /// The kernel knows the holder by its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Permit<'_> {
+    /// Takes the permit out of the semaphore for good: it comes back by nobody's drop or death, only by
+    /// [`release`](crate::Semaphore::release). So one process can take what another gives, as CPython's semaphores are used
+    /// for signals.
+    pub fn forget(self) {
+        let permit = std::mem::ManuallyDrop::new(self);
+        let members = permit.table.members();
+        match members.enter(Deadline::now()) {
+            // A forked copy has only the copy of a permit.
+            Some(entered) if !entered.own(permit.place).is_own() => {}
+            Some(entered) => {
+                entered.leave(permit.place);
+                entered.set_object(entered.object().saturating_sub(1));
+            }
+            None => members.resign(permit.place),
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let members = self.table.members();
+        match members.enter(Deadline::now()) {
+            Some(entered) => {
+                entered.leave(self.place);
+                wake_next(&entered);
+            }
+            None => members.resign(self.place),
+        }
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// Takes a permit of the semaphore in `table`.
+pub(super) fn acquire(table: &Table, deadline: Deadline) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
+    let members = table.members();
+    let mut own = None;
+    loop {
+        let Some(entered) = members.enter(deadline) else {
+            own.inspect(|place| members.resign(*place));
+            return Err(AcquireError::Busy);
+        };
+        bury(&entered);
+        let free = value(&entered);
+        if free > 0 {
+            let place = match own {
+                Some(place) => {
+                    entered.own(place).set_role(HOLDS);
+                    place
+                }
+                None => entered.join(HOLDS, 0).map_err(|Full| AcquireError::TooMany)?,
+            };
+            if free > 1 {
+                wake_next(&entered);
+            }
+            return Ok(Permit { table, place, thread: PhantomData });
+        }
+        if deadline.is_over() {
+            own.inspect(|place| entered.leave(*place));
+            return Err(AcquireError::Busy);
+        }
+        let place = match own {
+            Some(place) => place,
+            None => entered.join(WAITS, 0).map_err(|Full| AcquireError::TooMany)?,
+        };
+        own = Some(place);
+        let watch = entered.watch(place);
+        drop(entered);
+        members.sleep(place, &watch, deadline);
+    }
+}
+
+/// How many permits are free. (The dead are buried already.)
+fn value(entered: &Entered<'_>) -> u64 {
+    let held = entered.living().filter(|member| member.role == HOLDS).count();
+    entered.object().saturating_sub(held as u64)
+}
+
+/// How many permits are free, for those who only ask.
+pub(super) fn free(table: &Table) -> u64 {
+    let Some(entered) = table.enter() else { return 0 };
+    bury(&entered);
+    value(&entered)
+}
+
+/// Adds a permit, unless there were more than `most` free ones then.
+pub(super) fn add(table: &Table, most: u64) -> bool {
+    let Some(entered) = table.enter() else { return false };
+    bury(&entered);
+    if value(&entered) >= most || entered.object() == u64::MAX {
+        return false;
+    }
+    entered.set_object(entered.object() + 1);
+    wake_next(&entered);
+    true
+}
+
+fn bury(entered: &Entered<'_>) {
+    if !entered.bury().is_empty() {
+        entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge);
+    }
+}
+
+/// Wakes who has waited longest.
+fn wake_next(entered: &Entered<'_>) {
+    if let Some(next) = entered.living().filter(|member| member.role == WAITS).min_by_key(|member| member.ticket) {
+        next.nudge();
+    }
+}

@@ -1,0 +1,269 @@
+//! Who holds or waits for something, so that the others hear of a death.
+//!
+//! An object has a lock for its own short use and a table of members. A thread that holds a permit, reads, or waits has a cell
+//! of the table, and the kernel marks the cell if the thread dies. What is held is nowhere else than in these cells: no count
+//! can get out of step with them, and a thread that dies while it changes the table leaves nothing to repair.
+//!
+//! A member that sleeps watches the cells of all others besides its own signal: the kernel wakes one of the sleepers for each
+//! death, and that one looks what the death means. If it dies itself before, its own cell wakes the next.
+
+use super::mutex::{self, NotTaken};
+use super::platform::{AtomicU32, Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust};
+
+/// A table of members with the lock in front of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Members<'a> {
+    lock: &'a RobustCell,
+    cells: &'a [RobustCell],
+}
+
+/// Of the lock's data: so many cells were ever in use.
+const USED: usize = 0;
+/// Of the lock's data: the last ticket given.
+const TICKETS: usize = 1;
+/// Of the lock's data: for the object.
+const OBJECT: usize = 2;
+
+/// Of a member's fields: what it is, a number of the object's choice.
+const ROLE: usize = 0;
+/// Of a member's fields: 1 if it was woken.
+const SIGNAL: usize = 1;
+/// Of a member's data: the order of coming.
+const TICKET: usize = 0;
+/// Of a member's data: for the object.
+const VALUE: usize = 1;
+
+/// How long a lock for short use may be held by somebody who has no reason to, before we go on as if it were not free.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How many cells a sleeper can watch beside its own signal.
+const WATCHED: usize = futex::MOST - 1;
+
+/// How long a sleeper sleeps that cannot watch all others.
+const ROUND: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl<'a> Members<'a> {
+    pub(crate) fn new(lock: &'a RobustCell, cells: &'a [RobustCell]) -> Members<'a> {
+        Members { lock, cells }
+    }
+
+    /// Locks the table, however short the deadline, for others hold it only for moments; `None` if somebody holds it on.
+    pub(crate) fn enter(self, deadline: Deadline) -> Option<Entered<'a>> {
+        let patient = Deadline::after(PATIENCE);
+        let deadline = match (deadline.left(), patient.left()) {
+            (Some(left), Some(least)) if left < least => patient,
+            _ => deadline,
+        };
+        match mutex::lock(self.lock, deadline) {
+            // What a dead owner left is in order at any moment.
+            Ok(_) => Some(Entered { members: self }),
+            Err(NotTaken::Busy | NotTaken::Own) => None,
+        }
+    }
+
+    /// The number that the object keeps beside the table.
+    pub(crate) fn object(self) -> u64 {
+        self.lock.data[OBJECT].load(Ordering::Acquire)
+    }
+
+    fn used(self) -> usize {
+        usize::try_from(self.lock.data[USED].load(Ordering::Relaxed)).unwrap_or(usize::MAX).min(self.cells.len())
+    }
+
+    fn cell(self, place: usize) -> &'a RobustCell {
+        &self.cells[place]
+    }
+
+    /// Takes a member out without the lock, for when that is not to be had. The others see it when they look.
+    pub(crate) fn resign(self, place: usize) {
+        let cell = self.cell(place);
+        if mutex::is_own(cell) {
+            robust::begin(cell);
+            robust::delist(cell);
+            cell.word.store(0, Ordering::Release);
+            robust::end();
+        }
+    }
+
+    /// Sleeps until the member at `place` is woken, another member dies, the deadline is there, or for no reason.
+    ///
+    /// `watch` is of the time when the table was last locked.
+    pub(crate) fn sleep(self, place: usize, watch: &Watch, deadline: Deadline) {
+        if watch.is_outdated {
+            return;
+        }
+        let signal = &self.cell(place).fields[SIGNAL];
+        let mut words: Vec<(&AtomicU32, u32)> = vec![(signal, 0)];
+        words.extend(watch.values.iter().enumerate().filter(|(other, _)| *other != place).map(|(other, value)| {
+            let word: &AtomicU32 = &self.cell(other).word;
+            (word, *value)
+        }));
+        let round = match deadline.left() {
+            Some(left) if left < ROUND => deadline,
+            _ => Deadline::after(ROUND),
+        };
+        let until = if watch.is_complete { deadline } else { round };
+        if !futex::wait_any(&words, until) {
+            futex::wait(signal, 0, round);
+        }
+    }
+}
+
+/// What the cells of the others looked like when a sleeper let go of the lock.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    values: Vec<u32>,
+    /// All others are in it.
+    is_complete: bool,
+    /// Somebody died meanwhile.
+    is_outdated: bool,
+}
+
+/// The table, locked.
+#[derive(Debug)]
+pub(crate) struct Entered<'a> {
+    members: Members<'a>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        mutex::unlock(self.members.lock);
+    }
+}
+
+/// A living member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) place: usize,
+    pub(crate) role: u32,
+    pub(crate) ticket: u64,
+    pub(crate) value: u64,
+    cell: &'a RobustCell,
+}
+
+impl<'a> Entered<'a> {
+    /// The number that the object keeps beside the table.
+    pub(crate) fn object(&self) -> u64 {
+        self.members.object()
+    }
+
+    pub(crate) fn set_object(&self, number: u64) {
+        self.members.lock.data[OBJECT].store(number, Ordering::Release);
+    }
+
+    /// A flag that the object keeps beside the table.
+    pub(crate) fn flag(&self) -> &'a AtomicU32 {
+        &self.members.lock.fields[0]
+    }
+
+    /// All living members. Do `bury` the dead before.
+    pub(crate) fn living(&self) -> impl Iterator<Item = Member<'a>> + use<'a> {
+        let members = self.members;
+        (0..members.used()).filter_map(move |place| {
+            let cell = members.cell(place);
+            let word = cell.word.load(Ordering::Acquire);
+            (word & OWNER != 0).then(|| member(place, cell))
+        })
+    }
+
+    /// Removes the dead members, and says what each was.
+    ///
+    /// The kernel wakes one sleeper for each death, and that may be the same one for several: if there are any, wake all
+    /// who may go on.
+    pub(crate) fn bury(&self) -> Vec<Member<'a>> {
+        let members = self.members;
+        let mut dead = Vec::new();
+        for place in 0..members.used() {
+            let cell = members.cell(place);
+            let word = cell.word.load(Ordering::Acquire);
+            if word & OWNER == 0 && word & OWNER_DIED != 0 {
+                dead.push(member(place, cell));
+                cell.word.store(0, Ordering::Release);
+            }
+        }
+        dead
+    }
+
+    /// Makes this thread a member; gives its place.
+    pub(crate) fn join(&self, role: u32, value: u64) -> Result<usize, Full> {
+        let members = self.members;
+        let used = members.used();
+        let place = (0..used).find(|place| members.cell(*place).word.load(Ordering::Relaxed) == 0).unwrap_or(used);
+        let cell = members.cells.get(place).ok_or(Full)?;
+        let tickets = &members.lock.data[TICKETS];
+        let ticket = tickets.load(Ordering::Relaxed).wrapping_add(1);
+        tickets.store(ticket, Ordering::Relaxed);
+        cell.fields[ROLE].store(role, Ordering::Relaxed);
+        cell.fields[SIGNAL].store(0, Ordering::Relaxed);
+        cell.data[TICKET].store(ticket, Ordering::Relaxed);
+        cell.data[VALUE].store(value, Ordering::Relaxed);
+        robust::begin(cell);
+        // With `WAITERS`, so that the kernel wakes one of those who watch.
+        cell.word.store(robust::tid() | WAITERS, Ordering::Release);
+        robust::enlist(cell);
+        robust::end();
+        if place == used {
+            members.lock.data[USED].store(used as u64 + 1, Ordering::Relaxed);
+            // Who sleeps does not watch this cell yet.
+            self.living().filter(|other| other.place != place).for_each(Member::nudge);
+        }
+        Ok(place)
+    }
+
+    /// Takes this thread's member out.
+    pub(crate) fn leave(&self, place: usize) {
+        self.members.resign(place);
+    }
+
+    /// The member at a place of this thread.
+    pub(crate) fn own(&self, place: usize) -> Member<'a> {
+        member(place, self.members.cell(place))
+    }
+
+    /// Prepares to sleep: what to watch once the lock is let go of.
+    pub(crate) fn watch(&self, place: usize) -> Watch {
+        let members = self.members;
+        members.cell(place).fields[SIGNAL].store(0, Ordering::Relaxed);
+        let used = members.used();
+        let values: Vec<u32> =
+            (0..used.min(WATCHED)).map(|other| members.cell(other).word.load(Ordering::Acquire)).collect();
+        let is_outdated = values.iter().any(|value| value & OWNER_DIED != 0);
+        Watch { values, is_complete: used <= WATCHED, is_outdated }
+    }
+}
+
+fn member(place: usize, cell: &RobustCell) -> Member<'_> {
+    Member {
+        place,
+        role: cell.fields[ROLE].load(Ordering::Relaxed),
+        ticket: cell.data[TICKET].load(Ordering::Relaxed),
+        value: cell.data[VALUE].load(Ordering::Relaxed),
+        cell,
+    }
+}
+
+impl Member<'_> {
+    /// Whether it is of this thread.
+    pub(crate) fn is_own(self) -> bool {
+        mutex::is_own(self.cell)
+    }
+
+    pub(crate) fn set_value(self, value: u64) {
+        self.cell.data[VALUE].store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_role(self, role: u32) {
+        self.cell.fields[ROLE].store(role, Ordering::Relaxed);
+    }
+
+    /// Wakes it, if it sleeps.
+    pub(crate) fn nudge(self) {
+        let signal = &self.cell.fields[SIGNAL];
+        signal.store(1, Ordering::Release);
+        futex::wake(signal, 1);
+    }
+}

@@ -1,0 +1,7 @@
+//! What the state machines stand on: atomics, sleeping, and the kernel's care for dead owners.
+
+pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) use crate::sys::futex;
+pub(crate) use crate::sys::poll::Deadline;
+pub(crate) use crate::sys::robust::{self, OWNER, OWNER_DIED, RobustCell, WAITERS};

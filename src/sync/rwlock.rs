@@ -1,0 +1,295 @@
+//! A lock that many read or one writes.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{AcquireError, How, Poisoned};
+use super::raw::members::{Entered, Full, Member};
+use super::table::Table;
+use crate::error::Result;
+use crate::sys::per_process::pid;
+use crate::sys::poll::Deadline;
+
+/// A lock that any number of threads of any processes may hold to read, or one to write. (CPython has none.)
+///
+/// Who comes first goes first: a reader waits behind a writer that waits. So a thread that reads must not read again, or it may
+/// wait for a writer that waits for it.
+///
+/// A reader that dies is as if it had released. A writer that dies or panics poisons the lock, as with [`Lock`](crate::Lock).
+///
+/// ```
+/// use multiproc::RwLock;
+///
+/// let lock = RwLock::new()?;
+/// {
+///     let _one = lock.read()?;
+///     let _another = lock.read()?;
+///     assert_eq!(lock.to_string(), "<RwLock(2 read)>");
+///     assert!(lock.try_write().is_err());
+/// }
+/// let _writer = lock.write()?;
+/// assert_eq!(lock.to_string(), "<RwLock(written)>");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RwLock {
+    table: Table,
+}
+
+/// What members are.
+const READS: u32 = 1;
+const WRITES: u32 = 2;
+const WAITS_TO_READ: u32 = 3;
+const WAITS_TO_WRITE: u32 = 4;
+
+/// Of the object's number: a writer panicked; else it died. The low half is its process.
+const PANICKED: u64 = 1 << 32;
+/// Of the object's number: it is poisoned.
+const POISONED: u64 = 1 << 33;
+
+impl RwLock {
+    /// A new lock, which nobody holds.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or memory.
+    pub fn new() -> Result<RwLock> {
+        Ok(RwLock { table: Table::create("rwlock", 0)? })
+    }
+
+    /// Waits until nobody writes or waits to write.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread writes; [`AcquireError::TooMany`].
+    pub fn read(&self) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
+        self.read_until(Deadline::Never)
+    }
+
+    /// `read`, without waiting.
+    ///
+    /// # Errors
+    /// [`AcquireError::Busy`] if somebody writes or waits to; those of [`read`](RwLock::read).
+    pub fn try_read(&self) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
+        self.read_until(Deadline::now())
+    }
+
+    /// `read`, for `timeout` at the most.
+    ///
+    /// # Errors
+    /// [`AcquireError::Busy`] after that time; those of [`read`](RwLock::read).
+    pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
+        self.read_until(Deadline::after(timeout))
+    }
+
+    /// Waits until nobody else reads or writes.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread reads or writes;
+    /// [`AcquireError::TooMany`].
+    pub fn write(&self) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+        self.write_until(Deadline::Never)
+    }
+
+    /// `write`, without waiting.
+    ///
+    /// # Errors
+    /// [`AcquireError::Busy`] if somebody reads or writes; those of [`write`](RwLock::write).
+    pub fn try_write(&self) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+        self.write_until(Deadline::now())
+    }
+
+    /// `write`, for `timeout` at the most.
+    ///
+    /// # Errors
+    /// [`AcquireError::Busy`] after that time; those of [`write`](RwLock::write).
+    pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+        self.write_until(Deadline::after(timeout))
+    }
+
+    fn read_until(&self, deadline: Deadline) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
+        let (place, poison) = self.enter(READS, deadline).map_err(|why| why.map(|never| match never {}))?;
+        let guard = ReadGuard { table: &self.table, place, thread: PhantomData };
+        match poison {
+            Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how))),
+            None => Ok(guard),
+        }
+    }
+
+    fn write_until(&self, deadline: Deadline) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+        let (place, poison) = self.enter(WRITES, deadline).map_err(|why| why.map(|never| match never {}))?;
+        let guard = WriteGuard { table: &self.table, place, thread: PhantomData };
+        match poison {
+            Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how))),
+            None => Ok(guard),
+        }
+    }
+
+    /// Becomes a member that reads or writes; gives its place, and who poisoned the lock.
+    fn enter(&self, role: u32, deadline: Deadline) -> Result<(usize, Poison), AcquireError<std::convert::Infallible>> {
+        let members = self.table.members();
+        let waits = if role == READS { WAITS_TO_READ } else { WAITS_TO_WRITE };
+        let mut own: Option<usize> = None;
+        loop {
+            let Some(entered) = members.enter(deadline) else {
+                own.inspect(|place| members.resign(*place));
+                return Err(AcquireError::Busy);
+            };
+            bury(&entered);
+            let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
+            let stands_in_the_way = |member: &Member<'_>| match member.role {
+                READS => role == WRITES,
+                WRITES => true,
+                WAITS_TO_WRITE => member.ticket < ticket,
+                // Who came first goes first.
+                WAITS_TO_READ => role == WRITES && member.ticket < ticket,
+                _ => false,
+            };
+            let mut others = entered.living().filter(stands_in_the_way).peekable();
+            if others.peek().is_none() {
+                let place = match own {
+                    Some(place) => {
+                        entered.own(place).set_role(role);
+                        place
+                    }
+                    None => entered.join(role, pid().into()).map_err(|Full| AcquireError::TooMany)?,
+                };
+                return Ok((place, poison(entered.object())));
+            }
+            let is_own = |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
+            let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
+            if is_deadlock || deadline.is_over() {
+                own.inspect(|place| entered.leave(*place));
+                // Those who waited behind us may go on.
+                wake_all(&entered);
+                return Err(if is_deadlock { AcquireError::Deadlock } else { AcquireError::Busy });
+            }
+            let place = match own {
+                Some(place) => place,
+                None => entered.join(waits, pid().into()).map_err(|Full| AcquireError::TooMany)?,
+            };
+            own = Some(place);
+            let watch = entered.watch(place);
+            drop(entered);
+            members.sleep(place, &watch, deadline);
+        }
+    }
+
+    /// Whether a writer died or panicked, and nobody has said since that all is well.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        let Some(entered) = self.table.enter() else { return false };
+        bury(&entered);
+        poison(entered.object()).is_some()
+    }
+
+    /// Says that what the lock protects is in order again.
+    pub fn clear_poison(&self) {
+        if let Some(entered) = self.table.enter() {
+            bury(&entered);
+            entered.set_object(0);
+        }
+    }
+}
+
+type Poison = Option<(u32, How)>;
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what it is about")]
+fn poison(object: u64) -> Poison {
+    let how = if object & PANICKED != 0 { How::Panicked } else { How::Died };
+    (object & POISONED != 0).then_some((object as u32, how))
+}
+
+/// Removes the dead. A dead writer poisons the lock.
+fn bury(entered: &Entered<'_>) {
+    let dead = entered.bury();
+    if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
+        entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
+    }
+    if !dead.is_empty() {
+        wake_all(entered);
+    }
+}
+
+fn wake_all(entered: &Entered<'_>) {
+    entered.living().filter(|member| matches!(member.role, WAITS_TO_READ | WAITS_TO_WRITE)).for_each(Member::nudge);
+}
+
+/// Gives up a place.
+fn leave(table: &Table, place: usize, poison: u64) {
+    let members = table.members();
+    match members.enter(Deadline::now()) {
+        Some(entered) => {
+            if poison != 0 {
+                entered.set_object(poison);
+            }
+            entered.leave(place);
+            wake_all(&entered);
+        }
+        None => members.resign(place),
+    }
+}
+
+impl fmt::Display for RwLock {
+    /// `<RwLock(free)>`, `<RwLock(2 read)>` or `<RwLock(written)>`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(entered) = self.table.enter() else { return f.write_str("<RwLock>") };
+        bury(&entered);
+        let count = |role| entered.living().filter(|member| member.role == role).count();
+        match (count(READS), count(WRITES)) {
+            (0, 0) => f.write_str("<RwLock(free)>"),
+            (readers, 0) => write!(f, "<RwLock({readers} read)>"),
+            _ => f.write_str("<RwLock(written)>"),
+        }
+    }
+}
+
+impl fmt::Debug for RwLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Holds a [`RwLock`] to read. It stays in its thread.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct ReadGuard<'a> {
+    table: &'a Table,
+    place: usize,
+    /// The kernel knows the holder by its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        leave(self.table, self.place, 0);
+    }
+}
+
+impl fmt::Debug for ReadGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadGuard")
+    }
+}
+
+/// Holds a [`RwLock`] to write. It stays in its thread.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct WriteGuard<'a> {
+    table: &'a Table,
+    place: usize,
+    /// The kernel knows the holder by its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        let panicked = if std::thread::panicking() { POISONED | PANICKED | u64::from(pid()) } else { 0 };
+        leave(self.table, self.place, panicked);
+    }
+}
+
+impl fmt::Debug for WriteGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteGuard")
+    }
+}

@@ -1,0 +1,38 @@
+//! A table of members in shared memory of its own.
+
+use serde::{Deserialize, Serialize};
+
+use super::raw::members::{Entered, Members};
+use super::segment::{Crossing, Segment};
+use crate::error::Result;
+use crate::sys::robust::RobustCell;
+
+/// How many threads can hold or wait for one object. Memory is taken as they come.
+const MOST: usize = 16_384;
+
+/// The lock and the members.
+const LENGTH: usize = (1 + MOST) * size_of::<RobustCell>();
+
+/// The shared memory of an object with members.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Table(Crossing<LENGTH>);
+
+impl Table {
+    pub(super) fn create(what: &str, object: u64) -> Result<Table> {
+        let table = Table(Crossing(Segment::create(what, LENGTH)?));
+        if let Some(entered) = table.enter() {
+            entered.set_object(object);
+        }
+        Ok(table)
+    }
+
+    pub(super) fn members(&self) -> Members<'_> {
+        let cells = self.0.0.memory().many(0, 1 + MOST);
+        Members::new(&cells[0], &cells[1..])
+    }
+
+    /// Locks it; `None` if somebody who should not holds it on.
+    pub(super) fn enter(&self) -> Option<Entered<'_>> {
+        self.members().enter(crate::sys::poll::Deadline::now())
+    }
+}

@@ -1,0 +1,106 @@
+//! Memory files that nobody can change any more, mapped for reading.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rustix::fs::SealFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::shared;
+
+/// What it takes for bytes to be as constant as a reference says they are.
+const CONSTANT: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
+
+/// Bytes that are the same for ever. Pages are mapped as they are read.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    fd: Arc<OwnedFd>,
+    map: ReadMap,
+}
+
+impl Frozen {
+    /// Maps all of a memory file that somebody sent. What could still change is refused, and so is an empty one.
+    pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<Frozen> {
+        if !shared::seals(fd.as_fd())?.contains(CONSTANT) {
+            return Err(refused("memory that somebody could still change came in place of a constant slice"));
+        }
+        shared::check_ordinary(fd.as_fd())?;
+        let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(0);
+        if length == 0 {
+            return Err(refused("empty memory came in place of a constant slice"));
+        }
+        let map = ReadMap::of(&fd, length)?;
+        Ok(Frozen { fd, map })
+    }
+
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the seals, which cannot be taken off, keep the bytes as they are and the file as long as it is.
+        unsafe { self.map.bytes() }
+    }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// A file mapped for reading.
+#[derive(Debug)]
+pub(super) struct ReadMap {
+    start: NonNull<c_void>,
+    length: usize,
+}
+
+// SAFETY: read-only memory, unmapped only by the owner's drop.
+unsafe impl Send for ReadMap {}
+// SAFETY: as above; nothing is written through it.
+unsafe impl Sync for ReadMap {}
+
+impl ReadMap {
+    /// Private: the kernel counts a shared mapping among those that could write, and would not seal (before Linux 6.7).
+    pub(super) fn of(fd: impl AsFd, length: usize) -> io::Result<ReadMap> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, fd, 0) }?;
+        let start = NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
+        Ok(ReadMap { start, length })
+    }
+
+    /// # Safety
+    /// Nobody changes the file while the borrow lasts, and it is as long as was said.
+    pub(super) unsafe fn bytes(&self) -> &[u8] {
+        // SAFETY: `length` bytes are mapped readable at `start` until drop; the caller promises the rest.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length) }
+    }
+}
+
+impl Drop for ReadMap {
+    fn drop(&mut self) {
+        // SAFETY: this mapping is ours and no borrow of it outlives us.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{fd, memory, shared::SharedFile};
+
+    #[test]
+    fn what_could_change_is_refused() {
+        let frozen = Frozen::open(Arc::new(memory::seal(&[b"constant"]).expect("seal"))).expect("open");
+        assert_eq!(frozen.bytes(), b"constant");
+        // Sealed against another length only.
+        let file = SharedFile::create("test", 4096).expect("create");
+        assert!(Frozen::open(Arc::clone(file.fd())).is_err());
+        let (read, _write) = fd::pipe().expect("pipe");
+        assert!(Frozen::open(Arc::new(read)).is_err());
+        assert!(Frozen::open(Arc::new(memory::seal(&[b""]).expect("seal"))).is_err());
+    }
+}

@@ -1,0 +1,328 @@
+//! Names for memory files, which have none of their own.
+//!
+//! A name is a symbolic link in a folder of this user's in `/dev/shm`. It says which descriptor of which process is the memory,
+//! and the memory's random mark, which is also the name that the kernel shows for it. So a name whose creator was killed leads
+//! nowhere, or to something with another mark, even if the number of the process came again; whoever finds such a name
+//! removes it. Links are made, and removed by whoever made sure that they may be, under a lock on the folder, which goes when
+//! it is empty.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::poll::Deadline;
+use super::{fd, random};
+
+/// Where names are; in memory, and empty after a boot.
+const ROOT: &str = "/dev/shm";
+
+/// The most bytes of a name; the kernel's own limit is 255.
+pub(crate) const LONGEST: usize = 200;
+
+/// How long another process may hold the lock, which it needs for microseconds, before this one gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many other names are looked at on the way: whoever has thousands should not pay for all of them each time.
+const SWEPT: usize = 64;
+
+/// A mark for a new memory file.
+pub(crate) fn new_mark() -> io::Result<String> {
+    let bytes = random::bytes::<16>()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What a memory file with this mark is to be called.
+pub(crate) fn file_name(mark: &str) -> String {
+    format!("multiproc.{mark}")
+}
+
+/// Gives `memory`, which has `mark`, a name, for as long as this process has its descriptor. One that exists is
+/// `AlreadyExists`.
+pub(crate) fn publish(name: &str, mark: &str, memory: BorrowedFd<'_>) -> io::Result<()> {
+    let surroundings = Surroundings::look()?;
+    let target = Target {
+        pid: surroundings.pid,
+        fd: memory.as_raw_fd().unsigned_abs(),
+        namespace: surroundings.namespace,
+        mark: mark.to_owned(),
+    };
+    let folder = Folder::lock_or_make()?;
+    folder.sweep(&surroundings);
+    loop {
+        match rustix::fs::symlinkat(target.to_string(), &folder.fd, name) {
+            Err(Errno::EXIST) if folder.is_stale(name, &surroundings)? => folder.remove(name)?,
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// The memory of a name, and its mark. One that does not exist is `NotFound`.
+pub(crate) fn open(name: &str) -> io::Result<(OwnedFd, String)> {
+    let surroundings = Surroundings::look()?;
+    let target = Target::of(&Folder::open()?, name)?;
+    match target.open(&surroundings) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Removes it, unless it is somebody else's by now.
+            if let Ok(folder) = Folder::lock() {
+                folder.sweep(&surroundings);
+                if matches!(folder.is_stale(name, &surroundings), Ok(true)) {
+                    let _ = folder.remove(name);
+                }
+            }
+            Err(error)
+        }
+        opened => Ok((opened?, target.mark)),
+    }
+}
+
+/// Takes a name away from the memory with `mark`. If it is not its name (any more), that is `NotFound`.
+pub(crate) fn withdraw(name: &str, mark: &str) -> io::Result<()> {
+    let folder = Folder::lock()?;
+    if Target::of(&folder.fd, name)?.mark != mark {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    folder.remove(name)
+}
+
+/// Who this process is to others.
+struct Surroundings {
+    /// Its number, as `/proc` shows it.
+    pid: u32,
+    /// The number of the namespace in which it has that number.
+    namespace: u64,
+}
+
+impl Surroundings {
+    /// An error without `/proc`, where every name would look stale.
+    fn look() -> io::Result<Surroundings> {
+        let own = rustix::fs::readlink("/proc/self", Vec::new())?;
+        let pid = own.to_str().ok().and_then(|text| text.parse().ok());
+        let pid = pid.ok_or_else(|| broken("/proc/self is no number"))?;
+        Ok(Surroundings { pid, namespace: rustix::fs::stat("/proc/self/ns/pid")?.st_ino })
+    }
+}
+
+/// What a link says.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    pid: u32,
+    fd: u32,
+    namespace: u64,
+    mark: String,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.pid, self.fd, self.namespace, self.mark)
+    }
+}
+
+impl Target {
+    /// That of a name in a folder.
+    fn of(folder: impl AsFd, name: &str) -> io::Result<Target> {
+        let text = match rustix::fs::readlinkat(folder, name, Vec::new()) {
+            Err(Errno::INVAL) => return Err(broken("the name is no link")),
+            text => text?,
+        };
+        text.to_str().ok().and_then(Target::parse).ok_or_else(|| broken("the link does not lead to memory"))
+    }
+
+    fn parse(text: &str) -> Option<Target> {
+        let mut parts = text.split(':');
+        let target = Target {
+            pid: parts.next()?.parse().ok()?,
+            fd: parts.next()?.parse().ok()?,
+            namespace: parts.next()?.parse().ok()?,
+            mark: parts.next()?.to_owned(),
+        };
+        parts.next().is_none().then_some(target)
+    }
+
+    /// Whether the memory is still where the link says. An error if that cannot be seen from here.
+    fn is_there(&self, surroundings: &Surroundings) -> io::Result<bool> {
+        if self.namespace != surroundings.namespace {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the name belongs to a process of another process namespace",
+            ));
+        }
+        match rustix::fs::readlink(self.path(), Vec::new()) {
+            Ok(text) => Ok(self.is_called(text.as_bytes())),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the memory; `NotFound` if it is not there any more.
+    fn open(&self, surroundings: &Surroundings) -> io::Result<OwnedFd> {
+        // What is there by now may be a terminal or a pipe, of which opening alone is felt.
+        if !self.is_there(surroundings)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let memory = match rustix::fs::open(self.path(), flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::SRCH) => return Err(io::ErrorKind::NotFound.into()),
+            opened => fd::above_stdio(opened?)?,
+        };
+        // The creator may have gone between the two.
+        let text = rustix::fs::readlink(format!("/proc/self/fd/{}", memory.as_raw_fd()), Vec::new())?;
+        if self.is_called(text.as_bytes()) { Ok(memory) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", self.pid, self.fd)
+    }
+
+    /// Whether the kernel shows a file with our mark like this.
+    fn is_called(&self, text: &[u8]) -> bool {
+        text == format!("/memfd:{} (deleted)", file_name(&self.mark)).as_bytes()
+    }
+}
+
+/// The folder with the names of this user, locked.
+struct Folder {
+    fd: OwnedFd,
+}
+
+impl Folder {
+    fn path() -> String {
+        format!("{ROOT}/multiproc.{}", rustix::process::geteuid().as_raw())
+    }
+
+    /// Not locked: to look at one name.
+    fn open() -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(Folder::path(), flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => return Err(occupied()),
+            opened => fd::above_stdio(opened?)?,
+        };
+        // Anybody may make a folder of that name.
+        let stat = rustix::fs::fstat(&fd)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+            return Err(occupied());
+        }
+        Ok(fd)
+    }
+
+    fn lock() -> io::Result<Folder> {
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let fd = Folder::open()?;
+            match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                // Removed by who had the lock: there is another one, or none.
+                Ok(()) if rustix::fs::fstat(&fd)?.st_nlink == 0 => {}
+                Ok(()) => return Ok(Folder { fd }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if !deadline.is_over() => {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another process keeps the names locked"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn lock_or_make() -> io::Result<Folder> {
+        loop {
+            match Folder::lock() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                locked => return locked,
+            }
+            match rustix::fs::mkdir(Folder::path(), Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn is_stale(&self, name: &str, surroundings: &Surroundings) -> io::Result<bool> {
+        Ok(!Target::of(&self.fd, name)?.is_there(surroundings)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Removes names whose memory is gone, if it comes across any.
+    fn sweep(&self, surroundings: &Surroundings) {
+        let Ok(entries) = Dir::read_from(&self.fd) else { return };
+        for entry in entries.flatten().filter(|entry| !entry.file_name().to_bytes().starts_with(b".")).take(SWEPT) {
+            if let Ok(name) = entry.file_name().to_str()
+                && matches!(self.is_stale(name, surroundings), Ok(true))
+            {
+                let _ = self.remove(name);
+            }
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Fails unless it is empty. Still locked: whoever comes meanwhile sees that it is gone.
+        let _ = rustix::fs::rmdir(Folder::path());
+        // Not left to the closing: a copy that was forked meanwhile has the descriptor, too.
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
+    }
+}
+
+fn broken(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+fn occupied() -> io::Error {
+    let why = format!("{} is not a folder of this user alone", Folder::path());
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::shared::SharedFile;
+
+    fn memory(mark: &str) -> SharedFile {
+        SharedFile::create(&file_name(mark), 4096).expect("create")
+    }
+
+    #[test]
+    fn a_name_leads_to_its_memory_until_it_is_withdrawn() {
+        let (mark, name) = (new_mark().expect("mark"), format!("unit-{}", new_mark().expect("mark")));
+        let file = memory(&mark);
+        publish(&name, &mark, file.fd().as_fd()).expect("publish");
+        let again = publish(&name, &mark, file.fd().as_fd()).expect_err("a second time");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        let (found, its_mark) = open(&name).expect("open");
+        assert_eq!(its_mark, mark);
+        let inode = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).expect("stat").st_ino;
+        assert_eq!(inode(found.as_fd()), inode(file.fd().as_fd()));
+        assert_eq!(withdraw(&name, "another").expect_err("another's").kind(), io::ErrorKind::NotFound);
+        withdraw(&name, &mark).expect("withdraw");
+        assert_eq!(withdraw(&name, &mark).expect_err("a second time").kind(), io::ErrorKind::NotFound);
+        assert_eq!(open(&name).expect_err("gone").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_name_whose_memory_is_gone_is_free() {
+        let (mark, name) = (new_mark().expect("mark"), format!("unit-{}", new_mark().expect("mark")));
+        let gone = memory(&mark);
+        publish(&name, &mark, gone.fd().as_fd()).expect("publish");
+        drop(gone);
+        // The number of the descriptor may be another memory's by now.
+        let other = memory(&new_mark().expect("mark"));
+        assert_eq!(open(&name).expect_err("gone").kind(), io::ErrorKind::NotFound);
+        publish(&name, &mark, other.fd().as_fd()).expect("the name is free");
+        withdraw(&name, &mark).expect("withdraw");
+    }
+
+    #[test]
+    fn a_link_says_what_it_was_made_to_say() {
+        let target = Target { pid: 1, fd: 2, namespace: 3, mark: "four".to_owned() };
+        assert_eq!(Target::parse(&target.to_string()), Some(target));
+        for text in ["", "1:2:3", "1:2:3:4:5", "-1:2:3:4", "/proc/1/fd/2", "1:x:3:4"] {
+            assert_eq!(Target::parse(text), None, "{text}");
+        }
+    }
+}
