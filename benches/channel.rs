@@ -171,13 +171,12 @@ fn sink_values(mut orders: Connection<u32>, mut messages: Receiver<u64>, cpu: us
 /// Has a child take `count` messages while they are sent.
 fn stream(orders: &mut Connection<u32>, count: u32, mut send: impl FnMut()) -> Vec<f64> {
     orders.send(count).expect("send");
-    let taken = each(count, || {
+    each(count, || {
         for _ in 0..count {
             send();
         }
         assert_eq!(orders.recv().expect("recv"), count);
-    });
-    taken
+    })
 }
 
 fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell<Helper>>) -> Table {

@@ -106,13 +106,6 @@ impl Link {
         }
     }
 
-    fn has_message(&self) -> bool {
-        match self {
-            Link::Stream(stream) => stream.has_message(),
-            Link::Ring(link) => link.has_message(),
-        }
-    }
-
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Link::Stream(stream) => stream.as_fd(),
@@ -399,11 +392,6 @@ impl<S, R> Connection<S, R> {
     #[must_use]
     pub fn max_message(&self) -> u64 {
         self.max_message
-    }
-
-    /// Whether a message was read already by [`poll`](Connection::poll), so that the descriptor does not tell of it.
-    pub(crate) fn has_message(&self) -> bool {
-        self.link.has_message()
     }
 
     /// Whether something can be had without waiting for the descriptor.

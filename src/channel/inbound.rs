@@ -107,11 +107,6 @@ impl Inbound {
         Ok(true)
     }
 
-    /// Whether a message is here already, so that no descriptor tells of it.
-    pub(crate) fn has_message(&self) -> bool {
-        self.found.is_some()
-    }
-
     /// Whether there is something to receive, the beginning of a message or the end. If not, the descriptor will tell.
     pub(crate) fn is_ready(&self, bell: &Bell) -> io::Result<bool> {
         let ring = self.segment.ring(self.place);

@@ -62,11 +62,6 @@ impl RingLink {
         self.inbound.poll(&mut self.bell, limit, deadline)
     }
 
-    /// See `Inbound::has_message`.
-    pub(crate) fn has_message(&self) -> bool {
-        self.inbound.has_message()
-    }
-
     /// See `Inbound::is_ready`.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         self.inbound.is_ready(&self.bell)

@@ -50,9 +50,9 @@ fn noise_in_the_memory_gives_errors_in_time() {
                     // Mostly plausible: small, and multiples of 8.
                     let place = usize::try_from(random()).unwrap_or(0) % words.len();
                     let place = if round % 3 == 0 { place } else { place % 64 / 16 * 16 };
-                    let value = if random() % 4 == 0 { random() } else { random() % 8192 & !7 };
+                    let value = if random().is_multiple_of(4) { random() } else { random() % 1024 * 8 };
                     words[place].store(value, Ordering::Relaxed);
-                    if random() % 16 == 0 {
+                    if random().is_multiple_of(16) {
                         let _ = socket_bell::strike(socket.as_fd());
                     }
                 }

@@ -91,13 +91,9 @@ pub(crate) enum Other {
 impl<'a> Ring<'a> {
     /// A ring in `words`, or nothing if there is no such length.
     pub(crate) fn new(words: &'a [AtomicU64]) -> Option<Ring<'a>> {
-        Ring::fits(size_of_val(words)).then(|| Ring::known(words))
-    }
-
-    /// Whether a ring can be of so many bytes, control included.
-    pub(crate) fn fits(bytes: usize) -> bool {
-        let data = bytes.saturating_sub(CONTROL * 8);
-        data.is_power_of_two() && (SMALLEST..=LARGEST).contains(&data)
+        let data = size_of_val(words).saturating_sub(CONTROL * 8);
+        let fits = data.is_power_of_two() && (SMALLEST..=LARGEST).contains(&data);
+        fits.then(|| Ring::known(words))
     }
 
     /// `new`, when the length was checked before.

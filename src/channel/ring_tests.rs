@@ -217,11 +217,11 @@ fn noise_gives_answers() {
     };
     for round in 0..20_000 {
         for word in [TAIL, HEAD, PRODUCER_WANTS, DESCRIPTORS] {
-            let value = if round % 2 == 0 { random() } else { random() % 8192 & !7 };
+            let value = if round % 2 == 0 { random() } else { random() % 1024 * 8 };
             memory[word].store(value, Ordering::Relaxed);
         }
         for word in &memory[CONTROL..CONTROL + 64] {
-            word.store(random() % 3 * IS_LAST | random() % 512, Ordering::Relaxed);
+            word.store((random() % 3 * IS_LAST) | (random() % 512), Ordering::Relaxed);
         }
         let (mut consumer, mut producer) = (Consumer::new(ring), Producer::new());
         let mut bytes = Vec::new();

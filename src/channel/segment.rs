@@ -41,10 +41,12 @@ impl Segment {
 
     fn over(file: SharedFile, rings: usize) -> io::Result<Segment> {
         let size = file.length() / rings;
-        if !Ring::fits(size) || size * rings != file.length() {
+        let memory = file.map_all()?;
+        let is_ring = Ring::new(memory.many(0, size / 8)).is_some();
+        if !is_ring || !size.is_multiple_of(8) || size * rings != file.length() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "shared memory that is no ring"));
         }
-        Ok(Segment { memory: file.map_all()?, file, size })
+        Ok(Segment { file, memory, size })
     }
 
     pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
@@ -68,7 +70,7 @@ mod tests {
         let came = Segment::open(Arc::clone(made.fd()), 2).expect("open");
         assert_eq!(came.ring(0).capacity(), 8192);
         assert!(Segment::open(Arc::clone(made.fd()), 1).is_err());
-        for length in [1, BEFORE, BEFORE + 2048, BEFORE + 4096 + 8] {
+        for length in [1, BEFORE, BEFORE + 2048, BEFORE + 4096 + 8, BEFORE + 4096 + 1] {
             let other = SharedFile::create("test", length).expect("create");
             assert!(Segment::open(Arc::clone(other.fd()), 1).is_err(), "{length}");
         }
