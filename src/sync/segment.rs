@@ -46,6 +46,11 @@ impl Segment {
         &self.memory
     }
 
+    /// Whether `other` is the same memory.
+    pub(crate) fn is_same(&self, other: &Segment) -> bool {
+        std::ptr::eq(self, other) || self.file.is_same(&other.file)
+    }
+
     pub(crate) fn file(&self) -> &SharedFile {
         &self.file
     }
