@@ -220,8 +220,10 @@ impl<'a> Entered<'a> {
             return Err(Full);
         }
         let used = members.used();
-        let place = (0..used).find(|place| members.cell(*place).word.load(Ordering::Relaxed) == 0).unwrap_or(used);
-        let cell = members.cells.get(place).ok_or(Full)?;
+        // Also beyond `used`, somebody may be who is dying on the way in, and whom the kernel is about to mark.
+        let is_free = |cell: &RobustCell| cell.word.load(Ordering::Acquire) == 0;
+        let place = members.cells.iter().position(is_free).ok_or(Full)?;
+        let cell = members.cell(place);
         let tickets = &members.lock.data[TICKETS];
         let ticket = tickets.load(Ordering::Relaxed).wrapping_add(1);
         tickets.store(ticket, Ordering::Relaxed);
@@ -229,7 +231,7 @@ impl<'a> Entered<'a> {
         cell.fields[SIGNAL].store(0, Ordering::Relaxed);
         cell.data[TICKET].store(ticket, Ordering::Relaxed);
         cell.data[VALUE].store(value, Ordering::Relaxed);
-        if place == used {
+        if place >= used {
             // Who sleeps does not watch this cell yet.
             self.living().for_each(Member::nudge);
         }
@@ -238,8 +240,8 @@ impl<'a> Entered<'a> {
         cell.word.store(robust::tid() | WAITERS, Ordering::Release);
         robust::enlist(cell);
         robust::end();
-        if place == used {
-            members.lock.data[USED].store(used as u64 + 1, Ordering::Relaxed);
+        if place >= used {
+            members.lock.data[USED].store(place as u64 + 1, Ordering::Relaxed);
         }
         Ok(place)
     }
