@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::raw::members::{Entered, Full};
+use super::raw::members::{Entered, Full, Member};
 use super::table::Table;
 use crate::error::{Cause, Error, Result};
 use crate::sys::poll::Deadline;
@@ -132,14 +132,17 @@ impl Barrier {
         let mut early = None;
         // Until no action of the round before runs.
         let entered = loop {
-            let entered = members.enter(deadline).ok_or(BarrierError::Broken)?;
+            let Some(entered) = members.enter(deadline) else {
+                early.map(|place| members.resign(place));
+                return Err(BarrierError::Broken);
+            };
             bury(&entered);
             if !entered.living().any(|member| member.role == ACTS) || is_broken(&entered) {
                 break entered;
             }
             if deadline.is_over() {
-                early.inspect(|place| entered.leave(*place));
                 break_for_all(&entered);
+                early.map(|place| entered.leave(place));
                 return Err(BarrierError::TimedOut);
             }
             let place = match early {
@@ -151,7 +154,7 @@ impl Barrier {
             drop(entered);
             members.sleep(place, &watch, deadline);
         };
-        early.inspect(|place| entered.leave(*place));
+        early.map(|place| entered.leave(place));
         if is_broken(&entered) {
             return Err(BarrierError::Broken);
         }
@@ -183,6 +186,8 @@ impl Barrier {
             bury(&entered);
             let outcome = match entered.own(place).role {
                 RELEASED => Ok(()),
+                // Somebody died over breaking it, perhaps.
+                WAITS if is_broken(&entered) => Err(BarrierError::Broken),
                 WAITS if !deadline.is_over() => continue,
                 WAITS => {
                     break_for_all(&entered);
@@ -206,37 +211,39 @@ impl Barrier {
             return Err(BarrierError::Broken);
         };
         bury(&entered);
-        let is_valid = entered.own(place).role == ACTS;
-        entered.leave(place);
-        if let Err(panic) = acted {
+        let is_valid = entered.own(place).role == ACTS && !is_broken(&entered);
+        if acted.is_err() {
             break_for_all(&entered);
-            drop(entered);
-            resume_unwind(panic);
-        }
-        if !is_valid {
-            return Err(BarrierError::Broken);
-        }
-        for member in entered.living() {
-            if member.role == WAITS {
-                member.set_role(RELEASED);
+        } else if is_valid {
+            for member in entered.living() {
+                member.nudge();
+                if member.role == WAITS {
+                    member.set_role(RELEASED);
+                }
             }
-            member.nudge();
         }
-        Ok(())
+        // Only now: if we die before, that breaks the barrier for those whom we have not released.
+        entered.leave(place);
+        drop(entered);
+        match acted {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) if is_valid => Ok(()),
+            Ok(()) => Err(BarrierError::Broken),
+        }
     }
 
     /// Breaks it: those who wait, and all who come, get [`BarrierError::Broken`].
     pub fn abort(&self) {
-        if let Some(entered) = self.table.enter() {
-            entered.bury();
+        if let Some(entered) = self.table.members().enter(Deadline::Never) {
+            bury(&entered);
             break_for_all(&entered);
         }
     }
 
     /// Makes it as new. Those who wait get [`BarrierError::Broken`].
     pub fn reset(&self) {
-        if let Some(entered) = self.table.enter() {
-            entered.bury();
+        if let Some(entered) = self.table.members().enter(Deadline::Never) {
+            bury(&entered);
             break_for_all(&entered);
             entered.flag().store(0, Ordering::Relaxed);
         }
@@ -271,18 +278,20 @@ fn is_broken(entered: &Entered<'_>) -> bool {
 
 /// Removes the dead. One who died on the way through breaks it.
 fn bury(entered: &Entered<'_>) {
-    if entered.bury().iter().any(|dead| matches!(dead.role, WAITS | ACTS)) {
-        break_for_all(entered);
-    }
+    entered.bury(|dead| {
+        if dead.iter().any(|dead| matches!(dead.role, WAITS | ACTS)) {
+            break_for_all(entered);
+        }
+    });
 }
 
 fn break_for_all(entered: &Entered<'_>) {
+    entered.living().for_each(Member::nudge);
     entered.flag().store(1, Ordering::Relaxed);
     for member in entered.living() {
         if matches!(member.role, WAITS | ACTS) {
             member.set_role(BROKEN);
         }
-        member.nudge();
     }
 }
 

@@ -141,13 +141,16 @@ impl Condition {
 
     /// Wakes `count` of those who wait, or all if there are fewer. The lock need not be held.
     pub fn notify(&self, count: usize) {
-        if let Some(entered) = self.table.enter() {
-            wake(&entered, count.saturating_add(bury(&entered)));
+        if let Some(entered) = self.table.members().enter(Deadline::Never) {
+            bury(&entered);
+            wake(&entered, count);
         }
     }
 
     fn wait_until(&self, guard: &mut LockGuard<'_>, deadline: Deadline) -> Result<bool, AcquireError<()>> {
-        if !guard.lock().is_same(&self.lock) {
+        // The guard's own handle: the list of what this thread holds goes by addresses.
+        let lock = guard.lock();
+        if !lock.is_same(&self.lock) {
             return Err(AcquireError::OtherLock);
         }
         let members = self.table.members();
@@ -155,22 +158,32 @@ impl Condition {
         let place = entered.join(WAITS, 0).map_err(|Full| AcquireError::TooMany)?;
         let mut watch = entered.watch(place);
         drop(entered);
-        self.lock.release();
+        lock.release();
         let notified = loop {
             members.sleep(place, &watch, deadline);
             let Some(entered) = self.table.enter() else {
                 members.resign(place);
                 break false;
             };
-            wake(&entered, bury(&entered));
-            let notified = entered.own(place).role == NOTIFIED;
-            if notified || deadline.is_over() {
+            bury(&entered);
+            if entered.own(place).role == NOTIFIED {
+                break true;
+            }
+            if deadline.is_over() {
                 entered.leave(place);
-                break notified;
+                break false;
             }
             watch = entered.watch(place);
         };
-        self.lock.take::<()>(Deadline::Never)?;
+        let taken = lock.take::<()>(Deadline::Never);
+        if notified {
+            // Only now: if we die while we wait for the lock, the notification is for somebody else.
+            match self.table.enter() {
+                Some(entered) => entered.leave(place),
+                None => members.resign(place),
+            };
+        }
+        taken?;
         match self.lock.poison() {
             Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new((), pid, how))),
             None => Ok(notified),
@@ -180,14 +193,14 @@ impl Condition {
     /// How many wait.
     fn waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
-        wake(&entered, bury(&entered));
+        bury(&entered);
         entered.living().filter(|member| member.role == WAITS).count()
     }
 }
 
-/// Removes the dead; gives how many of them had been notified and cannot go on.
-fn bury(entered: &Entered<'_>) -> usize {
-    entered.bury().iter().filter(|dead| dead.role == NOTIFIED).count()
+/// Removes the dead. If some of them had been notified and did not go on, that is passed on.
+fn bury(entered: &Entered<'_>) {
+    entered.bury(|dead| wake(entered, dead.iter().filter(|dead| dead.role == NOTIFIED).count()));
 }
 
 /// Notifies `count` members, those who have waited longest.
@@ -198,8 +211,8 @@ fn wake(entered: &Entered<'_>, count: usize) {
     let mut waiting: Vec<_> = entered.living().filter(|member| member.role == WAITS).collect();
     waiting.sort_by_key(|member| member.ticket);
     for member in waiting.into_iter().take(count) {
-        member.set_role(NOTIFIED);
         member.nudge();
+        member.set_role(NOTIFIED);
     }
 }
 

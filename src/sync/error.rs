@@ -113,7 +113,7 @@ pub enum AcquireError<G> {
     Busy,
     /// This thread holds it already, and would wait for itself.
     Deadlock,
-    /// As many threads as there is room for (16 384) hold or wait for it.
+    /// As many threads as there is room for (16 384) hold or wait for it, or this thread holds 1900 locks and the like.
     TooMany,
     /// The guard is of another lock.
     OtherLock,
@@ -160,7 +160,9 @@ impl<G> fmt::Display for AcquireError<G> {
             AcquireError::Poisoned(poisoned) => poisoned.fmt(f),
             AcquireError::Busy => f.write_str("it is held by others"),
             AcquireError::Deadlock => f.write_str("this thread holds it already"),
-            AcquireError::TooMany => f.write_str("too many threads hold it or wait for it"),
+            AcquireError::TooMany => {
+                f.write_str("too many threads hold it or wait for it, or this one holds too many locks")
+            }
             AcquireError::OtherLock => f.write_str("the guard is of another lock"),
         }
     }

@@ -1,7 +1,7 @@
 //! A flag that can be waited for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl Event {
     /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.word().load(Ordering::Acquire) == event::SET
+        event::is_set(self.word())
     }
 
     /// Sets it, and wakes all who wait.
@@ -58,7 +58,7 @@ impl Event {
         event::set(self.word());
     }
 
-    /// Unsets it. Who was woken already goes on.
+    /// Unsets it. Who waited when it was set goes on, however soon it is unset again.
     pub fn clear(&self) {
         event::clear(self.word());
     }
@@ -68,7 +68,7 @@ impl Event {
         event::wait(self.word(), Deadline::Never);
     }
 
-    /// Waits until it is set, for `timeout` at the most; says whether it is.
+    /// Waits until it is set, for `timeout` at the most; says whether it was.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         event::wait(self.word(), Deadline::after(timeout))

@@ -27,24 +27,34 @@ impl Hands {
     pub(crate) fn pick_up(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };
         bury(&entered);
-        let own = entered.living().find(|member| member.role == HOLDS && member.is_own());
-        match own {
+        match entered.living().find(|member| member.role == HOLDS && member.is_own()) {
             Some(own) => {
                 own.set_value(own.value.saturating_add(1));
                 true
             }
-            None => entered.join(HOLDS, 1).is_ok(),
+            None => {
+                let joined = entered.join(HOLDS, 1).is_ok();
+                if joined {
+                    self.table.pin();
+                }
+                joined
+            }
         }
     }
 
     /// This thread has one less, or if it has none, another one, of this process if there is one; false if nobody has any.
     pub(crate) fn put_down(&self) -> bool {
-        let Some(entered) = self.table.enter() else { return false };
+        let Some(entered) = self.table.members().enter(Deadline::Never) else { return false };
         bury(&entered);
         let holders = || entered.living().filter(|member| member.role == HOLDS && member.value > 0);
         let Some(holder) = holders().find(|member| member.is_own()).or_else(|| holders().next()) else { return false };
+        if in_hand(&entered) == 1 {
+            wake_all(&entered);
+        }
         holder.set_value(holder.value - 1);
-        wake_if_empty(&entered);
+        if holder.value == 1 && holder.is_own() {
+            self.table.unpin_if(entered.leave(holder.place));
+        }
         true
     }
 
@@ -61,14 +71,14 @@ impl Hands {
         let mut own = None;
         loop {
             let Some(entered) = members.enter(deadline) else {
-                own.inspect(|place| members.resign(*place));
+                own.map(|place| members.resign(place));
                 return false;
             };
             bury(&entered);
             // In this order: what is taken between is in hand by then.
             let is_done = is_empty() && in_hand(&entered) == 0;
             if is_done || deadline.is_over() {
-                own.inspect(|place| entered.leave(*place));
+                own.map(|place| entered.leave(place));
                 return is_done;
             }
             let place = match own {
@@ -91,13 +101,9 @@ fn in_hand(entered: &Entered<'_>) -> u64 {
 }
 
 fn bury(entered: &Entered<'_>) {
-    if !entered.bury().is_empty() {
-        wake_if_empty(entered);
-    }
+    entered.bury(|_| wake_all(entered));
 }
 
-fn wake_if_empty(entered: &Entered<'_>) {
-    if in_hand(entered) == 0 {
-        entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge);
-    }
+fn wake_all(entered: &Entered<'_>) {
+    entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge);
 }

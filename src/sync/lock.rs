@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::Duration;
 
 use serde::de::Error as _;
@@ -57,7 +57,7 @@ pub struct Lock {
     place: u32,
 }
 
-/// Of a cell's fields: the process that holds or last held the lock.
+/// Of a cell's fields: the process that holds the lock, 0 on the way in and out.
 const HOLDER: usize = 0;
 /// Of a cell's fields: 0, or how it got poisoned.
 const POISON: usize = 1;
@@ -140,30 +140,44 @@ impl Lock {
 
     /// Takes it without a guard.
     pub(super) fn take<G>(&self, deadline: Deadline) -> Result<(), AcquireError<G>> {
+        if robust::is_full() {
+            return Err(AcquireError::TooMany);
+        }
         let cell = self.cell();
         let taken = mutex::lock(cell, deadline).map_err(|why| match why {
             NotTaken::Busy => AcquireError::Busy,
             NotTaken::Own => AcquireError::Deadlock,
         })?;
+        self.segment.0.memory().pin();
         if taken == Taken::FromDead {
-            cell.fields[CULPRIT].store(cell.fields[HOLDER].load(Ordering::Relaxed), Ordering::Relaxed);
-            cell.fields[POISON].store(DIED, Ordering::Relaxed);
+            let holder = cell.fields[HOLDER].load(Ordering::Relaxed);
+            // Who died on the way in or out has not touched what the lock protects.
+            if holder != 0 {
+                cell.fields[CULPRIT].store(holder, Ordering::Relaxed);
+                cell.fields[POISON].store(DIED, Ordering::Relaxed);
+            }
         }
-        cell.fields[HOLDER].store(robust::process(), Ordering::Relaxed);
+        cell.fields[HOLDER].store(robust::pid(), Ordering::Relaxed);
+        // Nothing of what the caller does next comes before.
+        compiler_fence(Ordering::SeqCst);
         Ok(())
     }
 
     /// Releases it, if this thread holds it; poisons it if it does so because of a panic.
     pub(super) fn release(&self) {
         let cell = self.cell();
-        if !mutex::is_own(cell) {
-            return;
+        if mutex::is_own(cell) {
+            if std::thread::panicking() {
+                cell.fields[CULPRIT].store(robust::pid(), Ordering::Relaxed);
+                cell.fields[POISON].store(PANICKED, Ordering::Relaxed);
+            }
+            // Nothing of what the caller did before comes after.
+            compiler_fence(Ordering::SeqCst);
+            cell.fields[HOLDER].store(0, Ordering::Relaxed);
         }
-        if std::thread::panicking() {
-            cell.fields[CULPRIT].store(robust::process(), Ordering::Relaxed);
-            cell.fields[POISON].store(PANICKED, Ordering::Relaxed);
+        if mutex::unlock(cell) {
+            self.segment.0.memory().unpin();
         }
-        mutex::unlock(cell);
     }
 
     /// Who poisoned it, and how.
@@ -196,7 +210,8 @@ impl Lock {
 
     /// Whether `other` is the same lock.
     pub(super) fn is_same(&self, other: &Lock) -> bool {
-        std::ptr::eq(self.cell(), other.cell())
+        // Some processes have the memory of a lock at two addresses: it came in two messages.
+        self.place == other.place && self.segment.0.is_same(&other.segment.0)
     }
 
     pub(super) fn cell(&self) -> &RobustCell {

@@ -31,12 +31,12 @@ impl Permit<'_> {
         let members = permit.table.members();
         match members.enter(Deadline::now()) {
             // A forked copy has only the copy of a permit.
-            Some(entered) if !entered.own(permit.place).is_own() => {}
+            Some(entered) if !entered.own(permit.place).is_own() => permit.table.unpin_if(entered.leave(permit.place)),
             Some(entered) => {
-                entered.leave(permit.place);
                 entered.set_object(entered.object().saturating_sub(1));
+                permit.table.unpin_if(entered.leave(permit.place));
             }
-            None => members.resign(permit.place),
+            None => permit.table.unpin_if(members.resign(permit.place)),
         }
     }
 }
@@ -46,10 +46,10 @@ impl Drop for Permit<'_> {
         let members = self.table.members();
         match members.enter(Deadline::now()) {
             Some(entered) => {
-                entered.leave(self.place);
                 wake_next(&entered);
+                self.table.unpin_if(entered.leave(self.place));
             }
-            None => members.resign(self.place),
+            None => self.table.unpin_if(members.resign(self.place)),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn acquire(table: &Table, deadline: Deadline) -> Result<Permit<'_>, A
     let mut own = None;
     loop {
         let Some(entered) = members.enter(deadline) else {
-            own.inspect(|place| members.resign(*place));
+            own.map(|place| members.resign(place));
             return Err(AcquireError::Busy);
         };
         bury(&entered);
@@ -82,10 +82,11 @@ pub(super) fn acquire(table: &Table, deadline: Deadline) -> Result<Permit<'_>, A
             if free > 1 {
                 wake_next(&entered);
             }
+            table.pin();
             return Ok(Permit { table, place, thread: PhantomData });
         }
         if deadline.is_over() {
-            own.inspect(|place| entered.leave(*place));
+            own.map(|place| entered.leave(place));
             return Err(AcquireError::Busy);
         }
         let place = match own {
@@ -114,20 +115,18 @@ pub(super) fn free(table: &Table) -> u64 {
 
 /// Adds a permit, unless there were more than `most` free ones then.
 pub(super) fn add(table: &Table, most: u64) -> bool {
-    let Some(entered) = table.enter() else { return false };
+    let Some(entered) = table.members().enter(Deadline::Never) else { return false };
     bury(&entered);
     if value(&entered) >= most || entered.object() == u64::MAX {
         return false;
     }
-    entered.set_object(entered.object() + 1);
     wake_next(&entered);
+    entered.set_object(entered.object() + 1);
     true
 }
 
 fn bury(entered: &Entered<'_>) {
-    if !entered.bury().is_empty() {
-        entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge);
-    }
+    entered.bury(|_| entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge));
 }
 
 /// Wakes who has waited longest.

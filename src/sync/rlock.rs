@@ -136,13 +136,11 @@ pub struct RLockGuard<'a> {
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
         let cell = self.lock.lock.cell();
-        if !mutex::is_own(cell) {
-            return;
-        }
         let depth = &cell.fields[DEPTH];
         match depth.load(Ordering::Relaxed) {
-            0 | 1 => self.lock.lock.release(),
-            deep => depth.store(deep - 1, Ordering::Relaxed),
+            deep @ 2.. if mutex::is_own(cell) => depth.store(deep - 1, Ordering::Relaxed),
+            // (A forked copy does not hold it, and releases nothing.)
+            _ => self.lock.lock.release(),
         }
     }
 }

@@ -133,7 +133,7 @@ impl RwLock {
         let mut own: Option<usize> = None;
         loop {
             let Some(entered) = members.enter(deadline) else {
-                own.inspect(|place| members.resign(*place));
+                own.map(|place| members.resign(place));
                 return Err(AcquireError::Busy);
             };
             bury(&entered);
@@ -155,14 +155,15 @@ impl RwLock {
                     }
                     None => entered.join(role, pid().into()).map_err(|Full| AcquireError::TooMany)?,
                 };
+                self.table.pin();
                 return Ok((place, poison(entered.object())));
             }
             let is_own = |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
             let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
             if is_deadlock || deadline.is_over() {
-                own.inspect(|place| entered.leave(*place));
                 // Those who waited behind us may go on.
                 wake_all(&entered);
+                own.map(|place| entered.leave(place));
                 return Err(if is_deadlock { AcquireError::Deadlock } else { AcquireError::Busy });
             }
             let place = match own {
@@ -203,13 +204,12 @@ fn poison(object: u64) -> Poison {
 
 /// Removes the dead. A dead writer poisons the lock.
 fn bury(entered: &Entered<'_>) {
-    let dead = entered.bury();
-    if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
-        entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
-    }
-    if !dead.is_empty() {
+    entered.bury(|dead| {
         wake_all(entered);
-    }
+        if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
+            entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
+        }
+    });
 }
 
 fn wake_all(entered: &Entered<'_>) {
@@ -220,14 +220,16 @@ fn wake_all(entered: &Entered<'_>) {
 fn leave(table: &Table, place: usize, poison: u64) {
     let members = table.members();
     match members.enter(Deadline::now()) {
+        // A forked copy has only the copy of a guard.
+        Some(entered) if !entered.own(place).is_own() => table.unpin_if(entered.leave(place)),
         Some(entered) => {
+            wake_all(&entered);
             if poison != 0 {
                 entered.set_object(poison);
             }
-            entered.leave(place);
-            wake_all(&entered);
+            table.unpin_if(entered.leave(place));
         }
-        None => members.resign(place),
+        None => table.unpin_if(members.resign(place)),
     }
 }
 

@@ -46,8 +46,9 @@ impl Segment {
         &self.memory
     }
 
-    pub(crate) fn file(&self) -> &SharedFile {
-        &self.file
+    /// Whether `other` is the same memory.
+    pub(crate) fn is_same(&self, other: &Segment) -> bool {
+        std::ptr::eq(self, other) || self.file.is_same(&other.file)
     }
 }
 

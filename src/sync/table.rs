@@ -31,6 +31,18 @@ impl Table {
         Members::new(&cells[0], &cells[1..])
     }
 
+    /// A guard in its memory begins to live.
+    pub(super) fn pin(&self) {
+        self.0.0.memory().pin();
+    }
+
+    /// A guard in its memory is gone, if it was this thread's.
+    pub(super) fn unpin_if(&self, was_own: bool) {
+        if was_own {
+            self.0.0.memory().unpin();
+        }
+    }
+
     /// Locks it; `None` if somebody who should not holds it on.
     pub(super) fn enter(&self) -> Option<Entered<'_>> {
         self.members().enter(crate::sys::poll::Deadline::now())

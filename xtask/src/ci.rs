@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{examples, tidy};
+use crate::{examples, models, tidy};
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Result<(), String> {
@@ -11,6 +11,7 @@ pub(crate) fn run() -> Result<(), String> {
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]))?;
     step("tidiness", tidy::check)?;
     step("tests", || cargo(&["test", "--locked"], &[]))?;
+    step("models of the locks", models::check)?;
     step("documentation", || cargo(&["doc", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]))?;
     step("examples", examples::check)?;
     step("the benchmark, in short", || cargo(&["bench", "--locked", "--bench", "start", "--", "--quick"], &[]))

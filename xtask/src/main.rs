@@ -1,7 +1,8 @@
-//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`.
+//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask models`.
 
 mod ci;
 mod examples;
+mod models;
 mod tidy;
 
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::check(),
         Some("examples") => examples::check(),
-        _ => Err("usage: cargo xtask ci | tidy | examples".to_owned()),
+        Some("models") => models::check(),
+        _ => Err("usage: cargo xtask ci | tidy | examples | models".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

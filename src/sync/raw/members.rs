@@ -6,6 +6,10 @@
 //!
 //! A member that sleeps watches the cells of all others besides its own signal: the kernel wakes one of the sleepers for each
 //! death, and that one looks what the death means. If it dies itself before, its own cell wakes the next.
+//!
+//! A thread may die between changing the table and waking those whom the change is for, and nobody would wake them then. So the
+//! order is always: wake first, change then. Who is woken waits for the lock, and looks at the table when the change is made, or
+//! when the one who would have made it is dead.
 
 use super::mutex::{self, NotTaken};
 use super::platform::{AtomicU32, Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust};
@@ -42,7 +46,7 @@ const WATCHED: usize = futex::MOST - 1;
 /// How long a sleeper sleeps that cannot watch all others.
 const ROUND: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// The table is full.
+/// The table is full, or this thread holds as much as a thread can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -53,6 +57,12 @@ impl<'a> Members<'a> {
 
     /// Locks the table, however short the deadline, for others hold it only for moments; `None` if somebody holds it on.
     pub(crate) fn enter(self, deadline: Deadline) -> Option<Entered<'a>> {
+        // Mostly it is free: then nobody needs the time.
+        match mutex::lock(self.lock, Deadline::now()) {
+            Ok(_) => return Some(Entered { members: self }),
+            Err(NotTaken::Own) => return None,
+            Err(NotTaken::Busy) => {}
+        }
         let patient = Deadline::after(PATIENCE);
         let deadline = match (deadline.left(), patient.left()) {
             (Some(left), Some(least)) if left < least => patient,
@@ -78,15 +88,15 @@ impl<'a> Members<'a> {
         &self.cells[place]
     }
 
-    /// Takes a member out without the lock, for when that is not to be had. The others see it when they look.
-    pub(crate) fn resign(self, place: usize) {
+    /// Takes a member out without the lock, for when that is not to be had, and wakes all who watch it. Whether it was this
+    /// thread's.
+    pub(crate) fn resign(self, place: usize) -> bool {
         let cell = self.cell(place);
-        if mutex::is_own(cell) {
-            robust::begin(cell);
-            robust::delist(cell);
-            cell.word.store(0, Ordering::Release);
-            robust::end();
-        }
+        robust::begin(cell);
+        let was_own = remove(cell);
+        futex::wake(&cell.word, u32::MAX);
+        robust::end();
+        was_own
     }
 
     /// Sleeps until the member at `place` is woken, another member dies, the deadline is there, or for no reason.
@@ -170,30 +180,50 @@ impl<'a> Entered<'a> {
         })
     }
 
-    /// Removes the dead members, and says what each was.
+    /// Removes the dead members, if there are any, after `mourn` did what their death means.
     ///
-    /// The kernel wakes one sleeper for each death, and that may be the same one for several: if there are any, wake all
-    /// who may go on.
-    pub(crate) fn bury(&self) -> Vec<Member<'a>> {
+    /// The kernel wakes one sleeper for each death, and that may be the same one for several: wake all who may go on. If we
+    /// die meanwhile, the next one mourns them again.
+    pub(crate) fn bury(&self, mourn: impl FnOnce(&[Member<'a>])) {
         let members = self.members;
-        let mut dead = Vec::new();
-        for place in 0..members.used() {
-            let cell = members.cell(place);
-            let word = cell.word.load(Ordering::Acquire);
-            if word & OWNER == 0 && word & OWNER_DIED != 0 {
-                dead.push(member(place, cell));
-                cell.word.store(0, Ordering::Release);
-            }
+        let dead: Vec<Member<'a>> = (0..members.used())
+            .filter_map(|place| {
+                let cell = members.cell(place);
+                is_dead(cell.word.load(Ordering::Acquire)).then(|| member(place, cell))
+            })
+            .collect();
+        if dead.is_empty() {
+            return;
         }
-        dead
+        mourn(&dead);
+        for member in &dead {
+            member.cell.word.store(0, Ordering::Release);
+        }
+        self.shrink();
+    }
+
+    /// Forgets places at the end that are empty: whoever sleeps can watch only so many.
+    fn shrink(&self) {
+        let members = self.members;
+        let used = members.used();
+        let is_empty = |place: &usize| members.cell(*place).word.load(Ordering::Relaxed) == 0;
+        let left = used - (0..used).rev().take_while(is_empty).count();
+        if left < used {
+            members.lock.data[USED].store(left as u64, Ordering::Relaxed);
+        }
     }
 
     /// Makes this thread a member; gives its place.
     pub(crate) fn join(&self, role: u32, value: u64) -> Result<usize, Full> {
         let members = self.members;
+        if robust::is_full() {
+            return Err(Full);
+        }
         let used = members.used();
-        let place = (0..used).find(|place| members.cell(*place).word.load(Ordering::Relaxed) == 0).unwrap_or(used);
-        let cell = members.cells.get(place).ok_or(Full)?;
+        // Also beyond `used`, somebody may be who is dying on the way in, and whom the kernel is about to mark.
+        let is_free = |cell: &RobustCell| cell.word.load(Ordering::Acquire) == 0;
+        let place = members.cells.iter().position(is_free).ok_or(Full)?;
+        let cell = members.cell(place);
         let tickets = &members.lock.data[TICKETS];
         let ticket = tickets.load(Ordering::Relaxed).wrapping_add(1);
         tickets.store(ticket, Ordering::Relaxed);
@@ -201,22 +231,31 @@ impl<'a> Entered<'a> {
         cell.fields[SIGNAL].store(0, Ordering::Relaxed);
         cell.data[TICKET].store(ticket, Ordering::Relaxed);
         cell.data[VALUE].store(value, Ordering::Relaxed);
+        if place >= used {
+            // Who sleeps does not watch this cell yet.
+            self.living().for_each(Member::nudge);
+        }
         robust::begin(cell);
         // With `WAITERS`, so that the kernel wakes one of those who watch.
         cell.word.store(robust::tid() | WAITERS, Ordering::Release);
         robust::enlist(cell);
         robust::end();
-        if place == used {
-            members.lock.data[USED].store(used as u64 + 1, Ordering::Relaxed);
-            // Who sleeps does not watch this cell yet.
-            self.living().filter(|other| other.place != place).for_each(Member::nudge);
+        if place >= used {
+            members.lock.data[USED].store(place as u64 + 1, Ordering::Relaxed);
         }
         Ok(place)
     }
 
-    /// Takes this thread's member out.
-    pub(crate) fn leave(&self, place: usize) {
-        self.members.resign(place);
+    /// Takes this thread's member out, after it woke those who may go on then. Whether it was this thread's.
+    pub(crate) fn leave(&self, place: usize) -> bool {
+        let cell = self.members.cell(place);
+        robust::begin(cell);
+        let was_own = remove(cell);
+        robust::end();
+        if was_own && place + 1 == self.members.used() {
+            self.shrink();
+        }
+        was_own
     }
 
     /// The member at a place of this thread.
@@ -231,9 +270,23 @@ impl<'a> Entered<'a> {
         let used = members.used();
         let values: Vec<u32> =
             (0..used.min(WATCHED)).map(|other| members.cell(other).word.load(Ordering::Acquire)).collect();
-        let is_outdated = values.iter().any(|value| value & OWNER_DIED != 0);
+        let is_outdated = values.iter().any(|value| is_dead(*value));
         Watch { values, is_complete: used <= WATCHED, is_outdated }
     }
+}
+
+/// Between `robust::begin` and `end`.
+fn remove(cell: &RobustCell) -> bool {
+    // It may be this thread's by another mapping of the same memory: then the kernel knows it by that one's address.
+    let was_listed = robust::delist(cell);
+    if was_listed && mutex::is_own(cell) {
+        cell.word.store(0, Ordering::Release);
+    }
+    was_listed
+}
+
+fn is_dead(word: u32) -> bool {
+    word & OWNER == 0 && word & OWNER_DIED != 0
 }
 
 fn member(place: usize, cell: &RobustCell) -> Member<'_> {
@@ -260,7 +313,7 @@ impl Member<'_> {
         self.cell.fields[ROLE].store(role, Ordering::Relaxed);
     }
 
-    /// Wakes it, if it sleeps.
+    /// Wakes it, if it sleeps. Before the change that it is woken for: see the top.
     pub(crate) fn nudge(self) {
         let signal = &self.cell.fields[SIGNAL];
         signal.store(1, Ordering::Release);

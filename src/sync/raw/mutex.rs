@@ -1,19 +1,20 @@
 //! A lock in one robust cell: free (no owner), held (the owner's thread number), left by a dead owner (the kernel's mark).
 //!
 //! ```text
-//!   0 --------- take ---------> owner ---- a second one waits ----> owner | WAITERS
-//!   ^                             |                                      |
-//!   |<------ release -------------+                                      |
-//!   |<------ release, wake one ---+--------------------------------------+
-//!                                 |
-//!                     the kernel, at the owner's death
-//!                                 v
-//!                 OWNER_DIED [| WAITERS], wakes one ---- take ----> owner [| WAITERS]: `Taken::FromDead`
+//!   0 ------------- take ------------> owner ---- a second one waits ----> owner | WAITERS <------+
+//!   ^                                    |                                      |                 |
+//!   +----------- release ----------------+                        release, then wake one          |
+//!   |                                                                           v                 |
+//!   +<------- nobody was asleep: unmark, wake all (one step) --------------- WAITERS ---- take ---+
+//!
+//!   owner [| WAITERS] ---- the kernel, at the owner's death ----> OWNER_DIED [| WAITERS], wakes one
+//!   OWNER_DIED [| WAITERS] ---- take ----> owner [| WAITERS]: `Taken::FromDead`
 //! ```
 //!
-//! Who is woken takes the lock with `WAITERS` set, since it does not know whether others sleep. Whoever dies between being
-//! woken and taking, or between releasing and waking, had announced the cell (`robust::begin`): the kernel then wakes
-//! another one.
+//! As long as anybody sleeps, the word has `WAITERS`, free or not: the mark only goes away in one step with waking all. So
+//! whoever holds the lock knows that it has to wake somebody, however it came by it. A free lock with sleepers has always
+//! somebody on the way to it who had announced it (`robust::begin`): the one who released it and has not woken anybody yet, or
+//! the one who was woken. If that one dies, the kernel wakes another; if somebody else is faster, it finds the mark.
 
 use super::platform::{Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust};
 
@@ -48,12 +49,10 @@ pub(crate) fn lock(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTa
 
 fn take(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
     let own = robust::tid();
-    // What to take it with: with `WAITERS` once we slept.
-    let mut claim = own;
     let mut seen = 0;
     loop {
         if seen & OWNER == 0 {
-            let taken = claim | (seen & WAITERS);
+            let taken = own | (seen & WAITERS);
             match cell.word.compare_exchange(seen, taken, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) if seen & OWNER_DIED != 0 => return Ok(Taken::FromDead),
                 Ok(_) => return Ok(Taken::Clean),
@@ -75,22 +74,27 @@ fn take(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
             continue;
         }
         futex::wait(&cell.word, waited_for, deadline);
-        claim = own | WAITERS;
         seen = cell.word.load(Ordering::Relaxed);
     }
 }
 
-/// Releases the lock, if this thread holds it. (A forked copy of the holder does not.)
-pub(crate) fn unlock(cell: &RobustCell) {
-    if !is_own(cell) {
-        return;
-    }
+/// Releases the lock, if this thread holds it. (A forked copy of the holder does not.) Whether the cell was in its list, as it is
+/// if it holds the lock and nobody else wrote there.
+pub(crate) fn unlock(cell: &RobustCell) -> bool {
+    let own = robust::tid();
     robust::begin(cell);
-    robust::delist(cell);
-    if cell.word.swap(0, Ordering::Release) & WAITERS != 0 {
-        futex::wake(&cell.word, 1);
+    let was_listed = robust::delist(cell);
+    if let Err(seen) = cell.word.compare_exchange(own, 0, Ordering::Release, Ordering::Relaxed)
+        && seen & OWNER == own
+    {
+        cell.word.swap(WAITERS, Ordering::Release);
+        if futex::wake(&cell.word, 1) == 0 {
+            // Somebody may hold it by now, and somebody else sleep again: who is woken here sets the mark anew.
+            futex::clear_bit_and_wake(&cell.word, WAITERS);
+        }
     }
     robust::end();
+    was_listed
 }
 
 /// Whether this thread holds the lock.

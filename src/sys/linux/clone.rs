@@ -54,8 +54,9 @@ pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
     let mut robust_head: *mut libc::c_void = std::ptr::null_mut();
     let mut robust_length: usize = 0;
     // SAFETY: the kernel writes one pointer and one length; 0 means this thread.
-    let robust =
-        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut robust_head, &raw mut robust_length) } == 0;
+    let robust = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut robust_head, &raw mut robust_length) }
+        == 0
+        && !robust_head.is_null();
     let mut pidfd: libc::c_int = -1;
     let flags = (libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
     // SAFETY: without CLONE_VM this is a fork: both sides go on with their own copy of everything, on this stack.
@@ -64,6 +65,9 @@ pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
         if robust {
             // SAFETY: the head is the C library's for this very thread, at the same address in the copy.
             unsafe { libc::syscall(libc::SYS_set_robust_list, robust_head, robust_length) };
+            // A copy holds none of its original's locks. The list ends where it begins.
+            // SAFETY: the head begins with its first link, and only this thread uses it.
+            unsafe { robust_head.cast::<*mut libc::c_void>().write_volatile(robust_head) };
         }
         return Ok(Side::Child);
     }

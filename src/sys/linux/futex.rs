@@ -4,7 +4,7 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::poll::Deadline;
@@ -21,11 +21,39 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, deadline: Deadline) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, timeout) };
 }
 
-/// Wakes up to `count` threads that sleep on `word`.
-pub(crate) fn wake(word: &AtomicU32, count: u32) {
+/// Wakes up to `count` threads that sleep on `word`; says how many it were.
+pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     let count = i32::try_from(count).unwrap_or(i32::MAX);
     // SAFETY: the kernel uses the address only to find who sleeps there.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+    u32::try_from(woken).unwrap_or(0)
+}
+
+/// Sets a bit of `word` and wakes all who sleep on it, in one step: no death comes between.
+pub(crate) fn set_bit_and_wake(word: &AtomicU32, bit: u32) {
+    if !change_and_wake(word, libc::FUTEX_OP_OR, bit) {
+        word.fetch_or(bit, Ordering::AcqRel);
+        wake(word, u32::MAX);
+    }
+}
+
+/// Clears a bit of `word` and wakes all who sleep on it, in one step: no death comes between.
+pub(crate) fn clear_bit_and_wake(word: &AtomicU32, bit: u32) {
+    if !change_and_wake(word, libc::FUTEX_OP_ANDN, bit) {
+        word.fetch_and(!bit, Ordering::AcqRel);
+        wake(word, u32::MAX);
+    }
+}
+
+/// False if the kernel does not do it.
+fn change_and_wake(word: &AtomicU32, operation: i32, bit: u32) -> bool {
+    // The bit is given by its number. Whom to wake by the old value does not matter: nobody is left then.
+    let how = ((operation | libc::FUTEX_OP_OPARG_SHIFT).cast_unsigned() << 28) | (bit.trailing_zeros() << 12);
+    // SAFETY: the kernel changes the word as an atomic operation would.
+    let woken = unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE_OP, i32::MAX, 0_usize, word.as_ptr(), how)
+    };
+    woken >= 0
 }
 
 /// `struct futex_waitv` of `linux/futex.h`
@@ -38,7 +66,8 @@ struct Waiter {
     reserved: u32,
 }
 
-/// Sleeps while every word has its value; like `wait` else. False if the kernel cannot (before Linux 5.16): it did not sleep.
+/// Sleeps while every word has its value; like `wait` else. False if the kernel cannot (before Linux 5.16, or without memory): it
+/// did not sleep.
 ///
 /// What is beyond the first `MOST` words is not watched.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
@@ -56,7 +85,9 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
     // SAFETY: `count` waiters are initialised and name living words; the timeout is null or alive. The kernel writes to none.
     let result =
         unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), count, 0, until, libc::CLOCK_MONOTONIC) };
-    result >= 0 || !matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+    let why = io::Error::last_os_error().raw_os_error();
+    // Whatever else it says (that it has no memory, too): it did not sleep.
+    result >= 0 || matches!(why, Some(libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT))
 }
 
 fn timespec(duration: Duration) -> libc::timespec {
@@ -68,8 +99,6 @@ fn timespec(duration: Duration) -> libc::timespec {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     #[test]
@@ -86,6 +115,29 @@ mod tests {
                 wait(&word, 1, Deadline::Never);
             }
         });
+    }
+
+    #[test]
+    fn a_bit_is_changed_and_all_are_woken() {
+        for bit in [1, 1 << 31] {
+            let word = AtomicU32::new(6);
+            assert!(change_and_wake(&word, libc::FUTEX_OP_OR, bit));
+            assert_eq!(word.load(Ordering::SeqCst), 6 | bit);
+            assert!(change_and_wake(&word, libc::FUTEX_OP_ANDN, bit));
+            assert_eq!(word.load(Ordering::SeqCst), 6);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while word.load(Ordering::SeqCst) & bit == 0 {
+                            wait(&word, 6, Deadline::Never);
+                        }
+                    });
+                }
+                set_bit_and_wake(&word, bit);
+            });
+            clear_bit_and_wake(&word, bit);
+            assert_eq!(word.load(Ordering::SeqCst), 6);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering,
 };
 
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
@@ -94,6 +95,12 @@ impl SharedFile {
         &self.fd
     }
 
+    /// Whether `other` is the same file, by another descriptor perhaps.
+    pub(crate) fn is_same(&self, other: &SharedFile) -> bool {
+        let identity = |file: &SharedFile| rustix::fs::fstat(&file.fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        Arc::ptr_eq(&self.fd, &other.fd) || identity(self).is_some_and(|own| identity(other) == Some(own))
+    }
+
     pub(crate) fn length(&self) -> usize {
         self.length
     }
@@ -133,7 +140,7 @@ impl SharedFile {
             rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &self.fd, offset as u64)
         }?;
         let start = NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
-        Ok(Shared { start, length })
+        Ok(Shared { start, length, pins: AtomicUsize::new(0) })
     }
 
     /// Maps all of it.
@@ -162,6 +169,8 @@ fn refused(why: &str) -> io::Error {
 pub(crate) struct Shared {
     start: NonNull<c_void>,
     length: usize,
+    /// How many addresses of it the kernel knows.
+    pins: AtomicUsize,
 }
 
 // SAFETY: memory that is only accessed through atomics, unmapped only by the owner's drop.
@@ -195,6 +204,17 @@ impl Shared {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().byte_add(offset).cast(), count) }
     }
 
+    /// Keeps it mapped until `unpin`, for ever if need be: the kernel knows an address in it, which whoever forgot a guard
+    /// does not take back.
+    pub(crate) fn pin(&self) {
+        self.pins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends what `pin` began.
+    pub(crate) fn unpin(&self) {
+        self.pins.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Asks for huge pages, where the kernel is set up to give them.
     pub(crate) fn advise_huge(&self) {
         // SAFETY: advice for our own mapping; it changes no byte.
@@ -209,15 +229,16 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: this mapping is ours and no borrow of it outlives us.
+        if *self.pins.get_mut() != 0 {
+            return;
+        }
+        // SAFETY: this mapping is ours, and neither a borrow of it nor an address that the kernel knows outlives us.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     #[test]

@@ -1,0 +1,9 @@
+//! The files of `src/sync/raw`.
+
+#[path = "../../../../../src/sync/raw/event.rs"]
+pub(crate) mod event;
+#[path = "../../../../../src/sync/raw/members.rs"]
+pub(crate) mod members;
+#[path = "../../../../../src/sync/raw/mutex.rs"]
+pub(crate) mod mutex;
+pub(crate) mod platform;

@@ -1,0 +1,40 @@
+//! A small table of members.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::raw::members::{Entered, Members};
+use super::segment::{Crossing, Segment};
+use crate::error::Result;
+use crate::sys::poll::Deadline;
+use crate::sys::robust::RobustCell;
+
+const MOST: usize = 4;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Table(Crossing<0>);
+
+impl Table {
+    pub(crate) fn create(what: &str, object: u64) -> Result<Table> {
+        let segment: Arc<Segment> = Segment::create(what, (1 + MOST) * size_of::<RobustCell>())?;
+        let table = Table(Crossing(segment));
+        if let Some(entered) = table.enter() {
+            entered.set_object(object);
+        }
+        Ok(table)
+    }
+
+    pub(crate) fn members(&self) -> Members<'_> {
+        let cells = self.0.0.all();
+        Members::new(&cells[0], &cells[1..])
+    }
+
+    pub(crate) fn pin(&self) {}
+
+    pub(crate) fn unpin_if(&self, _: bool) {}
+
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.members().enter(Deadline::now())
+    }
+}

@@ -1,0 +1,6 @@
+//! Numbers of processes.
+
+/// That of its only thread.
+pub(crate) fn pid() -> u32 {
+    super::robust::tid()
+}

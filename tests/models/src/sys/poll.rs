@@ -1,0 +1,56 @@
+//! Deadlines that come when a test says so.
+
+use std::time::Duration;
+
+use crate::world::{is_dead, world};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deadline {
+    Never,
+    Now,
+    /// By a number, which is in the kernel's list once it has come.
+    At(usize),
+}
+
+/// The number of all that never come.
+const FAR: usize = 0;
+
+impl Deadline {
+    pub(crate) fn after(_timeout: Duration) -> Deadline {
+        Deadline::At(FAR)
+    }
+
+    pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
+        timeout.map_or(Deadline::Never, Deadline::after)
+    }
+
+    pub(crate) fn now() -> Deadline {
+        Deadline::Now
+    }
+
+    /// Lets it come, for everybody.
+    pub(crate) fn come(self) {
+        let world = world();
+        if let Deadline::At(number) = self {
+            world.kernel.lock().expect("the kernel").over.push(number);
+            world.changed.notify_all();
+        }
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    pub(crate) fn left(self) -> Option<Duration> {
+        match self {
+            Deadline::Never => None,
+            Deadline::Now => Some(Duration::ZERO),
+            Deadline::At(FAR) => Some(Duration::from_secs(10)),
+            Deadline::At(_) if is_dead() => Some(Duration::ZERO),
+            Deadline::At(number) => {
+                let is_over = world().kernel.lock().expect("the kernel").over.contains(&number);
+                Some(if is_over { Duration::ZERO } else { Duration::from_secs(10) })
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Threads of a process: there is one.
+
+pub(crate) fn is_main() -> bool {
+    true
+}
+
+pub(crate) fn is_own(_tid: u32) -> bool {
+    false
+}
