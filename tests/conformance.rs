@@ -89,6 +89,7 @@ suite!(
     d43_all_start_methods,
     d44_preload_prints_nothing,
     d45_preload_output_is_not_duplicated,
+    d47_queues_and_locks_go_to_children_of_any_method,
     d48_grandchild_uses_what_its_parent_got,
     d49_main_does_not_run_in_children,
     d49_initialiser_that_starts_a_process,

@@ -5,13 +5,40 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc::{Event, GetError, JoinableQueue, Process, PutError, Queue, SimpleQueue, Waitable, wait};
+use multiproc::{Event, GetError, JoinableQueue, Lock, Process, PutError, Queue, SimpleQueue, Waitable, wait};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::support::for_each_method;
+use crate::support::{METHODS, for_each_method};
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) fn d47_queues_and_locks_go_to_children_of_any_method() {
+    fn passes_on(queue: Queue<String>, lock: Lock, method: String) {
+        {
+            let _guard = lock.acquire().expect("lock");
+            queue.put(format!("child before {method}")).expect("room");
+        }
+        let child = Process::new(
+            |queue: Queue<String>, lock: Lock| {
+                let _guard = lock.acquire().expect("lock");
+                queue.put("grandchild".to_owned()).expect("room");
+            },
+            (queue, lock),
+        );
+        child.start_method(method.parse().expect("a method")).start().expect("start").join().expect("join");
+    }
+    for_each_method(|method| {
+        for inner in METHODS {
+            let (queue, lock) = (Queue::new().expect("queue"), Lock::new().expect("lock"));
+            let child = Process::new(passes_on, (queue.clone(), lock.clone(), inner.to_string()));
+            child.start_method(method).start().expect("start").join().expect("join");
+            assert_eq!(queue.try_get().expect("a value"), format!("child before {inner}"));
+            assert_eq!(queue.try_get().expect("a value"), "grandchild");
+            assert!(!lock.locked());
+        }
+    });
+}
 
 pub(crate) fn f65_put_into_a_bounded_queue() {
     fn empties(queue: Queue<u32>, may_start: Event, done: Event) -> Vec<u32> {
