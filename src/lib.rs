@@ -31,6 +31,12 @@
 //! - Shared memory: [`SharedSlice`], which nobody can change any more and all read without copies, made in a [`SharedBuffer`];
 //!   [`SharedMemory`] and [`SharedArray`], which all write to; [`ShareableList`] for mixed small values. All cross as arguments and
 //!   results. Whatever another process does to them is an error here, never undefined behaviour.
+//! - Messages: [`pipe`] and [`connection`], as fast as memory; [`Queue`], [`JoinableQueue`] and [`SimpleQueue`] for many who put and many
+//!   who get; [`Listener`] and [`connect`] for programs that do not know each other. Ends of all of them, locks, files and sockets
+//!   ([`Descriptor`]) cross as arguments, results and inside messages.
+//! - Locks for threads and processes alike: [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`], [`BoundedSemaphore`], [`Condition`], [`Event`],
+//!   [`Barrier`]. A process that is killed while it holds, waits, puts or gets leaves them usable: a lock tells its next owner
+//!   ([`AcquireError::Poisoned`]), permits come back, barriers break, a queue loses the one value that was in the dead one's hand.
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at once, [`log_to_stderr`].
 //!
 //! # What it does not do
@@ -38,8 +44,8 @@
 //!   its malice.
 //! - A child is not a thread: it has its own copy of all statics, as they are at a program's start (with the fork server, as the
 //!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
-//! - No channels or locks between processes yet, and no pool. No async runtime inside; the
-//!   [`sentinel`](Handle::sentinel) of a process works with any.
+//! - No pool yet. No async runtime inside; the [`sentinel`](Handle::sentinel) of a process and the descriptors of pipes, queues and
+//!   listeners work with any.
 //! - It does not run code of dynamic libraries in other processes, except by fork. The same holds for a process with rights that its
 //!   real user has not (set-user-id, file capabilities): what that executes does not trust its environment.
 //! - A stack overflow ends a child by SIGSEGV, without the message that `main`'s threads print.
