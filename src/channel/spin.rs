@@ -11,6 +11,12 @@ const LEAST: Duration = Duration::from_nanos(600);
 /// To sleep and to be woken takes about as long: who was woken sooner might as well have gone on looking.
 const NAP: Duration = Duration::from_micros(60);
 
+/// Two sides that answer each other at once, but sleep meanwhile, wait for each other's waking: about so long, or less. Neither
+/// would ever look long enough to find out. So every eighth time one looks until the other must be awake.
+const TWO_NAPS: Duration = Duration::from_micros(200);
+const PROBE: Duration = Duration::from_micros(80);
+const EVERY: u32 = 8;
+
 /// The most pauses between two looks. Each look takes a cache line away from who is about to write to it: a stream of small
 /// messages takes half as long again without them, a round trip a little less.
 const PAUSES: u32 = 8;
@@ -19,6 +25,8 @@ const PAUSES: u32 = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Spin {
     budget: Duration,
+    /// How many short sleeps there were in a row.
+    naps: u32,
 }
 
 /// This thread's processor, as it is written into a ring: 0 there is nowhere.
@@ -28,7 +36,7 @@ pub(crate) fn own_cpu() -> u64 {
 
 impl Spin {
     pub(crate) fn new() -> Spin {
-        Spin { budget: LEAST * 8 }
+        Spin { budget: LEAST * 8, naps: 0 }
     }
 
     /// Looks until it is so, or long enough. `peer` is where the other side was seen; on our own processor it could not act
@@ -37,11 +45,14 @@ impl Spin {
         if peer == 0 || peer == own {
             return false;
         }
+        let is_probe = self.naps > 0 && self.naps.is_multiple_of(EVERY);
+        let most = if is_probe { PROBE } else { self.budget };
         let mut pauses = 1_u32;
         loop {
             for _ in 0..8 {
                 if is_so() {
                     self.budget = (self.budget * 2).min(MOST);
+                    self.naps = 0;
                     return true;
                 }
                 for _ in 0..pauses {
@@ -49,7 +60,7 @@ impl Spin {
                 }
                 pauses = (pauses * 2).min(PAUSES);
             }
-            if started.elapsed() >= self.budget {
+            if started.elapsed() >= most {
                 return false;
             }
         }
@@ -57,6 +68,7 @@ impl Spin {
 
     /// It did not help, and what was awaited came so much later.
     pub(crate) fn slept(&mut self, took: Duration) {
+        self.naps = if took < TWO_NAPS { self.naps.wrapping_add(1) } else { 0 };
         self.budget = if took < NAP { (self.budget * 2).min(MOST) } else { (self.budget / 2).max(LEAST) };
     }
 }
@@ -84,5 +96,14 @@ mod tests {
             assert!(spin.until(1, 2, Instant::now(), || true));
         }
         assert_eq!(spin.budget, MOST);
+        // Two sides that wake each other again and again look longer once in a while.
+        let looked = |spin: &mut Spin| {
+            let started = Instant::now();
+            assert!(!spin.until(1, 2, started, || false));
+            spin.slept(PROBE);
+            started.elapsed()
+        };
+        let long = (0..2 * EVERY).filter(|_| looked(&mut spin) >= PROBE).count();
+        assert!(long >= 1, "it never looked longer");
     }
 }
