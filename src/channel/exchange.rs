@@ -17,17 +17,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::ladder::{Fault, Place, Record};
-use super::spin::{Spin, own_cpu};
+use super::spin::Spin;
 use super::store::{End, QueueMemory};
 use crate::codec::Carried;
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{fd, futex};
+use crate::sys::{fd, futex, threads};
 
 /// A queue of bytes and descriptors, as this process has it.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl<'a> Held<'a> {
     fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
         match mutex::lock(end.lock, deadline) {
             Ok(taken) => {
-                let cpu = own_cpu();
+                let cpu = threads::cpu() + 1;
                 if end.cpu.load(Ordering::Relaxed) != cpu {
                     end.cpu.store(cpu, Ordering::Relaxed);
                 }
@@ -289,10 +289,8 @@ impl Exchange {
             Some(kept) => &mut **kept,
             None => &mut fresh,
         };
-        let started = Instant::now();
-        if spin.until(own_cpu(), other.cpu.load(Ordering::Relaxed), started, &may_go_on) {
-            return true;
-        }
+        let own_cpu = spin.own_cpu();
+        let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on) else { return true };
         let may_go_on = loop {
             flag.store(1, Ordering::SeqCst);
             let seen = other.alarm.word.load(Ordering::Acquire);

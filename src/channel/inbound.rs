@@ -13,7 +13,7 @@ use super::bell::{Bell, Missing};
 use super::fault::RecvFault;
 use super::ring::{Consumer, Corrupt, Kind, Other, Record, Ring};
 use super::segment::Segment;
-use super::spin::{Spin, own_cpu};
+use super::spin::Spin;
 use crate::codec::Carried;
 use crate::sys::bell::Heard;
 use crate::sys::poll::Deadline;
@@ -146,7 +146,7 @@ impl Reader {
         if self.is_over {
             return Err(RecvFault::Disconnected);
         }
-        let mut waiting = Waiting { since: None, has_slept: false };
+        let mut waiting = Waiting { since: None };
         let mut turns = 0_u32;
         loop {
             // Seen before the ring is: what is in it then is all that there will be.
@@ -223,13 +223,13 @@ impl Reader {
         waiting: &mut Waiting,
     ) -> Result<(), RecvFault> {
         if waiting.since.is_none() && !matches!(deadline, Deadline::Now) {
-            let (own, now) = (own_cpu(), Instant::now());
-            waiting.since = Some(now);
+            let own = self.spin.own_cpu();
             ring.consumer_is_on(own);
-            if self.spin.until(own, ring.producer_cpu(), now, || !self.consumer.is_empty(ring)) {
-                return Ok(());
+            let consumer = &self.consumer;
+            match self.spin.until(own, ring.producer_cpu(), || !consumer.is_empty(ring)) {
+                Ok(()) => return Ok(()),
+                Err(since) => waiting.since = Some(since),
             }
-            waiting.has_slept = true;
         }
         // This order: the flag, then the ring. The producer's is the other way round, so one of us sees the other.
         self.consumer.raise_flag(ring);
@@ -269,14 +269,14 @@ impl Reader {
 
 /// How a message was waited for.
 struct Waiting {
+    /// Since when, if looking did not help.
     since: Option<Instant>,
-    has_slept: bool,
 }
 
 impl Waiting {
     /// It came.
     fn came(&self, spin: &mut Spin) {
-        if let (Some(since), true) = (self.since, self.has_slept) {
+        if let Some(since) = self.since {
             spin.slept(since.elapsed());
         }
     }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bell::Bell;
 use super::fault::SendFault;
 use super::ring::{Corrupt, Kind, Other, Producer, Ring};
 use super::segment::Segment;
-use super::spin::{Spin, own_cpu};
+use super::spin::Spin;
 use crate::codec::MOST_FDS;
 use crate::sys::bell::{Heard, Peer, Sent};
 use crate::sys::poll::{self, Deadline};
@@ -164,7 +164,7 @@ impl Writer {
 
     /// Now and then: says where we are, and looks whether the other side is still there if it does not go on.
     fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendFault> {
-        ring.producer_is_on(own_cpu());
+        ring.producer_is_on(self.spin.own_cpu());
         let goes_on = self.producer.look(ring).map_err(corrupt)?;
         if !goes_on && bell.is_deserted().map_err(SendFault::Os)? {
             bell.is_over = true;
@@ -183,18 +183,18 @@ impl Writer {
         if self.producer.has_room(ring, bytes).map_err(corrupt)? {
             return Ok(());
         }
-        let (own, now) = (own_cpu(), Instant::now());
-        ring.producer_is_on(own);
         if matches!(deadline, Deadline::Now) {
             return self.sleep_for_room(ring, bell, bytes, deadline);
         }
+        let own = self.spin.own_cpu();
+        ring.producer_is_on(own);
         let producer = &mut self.producer;
         // What is corrupt is found right below.
         let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
-        let helped = self.spin.until(own, ring.consumer_cpu(), now, has_room);
+        let helped = self.spin.until(own, ring.consumer_cpu(), has_room);
         self.sleep_for_room(ring, bell, bytes, deadline)?;
-        if !helped {
-            self.spin.slept(now.elapsed());
+        if let Err(since) = helped {
+            self.spin.slept(since.elapsed());
         }
         Ok(())
     }

@@ -97,17 +97,20 @@ impl<'a> Ring<'a> {
     }
 
     /// `new`, when the length was checked before.
+    #[inline]
     pub(crate) fn known(words: &'a [AtomicU64]) -> Ring<'a> {
         let (control, data) = words.split_at(CONTROL);
         Ring { control, data }
     }
 
     /// The bytes that fit in.
+    #[inline]
     pub(crate) fn capacity(self) -> u64 {
         size_of_val(self.data) as u64
     }
 
     /// The longest payload of one record. An eighth: while one side writes such a part, the other reads those before.
+    #[inline]
     pub(crate) fn longest(self) -> usize {
         size_of_val(self.data) / 8 - 8
     }
@@ -146,6 +149,7 @@ impl<'a> Ring<'a> {
     }
 
     /// The words for the bytes from `position` on: those up to the end of the data, and the data from its beginning.
+    #[inline]
     fn from(self, position: u64) -> (&'a [AtomicU64], &'a [AtomicU64]) {
         let capacity = self.capacity();
         #[expect(clippy::cast_possible_truncation, reason = "less than the length of a slice")]
@@ -200,6 +204,7 @@ impl Producer {
     }
 
     /// Whether there is room for `bytes`, headers included.
+    #[inline]
     pub(crate) fn has_room(&mut self, ring: Ring<'_>, bytes: u64) -> Result<bool, Corrupt> {
         // What we saw last may do; the consumer's cache line is left to it.
         if self.free(ring) >= bytes {
@@ -210,23 +215,27 @@ impl Producer {
     }
 
     /// Looks where the consumer is; whether it went on.
+    #[inline]
     pub(crate) fn look(&mut self, ring: Ring<'_>) -> Result<bool, Corrupt> {
         // Acquire: the consumer has read what we overwrite.
         let head = checked(ring.control[HEAD].load(Ordering::Acquire), self.head, self.tail)?;
         Ok(std::mem::replace(&mut self.head, head) != head)
     }
 
+    #[inline]
     fn free(&self, ring: Ring<'_>) -> u64 {
         ring.capacity() - (self.tail - self.head)
     }
 
     /// The room that a record needs before it is pushed.
+    #[inline]
     pub(crate) fn room_for(kind: Kind, length: usize) -> u64 {
         let spare = if kind == Kind::Part { HEADER } else { 0 };
         HEADER + (length as u64).next_multiple_of(8) + spare
     }
 
     /// Writes a record and publishes it. There is room for it: the caller looked.
+    #[inline]
     pub(crate) fn push(&mut self, ring: Ring<'_>, kind: Kind, fds: u8, payload: &[u8]) -> Other {
         let size = HEADER + (payload.len() as u64).next_multiple_of(8);
         assert!(self.free(ring) >= size, "there is no room for a record");
@@ -252,6 +261,7 @@ impl Producer {
     }
 
     /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits for was stored, and a fence.
+    #[inline]
     fn rouse(&self, ring: Ring<'_>) -> Other {
         let flag = &ring.control[CONSUMER_SLEEPS];
         if flag.load(Ordering::SeqCst) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
@@ -328,6 +338,7 @@ impl Consumer {
     }
 
     /// The next record, which stays.
+    #[inline]
     pub(crate) fn peek(&mut self, ring: Ring<'_>) -> Result<Option<Record>, Corrupt> {
         if self.head == self.tail {
             // Acquire: the records up to there are written.
@@ -342,6 +353,7 @@ impl Consumer {
     }
 
     /// What a header says, if it can be.
+    #[inline]
     fn understand(&self, header: u64) -> Result<Record, Corrupt> {
         if header & !KNOWN != 0 {
             return Err(Corrupt("the header of a record cannot be"));
@@ -364,6 +376,7 @@ impl Consumer {
     }
 
     /// Puts the payload of the record that `peek` gave behind `onto`, and gives its room back.
+    #[inline]
     pub(crate) fn take(&mut self, ring: Ring<'_>, record: Record, onto: &mut Vec<u8>) -> Other {
         let (words, rest) = ring.from(self.head + HEADER);
         let first = record.length.min(size_of_val(words));

@@ -54,6 +54,7 @@ impl Segment {
     }
 
     /// One of the rings.
+    #[inline]
     pub(crate) fn ring(&self, place: usize) -> Ring<'_> {
         Ring::known(self.memory.many::<AtomicU64>(place * self.size, self.size / 8))
     }
