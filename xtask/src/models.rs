@@ -19,7 +19,8 @@ pub(crate) fn check() -> Result<(), String> {
         return Ok(());
     }
     let seeds = std::env::var("MULTIPROC_MODELS_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    let flags = format!("-Zmiri-strict-provenance -Zmiri-env-forward=MULTIPROC_MODELS_STRIDE -Zmiri-many-seeds=0..{seeds}");
+    let flags =
+        format!("-Zmiri-strict-provenance -Zmiri-env-forward=MULTIPROC_MODELS_STRIDE -Zmiri-many-seeds=0..{seeds}");
     rustup(
         &["run", "nightly", "cargo", "miri", "test", "--quiet", "--manifest-path", MANIFEST],
         &[("MIRIFLAGS", &flags)],

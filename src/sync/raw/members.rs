@@ -148,7 +148,6 @@ impl Drop for Entered<'_> {
 /// A living member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member<'a> {
-    pub(crate) place: usize,
     pub(crate) role: u32,
     pub(crate) ticket: u64,
     pub(crate) value: u64,
@@ -176,7 +175,7 @@ impl<'a> Entered<'a> {
         (0..members.used()).filter_map(move |place| {
             let cell = members.cell(place);
             let word = cell.word.load(Ordering::Acquire);
-            (word & OWNER != 0).then(|| member(place, cell))
+            (word & OWNER != 0).then(|| member(cell))
         })
     }
 
@@ -189,7 +188,7 @@ impl<'a> Entered<'a> {
         let dead: Vec<Member<'a>> = (0..members.used())
             .filter_map(|place| {
                 let cell = members.cell(place);
-                is_dead(cell.word.load(Ordering::Acquire)).then(|| member(place, cell))
+                is_dead(cell.word.load(Ordering::Acquire)).then(|| member(cell))
             })
             .collect();
         if dead.is_empty() {
@@ -260,7 +259,7 @@ impl<'a> Entered<'a> {
 
     /// The member at a place of this thread.
     pub(crate) fn own(&self, place: usize) -> Member<'a> {
-        member(place, self.members.cell(place))
+        member(self.members.cell(place))
     }
 
     /// Prepares to sleep: what to watch once the lock is let go of.
@@ -288,9 +287,8 @@ fn is_dead(word: u32) -> bool {
     word & OWNER == 0 && word & OWNER_DIED != 0
 }
 
-fn member(place: usize, cell: &RobustCell) -> Member<'_> {
+fn member(cell: &RobustCell) -> Member<'_> {
     Member {
-        place,
         role: cell.fields[ROLE].load(Ordering::Relaxed),
         ticket: cell.data[TICKET].load(Ordering::Relaxed),
         value: cell.data[VALUE].load(Ordering::Relaxed),

@@ -88,6 +88,7 @@ struct Thread {
     many: RefCell<Vec<*const RobustCell>>,
 }
 
+#[expect(clippy::declare_interior_mutable_const, reason = "a pattern of new cells")]
 const SENTINEL: RobustCell = RobustCell {
     #[cfg(target_env = "musl")]
     lead: AtomicU32::new(0),
