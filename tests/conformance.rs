@@ -7,8 +7,12 @@ mod support;
 #[path = "conformance/tools.rs"]
 mod tools;
 
+#[path = "conformance/barriers.rs"]
+mod barriers;
 #[path = "conformance/basics.rs"]
 mod basics;
+#[path = "conformance/conditions.rs"]
+mod conditions;
 #[path = "conformance/connection.rs"]
 mod connection;
 #[path = "conformance/deviations.rs"]
@@ -17,6 +21,8 @@ mod deviations;
 mod fixed;
 #[path = "conformance/listener.rs"]
 mod listener;
+#[path = "conformance/locks.rs"]
+mod locks;
 #[path = "conformance/logging.rs"]
 mod logging;
 #[path = "conformance/methods.rs"]
@@ -32,11 +38,16 @@ mod subclassing;
 #[path = "conformance/waiting.rs"]
 mod waiting;
 
+use barriers::*;
 use basics::*;
+use conditions::*;
 use connection::*;
 use deviations::*;
+use deviations::*;
+use fixed::*;
 use fixed::*;
 use listener::*;
+use locks::*;
 use logging::*;
 use methods::*;
 use pipe::*;
@@ -139,6 +150,35 @@ suite!(
     i131_a_terminated_creator,
     i132_an_attached_process_ends,
     i133_every_way_out_of_a_creator,
+    g79_lock,
+    g80_locked_is_seen_by_others,
+    g81_rlock,
+    g82_guards_are_scopes,
+    g83_printed_lock,
+    g84_printed_rlock,
+    g85_semaphore,
+    g86_bounded_semaphore,
+    g87_timeouts,
+    g88_notify,
+    g89_notify_all,
+    g90_notify_some,
+    g91_wait_with_timeout,
+    g92_wait_for,
+    g93_wait_for_with_timeout,
+    g94_result_of_waiting,
+    g95_event,
+    g96_printed_event,
+    g97_barrier,
+    g98_order_of_arrival,
+    g99_action,
+    g100_abort,
+    g101_reset,
+    g102_abort_and_reset,
+    g103_late_party,
+    g104_default_timeout,
+    g105_one_party,
+    g106_a_thousand_passes,
+    g107_lock_of_a_type_of_ones_own,
     fixed_c01_start_once,
     fixed_c02_join_from_elsewhere,
     fixed_c04_daemons_have_no_children,

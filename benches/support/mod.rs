@@ -172,7 +172,8 @@ pub(crate) fn time(seconds: f64) -> String {
     }
     let duration = Duration::from_secs_f64(seconds);
     match duration.as_micros() {
-        0..1_000 => format!("{:.1} us", seconds * 1e6),
+        0 => format!("{:.1} ns", seconds * 1e9),
+        1..1_000 => format!("{:.1} us", seconds * 1e6),
         1_000..1_000_000 => format!("{:.2} ms", seconds * 1e3),
         _ => format!("{seconds:.2} s"),
     }

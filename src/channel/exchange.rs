@@ -26,6 +26,7 @@ use crate::codec::Carried;
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
 use crate::sys::poll::{self, Deadline};
+use crate::sys::robust::{self, Own};
 use crate::sys::socket::{self, Mode};
 use crate::sys::{fd, futex, threads};
 
@@ -97,6 +98,7 @@ impl From<Fault<io::Error>> for GetFault {
 
 /// One end, with its lock held.
 struct Held<'a> {
+    own: Own,
     end: End<'a>,
     /// The last holder died, perhaps before it woke the other end.
     inherited: bool,
@@ -104,13 +106,14 @@ struct Held<'a> {
 
 impl<'a> Held<'a> {
     fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
-        match mutex::lock(end.lock, deadline) {
+        let own = robust::own();
+        match mutex::lock_as(own, end.lock, deadline) {
             Ok(taken) => {
                 let cpu = threads::cpu() + 1;
                 if end.cpu.load(Ordering::Relaxed) != cpu {
                     end.cpu.store(cpu, Ordering::Relaxed);
                 }
-                Some(Held { end, inherited: taken == Taken::FromDead })
+                Some(Held { own, end, inherited: taken == Taken::FromDead })
             }
             Err(NotTaken::Busy | NotTaken::Own) => None,
         }
@@ -118,16 +121,16 @@ impl<'a> Held<'a> {
 
     /// Changes something and tells the other end of it; if we die between, the kernel tells it.
     fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
-        alarm::arm(self.end.alarm);
+        alarm::arm(self.own, self.end.alarm);
         change();
         tell();
-        alarm::disarm(self.end.alarm);
+        alarm::disarm(self.own, self.end.alarm);
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        mutex::unlock(self.end.lock);
+        mutex::unlock_as(self.own, self.end.lock);
     }
 }
 

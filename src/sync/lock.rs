@@ -15,7 +15,7 @@ use super::raw::mutex::{self, NotTaken, Taken};
 use super::segment::{Crossing, Segment};
 use crate::error::{Cause, Result};
 use crate::sys::poll::Deadline;
-use crate::sys::robust::{self, RobustCell};
+use crate::sys::robust::{self, OWNER, RobustCell};
 
 /// A lock that one thread of one process holds at a time: CPython's `multiprocessing.Lock`.
 ///
@@ -139,12 +139,13 @@ impl Lock {
     }
 
     /// Takes it without a guard.
+    #[inline]
     pub(super) fn take<G>(&self, deadline: Deadline) -> Result<(), AcquireError<G>> {
-        if robust::is_full() {
+        let (own, cell) = (robust::own(), self.cell());
+        if own.is_full() {
             return Err(AcquireError::TooMany);
         }
-        let cell = self.cell();
-        let taken = mutex::lock(cell, deadline).map_err(|why| match why {
+        let taken = mutex::lock_as(own, cell, deadline).map_err(|why| match why {
             NotTaken::Busy => AcquireError::Busy,
             NotTaken::Own => AcquireError::Deadlock,
         })?;
@@ -157,30 +158,32 @@ impl Lock {
                 cell.fields[POISON].store(DIED, Ordering::Relaxed);
             }
         }
-        cell.fields[HOLDER].store(robust::pid(), Ordering::Relaxed);
+        cell.fields[HOLDER].store(own.pid(), Ordering::Relaxed);
         // Nothing of what the caller does next comes before.
         compiler_fence(Ordering::SeqCst);
         Ok(())
     }
 
     /// Releases it, if this thread holds it; poisons it if it does so because of a panic.
+    #[inline]
     pub(super) fn release(&self) {
-        let cell = self.cell();
-        if mutex::is_own(cell) {
+        let (own, cell) = (robust::own(), self.cell());
+        if cell.word.load(Ordering::Relaxed) & OWNER == own.tid() {
             if std::thread::panicking() {
-                cell.fields[CULPRIT].store(robust::pid(), Ordering::Relaxed);
+                cell.fields[CULPRIT].store(own.pid(), Ordering::Relaxed);
                 cell.fields[POISON].store(PANICKED, Ordering::Relaxed);
             }
             // Nothing of what the caller did before comes after.
             compiler_fence(Ordering::SeqCst);
             cell.fields[HOLDER].store(0, Ordering::Relaxed);
         }
-        if mutex::unlock(cell) {
+        if mutex::unlock_as(own, cell) {
             self.segment.0.memory().unpin();
         }
     }
 
     /// Who poisoned it, and how.
+    #[inline]
     pub(super) fn poison(&self) -> Option<(u32, How)> {
         let cell = self.cell();
         let how = match cell.fields[POISON].load(Ordering::Relaxed) {

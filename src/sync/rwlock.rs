@@ -10,8 +10,8 @@ use super::error::{AcquireError, How, Poisoned};
 use super::raw::members::{Entered, Full, Member};
 use super::table::Table;
 use crate::error::Result;
-use crate::sys::per_process::pid;
 use crate::sys::poll::Deadline;
+use crate::sys::robust::pid;
 
 /// A lock that any number of threads of any processes may hold to read, or one to write. (CPython has none.)
 ///

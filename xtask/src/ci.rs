@@ -14,7 +14,11 @@ pub(crate) fn run() -> Result<(), String> {
     step("models of the locks", models::check)?;
     step("documentation", || cargo(&["doc", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]))?;
     step("examples", examples::check)?;
-    step("the benchmark, in short", || cargo(&["bench", "--locked", "--bench", "start", "--", "--quick"], &[]))
+    step("the benchmarks, in short", || {
+        ["lock", "start"]
+            .iter()
+            .try_for_each(|name| cargo(&["bench", "--locked", "--bench", name, "--", "--quick"], &[]))
+    })
 }
 
 fn step(what: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {

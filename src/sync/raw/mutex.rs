@@ -16,7 +16,7 @@
 //! somebody on the way to it who had announced it (`robust::begin`): the one who released it and has not woken anybody yet, or
 //! the one who was woken. If that one dies, the kernel wakes another; if somebody else is faster, it finds the mark.
 
-use super::platform::{Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust};
+use super::platform::{Deadline, OWNER, OWNER_DIED, Ordering, Own, RobustCell, WAITERS, futex, robust};
 
 /// How a lock was come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +38,26 @@ pub(crate) enum NotTaken {
 
 /// Takes the lock.
 pub(crate) fn lock(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
-    robust::begin(cell);
-    let taken = take(cell, deadline);
+    lock_as(robust::own(), cell, deadline)
+}
+
+/// `lock`, for a caller who has looked up this thread.
+#[inline]
+pub(crate) fn lock_as(own: Own, cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
+    own.begin(cell);
+    let taken = match cell.word.compare_exchange(0, own.tid(), Ordering::Acquire, Ordering::Relaxed) {
+        Ok(_) => Ok(Taken::Clean),
+        Err(seen) => take(own.tid(), cell, seen, deadline),
+    };
     if taken.is_ok() {
-        robust::enlist(cell);
+        own.enlist(cell);
     }
-    robust::end();
+    own.end();
     taken
 }
 
-fn take(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
-    let own = robust::tid();
-    let mut seen = 0;
+#[cold]
+fn take(own: u32, cell: &RobustCell, mut seen: u32, deadline: Deadline) -> Result<Taken, NotTaken> {
     loop {
         if seen & OWNER == 0 {
             let taken = own | (seen & WAITERS);
@@ -81,20 +89,30 @@ fn take(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
 /// Releases the lock, if this thread holds it. (A forked copy of the holder does not.) Whether the cell was in its list, as it is
 /// if it holds the lock and nobody else wrote there.
 pub(crate) fn unlock(cell: &RobustCell) -> bool {
-    let own = robust::tid();
-    robust::begin(cell);
-    let was_listed = robust::delist(cell);
-    if let Err(seen) = cell.word.compare_exchange(own, 0, Ordering::Release, Ordering::Relaxed)
-        && seen & OWNER == own
+    unlock_as(robust::own(), cell)
+}
+
+/// `unlock`, for a caller who has looked up this thread.
+#[inline]
+pub(crate) fn unlock_as(own: Own, cell: &RobustCell) -> bool {
+    own.begin(cell);
+    let was_listed = own.delist(cell);
+    if let Err(seen) = cell.word.compare_exchange(own.tid(), 0, Ordering::Release, Ordering::Relaxed)
+        && seen & OWNER == own.tid()
     {
-        cell.word.swap(WAITERS, Ordering::Release);
-        if futex::wake(&cell.word, 1) == 0 {
-            // Somebody may hold it by now, and somebody else sleep again: who is woken here sets the mark anew.
-            futex::clear_bit_and_wake(&cell.word, WAITERS);
-        }
+        release_to_others(cell);
     }
-    robust::end();
+    own.end();
     was_listed
+}
+
+#[cold]
+fn release_to_others(cell: &RobustCell) {
+    cell.word.swap(WAITERS, Ordering::Release);
+    if futex::wake(&cell.word, 1) == 0 {
+        // Somebody may hold it by now, and somebody else sleep again: who is woken here sets the mark anew.
+        futex::clear_bit_and_wake(&cell.word, WAITERS);
+    }
 }
 
 /// Whether this thread holds the lock.

@@ -4,4 +4,4 @@ pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use crate::sys::futex;
 pub(crate) use crate::sys::poll::Deadline;
-pub(crate) use crate::sys::robust::{self, OWNER, OWNER_DIED, RobustCell, WAITERS};
+pub(crate) use crate::sys::robust::{self, OWNER, OWNER_DIED, Own, RobustCell, WAITERS};

@@ -25,7 +25,22 @@ pub(crate) struct Generation(u64);
 
 impl Generation {
     /// This process's.
+    #[inline]
     pub(crate) fn current() -> Generation {
+        let page = PAGE.load(Ordering::Acquire);
+        if page.is_null() || page == NONE {
+            return Generation::first();
+        }
+        // SAFETY: a page that `wiped_page` made, which is never unmapped and only used as this atomic word.
+        match unsafe { &*page }.load(Ordering::Relaxed) {
+            0 => Generation::first(),
+            own => Generation(own),
+        }
+    }
+
+    /// This process's, if nobody has asked for it before, or without a page.
+    #[cold]
+    fn first() -> Generation {
         /// The number of the youngest generation; a copy counts on from where its original was.
         static YOUNGEST: AtomicU64 = AtomicU64::new(0);
         let Some(mark) = mark() else { return Generation(u64::from(pid()) << 32) };
@@ -41,11 +56,14 @@ impl Generation {
     }
 }
 
+/// The page of the mark, once there is one.
+static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+
+/// Stands for "cannot be had"; never followed.
+const NONE: *mut AtomicU64 = ptr::without_provenance_mut(8);
+
 /// A word that is 0 in every new copy of this process: the kernel wipes its page at a fork. Nothing if it cannot.
 fn mark() -> Option<&'static AtomicU64> {
-    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-    /// Stands for "cannot be had"; never followed.
-    const NONE: *mut AtomicU64 = ptr::without_provenance_mut(8);
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
         let new = wiped_page().unwrap_or(NONE);

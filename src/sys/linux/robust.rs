@@ -88,6 +88,7 @@ struct Thread {
     many: RefCell<Vec<*const RobustCell>>,
 }
 
+#[expect(clippy::declare_interior_mutable_const, reason = "a pattern of new cells")]
 const SENTINEL: RobustCell = RobustCell {
     #[cfg(target_env = "musl")]
     lead: AtomicU32::new(0),
@@ -116,70 +117,133 @@ thread_local! {
     };
 }
 
-/// The number by which the kernel knows this thread as an owner.
-pub(crate) fn tid() -> u32 {
-    THREAD.with(|thread| thread.current().tid.get())
+/// This thread as one that holds locks. It stays in the thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own(*const Thread);
+
+/// This thread, made ready in this process.
+#[inline]
+pub(crate) fn own() -> Own {
+    THREAD.with(|thread| {
+        let generation = Generation::current();
+        if thread.generation.get() != Some(generation) {
+            thread.prepare(generation);
+        }
+        Own(&raw const **thread)
+    })
 }
 
-/// The number of this thread's process, without asking the kernel.
-pub(crate) fn pid() -> u32 {
-    THREAD.with(|thread| thread.current().pid.get())
-}
-
-/// Whether this thread holds as much as it may: the kernel follows a list only so far.
-pub(crate) fn is_full() -> bool {
-    THREAD.with(|thread| thread.current().count.get() >= MOST)
+/// Whether the list of this thread works.
+fn has_list() -> bool {
+    !own().thread().head.get().is_null()
 }
 
 /// An error if this thread cannot have robust locks here.
 pub(crate) fn check() -> io::Result<()> {
-    if THREAD.with(|thread| thread.current().head.get().is_null()) {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the C library of this process keeps its robust list in another form, or the kernel has none",
-        ));
+    if has_list() {
+        return Ok(());
     }
-    Ok(())
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the C library of this process keeps its robust list in another form, or the kernel has none",
+    ))
 }
 
-/// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it whether it is in the list or not.
-/// Ends with `end`.
+/// [`Own::tid`] of this thread.
+pub(crate) fn tid() -> u32 {
+    own().tid()
+}
+
+/// [`Own::pid`] of this thread.
+pub(crate) fn pid() -> u32 {
+    own().pid()
+}
+
+/// [`Own::is_full`] of this thread.
+pub(crate) fn is_full() -> bool {
+    own().is_full()
+}
+
+/// [`Own::begin`] of this thread.
 pub(crate) fn begin(cell: &RobustCell) {
-    THREAD.with(|thread| thread.current().set_pending(cell.link()));
+    own().begin(cell);
 }
 
-/// Ends what `begin` began.
+/// [`Own::end`] of this thread.
 pub(crate) fn end() {
-    THREAD.with(|thread| thread.set_pending(0));
+    own().end();
 }
 
-/// Puts a cell that this thread has taken into its list.
+/// [`Own::enlist`] of this thread.
 pub(crate) fn enlist(cell: &RobustCell) {
-    THREAD.with(|thread| thread.push(cell));
+    own().enlist(cell);
 }
 
-/// Takes a cell out of this thread's list; whether it was in it.
+/// [`Own::delist`] of this thread.
 pub(crate) fn delist(cell: &RobustCell) -> bool {
-    THREAD.with(|thread| thread.remove(cell))
+    own().delist(cell)
+}
+
+impl Own {
+    #[inline]
+    fn thread<'a>(self) -> &'a Thread {
+        // SAFETY: of this thread, as `Own` is not `Send`, and never dropped: it is there as long as the thread runs.
+        unsafe { &*self.0 }
+    }
+
+    /// The number by which the kernel knows this thread as an owner.
+    #[inline]
+    pub(crate) fn tid(self) -> u32 {
+        self.thread().tid.get()
+    }
+
+    /// The number of this thread's process, without asking the kernel.
+    #[inline]
+    pub(crate) fn pid(self) -> u32 {
+        self.thread().pid.get()
+    }
+
+    /// Whether this thread holds as much as it may: the kernel follows a list only so far.
+    #[inline]
+    pub(crate) fn is_full(self) -> bool {
+        self.thread().count.get() >= MOST
+    }
+
+    /// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it whether it is in the list or
+    /// not. Ends with `end`.
+    #[inline]
+    pub(crate) fn begin(self, cell: &RobustCell) {
+        self.thread().set_pending(cell.link());
+    }
+
+    /// Ends what `begin` began.
+    #[inline]
+    pub(crate) fn end(self) {
+        self.thread().set_pending(0);
+    }
+
+    /// Puts a cell that this thread has taken into its list.
+    #[inline]
+    pub(crate) fn enlist(self, cell: &RobustCell) {
+        self.thread().push(cell);
+    }
+
+    /// Takes a cell out of this thread's list; whether it was in it.
+    #[inline]
+    pub(crate) fn delist(self, cell: &RobustCell) -> bool {
+        self.thread().remove(cell)
+    }
 }
 
 impl RobustCell {
     /// The address of its link, by which lists know it.
+    #[inline]
     fn link(&self) -> usize {
         ptr::from_ref(&self.next).addr()
     }
 }
 
 impl Thread {
-    /// The thread, made ready in this process.
-    fn current(&self) -> &Thread {
-        let generation = Generation::current();
-        if self.generation.get() != Some(generation) {
-            self.prepare(generation);
-        }
-        self
-    }
-
     #[cold]
     fn prepare(&self, generation: Generation) {
         self.pid.set(super::per_process::pid());
@@ -207,6 +271,7 @@ impl Thread {
         head.first.set(self.first.link());
     }
 
+    #[inline]
     fn set_pending(&self, link: usize) {
         // SAFETY: null, or the head of this thread (see `prepare`), which no other thread uses.
         if let Some(head) = unsafe { self.head.get().as_ref() } {
@@ -234,12 +299,13 @@ impl Thread {
         unsafe { &*self.held(place - 1) }.link() as u64
     }
 
+    #[inline]
     fn push(&self, cell: &RobustCell) {
         let count = self.count.get();
         cell.next.store(self.behind(count), Ordering::Relaxed);
         match self.few.get(count) {
             Some(few) => few.set(cell),
-            None => self.many.borrow_mut().push(cell),
+            None => self.push_to_many(cell),
         }
         self.count.set(count + 1);
         compiler_fence(Ordering::SeqCst);
@@ -247,7 +313,28 @@ impl Thread {
         compiler_fence(Ordering::SeqCst);
     }
 
+    #[cold]
+    fn push_to_many(&self, cell: &RobustCell) {
+        self.many.borrow_mut().push(cell);
+    }
+
+    #[inline]
     fn remove(&self, cell: &RobustCell) -> bool {
+        let count = self.count.get();
+        // Mostly the youngest, of few.
+        match self.few.get(count.wrapping_sub(1)) {
+            Some(youngest) if ptr::eq(youngest.get(), cell) => {
+                self.first.next.store(self.behind(count - 1), Ordering::Relaxed);
+                compiler_fence(Ordering::SeqCst);
+                self.count.set(count - 1);
+                true
+            }
+            _ => self.remove_any(cell),
+        }
+    }
+
+    #[cold]
+    fn remove_any(&self, cell: &RobustCell) -> bool {
         let count = self.count.get();
         let Some(place) = (0..count).rev().find(|place| ptr::eq(self.held(*place), cell)) else {
             return false;

@@ -28,6 +28,44 @@ pub(crate) const WAITERS: u32 = 0x8000_0000;
 pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
 pub(crate) const OWNER: u32 = 0x3fff_ffff;
 
+/// The process that asks: it is looked up each time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own;
+
+pub(crate) fn own() -> Own {
+    Own
+}
+
+impl Own {
+    pub(crate) fn tid(self) -> u32 {
+        tid()
+    }
+
+    pub(crate) fn pid(self) -> u32 {
+        pid()
+    }
+
+    pub(crate) fn is_full(self) -> bool {
+        is_full()
+    }
+
+    pub(crate) fn begin(self, cell: &RobustCell) {
+        begin(cell);
+    }
+
+    pub(crate) fn end(self) {
+        end();
+    }
+
+    pub(crate) fn enlist(self, cell: &RobustCell) {
+        enlist(cell);
+    }
+
+    pub(crate) fn delist(self, cell: &RobustCell) -> bool {
+        delist(cell)
+    }
+}
+
 pub(crate) fn tid() -> u32 {
     process(|process| process.tid.get())
 }
