@@ -43,8 +43,6 @@ use basics::*;
 use conditions::*;
 use connection::*;
 use deviations::*;
-use deviations::*;
-use fixed::*;
 use fixed::*;
 use listener::*;
 use locks::*;
