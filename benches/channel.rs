@@ -13,8 +13,8 @@ mod support;
 use std::hint::black_box;
 use std::process::Command;
 
-use lanes::{BareRing, Descriptors, Idle, Partner, Work, pin};
-use multiproc::{Child, Connection, Process, Receiver, Sender, connection, pipe};
+use lanes::{BareRing, Descriptors, Idle, Partner, Work, pin, unpin};
+use multiproc::{Child, Connection, Process, Queue, Receiver, Sender, SharedSlice, connection, pipe};
 use peers::Helper;
 use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
 
@@ -40,6 +40,12 @@ fn main() {
         if options.wants(&section) {
             println!("{}", throughput(&options, size, python));
         }
+    }
+    if options.wants("many to many") {
+        println!("{}", many_to_many(&options, python));
+    }
+    if options.wants("big array") {
+        println!("{}", big_array(&options));
     }
 }
 
@@ -168,6 +174,16 @@ fn sink_values(mut orders: Connection<u32>, mut messages: Receiver<u64>, cpu: us
     }
 }
 
+fn sink_queue(mut orders: Connection<u32>, messages: Queue<String>, cpu: usize) {
+    pin(cpu);
+    while let Ok(count) = orders.recv() {
+        for _ in 0..count {
+            black_box(messages.get().expect("get"));
+        }
+        orders.send(count).expect("send");
+    }
+}
+
 /// Has a child take `count` messages while they are sent.
 fn stream(orders: &mut Connection<u32>, count: u32, mut send: impl FnMut()) -> Vec<f64> {
     orders.send(count).expect("send");
@@ -195,6 +211,10 @@ fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell
     let (mut value_orders, theirs) = connection::<u32, u32>().expect("connection");
     let (mut value_sender, receiver) = pipe::<u64>().expect("pipe");
     let value_child = Process::new(sink_values, (theirs, receiver, cpu)).start().expect("start");
+    let (mut queue_orders, theirs) = connection::<u32, u32>().expect("connection");
+    let queue = Queue::new().expect("queue");
+    let queue_child = Process::new(sink_queue, (theirs, queue.clone(), cpu)).start().expect("start");
+    let text = "x".repeat(size);
     let (to_thread, from_main) = crossbeam_channel::bounded::<Box<[u8]>>(1024);
     let (done, is_done) = crossbeam_channel::bounded::<()>(1);
     let thread = std::thread::spawn(move || {
@@ -229,6 +249,9 @@ fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell
             stream(&mut orders, count, || sender.send_bytes(&message).expect("send"))
         }),
     ];
+    contenders.push(Contender::new("multiproc Queue, texts", || {
+        stream(&mut queue_orders, count, || queue.put(text.clone()).expect("put"))
+    }));
     if size == 8 {
         contenders.push(Contender::new("multiproc pipe, values", || {
             stream(&mut value_orders, count, || value_sender.send(u64::MAX).expect("send"))
@@ -257,16 +280,186 @@ fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell
     let mut table = Table::new(format!("One way, {size} bytes a message, two cores (throughput {size})"));
     for (contender, taken) in contenders.iter().zip(&samples) {
         let (limit, of) = match contender.name.as_str() {
-            "CPython Queue" | "CPython Pipe" => (5, "multiproc pipe"),
+            "CPython Pipe" => (5, "multiproc pipe"),
+            "CPython Queue" => (6, "multiproc Queue"),
             _ => (1, "bare ring, futex"),
         };
-        let goal = goal.filter(|_| contender.name.starts_with("multiproc"));
+        let goal = goal.filter(|_| contender.name.starts_with("multiproc pipe"));
         let goal = if size == 64 && contender.name == "CPython Queue" { Some(Goal::AtLeast(40.0)) } else { goal };
         table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
     }
     drop(contenders);
-    drop((orders, sender, value_orders, value_sender, to_thread));
+    drop((orders, sender, value_orders, value_sender, queue_orders, to_thread));
     thread.join().expect("join");
-    end([byte_child, value_child]);
+    end([byte_child, value_child, queue_child]);
+    table
+}
+
+/// How many put, and how many get.
+const MANY: u32 = 2;
+
+/// Puts what it is told to, then says so.
+fn put_many(mut orders: Connection<u32>, queue: Queue<String>) {
+    let text = "x".repeat(64);
+    while let Ok(count) = orders.recv() {
+        (0..count).for_each(|_| queue.put(text.clone()).expect("put"));
+        orders.send(count).expect("send");
+    }
+}
+
+fn get_many(mut orders: Connection<u32>, queue: Queue<String>) {
+    while let Ok(count) = orders.recv() {
+        (0..count).for_each(|_| drop(black_box(queue.get().expect("get"))));
+        orders.send(count).expect("send");
+    }
+}
+
+/// Several put and several get, on however many cores.
+struct Crowd {
+    orders: Vec<Connection<u32>>,
+    children: Vec<Child<()>>,
+}
+
+impl Crowd {
+    fn start(queue: &Queue<String>) -> Crowd {
+        let (mut orders, mut children) = (Vec::new(), Vec::new());
+        for _ in 0..MANY {
+            let (near, far) = connection().expect("connection");
+            children.push(Process::new(put_many, (far, queue.clone())).start().expect("start"));
+            orders.push(near);
+            let (near, far) = connection().expect("connection");
+            children.push(Process::new(get_many, (far, queue.clone())).start().expect("start"));
+            orders.push(near);
+        }
+        Crowd { orders, children }
+    }
+
+    fn exchange(&mut self, count: u32) -> Vec<f64> {
+        each(count * MANY, || {
+            self.orders.iter_mut().for_each(|orders| orders.send(count).expect("send"));
+            self.orders.iter_mut().for_each(|orders| assert_eq!(orders.recv().expect("recv"), count));
+        })
+    }
+
+    fn end(self) {
+        drop(self.orders);
+        self.children.iter().for_each(|child| child.join().expect("join"));
+    }
+}
+
+fn many_to_many(options: &Options, python: Option<&std::cell::RefCell<Helper>>) -> Table {
+    let (turns, count) = options.pick((1, 2_000), (12, 50_000));
+    // The processors are as the system gives them.
+    unpin();
+    let (free, bounded) = (Queue::new().expect("queue"), Queue::bounded(1000).expect("queue"));
+    let (mut free_crowd, mut bounded_crowd) = (Crowd::start(&free), Crowd::start(&bounded));
+    let text = "x".repeat(64);
+    let mut contenders = vec![
+        Contender::new("crossbeam between threads, bounded", || {
+            let (put, get) = crossbeam_channel::bounded::<String>(1000);
+            each(count * MANY, || {
+                std::thread::scope(|scope| {
+                    for _ in 0..MANY {
+                        let (put, get, text) = (put.clone(), get.clone(), text.clone());
+                        scope.spawn(move || (0..count).for_each(|_| put.send(text.clone()).expect("send")));
+                        scope.spawn(move || (0..count).for_each(|_| drop(black_box(get.recv().expect("recv")))));
+                    }
+                });
+            })
+        }),
+        Contender::new("multiproc Queue", || free_crowd.exchange(count)),
+        Contender::new("multiproc Queue, bounded", || bounded_crowd.exchange(count)),
+    ];
+    if let Some(python) = python {
+        contenders.push(Contender::new("CPython Queue", move || ask(python, "many", 64, (count / 20).max(4), 0)));
+    }
+    let samples = in_turns(&mut contenders, turns);
+    let mut table = Table::new("64 bytes a message, 2 processes put and 2 get (many to many)");
+    for (contender, taken) in contenders.iter().zip(&samples) {
+        let ratio = (taken.ratio_to(&samples[1]), "multiproc Queue");
+        table.row(&contender.name, fine(taken.median()), Some(ratio), None);
+    }
+    drop(contenders);
+    free_crowd.end();
+    bounded_crowd.end();
+    pin(HERE);
+    table
+}
+
+fn sum(numbers: &[u64]) -> u64 {
+    numbers.iter().fold(0, |sum, number| sum.wrapping_add(*number))
+}
+
+/// Sums what it is told to, as often as it is told.
+fn sum_slices(mut orders: Connection<u64, SharedSlice<u64>>) {
+    while let Ok(numbers) = orders.recv() {
+        orders.send(sum(&numbers)).expect("send");
+    }
+}
+
+fn sum_bytes(mut orders: Connection<u64, ()>) {
+    let mut buffer = Vec::new();
+    loop {
+        match orders.recv_bytes() {
+            Ok(bytes) => buffer = bytes,
+            Err(_) => return drop(buffer),
+        }
+        let total = buffer
+            .chunks_exact(8)
+            .fold(0_u64, |sum, chunk| sum.wrapping_add(u64::from_ne_bytes(chunk.try_into().expect("8 bytes"))));
+        orders.send(total).expect("send");
+    }
+}
+
+/// A big array to another process and its sum back.
+fn big_array(options: &Options) -> Table {
+    let (turns, length) = options.pick((1, 1 << 20), (6, 32 << 20));
+    unpin();
+    let numbers: Vec<u64> = (0..length as u64).collect();
+    let expected = sum(&numbers);
+    let shared = SharedSlice::from_slice(&numbers).expect("shared memory");
+    let (slices, far) = connection().expect("connection");
+    let slices = std::cell::RefCell::new(slices);
+    let sum_there = |numbers: SharedSlice<u64>| {
+        let mut slices = slices.borrow_mut();
+        slices.send(numbers).expect("send");
+        slices.recv().expect("recv")
+    };
+    let slice_child = Process::new(sum_slices, (far,)).start().expect("start");
+    let (mut bytes, far): (Connection<(), u64>, _) = connection().expect("connection");
+    let byte_child = Process::new(sum_bytes, (far,)).start().expect("start");
+    let mut reader = lanes::Reader::start(&numbers);
+    let once = |f: &mut dyn FnMut() -> u64| vec![seconds(|| assert_eq!(f(), expected))];
+    let mut contenders = vec![
+        Contender::new("sum of a mapped array, in this process", || once(&mut || sum(black_box(&shared)))),
+        Contender::new("process_vm_readv into fresh huge pages", || once(&mut || reader.sum())),
+        Contender::new("multiproc SharedSlice, resident", || once(&mut || sum_there(shared.clone()))),
+        Contender::new("multiproc SharedSlice, made of a Vec", || {
+            once(&mut || sum_there(SharedSlice::from_slice(&numbers).expect("shared memory")))
+        }),
+        Contender::new("multiproc connection, bytes", || {
+            once(&mut || {
+                bytes.send_bytes(bytemuck::cast_slice(&numbers)).expect("send");
+                bytes.recv().expect("recv")
+            })
+        }),
+    ];
+    let samples = in_turns(&mut contenders, turns);
+    let mut table = Table::new(format!("{} MiB to another process, their sum back (big array)", length >> 17));
+    for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
+        let (limit, of, goal) = match place {
+            2 => (0, "a mapped read", Some(Goal::AtMost(1.1))),
+            3 | 4 => (1, "process_vm_readv", Some(Goal::AtMost(1.2))),
+            _ => (0, "a mapped read", None),
+        };
+        table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
+    }
+    drop(contenders);
+    // A fork, which has copies of our ends of the connections.
+    drop(reader);
+    drop((slices, bytes));
+    slice_child.join().expect("join");
+    byte_child.join().expect("join");
+    pin(HERE);
     table
 }

@@ -36,12 +36,39 @@ def get_pipe(reader):
     return reader.recv_bytes()
 
 
+def put_many(queue, message, count):
+    for _ in range(count):
+        queue.put(message)
+
+
+def get_many(queue, count):
+    for _ in range(count):
+        queue.get()
+
+
+def many(context, message, count):
+    """Two put and two get."""
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    queue = context.Queue(1000)
+    children = [context.Process(target=put_many, args=(queue, message, count)) for _ in range(2)]
+    children += [context.Process(target=get_many, args=(queue, count)) for _ in range(2)]
+    begin = time.perf_counter()
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return (time.perf_counter() - begin) / (2 * count)
+
+
 def main():
     context = multiprocessing.get_context("fork")
     for line in sys.stdin:
         what, size, count, cpu = line.split()
         size, count, cpu = int(size), int(count), int(cpu)
         message = b"x" * size
+        if what == "many":
+            print(many(context, message, count), flush=True)
+            continue
         near, far = context.Pipe()
         if what == "trip":
             child = context.Process(target=echo, args=(far, cpu))
