@@ -20,6 +20,8 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/locks.rs"]
+mod locks;
 #[path = "misfortune/status.rs"]
 mod status;
 #[path = "misfortune/streams.rs"]
@@ -33,6 +35,7 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use locks::*;
 use status::*;
 use streams::*;
 use support::Test;
@@ -99,6 +102,9 @@ fn main() {
         surroundings_change_between_starts,
         a_deleted_working_directory,
         no_memory_for_a_big_result,
+        garbage_all_over_the_memory_of_locks,
+        garbage_in_the_tables_of_locks,
+        locks_without_descriptors,
     );
     support::run(tests);
 }
