@@ -20,6 +20,8 @@ mod forks;
 mod kernel;
 #[path = "misfortune/limits.rs"]
 mod limits;
+#[path = "misfortune/locks.rs"]
+mod locks;
 #[path = "misfortune/net.rs"]
 mod net;
 #[path = "misfortune/pipes.rs"]
@@ -39,6 +41,7 @@ use forged::*;
 use forks::*;
 use kernel::*;
 use limits::*;
+use locks::*;
 use net::*;
 use pipes::*;
 use shared_memory::*;
@@ -136,6 +139,9 @@ fn main() {
         messages_longer_than_is_accepted,
         a_stopped_sender_keeps_nobody,
         a_connection_to_oneself,
+        garbage_all_over_the_memory_of_locks,
+        garbage_in_the_tables_of_locks,
+        locks_without_descriptors,
     );
     support::run(tests);
 }

@@ -2,7 +2,8 @@
 //!
 //! Absolute figures do not carry over to another machine or another hour; ratios of what was measured side by side do. So
 //! all contenders take turns, a few samples each, and a ratio is the median of the ratios within each turn.
-
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(clippy::allow_attributes, reason = "an expectation would fail in the one that uses all of it")]
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail in the benchmarks that use all of it")]
 

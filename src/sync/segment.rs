@@ -82,3 +82,79 @@ impl<'de, const LENGTH: usize> Deserialize<'de> for Crossing<LENGTH> {
         Ok(Crossing(segment))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::codec::{decode, encode};
+    use crate::sys::fd;
+    use crate::{Condition, Event, Lock, Semaphore};
+
+    /// A value that comes with another descriptor than its own. (The codec keeps no reasons.)
+    #[track_caller]
+    fn refuse<T: Serialize + DeserializeOwned + Debug>(value: &T, fd: OwnedFd) {
+        let parcel = encode(value).expect("encode");
+        let fd = Arc::new(fd);
+        let fds = parcel.fds.iter().map(|_| Arc::clone(&fd)).collect();
+        assert!(decode::<T>(&parcel.bytes, fds).is_err(), "decoded");
+    }
+
+    #[test]
+    fn a_descriptor_of_something_else_is_refused() {
+        let (pipe, _write) = fd::pipe().expect("pipe");
+        for fd in [pipe, fd::null().expect("open"), std::fs::File::open("/proc/self/exe").expect("open").into()] {
+            refuse(&Lock::new().expect("new"), fd.try_clone().expect("clone"));
+            refuse(&Semaphore::new(1).expect("new"), fd.try_clone().expect("clone"));
+            refuse(&Condition::new().expect("new"), fd.try_clone().expect("clone"));
+            refuse(&Event::new().expect("new"), fd.try_clone().expect("clone"));
+            let why = Segment::open(Arc::new(fd)).expect_err("opened").to_string();
+            assert!(why.contains("no memory file"), "{why}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_too_small_or_could_shrink_is_refused() {
+        let copy = |file: &SharedFile| file.fd().try_clone().expect("clone");
+        let small = SharedFile::create("test", 8).expect("create");
+        refuse(&Lock::new().expect("new"), copy(&small));
+        let page = SharedFile::create("test", 4096).expect("create");
+        refuse(&Semaphore::new(1).expect("new"), copy(&page));
+        let unsealed = SharedFile::create_unsealed("test", 2 << 20).expect("create");
+        refuse(&Semaphore::new(1).expect("new"), copy(&unsealed));
+        let why = Segment::open(Arc::clone(unsealed.fd())).expect_err("opened").to_string();
+        assert!(why.contains("change its length"), "{why}");
+        let none = SharedFile::create("test", 0).expect("create");
+        refuse(&Event::new().expect("new"), copy(&none));
+    }
+
+    #[test]
+    fn a_lock_beyond_the_end_is_refused() {
+        let locks = Lock::many(64).expect("locks");
+        let last = encode(&locks[63]).expect("encode");
+        assert!(decode::<Lock>(&last.bytes, last.fds).is_ok());
+        let small = SharedFile::create("test", 64 * 63).expect("create");
+        assert!(decode::<Lock>(&last.bytes, vec![Arc::clone(small.fd())]).is_err());
+    }
+
+    #[test]
+    fn the_same_lock_at_two_addresses_is_one_lock() {
+        let lock = Lock::new().expect("a lock");
+        let condition = Condition::with_lock(&lock).expect("a condition");
+        let parcel = encode(&condition).expect("encode");
+        // As after another object in between, or in another message.
+        let fds = parcel.fds.iter().map(|fd| Arc::new(fd.try_clone().expect("clone"))).collect();
+        let other: Condition = decode(&parcel.bytes, fds).expect("decode");
+        let mut guard = lock.acquire().expect("acquire");
+        assert!(matches!(other.acquire(), Err(crate::AcquireError::Deadlock)));
+        assert!(!other.wait_timeout(&mut guard, std::time::Duration::from_millis(1)).expect("the same lock"));
+        assert!(lock.locked());
+        drop((other, guard));
+        assert!(!lock.locked());
+        let again = lock.acquire().expect("acquire");
+        drop(again);
+    }
+}
