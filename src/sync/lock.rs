@@ -156,10 +156,7 @@ impl Lock {
     /// Releases it, if this thread holds it; poisons it if it does so because of a panic.
     pub(super) fn release(&self) {
         let cell = self.cell();
-        if !mutex::is_own(cell) {
-            return;
-        }
-        if std::thread::panicking() {
+        if mutex::is_own(cell) && std::thread::panicking() {
             cell.fields[CULPRIT].store(robust::process(), Ordering::Relaxed);
             cell.fields[POISON].store(PANICKED, Ordering::Relaxed);
         }
@@ -252,5 +249,27 @@ impl Drop for LockGuard<'_> {
 impl fmt::Debug for LockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LockGuard({})", self.lock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_somebody_else_opened_is_given_up_all_the_same() {
+        let (ours, theirs) = (Lock::new().expect("new"), Lock::new().expect("new"));
+        let outer = ours.acquire().expect("acquire");
+        for forget in [false, true] {
+            let theirs = theirs.clone();
+            let guard = theirs.acquire().expect("acquire");
+            // By a process that has it, too, and means no good.
+            theirs.cell().word.store(0, Ordering::Relaxed);
+            if forget { std::mem::forget(guard) } else { drop(guard) }
+        }
+        // Its memory is gone, and the kernel's list must not lead there.
+        drop(theirs);
+        drop(outer);
+        drop(ours.acquire().expect("acquire"));
     }
 }

@@ -116,10 +116,8 @@ pub(super) fn free(table: &Table) -> u64 {
 pub(super) fn add(table: &Table, most: u64) -> bool {
     let Some(entered) = table.enter() else { return false };
     bury(&entered);
-    if value(&entered) >= most || entered.object() == u64::MAX {
-        return false;
-    }
-    entered.set_object(entered.object() + 1);
+    let Some(more) = entered.object().checked_add(1).filter(|_| value(&entered) < most) else { return false };
+    entered.set_object(more);
     wake_next(&entered);
     true
 }

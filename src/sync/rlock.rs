@@ -136,11 +136,10 @@ pub struct RLockGuard<'a> {
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
         let cell = self.lock.lock.cell();
-        if !mutex::is_own(cell) {
-            return;
-        }
         let depth = &cell.fields[DEPTH];
         match depth.load(Ordering::Relaxed) {
+            // What is not ours any more is given up all the same.
+            _ if !mutex::is_own(cell) => self.lock.lock.release(),
             0 | 1 => self.lock.lock.release(),
             deep => depth.store(deep - 1, Ordering::Relaxed),
         }

@@ -81,12 +81,13 @@ impl<'a> Members<'a> {
     /// Takes a member out without the lock, for when that is not to be had. The others see it when they look.
     pub(crate) fn resign(self, place: usize) {
         let cell = self.cell(place);
+        robust::begin(cell);
+        // Whatever the word says: others can write to it, and what is in the list must not be unmapped.
+        robust::delist(cell);
         if mutex::is_own(cell) {
-            robust::begin(cell);
-            robust::delist(cell);
             cell.word.store(0, Ordering::Release);
-            robust::end();
         }
+        robust::end();
     }
 
     /// Sleeps until the member at `place` is woken, another member dies, the deadline is there, or for no reason.

@@ -82,12 +82,10 @@ fn take(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
 
 /// Releases the lock, if this thread holds it. (A forked copy of the holder does not.)
 pub(crate) fn unlock(cell: &RobustCell) {
-    if !is_own(cell) {
-        return;
-    }
     robust::begin(cell);
+    // Whatever the word says: others can write to it, and what is in the list must not be unmapped.
     robust::delist(cell);
-    if cell.word.swap(0, Ordering::Release) & WAITERS != 0 {
+    if is_own(cell) && cell.word.swap(0, Ordering::Release) & WAITERS != 0 {
         futex::wake(&cell.word, 1);
     }
     robust::end();

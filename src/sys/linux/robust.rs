@@ -144,7 +144,8 @@ pub(crate) fn end() {
     THREAD.with(|thread| thread.set_pending(0));
 }
 
-/// Puts a cell that this thread has taken into its list.
+/// Puts a cell that this thread has taken into its list. (Once: if somebody wrote to the word of one that it holds, it may take
+/// it again.)
 pub(crate) fn enlist(cell: &RobustCell) {
     THREAD.with(|thread| thread.push(cell));
 }
@@ -152,6 +153,26 @@ pub(crate) fn enlist(cell: &RobustCell) {
 /// Takes a cell out of this thread's list, if it is in it.
 pub(crate) fn delist(cell: &RobustCell) {
     THREAD.with(|thread| thread.remove(cell));
+}
+
+/// Takes all cells that lie in `length` bytes from `start` on out of this thread's list: they are about to be unmapped.
+///
+/// Guards give up what they hold; but one may have been forgotten (`std::mem::forget`).
+pub(crate) fn delist_all(start: *const u8, length: usize) {
+    THREAD.with(|thread| {
+        if thread.count.get() == 0 {
+            return;
+        }
+        // In a forked copy, the list is the original's.
+        let thread = thread.current();
+        for place in (0..thread.count.get()).rev() {
+            let cell = thread.held(place);
+            if cell.addr().wrapping_sub(start.addr()) < length {
+                // SAFETY: still mapped.
+                thread.remove(unsafe { &*cell });
+            }
+        }
+    });
 }
 
 impl RobustCell {
@@ -228,6 +249,9 @@ impl Thread {
 
     fn push(&self, cell: &RobustCell) {
         let count = self.count.get();
+        if (0..count).any(|place| ptr::eq(self.held(place), cell)) {
+            return;
+        }
         cell.next.store(self.behind(count), Ordering::Relaxed);
         match self.few.get(count) {
             Some(few) => few.set(cell),
@@ -325,6 +349,26 @@ mod tests {
             assert_eq!(walk(), links);
         }
         cells.iter().for_each(delist);
+        assert_eq!(walk(), []);
+    }
+
+    #[test]
+    fn what_is_unmapped_is_in_the_list_no_more_and_nothing_is_in_it_twice() {
+        use crate::sys::shared::SharedFile;
+
+        check().expect("robust lists");
+        let outer = SENTINEL;
+        enlist(&outer);
+        let mapped = SharedFile::create("test", 4096).expect("create").map_all().expect("map");
+        for cell in mapped.many::<RobustCell>(0, 20) {
+            enlist(cell);
+            enlist(cell);
+        }
+        enlist(&outer);
+        assert_eq!(walk().len(), 21);
+        drop(mapped);
+        assert_eq!(walk(), [outer.link()]);
+        delist(&outer);
         assert_eq!(walk(), []);
     }
 

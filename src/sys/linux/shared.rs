@@ -12,7 +12,7 @@ use std::sync::atomic::{
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::{fd, memory};
+use super::{fd, memory, robust};
 
 /// Nobody can change the length, so no access inside it can raise SIGBUS; and nobody can add more seals.
 const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -209,6 +209,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        robust::delist_all(self.start(), self.length);
         // SAFETY: this mapping is ours and no borrow of it outlives us.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
     }
