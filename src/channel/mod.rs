@@ -1,7 +1,7 @@
 //! Messages between processes: what carries them, and its ends.
 
 mod address;
-mod auth;
+pub(crate) mod auth;
 mod cells;
 mod client;
 mod connection;
@@ -9,15 +9,15 @@ mod descriptor;
 mod error;
 mod exchange;
 pub(crate) mod fault;
-mod gate;
+pub(crate) mod gate;
 mod joinable_queue;
-mod ladder;
+pub(crate) mod ladder;
 mod listener;
 mod queue;
 mod queue_error;
 mod simple_queue;
 mod store;
-mod stream;
+pub(crate) mod stream;
 
 pub use address::Address;
 pub use auth::AuthenticationError;
