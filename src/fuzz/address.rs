@@ -19,7 +19,8 @@ pub(super) fn run(data: &[u8]) {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let texts = ["unix:/a/b", "abstract:name", "@name", "\0name", "tcp://127.0.0.1:80", "tcp://[::1%3]:80", "a/b", "/a"];
+    let texts =
+        ["unix:/a/b", "abstract:name", "@name", "\0name", "tcp://127.0.0.1:80", "tcp://[::1%3]:80", "a/b", "/a"];
     let parsed = texts.iter().filter_map(|text| text.parse::<Address>().ok());
     let crossed = parsed.filter_map(|address| codec::encode(&address).ok()).map(|parcel| parcel.bytes);
     texts.iter().map(|text| text.as_bytes().to_vec()).chain(crossed).collect()

@@ -40,7 +40,11 @@ pub(super) fn run(data: &[u8]) {
             // Another's work with the same key: an oracle.
             160..176 => {
                 let mut other = Handshake::new(Side::Client, Key::new(b"another key")).expect("random numbers");
-                other.received(said.last().map_or(&[][..], Vec::as_slice)).ok().and_then(|mut all| all.pop()).unwrap_or_default()
+                other
+                    .received(said.last().map_or(&[][..], Vec::as_slice))
+                    .ok()
+                    .and_then(|mut all| all.pop())
+                    .unwrap_or_default()
             }
             _ => input.some().to_vec(),
         };

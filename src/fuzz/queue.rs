@@ -18,15 +18,17 @@ type Value = (Vec<u8>, Vec<Descriptor>);
 
 /// Where things lie: the locks and alarms, the cells for all, the flags, the cells of two rungs, the first records.
 const PLACES: [usize; 23] = [
-    0, 64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1032, 1040, 1048, 1152, 1160, 1280, 1288, 1296, 1304, 1408, 1416,
-    8192,
+    0, 64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1032, 1040, 1048, 1152, 1160, 1280, 1288, 1296, 1304, 1408,
+    1416, 8192,
 ];
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let way = input.byte();
-    let Some((queue, memory)) = queue(1 + usize::from(way) % 3, if way & 0x10 == 0 { u64::MAX } else { 3 }) else { return };
-    if way & 0x20 == 0 {
+    let Some((queue, memory)) = queue(1 + usize::from(way) % 3, if way & 0x10 == 0 { u64::MAX } else { 3 }) else {
+        return;
+    };
+    if way & 0xe0 != 0x20 {
         return calls(&queue, &memory, &mut input);
     }
     let writes: Vec<(usize, u64)> = (0..8).map(|_| (place(&mut input), input.word())).collect();
@@ -96,7 +98,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     (0..8).for_each(|step| plain.extend(put(step * 20)));
     plain.extend([12, 13, 8, 8, 8, 8, 8, 8, 8, 8, 8, 11]);
     let grows = vec![2, 7, 130, 2, 7, 130, 2, 7, 130, 2, 7, 130, 2, 12, 8, 8, 8, 8, 8];
-    let bounded = [vec![0x10], put(1), put(2), put(3), put(4), vec![8, 7, 1, 0, 8, 8, 8, 8, 14, 15, 0, 8, 4, 1, 1]].concat();
+    let bounded =
+        [vec![0x10], put(1), put(2), put(3), put(4), vec![8, 7, 1, 0, 8, 8, 8, 8, 14, 15, 0, 8, 4, 1, 1]].concat();
     let carries = vec![0, 6, 2, 0, 0, 1, 0, 3, 1, 2, 3, 8, 6, 1, 4, 2, 1, 1, 0, 8];
     let forged = [put(9), vec![0, 10, 0, 3, 5, 8, 0, 16, 0, 3, 41, 8, 0, 0, 0, 4, 2], put(9), vec![8, 13]].concat();
     let raced: Vec<u8> = (0..8).flat_map(|step| [step * 3, 0, step, step * 9, 1, 1, 1, 1, 1, 1, 1]).collect();

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{examples, tidy};
+use crate::{examples, fuzz, tidy};
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Result<(), String> {
@@ -13,6 +13,7 @@ pub(crate) fn run() -> Result<(), String> {
     step("tests", || cargo(&["test", "--locked"], &[]))?;
     step("documentation", || cargo(&["doc", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]))?;
     step("examples", examples::check)?;
+    step("fuzzing, in short", fuzz::run)?;
     step("the benchmark, in short", || cargo(&["bench", "--locked", "--bench", "start", "--", "--quick"], &[]))
 }
 

@@ -1,7 +1,8 @@
-//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`.
+//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask fuzz`.
 
 mod ci;
 mod examples;
+mod fuzz;
 mod tidy;
 
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::check(),
         Some("examples") => examples::check(),
-        _ => Err("usage: cargo xtask ci | tidy | examples".to_owned()),
+        Some("fuzz") => fuzz::run(),
+        _ => Err("usage: cargo xtask ci | tidy | examples | fuzz".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -120,7 +120,8 @@ impl Noted {
     /// The number of the input and itself.
     fn read(&self) -> (u64, Vec<u8>) {
         let bytes = fs::read(&self.0).unwrap_or_default();
-        let word = |at: usize| bytes.get(at..at + 8).map_or(0, |word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        let word =
+            |at: usize| bytes.get(at..at + 8).map_or(0, |word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         let input = bytes.get(HEADER..).unwrap_or_default();
         (word(0), input.get(..word(8) as usize).unwrap_or(input).to_vec())
     }
