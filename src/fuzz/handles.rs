@@ -14,7 +14,7 @@ use crate::{
     ReadOnly, RwLock, Semaphore, ShareableList, SharedArray, SharedMemory, SharedSlice,
 };
 
-const MOMENT: Duration = Duration::from_micros(200);
+const MOMENT: Duration = Duration::from_micros(20);
 
 /// Byte 0: which type; then descriptors, then the value.
 pub(super) fn run(data: &[u8]) {

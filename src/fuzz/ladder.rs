@@ -62,7 +62,7 @@ pub(super) fn run(data: &[u8]) {
             }
             _ => {
                 let _ = ladder.count();
-                if input.byte() % 8 == 0 {
+                if input.byte().is_multiple_of(8) {
                     ladder.clear();
                 }
             }

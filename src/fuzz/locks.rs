@@ -14,7 +14,7 @@ use crate::sys::robust::{self, OWNER};
 use crate::sys::shared::{Shared, SharedFile};
 use crate::{Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, RwLock, Semaphore};
 
-const MOMENT: Duration = Duration::from_micros(100);
+const MOMENT: Duration = Duration::from_micros(20);
 
 /// How many calls there are at most: each may wait for a moment, and more than that for a table that somebody keeps locked.
 const CALLS: usize = 24;
@@ -60,7 +60,7 @@ pub(super) fn run(data: &[u8]) {
                 0 => permits.extend(semaphore.try_acquire().ok()),
                 1 => permits.extend(semaphore.acquire_timeout(MOMENT).ok()),
                 2 => drop(permits.pop()),
-                3 => drop(permits.pop().map(crate::Permit::forget)),
+                3 => permits.pop().into_iter().for_each(crate::Permit::forget),
                 4 => semaphore.release(),
                 _ => drop(format!("{semaphore}")),
             });

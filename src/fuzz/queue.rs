@@ -11,10 +11,14 @@ use crate::sys::shared::{Shared, SharedFile};
 use crate::sys::socket;
 use crate::{Descriptor, Queue};
 
-const MOMENT: Duration = Duration::from_micros(100);
+const MOMENT: Duration = Duration::from_micros(20);
 
-/// Bytes and descriptors, as many as there may be.
-type Value = (Vec<u8>, Vec<Descriptor>);
+/// Text (serde copies it at once, which it does not do with bytes) and descriptors.
+type Value = (String, Vec<Descriptor>);
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
 
 /// Where things lie: the locks and alarms, the cells for all, the flags, the cells of two rungs, the first records.
 const PLACES: [usize; 23] = [
@@ -59,12 +63,12 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
         }
         match input.byte() % 16 {
             0..=3 => memory.at::<AtomicU64>(place(input)).store(input.word(), Ordering::Relaxed),
-            4 | 5 => drop(queue.try_put((input.some().to_vec(), Vec::new()))),
+            4 | 5 => drop(queue.try_put((text(input.some()), Vec::new()))),
             6 => {
                 let fds = (0..input.below(3)).filter_map(|_| descriptors::one(input)).map(Descriptor).collect();
-                drop(queue.try_put((input.some().to_vec(), fds)));
+                drop(queue.try_put((text(input.some()), fds)));
             }
-            7 => drop(queue.put_timeout((vec![7; 1000 * input.below(900)], Vec::new()), MOMENT)),
+            7 => drop(queue.put_timeout(("7".repeat(1000 * input.below(900)), Vec::new()), MOMENT)),
             8..=10 => drop(queue.try_get()),
             11 => drop(queue.get_timeout(MOMENT)),
             12 => {

@@ -29,7 +29,9 @@ pub(crate) fn run(target: Target, seed: u64, time: Duration, file: &str) -> Resu
         number
     };
     attempt(&[]);
-    corpus.iter().for_each(|seed| drop(attempt(seed)));
+    for seed in &corpus {
+        attempt(seed);
+    }
     let mut chance = Chance::new(seed);
     let before = resources();
     let started = Instant::now();
