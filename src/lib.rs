@@ -107,6 +107,9 @@
 mod channel;
 mod codec;
 mod error;
+#[cfg(multiproc_fuzz)]
+#[doc(hidden)]
+pub mod fuzz;
 mod hook;
 mod identity;
 mod log;

@@ -19,7 +19,7 @@ use sha2::Sha256;
 use crate::sys::random;
 
 /// The longest message of a handshake.
-pub(super) const LONGEST: u64 = 256;
+pub(crate) const LONGEST: u64 = 256;
 
 const CHALLENGE: &[u8] = b"#CHALLENGE#";
 const WELCOME: &[u8] = b"#WELCOME#";
@@ -88,7 +88,7 @@ impl StdError for AuthenticationError {
 }
 
 impl AuthenticationError {
-    pub(super) fn kind(&self) -> io::ErrorKind {
+    pub(crate) fn kind(&self) -> io::ErrorKind {
         match self {
             AuthenticationError::WrongKey | AuthenticationError::Refused => io::ErrorKind::PermissionDenied,
             AuthenticationError::Garbage(_) => io::ErrorKind::InvalidData,
@@ -101,10 +101,10 @@ impl AuthenticationError {
 
 /// A secret that both sides have; it may be empty.
 #[derive(Clone)]
-pub(super) struct Key(Arc<[u8]>);
+pub(crate) struct Key(Arc<[u8]>);
 
 impl Key {
-    pub(super) fn new(bytes: &[u8]) -> Key {
+    pub(crate) fn new(bytes: &[u8]) -> Key {
         Key(bytes.into())
     }
 
@@ -125,7 +125,7 @@ impl fmt::Debug for Key {
 
 /// Which of the two sides one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Accepts connections, and challenges first.
     Listener,
     /// Connects.
@@ -153,7 +153,7 @@ enum State {
 
 /// One side of the conversation.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(crate) struct Handshake {
     side: Side,
     key: Key,
     /// What the other side has to sign.
@@ -162,7 +162,7 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(side: Side, key: Key) -> Result<Handshake, AuthenticationError> {
+    pub(crate) fn new(side: Side, key: Key) -> Result<Handshake, AuthenticationError> {
         let random: [u8; 32] = random::bytes().map_err(AuthenticationError::Os)?;
         let challenge = [SHA256, side.mark(), &random].concat();
         let state = match side {
@@ -173,7 +173,7 @@ impl Handshake {
     }
 
     /// What this side says first, if it does.
-    pub(super) fn opening(&self) -> Option<Vec<u8>> {
+    pub(crate) fn opening(&self) -> Option<Vec<u8>> {
         (self.side == Side::Listener).then(|| self.own_challenge())
     }
 
@@ -182,7 +182,7 @@ impl Handshake {
     }
 
     /// Takes a message of the other side, and gives what is to be sent for it. After an error, `farewell` is.
-    pub(super) fn received(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, AuthenticationError> {
+    pub(crate) fn received(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, AuthenticationError> {
         match self.state {
             State::Challenge => {
                 let proof = self.prove(message)?;
@@ -218,12 +218,12 @@ impl Handshake {
     }
 
     /// What a side says that breaks off, if the other waits for it.
-    pub(super) fn farewell(&self) -> Option<&'static [u8]> {
+    pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
         (self.state == State::Proof).then_some(FAILURE)
     }
 
     /// Whether both sides have proved the key.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 

@@ -64,7 +64,7 @@ const NO_PUT: u32 = 1;
 const NO_GET: u32 = 2;
 
 /// How long the lock of an end may be held by somebody who neither sleeps nor ends.
-const LONGEST_HOLD: Duration = Duration::from_secs(5);
+const LONGEST_HOLD: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
 /// How long to sleep at a time where the kernel cannot watch two words.
 const ROUND: Duration = Duration::from_millis(20);

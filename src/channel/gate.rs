@@ -207,7 +207,7 @@ impl Gate {
 }
 
 /// Talks until both sides are sure of each other.
-pub(super) fn converse(
+pub(crate) fn converse(
     stream: &mut Stream,
     handshake: &mut Handshake,
     deadline: Deadline,

@@ -260,7 +260,7 @@ impl<S: Store> Ladder<'_, S> {
         let at = self.index(place.rung, place.tail);
         let header = (u64::from(descriptors) << 56) | bytes.len() as u64;
         words[at].store(header, Ordering::Relaxed);
-        let start = self.index(place.rung, place.tail + 1);
+        let start = self.index(place.rung, place.tail.wrapping_add(1));
         let first = bytes.len().min((words.len() - start) * 8);
         copy_in(&words[start..], &bytes[..first]);
         copy_in(words, &bytes[first..]);
@@ -321,7 +321,7 @@ impl<S: Store> Ladder<'_, S> {
     /// Copies a record's bytes behind what `onto` holds.
     pub(crate) fn read(&self, record: &Record, onto: &mut Vec<u8>) -> Result<(), Fault<S::Error>> {
         let words = self.store.words(record.rung).map_err(Fault::Store)?;
-        let start = self.index(record.rung, record.head + 1);
+        let start = self.index(record.rung, record.head.wrapping_add(1));
         let first = record.length.min((words.len() - start) * 8);
         copy_out(&words[start..], first, onto);
         copy_out(words, record.length - first, onto);
@@ -476,6 +476,16 @@ mod tests {
         cells.control[PUT].store(0, Ordering::Relaxed);
         put(&ladder, &[2]).expect("room");
         assert_eq!((get(&ladder), get(&ladder), get(&ladder)), (Some(vec![1]), Some(vec![2]), None));
+    }
+
+    #[test]
+    fn positions_may_be_the_last_there_are() {
+        let cells = Cells::new(1);
+        let ladder = cells.ladder();
+        cells.rungs[0][HEAD].store(u64::MAX, Ordering::Relaxed);
+        cells.rungs[0][SEEN_TAIL].store(advance(u64::MAX, 2), Ordering::Relaxed);
+        cells.memory.rungs[0][15].store(3 << 56 | 5, Ordering::Relaxed);
+        assert_eq!(get(&ladder), Some(vec![0; 5]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Messages between processes: what carries them, and its ends.
 
 mod address;
-mod auth;
+pub(crate) mod auth;
 mod bell;
 mod cells;
 mod client;
@@ -11,10 +11,10 @@ mod duplex;
 mod error;
 mod exchange;
 pub(crate) mod fault;
-mod gate;
+pub(crate) mod gate;
 mod inbound;
 mod joinable_queue;
-mod ladder;
+pub(crate) mod ladder;
 mod link;
 mod listener;
 mod outbound;
@@ -28,7 +28,7 @@ mod sender;
 mod simple_queue;
 mod spin;
 mod store;
-mod stream;
+pub(crate) mod stream;
 
 pub use address::Address;
 pub use auth::AuthenticationError;

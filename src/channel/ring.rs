@@ -272,14 +272,14 @@ impl Producer {
 
     /// Says that a packet of descriptors is about to go over the socket. A consumer that sleeps is to be woken *before* it.
     pub(crate) fn announce_packet(&mut self, ring: Ring<'_>) -> Other {
-        self.packets += 1;
+        self.packets = self.packets.wrapping_add(1);
         store_and_fence(&ring.control[DESCRIPTORS], self.packets);
         self.rouse(ring)
     }
 
     /// Says that it does not go after all.
     pub(crate) fn withdraw_packet(&mut self, ring: Ring<'_>) {
-        self.packets -= 1;
+        self.packets = self.packets.wrapping_sub(1);
         ring.control[DESCRIPTORS].store(self.packets, Ordering::Relaxed);
     }
 

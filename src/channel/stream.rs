@@ -333,18 +333,57 @@ struct Moved {
     /// The message that has begun to arrive, its header included, and what came with it.
     received: Vec<u8>,
     fds: Vec<Carried>,
+    fds_lost: bool,
     /// The rest of the one that has begun to go out.
     outgoing: Vec<u8>,
+    /// What is still in the socket after garbage must not pass for messages.
+    is_over: bool,
+    untold: Option<Untold>,
+}
+
+/// What `poll` found and `recv` has not told.
+#[derive(Serialize, Deserialize)]
+enum Untold {
+    Disconnected,
+    Cut,
+    TooLong { length: u64, limit: u64 },
+    Garbage,
+}
+
+impl Untold {
+    fn of(found: &RecvFault) -> Option<Untold> {
+        match *found {
+            RecvFault::Disconnected => Some(Untold::Disconnected),
+            RecvFault::Cut => Some(Untold::Cut),
+            RecvFault::TooLong { length, limit } => Some(Untold::TooLong { length, limit }),
+            RecvFault::Garbage(_) => Some(Untold::Garbage),
+            RecvFault::Empty | RecvFault::Os(_) => None,
+        }
+    }
+}
+
+impl From<Untold> for RecvFault {
+    fn from(untold: Untold) -> RecvFault {
+        match untold {
+            Untold::Disconnected => RecvFault::Disconnected,
+            Untold::Cut => RecvFault::Cut,
+            Untold::TooLong { length, limit } => RecvFault::TooLong { length, limit },
+            Untold::Garbage => RecvFault::Garbage("it was none before the connection moved"),
+        }
+    }
 }
 
 impl Serialize for Stream {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Incoming { header, got, body, fds, .. } = &self.incoming;
+        let Incoming { header, got, body, fds, fds_lost } = &self.incoming;
         let moved = Moved {
             socket: Carried(Arc::clone(&self.socket)),
             received: [&header[..*got], body].concat(),
             fds: fds.iter().map(|fd| Carried(Arc::clone(fd))).collect(),
+            fds_lost: *fds_lost,
             outgoing: self.outgoing[self.gone..].to_vec(),
+            is_over: self.is_over,
+            untold: self.found.as_ref().and_then(Untold::of),
         };
         moved.serialize(serializer)
     }
@@ -368,7 +407,10 @@ impl<'de> Deserialize<'de> for Stream {
         incoming.body = rest.to_vec();
         incoming.fds = moved.fds.into_iter().map(|fd| fd.0).collect();
         incoming.lack(u64::MAX).map_err(|_| D::Error::custom("a stream with more than one message under way"))?;
+        stream.incoming.fds_lost = moved.fds_lost;
         stream.outgoing = moved.outgoing;
+        stream.is_over = moved.is_over;
+        stream.found = moved.untold.map(RecvFault::from);
         Ok(stream)
     }
 }
@@ -500,9 +542,33 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_garbage_is_no_message_after_a_move_either() {
+        let (mut a, mut b) = half();
+        b.write_all(&[128, 0, 0, 0]).expect("write");
+        b.write_all(&[0, 0, 0, 1, 7]).expect("write");
+        let moved = |stream: &Stream| -> Stream {
+            let parcel = codec::encode(stream).expect("encode");
+            codec::decode(&parcel.bytes, parcel.fds).expect("decode")
+        };
+        assert!(a.poll(LIMIT, Deadline::Now).expect("poll"));
+        let mut a = moved(&a);
+        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvFault::Garbage(_))));
+        let mut a = moved(&a);
+        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvFault::Disconnected)));
+    }
+
+    #[test]
     fn only_streams_are_taken_for_streams() {
         let forged = |received: Vec<u8>, socket: OwnedFd| {
-            let moved = Moved { socket: Carried::from(socket), received, fds: Vec::new(), outgoing: Vec::new() };
+            let moved = Moved {
+                socket: Carried::from(socket),
+                received,
+                fds: Vec::new(),
+                fds_lost: false,
+                outgoing: Vec::new(),
+                is_over: false,
+                untold: None,
+            };
             let parcel = codec::encode(&moved).expect("encode");
             codec::decode::<Stream>(&parcel.bytes, parcel.fds)
         };

@@ -15,7 +15,7 @@ use crate::sys::poll::Deadline;
 pub(super) const HEADER: usize = 3;
 
 /// How long a writer is waited for.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
 
 /// How often something that nobody is writing, but that is not right, is looked at again.
 const LOOKS: u32 = 8;

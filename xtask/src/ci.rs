@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{examples, models, tidy};
+use crate::{examples, fuzz, models, tidy};
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Result<(), String> {
@@ -11,11 +11,12 @@ pub(crate) fn run() -> Result<(), String> {
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]))?;
     step("tidiness", tidy::check)?;
     step("tests", || cargo(&["test", "--locked"], &[]))?;
-    step("models of the locks", models::check)?;
+    step("models of the state machines", models::check)?;
     step("documentation", || cargo(&["doc", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]))?;
     step("examples", examples::check)?;
+    step("fuzzing, in short", fuzz::run)?;
     step("the benchmarks, in short", || {
-        ["lock", "start"]
+        ["channel", "lock", "start"]
             .iter()
             .try_for_each(|name| cargo(&["bench", "--locked", "--bench", name, "--", "--quick"], &[]))
     })

@@ -1,7 +1,8 @@
-//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask models`.
+//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask models`, `cargo xtask fuzz`.
 
 mod ci;
 mod examples;
+mod fuzz;
 mod models;
 mod tidy;
 
@@ -14,7 +15,8 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::check(),
         Some("examples") => examples::check(),
         Some("models") => models::check(),
-        _ => Err("usage: cargo xtask ci | tidy | examples | models".to_owned()),
+        Some("fuzz") => fuzz::run(),
+        _ => Err("usage: cargo xtask ci | tidy | examples | models | fuzz".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,7 +38,8 @@ const TICKET: usize = 0;
 const VALUE: usize = 1;
 
 /// How long a lock for short use may be held by somebody who has no reason to, before we go on as if it were not free.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const PATIENCE: std::time::Duration =
+    std::time::Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
 /// How many cells a sleeper can watch beside its own signal.
 const WATCHED: usize = futex::MOST - 1;

@@ -11,7 +11,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::fd;
+use super::{fd, shared};
 
 /// With these nobody can change a byte or the length any more, so reading cannot race or raise SIGBUS.
 const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
@@ -73,9 +73,16 @@ impl Mapping {
         if !seals.contains(SealFlags::SHRINK | SealFlags::WRITE) {
             return Err(refused("the memory of a big message is not sealed"));
         }
-        let length = usize::try_from(rustix::fs::fstat(memory)?.st_size).unwrap_or(0);
+        shared::check_ordinary(memory)?;
+        let stat = rustix::fs::fstat(memory)?;
+        let length = usize::try_from(stat.st_size).unwrap_or(0);
         if length == 0 {
             return Err(refused("the memory of a big message is empty"));
+        }
+        // Whoever sends bytes has had them: to read holes would take memory of ours (`seal` leaves none).
+        let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        if allocated < length as u64 {
+            return Err(refused("the memory of a big message has holes"));
         }
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let start = unsafe {
@@ -129,5 +136,22 @@ mod tests {
         assert!(Mapping::of(file.as_fd()).is_err());
         let (read, _write) = fd::pipe().expect("pipe");
         assert!(Mapping::of(read.as_fd()).is_err());
+    }
+
+    #[test]
+    fn memory_that_nobody_has_paid_for_is_refused() {
+        let sealed = |flags, length| {
+            let memory = rustix::fs::memfd_create("test", flags | MemfdFlags::ALLOW_SEALING)?;
+            rustix::fs::ftruncate(&memory, length)?;
+            rustix::fs::fcntl_add_seals(&memory, SEALED)?;
+            Ok::<_, Errno>(memory)
+        };
+        let sparse = sealed(MemfdFlags::CLOEXEC, 1 << 40).expect("memfd");
+        assert!(Mapping::of(sparse.as_fd()).is_err());
+        assert_eq!(rustix::fs::fstat(&sparse).expect("stat").st_blocks, 0, "the receiver took memory");
+        // Where the kernel has none of these, nobody can send them.
+        if let Ok(huge) = sealed(MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB, 2 << 20) {
+            assert!(Mapping::of(huge.as_fd()).is_err());
+        }
     }
 }

@@ -302,6 +302,9 @@ impl Thread {
     #[inline]
     fn push(&self, cell: &RobustCell) {
         let count = self.count.get();
+        if (0..count).any(|place| ptr::eq(self.held(place), cell)) {
+            return;
+        }
         cell.next.store(self.behind(count), Ordering::Relaxed);
         match self.few.get(count) {
             Some(few) => few.set(cell),
@@ -418,6 +421,26 @@ mod tests {
         cells.iter().for_each(|cell| {
             assert!(delist(cell) || [7, 19, 0, 12, 3].iter().any(|gone| ptr::eq(cell, &cells[*gone])))
         });
+        assert_eq!(walk(), []);
+    }
+
+    #[test]
+    fn what_is_unmapped_is_in_the_list_no_more_and_nothing_is_in_it_twice() {
+        use crate::sys::shared::SharedFile;
+
+        check().expect("robust lists");
+        let outer = SENTINEL;
+        enlist(&outer);
+        let mapped = SharedFile::create("test", 4096).expect("create").map_all().expect("map");
+        for cell in mapped.many::<RobustCell>(0, 20) {
+            enlist(cell);
+            enlist(cell);
+        }
+        enlist(&outer);
+        assert_eq!(walk().len(), 21);
+        drop(mapped);
+        assert_eq!(walk(), [outer.link()]);
+        delist(&outer);
         assert_eq!(walk(), []);
     }
 

@@ -39,7 +39,7 @@ pub(crate) fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
 }
 
 /// A connected pair of Unix stream sockets.
-#[cfg(test)]
+#[cfg(any(test, multiproc_fuzz))]
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = rustix::net::SocketFlags::CLOEXEC;
     let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

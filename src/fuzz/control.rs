@@ -1,0 +1,117 @@
+//! What is said between processes while one starts another: messages of every kind, in the socket and in memory.
+
+use std::fmt::Debug;
+use std::os::fd::OwnedFd;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::descriptors;
+use super::input::Input;
+use crate::codec;
+use crate::log::LogSettings;
+use crate::start::method::StartMethod;
+use crate::start::wire::{self, Job, Report, ServerReply, ServerRequest, Setup, StopRequest};
+use crate::sys::memory;
+use crate::sys::socket::Received;
+use crate::unwind;
+
+/// Byte 0: which header; byte 1: how it comes; then descriptors, then the message.
+pub(super) fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (header, way, count) = (input.byte(), input.byte(), input.below(4));
+    let mut fds: Vec<OwnedFd> = (0..count).filter_map(|_| descriptors::one(&mut input)).collect();
+    let rest = input.rest();
+    let bytes = match way % 4 {
+        // All of it from the input.
+        0 => rest.to_vec(),
+        1 => [&[0, 0], rest].concat(),
+        2 => {
+            fds.extend(memory::seal(&[rest]).ok());
+            vec![1, 1]
+        }
+        // Whatever the last descriptor is.
+        _ => vec![1, 1],
+    };
+    let received = Received { bytes, fds, fds_lost: way & 0x80 != 0 };
+    match header % 6 {
+        0 => open::<Job>(received),
+        1 => open::<Report>(received),
+        2 => open::<Setup>(received),
+        3 => open::<ServerRequest>(received),
+        4 => open::<ServerReply>(received),
+        _ => open::<StopRequest>(received),
+    }
+}
+
+fn open<Header: Serialize + DeserializeOwned + Debug>(mut received: Received) {
+    let came = received.bytes.len();
+    let Ok(message) = wire::open::<Header>(&mut received) else { return };
+    let _ = format!("{:?}", message.header);
+    let again = codec::encode(&message.header).expect("it was decoded");
+    codec::decode::<Header>(&again.bytes, Vec::new()).expect("it was encoded");
+    let payload: &[u8] = &message.payload;
+    assert!(payload.len() <= came.max(1 << 16));
+    // As a result is read.
+    let _ = codec::decode::<Vec<Option<String>>>(payload, codec::table(message.fds));
+}
+
+pub(super) fn seeds() -> Vec<Vec<u8>> {
+    fn seed<Header: Serialize>(number: u8, header: &Header, payload: &[u8]) -> [Vec<u8>; 3] {
+        let header = codec::encode(header).expect("a header").bytes;
+        let length = u32::try_from(header.len()).expect("short").to_le_bytes();
+        [1, 2, 3].map(|way| {
+            let contents = [&length, header.as_slice(), payload].concat();
+            match way {
+                3 => [&[number, 3, 1, 4, u8::try_from(contents.len()).unwrap_or(0)], contents.as_slice()].concat(),
+                way => [&[number, way, 0], contents.as_slice()].concat(),
+            }
+        })
+    }
+    let job = Job {
+        entry: None,
+        program: "program".to_owned(),
+        kind: "Process".to_owned(),
+        name: "name".to_owned(),
+        path: vec![1, 2],
+        daemon: true,
+        dies_with_parent: true,
+        parent_name: "parent".to_owned(),
+        parent_pid: 7,
+        method: StartMethod::Spawn,
+        log: LogSettings::now(),
+        preload: Vec::new(),
+        stack_size: Some(1 << 20),
+        environment: Some(vec![(b"A".to_vec(), b"b".to_vec())]),
+        streams: [true, false, true],
+        directory: true,
+    };
+    let payload = codec::encode(&vec![Some("text".to_owned()), None]).expect("a value").bytes;
+    let mut seeds = Vec::new();
+    seeds.extend(seed(0, &job, &payload));
+    let panic = unwind::catch(|| std::panic::resume_unwind(Box::new("why"))).expect_err("a panic");
+    for report in [
+        Report::Untied,
+        Report::Returned,
+        Report::Panicked(panic),
+        Report::BadArguments("a".to_owned()),
+        Report::BadResult("b".to_owned()),
+        Report::NotRun("c".to_owned()),
+        Report::Exiting(-3),
+    ] {
+        seeds.extend(seed(1, &report, &payload));
+    }
+    seeds.extend(seed(2, &Setup { preload: Vec::new() }, &[]));
+    seeds.extend(seed(3, &ServerRequest { number: 300, taken: Some(1), ahead: 2 }, &[]));
+    for reply in [
+        ServerReply::Ready { id: 3 },
+        ServerReply::Died,
+        ServerReply::Failed { errno: 11, request: 4 },
+        ServerReply::Unfit("no".to_owned()),
+        ServerReply::PreloadFailed("no".to_owned()),
+    ] {
+        seeds.extend(seed(4, &reply, &[]));
+    }
+    seeds.extend(seed(5, &StopRequest, &[]));
+    seeds
+}
