@@ -288,7 +288,7 @@ mod tests {
             theirs.cell().word.store(0, Ordering::Relaxed);
             if forget { std::mem::forget(guard) } else { drop(guard) }
         }
-        // Its memory is gone, and the kernel's list must not lead there.
+        // The kernel's list must not lead to where there is no memory.
         drop(theirs);
         drop(outer);
         drop(ours.acquire().expect("acquire"));
