@@ -149,7 +149,7 @@ pub use start::method::{
 pub use start::stdio::Stdio;
 pub use sync::{
     AcquireError, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockGuard, Permit, Poisoned, RLock,
-    RLockGuard, ReadGuard, RwLock, Semaphore, WriteGuard,
+    RLockGuard, ReadGuard, RwLock, Semaphore, SharedValue, SharedValueGuard, WriteGuard,
 };
 #[doc(hidden)]
 pub use target::Captureless;

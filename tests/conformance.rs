@@ -35,6 +35,8 @@ mod queues;
 mod shared_memory;
 #[path = "conformance/subclassing.rs"]
 mod subclassing;
+#[path = "conformance/values.rs"]
+mod values;
 #[path = "conformance/waiting.rs"]
 mod waiting;
 
@@ -52,6 +54,7 @@ use pipe::*;
 use queues::*;
 use shared_memory::*;
 use subclassing::*;
+use values::*;
 use waiting::*;
 
 suite!(
@@ -133,8 +136,12 @@ suite!(
     f76_simple_queue_is_closed_by_letting_go,
     f77_simple_queue_is_empty_in_parent_and_child,
     f78_every_holder_of_a_simple_queue_lets_go_by_itself,
+    h108_values_of_every_number,
+    h109_the_lock_of_a_value,
     h110_arrays,
     h111_new_memory_is_zero,
+    h112_an_array_with_a_lock,
+    h113_structures_with_and_without_a_lock,
     i117_names_with_a_nul,
     i118_create_and_attach_by_name,
     i119_sizes_and_names_that_cannot_be,
@@ -228,6 +235,7 @@ suite!(
     deviation_the_descriptor_of_a_queue_tells,
     deviation_many_producers_and_consumers,
     deviation_a_dead_worker_has_nothing_in_hand,
+    deviation_a_value_changes_as_a_whole_or_not,
     deviation_constant_slices,
     deviation_a_fork_does_not_have_exclusive_memory,
     deviation_handles_that_can_only_read,

@@ -76,6 +76,26 @@ impl Lock {
         Ok(Lock { segment: Crossing(Segment::create("lock", size_of::<RobustCell>())?), place: 0 })
     }
 
+    /// A lock at the beginning of memory with room for something else, `length` bytes in all.
+    pub(super) fn with_room(what: &str, length: usize) -> Result<Lock> {
+        Ok(Lock { segment: Crossing(Segment::create(what, length)?), place: 0 })
+    }
+
+    /// The memory that it lies in.
+    pub(super) fn segment(&self) -> &Segment {
+        &self.segment.0
+    }
+
+    /// The first lock of the same memory.
+    pub(super) fn first(self) -> Lock {
+        Lock { place: 0, ..self }
+    }
+
+    /// Whether this thread holds it.
+    pub(super) fn is_own(&self) -> bool {
+        mutex::is_own(self.cell())
+    }
+
     /// `count` locks that share one descriptor, and cross together with that one.
     ///
     /// They are for those who trust each other: a process that was given one of them has the memory of all.

@@ -14,6 +14,7 @@ mod rwlock;
 pub(crate) mod segment;
 mod semaphore;
 mod table;
+mod value;
 
 pub use barrier::{Barrier, BarrierError};
 pub use condition::Condition;
@@ -24,3 +25,4 @@ pub use permit::Permit;
 pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use semaphore::{BoundedSemaphore, Semaphore};
+pub use value::{SharedValue, SharedValueGuard};

@@ -1,0 +1,243 @@
+//! One value that processes share, with a lock of its own.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytemuck::Pod;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::AcquireError;
+use super::lock::Lock;
+use crate::error::Result;
+use crate::sys::copy;
+use crate::sys::poll::Deadline;
+use crate::sys::shared::Shared;
+
+/// A value that processes share, with a lock: CPython's `multiprocessing.Value`.
+///
+/// The guard of [`lock`](SharedValue::lock) has a copy of the value, and writes it back when it is dropped, all at once. If its
+/// process dies or panics before, nothing has changed; so there is no poison here. Whatever another process writes to the
+/// memory, what comes out is some value of the type: [`Pod`] says that any bytes are one.
+///
+/// Numbers, arrays of them, and structures with `#[derive(bytemuck::Pod)]` can be shared so. To count without a lock, there are
+/// the atomics of [`SharedMemory`](crate::SharedMemory::atomics).
+///
+/// ```
+/// use multiproc::{Process, SharedValue};
+///
+/// fn count(total: SharedValue<u64>) {
+///     for _ in 0..1000 {
+///         *total.lock().unwrap() += 1;
+///     }
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let total = SharedValue::new(0)?;
+/// let children: Vec<_> =
+///     (0..2).map(|_| Process::new(count, (total.clone(),)).start()).collect::<Result<_, _>>()?;
+/// for child in children {
+///     child.join()?;
+/// }
+/// assert_eq!(total.get()?, 2000);
+/// # Ok(())
+/// # }
+/// ```
+pub struct SharedValue<T> {
+    /// The value lies behind it, twice: one is valid, the other is written to.
+    lock: Lock,
+    values: PhantomData<fn(T) -> T>,
+}
+
+/// Where it says which of the two is valid, in bytes from the lock.
+const VALID: usize = 64;
+/// Where the first one lies.
+const FIRST: usize = 128;
+
+impl<T: Pod> SharedValue<T> {
+    /// How many words a value takes.
+    const WORDS: usize = size_of::<T>().div_ceil(8);
+    /// From the lock to the end of the second one.
+    const LENGTH: usize = FIRST + 2 * 8 * Self::WORDS;
+
+    /// A value that processes can share.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or memory.
+    pub fn new(value: T) -> Result<SharedValue<T>> {
+        let shared = SharedValue { lock: Lock::with_room("value", Self::LENGTH)?, values: PhantomData };
+        shared.write(&value);
+        Ok(shared)
+    }
+
+    /// A copy of the value.
+    ///
+    /// # Errors
+    /// [`AcquireError::Deadlock`] if this thread holds the lock; [`AcquireError::TooMany`] if it holds as many as a thread can.
+    pub fn get(&self) -> Result<T, AcquireError<()>> {
+        self.take(Deadline::Never)?;
+        let value = self.read();
+        self.lock.release();
+        Ok(value)
+    }
+
+    /// Changes the value.
+    ///
+    /// # Errors
+    /// As for [`get`](SharedValue::get).
+    pub fn set(&self, value: T) -> Result<(), AcquireError<()>> {
+        self.take(Deadline::Never)?;
+        self.write(&value);
+        self.lock.release();
+        Ok(())
+    }
+
+    /// Changes the value by a function, with the lock held, and gives what that gives. If it panics, nothing changes.
+    ///
+    /// # Errors
+    /// As for [`get`](SharedValue::get).
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R, AcquireError<()>> {
+        let mut guard = self.guard(Deadline::Never).map_err(|error| error.map(drop))?;
+        Ok(change(&mut guard))
+    }
+
+    /// Holds the lock, and has the value meanwhile.
+    ///
+    /// # Errors
+    /// As for [`get`](SharedValue::get).
+    pub fn lock(&self) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+        self.guard(Deadline::Never)
+    }
+
+    /// `lock`, without waiting.
+    ///
+    /// # Errors
+    /// [`AcquireError::Busy`] if somebody holds it.
+    pub fn try_lock(&self) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+        match self.guard(Deadline::now()) {
+            Err(AcquireError::Deadlock) => Err(AcquireError::Busy),
+            guard => guard,
+        }
+    }
+
+    /// `lock`, for `timeout` at the most.
+    ///
+    /// # Errors
+    /// [`AcquireError::Busy`] after that time; those of [`lock`](SharedValue::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+        self.guard(Deadline::after(timeout))
+    }
+
+    fn guard(&self, deadline: Deadline) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+        self.take(deadline)?;
+        Ok(SharedValueGuard { shared: self, value: self.read(), thread: PhantomData })
+    }
+
+    fn take<G>(&self, deadline: Deadline) -> Result<(), AcquireError<G>> {
+        self.lock.take(deadline)
+    }
+
+    fn memory(&self) -> &Shared {
+        self.lock.segment().memory()
+    }
+
+    fn valid(&self) -> &AtomicU64 {
+        self.memory().at(VALID)
+    }
+
+    fn words(&self, which: u64) -> &[AtomicU64] {
+        let offset = if which & 1 == 0 { 0 } else { 8 * Self::WORDS };
+        self.memory().many(FIRST + offset, Self::WORDS)
+    }
+
+    fn read(&self) -> T {
+        let mut value = T::zeroed();
+        copy::load(self.words(self.valid().load(Ordering::Acquire)), bytemuck::bytes_of_mut(&mut value));
+        value
+    }
+
+    /// Who dies at any instruction of this has changed it or not.
+    fn write(&self, value: &T) {
+        let valid = self.valid().load(Ordering::Relaxed);
+        let other = valid.wrapping_add(1);
+        copy::store(self.words(other), bytemuck::bytes_of(value));
+        self.valid().store(other, Ordering::Release);
+    }
+}
+
+impl<T> Clone for SharedValue<T> {
+    fn clone(&self) -> SharedValue<T> {
+        SharedValue { lock: self.lock.clone(), values: PhantomData }
+    }
+}
+
+impl<T> Serialize for SharedValue<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.lock.serialize(serializer)
+    }
+}
+
+impl<'de, T: Pod> Deserialize<'de> for SharedValue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<SharedValue<T>, D::Error> {
+        let lock = Lock::deserialize(deserializer)?;
+        if lock.segment().memory().length() != Self::LENGTH {
+            return Err(D::Error::custom("shared memory of another size than the value's"));
+        }
+        Ok(SharedValue { lock: lock.first(), values: PhantomData })
+    }
+}
+
+impl<T: Pod + fmt::Debug> fmt::Debug for SharedValue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.try_lock() {
+            Ok(value) => f.debug_tuple("SharedValue").field(&*value).finish(),
+            Err(_) => f.write_str("SharedValue(<locked>)"),
+        }
+    }
+}
+
+/// Holds the lock of a [`SharedValue`], and has its value, which is written back when it is dropped (but not by a panic). It
+/// stays in its thread.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct SharedValueGuard<'a, T: Pod> {
+    shared: &'a SharedValue<T>,
+    value: T,
+    /// The kernel knows the holder by its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl<T: Pod> Deref for SharedValueGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Pod> DerefMut for SharedValueGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T: Pod> Drop for SharedValueGuard<'_, T> {
+    fn drop(&mut self) {
+        // A forked copy of the guard holds nothing.
+        if !std::thread::panicking() && self.shared.lock.is_own() {
+            self.shared.write(&self.value);
+        }
+        self.shared.lock.release();
+    }
+}
+
+impl<T: Pod + fmt::Debug> fmt::Debug for SharedValueGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
+}
