@@ -127,27 +127,22 @@ pub(crate) fn h113_structures_with_and_without_a_lock() {
 }
 
 pub(crate) fn deviation_a_value_changes_as_a_whole_or_not() {
+    fn panics(value: SharedValue<[u64; 100]>) {
+        let mut guard = value.lock().expect("lock");
+        guard[50] = 7;
+        panic!("on the way");
+    }
+    fn dies(value: SharedValue<[u64; 100]>) {
+        let mut guard = value.lock().expect("lock");
+        guard[50] = 7;
+        std::process::abort();
+    }
     for_each_method(|method| {
         let value = SharedValue::new([1_u64; 100]).expect("value");
-        let panics = Process::new(
-            |value: SharedValue<[u64; 100]>| {
-                let mut guard = value.lock().expect("lock");
-                guard[50] = 7;
-                panic!("on the way");
-            },
-            (value.clone(),),
-        );
-        let _ = panics.stderr(multiproc::Stdio::null()).start_method(method).start().expect("start").join();
-        assert_eq!(value.get().expect("lock"), [1; 100]);
-        let dies = Process::new(
-            |value: SharedValue<[u64; 100]>| {
-                let mut guard = value.lock().expect("lock");
-                guard[50] = 7;
-                std::process::abort();
-            },
-            (value.clone(),),
-        );
-        let _ = dies.start_method(method).start().expect("start").join();
-        assert_eq!(value.get().expect("lock"), [1; 100]);
+        for process in [Process::new(panics, (value.clone(),)), Process::new(dies, (value.clone(),))] {
+            let child = process.stderr(multiproc::Stdio::null()).start_method(method).start().expect("start");
+            child.join().expect_err("it failed");
+            assert_eq!(value.get().expect("lock"), [1; 100]);
+        }
     });
 }
