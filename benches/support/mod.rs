@@ -4,8 +4,6 @@
 //! all contenders take turns, a few samples each, and a ratio is the median of the ratios within each turn.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail in the one that uses all of it")]
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
-#![allow(clippy::allow_attributes, reason = "an expectation would fail in the benchmarks that use all of it")]
 
 use std::fmt;
 use std::time::{Duration, Instant};
