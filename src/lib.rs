@@ -71,6 +71,10 @@
 //! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer, a running child costs this
 //! process one descriptor, before that two. Elsewhere, a clear compile error.
 //!
+//! Those who share a lock or a queue must be in one process namespace: the kernel knows owners by their numbers there. Before Linux 5.16,
+//! who waits for something that others may die with looks after them up to fifty times a second. Before 5.17, two deaths at one
+//! instant may leave somebody asleep who waits without a time-out: the kernel's own list had that gap.
+//!
 //! # Coming from Python
 //! | Python | here |
 //! |---|---|
@@ -99,6 +103,16 @@
 //! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of `n` |
 //! | `os.fork` and a closure | [`Process::from_closure`] |
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
+//! | `Pipe(duplex=False)`, `Pipe()` | [`pipe`], [`connection`] |
+//! | `Queue(n)`, `JoinableQueue(n)`, `SimpleQueue()` | [`Queue::bounded`] or [`Queue::new`], [`JoinableQueue`], [`SimpleQueue`] |
+//! | `q.put(x)`, `put_nowait`, `put(x, timeout=t)`, and `get` | [`put`](Queue::put), [`try_put`](Queue::try_put), [`put_timeout`](Queue::put_timeout), and `get` |
+//! | `q.close()`, `q.join_thread()`, `queue.shutdown()` | drop it, not needed, [`Queue::shutdown`] |
+//! | `Lock()`, `RLock()`, `with lock:` | [`Lock`], [`RLock`], `let _guard = lock.acquire()?;` |
+//! | `lock.acquire(block=False)`, `acquire(timeout=t)`, `release()` | [`try_acquire`](Lock::try_acquire), [`acquire_timeout`](Lock::acquire_timeout), drop the guard |
+//! | `Semaphore(n)`, `BoundedSemaphore(n)`; `acquire`, `release` as signals | [`Semaphore`], [`BoundedSemaphore`]; [`Permit::forget`], [`Semaphore::release`] |
+//! | `Condition()`, `Event()`, `Barrier(n, action)` | [`Condition`], [`Event`], [`Barrier`] with [`wait_with`](Barrier::wait_with) |
+//! | `Value('i', 0)`, `with v.get_lock(): v.value += 1` | [`SharedValue::new(0)`](SharedValue::new), `*v.lock()? += 1` |
+//! | `Array('i', n)` | [`SharedArray`] and a [`Lock`] beside it |
 //! | `multiprocessing.connection.Listener`, `Client` | [`Listener`], [`connect`], [`Client`] |
 //! | `conn.send`, `recv`, `poll`, `send_bytes`, `recv_bytes`, `recv_bytes_into` | the methods of these names: [`Connection`] |
 //! | `authkey` | [`ListenerBuilder::key`], [`Client::key`]; processes themselves need none: none is reached by an address |

@@ -14,6 +14,7 @@ use super::exchange::{Exchange, ShutDown};
 use super::queue_error::{GetError, PutError};
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result, os};
+use crate::log::get_logger;
 use crate::sys::poll::Deadline;
 
 /// A queue between processes: any number of them, and of their threads, may put and get. CPython's `multiprocessing.Queue`.
@@ -223,8 +224,8 @@ impl<T: DeserializeOwned> Queue<T> {
         self.get_until(Deadline::after(timeout), || Ok(()))
     }
 
-    /// The values as they come, until the queue is [shut down](Queue::shutdown). A value that cannot be decoded is left out, and
-    /// so ends the iteration if the operating system refuses.
+    /// The values as they come, until the queue is [shut down](Queue::shutdown). A value that cannot be decoded is left out, and a
+    /// refusal of the operating system is the end; both are logged. (Who wants to see them calls [`get`](Queue::get).)
     pub fn iter(&self) -> QueueIter<'_, T> {
         QueueIter { queue: self }
     }
@@ -254,8 +255,12 @@ impl<T: DeserializeOwned> Iterator for QueueIter<'_, T> {
         loop {
             match self.queue.get() {
                 Ok(value) => return Some(value),
-                Err(GetError::Decode(_)) => {}
-                Err(_) => return None,
+                Err(error @ GetError::Decode(_)) => get_logger().warning(&error),
+                Err(GetError::ShutDown) => return None,
+                Err(error) => {
+                    get_logger().error(&error);
+                    return None;
+                }
             }
         }
     }
