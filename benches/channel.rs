@@ -4,7 +4,7 @@
 //!     cargo bench --bench channel -- --quick           a look whether it works
 //!     cargo bench --bench channel -- trip 64           some sections
 //!
-//! CPython takes part if there is a `python3`.
+//! CPython takes part if there is a `python3`, ipc-channel if it was built (the report says how).
 
 mod lanes;
 mod peers;
@@ -28,17 +28,24 @@ fn main() {
     if python.is_none() {
         println!("CPython takes no part: there is no python3 that runs benches/peers/channel.py");
     }
-    let python = python.as_deref();
+    let ipc = peers::ipc_channel();
+    if ipc.is_none() {
+        println!(
+            "ipc-channel takes no part: build it with `cargo build --release --manifest-path benches/peers/Cargo.toml \
+             --target-dir benches/peers/target`"
+        );
+    }
+    let (python, ipc) = (python.as_deref(), ipc.as_deref());
     pin(HERE);
     for (section, cpu) in [("trip, two cores", 1), ("trip, one core", HERE)] {
         if options.wants(section) {
-            println!("{}", round_trip(&options, section, cpu, python));
+            println!("{}", round_trip(&options, section, cpu, python, ipc));
         }
     }
     for size in [8, 64, 1024, 64 << 10, 1 << 20] {
         let section = format!("throughput {size}");
         if options.wants(&section) {
-            println!("{}", throughput(&options, size, python));
+            println!("{}", throughput(&options, size, python, ipc));
         }
     }
     if options.wants("many to many") {
@@ -49,7 +56,10 @@ fn main() {
     }
 }
 
-fn ask(python: &std::cell::RefCell<Helper>, what: &str, size: usize, count: u32, cpu: usize) -> Vec<f64> {
+/// Another library in a process of its own.
+type Other = std::cell::RefCell<Helper>;
+
+fn ask(python: &Other, what: &str, size: usize, count: u32, cpu: usize) -> Vec<f64> {
     python.borrow_mut().ask(&format!("{what} {size} {count} {cpu}"))
 }
 
@@ -73,7 +83,7 @@ fn each(count: u32, f: impl FnOnce()) -> Vec<f64> {
     vec![seconds(f) / f64::from(count)]
 }
 
-fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&std::cell::RefCell<Helper>>) -> Table {
+fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&Other>, ipc: Option<&Other>) -> Table {
     const SIZE: usize = 8;
     let (turns, count) = options.pick((2, 200), (20, 2000));
     let mut spinning = Partner::start(cpu, SIZE, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
@@ -122,6 +132,9 @@ fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&std:
             }
         })
     }));
+    if let Some(ipc) = ipc {
+        contenders.push(Contender::new("ipc-channel, bytes", move || ask(ipc, "trip", SIZE, count / 4, cpu)));
+    }
     if let Some(python) = python {
         contenders.push(Contender::new("CPython Pipe", move || ask(python, "trip", SIZE, count / 4, cpu)));
     }
@@ -195,7 +208,7 @@ fn stream(orders: &mut Connection<u32>, count: u32, mut send: impl FnMut()) -> V
     })
 }
 
-fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell<Helper>>) -> Table {
+fn throughput(options: &Options, size: usize, python: Option<&Other>, ipc: Option<&Other>) -> Table {
     let cpu = 1;
     let total = options.pick(1 << 20, 64 << 20);
     let most = options.pick(5_000, 200_000);
@@ -265,6 +278,10 @@ fn throughput(options: &Options, size: usize, python: Option<&std::cell::RefCell
             is_done.recv().expect("recv");
         })
     }));
+    if let Some(ipc) = ipc {
+        contenders
+            .push(Contender::new("ipc-channel, bytes", move || ask(ipc, "stream", size, (count / 20).max(4), cpu)));
+    }
     if let Some(python) = python {
         for (name, what) in [("CPython Pipe", "pipe"), ("CPython Queue", "queue")] {
             contenders.push(Contender::new(name, move || ask(python, what, size, (count / 20).max(4), cpu)));
@@ -347,7 +364,7 @@ impl Crowd {
     }
 }
 
-fn many_to_many(options: &Options, python: Option<&std::cell::RefCell<Helper>>) -> Table {
+fn many_to_many(options: &Options, python: Option<&Other>) -> Table {
     let (turns, count) = options.pick((1, 2_000), (12, 50_000));
     // The processors are as the system gives them.
     unpin();

@@ -37,7 +37,7 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<String>) {
         }
         None => absent.push("CPython takes no part: there is no python3 that runs benches/peers/start.py".to_owned()),
     }
-    let built = procspawn_binaries().into_iter().find(|binary| binary.exists());
+    let built = binaries("peers").into_iter().find(|binary| binary.exists());
     match built.and_then(|binary| Helper::start(&mut Command::new(binary), "spawn 1 1")) {
         Some(helper) => peers.push(Peer { name: "procspawn".to_owned(), method: "spawn", is_slow: false, helper }),
         None => absent.push(
@@ -49,10 +49,16 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<String>) {
     (peers, absent)
 }
 
-fn procspawn_binaries() -> Vec<PathBuf> {
+/// ipc-channel, if it was built.
+pub(crate) fn ipc_channel() -> Option<Rc<RefCell<Helper>>> {
+    let built = binaries("ipc").into_iter().find(|binary| binary.exists())?;
+    Helper::start(&mut Command::new(built), "trip 8 1 0")
+}
+
+fn binaries(name: &str) -> Vec<PathBuf> {
     let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/target"));
     let shared = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    [Some(own), shared].into_iter().flatten().map(|folder| folder.join("release/peers")).collect()
+    [Some(own), shared].into_iter().flatten().map(|folder| folder.join("release").join(name)).collect()
 }
 
 /// A process that answers.
