@@ -37,9 +37,9 @@ use crate::sys::socket::{self, Mode};
 /// A queue of bytes and descriptors, as this process has it.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    memory: QueueMemory,
+    pub(super) memory: QueueMemory,
     put_end: Carried,
-    get_end: Carried,
+    pub(super) get_end: Carried,
     /// How long it is worth to look again before sleeping, for a record and for room.
     spins: [Mutex<Spin>; 2],
 }
@@ -412,7 +412,12 @@ impl Exchange {
     }
 
     /// Sends the descriptors of a record that will be published.
-    fn send_descriptors(&self, number: u32, fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), PutFault> {
+    pub(super) fn send_descriptors(
+        &self,
+        number: u32,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), PutFault> {
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
         loop {
             match socket::send(self.put_end.as_fd(), &[&number.to_le_bytes()], &fds) {
@@ -430,7 +435,7 @@ impl Exchange {
     }
 
     /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
-    fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, GetFault> {
+    pub(super) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, GetFault> {
         /// So many may have died between sending and publishing, or between taking out and throwing away.
         const MOST: u32 = 1024;
         let get_end = self.get_end.as_fd();
@@ -459,7 +464,3 @@ pub(crate) enum ShutDown {
     Put,
     PutAndGet,
 }
-
-#[cfg(test)]
-#[path = "exchange_tests.rs"]
-mod tests;

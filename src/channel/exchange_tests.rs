@@ -1,7 +1,13 @@
 //! Queues of bytes and descriptors, with somebody who dies half-way.
 
-use super::*;
-use crate::sys::fd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::exchange::{Exchange, GetFault};
+use crate::sys::poll::{self, Deadline};
+use crate::sys::{fd, socket};
 
 /// A descriptor that is like no other, and what tells it from them.
 fn special() -> (Arc<OwnedFd>, u64) {
