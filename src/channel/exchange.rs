@@ -315,7 +315,7 @@ impl Exchange {
             return true;
         }
         let may_go_on = loop {
-            flag.store(1, Ordering::SeqCst);
+            flag.swap(1, Ordering::AcqRel);
             let seen = other.alarm.word.load(Ordering::Acquire);
             fence(Ordering::SeqCst);
             if may_go_on() {
@@ -329,7 +329,7 @@ impl Exchange {
                 futex::wait(flag, 1, round);
             }
         };
-        flag.store(0, Ordering::Relaxed);
+        flag.swap(0, Ordering::AcqRel);
         spin.slept(started.elapsed());
         may_go_on
     }
@@ -359,7 +359,7 @@ impl Exchange {
         const MOST: u32 = 64;
         let flags = self.memory.flags();
         let is_ready = || self.count() > 0 || flags.shut_down.load(Ordering::Acquire) != 0;
-        flags.polled.store(1, Ordering::SeqCst);
+        flags.polled.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if is_ready() {
             return true;
@@ -370,7 +370,7 @@ impl Exchange {
             }
         }
         // Again, as whoever sent what was taken away has taken the flag down.
-        flags.polled.store(1, Ordering::SeqCst);
+        flags.polled.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         let is_ready = is_ready();
         if is_ready {

@@ -445,7 +445,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
-        for round in 0..50_000_u32 {
+        for round in 0..if cfg!(miri) { 500 } else { 50_000_u32 } {
             let fills = random(1000) < if round / 100 % 2 == 0 { 600 } else { 400 };
             if fills {
                 let bytes: Vec<u8> = (0..random(100)).map(|_| random(256) as u8).collect();
@@ -509,7 +509,7 @@ mod tests {
                 _ => state,
             }
         };
-        for _ in 0..20_000 {
+        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
             let cells = Cells::new(3);
             let ladder = cells.ladder();
             put(&ladder, &[1; 30]).expect("room");
