@@ -62,31 +62,67 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel, String>
 
 /// Writes a value behind what `bytes` holds, and gives its descriptors. On failure, `bytes` is as it was.
 pub(crate) fn encode_onto<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, String> {
+    encode_within(value, bytes, usize::MAX)
+}
+
+/// `encode_onto`, for as long as `bytes` does not get longer than `most`.
+pub(crate) fn encode_within<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+    most: usize,
+) -> Result<Vec<Arc<OwnedFd>>, String> {
     let before = bytes.len();
-    let buffer = Appended(bytes);
+    let buffer = Appended { bytes, most };
     let (encoded, fds) = with_table(&GIVEN, Vec::new(), || postcard::serialize_with_flavor(value, buffer));
     encoded.map_err(|error| {
         bytes.truncate(before);
         // postcard keeps no text of ours.
-        let why = if fds.len() == MOST_FDS { TOO_MANY.to_owned() } else { error.to_string() };
+        let why = match error {
+            postcard::Error::SerializeBufferFull if most == usize::MAX => "there is no memory for it".to_owned(),
+            postcard::Error::SerializeBufferFull => {
+                format!("it takes more than {most} bytes, or more memory than there is")
+            }
+            _ if fds.len() == MOST_FDS => TOO_MANY.to_owned(),
+            error => error.to_string(),
+        };
         format!("{}: {why}", type_name::<T>())
     })?;
     Ok(fds)
 }
 
 /// A buffer that postcard writes at the end of.
-struct Appended<'a>(&'a mut Vec<u8>);
+struct Appended<'a> {
+    bytes: &'a mut Vec<u8>,
+    most: usize,
+}
+
+impl Appended<'_> {
+    /// Makes room for more.
+    #[cold]
+    fn grow(&mut self, more: usize) -> postcard::Result<()> {
+        self.bytes.try_reserve(more).map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+
+    fn check(&mut self, more: usize) -> postcard::Result<()> {
+        if more > self.most.saturating_sub(self.bytes.len()) {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        if more > self.bytes.capacity() - self.bytes.len() { self.grow(more) } else { Ok(()) }
+    }
+}
 
 impl postcard::ser_flavors::Flavor for Appended<'_> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
+        self.check(1)?;
+        self.bytes.push(byte);
         Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        self.check(bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 

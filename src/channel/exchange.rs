@@ -10,32 +10,37 @@
 //!   get:  lock G -> record? -> read -> take -> room wanted? wake -> unlock G
 //! ```
 //!
-//! A socket pair goes along, for two things: descriptors inside records travel on it, from `put_end` to `get_end`, announced by
-//! their records; and a token travels the other way for whoever polls, so that `put_end` is readable when there may be a record.
+//! A socket pair goes along, for two things: descriptors inside records travel on it, from `put_end` to `get_end`, with the number
+//! that their record has; and a token travels the other way for whoever polls, so that `put_end` is readable when there may be a
+//! record.
+//!
+//! Descriptors are sent before their record is published, and thrown away after it was taken out. In between, getting makes
+//! duplicates of them: so who dies over it, or has no room for them, has not taken them from the next one. What somebody sent who
+//! died before publishing has a number of its own, by which the next one to get descriptors throws it away.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::ladder::{Fault, Place, Record};
+use super::cells::{AtomicU32, Ordering, fence};
+use super::ladder::{Fault, REVERSED, Record, numbers_between};
 use super::spin::Spin;
 use super::store::{End, QueueMemory};
-use crate::codec::Carried;
+use crate::codec::{self, Carried};
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::robust::{self, Own};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{fd, futex, threads};
+use crate::sys::{futex, threads};
 
 /// A queue of bytes and descriptors, as this process has it.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    memory: QueueMemory,
+    pub(super) memory: QueueMemory,
     put_end: Carried,
-    get_end: Carried,
+    pub(super) get_end: Carried,
     /// How long it is worth to look again before sleeping, for a record and for room.
     spins: [Mutex<Spin>; 2],
 }
@@ -79,7 +84,7 @@ enum Want {
 impl From<Fault<io::Error>> for PutFault {
     fn from(fault: Fault<io::Error>) -> PutFault {
         match fault {
-            Fault::Full => PutFault::Os(io::Error::from_raw_os_error(libc::ENOMEM)),
+            Fault::Full => PutFault::Os(io::ErrorKind::OutOfMemory.into()),
             Fault::TooLong => PutFault::TooLong,
             Fault::Corrupt => PutFault::Corrupt,
             Fault::Store(error) => PutFault::Os(error),
@@ -178,9 +183,6 @@ impl Exchange {
     ) -> Result<(), PutFault> {
         let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
         let end = self.enter(self.memory.put_end(), deadline, || self.count() >= most).ok_or(PutFault::Full)?;
-        if end.inherited {
-            self.tell_of_record();
-        }
         if flags.shut_down.load(Ordering::Acquire) != 0 {
             return Err(PutFault::ShutDown);
         }
@@ -195,10 +197,10 @@ impl Exchange {
         }
         let place = ladder.prepare(bytes.len())?;
         let descriptors = u8::try_from(fds.len()).map_err(|_| PutFault::TooLong)?;
+        let number = ladder.fill(&place, descriptors, bytes)?;
         if descriptors > 0 {
-            self.send_descriptors(&place, fds, deadline)?;
+            self.send_descriptors(number, fds, deadline)?;
         }
-        ladder.fill(&place, descriptors, bytes)?;
         end.change(|| ladder.publish(&place), || self.tell_of_record());
         Ok(())
     }
@@ -213,11 +215,8 @@ impl Exchange {
         let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
         let is_over = || flags.shut_down.load(Ordering::Acquire) != 0;
         let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
-            return Err(if is_over() { GetFault::ShutDown } else { GetFault::Empty });
+            return Err(if is_over() && self.count() == 0 { GetFault::ShutDown } else { GetFault::Empty });
         };
-        if end.inherited {
-            wake(flags.wants_room);
-        }
         let record = loop {
             if flags.shut_down.load(Ordering::Acquire) == NO_GET {
                 return Err(GetFault::ShutDown);
@@ -226,7 +225,7 @@ impl Exchange {
                 Some(record) => break record,
                 None if is_over() => {
                     // Who is about to put did not see the flag yet; who comes later does.
-                    drop(Held::take(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
+                    drop(self.hold(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
                     break self.peek()?.ok_or(GetFault::ShutDown)?;
                 }
                 None => {}
@@ -237,14 +236,19 @@ impl Exchange {
                 return Err(GetFault::Empty);
             }
         };
+        onto.try_reserve(record.length).map_err(|_| GetFault::Os(io::ErrorKind::OutOfMemory.into()))?;
+        ladder.read(&record, onto)?;
         let fds = match record.descriptors {
-            0 => Vec::new(),
-            count => self.recv_descriptors(&record, count)?,
+            0 => None,
+            _ => self.recv_descriptors(&record)?,
         };
         before().map_err(GetFault::Os)?;
-        ladder.read(&record, onto)?;
         end.change(|| ladder.take(&record), || wake(flags.wants_room));
-        Ok(fds)
+        if fds.is_some() {
+            socket::discard(self.get_end.as_fd());
+        }
+        // A value whose descriptors are not there cannot be decoded; it is lost, the queue goes on.
+        Ok(fds.unwrap_or_default())
     }
 
     /// The next record. If the ladder is corrupt, it is emptied: what was there is lost, what comes is not.
@@ -258,16 +262,33 @@ impl Exchange {
         })
     }
 
+    /// Takes the lock of an end, and tells what its last owner may have died over.
+    fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        let held = Held::take(end, deadline)?;
+        if held.inherited {
+            // Like any change: dying between taking down a flag and waking would leave a sleeper whom nobody wakes any more.
+            held.change(
+                || {},
+                || {
+                    wake(self.memory.flags().wants_room);
+                    wake(self.memory.flags().wants_record);
+                    self.send_token();
+                },
+            );
+        }
+        Some(held)
+    }
+
     /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is no use in waiting longer than
     /// the deadline; else, it is held for moments only, and these are waited for.
     fn enter<'a>(&self, end: End<'a>, deadline: Deadline, is_hopeless: impl Fn() -> bool) -> Option<Held<'a>> {
-        let entered = Held::take(end, deadline);
+        let entered = self.hold(end, deadline);
         if entered.is_some() || matches!(deadline, Deadline::Never) {
             return entered;
         }
         let patient = Deadline::after(LONGEST_HOLD);
         while !is_hopeless() && !patient.is_over() {
-            let entered = Held::take(end, Deadline::after(Duration::from_millis(1)));
+            let entered = self.hold(end, Deadline::after(Duration::from_millis(1)));
             if entered.is_some() {
                 return entered;
             }
@@ -295,7 +316,7 @@ impl Exchange {
         let own_cpu = spin.own_cpu();
         let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on) else { return true };
         let may_go_on = loop {
-            flag.store(1, Ordering::SeqCst);
+            flag.swap(1, Ordering::AcqRel);
             let seen = other.alarm.word.load(Ordering::Acquire);
             fence(Ordering::SeqCst);
             if may_go_on() {
@@ -309,7 +330,7 @@ impl Exchange {
                 futex::wait(flag, 1, round);
             }
         };
-        flag.store(0, Ordering::Relaxed);
+        flag.swap(0, Ordering::AcqRel);
         spin.slept(started.elapsed());
         may_go_on
     }
@@ -339,7 +360,7 @@ impl Exchange {
         const MOST: u32 = 64;
         let flags = self.memory.flags();
         let is_ready = || self.count() > 0 || flags.shut_down.load(Ordering::Acquire) != 0;
-        flags.polled.store(1, Ordering::SeqCst);
+        flags.polled.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if is_ready() {
             return true;
@@ -349,6 +370,8 @@ impl Exchange {
                 break;
             }
         }
+        // Again, as whoever sent what was taken away has taken the flag down.
+        flags.polled.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         let is_ready = is_ready();
         if is_ready {
@@ -365,8 +388,10 @@ impl Exchange {
             ShutDown::Put => NO_PUT,
             ShutDown::PutAndGet => NO_GET,
         };
-        // With the lock held, so that the others are woken if we die before we wake them. One who sleeps for room holds it.
-        let end = Held::take(self.memory.put_end(), Deadline::after(Duration::from_millis(10)));
+        // With a lock held, so that the others are woken if we die before we wake them. The one that is held by somebody who
+        // sleeps is not to be had; but then the other end's alarm is what that one watches.
+        let hold = |end| self.hold(end, Deadline::after(Duration::from_millis(10)));
+        let end = hold(self.memory.put_end()).or_else(|| hold(self.memory.get_end()));
         let raise = || {
             flags.shut_down.fetch_max(how, Ordering::SeqCst);
         };
@@ -388,11 +413,15 @@ impl Exchange {
     }
 
     /// Sends the descriptors of a record that will be published.
-    fn send_descriptors(&self, place: &Place, fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), PutFault> {
+    pub(super) fn send_descriptors(
+        &self,
+        number: u32,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), PutFault> {
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
         loop {
-            let count = [u8::try_from(fds.len()).unwrap_or(u8::MAX)];
-            match socket::send(self.put_end.as_fd(), &[&count, &[0], &place.ticket().to_le_bytes()], &fds) {
+            match socket::send(self.put_end.as_fd(), &[&number.to_le_bytes()], &fds) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(PutFault::Os(error)),
                 Ok(()) => return Ok(()),
@@ -406,24 +435,27 @@ impl Exchange {
         }
     }
 
-    /// Receives the descriptors of a record; those of one that was never published go.
-    fn recv_descriptors(&self, record: &Record, count: u8) -> Result<Vec<Arc<OwnedFd>>, GetFault> {
-        /// So many may have died between sending the descriptors and publishing, with nobody getting in between.
+    /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
+    pub(super) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, GetFault> {
+        /// So many may have died between sending and publishing, or between taking out and throwing away.
         const MOST: u32 = 1024;
-        fd::check_room(self.get_end.as_fd(), count.into()).map_err(GetFault::Os)?;
+        let get_end = self.get_end.as_fd();
         for _ in 0..MOST {
-            let received = match socket::recv(self.get_end.as_fd(), Mode::Now) {
-                Ok(Some(received)) => received,
-                Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(GetFault::Os(error)),
-            };
-            if received.bytes.get(2..) == Some(&record.ticket().to_le_bytes()[..]) {
-                return Ok(crate::codec::table(received.fds));
+            let Some(number) = socket::peek(get_end).map_err(GetFault::Os)? else { break };
+            match numbers_between(u32::from_le_bytes(number), record.number) {
+                0 => {}
+                REVERSED.. => break,
+                _ => {
+                    socket::discard(get_end);
+                    continue;
+                }
             }
+            return match socket::recv_kept(get_end) {
+                Ok(received) => Ok(received.map(|received| codec::table(received.fds))),
+                Err(error) => Err(GetFault::Os(error)),
+            };
         }
-        // The value that needs them cannot be decoded without; it is lost, the queue goes on.
-        Ok(Vec::new())
+        Ok(None)
     }
 }
 

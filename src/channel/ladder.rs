@@ -11,8 +11,10 @@
 //!
 //! ```text
 //! position = count of records (24 bits) | place in words (40 bits)
-//! record   = descriptors (8 bits) | 8 bits free | length in bytes (48 bits), then the bytes, filled up to a word
+//! record   = descriptors (8 bits) | their number (24 bits) | length in bytes (32 bits), then the bytes, filled up to a word
 //! ```
+//!
+//! Descriptors themselves go another way. Each lot has a number, one more than the last, whether its record was published or not.
 //!
 //! What is read from here may be anything: the other side may be hostile. Places are checked, and loops are bounded.
 
@@ -37,11 +39,14 @@ const SEEN_TAIL: usize = 17;
 /// The cells for all: the rung of the producers, that of the consumers.
 pub(crate) type Control = [AtomicU64; 32];
 const PUT: usize = 0;
+/// The number of the last descriptors that were to be sent. (The cell between is the queue's.)
+const SENT: usize = 2;
 const GET: usize = 16;
 
 const PLACE: u64 = (1 << 40) - 1;
 const COUNT: u64 = (1 << 24) - 1;
-const LENGTH: u64 = (1 << 48) - 1;
+const LENGTH: u64 = (1 << 32) - 1;
+const NUMBER: u64 = (1 << 24) - 1;
 
 /// The most that one record may have, in bytes: what a reader is willing to take on somebody's word.
 pub(crate) const LONGEST: usize = 1 << 30;
@@ -96,28 +101,24 @@ pub(crate) struct Place {
     need: u64,
 }
 
-impl Place {
-    /// What tells it from others, for a while.
-    pub(crate) fn ticket(&self) -> u64 {
-        self.tail ^ ((self.rung as u64) << 56)
-    }
-}
-
 /// A record that waits to be taken.
 #[derive(Debug)]
 pub(crate) struct Record {
     rung: usize,
     head: u64,
-    length: usize,
+    pub(crate) length: usize,
     pub(crate) descriptors: u8,
+    /// That of its descriptors.
+    pub(crate) number: u32,
 }
 
-impl Record {
-    /// That of the place where it was put.
-    pub(crate) fn ticket(&self) -> u64 {
-        self.head ^ ((self.rung as u64) << 56)
-    }
+/// How far the number `later` is from `earlier`; a large one if it is the other way round.
+pub(crate) fn numbers_between(earlier: u32, later: u32) -> u32 {
+    later.wrapping_sub(earlier) & NUMBER as u32
 }
+
+/// A distance of numbers from which on it is the other way round.
+pub(crate) const REVERSED: u32 = 1 << 23;
 
 fn words_for(bytes: usize) -> u64 {
     1 + (bytes as u64).div_ceil(8)
@@ -175,16 +176,25 @@ impl<S: Store> Ladder<'_, S> {
 
     /// How many records there are at this moment.
     pub(crate) fn count(&self) -> Result<u64, Fault<S::Error>> {
-        let count = |rung| {
-            let head = self.cell(rung, HEAD).load(Ordering::Acquire);
-            records_between(head, self.cell(rung, TAIL).load(Ordering::Acquire))
-        };
-        // Nearly always, there is one rung.
-        let first = self.current(GET)?;
-        if self.next_of(first)?.is_none() {
-            return Ok(count(first));
+        /// After so many times of bad luck, it may be off.
+        const TRIES: u32 = 8;
+        let head_of = |rung| self.cell(rung, HEAD).load(Ordering::Acquire);
+        let count_of = |rung| records_between(head_of(rung), self.cell(rung, TAIL).load(Ordering::Acquire));
+        let mut count = 0;
+        for _ in 0..TRIES {
+            let first = self.current(GET)?;
+            let head = head_of(first);
+            count = match self.next_of(first)? {
+                // Nearly always, there is one rung.
+                None => count_of(first),
+                Some(_) => self.chain()?.map(count_of).sum(),
+            };
+            // As long as consumers are there, none of the rungs begins anew; and as they took nothing, it is exact.
+            if self.current(GET)? == first && head_of(first) == head {
+                break;
+            }
         }
-        Ok(self.chain()?.map(count).sum())
+        Ok(count)
     }
 
     /// Finds a place for a record of `length` bytes. (By who holds the producers' lock.)
@@ -254,17 +264,25 @@ impl<S: Store> Ladder<'_, S> {
         Ok(())
     }
 
-    /// Writes a record at its place; nobody sees it yet.
-    pub(crate) fn fill(&self, place: &Place, descriptors: u8, bytes: &[u8]) -> Result<(), Fault<S::Error>> {
+    /// Writes a record at its place; nobody sees it yet. Gives the number of its descriptors, if it has any.
+    pub(crate) fn fill(&self, place: &Place, descriptors: u8, bytes: &[u8]) -> Result<u32, Fault<S::Error>> {
         let words = self.store.words(place.rung).map_err(Fault::Store)?;
         let at = self.index(place.rung, place.tail);
-        let header = (u64::from(descriptors) << 56) | bytes.len() as u64;
+        let number = if descriptors == 0 { 0 } else { self.next_number() };
+        let header = (u64::from(descriptors) << 56) | (number << 32) | bytes.len() as u64;
         words[at].store(header, Ordering::Relaxed);
         let start = self.index(place.rung, place.tail.wrapping_add(1));
         let first = bytes.len().min((words.len() - start) * 8);
         copy_in(&words[start..], &bytes[..first]);
         copy_in(words, &bytes[first..]);
-        Ok(())
+        Ok(number as u32)
+    }
+
+    /// One that was not given before, also by somebody who died then.
+    fn next_number(&self) -> u64 {
+        let number = self.control[SENT].load(Ordering::Relaxed).wrapping_add(1) & NUMBER;
+        self.control[SENT].store(number, Ordering::Relaxed);
+        number
     }
 
     /// Publishes a record that was filled in.
@@ -315,7 +333,8 @@ impl<S: Store> Ladder<'_, S> {
         if published > self.words_of(rung) || length > LONGEST || words_for(length) > published {
             return Err(Fault::Corrupt);
         }
-        Ok(Record { rung, head, length, descriptors: (header >> 56) as u8 })
+        let number = ((header >> 32) & NUMBER) as u32;
+        Ok(Record { rung, head, length, descriptors: (header >> 56) as u8, number })
     }
 
     /// Copies a record's bytes behind what `onto` holds.
@@ -426,7 +445,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
-        for round in 0..50_000_u32 {
+        for round in 0..if cfg!(miri) { 500 } else { 50_000_u32 } {
             let fills = random(1000) < if round / 100 % 2 == 0 { 600 } else { 400 };
             if fills {
                 let bytes: Vec<u8> = (0..random(100)).map(|_| random(256) as u8).collect();
@@ -500,7 +519,7 @@ mod tests {
                 _ => state,
             }
         };
-        for _ in 0..20_000 {
+        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
             let cells = Cells::new(3);
             let ladder = cells.ladder();
             put(&ladder, &[1; 30]).expect("room");

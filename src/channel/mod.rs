@@ -10,6 +10,8 @@ mod descriptor;
 mod duplex;
 mod error;
 mod exchange;
+#[cfg(test)]
+mod exchange_tests;
 pub(crate) mod fault;
 pub(crate) mod gate;
 mod inbound;

@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::exchange::{Exchange, ShutDown};
+use super::ladder::LONGEST;
 use super::queue_error::{GetError, PutError};
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result, os};
@@ -190,7 +191,7 @@ impl<T: Serialize> Queue<T> {
 
     pub(super) fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         with_buffer(|buffer| {
-            let fds = match codec::encode_onto(&value, buffer) {
+            let fds = match codec::encode_within(&value, buffer, LONGEST) {
                 Ok(fds) => fds,
                 Err(reason) => return Err(PutError::Encode { value, reason }),
             };

@@ -287,7 +287,7 @@ impl Producer {
     pub(crate) fn wish(&self, ring: Ring<'_>, bytes: u64) {
         // Zero is no wish; and as there is no room, some of it is still to be read.
         let head = (self.tail + bytes).saturating_sub(ring.capacity()).max(1);
-        ring.control[PRODUCER_WANTS].store(head, Ordering::Relaxed);
+        ring.control[PRODUCER_WANTS].swap(head, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
@@ -398,7 +398,7 @@ impl Consumer {
 
     /// Raises the flag. The caller looks once more, then sleeps.
     pub(crate) fn raise_flag(&self, ring: Ring<'_>) {
-        ring.control[CONSUMER_SLEEPS].store(1, Ordering::Relaxed);
+        ring.control[CONSUMER_SLEEPS].swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 

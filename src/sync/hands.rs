@@ -1,5 +1,7 @@
 //! How many things threads have in hand, of which the dead have none.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::raw::members::{Entered, Member};
@@ -17,6 +19,9 @@ pub(crate) struct Hands {
 const HOLDS: u32 = 1;
 /// Waits until nobody has any.
 const WAITS: u32 = 2;
+
+/// How long to sleep at a time where there is no room for one more who waits.
+const ROUND: Duration = Duration::from_millis(50);
 
 impl Hands {
     pub(crate) fn new() -> Result<Hands> {
@@ -85,7 +90,12 @@ impl Hands {
                 Some(place) => place,
                 None => match entered.join(WAITS, 0) {
                     Ok(place) => place,
-                    Err(_) => return false,
+                    // Nobody would wake us.
+                    Err(_) => {
+                        drop(entered);
+                        std::thread::sleep(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
+                        continue;
+                    }
                 },
             };
             own = Some(place);

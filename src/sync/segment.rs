@@ -86,6 +86,7 @@ impl<'de, const LENGTH: usize> Deserialize<'de> for Crossing<LENGTH> {
 #[cfg(test)]
 mod tests {
     use std::fmt::Debug;
+    use std::sync::atomic::Ordering;
 
     use serde::de::DeserializeOwned;
 
@@ -156,5 +157,22 @@ mod tests {
         assert!(!lock.locked());
         let again = lock.acquire().expect("acquire");
         drop(again);
+    }
+
+    #[test]
+    fn a_lock_that_somebody_else_opened_is_given_up_all_the_same() {
+        let (ours, theirs) = (Lock::new().expect("new"), Lock::new().expect("new"));
+        let outer = ours.acquire().expect("acquire");
+        for forget in [false, true] {
+            let theirs = theirs.clone();
+            let guard = theirs.acquire().expect("acquire");
+            // By a process that has it, too, and means no good.
+            theirs.cell().word.store(0, Ordering::Relaxed);
+            if forget { std::mem::forget(guard) } else { drop(guard) }
+        }
+        // The kernel's list must not lead to where there is no memory.
+        drop(theirs);
+        drop(outer);
+        drop(ours.acquire().expect("acquire"));
     }
 }

@@ -112,6 +112,19 @@ pub(crate) enum Mode {
 
 /// Receives one message, or `None` at end-of-file. With `Mode::Now` and nothing there: `WouldBlock`.
 pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Received>> {
+    receive(socket, mode, 0)
+}
+
+/// `recv` with `Mode::Now`, but the message stays. Its descriptors come as duplicates; having no room for all is an error
+/// (`EMFILE`).
+pub(crate) fn recv_kept(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    match receive(socket, Mode::Now, libc::MSG_PEEK)? {
+        Some(received) if received.fds_lost => Err(Errno::MFILE.into()),
+        received => Ok(received),
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>, mode: Mode, flags: libc::c_int) -> io::Result<Option<Received>> {
     // No more room than the message needs: what the allocator writes around a big block costs a new process a copy of
     // a page or two.
     let mut bytes: Vec<u8> = Vec::with_capacity(length_of_next(socket, mode)?.clamp(SMALL, LARGEST));
@@ -123,7 +136,8 @@ pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Rece
     header.msg_iovlen = 1;
     header.msg_control = (&raw mut ancillary).cast();
     header.msg_controllen = ANCILLARY as _;
-    let flags = libc::MSG_CMSG_CLOEXEC | if mode == Mode::Now { libc::MSG_DONTWAIT } else { 0 };
+    let wait = if mode == Mode::Now { libc::MSG_DONTWAIT } else { 0 };
+    let flags = flags | wait | libc::MSG_CMSG_CLOEXEC;
     let length = loop {
         // SAFETY: the buffers that the header names are alive, writable and of the sizes that it says.
         let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
@@ -172,9 +186,9 @@ fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
     }
 }
 
-/// The first two bytes of the next message, if there is one, which stays.
-pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; 2]>> {
-    let mut first = [0_u8; 2];
+/// The first bytes of the next message, if there is one, which stays. A shorter one is filled up with zeroes.
+pub(crate) fn peek<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; N]>> {
+    let mut first = [0_u8; N];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     loop {
         match rustix::net::recv(socket, &mut first, flags) {
@@ -184,6 +198,12 @@ pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; 2]>> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Throws the next message away, if there is one, with its descriptors.
+pub(crate) fn discard(socket: BorrowedFd<'_>) {
+    let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+    while matches!(rustix::net::recv(socket, &mut [0_u8; 1], flags), Err(Errno::INTR | Errno::CONNRESET)) {}
 }
 
 /// Owns whatever descriptors the kernel put into the control buffer.
@@ -263,6 +283,22 @@ mod tests {
         assert_eq!(message.bytes, b"abc");
         assert_eq!(message.fds.len(), 2);
         assert!(!message.fds_lost);
+    }
+
+    #[test]
+    fn a_message_stays_until_it_is_thrown_away() {
+        let (a, b) = pair().expect("pair");
+        send(a.as_fd(), &[b"one"], &[a.as_fd()]).expect("send");
+        send(a.as_fd(), &[b"two"], &[]).expect("send");
+        for _ in 0..3 {
+            assert_eq!(peek::<5>(b.as_fd()).expect("peek"), Some(*b"one\0\0"));
+            let kept = recv_kept(b.as_fd()).expect("recv").expect("a message");
+            assert_eq!((kept.bytes.as_slice(), kept.fds.len(), kept.fds_lost), (&b"one"[..], 1, false));
+        }
+        discard(b.as_fd());
+        assert_eq!(recv(b.as_fd(), Mode::Now).expect("recv").expect("a message").bytes, b"two");
+        discard(b.as_fd());
+        assert_eq!(recv_kept(b.as_fd()).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

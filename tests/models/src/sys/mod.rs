@@ -5,4 +5,5 @@ pub(crate) mod futex;
 pub(crate) mod per_process;
 pub(crate) mod poll;
 pub(crate) mod robust;
+pub(crate) mod socket;
 pub(crate) mod threads;

@@ -7,3 +7,7 @@ pub(crate) fn is_main() -> bool {
 pub(crate) fn is_own(_tid: u32) -> bool {
     false
 }
+
+pub(crate) fn cpu() -> u64 {
+    0
+}

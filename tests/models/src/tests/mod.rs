@@ -1,8 +1,11 @@
 //! What must hold in every order of steps, whoever dies at which.
 
 mod event;
+mod ladder;
 mod members;
 mod mutex;
+mod queue;
+mod ring;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

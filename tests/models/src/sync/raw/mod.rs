@@ -1,5 +1,7 @@
 //! The files of `src/sync/raw`.
 
+#[path = "../../../../../src/sync/raw/alarm.rs"]
+pub(crate) mod alarm;
 #[path = "../../../../../src/sync/raw/event.rs"]
 pub(crate) mod event;
 #[path = "../../../../../src/sync/raw/members.rs"]

@@ -1,0 +1,361 @@
+//! Queues: many who put and get, who sleep, who shut it down, of whom any may die at any step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::for_each_death;
+use crate::backend::{JoinHandle, explore};
+use crate::channel::exchange::{Exchange, GetFault, PutFault, ShutDown};
+use crate::channel::model;
+use crate::sys::poll::Deadline;
+use crate::sys::socket;
+use crate::world::{End, World};
+
+const UNBOUNDED: u64 = u64::MAX;
+
+fn exchange() -> Arc<Exchange> {
+    Arc::new(Exchange::create().expect("create"))
+}
+
+fn put(exchange: &Exchange, number: u8, most: u64) -> Result<(), PutFault> {
+    exchange.put(&[number; 8], &[], most, Deadline::Never)
+}
+
+fn get_until(exchange: &Exchange, deadline: Deadline) -> Result<u8, GetFault> {
+    let mut bytes = Vec::new();
+    exchange.get(&mut bytes, deadline, || Ok(()))?;
+    assert!(bytes.len() == 8 && bytes.iter().all(|byte| *byte == bytes[0]), "half a record");
+    Ok(bytes[0])
+}
+
+fn get(exchange: &Exchange) -> Result<u8, GetFault> {
+    get_until(exchange, Deadline::Never)
+}
+
+/// What is left in it.
+fn rest(exchange: &Exchange) -> Vec<u8> {
+    std::iter::from_fn(|| get_until(exchange, Deadline::Now).ok()).collect()
+}
+
+/// What processes got.
+#[derive(Default)]
+struct Got(std::sync::Mutex<Vec<u8>>);
+
+impl Got {
+    fn push(&self, number: u8) {
+        self.0.lock().expect("no panic").push(number);
+    }
+
+    fn sorted(&self, rest: Vec<u8>) -> Vec<u8> {
+        let mut all = self.0.lock().expect("no panic").clone();
+        all.extend(rest);
+        all.sort_unstable();
+        all
+    }
+}
+
+/// One that puts numbers.
+fn putter(
+    world: &Arc<World>,
+    tid: u32,
+    dies_at: usize,
+    queue: &Arc<Exchange>,
+    numbers: &'static [u8],
+) -> JoinHandle<End> {
+    let queue = Arc::clone(queue);
+    world.victim(tid, dies_at, move || numbers.iter().for_each(|number| put(&queue, *number, UNBOUNDED).expect("put")))
+}
+
+/// One that gets so many.
+fn getter(
+    world: &Arc<World>,
+    tid: u32,
+    dies_at: usize,
+    (queue, got): (&Arc<Exchange>, &Arc<Got>),
+    count: usize,
+) -> JoinHandle<End> {
+    let (queue, got) = (Arc::clone(queue), Arc::clone(got));
+    world.victim(tid, dies_at, move || (0..count).for_each(|_| got.push(get(&queue).expect("a record"))))
+}
+
+#[test]
+fn what_two_put_comes_once() {
+    model(|| {
+        explore(2, || {
+            let (world, queue) = (World::new(), exchange());
+            let others = [putter(&world, 2, 0, &queue, &[1]), putter(&world, 3, 0, &queue, &[2])];
+            let mut got = [get(&queue).expect("a record"), get(&queue).expect("a record")];
+            got.sort_unstable();
+            assert_eq!(got, [1, 2]);
+            assert!(others.into_iter().all(|other| other.join().expect("join") == End::Done));
+            assert_eq!(queue.count(), 0);
+        });
+    });
+}
+
+#[test]
+fn what_one_puts_comes_to_one_of_two() {
+    model(|| {
+        explore(2, || {
+            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let others = [2, 3].map(|tid| getter(&world, tid, 0, (&queue, &got), 1));
+            put(&queue, 1, UNBOUNDED).expect("put");
+            put(&queue, 2, UNBOUNDED).expect("put");
+            assert!(others.into_iter().all(|other| other.join().expect("join") == End::Done));
+            assert_eq!(got.sorted(rest(&queue)), [1, 2]);
+        });
+    });
+}
+
+#[test]
+fn a_full_queue_is_waited_for() {
+    model(|| {
+        explore(3, || {
+            let (world, queue) = (World::new(), exchange());
+            let other = {
+                let queue = Arc::clone(&queue);
+                world.process(2, move || (1..=2).for_each(|number| put(&queue, number, 1).expect("put")))
+            };
+            assert_eq!((get(&queue).expect("a record"), get(&queue).expect("a record")), (1, 2));
+            assert_eq!(other.join().expect("join"), End::Done);
+        });
+    });
+}
+
+/// Whoever sleeps is told of what somebody published that died over telling.
+#[test]
+fn who_dies_putting_leaves_nobody_asleep() {
+    model(|| {
+        for_each_death(2, |dies_at| {
+            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let victim = putter(&world, 2, dies_at, &queue, &[1]);
+            let other = getter(&world, 3, 0, (&queue, &got), 1);
+            let end = victim.join().expect("join");
+            // If there is one, the other has to come by it without our help.
+            let more = end != End::Done && queue.count() == 0;
+            if more {
+                put(&queue, 2, UNBOUNDED).expect("put");
+            }
+            assert_eq!(other.join().expect("join"), End::Done);
+            let all = got.sorted(rest(&queue));
+            assert!(all == [1] || more && (all == [2] || all == [1, 2]), "{all:?}");
+            end != End::Done
+        });
+    });
+}
+
+#[test]
+fn who_dies_putting_keeps_nobody_from_it() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue) = (World::new(), exchange());
+            let victim = putter(&world, 2, dies_at, &queue, &[1]);
+            let other = putter(&world, 3, 0, &queue, &[2]);
+            let first = get(&queue).expect("a record");
+            let end = victim.join().expect("join");
+            assert_eq!(other.join().expect("join"), End::Done);
+            let mut all = rest(&queue);
+            all.push(first);
+            all.sort_unstable();
+            assert!(all == [1, 2] || end != End::Done && all == [2], "{all:?}");
+            end != End::Done
+        });
+    });
+}
+
+#[test]
+fn who_dies_getting_takes_one_at_most() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let victim = getter(&world, 2, dies_at, (&queue, &got), 1);
+            let other = getter(&world, 3, 0, (&queue, &got), 1);
+            put(&queue, 1, UNBOUNDED).expect("put");
+            put(&queue, 2, UNBOUNDED).expect("put");
+            let end = victim.join().expect("join");
+            assert_eq!(other.join().expect("join"), End::Done);
+            let all = got.sorted(rest(&queue));
+            assert!(all == [1, 2] || end != End::Done && (all == [1] || all == [2]), "{all:?}");
+            end != End::Done
+        });
+    });
+}
+
+#[test]
+fn who_dies_getting_leaves_nobody_asleep_for_room() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            put(&queue, 1, 1).expect("put");
+            let victim = getter(&world, 2, dies_at, (&queue, &got), 1);
+            let other = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || put(&queue, 2, 1).expect("put"))
+            };
+            let end = victim.join().expect("join");
+            if end != End::Done && got.sorted(Vec::new()).is_empty() {
+                // If it had taken it out, the other has to find that without our help.
+                while let Ok(1) = get_until(&queue, Deadline::Now) {}
+            }
+            assert_eq!(other.join().expect("join"), End::Done);
+            let all = got.sorted(rest(&queue));
+            assert!(all.ends_with(&[2]) || all == [1] || all.is_empty(), "{all:?}");
+            end != End::Done
+        });
+    });
+}
+
+/// The second inherits what the first died over, and dies over that.
+#[test]
+fn two_who_die_putting_leave_nobody_asleep() {
+    model(|| {
+        for_each_death(0, |first| {
+            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let other = getter(&world, 4, 0, (&queue, &got), 2);
+            let end = putter(&world, 2, first, &queue, &[1]).join().expect("join");
+            world.settle(1);
+            for second in 1.. {
+                let second_end = putter(&world, 3, second, &queue, &[]).join();
+                if second_end.expect("join") == End::Done {
+                    break;
+                }
+            }
+            put(&queue, 3, UNBOUNDED).expect("put");
+            put(&queue, 4, UNBOUNDED).expect("put");
+            assert_eq!(other.join().expect("join"), End::Done);
+            end != End::Done
+        });
+    });
+}
+
+#[test]
+fn a_shutdown_tells_all() {
+    model(|| {
+        explore(2, || {
+            let (world, queue) = (World::new(), exchange());
+            put(&queue, 1, UNBOUNDED).expect("put");
+            let others = [2, 3].map(|tid| {
+                let queue = Arc::clone(&queue);
+                world.process(tid, move || match get(&queue) {
+                    Ok(1) => assert!(matches!(get(&queue), Err(GetFault::ShutDown))),
+                    got => assert!(matches!(got, Err(GetFault::ShutDown)), "{got:?}"),
+                })
+            });
+            queue.shut_down(ShutDown::Put);
+            assert!(others.into_iter().all(|other| other.join().expect("join") == End::Done));
+            assert!(matches!(put(&queue, 2, UNBOUNDED), Err(PutFault::ShutDown)));
+            assert_eq!(queue.count(), 0, "what was in it was not got");
+        });
+    });
+}
+
+/// What was put is got, or was not put, whatever comes first.
+#[test]
+fn a_shutdown_loses_nothing() {
+    model(|| {
+        explore(2, || {
+            let (world, queue) = (World::new(), exchange());
+            let was_put = Arc::new(AtomicBool::new(false));
+            let other = {
+                let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
+                world.process(2, move || match put(&queue, 1, UNBOUNDED) {
+                    Ok(()) => was_put.store(true, Ordering::SeqCst),
+                    error => assert!(matches!(error, Err(PutFault::ShutDown)), "{error:?}"),
+                })
+            };
+            let shutter = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || queue.shut_down(ShutDown::Put))
+            };
+            let got = match get(&queue) {
+                Ok(1) => true,
+                got => {
+                    assert!(matches!(got, Err(GetFault::ShutDown)), "{got:?}");
+                    false
+                }
+            };
+            other.join().expect("join");
+            shutter.join().expect("join");
+            assert_eq!(got, was_put.load(Ordering::SeqCst));
+        });
+    });
+}
+
+/// If it was shut down, those who sleep have to hear of it without our help.
+fn finish_shutting_down(queue: &Exchange) {
+    if !queue.is_shut_down() {
+        queue.shut_down(ShutDown::Put);
+    }
+}
+
+#[test]
+fn who_dies_shutting_down_leaves_nobody_asleep_for_a_record() {
+    model(|| {
+        for_each_death(2, |dies_at| {
+            let (world, queue) = (World::new(), exchange());
+            let other = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || assert!(matches!(get(&queue), Err(GetFault::ShutDown))))
+            };
+            world.settle(1);
+            let victim = {
+                let queue = Arc::clone(&queue);
+                world.victim(2, dies_at, move || queue.shut_down(ShutDown::Put))
+            };
+            let end = victim.join().expect("join");
+            finish_shutting_down(&queue);
+            assert_eq!(other.join().expect("join"), End::Done);
+            end != End::Done
+        });
+    });
+}
+
+#[test]
+fn who_dies_shutting_down_leaves_nobody_asleep_for_room() {
+    model(|| {
+        for_each_death(2, |dies_at| {
+            let (world, queue) = (World::new(), exchange());
+            put(&queue, 1, 1).expect("put");
+            let other = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || assert!(matches!(put(&queue, 2, 1), Err(PutFault::ShutDown))))
+            };
+            world.settle(1);
+            let victim = {
+                let queue = Arc::clone(&queue);
+                world.victim(2, dies_at, move || queue.shut_down(ShutDown::Put))
+            };
+            let end = victim.join().expect("join");
+            finish_shutting_down(&queue);
+            assert_eq!(other.join().expect("join"), End::Done);
+            end != End::Done
+        });
+    });
+}
+
+/// Whoever polls and finds nothing is told when there is more, though others poll, put and get at the same time.
+#[test]
+fn who_polls_is_told() {
+    model(|| {
+        explore(3, || {
+            let (world, queue) = (World::new(), exchange());
+            assert!(!queue.arm());
+            let was_ready = Arc::new(AtomicBool::new(false));
+            let poller = {
+                let (queue, was_ready) = (Arc::clone(&queue), Arc::clone(&was_ready));
+                world.process(2, move || was_ready.store(queue.arm(), Ordering::SeqCst))
+            };
+            let other = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || {
+                    put(&queue, 1, UNBOUNDED).expect("put");
+                    get(&queue).expect("a record");
+                })
+            };
+            poller.join().expect("join");
+            other.join().expect("join");
+            put(&queue, 2, UNBOUNDED).expect("put");
+            assert!(was_ready.load(Ordering::SeqCst) || socket::is_readable(queue.pollable()), "nobody tells");
+        });
+    });
+}
