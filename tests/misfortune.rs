@@ -24,6 +24,8 @@ mod limits;
 mod net;
 #[path = "misfortune/pipes.rs"]
 mod pipes;
+#[path = "misfortune/queues.rs"]
+mod queues;
 #[path = "misfortune/shared_memory.rs"]
 mod shared_memory;
 #[path = "misfortune/status.rs"]
@@ -41,6 +43,7 @@ use kernel::*;
 use limits::*;
 use net::*;
 use pipes::*;
+use queues::*;
 use shared_memory::*;
 use status::*;
 use streams::*;
@@ -136,6 +139,16 @@ fn main() {
         messages_longer_than_is_accepted,
         a_stopped_sender_keeps_nobody,
         a_connection_to_oneself,
+        queues_without_descriptors,
+        a_queue_finds_no_room,
+        values_with_as_many_descriptors_as_go,
+        values_too_long_for_a_queue,
+        queues_that_are_not_what_they_say,
+        a_queue_that_somebody_scribbles_over,
+        a_spoilt_queue_says_so_and_goes_on,
+        queues_beyond_the_limits,
+        what_a_killed_process_put_is_there,
+        queues_with_time_outs_of_zero_and_of_centuries,
     );
     support::run(tests);
 }
