@@ -26,6 +26,8 @@ mod locks;
 mod net;
 #[path = "misfortune/pipes.rs"]
 mod pipes;
+#[path = "misfortune/queues.rs"]
+mod queues;
 #[path = "misfortune/shared_memory.rs"]
 mod shared_memory;
 #[path = "misfortune/status.rs"]
@@ -44,6 +46,7 @@ use limits::*;
 use locks::*;
 use net::*;
 use pipes::*;
+use queues::*;
 use shared_memory::*;
 use status::*;
 use streams::*;
@@ -142,6 +145,16 @@ fn main() {
         garbage_all_over_the_memory_of_locks,
         garbage_in_the_tables_of_locks,
         locks_without_descriptors,
+        queues_without_descriptors,
+        a_queue_finds_no_room,
+        values_with_as_many_descriptors_as_go,
+        values_too_long_for_a_queue,
+        queues_that_are_not_what_they_say,
+        a_queue_that_somebody_scribbles_over,
+        a_spoilt_queue_says_so_and_goes_on,
+        queues_beyond_the_limits,
+        what_a_killed_process_put_is_there,
+        queues_with_time_outs_of_zero_and_of_centuries,
     );
     support::run(tests);
 }

@@ -205,23 +205,29 @@ fn who_dies_getting_leaves_nobody_asleep_for_room() {
     });
 }
 
-/// The second inherits what the first died over, and dies over that.
+/// The second inherits what the first died over, and dies over that, each at every step.
 #[test]
+#[cfg_attr(miri, ignore = "loom's business: hundreds of runs in one order")]
 fn two_who_die_putting_leave_nobody_asleep() {
+    /// So many steps of the second for each of the first's.
+    const STEPS: usize = 40;
     model(|| {
-        for_each_death(0, |first| {
-            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
-            let other = getter(&world, 4, 0, (&queue, &got), 2);
-            let end = putter(&world, 2, first, &queue, &[1]).join().expect("join");
-            world.settle(1);
-            for second in 1.. {
-                let second_end = putter(&world, 3, second, &queue, &[]).join();
-                if second_end.expect("join") == End::Done {
-                    break;
-                }
-            }
-            put(&queue, 3, UNBOUNDED).expect("put");
-            put(&queue, 4, UNBOUNDED).expect("put");
+        for_each_death(0, |number| {
+            const LAST: u8 = 9;
+            let (first_dies_at, second_dies_at) = (1 + number / STEPS, 1 + number % STEPS);
+            let (world, queue) = (World::new(), exchange());
+            let other = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || while get(&queue).expect("a record") != LAST {})
+            };
+            let end = putter(&world, 2, first_dies_at, &queue, &[1]).join().expect("join");
+            // The other has got what there was, and sleeps.
+            world.settle(2);
+            assert_eq!(queue.count(), 0);
+            putter(&world, 4, second_dies_at, &queue, &[2]).join().expect("join");
+            world.settle(3);
+            assert_eq!(queue.count(), 0);
+            put(&queue, LAST, UNBOUNDED).expect("put");
             assert_eq!(other.join().expect("join"), End::Done);
             end != End::Done
         });
