@@ -311,7 +311,7 @@ pub(crate) fn a_spoilt_queue_says_so_and_goes_on() {
         let first = words[1024..].iter().rposition(|word| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 101);
         words[1024 + first.expect("a record")].store(u64::MAX, Ordering::Relaxed);
         let mut spoilt = 0;
-        while let Err(error) = queue.try_get().map_err(|error| error) {
+        while let Err(error) = queue.try_get() {
             match error {
                 GetError::Os(error) => {
                     assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
