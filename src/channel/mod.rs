@@ -24,7 +24,7 @@ mod pipe;
 mod queue;
 mod queue_error;
 mod receiver;
-mod ring;
+pub(crate) mod ring;
 mod segment;
 mod sender;
 mod simple_queue;

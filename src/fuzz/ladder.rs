@@ -42,14 +42,14 @@ pub(super) fn run(data: &[u8]) {
             0 | 1 => {
                 let bytes = input.some();
                 if let Ok(place) = ladder.prepare(bytes.len()) {
-                    let _ = (place.ticket(), ladder.fill(&place, 1, bytes));
+                    let _ = ladder.fill(&place, 1, bytes);
                     ladder.publish(&place);
                 }
             }
             2 | 3 => {
                 if let Ok(Some(record)) = ladder.peek() {
                     let mut bytes = Vec::new();
-                    let _ = (record.ticket(), ladder.read(&record, &mut bytes));
+                    let _ = ladder.read(&record, &mut bytes);
                     assert!(bytes.len() <= (BASE << count) * 8, "more bytes than there are");
                     ladder.take(&record);
                 }

@@ -14,6 +14,7 @@ mod ladder;
 mod list;
 mod locks;
 mod queue;
+mod ring;
 mod stream;
 mod target;
 
