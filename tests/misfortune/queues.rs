@@ -11,7 +11,7 @@ use multiproc::{Descriptor, Failure, GetError, JoinableQueue, Process, PutError,
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::common::{Hoard, in_copy, limit};
-use crate::support::{for_each_method, open_fds, until};
+use crate::support::{for_each_method, open_fds};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -272,11 +272,11 @@ pub(crate) fn a_queue_that_somebody_scribbles_over() {
             words[usize::try_from(place).expect("a place")].store(value, Ordering::Relaxed);
         }
     }
-    let seeds = [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 0)];
+    let seeds = [(1, 0), (2, 1), (3, 1)];
     for (round, (seed, everywhere)) in seeds.into_iter().enumerate() {
         let queue = Queue::<Vec<u8>>::new().expect("queue");
         let method = crate::support::METHODS[round % 3];
-        let arguments = (queue.clone(), 0x9e37_79b9_7f4a_7c15 * seed, everywhere);
+        let arguments = (queue.clone(), 0x9e37_79b9_7f4a_7c15 ^ seed, everywhere);
         let child = Process::new(scribble, arguments).start_method(method).start().expect("start");
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end {
@@ -288,15 +288,17 @@ pub(crate) fn a_queue_that_somebody_scribbles_over() {
         }
         child.kill().expect("kill");
         let _ = child.join();
-        // It works again, or says why not; what was written over may come out as garbage.
+        // It works again, or says why not; what was written over may come out as garbage. (A lock whose owner is garbage is
+        // waited for, some seconds each time.)
         let began = Instant::now();
         for number in 0..20 {
-            if queue.put_timeout(vec![number; 10], Duration::from_millis(5)).is_err() {
-                continue;
-            }
+            let _ = queue.put_timeout(vec![number; 10], Duration::from_millis(5));
             let _ = queue.get_timeout(Duration::from_millis(5));
+            if began.elapsed() > Duration::from_secs(2) {
+                break;
+            }
         }
-        assert!(began.elapsed() < Duration::from_secs(250), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     }
 }
 
@@ -307,36 +309,19 @@ pub(crate) fn a_spoilt_queue_says_so_and_goes_on() {
     for _ in 0..5 {
         queue.put(vec![1; 100]).expect("put");
         queue.put(vec![2; 100]).expect("put");
-        // The first record's length. (Each round begins where the last one ended.)
-        let first = words[1024..].iter().rposition(|word| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 101);
-        words[1024 + first.expect("a record")].store(u64::MAX, Ordering::Relaxed);
-        let mut spoilt = 0;
-        while let Err(error) = queue.try_get().map_err(|error| error) {
-            match error {
-                GetError::Os(error) => {
-                    assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-                    spoilt += 1;
-                }
-                GetError::Empty => break,
-                other => panic!("{other}"),
-            }
+        // The length of the second, which is the last in the ring.
+        let is_header = |word: &AtomicU64| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 101;
+        let header = words[1024..].iter().rposition(is_header).expect("a record");
+        words[1024 + header].store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(queue.try_get().expect("a sound one"), [1; 100]);
+        match queue.try_get() {
+            Err(GetError::Os(error)) => assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}"),
+            other => panic!("{other:?}"),
         }
-        while queue.try_get().is_ok() {}
-        let _ = spoilt;
+        assert!(matches!(queue.try_get(), Err(GetError::Empty)));
         queue.put(vec![3; 50]).expect("put");
-        let got = until_value(&queue);
-        assert_eq!(got, vec![3; 50]);
+        assert_eq!(queue.try_get().expect("a new one"), [3; 50]);
     }
-}
-
-/// The next value, after what the memory's being spoilt has to say.
-fn until_value(queue: &Queue<Vec<u8>>) -> Vec<u8> {
-    let mut got = None;
-    until("a value comes", || {
-        got = queue.try_get().ok();
-        got.is_some()
-    });
-    got.expect("a value")
 }
 
 pub(crate) fn queues_beyond_the_limits() {
@@ -370,7 +355,7 @@ pub(crate) fn queues_beyond_the_limits() {
     // No room to map it, or to copy a value out: nothing is lost.
     in_copy(|| {
         let queue = Queue::<Vec<u64>>::new().expect("queue");
-        let value = vec![u64::MAX; 2 << 20];
+        let value = vec![u64::MAX; 1 << 19];
         cap_memory(128 << 10);
         let refused = queue.put(vec![1]);
         cap_memory(u64::MAX);
@@ -389,7 +374,7 @@ pub(crate) fn queues_beyond_the_limits() {
             let Err(GetError::Os(error)) = error else { panic!("{error:?}") };
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
         }
-        assert!(queue.get().expect("it is still there") == vec![u64::MAX; 2 << 20]);
+        assert!(queue.get().expect("it is still there") == vec![u64::MAX; 1 << 19]);
     });
 }
 
