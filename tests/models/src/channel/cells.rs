@@ -23,7 +23,7 @@ pub(crate) fn model(body: impl FnOnce()) {
 
 #[cfg(feature = "loom")]
 mod word {
-    use loom::sync::atomic::AtomicU64 as Checked;
+    use loom::sync::atomic::AtomicU64 as Word;
 
     use super::*;
 
@@ -31,6 +31,18 @@ mod word {
     /// once it is used (of a ring, that is the smaller part): then it is the address of what the checker has for it.
     #[derive(Debug)]
     pub(crate) struct AtomicU64(Plain);
+
+    /// What the checker has for a word: the word, and another one that each access changes. For of the accesses to one word, it
+    /// remembers the last only; after a thread has loaded what it is about to store, it would see no conflict with the others who
+    /// have loaded it before.
+    struct Checked(Word, Word);
+
+    impl Checked {
+        fn accessed(&self) -> &Word {
+            self.1.swap(0, Ordering::Relaxed);
+            &self.0
+        }
+    }
 
     impl AtomicU64 {
         pub(crate) const fn new(value: u64) -> AtomicU64 {
@@ -42,7 +54,7 @@ mod word {
                 return None;
             }
             if self.0.load(Ordering::Relaxed) == 0 {
-                let made = Box::into_raw(Box::new(Checked::new(0)));
+                let made = Box::into_raw(Box::new(Checked(Word::new(0), Word::new(0))));
                 self.0.store(made.expose_provenance() as u64, Ordering::Relaxed);
             }
             let made = std::ptr::with_exposed_provenance::<Checked>(self.0.load(Ordering::Relaxed) as usize);
@@ -58,14 +70,14 @@ mod word {
         pub(crate) fn load(&self, ordering: Ordering) -> u64 {
             match self.checked() {
                 Some(_) if is_dead() => 0,
-                Some(checked) => checked.load(ordering),
+                Some(checked) => checked.accessed().load(ordering),
                 None => self.0.load(ordering),
             }
         }
 
         pub(crate) fn store(&self, value: u64, ordering: Ordering) {
             match self.checked() {
-                Some(checked) if step() => checked.store(value, ordering),
+                Some(checked) if step() => checked.accessed().store(value, ordering),
                 Some(_) => {}
                 None => self.0.store(value, ordering),
             }
@@ -73,7 +85,7 @@ mod word {
 
         pub(crate) fn swap(&self, value: u64, ordering: Ordering) -> u64 {
             match self.checked() {
-                Some(checked) if step() => checked.swap(value, ordering),
+                Some(checked) if step() => checked.accessed().swap(value, ordering),
                 Some(_) => 0,
                 None => self.0.swap(value, ordering),
             }

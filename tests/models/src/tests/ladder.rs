@@ -28,14 +28,15 @@ impl Store for Memory {
     fn release(&self, _: usize) {}
 }
 
-/// Two records fit into the lowest of two rungs.
+/// Two records fit into the lowest of the rungs. There is one more than are in use at a time.
 const BASE: u64 = 4;
+const RUNGS: usize = 3;
 
 fn memory() -> Arc<Memory> {
     let memory = Memory {
         control: [const { AtomicU64::new(0) }; 32],
-        ladder: (0..2).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
-        rungs: (0..2).map(|rung| (0..BASE << rung).map(|_| AtomicU64::new(0)).collect()).collect(),
+        ladder: (0..RUNGS).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
+        rungs: (0..RUNGS).map(|rung| (0..BASE << rung).map(|_| AtomicU64::new(0)).collect()).collect(),
     };
     [0, 2, 16].iter().for_each(|cell| memory.control[*cell].touch());
     memory.ladder.iter().for_each(|rung| [0, 1, 2, 3, 16, 17].iter().for_each(|cell| rung[*cell].touch()));
@@ -74,7 +75,7 @@ fn get(memory: &Memory) -> Option<u8> {
 #[test]
 fn it_grows_and_comes_down_while_somebody_gets() {
     model(|| {
-        explore(3, || {
+        explore(2, || {
             let world = World::new();
             let memory = memory();
             let producer = {

@@ -110,7 +110,7 @@ fn what_one_puts_comes_to_one_of_two() {
 #[test]
 fn a_full_queue_is_waited_for() {
     model(|| {
-        explore(3, || {
+        explore(2, || {
             let (world, queue) = (World::new(), exchange());
             let other = {
                 let queue = Arc::clone(&queue);
@@ -126,7 +126,7 @@ fn a_full_queue_is_waited_for() {
 #[test]
 fn who_dies_putting_leaves_nobody_asleep() {
     model(|| {
-        for_each_death(2, |dies_at| {
+        for_each_death(1, |dies_at| {
             let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
             let victim = putter(&world, 2, dies_at, &queue, &[1]);
             let other = getter(&world, 3, 0, (&queue, &got), 1);
@@ -362,6 +362,22 @@ fn who_polls_is_told() {
             other.join().expect("join");
             put(&queue, 2, UNBOUNDED).expect("put");
             assert!(was_ready.load(Ordering::SeqCst) || socket::is_readable(queue.pollable()), "nobody tells");
+        });
+    });
+}
+
+/// If whoever put died over telling it, the next one who puts does.
+#[test]
+fn who_polls_is_told_in_place_of_the_dead() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue) = (World::new(), exchange());
+            let victim = putter(&world, 2, dies_at, &queue, &[1]);
+            let was_ready = queue.arm();
+            let end = victim.join().expect("join");
+            put(&queue, 2, UNBOUNDED).expect("put");
+            assert!(was_ready || socket::is_readable(queue.pollable()), "nobody tells");
+            end != End::Done
         });
     });
 }
