@@ -25,19 +25,17 @@ pub(crate) struct Segment {
 impl Segment {
     /// New memory, all zero. `what` is what it is for.
     pub(crate) fn create(what: &str, length: usize) -> Result<Arc<Segment>> {
-        let create = || {
-            robust::check()?;
-            let file = SharedFile::create(&format!("multiproc-{what}"), length)?;
-            let memory = file.map_all()?;
-            Ok(Arc::new(Segment { file, memory }))
-        };
-        create().map_err(os(format!("cannot make the shared memory of a {what}")))
+        let file = SharedFile::create(&format!("multiproc-{what}"), length);
+        file.and_then(Segment::over).map_err(os(format!("cannot make the shared memory of a {what}")))
     }
 
     /// Memory that came from somewhere.
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<Arc<Segment>> {
+        Segment::over(SharedFile::open(fd)?)
+    }
+
+    fn over(file: SharedFile) -> io::Result<Arc<Segment>> {
         robust::check()?;
-        let file = SharedFile::open(fd)?;
         let memory = file.map_all()?;
         Ok(Arc::new(Segment { file, memory }))
     }

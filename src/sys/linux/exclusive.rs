@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rustix::fs::MemfdFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::frozen::{Frozen, ReadMap};
+use super::frozen::Frozen;
+use super::memory;
 use super::per_process::Generation;
-use super::{fd, memory};
+use super::read_map::ReadMap;
 
 /// From here on, huge pages can be had.
 const HUGE: usize = 2 << 20;
@@ -26,10 +26,7 @@ pub(crate) struct Exclusive {
 impl Exclusive {
     /// `length` bytes, at least one, all zero. Memory is taken as it is written to.
     pub(crate) fn create(length: usize) -> io::Result<Exclusive> {
-        memory::check_size(length as u64)?;
-        let fd = rustix::fs::memfd_create("multiproc", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        let fd = fd::above_stdio(fd)?;
-        rustix::fs::ftruncate(&fd, length as u64)?;
+        let fd = memory::create("multiproc", length)?;
         let map = WriteMap::of(&fd, length)?;
         Ok(Exclusive { fd, map })
     }

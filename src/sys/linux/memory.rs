@@ -1,16 +1,14 @@
 //! Sealed memory files: big messages, which a socket could not take without blocking.
 
-use std::ffi::c_void;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 
+use super::read_map::ReadMap;
 use super::{fd, shared};
 
 /// With these nobody can change a byte or the length any more, so reading cannot race or raise SIGBUS.
@@ -19,13 +17,24 @@ const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFla
 /// Puts `parts` into a memory file that can never change again.
 pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     check_size(parts.iter().map(|part| part.len() as u64).sum())?;
-    let memory = rustix::fs::memfd_create("multiproc", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(fd::above_stdio(memory)?);
+    let mut file = File::from(create_empty("multiproc")?);
     for part in parts {
         file.write_all(part)?;
     }
     make_constant(file.as_fd())?;
     Ok(file.into())
+}
+
+/// A new memory file of `length` bytes, all zero, which can be sealed. Memory is taken as it is written to.
+pub(super) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
+    check_size(length as u64)?;
+    let memory = create_empty(name)?;
+    rustix::fs::ftruncate(&memory, length as u64)?;
+    Ok(memory)
+}
+
+fn create_empty(name: &str) -> io::Result<OwnedFd> {
+    fd::above_stdio(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }
 
 /// Seals a memory file, so that nobody can change a byte or the length any more. `EBUSY` if somebody has it mapped writable.
@@ -54,15 +63,7 @@ pub(crate) fn check_size(length: u64) -> io::Result<()> {
 
 /// Bytes of a sealed memory file.
 #[derive(Debug)]
-pub(crate) struct Mapping {
-    start: NonNull<c_void>,
-    length: usize,
-}
-
-// SAFETY: read-only memory that nobody can change (it is sealed), unmapped only by the owner's drop.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; only shared references to immutable bytes are given out.
-unsafe impl Sync for Mapping {}
+pub(crate) struct Mapping(ReadMap);
 
 impl Mapping {
     /// Maps all of a memory file that somebody sent. One that is not sealed is refused.
@@ -84,19 +85,7 @@ impl Mapping {
         if allocated < length as u64 {
             return Err(refused("the memory of a big message has holes"));
         }
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                length,
-                ProtFlags::READ,
-                MapFlags::PRIVATE | MapFlags::POPULATE,
-                memory,
-                0,
-            )
-        }?;
-        let start = NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
-        Ok(Mapping { start, length })
+        ReadMap::populated(memory, length).map(Mapping)
     }
 }
 
@@ -104,16 +93,8 @@ impl Deref for Mapping {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `length` bytes are mapped readable at `start` until drop; the seals keep the file from shrinking
-        // below them and everybody from writing.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: this mapping is ours and no borrow of it outlives us.
-        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
+        // SAFETY: the seals keep the file as long as it is and everybody from writing.
+        unsafe { self.0.bytes() }
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
 pub(crate) mod random;
+mod read_map;
 pub(crate) mod reserve;
 pub(crate) mod robust;
 pub(crate) mod shared;

@@ -10,7 +10,7 @@ use std::sync::atomic::{
     Ordering,
 };
 
-use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::{fd, memory};
@@ -64,11 +64,7 @@ impl SharedFile {
 
     /// One whose seals are the caller's business.
     pub(crate) fn create_unsealed(name: &str, length: usize) -> io::Result<SharedFile> {
-        memory::check_size(length as u64)?;
-        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        let fd = fd::above_stdio(fd)?;
-        rustix::fs::ftruncate(&fd, length as u64)?;
-        Ok(SharedFile { fd: Arc::new(fd), length })
+        Ok(SharedFile { fd: Arc::new(memory::create(name, length)?), length })
     }
 
     /// One that somebody sent. What is no memory file, or could change its length, is refused.
