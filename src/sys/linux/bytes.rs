@@ -1,9 +1,10 @@
 //! Copying bytes, at any place, into and out of memory that other processes write to.
 //!
-//! As in `copy`, no ordinary reference is used. A number of 1, 2, 4 or 8 bytes that is aligned is accessed in one go: nobody
-//! sees half of it. Longer runs may come out as a mixture of old and new bytes. Accesses of different sizes may meet at one
-//! place; each byte is then an old or a new one, as the compiler takes every access as it stands and the hardware mixes no
-//! bits. Bytes beside those that are meant are never written.
+//! To the compiler, memory behind an ordinary reference changes by its own program only. So none is used: cells are accessed
+//! atomically, and blocks copied by instructions that the compiler does not look into. A number of 1, 2, 4 or 8 bytes that
+//! is aligned is accessed in one go: nobody sees half of it. Longer runs may come out as a mixture of old and new bytes.
+//! Accesses of different sizes may meet at one place; each byte is then an old or a new one, as the compiler takes every
+//! access as it stands and the hardware mixes no bits. Bytes beside those that are meant are never written.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
