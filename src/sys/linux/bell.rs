@@ -57,7 +57,7 @@ pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Heard> {
 
 /// Takes the next wake-up; with `Mode::Wait`, it sleeps until there is one. The descriptors of a packet would be closed.
 pub(crate) fn hear(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Heard> {
-    one(socket, if mode == Mode::Now { RecvFlags::DONTWAIT } else { RecvFlags::empty() })
+    one(socket, mode.flags())
 }
 
 fn one(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Heard> {
@@ -109,8 +109,7 @@ pub(crate) fn send_packet(socket: BorrowedFd<'_>, fds: &[Arc<OwnedFd>], deadline
 /// Takes the packet of `count` descriptors that `peek` told of. Without room for them it fails, and the packet stays.
 pub(crate) fn take_packet(socket: BorrowedFd<'_>, count: u8) -> io::Result<Option<Vec<OwnedFd>>> {
     // What does not fit would be lost: the kernel gives what it can, and drops the rest.
-    let room: Vec<OwnedFd> = (0..count).map(|_| fd::duplicate(socket)).collect::<io::Result<_>>()?;
-    drop(room);
+    fd::check_room(socket, count.into())?;
     let received = socket::recv(socket, Mode::Now)?;
     if received.as_ref().is_some_and(|received| received.fds_lost) {
         return Err(Errno::MFILE.into());

@@ -1,12 +1,15 @@
 //! Unix socket pairs that keep message boundaries and carry descriptors.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 
 use super::fd;
 
@@ -17,13 +20,8 @@ pub(crate) const LARGEST: usize = 32 * 1024;
 /// The most descriptors that one message can carry: the kernel's `SCM_MAX_FD`.
 pub(crate) const MOST_FDS: usize = 253;
 
-/// Room for the control message of `MOST_FDS` descriptors, aligned as `cmsghdr` wants it.
-#[repr(C, align(8))]
-struct Ancillary([MaybeUninit<u8>; ANCILLARY]);
-
-#[expect(clippy::cast_possible_truncation, reason = "about 1 KiB")]
-// SAFETY: CMSG_SPACE only computes.
-const ANCILLARY: usize = unsafe { libc::CMSG_SPACE((MOST_FDS * size_of::<libc::c_int>()) as u32) } as usize;
+/// Room for the control message of `MOST_FDS` descriptors.
+const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
 
 /// A connected pair that keeps message boundaries and reports end-of-file.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -33,45 +31,25 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message; never blocks, never raises SIGPIPE.
 pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    assert!(fds.len() <= MOST_FDS, "more descriptors than fit into one message");
-    let mut iov: Vec<libc::iovec> = parts
-        .iter()
-        .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() })
-        .collect();
-    let mut ancillary = Ancillary([MaybeUninit::zeroed(); ANCILLARY]);
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_iov = iov.as_mut_ptr();
-    header.msg_iovlen = iov.len() as _;
+    let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    send_slices(socket, &parts, fds).map(drop)
+}
+
+/// Sends what a socket takes of `parts` at once, and says how much; `fds` go with the first byte. Never blocks, never raises
+/// SIGPIPE.
+pub(super) fn send_slices(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut room = [MaybeUninit::<u8>::uninit(); ANCILLARY];
+    let mut control = SendAncillaryBuffer::default();
     if !fds.is_empty() {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 1 KiB")]
-        let bytes = size_of_val(fds) as u32;
-        header.msg_control = (&raw mut ancillary).cast();
-        // SAFETY: CMSG_SPACE only computes; the space for MOST_FDS is there and `fds` has no more.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(bytes) } as _;
-        // SAFETY: the header names a control buffer of at least one cmsghdr with room for `fds`, so the first
-        // cmsghdr and its data lie inside `ancillary`, which is aligned for them.
-        unsafe {
-            let cmsg = libc::CMSG_FIRSTHDR(&raw const header);
-            (*cmsg).cmsg_level = libc::SOL_SOCKET;
-            (*cmsg).cmsg_type = libc::SCM_RIGHTS;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(bytes) as _;
-            let data = libc::CMSG_DATA(cmsg).cast::<libc::c_int>();
-            for (i, fd) in fds.iter().enumerate() {
-                data.add(i).write_unaligned(fd.as_raw_fd());
-            }
+        control = SendAncillaryBuffer::new(&mut room);
+        if !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more descriptors than fit into one message"));
         }
     }
     loop {
-        // SAFETY: header, iov, the parts and the control buffer are alive; the kernel only reads them.
-        let sent =
-            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
-        if sent >= 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        match rustix::net::sendmsg(socket, parts, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Err(Errno::INTR) => {}
+            done => return Ok(done?),
         }
     }
 }
@@ -110,59 +88,68 @@ pub(crate) enum Mode {
     Now,
 }
 
+impl Mode {
+    pub(super) fn flags(self) -> RecvFlags {
+        match self {
+            Mode::Wait => RecvFlags::empty(),
+            Mode::Now => RecvFlags::DONTWAIT,
+        }
+    }
+}
+
 /// Receives one message, or `None` at end-of-file. With `Mode::Now` and nothing there: `WouldBlock`.
 pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Received>> {
-    receive(socket, mode, 0)
+    receive(socket, mode, RecvFlags::empty())
 }
 
 /// `recv` with `Mode::Now`, but the message stays. Its descriptors come as duplicates; having no room for all is an error
 /// (`EMFILE`).
 pub(crate) fn recv_kept(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
-    match receive(socket, Mode::Now, libc::MSG_PEEK)? {
+    match receive(socket, Mode::Now, RecvFlags::PEEK)? {
         Some(received) if received.fds_lost => Err(Errno::MFILE.into()),
         received => Ok(received),
     }
 }
 
-fn receive(socket: BorrowedFd<'_>, mode: Mode, flags: libc::c_int) -> io::Result<Option<Received>> {
+fn receive(socket: BorrowedFd<'_>, mode: Mode, flags: RecvFlags) -> io::Result<Option<Received>> {
     // No more room than the message needs: what the allocator writes around a big block costs a new process a copy of
     // a page or two.
-    let mut bytes: Vec<u8> = Vec::with_capacity(length_of_next(socket, mode)?.clamp(SMALL, LARGEST));
-    let mut ancillary = Ancillary([MaybeUninit::zeroed(); ANCILLARY]);
-    let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.capacity() };
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_iov = &raw mut iov;
-    header.msg_iovlen = 1;
-    header.msg_control = (&raw mut ancillary).cast();
-    header.msg_controllen = ANCILLARY as _;
-    let wait = if mode == Mode::Now { libc::MSG_DONTWAIT } else { 0 };
-    let flags = flags | wait | libc::MSG_CMSG_CLOEXEC;
-    let length = loop {
-        // SAFETY: the buffers that the header names are alive, writable and of the sizes that it says.
-        let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
-        if let Ok(length) = usize::try_from(length) {
-            break length;
-        }
-        let error = io::Error::last_os_error();
-        match error.kind() {
+    let mut bytes = vec![0; length_of_next(socket, mode)?.clamp(SMALL, LARGEST)];
+    let (received, fds) = loop {
+        match recv_slice(socket, &mut bytes, flags | mode.flags()) {
             // A peer that ends with something unread is reported once, ahead of what it sent before.
-            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset => {}
-            _ => return Err(error),
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            done => break done?,
         }
     };
-    // SAFETY: the kernel has written `length` bytes, at most the capacity it was told.
-    unsafe { bytes.set_len(length) };
-    let fds = take_fds(&header)?;
-    let fds_lost = header.msg_flags & libc::MSG_CTRUNC != 0;
-    if header.msg_flags & libc::MSG_TRUNC != 0 {
+    bytes.truncate(received.bytes);
+    let fds = fds.into_iter().map(fd::above_stdio).collect::<io::Result<Vec<_>>>()?;
+    let fds_lost = received.flags.contains(ReturnFlags::CTRUNC);
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is longer than the protocol allows"));
     }
     // We never send an empty message, so nothing at all is end-of-file.
-    if length == 0 && fds.is_empty() && !fds_lost {
+    if bytes.is_empty() && fds.is_empty() && !fds_lost {
         return Ok(None);
     }
     Ok(Some(Received { bytes, fds, fds_lost }))
+}
+
+/// One recvmsg(2), with whatever descriptors came.
+pub(super) fn recv_slice(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(RecvMsg, Vec<OwnedFd>), Errno> {
+    let mut room = [MaybeUninit::<u8>::uninit(); ANCILLARY];
+    let mut control = RecvAncillaryBuffer::new(&mut room);
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    Ok((received, fds.flatten().collect()))
 }
 
 /// Room that is there for any message: more than one thread may be receiving, and get each other's.
@@ -170,18 +157,12 @@ const SMALL: usize = 256;
 
 /// How long the next message is, which stays; 0 at end-of-file.
 fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
-    let wait = if mode == Mode::Now { libc::MSG_DONTWAIT } else { 0 };
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC | mode.flags();
     loop {
-        // SAFETY: no buffer, of length zero; with MSG_TRUNC, the kernel gives the length of the message all the same.
-        let length =
-            unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_PEEK | libc::MSG_TRUNC | wait) };
-        if let Ok(length) = usize::try_from(length) {
-            return Ok(length);
-        }
-        let error = io::Error::last_os_error();
-        match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset => {}
-            _ => return Err(error),
+        // Without room, but with the flag, the kernel gives the length of the message all the same.
+        match rustix::net::recv(socket, &mut [0_u8; 0], flags) {
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            done => return Ok(done?.1),
         }
     }
 }
@@ -204,27 +185,6 @@ pub(crate) fn peek<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<
 pub(crate) fn discard(socket: BorrowedFd<'_>) {
     let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
     while matches!(rustix::net::recv(socket, &mut [0_u8; 1], flags), Err(Errno::INTR | Errno::CONNRESET)) {}
-}
-
-/// Owns whatever descriptors the kernel put into the control buffer.
-fn take_fds(header: &libc::msghdr) -> io::Result<Vec<OwnedFd>> {
-    let mut fds = Vec::new();
-    // SAFETY: the kernel filled the control buffer and set msg_controllen to what it wrote, so the CMSG walk stays
-    // inside; every SCM_RIGHTS number in it is a new descriptor of this process that nobody else owns.
-    unsafe {
-        let mut cmsg = libc::CMSG_FIRSTHDR(header);
-        while !cmsg.is_null() {
-            if (*cmsg).cmsg_level == libc::SOL_SOCKET && (*cmsg).cmsg_type == libc::SCM_RIGHTS {
-                let bytes = (*cmsg).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                let data = libc::CMSG_DATA(cmsg).cast::<libc::c_int>();
-                for i in 0..bytes / size_of::<libc::c_int>() {
-                    fds.push(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));
-                }
-            }
-            cmsg = libc::CMSG_NXTHDR(header, cmsg);
-        }
-    }
-    fds.into_iter().map(fd::above_stdio).collect()
 }
 
 /// The process that made the pair (in this process's numbers).

@@ -1,20 +1,13 @@
 //! Stream sockets: bytes in order, and over Unix sockets descriptors that arrive with the first byte they were sent with.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketType, sockopt,
-};
+use rustix::net::{AddressFamily, ReturnFlags, Shutdown, SocketType, sockopt};
 
 use super::fd;
-use super::socket::{MOST_FDS, Mode};
-
-/// Room for the control message of `MOST_FDS` descriptors.
-const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
+use super::socket::{self, Mode};
 
 /// What a stream socket can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,22 +42,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Sends as much of `parts`, one behind the other, as there is room for, and says how much; `fds` go with the first byte.
 /// Never blocks (`WouldBlock`), never raises SIGPIPE.
 pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let slices = parts.map(IoSlice::new);
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let mut room = [MaybeUninit::<u8>::uninit(); ANCILLARY];
-    let mut control = SendAncillaryBuffer::default();
-    if !fds.is_empty() {
-        control = SendAncillaryBuffer::new(&mut room);
-        if !control.push(SendAncillaryMessage::ScmRights(fds)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more descriptors than fit into one message"));
-        }
-    }
-    loop {
-        match rustix::net::sendmsg(socket, &slices, &mut control, flags) {
-            Err(Errno::INTR) => {}
-            done => return Ok(done?),
-        }
-    }
+    socket::send_slices(socket, &parts.map(IoSlice::new), fds)
 }
 
 /// What a first read gave.
@@ -80,24 +58,13 @@ pub(crate) struct Start {
 
 /// Receives bytes, at least one, and the descriptors that were sent with them.
 pub(crate) fn recv_start(socket: BorrowedFd<'_>, bytes: &mut [u8], mode: Mode) -> io::Result<Start> {
-    let mut room = [MaybeUninit::<u8>::uninit(); ANCILLARY];
-    let mut control = RecvAncillaryBuffer::new(&mut room);
-    let flags = RecvFlags::CMSG_CLOEXEC | waiting(mode);
-    let received = loop {
-        match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
+    let (received, came) = loop {
+        match socket::recv_slice(socket, bytes, mode.flags()) {
             Err(Errno::INTR) => {}
             Err(Errno::CONNRESET) => return Ok(Start { length: 0, fds: Vec::new(), fds_lost: false }),
             done => break done?,
         }
     };
-    let came: Vec<OwnedFd> = control
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
-        .flatten()
-        .collect();
     let mut fds_lost = received.flags.contains(ReturnFlags::CTRUNC);
     let fds = came.into_iter().map(fd::above_stdio).collect::<io::Result<Vec<_>>>().unwrap_or_else(|_| {
         fds_lost = true;
@@ -110,7 +77,7 @@ pub(crate) fn recv_start(socket: BorrowedFd<'_>, bytes: &mut [u8], mode: Mode) -
 pub(crate) fn recv_onto(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, most: usize, mode: Mode) -> io::Result<usize> {
     bytes.try_reserve(most).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     let before = bytes.len();
-    let flags = waiting(mode);
+    let flags = mode.flags();
     let length = loop {
         match rustix::net::recv(socket, &mut bytes.spare_capacity_mut()[..most], flags) {
             Err(Errno::INTR) => {}
@@ -123,13 +90,6 @@ pub(crate) fn recv_onto(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, most: usize
     // SAFETY: the kernel has filled this many bytes of the spare room, as the slice of them shows.
     unsafe { bytes.set_len(before + length) };
     Ok(length)
-}
-
-fn waiting(mode: Mode) -> RecvFlags {
-    match mode {
-        Mode::Wait => RecvFlags::empty(),
-        Mode::Now => RecvFlags::DONTWAIT,
-    }
 }
 
 /// Says to both sides that nothing more is received here.
@@ -165,6 +125,6 @@ mod tests {
     fn only_stream_sockets_are_taken() {
         assert_eq!(kind(pair().expect("pair").0.as_fd()).expect("kind"), Kind::Local);
         assert!(kind(fd::null().expect("open").as_fd()).is_err());
-        assert!(kind(super::super::socket::pair().expect("pair").0.as_fd()).is_err());
+        assert!(kind(socket::pair().expect("pair").0.as_fd()).is_err());
     }
 }
