@@ -355,11 +355,7 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// The system refuses to wait or to receive.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
-        let deadline = match timeout {
-            Some(Duration::ZERO) => Deadline::now(),
-            timeout => Deadline::within(timeout),
-        };
-        self.link.poll(self.max_message, deadline).map_err(RecvError::Os)
+        self.link.poll(self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
     }
 
     /// Sends the rest of a message that [`try_send`](Connection::try_send) or [`send_timeout`](Connection::send_timeout) began;

@@ -181,17 +181,17 @@ impl Exchange {
         most: u64,
         deadline: Deadline,
     ) -> Result<(), PutFault> {
-        let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
+        let ladder = self.memory.ladder();
         let end = self.enter(self.memory.put_end(), deadline, || self.count() >= most).ok_or(PutFault::Full)?;
-        if flags.shut_down.load(Ordering::Acquire) != 0 {
+        if self.is_shut_down() {
             return Err(PutFault::ShutDown);
         }
         if most != u64::MAX && ladder.count()? >= most {
-            let may_go_on = || self.count() < most || flags.shut_down.load(Ordering::Acquire) != 0;
+            let may_go_on = || self.count() < most || self.is_shut_down();
             if !self.sleep(Want::Room, deadline, may_go_on) {
                 return Err(PutFault::Full);
             }
-            if flags.shut_down.load(Ordering::Acquire) != 0 {
+            if self.is_shut_down() {
                 return Err(PutFault::ShutDown);
             }
         }
@@ -213,9 +213,8 @@ impl Exchange {
         before: impl FnOnce() -> io::Result<()>,
     ) -> Result<Vec<Arc<OwnedFd>>, GetFault> {
         let (ladder, flags) = (self.memory.ladder(), self.memory.flags());
-        let is_over = || flags.shut_down.load(Ordering::Acquire) != 0;
         let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
-            return Err(if is_over() && self.count() == 0 { GetFault::ShutDown } else { GetFault::Empty });
+            return Err(if self.is_shut_down() && self.count() == 0 { GetFault::ShutDown } else { GetFault::Empty });
         };
         let record = loop {
             if flags.shut_down.load(Ordering::Acquire) == NO_GET {
@@ -223,7 +222,7 @@ impl Exchange {
             }
             match self.peek()? {
                 Some(record) => break record,
-                None if is_over() => {
+                None if self.is_shut_down() => {
                     // Who is about to put did not see the flag yet; who comes later does.
                     drop(self.hold(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
                     break self.peek()?.ok_or(GetFault::ShutDown)?;
@@ -231,7 +230,7 @@ impl Exchange {
                 None => {}
             }
             // A corrupt ladder is a reason to look, too.
-            let may_go_on = || !matches!(self.memory.ladder().peek(), Ok(None)) || is_over();
+            let may_go_on = || !matches!(self.memory.ladder().peek(), Ok(None)) || self.is_shut_down();
             if !self.sleep(Want::Record, deadline, may_go_on) {
                 return Err(GetFault::Empty);
             }
@@ -326,8 +325,7 @@ impl Exchange {
                 break false;
             }
             if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
-                let round = Deadline::after(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
-                futex::wait(flag, 1, round);
+                futex::wait(flag, 1, deadline.within_next(ROUND));
             }
         };
         flag.swap(0, Ordering::AcqRel);
@@ -359,7 +357,7 @@ impl Exchange {
         /// Tokens to take away at a time: somebody may send them faster than we take them.
         const MOST: u32 = 64;
         let flags = self.memory.flags();
-        let is_ready = || self.count() > 0 || flags.shut_down.load(Ordering::Acquire) != 0;
+        let is_ready = || self.count() > 0 || self.is_shut_down();
         flags.polled.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if is_ready() {
@@ -381,7 +379,7 @@ impl Exchange {
         is_ready
     }
 
-    /// Ends it for all: nothing can be put any more, and with `at_once`, nothing be got.
+    /// Ends it for all: nothing can be put any more, and perhaps nothing be got.
     pub(crate) fn shut_down(&self, how: ShutDown) {
         let flags = self.memory.flags();
         let how = match how {
@@ -430,8 +428,7 @@ impl Exchange {
                 return Err(PutFault::Full);
             }
             // Consumers make room; they do not need our lock for it.
-            let round = Deadline::after(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
-            poll::writable(self.put_end.as_fd(), round).map_err(PutFault::Os)?;
+            poll::one_writable(self.put_end.as_fd(), deadline.within_next(ROUND)).map_err(PutFault::Os)?;
         }
     }
 

@@ -226,8 +226,7 @@ impl Writer {
                 }
                 // It is for who receives at this end, and the wake-ups are behind it.
                 Heard::Packet(_) => {
-                    let nap = deadline.left().map_or(BLIND, |left| left.min(BLIND));
-                    poll::readable(&[], Deadline::after(nap)).map_err(SendFault::Os)?;
+                    poll::readable(&[], deadline.within_next(BLIND)).map_err(SendFault::Os)?;
                 }
             }
         }

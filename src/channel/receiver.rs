@@ -188,11 +188,7 @@ impl<T> Receiver<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
-        let deadline = match timeout {
-            Some(Duration::ZERO) => Deadline::now(),
-            timeout => Deadline::within(timeout),
-        };
-        self.inbound.poll(&mut self.bell, self.max_message, deadline).map_err(RecvError::Os)
+        self.inbound.poll(&mut self.bell, self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
     }
 
     /// Sets how long a message may be that is received here, in bytes; 1 GiB at first. A longer one is

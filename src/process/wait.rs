@@ -173,10 +173,10 @@ pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<u
     let round = things.iter().filter_map(|thing| thing.look_again()).min();
     loop {
         let is_any = ready.contains(&true);
-        let until = match (is_any, round, deadline.left()) {
-            (true, ..) => Deadline::now(),
-            (false, Some(round), left) if left.is_none_or(|left| left > round) => Deadline::after(round),
-            _ => deadline,
+        let until = match round {
+            _ if is_any => Deadline::now(),
+            Some(round) => deadline.within_next(round),
+            None => deadline,
         };
         let readable = poll::readable(&fds, until).map_err(os("cannot wait"))?;
         let is_over = is_any || deadline.is_over();

@@ -115,10 +115,7 @@ impl<'a> Members<'a> {
             let word: &AtomicU32 = &self.cell(other).word;
             (word, *value)
         }));
-        let round = match deadline.left() {
-            Some(left) if left < ROUND => deadline,
-            _ => Deadline::after(ROUND),
-        };
+        let round = deadline.within_next(ROUND);
         let until = if watch.is_complete { deadline } else { round };
         if !futex::wait_any(&words, until) {
             futex::wait(signal, 0, round);

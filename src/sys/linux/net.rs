@@ -274,10 +274,7 @@ impl Watch {
     pub(crate) fn wake_after(&self, time: Option<Duration>) -> io::Result<()> {
         // Zero would be "not at all".
         let time = time.map_or(Duration::ZERO, |time| time.max(Duration::from_nanos(1)));
-        let it_value = Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(time.subsec_nanos()),
-        };
+        let it_value = poll::timespec(time);
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let when = Itimerspec { it_interval, it_value };
         rustix::time::timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &when)?;

@@ -24,12 +24,24 @@ impl Deadline {
 
     /// That of an optional timeout, `None` being no limit.
     pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
-        timeout.map_or(Deadline::Never, Deadline::after)
+        match timeout {
+            None => Deadline::Never,
+            Some(Duration::ZERO) => Deadline::Now,
+            Some(timeout) => Deadline::after(timeout),
+        }
     }
 
     /// Now: look, do not wait.
     pub(crate) fn now() -> Deadline {
         Deadline::Now
+    }
+
+    /// This one, or `time` from now if that comes before.
+    pub(crate) fn within_next(self, time: Duration) -> Deadline {
+        match self.left() {
+            Some(left) if left < time => self,
+            _ => Deadline::after(time),
+        }
     }
 
     /// Whether it has come.
@@ -83,18 +95,9 @@ fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<
     Ok(!set[0].revents().is_empty())
 }
 
-/// Waits until `fd` can be written to, or its other side is gone; false at the deadline.
-pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
-    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    wait(&mut set, deadline)?;
-    Ok(!set[0].revents().is_empty())
-}
-
 /// Whether the other side of `fd` is gone for good.
 pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
-    wait(&mut set, Deadline::now())?;
-    Ok(set[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    wait_hang_up(fd, Deadline::now())
 }
 
 /// Sleeps until the other side of `fd` is gone for good, or until the deadline; says whether it is.
@@ -104,14 +107,19 @@ pub(crate) fn wait_hang_up(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result
     Ok(set[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
+/// A duration as the kernel takes it.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
 /// poll(2), again after every signal, until something is ready or the deadline is there.
 fn wait(set: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<()> {
     loop {
         let left = deadline.left();
-        let timeout = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
+        let timeout = left.map(timespec);
         match rustix::event::poll(set, timeout.as_ref()) {
             Ok(0) if left.is_none_or(|left| left > Duration::ZERO) => {}
             Ok(_) => return Ok(()),

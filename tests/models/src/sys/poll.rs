@@ -34,6 +34,13 @@ impl Deadline {
         Deadline::Now
     }
 
+    pub(crate) fn within_next(self, time: Duration) -> Deadline {
+        match self.left() {
+            Some(left) if left < time => self,
+            _ => Deadline::after(time),
+        }
+    }
+
     /// Lets it come, for everybody.
     pub(crate) fn come(self) {
         let world = world();
@@ -61,6 +68,6 @@ impl Deadline {
     }
 }
 
-pub(crate) fn writable(_: BorrowedFd<'_>, _: Deadline) -> io::Result<bool> {
+pub(crate) fn one_writable(_: BorrowedFd<'_>, _: Deadline) -> io::Result<bool> {
     unimplemented!("sockets are never full")
 }
