@@ -10,18 +10,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::buffered::{self, MAX_MESSAGE};
 use super::error::{RecvError, RecvIntoError, SendError};
 use super::fault::{RecvFault, SendFault};
 use super::link::RingLink;
 use super::stream::Stream;
-use crate::codec;
 use crate::sys::poll::Deadline;
-
-/// The longest message that is accepted unless something else is set: 1 GiB.
-pub(super) const MAX_MESSAGE: u64 = 1 << 30;
-
-/// Buffers that grew beyond this are given back.
-const KEEP: usize = 1 << 20;
 
 /// One end of a connection that sends values of type `S` and receives values of type `R`, the same unless given.
 ///
@@ -141,14 +135,7 @@ impl<S: Serialize, R> Connection<S, R> {
     }
 
     fn send_by(&mut self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
-        self.sent.clear();
-        let fds = match codec::encode_onto(&value, &mut self.sent) {
-            Ok(fds) => fds,
-            Err(reason) => return Err(SendError::Encode { value, reason }),
-        };
-        let done = self.link.send(&self.sent, &fds, deadline);
-        forget_if_big(&mut self.sent);
-        done.map_err(|fault| SendError::new(fault, value))
+        buffered::send(value, &mut self.sent, |bytes, fds| self.link.send(bytes, fds, deadline))
     }
 }
 
@@ -189,11 +176,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<R, RecvError> {
-        self.received.clear();
-        let fds = self.link.recv(&mut self.received, self.max_message, deadline)?;
-        let value = codec::decode(&self.received, fds);
-        forget_if_big(&mut self.received);
-        value.map_err(RecvError::Decode)
+        buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
     }
 
     /// The values that come, until the other end is gone. Other errors are items: behind [`RecvError::Decode`] there can be more
@@ -335,15 +318,7 @@ impl<S, R> Connection<S, R> {
     }
 
     fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
-        self.received.clear();
-        self.link.recv(&mut self.received, self.max_message, deadline).map_err(RecvError::from)?;
-        let length = self.received.len();
-        match buffer.get_mut(..length) {
-            Some(part) => part.copy_from_slice(&self.received),
-            None => return Err(RecvIntoError::BufferTooShort(std::mem::take(&mut self.received))),
-        }
-        forget_if_big(&mut self.received);
-        Ok(length)
+        buffered::recv_into(buffer, &mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
     }
 
     /// Whether a message, or the end, can be had without waiting; waits for it at most so long, for ever without a timeout. The
@@ -401,13 +376,6 @@ impl<S, R> Connection<S, R> {
     /// Whether the descriptor may be readable for nothing.
     pub(crate) fn may_wake_for_nothing(&self) -> bool {
         matches!(self.link, Link::Ring(_))
-    }
-}
-
-/// Gives the room of a big message back.
-pub(super) fn forget_if_big(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > KEEP {
-        *buffer = Vec::new();
     }
 }
 

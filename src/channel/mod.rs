@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod auth;
 mod bell;
+mod buffered;
 mod cells;
 mod client;
 mod connection;

@@ -10,12 +10,12 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::connection::{MAX_MESSAGE, forget_if_big};
+use super::buffered::{self, MAX_MESSAGE};
 use super::error::{RecvError, RecvIntoError};
 use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
-use crate::codec::{self, Carried};
+use crate::codec::Carried;
 use crate::sys::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that receives.
@@ -69,11 +69,8 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<T, RecvError> {
-        self.bytes.clear();
-        let fds = self.inbound.recv(&mut self.bell, &mut self.bytes, self.max_message, deadline)?;
-        let value = codec::decode(&self.bytes, fds);
-        forget_if_big(&mut self.bytes);
-        value.map_err(RecvError::Decode)
+        let limit = self.max_message;
+        buffered::recv(&mut self.bytes, |onto| self.inbound.recv(&mut self.bell, onto, limit, deadline))
     }
 
     /// The values that come, until the other end is gone. Other errors are items, and are final unless they are
@@ -160,16 +157,8 @@ impl<T> Receiver<T> {
     }
 
     fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
-        self.bytes.clear();
-        let done = self.inbound.recv(&mut self.bell, &mut self.bytes, self.max_message, deadline);
-        done.map_err(RecvError::from)?;
-        let length = self.bytes.len();
-        match buffer.get_mut(..length) {
-            Some(part) => part.copy_from_slice(&self.bytes),
-            None => return Err(RecvIntoError::BufferTooShort(std::mem::take(&mut self.bytes))),
-        }
-        forget_if_big(&mut self.bytes);
-        Ok(length)
+        let limit = self.max_message;
+        buffered::recv_into(buffer, &mut self.bytes, |onto| self.inbound.recv(&mut self.bell, onto, limit, deadline))
     }
 
     /// Whether a message, or the end, can be had without waiting; waits for it at most so long, for ever without a timeout. The

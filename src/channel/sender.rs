@@ -10,12 +10,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::connection::forget_if_big;
+use super::buffered;
 use super::error::SendError;
 use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
-use crate::codec::{self, Carried};
+use crate::codec::Carried;
 use crate::sys::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that sends.
@@ -89,14 +89,7 @@ impl<T: Serialize> Sender<T> {
     }
 
     fn send_by(&mut self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
-        self.bytes.clear();
-        let fds = match codec::encode_onto(&value, &mut self.bytes) {
-            Ok(fds) => fds,
-            Err(reason) => return Err(SendError::Encode { value, reason }),
-        };
-        let done = self.outbound.send(&mut self.bell, &self.bytes, &fds, deadline);
-        forget_if_big(&mut self.bytes);
-        done.map_err(|fault| SendError::new(fault, value))
+        buffered::send(value, &mut self.bytes, |bytes, fds| self.outbound.send(&mut self.bell, bytes, fds, deadline))
     }
 }
 

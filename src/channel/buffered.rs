@@ -1,0 +1,72 @@
+//! Values into messages and out of them, by way of a buffer that is kept for its room.
+
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{RecvError, RecvIntoError, SendError};
+use super::fault::{RecvFault, SendFault};
+use crate::codec;
+
+/// The longest message that is accepted unless something else is set: 1 GiB.
+pub(super) const MAX_MESSAGE: u64 = 1 << 30;
+
+/// Buffers that grew beyond this are given back.
+const KEEP: usize = 1 << 20;
+
+/// Encodes a value and has it sent.
+#[inline]
+pub(super) fn send<T: Serialize>(
+    value: T,
+    buffer: &mut Vec<u8>,
+    send: impl FnOnce(&[u8], &[Arc<OwnedFd>]) -> Result<(), SendFault>,
+) -> Result<(), SendError<T>> {
+    buffer.clear();
+    let fds = match codec::encode_onto(&value, buffer) {
+        Ok(fds) => fds,
+        Err(reason) => return Err(SendError::Encode { value, reason }),
+    };
+    let done = send(buffer, &fds);
+    forget_if_big(buffer);
+    done.map_err(|fault| SendError::new(fault, value))
+}
+
+/// Has a message received and decodes the value.
+#[inline]
+pub(super) fn recv<T: DeserializeOwned>(
+    buffer: &mut Vec<u8>,
+    recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvFault>,
+) -> Result<T, RecvError> {
+    buffer.clear();
+    let fds = recv(buffer)?;
+    let value = codec::decode(buffer, fds);
+    forget_if_big(buffer);
+    value.map_err(RecvError::Decode)
+}
+
+/// Has a message received, and puts it at the beginning of `target`; gives its length.
+#[inline]
+pub(super) fn recv_into(
+    target: &mut [u8],
+    buffer: &mut Vec<u8>,
+    recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvFault>,
+) -> Result<usize, RecvIntoError> {
+    buffer.clear();
+    recv(buffer).map_err(RecvError::from)?;
+    let length = buffer.len();
+    match target.get_mut(..length) {
+        Some(part) => part.copy_from_slice(buffer),
+        None => return Err(RecvIntoError::BufferTooShort(mem::take(buffer))),
+    }
+    forget_if_big(buffer);
+    Ok(length)
+}
+
+fn forget_if_big(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > KEEP {
+        *buffer = Vec::new();
+    }
+}
