@@ -1,13 +1,14 @@
 //! A place where so many wait for each other.
 
 use std::fmt;
+use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::raw::members::{Entered, Full, Member};
+use super::raw::members::{Entered, Full, Member, Missed};
 use super::table::Table;
 use crate::error::{Cause, Error, Result};
 use crate::sys::poll::Deadline;
@@ -77,6 +78,15 @@ impl fmt::Display for BarrierError {
 
 impl std::error::Error for BarrierError {}
 
+impl From<Missed> for BarrierError {
+    fn from(missed: Missed) -> BarrierError {
+        match missed {
+            Missed::Locked => BarrierError::Broken,
+            Missed::Full => BarrierError::TooMany,
+        }
+    }
+}
+
 impl From<BarrierError> for Error {
     fn from(error: BarrierError) -> Error {
         Cause::Acquire(error.to_string()).into()
@@ -128,33 +138,21 @@ impl Barrier {
     }
 
     fn wait_until(&self, deadline: Deadline, action: impl FnOnce()) -> Result<usize, BarrierError> {
-        let members = self.table.members();
-        let mut early = None;
         // Until no action of the round before runs.
-        let entered = loop {
-            let Some(entered) = members.enter(deadline) else {
-                early.map(|place| members.resign(place));
-                return Err(BarrierError::Broken);
-            };
+        let entered = self.table.members().wait_for(EARLY, 0, deadline, |entered, early| {
             bury(&entered);
             if !entered.living().any(|member| member.role == ACTS) || is_broken(&entered) {
-                break entered;
+                early.map(|place| entered.leave(place));
+                return Break(Ok(entered));
             }
             if deadline.is_over() {
                 break_for_all(&entered);
                 early.map(|place| entered.leave(place));
-                return Err(BarrierError::TimedOut);
+                return Break(Err(BarrierError::TimedOut));
             }
-            let place = match early {
-                Some(place) => place,
-                None => entered.join(EARLY, 0).map_err(|Full| BarrierError::TooMany)?,
-            };
-            early = Some(place);
-            let watch = entered.watch(place);
-            drop(entered);
-            members.sleep(place, &watch, deadline);
-        };
-        early.map(|place| entered.leave(place));
+            Continue(entered)
+        });
+        let entered = entered.unwrap_or_else(|missed| Err(missed.into()))?;
         if is_broken(&entered) {
             return Err(BarrierError::Broken);
         }

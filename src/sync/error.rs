@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::raw::members::Missed;
 use crate::error::{Cause, Error};
 
 /// A lock was taken, but the one who had it before died or panicked holding it.
@@ -150,6 +151,15 @@ impl<G> AcquireError<G> {
             AcquireError::Deadlock => AcquireError::Deadlock,
             AcquireError::TooMany => AcquireError::TooMany,
             AcquireError::OtherLock => AcquireError::OtherLock,
+        }
+    }
+}
+
+impl<G> From<Missed> for AcquireError<G> {
+    fn from(missed: Missed) -> AcquireError<G> {
+        match missed {
+            Missed::Locked => AcquireError::Busy,
+            Missed::Full => AcquireError::TooMany,
         }
     }
 }

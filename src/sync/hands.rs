@@ -1,10 +1,11 @@
 //! How many things threads have in hand, of which the dead have none.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::raw::members::{Entered, Member};
+use super::raw::members::{Entered, Member, Missed};
 use super::table::Table;
 use crate::error::Result;
 use crate::sys::poll::Deadline;
@@ -72,36 +73,23 @@ impl Hands {
 
     /// Waits until nobody has any and `is_empty` says that no more are to come; false at the deadline.
     pub(crate) fn wait_empty(&self, deadline: Deadline, is_empty: impl Fn() -> bool) -> bool {
-        let members = self.table.members();
-        let mut own = None;
         loop {
-            let Some(entered) = members.enter(deadline) else {
-                own.map(|place| members.resign(place));
-                return false;
-            };
-            bury(&entered);
-            // In this order: what is taken between is in hand by then.
-            let is_done = is_empty() && in_hand(&entered) == 0;
-            if is_done || deadline.is_over() {
-                own.map(|place| entered.leave(place));
-                return is_done;
+            let waited = self.table.members().wait_for(WAITS, 0, deadline, |entered, own| {
+                bury(&entered);
+                // In this order: what is taken between is in hand by then.
+                let is_done = is_empty() && in_hand(&entered) == 0;
+                if is_done || deadline.is_over() {
+                    own.map(|place| entered.leave(place));
+                    return Break(is_done);
+                }
+                Continue(entered)
+            });
+            match waited {
+                Ok(is_done) => return is_done,
+                Err(Missed::Locked) => return false,
+                // Nobody would wake us.
+                Err(Missed::Full) => std::thread::sleep(deadline.left().map_or(ROUND, |left| left.min(ROUND))),
             }
-            let place = match own {
-                Some(place) => place,
-                None => match entered.join(WAITS, 0) {
-                    Ok(place) => place,
-                    // Nobody would wake us.
-                    Err(_) => {
-                        drop(entered);
-                        std::thread::sleep(deadline.left().map_or(ROUND, |left| left.min(ROUND)));
-                        continue;
-                    }
-                },
-            };
-            own = Some(place);
-            let watch = entered.watch(place);
-            drop(entered);
-            members.sleep(place, &watch, deadline);
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::ControlFlow::{Break, Continue};
 
 use super::error::AcquireError;
-use super::raw::members::{Entered, Full, Member};
+use super::raw::members::{Entered, Member};
 use super::table::Table;
 use crate::sys::poll::Deadline;
 
@@ -62,42 +63,24 @@ impl fmt::Debug for Permit<'_> {
 
 /// Takes a permit of the semaphore in `table`.
 pub(super) fn acquire(table: &Table, deadline: Deadline) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
-    let members = table.members();
-    let mut own = None;
-    loop {
-        let Some(entered) = members.enter(deadline) else {
-            own.map(|place| members.resign(place));
-            return Err(AcquireError::Busy);
-        };
+    let acquired = table.members().wait_for(WAITS, 0, deadline, |entered, own| {
         bury(&entered);
         let free = value(&entered);
         if free > 0 {
-            let place = match own {
-                Some(place) => {
-                    entered.own(place).set_role(HOLDS);
-                    place
-                }
-                None => entered.join(HOLDS, 0).map_err(|Full| AcquireError::TooMany)?,
-            };
+            let Ok(place) = entered.take_role(own, HOLDS, 0) else { return Break(Err(AcquireError::TooMany)) };
             if free > 1 {
                 wake_next(&entered);
             }
             table.pin();
-            return Ok(Permit { table, place, thread: PhantomData });
+            return Break(Ok(Permit { table, place, thread: PhantomData }));
         }
         if deadline.is_over() {
             own.map(|place| entered.leave(place));
-            return Err(AcquireError::Busy);
+            return Break(Err(AcquireError::Busy));
         }
-        let place = match own {
-            Some(place) => place,
-            None => entered.join(WAITS, 0).map_err(|Full| AcquireError::TooMany)?,
-        };
-        own = Some(place);
-        let watch = entered.watch(place);
-        drop(entered);
-        members.sleep(place, &watch, deadline);
-    }
+        Continue(entered)
+    });
+    acquired.unwrap_or_else(|missed| Err(missed.into()))
 }
 
 /// How many permits are free. (The dead are buried already.)

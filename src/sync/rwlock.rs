@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{AcquireError, How, Poisoned};
-use super::raw::members::{Entered, Full, Member};
+use super::raw::members::{Entered, Member};
 use super::table::Table;
 use crate::error::Result;
 use crate::sys::poll::Deadline;
@@ -128,14 +129,8 @@ impl RwLock {
 
     /// Becomes a member that reads or writes; gives its place, and who poisoned the lock.
     fn enter(&self, role: u32, deadline: Deadline) -> Result<(usize, Poison), AcquireError<std::convert::Infallible>> {
-        let members = self.table.members();
         let waits = if role == READS { WAITS_TO_READ } else { WAITS_TO_WRITE };
-        let mut own: Option<usize> = None;
-        loop {
-            let Some(entered) = members.enter(deadline) else {
-                own.map(|place| members.resign(place));
-                return Err(AcquireError::Busy);
-            };
+        let entered = self.table.members().wait_for(waits, pid().into(), deadline, |entered, own| {
             bury(&entered);
             let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
             let stands_in_the_way = |member: &Member<'_>| match member.role {
@@ -148,15 +143,10 @@ impl RwLock {
             };
             let mut others = entered.living().filter(stands_in_the_way).peekable();
             if others.peek().is_none() {
-                let place = match own {
-                    Some(place) => {
-                        entered.own(place).set_role(role);
-                        place
-                    }
-                    None => entered.join(role, pid().into()).map_err(|Full| AcquireError::TooMany)?,
-                };
+                let place = entered.take_role(own, role, pid().into());
+                let Ok(place) = place else { return Break(Err(AcquireError::TooMany)) };
                 self.table.pin();
-                return Ok((place, poison(entered.object())));
+                return Break(Ok((place, poison(entered.object()))));
             }
             let is_own = |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
             let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
@@ -164,17 +154,11 @@ impl RwLock {
                 // Those who waited behind us may go on.
                 wake_all(&entered);
                 own.map(|place| entered.leave(place));
-                return Err(if is_deadlock { AcquireError::Deadlock } else { AcquireError::Busy });
+                return Break(Err(if is_deadlock { AcquireError::Deadlock } else { AcquireError::Busy }));
             }
-            let place = match own {
-                Some(place) => place,
-                None => entered.join(waits, pid().into()).map_err(|Full| AcquireError::TooMany)?,
-            };
-            own = Some(place);
-            let watch = entered.watch(place);
-            drop(entered);
-            members.sleep(place, &watch, deadline);
-        }
+            Continue(entered)
+        });
+        entered.unwrap_or_else(|missed| Err(missed.into()))
     }
 
     /// Whether a writer died or panicked, and nobody has said since that all is well.

@@ -113,7 +113,7 @@ impl fmt::Debug for Semaphore {
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 pub struct BoundedSemaphore {
-    table: Table,
+    semaphore: Semaphore,
     bound: u32,
 }
 
@@ -123,7 +123,7 @@ impl BoundedSemaphore {
     /// # Errors
     /// The system lacks descriptors or memory.
     pub fn new(value: u32) -> Result<BoundedSemaphore> {
-        Ok(BoundedSemaphore { table: Table::create("semaphore", value.into())?, bound: value })
+        Ok(BoundedSemaphore { semaphore: Semaphore::new(value)?, bound: value })
     }
 
     /// Waits for a permit.
@@ -131,7 +131,7 @@ impl BoundedSemaphore {
     /// # Errors
     /// [`AcquireError::TooMany`].
     pub fn acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
-        permit::acquire(&self.table, Deadline::Never)
+        self.semaphore.acquire()
     }
 
     /// Takes a permit if there is one.
@@ -139,7 +139,7 @@ impl BoundedSemaphore {
     /// # Errors
     /// [`AcquireError::Busy`] if there is none.
     pub fn try_acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
-        permit::acquire(&self.table, Deadline::now())
+        self.semaphore.try_acquire()
     }
 
     /// Waits for a permit, for `timeout` at the most.
@@ -147,7 +147,7 @@ impl BoundedSemaphore {
     /// # Errors
     /// [`AcquireError::Busy`] if none came.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
-        permit::acquire(&self.table, Deadline::after(timeout))
+        self.semaphore.acquire_timeout(timeout)
     }
 
     /// Adds a permit in the place of one that was [forgotten](Permit::forget).
@@ -155,7 +155,7 @@ impl BoundedSemaphore {
     /// # Errors
     /// All are free already.
     pub fn release(&self) -> Result<()> {
-        if permit::add(&self.table, self.bound.into()) {
+        if permit::add(&self.semaphore.table, self.bound.into()) {
             return Ok(());
         }
         Err(Cause::BadInput("semaphore or lock released too many times".into()).into())
@@ -164,7 +164,7 @@ impl BoundedSemaphore {
     /// How many permits are free at this moment.
     #[must_use]
     pub fn value(&self) -> u64 {
-        permit::free(&self.table)
+        self.semaphore.value()
     }
 }
 

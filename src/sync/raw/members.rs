@@ -11,6 +11,8 @@
 //! order is always: wake first, change then. Who is woken waits for the lock, and looks at the table when the change is made, or
 //! when the one who would have made it is dead.
 
+use std::ops::ControlFlow;
+
 use super::mutex::{self, NotTaken};
 use super::platform::{AtomicU32, Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust};
 
@@ -50,6 +52,15 @@ const ROUND: std::time::Duration = std::time::Duration::from_millis(100);
 /// The table is full, or this thread holds as much as a thread can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
+
+/// Why one who waits did not get as far as to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missed {
+    /// Somebody held the lock on until the deadline.
+    Locked,
+    /// There was no place to wait in.
+    Full,
+}
 
 impl<'a> Members<'a> {
     pub(crate) fn new(lock: &'a RobustCell, cells: &'a [RobustCell]) -> Members<'a> {
@@ -100,6 +111,36 @@ impl<'a> Members<'a> {
         futex::wake(&cell.word, u32::MAX);
         robust::end();
         was_own
+    }
+
+    /// Has `attempt` look at the table until it comes to an end, and sleeps in between as a member that `waits`. `attempt` gets
+    /// the place of that member, once there is one; at its end, it does with it as is right.
+    pub(crate) fn wait_for<T>(
+        self,
+        waits: u32,
+        value: u64,
+        deadline: Deadline,
+        mut attempt: impl FnMut(Entered<'a>, Option<usize>) -> ControlFlow<T, Entered<'a>>,
+    ) -> Result<T, Missed> {
+        let mut own = None;
+        loop {
+            let Some(entered) = self.enter(deadline) else {
+                own.map(|place| self.resign(place));
+                return Err(Missed::Locked);
+            };
+            let entered = match attempt(entered, own) {
+                ControlFlow::Break(end) => return Ok(end),
+                ControlFlow::Continue(entered) => entered,
+            };
+            let place = match own {
+                Some(place) => place,
+                None => entered.join(waits, value).map_err(|Full| Missed::Full)?,
+            };
+            own = Some(place);
+            let watch = entered.watch(place);
+            drop(entered);
+            self.sleep(place, &watch, deadline);
+        }
     }
 
     /// Sleeps until the member at `place` is woken, another member dies, the deadline is there, or for no reason.
@@ -243,6 +284,13 @@ impl<'a> Entered<'a> {
         if place >= used {
             members.lock.data[USED].store(place as u64 + 1, Ordering::Relaxed);
         }
+        Ok(place)
+    }
+
+    /// Gives this thread's member at `own` another role, or makes it a member if it is none; gives its place.
+    pub(crate) fn take_role(&self, own: Option<usize>, role: u32, value: u64) -> Result<usize, Full> {
+        let Some(place) = own else { return self.join(role, value) };
+        self.own(place).set_role(role);
         Ok(place)
     }
 
