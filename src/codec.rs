@@ -146,6 +146,11 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<Arc<OwnedFd>>) 
     }
 }
 
+/// A value from the beginning of `bytes`, and what is behind it.
+pub(crate) fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    postcard::take_from_bytes(bytes).ok()
+}
+
 /// A descriptor inside a value that goes to another process.
 ///
 /// It encodes as its place in the message's table; one that is in a value several times crosses once.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::signal::Signal;
+use crate::task_error::TaskError;
 use crate::unwind::Panic;
 
 /// The result of whatever prepares, starts or asks processes.
@@ -52,6 +53,7 @@ pub(crate) enum Cause {
     OtherProcess(String),
     Acquire(String),
     Join(JoinError),
+    Task(TaskError),
     /// Of sending or receiving a message; its text says all.
     Channel(io::Error),
 }
@@ -127,6 +129,15 @@ impl Error {
         }
     }
 
+    /// How the task failed, if this error came from a pool's task.
+    #[must_use]
+    pub fn task_error(&self) -> Option<&TaskError> {
+        match &*self.0 {
+            Cause::Task(error) => Some(error),
+            _ => None,
+        }
+    }
+
     pub(crate) fn os(what: impl Into<String>, error: io::Error) -> Error {
         Cause::Os { what: what.into(), error }.into()
     }
@@ -146,6 +157,12 @@ impl From<Cause> for Error {
 impl From<JoinError> for Error {
     fn from(error: JoinError) -> Error {
         Cause::Join(error).into()
+    }
+}
+
+impl From<TaskError> for Error {
+    fn from(error: TaskError) -> Error {
+        Cause::Task(error).into()
     }
 }
 
@@ -189,6 +206,7 @@ impl fmt::Display for Error {
             Cause::MethodIsSet => f.write_str("the start method has already been set"),
             Cause::UnknownMethod(name) => write!(f, "cannot find context for '{name}'"),
             Cause::Join(error) => error.fmt(f),
+            Cause::Task(error) => error.fmt(f),
             Cause::Channel(error) => error.fmt(f),
         }
     }
@@ -206,6 +224,7 @@ impl StdError for Error {
         match &*self.0 {
             Cause::Os { error, .. } => Some(error),
             Cause::Join(error) => Some(error),
+            Cause::Task(error) => Some(error),
             // Its text is ours already.
             Cause::Channel(error) => error.get_ref().and_then(StdError::source),
             _ => None,
@@ -264,6 +283,10 @@ pub enum Failure {
     BadResult(String),
     /// It could not prepare to run its function, for this reason.
     NotRun(String),
+    /// Its arguments could not be encoded, so it was not even sent.
+    NotSent(String),
+    /// It was called off, for this reason: it did not run, or was ended while it ran.
+    Cancelled(String),
     /// It ended, but what became of it is not known: somebody else in this program took its status.
     Lost(String),
     /// This process could not find out, for a reason that may pass (no descriptors, no memory): ask again.
@@ -340,7 +363,14 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ended { process, pid, function, failure, .. } = &*self.0;
         write!(f, "process {process} (pid {pid}) running {function} ")?;
-        match failure {
+        failure.fmt(f)
+    }
+}
+
+impl fmt::Display for Failure {
+    /// What a sentence that begins with the process goes on with: `exited with code 3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Failure::Panicked(panic) => write!(f, "panicked: {panic}"),
             Failure::Exited(code) => write!(f, "exited with code {code}"),
             Failure::Signalled { signal, core_dumped: false } => write!(f, "was killed by {signal}"),
@@ -348,6 +378,8 @@ impl fmt::Display for JoinError {
             Failure::BadArguments(reason) => write!(f, "could not decode its arguments: {reason}"),
             Failure::BadResult(reason) => write!(f, "gave no usable result: {reason}"),
             Failure::NotRun(reason) => write!(f, "did not run: {reason}"),
+            Failure::NotSent(reason) => write!(f, "could not be sent its arguments: {reason}"),
+            Failure::Cancelled(reason) => write!(f, "was cancelled: {reason}"),
             Failure::Lost(reason) => write!(f, "was lost: {reason}"),
             Failure::Os(error) => write!(f, "cannot be asked at the moment: {error}"),
         }

@@ -127,6 +127,7 @@ pub mod fuzz;
 mod hook;
 mod identity;
 mod log;
+mod pool;
 mod process;
 #[cfg(doctest)]
 mod readme;
@@ -136,6 +137,7 @@ mod start;
 mod sync;
 mod sys;
 mod target;
+mod task_error;
 mod unwind;
 
 /// The crate whose trait `Pod` says which types are plain bytes.
@@ -148,6 +150,10 @@ pub use channel::{
 };
 pub use error::{Error, Failure, JoinError, Result};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
+pub use pool::{
+    CurrentTask, IMap, MapTask, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Retry, Task, Tasks, TimedOut,
+    WorkerStats, current_task, with_worker_state, worker_id,
+};
 pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable, active_children,
     at_exit, cpu_count, current_process, get_context, parent_process, set_forkserver_preload, wait,
@@ -168,4 +174,5 @@ pub use sync::{
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;
+pub use task_error::TaskError;
 pub use unwind::{Location, Panic};

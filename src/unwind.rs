@@ -89,6 +89,27 @@ thread_local! {
     static LAST: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
 }
 
+thread_local! {
+    /// The task that this thread runs for a pool: its name, if it has one, and its function.
+    static TASK: RefCell<Option<(Option<String>, &'static str)>> = const { RefCell::new(None) };
+}
+
+/// Has the texts of panics in this thread name the task that it runs.
+pub(crate) fn set_task(task: Option<(Option<String>, &'static str)>) {
+    TASK.set(task);
+}
+
+/// What panicked: `Process NAME`, and its task if it runs one.
+fn who() -> String {
+    let process = identity::current().name();
+    let task = TASK.try_with(|task| {
+        let task = task.try_borrow().ok()?;
+        let (name, function) = task.as_ref()?;
+        Some(format!("Process {process}, task {}", name.as_deref().unwrap_or(function)))
+    });
+    task.ok().flatten().unwrap_or_else(|| format!("Process {process}"))
+}
+
 /// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and remembers where it was.
 ///
 /// Once is enough: a forked child of a child has the hook already.
@@ -102,7 +123,7 @@ pub(crate) fn install_hook() {
     panic::set_hook(Box::new(move |info| {
         remember(info);
         // One write, so that lines of several processes do not mix. A closed standard error is no reason to stop.
-        let _ = std::io::stderr().write_all(format!("Process {}:\n", identity::current().name()).as_bytes());
+        let _ = std::io::stderr().write_all(format!("{}:\n", who()).as_bytes());
         previous(info);
     }));
 }

@@ -22,6 +22,9 @@ use crate::sys::socket::Mode;
 /// How often one looks at the clock while there is something to do: at every so many records or wake-ups.
 const PATIENCE: u32 = 64;
 
+/// How many messages the longer way brings in one call of `drain`.
+const MOST_LONG: usize = 64;
+
 /// The receiving end of a ring.
 pub(crate) struct Inbound {
     segment: Arc<Segment>,
@@ -89,6 +92,35 @@ impl Inbound {
         done
     }
 
+    /// Receives the messages that are there and has `each` see them; whether there may be more. If not, the descriptor will tell.
+    pub(crate) fn drain(
+        &mut self,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        mut each: impl FnMut(&[u8], Vec<Arc<OwnedFd>>),
+    ) -> Result<bool, RecvFault> {
+        let ring = self.segment.ring(self.place);
+        if self.begun.is_empty() && self.found.is_none() && !self.reader.is_over {
+            self.reader.sip(ring, bell, onto, limit, &mut each);
+        }
+        // What is in several parts or brings descriptors, what cannot be, and sleeping: the longer way.
+        for _ in 0..MOST_LONG {
+            onto.clear();
+            match self.recv(bell, onto, limit, Deadline::Now) {
+                Ok(fds) => each(onto, fds),
+                Err(RecvFault::Empty) => return Ok(false),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether there is nothing in the ring.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reader.consumer.is_empty(self.segment.ring(self.place))
+    }
+
     /// Whether a message, or the end, can be had at once; waits for it until the deadline. The message stays.
     pub(crate) fn poll(&mut self, bell: &mut Bell, limit: u64, deadline: Deadline) -> io::Result<bool> {
         if self.found.is_some() {
@@ -135,6 +167,49 @@ impl Inbound {
 }
 
 impl Reader {
+    /// Takes the messages of one record that are there, up to one of another kind, and no more than the ring holds at once.
+    fn sip(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        each: &mut impl FnMut(&[u8], Vec<Arc<OwnedFd>>),
+    ) {
+        let mut taken = 0;
+        let mut held = 0;
+        while let Ok(Some(record)) = self.consumer.peek(ring) {
+            let is_plain = record.kind == Kind::Last && record.fds == 0 && !self.consumer.is_inside();
+            onto.clear();
+            if !is_plain || record.length as u64 > limit || onto.try_reserve(record.length).is_err() {
+                break;
+            }
+            self.consumer.take_quietly(ring, record, onto);
+            let size = record.length as u64 + 8;
+            held += size;
+            // Some room back now and then, so that the other side can go on meanwhile.
+            if held >= ring.capacity() / 4 {
+                held = 0;
+                self.give_back(ring, bell);
+            }
+            each(onto, Vec::new());
+            taken += size;
+            if taken >= ring.capacity() {
+                break;
+            }
+        }
+        if held > 0 {
+            self.give_back(ring, bell);
+        }
+    }
+
+    fn give_back(&self, ring: Ring<'_>, bell: &mut Bell) {
+        if self.consumer.give_back(ring) == Other::Sleeps {
+            // Whether anybody is there is no matter: what was sent is received.
+            let _ = bell.strike();
+        }
+    }
+
     /// Takes records until a message is whole.
     fn fill(
         &mut self,

@@ -57,6 +57,41 @@ impl RingLink {
         self.inbound.recv(&mut self.bell, onto, limit, deadline)
     }
 
+    /// See `Inbound::drain`.
+    pub(crate) fn drain(
+        &mut self,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        each: impl FnMut(&[u8], Vec<Arc<OwnedFd>>),
+    ) -> Result<bool, RecvFault> {
+        self.inbound.drain(&mut self.bell, onto, limit, each)
+    }
+
+    /// Whether there is nothing in the ring that it receives from.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbound.is_empty()
+    }
+
+    /// See `Outbound::push_quietly`.
+    pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendFault> {
+        self.outbound.push_quietly(bytes)
+    }
+
+    /// See `Outbound::nudge`.
+    pub(crate) fn nudge(&mut self) -> Result<(), SendFault> {
+        self.outbound.nudge(&mut self.bell)
+    }
+
+    /// See `Outbound::send_some`.
+    pub(crate) fn send_some(
+        &mut self,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        sent: &mut usize,
+    ) -> Result<bool, SendFault> {
+        self.outbound.send_some(&mut self.bell, bytes, fds, sent)
+    }
+
     /// See `Inbound::poll`.
     pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
         self.inbound.poll(&mut self.bell, limit, deadline)

@@ -18,7 +18,7 @@ pub(crate) mod gate;
 mod inbound;
 mod joinable_queue;
 pub(crate) mod ladder;
-mod link;
+pub(crate) mod link;
 mod listener;
 mod outbound;
 mod pipe;

@@ -71,6 +71,39 @@ impl Outbound {
         }
         self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
     }
+
+    /// Publishes a short message without descriptors if there is room, and wakes nobody; whether it did.
+    pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendFault> {
+        let ring = self.segment.ring(self.place);
+        let producer = &mut self.writer.producer;
+        let fits = bytes.len() <= ring.longest()
+            && producer.has_room(ring, Producer::room_for(Kind::Last, bytes.len())).map_err(corrupt)?;
+        if fits {
+            producer.push_quietly(ring, bytes);
+        }
+        Ok(fits)
+    }
+
+    /// Wakes the other side, if it sleeps, for what was pushed quietly.
+    pub(crate) fn nudge(&mut self, bell: &mut Bell) -> Result<(), SendFault> {
+        wake(bell, self.writer.producer.nudge(self.segment.ring(self.place)))
+    }
+
+    /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much went out before. Without
+    /// room, the descriptor tells when there is some. Until it is all, no other message may be sent.
+    pub(crate) fn send_some(
+        &mut self,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        sent: &mut usize,
+    ) -> Result<bool, SendFault> {
+        if bell.is_over {
+            return Err(SendFault::Disconnected);
+        }
+        let ring = self.segment.ring(self.place);
+        self.writer.send_some(ring, bell, bytes, fds, sent)
+    }
 }
 
 impl Writer {
@@ -121,6 +154,38 @@ impl Writer {
             bytes = rest;
         }
         self.send_last(ring, bell, bytes, fds, deadline)
+    }
+
+    fn send_some(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        sent: &mut usize,
+    ) -> Result<bool, SendFault> {
+        let done = loop {
+            let rest = &bytes[*sent..];
+            let step = match rest.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty()) {
+                None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
+                Some((part, _)) => {
+                    let room = Producer::room_for(Kind::Part, part.len());
+                    self.wait_for_room(ring, bell, room, Deadline::Now).and_then(|()| {
+                        let other = self.producer.push(ring, Kind::Part, 0, part);
+                        wake(bell, other).map(|()| part.len())
+                    })
+                }
+            };
+            match step {
+                Ok(length) => *sent += length,
+                Err(SendFault::Full) => break false,
+                Err(fault) => return Err(fault),
+            }
+            if *sent == bytes.len() {
+                break true;
+            }
+        };
+        Ok(done)
     }
 
     /// The last record of a message, or the only one.

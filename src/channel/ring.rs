@@ -237,6 +237,29 @@ impl Producer {
     /// Writes a record and publishes it. There is room for it: the caller looked.
     #[inline]
     pub(crate) fn push(&mut self, ring: Ring<'_>, kind: Kind, fds: u8, payload: &[u8]) -> Other {
+        self.write(ring, kind, fds, payload);
+        // Release: who sees the tail sees the record.
+        store_and_fence(&ring.control[TAIL], self.tail);
+        self.rouse(ring)
+    }
+
+    /// Writes and publishes a whole message, but leaves a consumer that sleeps asleep, until `nudge`. A third of what `push` costs.
+    #[inline]
+    pub(crate) fn push_quietly(&mut self, ring: Ring<'_>, payload: &[u8]) {
+        self.write(ring, Kind::Last, 0, payload);
+        // Release: who sees the tail sees the record.
+        ring.control[TAIL].store(self.tail, Ordering::Release);
+    }
+
+    /// Whether the consumer is to be woken for what was pushed quietly.
+    pub(crate) fn nudge(&self, ring: Ring<'_>) -> Other {
+        fence(Ordering::SeqCst);
+        self.rouse(ring)
+    }
+
+    /// Writes a record. There is room for it: the caller looked.
+    #[inline]
+    fn write(&mut self, ring: Ring<'_>, kind: Kind, fds: u8, payload: &[u8]) {
         let size = HEADER + (payload.len() as u64).next_multiple_of(8);
         assert!(self.free(ring) >= size, "there is no room for a record");
         let bits = match kind {
@@ -255,9 +278,6 @@ impl Producer {
             None => copy_in(words, payload),
         }
         self.tail += size;
-        // Release: who sees the tail sees the record.
-        store_and_fence(&ring.control[TAIL], self.tail);
-        self.rouse(ring)
     }
 
     /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits for was stored, and a fence.
@@ -378,6 +398,13 @@ impl Consumer {
     /// Puts the payload of the record that `peek` gave behind `onto`, and gives its room back.
     #[inline]
     pub(crate) fn take(&mut self, ring: Ring<'_>, record: Record, onto: &mut Vec<u8>) -> Other {
+        self.take_quietly(ring, record, onto);
+        self.give_back(ring)
+    }
+
+    /// `take`, but the room stays taken until `give_back`.
+    #[inline]
+    pub(crate) fn take_quietly(&mut self, ring: Ring<'_>, record: Record, onto: &mut Vec<u8>) {
         let (words, rest) = ring.from(self.head + HEADER);
         let first = record.length.min(size_of_val(words));
         copy_out(words, first, onto);
@@ -386,6 +413,11 @@ impl Consumer {
         }
         self.head += HEADER + (record.length as u64).next_multiple_of(8);
         self.is_inside = record.kind == Kind::Part;
+    }
+
+    /// Gives the room of all that was taken back. Whether the producer is to be woken.
+    #[inline]
+    pub(crate) fn give_back(&self, ring: Ring<'_>) -> Other {
         // Release: who sees the head may overwrite what was read.
         store_and_fence(&ring.control[HEAD], self.head);
         let wish = &ring.control[PRODUCER_WANTS];

@@ -65,6 +65,8 @@ pub struct Process<T> {
     stdio: [Stdio; 3],
     stack_size: Option<usize>,
     dies_with_parent: bool,
+    /// It serves a pool: ended with the program like a daemon, but free to have children.
+    serves_pool: bool,
     result: PhantomData<fn() -> T>,
 }
 
@@ -157,6 +159,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
             stack_size: None,
             dies_with_parent: true,
+            serves_pool: false,
             result: PhantomData,
         }
     }
@@ -249,6 +252,12 @@ impl<T> Process<T> {
     /// the end of its parent with [`parent_process`](crate::parent_process).
     pub fn die_with_parent(mut self, dies: bool) -> Process<T> {
         self.dies_with_parent = dies;
+        self
+    }
+
+    /// Has it ended with the program as daemons are, although it may have children.
+    pub(crate) fn for_pool(mut self) -> Process<T> {
+        self.serves_pool = true;
         self
     }
 
@@ -345,7 +354,7 @@ impl<T> Process<T> {
             kind: self.kind,
             name: self.name,
             function: self.function,
-            daemon: self.daemon,
+            daemon: self.daemon || self.serves_pool,
             tied: self.dies_with_parent,
         };
         let pipes = mem::take(&mut launched.pipes);

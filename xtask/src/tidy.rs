@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first: what stands on one may use what stands on it or below.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["sys"],
     // Beside the floors proper: used by all.
-    &["error", "identity", "log", "signal", "unwind"],
+    &["error", "identity", "log", "signal", "task_error", "unwind"],
     &["codec"],
     &["shm"],
     &["sync"],
@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 8] = [
     &["target", "start"],
     // The hook turns a process into a child, and starting one asks whether the hook is there.
     &["process", "hook"],
+    &["pool"],
 ];
 
 /// The places with unsafe code.

@@ -1,0 +1,203 @@
+//! A pool that is not started yet.
+
+use std::any::type_name;
+use std::fmt;
+use std::mem;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::handle::Pool;
+use super::service::{self, Initializer};
+use super::settings::{Prepare, Settings};
+use crate::codec::{self, Carried};
+use crate::error::{Cause, Result};
+use crate::process::cpu_count;
+use crate::start::method::{self, StartMethod};
+use crate::sys::code::{Contentless, Offset};
+use crate::target::{Captureless, Target};
+
+/// How a [`Pool`] is to be: what [`Pool::builder`] gives.
+///
+/// ```
+/// use std::time::Duration;
+/// use multiproc::Pool;
+///
+/// let pool = Pool::builder()
+///     .processes(2)
+///     .name("parser")
+///     .max_tasks_per_child(1000)
+///     .grace(Duration::from_secs(1))
+///     .build()?;
+/// assert_eq!(pool.apply(|| multiproc::current_process().name().starts_with("parser-"), ())?, true);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use = "a pool does nothing until it is built"]
+pub struct PoolBuilder {
+    processes: Option<usize>,
+    name: Option<String>,
+    initializer: Option<Result<Initializer>>,
+    max_tasks: Option<u64>,
+    max_growth: Option<u64>,
+    method: Option<StartMethod>,
+    forwards_records: bool,
+    max_restarts: u32,
+    grace: Duration,
+    prepare: Prepare,
+}
+
+impl PoolBuilder {
+    pub(super) fn new() -> PoolBuilder {
+        PoolBuilder {
+            processes: None,
+            name: None,
+            initializer: None,
+            max_tasks: None,
+            max_growth: None,
+            method: None,
+            forwards_records: true,
+            max_restarts: 3,
+            grace: Duration::from_secs(3),
+            prepare: Prepare::default(),
+        }
+    }
+
+    /// How many workers, from 1 to 65535; one for each processor ([`cpu_count`]) unless set.
+    pub fn processes(mut self, processes: usize) -> PoolBuilder {
+        self.processes = Some(processes);
+        self
+    }
+
+    /// What the workers are called, with a number behind; unless set, `ForkServerPoolWorker` and so on, as in CPython.
+    pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
+        self.name = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// Calls `target` with `args`, a tuple, in every worker before its first task. What it returns, of any type, stays there
+    /// for the tasks: [`with_worker_state`](crate::with_worker_state).
+    ///
+    /// A worker in which it panics is replaced, but only so often ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail
+    /// with the reason.
+    pub fn initializer<F, Args>(mut self, target: F, args: Args) -> PoolBuilder
+    where
+        F: Target<Args> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        F::Output: 'static,
+    {
+        let () = Contentless::<F>::PROOF;
+        // Moved to the workers, where it is made from nothing; so it must not be dropped here.
+        mem::forget(target);
+        let function = type_name::<F>();
+        let entry = Offset::of(service::initializer_entry::<F, Args>())
+            .ok_or_else(|| Cause::ForeignCode { function: function.to_owned() });
+        let arguments = codec::encode(&args)
+            .map_err(|reason| Cause::Encode { what: format!("the arguments of {function}"), reason });
+        let initializer = entry.and_then(|entry| {
+            let parcel = arguments?;
+            Ok(Initializer { entry, bytes: parcel.bytes, fds: parcel.fds.into_iter().map(Carried).collect() })
+        });
+        self.initializer = Some(initializer.map_err(Into::into));
+        self
+    }
+
+    /// Replaces a worker after so many tasks, at least 1: CPython's `maxtasksperchild`.
+    pub fn max_tasks_per_child(mut self, tasks: u64) -> PoolBuilder {
+        self.max_tasks = Some(tasks);
+        self
+    }
+
+    /// Replaces a worker whose resident memory has grown by more than so many bytes since it was ready, when it is between
+    /// two tasks.
+    pub fn max_memory_growth(mut self, bytes: u64) -> PoolBuilder {
+        self.max_growth = Some(bytes);
+        self
+    }
+
+    /// How the workers are started, if not by the program's method.
+    pub fn start_method(mut self, method: StartMethod) -> PoolBuilder {
+        self.method = Some(method);
+        self
+    }
+
+    /// Whether what workers log through the `log` crate goes to this program's logger, with the worker's name before it: it
+    /// does unless set, if there is a logger when the worker starts.
+    pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
+        self.forwards_records = forward;
+        self
+    }
+
+    /// How often in a row workers may fail to start, beyond one failure for each, before the pool gives up and all tasks fail
+    /// with the reason: 3 unless set.
+    pub fn max_restarts(mut self, restarts: u32) -> PoolBuilder {
+        self.max_restarts = restarts;
+        self
+    }
+
+    /// How long a worker that is terminated, or told to leave, has before it is killed: 3 seconds unless set.
+    pub fn grace(mut self, grace: Duration) -> PoolBuilder {
+        self.grace = grace;
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// A number is out of its bounds; the initializer's arguments cannot be encoded; those of
+    /// [`Process::start`](crate::Process::start).
+    pub fn build(self) -> Result<Pool> {
+        let bad = |text: &str| Cause::BadInput(text.to_owned());
+        let processes = self.processes.unwrap_or_else(cpu_count);
+        if processes == 0 {
+            return Err(bad("number of processes must be at least 1").into());
+        }
+        if processes > usize::from(u16::MAX) {
+            return Err(bad("number of processes must be at most 65535").into());
+        }
+        if self.max_tasks == Some(0) {
+            return Err(bad("max_tasks_per_child must be at least 1").into());
+        }
+        Pool::start(Settings {
+            processes,
+            name: self.name,
+            initializer: self.initializer.transpose()?,
+            max_tasks: self.max_tasks,
+            max_growth: self.max_growth,
+            method: self.method.unwrap_or_else(method::get_start_method),
+            forwards_records: self.forwards_records,
+            max_restarts: self.max_restarts,
+            grace: self.grace,
+            prepare: self.prepare,
+        })
+    }
+
+    /// Starts the workers for as long as `f` runs, then waits until all that it handed out is done, and the workers are gone. If
+    /// `f` panics, they are terminated.
+    ///
+    /// # Errors
+    /// As for [`build`](PoolBuilder::build).
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let tasks = Pool::builder().processes(2).scope(|pool| {
+    ///     [pool.submit(u32::pow, (2, 3)), pool.submit(u32::pow, (3, 2))]
+    /// })?;
+    /// assert!(tasks.iter().all(|task| task.is_ready()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn scope<T>(self, f: impl FnOnce(&Pool) -> T) -> Result<T> {
+        let pool = self.build()?;
+        let value = f(&pool);
+        pool.close();
+        pool.join()?;
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for PoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder").field("processes", &self.processes).field("name", &self.name).finish_non_exhaustive()
+    }
+}

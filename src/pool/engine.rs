@@ -1,0 +1,489 @@
+//! A pool's mind: which tasks wait, which worker is at what, and what is to be done about it. It never waits, and calls no code
+//! of users but `Retry`'s; `keeper` has it act.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::crew::{Crew, Place};
+use super::job::{Content, Delivery, Job, Sink};
+use super::settings::Settings;
+use super::worker::{Doom, Heard, Worker};
+use crate::error::Failure;
+
+/// How long a task has to be running before those behind it are given to a worker that has nothing to do.
+const LATE: Duration = Duration::from_micros(500);
+
+/// How long a worker may take to begin a task that it has.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a pool is about to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// No more tasks are taken; those that there are, are done.
+    Closing,
+    /// No task is done any more.
+    Terminated,
+    /// It cannot go on, for this reason.
+    Broken(String),
+}
+
+/// The state of a pool.
+pub(super) struct Engine {
+    pub(super) settings: Settings,
+    pub(super) crew: Crew,
+    queue: VecDeque<Job>,
+    pub(super) phase: Phase,
+    /// Whose tasks are finished, and who is to be told.
+    pub(super) touched: Vec<Arc<dyn Sink>>,
+    /// Which workers are to be listened to once more.
+    pub(super) listen: Vec<usize>,
+    scratch: Vec<u8>,
+    /// Which worker was given the last job.
+    cursor: usize,
+}
+
+impl Engine {
+    pub(super) fn new(settings: Settings, workers: Vec<Worker>) -> Engine {
+        Engine {
+            crew: Crew::new(workers),
+            settings,
+            queue: VecDeque::new(),
+            phase: Phase::Running,
+            touched: Vec::new(),
+            listen: Vec::new(),
+            scratch: Vec::new(),
+            cursor: 0,
+        }
+    }
+
+    /// Takes tasks; the reason why not. `true` if the keeper is to be called.
+    pub(super) fn submit(&mut self, job: Job) -> Result<bool, Failure> {
+        match &self.phase {
+            Phase::Running => {}
+            Phase::Closing | Phase::Terminated => return Err(Failure::Cancelled("the pool is not running".to_owned())),
+            Phase::Broken(reason) => return Err(Failure::NotRun(reason.clone())),
+        }
+        // What no worker looks after but the keeper: deadlines, and workers that are to be replaced.
+        let has_deadline = job.sink.call().options.deadline.is_some();
+        self.queue.push_back(job);
+        let needs_keeper = if self.queue.len() == 1 { self.dispatch() } else { false };
+        Ok(needs_keeper || has_deadline)
+    }
+
+    /// How many jobs wait.
+    pub(super) fn queued(&self) -> u64 {
+        self.queue.iter().map(|job| u64::from(job.count)).sum()
+    }
+
+    /// Gives tasks to workers that have room. `true` if there is something to send that only the keeper sends.
+    pub(super) fn dispatch(&mut self) -> bool {
+        let mut needs_keeper = false;
+        let mut given = None;
+        while let Some(front) = self.queue.front() {
+            if front.sink.is_cancelled() {
+                self.queue.pop_front();
+                continue;
+            }
+            let Some(place) = self.choose() else { break };
+            let Some(mut job) = self.queue.pop_front() else { break };
+            let Some(worker) = self.crew.worker_mut(place) else { break };
+            if let Some(most) = self.settings.max_tasks {
+                let left = most.saturating_sub(worker.ledger.finished + worker.ledger.tasks());
+                if let Some(rest) = job.split_off(u32::try_from(left).unwrap_or(u32::MAX)) {
+                    self.queue.push_front(rest);
+                }
+            }
+            worker.give(job, &mut self.scratch);
+            needs_keeper |= worker.has_outgoing();
+            // One call for several jobs to the same worker.
+            if given.is_some_and(|given| given != place)
+                && let Some(last) = given.and_then(|given| self.crew.worker_mut(given))
+            {
+                last.nudge();
+            }
+            given = Some(place);
+        }
+        if let Some(last) = given.and_then(|given| self.crew.worker_mut(given)) {
+            last.nudge();
+        }
+        needs_keeper
+    }
+
+    /// The worker that is to have the next job: one with nothing to do, or the one with the least of those that have room.
+    fn choose(&mut self) -> Option<usize> {
+        /// How many are looked at, at the most, once one has been found.
+        const LOOKED_AT: usize = 16;
+        let count = self.crew.len();
+        let mut best: Option<(usize, usize)> = None;
+        for step in 0..count {
+            let place = (self.cursor + step) % count;
+            let Some(worker) = self.crew.worker(place) else { continue };
+            let is_spent = self.settings.max_tasks.is_some_and(|most| {
+                worker.ledger.finished + worker.ledger.tasks() >= most
+            });
+            if !worker.is_open() || is_spent || worker.room() == 0 {
+                continue;
+            }
+            let jobs = worker.ledger.jobs();
+            if best.is_none_or(|(_, least)| jobs < least) {
+                best = Some((place, jobs));
+            }
+            if jobs == 0 || (step > LOOKED_AT && best.is_some()) {
+                break;
+            }
+        }
+        let (place, jobs) = best?;
+        // The next one begins with the next worker, unless this one gets several in a row.
+        self.cursor = if jobs == 0 { place + 1 } else { place } % count;
+        Some(place)
+    }
+
+    /// Sends to a worker what there is room for, and takes what it says.
+    pub(super) fn attend(&mut self, place: usize) {
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        if worker.has_outgoing() {
+            worker.pump();
+            worker.nudge();
+        }
+        let heard = worker.listen(&mut self.scratch);
+        let link_ended = heard == Heard::End && worker.link.is_some();
+        if heard == Heard::Part {
+            self.listen.push(place);
+        }
+        if link_ended {
+            worker.link = None;
+            if worker.ledger.is_garbled {
+                worker.terminate(Doom::Rogue("it said what is no answer"), Duration::ZERO);
+            } else {
+                // It is about to end. If it is not, it has no business to go on.
+                worker.kill_at = Instant::now().checked_add(self.settings.grace);
+            }
+        }
+        self.collect(place);
+    }
+
+    /// Takes from a worker's ledger what has come of its tasks, and sees what is to become of it.
+    fn collect(&mut self, place: usize) {
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        self.touched.append(&mut worker.ledger.delivered);
+        for job in worker.ledger.again.drain(..) {
+            self.queue.push_back(job);
+        }
+        if worker.is_ready() && worker.resident.is_none() {
+            worker.resident = Some(worker.weigh().unwrap_or(0));
+            self.crew.started_well();
+        }
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        if worker.ledger.finished == 0 {
+            return;
+        }
+        self.crew.worked(place);
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let is_spent = self.settings.max_tasks.is_some_and(|most| worker.ledger.finished >= most)
+            || has_grown(worker, self.settings.max_growth);
+        if is_spent && !worker.is_idle() && worker.is_open() {
+            let back = worker.take_back();
+            self.requeue(back);
+        }
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        if worker.is_idle() && worker.doom.is_some() {
+            // Done in its grace.
+            worker.kill();
+        } else if worker.is_idle() && is_spent && worker.link.is_some() {
+            worker.dismiss();
+            worker.kill_at = Instant::now().checked_add(self.settings.grace);
+        }
+    }
+
+    /// Puts tasks that were taken back in front of all others, in their order.
+    fn requeue(&mut self, back: Vec<Job>) {
+        for job in back.into_iter().rev() {
+            self.queue.push_front(job);
+        }
+    }
+
+    /// For a worker that has ended: settles what it was at. `why` is how it ended.
+    pub(super) fn bury(&mut self, place: usize, why: Failure) {
+        self.attend(place);
+        let Some(mut worker) = self.crew.remove(place) else { return };
+        let text = worker.ledger.ready.clone().and_then(Result::err).unwrap_or_else(|| why.to_string());
+        let doom = worker.doom.take();
+        let was_dismissed = worker.is_dismissed;
+        let (back, failed) = worker.bury(|| match doom {
+            Some(Doom::Deadline(deadline)) => deadline_failure(deadline),
+            Some(Doom::Cancelled) => Failure::Cancelled("while it ran".to_owned()),
+            Some(Doom::Terminated) => Failure::Cancelled("its pool was terminated".to_owned()),
+            Some(Doom::Rogue(reason)) => Failure::Lost(format!("its worker was killed: {reason}")),
+            None => why,
+        });
+        self.touched.append(&mut worker.ledger.delivered);
+        let has_failed = failed.is_some();
+        self.requeue(back);
+        if let Some(failed) = failed {
+            match failed.settle(&worker.ledger.tag) {
+                Ok(sink) => self.touched.push(sink),
+                Err(job) => self.queue.push_front(job),
+            }
+        }
+        let reason = format!("worker {} (pid {}) {text}", worker.ledger.tag.name, worker.ledger.tag.pid);
+        let is_alright = has_failed || was_dismissed || worker.ledger.finished > 0;
+        self.crew.buried(place, &worker, is_alright, &self.settings);
+        if let Phase::Terminated = self.phase {
+            self.cancel_all();
+        }
+        self.break_if_hopeless(&reason);
+    }
+
+    /// Gives up if workers fail again and again before they have done anything.
+    pub(super) fn break_if_hopeless(&mut self, reason: &str) {
+        if self.crew.is_hopeless(&self.settings) && matches!(self.phase, Phase::Running | Phase::Closing) {
+            let text = format!("the pool's workers cannot start: {reason}");
+            self.phase = Phase::Broken(text.clone());
+            self.fail_all(&Failure::NotRun(text));
+            self.end_workers(Duration::ZERO);
+        }
+    }
+
+    /// Does what is due: deadlines, workers that do not leave, tasks that others could do sooner.
+    pub(super) fn look_after(&mut self, now: Instant) {
+        for place in 0..self.crew.len() {
+            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            if worker.kill_at.is_some_and(|at| at <= now) {
+                worker.kill();
+            } else if overdue(worker).is_some_and(|left| left.is_zero()) {
+                self.end_overdue(place);
+            }
+        }
+        self.share();
+        if self.phase == Phase::Closing && self.queue.is_empty() && self.crew.all(Worker::is_idle) {
+            let kill_at = now.checked_add(self.settings.grace);
+            self.crew.each(|worker| {
+                if worker.link.is_some() && worker.is_ready() {
+                    worker.dismiss();
+                    worker.kill_at = kill_at;
+                }
+            });
+        }
+    }
+
+    /// Ends a worker whose task takes longer than it may; those behind it are not hurt.
+    fn end_overdue(&mut self, place: usize) {
+        self.attend(place);
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let is_frozen = !worker.is_running() && worker.ledger.jobs() > 0;
+        let back = worker.take_back();
+        self.requeue(back);
+        // Nothing is begun any more. So whatever it is at now, is what took too long.
+        self.attend(place);
+        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let Some(head) = worker.ledger.head() else {
+            if worker.link.is_some() && !worker.is_running() && is_frozen {
+                worker.terminate(Doom::Rogue("it did not begin its task"), Duration::ZERO);
+            }
+            return;
+        };
+        let options = Arc::clone(&head.job.sink.call().options);
+        let Some(deadline) = options.deadline else { return };
+        if overdue(worker).is_some_and(|left| left.is_zero()) {
+            worker.terminate(Doom::Deadline(deadline), options.grace.unwrap_or(self.settings.grace));
+        }
+    }
+
+    /// Gives what waits behind a task that takes long to workers that have nothing to do.
+    fn share(&mut self) {
+        if !self.queue.is_empty() {
+            return;
+        }
+        let idle = self.crew.count(|worker| worker.is_open() && worker.is_ready() && worker.is_idle());
+        if idle == 0 {
+            return;
+        }
+        let late = (0..self.crew.len()).find(|place| {
+            let worker = self.crew.worker(*place);
+            worker.is_some_and(|worker| {
+                worker.is_open() && worker.ledger.tasks() > 1 && worker.ledger.since.elapsed() >= LATE
+            })
+        });
+        let Some(worker) = late.and_then(|place| self.crew.worker_mut(place)) else { return };
+        let back = worker.take_back();
+        let pieces = u32::try_from(idle).unwrap_or(u32::MAX);
+        let back = if back.len() == 1 { split(back, pieces) } else { back };
+        self.requeue(back);
+    }
+
+    /// When to look again, at the latest.
+    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let of_workers = self.crew.workers().filter_map(|worker| {
+            // A task that begins at this moment is due after its deadline at the soonest.
+            let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
+            let due = overdue(worker).map(|left| now + left.min(soonest.unwrap_or(left)));
+            [worker.kill_at, due].into_iter().flatten().min()
+        });
+        let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
+        let sharing = if self.queue.is_empty() && self.crew.count(is_idle) > 0 {
+            let late = self.crew.workers().filter(|worker| worker.is_open() && worker.ledger.tasks() > 1);
+            late.map(|worker| (worker.ledger.since + LATE).max(now)).min()
+        } else {
+            None
+        };
+        of_workers.chain(sharing).chain(self.crew.next_start()).min()
+    }
+
+    /// Which places want a worker now.
+    pub(super) fn to_start(&mut self, now: Instant) -> Vec<(usize, u64)> {
+        let wants = match self.phase {
+            Phase::Running => true,
+            Phase::Closing => !self.queue.is_empty(),
+            Phase::Terminated | Phase::Broken(_) => false,
+        };
+        if wants { self.crew.to_start(now) } else { Vec::new() }
+    }
+
+    /// Puts a worker into its place. One that came too late is ended.
+    pub(super) fn install(&mut self, place: usize, mut worker: Worker) {
+        if matches!(self.phase, Phase::Terminated | Phase::Broken(_)) {
+            worker.terminate(Doom::Terminated, Duration::ZERO);
+        }
+        self.crew.put(place, worker);
+    }
+
+    /// No more tasks are taken.
+    pub(super) fn close(&mut self) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// No task is done any more: those that are not finished fail, workers are ended.
+    pub(super) fn terminate(&mut self) {
+        if !matches!(self.phase, Phase::Terminated) {
+            if !matches!(self.phase, Phase::Broken(_)) {
+                self.phase = Phase::Terminated;
+            }
+            self.cancel_all();
+            self.end_workers(self.settings.grace);
+        }
+    }
+
+    fn end_workers(&mut self, grace: Duration) {
+        for place in 0..self.crew.len() {
+            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            if worker.link.is_some() {
+                let back = worker.take_back();
+                self.requeue(back);
+            }
+            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            worker.terminate(Doom::Terminated, grace);
+        }
+        match self.phase.clone() {
+            Phase::Broken(reason) => self.fail_all(&Failure::NotRun(reason)),
+            _ => self.cancel_all(),
+        }
+    }
+
+    fn cancel_all(&mut self) {
+        self.fail_all(&Failure::Cancelled("its pool was terminated".to_owned()));
+    }
+
+    fn fail_all(&mut self, failure: &Failure) {
+        for job in mem::take(&mut self.queue) {
+            job.sink.deliver(Delivery {
+                first: job.first,
+                count: job.count,
+                content: Content::Failed(super::job::again(failure)),
+                worker: None,
+                attempts: job.failed,
+            });
+            if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &job.sink)) {
+                self.touched.push(job.sink);
+            }
+        }
+    }
+
+    /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are at its tasks are killed.
+    pub(super) fn cancel(&mut self, sink: *const ()) {
+        for place in 0..self.crew.len() {
+            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            if !worker.is_open() || !worker.ledger.holds(sink).1 {
+                continue;
+            }
+            self.attend(place);
+            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            if worker.link.is_none() {
+                continue;
+            }
+            let back = worker.take_back();
+            self.requeue(back);
+            self.attend(place);
+            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            if worker.is_running() && worker.ledger.holds(sink).0 {
+                worker.doom = Some(Doom::Cancelled);
+                worker.kill();
+            }
+        }
+    }
+
+    /// Whether all is over: no worker is left, and none will be.
+    pub(super) fn is_over(&self) -> bool {
+        let ends = match self.phase {
+            Phase::Running => false,
+            Phase::Closing => self.queue.is_empty(),
+            Phase::Terminated | Phase::Broken(_) => true,
+        };
+        ends && self.crew.is_gone()
+    }
+
+    /// How many tasks run at this moment.
+    pub(super) fn running(&self) -> usize {
+        self.crew.count(|worker| !worker.is_idle())
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.crew.places()
+    }
+}
+
+/// How long the task that a worker is at may still take; `None` if as long as it likes.
+fn overdue(worker: &Worker) -> Option<Duration> {
+    let deadline = worker.ledger.head()?.job.sink.call().options.deadline?;
+    if worker.doom.is_some() {
+        return None;
+    }
+    if worker.is_running() {
+        return Some(deadline.saturating_sub(worker.running_for()));
+    }
+    // It is about to begin. If it never does, somebody has stopped it.
+    let waits = worker.ledger.since.elapsed();
+    worker.is_ready().then(|| deadline.saturating_mul(2).saturating_add(PATIENCE).saturating_sub(waits))
+}
+
+fn has_grown(worker: &mut Worker, most: Option<u64>) -> bool {
+    /// How often memory is looked at.
+    const OFTEN: Duration = Duration::from_millis(50);
+    let (Some(most), Some(before)) = (most, worker.resident) else { return false };
+    if !worker.is_idle() && worker.weighed.elapsed() < OFTEN {
+        return false;
+    }
+    worker.weighed = Instant::now();
+    worker.weigh().is_some_and(|now| now.saturating_sub(before) > most)
+}
+
+/// A chunk in so many pieces and one.
+fn split(back: Vec<Job>, pieces: u32) -> Vec<Job> {
+    let mut all = Vec::new();
+    for mut job in back {
+        let each = job.count.div_ceil(pieces.saturating_add(1)).max(1);
+        while let Some(rest) = job.split_off(each) {
+            all.push(mem::replace(&mut job, rest));
+        }
+        all.push(job);
+    }
+    all
+}
+
+fn deadline_failure(deadline: Duration) -> Failure {
+    Failure::Cancelled(format!("{deadline:?}"))
+}

@@ -1,0 +1,62 @@
+//! Maps over any iterator, in one line.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::handle::Pool;
+use super::imap::IMap;
+use crate::error::Result;
+use crate::target::{Captureless, Target};
+
+/// Calls a function with every item of an iterator, in worker processes: one line, with no pool in sight.
+///
+/// It uses [`Pool::global`].
+///
+/// ```
+/// use multiproc::ProcessMap;
+///
+/// fn risky(n: u32) -> u32 {
+///     if n == 3 { std::process::abort() }
+///     n * 10
+/// }
+///
+/// let outcomes: Vec<_> = (1..=4).process_map(risky)?.collect();
+/// assert_eq!(*outcomes[3].as_ref().unwrap(), 40);
+/// println!("{}", outcomes[2].as_ref().unwrap_err()); // task risky[2] in … (pid …) was killed by SIGABRT
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub trait ProcessMap: IntoIterator + Sized {
+    /// The outcomes in the order of the items: see [`Pool::imap`].
+    ///
+    /// # Errors
+    /// The pool cannot be started.
+    fn process_map<F, R>(
+        self,
+        target: F,
+    ) -> Result<IMap<'static, impl Iterator<Item = (Self::Item,)> + use<Self, F, R>, (Self::Item,), R>>
+    where
+        F: Target<(Self::Item,), Output = R> + Captureless + Send,
+        Self::Item: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        Ok(Pool::global()?.imap(target, self))
+    }
+
+    /// Each outcome as soon as it is there: see [`Pool::imap_unordered`].
+    ///
+    /// # Errors
+    /// The pool cannot be started.
+    fn process_map_unordered<F, R>(
+        self,
+        target: F,
+    ) -> Result<IMap<'static, impl Iterator<Item = (Self::Item,)> + use<Self, F, R>, (Self::Item,), R>>
+    where
+        F: Target<(Self::Item,), Output = R> + Captureless + Send,
+        Self::Item: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        Ok(Pool::global()?.imap_unordered(target, self))
+    }
+}
+
+impl<Items: IntoIterator> ProcessMap for Items {}

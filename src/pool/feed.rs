@@ -1,0 +1,240 @@
+//! What pulls the inputs of a map, makes chunks of them, and hands out no more than is needed.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::gather::Gather;
+use super::job::{self, Content, Delivery, Job, Sink};
+use super::keeper::Shared;
+use super::speech;
+use crate::codec;
+use crate::error::Failure;
+
+/// How long a chunk is to take, in nanoseconds: long beside what it costs to hand it out, short beside what anybody waits for.
+const CHUNK: u64 = 400_000;
+
+/// The most tasks in a chunk, and the most bytes of their arguments.
+const MOST_TASKS: u64 = 8192;
+const MOST_BYTES: usize = 12 << 10;
+
+/// How much is to be out for each worker, in nanoseconds, and the most chunks that may be.
+const AHEAD: u64 = 2_000_000;
+const MOST_CHUNKS: u64 = 1024;
+
+/// How many bytes of arguments may be out, beyond two chunks for each worker.
+const MOST_BYTES_OUT: usize = 4 << 20;
+
+/// The inputs of a map on their way out.
+pub(super) struct Feed<I, Args> {
+    inputs: I,
+    gather: Arc<Gather>,
+    pool: Arc<Shared>,
+    /// The number of the next input.
+    next: u64,
+    /// How many tasks are handed out and not taken back by the user.
+    out: u64,
+    chunks_out: u64,
+    bytes_out: usize,
+    pub(super) is_exhausted: bool,
+    /// Why nothing can be handed out.
+    refusal: Option<Failure>,
+    types: PhantomData<fn() -> Args>,
+}
+
+impl<I, Args> Feed<I, Args>
+where
+    I: Iterator<Item = Args>,
+    Args: Serialize,
+{
+    pub(super) fn new(
+        inputs: I,
+        gather: Arc<Gather>,
+        pool: Arc<Shared>,
+        refusal: Option<Failure>,
+    ) -> Feed<I, Args> {
+        Feed {
+            inputs,
+            gather,
+            pool,
+            next: 0,
+            out: 0,
+            chunks_out: 0,
+            bytes_out: 0,
+            is_exhausted: false,
+            refusal,
+            types: PhantomData,
+        }
+    }
+
+    /// How many inputs were pulled.
+    pub(super) fn pulled(&self) -> u64 {
+        self.next
+    }
+
+    /// How many tasks are out.
+    pub(super) fn out(&self) -> u64 {
+        self.out
+    }
+
+    /// How many there are at all, if the inputs tell.
+    pub(super) fn total(&self) -> Option<u64> {
+        match self.inputs.size_hint() {
+            _ if self.is_exhausted => Some(self.next),
+            (least, Some(most)) if least == most => Some(self.next + least as u64),
+            _ => None,
+        }
+    }
+
+    /// Takes note that outcomes went to the user.
+    pub(super) fn came_back(&mut self, count: u32) {
+        let count = u64::from(count).min(self.out);
+        // Chunks come back in parts at times; on the whole, this is right.
+        if let Some(each) = self.out.checked_div(self.chunks_out) {
+            self.chunks_out -= (count / each.max(1)).min(self.chunks_out);
+        }
+        self.bytes_out -= usize::try_from(self.bytes_out as u64 * count / self.out.max(1)).unwrap_or(0);
+        self.out -= count;
+        if self.out == 0 {
+            self.chunks_out = 0;
+            self.bytes_out = 0;
+        }
+    }
+
+    /// Pulls and hands out as much as is needed now.
+    pub(super) fn fill(&mut self) {
+        let mut needs_keeper = false;
+        while !self.is_exhausted && self.wants_more() {
+            needs_keeper |= self.send_chunk();
+        }
+        if needs_keeper {
+            self.pool.summon();
+        }
+    }
+
+    /// Pulls and hands out all.
+    pub(super) fn send_all(&mut self) {
+        // What is known of the length is known now.
+        while !self.is_exhausted {
+            if self.send_chunk() {
+                self.pool.summon();
+            }
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        let workers = self.pool.processes as u64;
+        if self.chunks_out < 2 * workers {
+            return true;
+        }
+        let pace = self.gather.call().pace();
+        if pace == 0 || self.bytes_out >= MOST_BYTES_OUT * self.pool.processes {
+            return false;
+        }
+        let chunk = pace.saturating_mul(self.chunk_size());
+        self.chunks_out < workers * (AHEAD / chunk.max(1)).clamp(2, MOST_CHUNKS)
+    }
+
+    /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk takes a while, but every
+    /// worker gets several.
+    fn chunk_size(&self) -> u64 {
+        if let Some(size) = self.gather.call().options.chunk_size {
+            return size as u64;
+        }
+        let by_time = match self.gather.call().pace() {
+            0 => 1,
+            pace => (CHUNK / pace).clamp(1, MOST_TASKS),
+        };
+        match self.inputs.size_hint() {
+            (least, Some(most)) if least == most => {
+                by_time.min((least as u64).div_ceil(self.pool.processes as u64 * 3)).max(1)
+            }
+            _ => by_time,
+        }
+    }
+
+    /// Pulls a chunk of inputs and hands it out. Whether the keeper is to be called for it.
+    fn send_chunk(&mut self) -> bool {
+        let size = self.chunk_size();
+        let is_free = self.gather.call().options.chunk_size.is_none();
+        let first = self.next;
+        let (mut bytes, mut count) = (Vec::new(), 0_u32);
+        let mut needs_keeper = false;
+        while u64::from(count) < size && !(is_free && bytes.len() >= MOST_BYTES) {
+            let Some(input) = self.inputs.next() else {
+                self.is_exhausted = true;
+                break;
+            };
+            self.next += 1;
+            let start = bytes.len();
+            match speech::framed(&mut bytes, |onto| codec::encode_within(&input, onto, start + speech::LONGEST)) {
+                Ok(fds) if fds.is_empty() => count += 1,
+                Ok(fds) => {
+                    // One with descriptors goes alone.
+                    let own = bytes.split_off(start);
+                    needs_keeper |= self.hand_out(self.next - 1 - u64::from(count), count, bytes, Vec::new());
+                    return self.hand_out(self.next - 1, 1, own, fds) || needs_keeper;
+                }
+                Err(reason) => {
+                    needs_keeper = self.hand_out(self.next - 1 - u64::from(count), count, bytes, Vec::new());
+                    self.out += 1;
+                    let reason = format!("the arguments cannot be encoded: {}: {reason}", type_name::<Args>());
+                    self.fail(self.next - 1, 1, Failure::NotSent(reason));
+                    return needs_keeper;
+                }
+            }
+        }
+        bytes.shrink_to_fit();
+        self.hand_out(first, count, bytes, Vec::new())
+    }
+
+    fn hand_out(
+        &mut self,
+        first: u64,
+        count: u32,
+        bytes: Vec<u8>,
+        fds: Vec<Arc<std::os::fd::OwnedFd>>,
+    ) -> bool {
+        if count == 0 {
+            return false;
+        }
+        self.out += u64::from(count);
+        self.chunks_out += 1;
+        self.bytes_out += bytes.len();
+        let sink = Arc::clone(&self.gather) as Arc<dyn Sink>;
+        let job = Job { sink, first, count, failed: 0, bytes, fds };
+        let submitted = match &self.refusal {
+            Some(refusal) => Err(job::again(refusal)),
+            None => self.pool.lock().submit(job),
+        };
+        submitted.unwrap_or_else(|failure| {
+            self.fail(first, count, failure);
+            // An endless iterator ends here, too.
+            self.is_exhausted = true;
+            false
+        })
+    }
+
+    fn fail(&self, first: u64, count: u32, failure: Failure) {
+        let content = Content::Failed(failure);
+        self.gather.enter(Delivery { first, count, content, worker: None, attempts: 0 });
+        self.gather.wake();
+    }
+}
+
+impl<I, Args> Feed<I, Args> {
+    pub(super) fn gather(&self) -> &Arc<Gather> {
+        &self.gather
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Shared> {
+        &self.pool
+    }
+
+    /// Nobody wants what is out: what is not begun will not be run.
+    pub(super) fn abandon(&self) {
+        self.gather.cancel();
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the outcomes of a map wait for whoever wants them.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::job::{Call, Content, Delivery, Sink};
+use crate::sys::poll::Deadline;
+
+/// The place of a map's outcomes.
+pub(super) struct Gather {
+    call: Call,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    arrived: VecDeque<Delivery>,
+    /// How many outcomes have arrived, and how many of them are failures of a whole worker or of the sending.
+    came: u64,
+    is_cancelled: bool,
+    waker: Option<Waker>,
+    on_change: Option<Box<dyn FnMut() + Send>>,
+}
+
+impl Gather {
+    pub(super) fn new(call: Call) -> Gather {
+        Gather { call, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all that has arrived.
+    pub(super) fn take(&self) -> VecDeque<Delivery> {
+        mem::take(&mut self.lock().arrived)
+    }
+
+    /// How many outcomes have arrived so far.
+    pub(super) fn came(&self) -> u64 {
+        self.lock().came
+    }
+
+    /// Waits until something has arrived; whether it has at the deadline.
+    pub(super) fn wait(&self, deadline: Deadline) -> bool {
+        self.wait_until(deadline, |state| !state.arrived.is_empty())
+    }
+
+    /// Waits until so many outcomes have arrived; whether they have at the deadline.
+    pub(super) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
+        self.wait_until(deadline, |state| state.came >= count)
+    }
+
+    fn wait_until(&self, deadline: Deadline, is_so: impl Fn(&State) -> bool) -> bool {
+        let mut state = self.lock();
+        while !is_so(&state) {
+            state = match deadline.left() {
+                Some(Duration::ZERO) => return false,
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        true
+    }
+
+    /// Has a waker told of the next that arrive, unless `is_so` already.
+    pub(super) fn register(&self, waker: &Waker, is_so: impl Fn(u64, bool) -> bool) -> bool {
+        let mut state = self.lock();
+        let is_so = is_so(state.came, !state.arrived.is_empty());
+        if !is_so {
+            state.waker = Some(waker.clone());
+        }
+        is_so
+    }
+
+    /// Has `f` called, with nothing locked, whenever something has arrived.
+    pub(super) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
+        self.lock().on_change = Some(f);
+    }
+
+    /// Nobody wants what comes from now on.
+    pub(super) fn cancel(&self) {
+        self.lock().is_cancelled = true;
+    }
+
+    /// Enters what did not come from a worker.
+    pub(super) fn enter(&self, delivery: Delivery) {
+        self.deliver(delivery);
+    }
+}
+
+impl Sink for Gather {
+    fn call(&self) -> &Call {
+        &self.call
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        let mut state = self.lock();
+        state.came += u64::from(delivery.count);
+        if state.is_cancelled && matches!(delivery.content, Content::Answers { .. }) {
+            return;
+        }
+        state.arrived.push_back(delivery);
+    }
+
+    fn wake(&self) {
+        let mut state = self.lock();
+        let (waker, on_change) = (state.waker.take(), state.on_change.take());
+        drop(state);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if let Some(mut on_change) = on_change {
+            on_change();
+            self.lock().on_change.get_or_insert(on_change);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.lock().is_cancelled
+    }
+}

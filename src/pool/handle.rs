@@ -1,0 +1,411 @@
+//! A pool of worker processes, as users see it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::builder::PoolBuilder;
+use super::engine::Phase;
+use super::imap::IMap;
+use super::keeper::Shared;
+use super::map_task::MapTask;
+use super::settings::Settings;
+use super::stats::{self, PoolStats};
+use super::task::Task;
+use super::tasks::Tasks;
+use super::worker::Worker;
+use super::crew::Crew;
+use crate::error::{Cause, Result, os};
+use crate::process;
+use crate::sys::per_process::PerProcess;
+use crate::sys::poll::Deadline;
+use crate::target::{Captureless, Target};
+use crate::task_error::TaskError;
+
+/// Worker processes that run tasks, and that survive whatever the tasks do: CPython's `multiprocessing.Pool`.
+///
+/// A task that panics, exits, aborts, is killed, takes too long or returns what cannot be decoded fails alone, with the reason
+/// in its [`TaskError`]; its worker is replaced, and every other task goes on, those of its chunk included. Functions are those
+/// that [`Process::new`](crate::Process::new) takes.
+///
+/// A pool has one thread of its own, which sleeps while nothing happens. Any threads may use it at once. Dropping it
+/// [terminates](Pool::terminate) it and waits for its workers to be gone; [`close`](Pool::close) and [`join`](Pool::join) let it
+/// finish what it was given. At the end of the program, pools are terminated.
+///
+/// With the start method [`Fork`](crate::StartMethod::Fork), the pool has to be made while this process has no other thread;
+/// workers are copies of it as it was then, those that replace them come from the fork server, and are not.
+///
+/// ```
+/// use multiproc::{Failure, Pool};
+///
+/// fn parse(text: String) -> usize {
+///     if text.contains('!') { std::process::abort() } // a C library at its worst
+///     text.len()
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let pool = Pool::new(2)?;
+/// let texts = ["one", "boom!", "three"].map(str::to_owned);
+/// let lengths: Vec<_> = pool.imap(parse, texts).collect();
+/// assert_eq!(*lengths[0].as_ref().unwrap(), 3);
+/// assert!(matches!(lengths[1].as_ref().unwrap_err().failure(), Failure::Signalled { .. }));
+/// assert_eq!(*lengths[2].as_ref().unwrap(), 5);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+/// The pools of this process that are not over, to be ended with it.
+static POOLS: PerProcess<Mutex<Vec<Weak<Shared>>>> = PerProcess::new();
+
+/// The pool for whoever has none.
+static GLOBAL: PerProcess<OnceLock<Pool>> = PerProcess::new();
+
+/// How long the end of the program waits for pools to be gone before it sees to that by itself.
+const AT_EXIT: Duration = Duration::from_secs(4);
+
+impl Pool {
+    /// A pool of so many workers; `None` is one for each processor ([`cpu_count`](crate::cpu_count)).
+    ///
+    /// # Errors
+    /// No workers at all are asked for; one cannot be started (those that were are ended); those of
+    /// [`Process::start`](crate::Process::start).
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// assert_eq!(Pool::new(3)?.processes(), 3);
+    /// assert_eq!(Pool::new(None)?.processes(), multiproc::cpu_count());
+    /// assert_eq!(Pool::new(0).unwrap_err().to_string(), "number of processes must be at least 1");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn new(processes: impl Into<Option<usize>>) -> Result<Pool> {
+        match processes.into() {
+            Some(processes) => Pool::builder().processes(processes).build(),
+            None => Pool::builder().build(),
+        }
+    }
+
+    /// A pool with more settings.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    pub(super) fn start(settings: Settings) -> Result<Pool> {
+        let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
+        for place in 0..settings.processes {
+            match Worker::start(&settings, place + 1, Crew::number(place as u64, place)) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    end_all(&workers);
+                    return Err(error);
+                }
+            }
+        }
+        // Those that replace them are started by a thread beside others.
+        let mut settings = settings;
+        if settings.method == crate::start::method::StartMethod::Fork {
+            settings.method = crate::start::method::StartMethod::Forkserver;
+        }
+        let children: Vec<_> = workers.iter().map(|worker| worker.child.handle()).collect();
+        let undo = |error| {
+            for child in &children {
+                let _ = child.kill();
+                let _ = child.join();
+            }
+            error
+        };
+        let shared = Arc::new(Shared::new(settings, workers).map_err(undo)?);
+        let kept = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("multiproc-pool".to_owned())
+            .spawn(move || kept.keep())
+            .map_err(os("cannot start a pool's thread"))
+            .map_err(undo)?;
+        enter(&shared);
+        Ok(Pool { shared })
+    }
+
+    /// The pool that [`process_map`](crate::ProcessMap::process_map) uses: one worker for each processor, started at the first
+    /// call, for as long as the program runs.
+    ///
+    /// # Errors
+    /// As for [`new`](Pool::new); the next call tries again.
+    pub fn global() -> Result<&'static Pool> {
+        let global = GLOBAL.get_or_init(|_| OnceLock::new());
+        if let Some(pool) = global.get() {
+            return Ok(pool);
+        }
+        let pool = Pool::new(None)?;
+        Ok(global.get_or_init(|| pool))
+    }
+
+    /// How many workers it has.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.shared.processes
+    }
+
+    /// Tasks with settings of their own: deadline, retries, name, chunk size, progress.
+    pub fn tasks<'p>(&self) -> Tasks<'p> {
+        Tasks::new(Arc::clone(&self.shared))
+    }
+
+    /// Runs `target` in a worker with `args`, a tuple, and waits for what it returns.
+    ///
+    /// # Errors
+    /// How it failed: see [`Failure`](crate::Failure).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.apply(u32::pow, (2, 10))?, 1024);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn apply<F, Args, R>(&self, target: F, args: Args) -> Result<R, TaskError>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().apply(target, args)
+    }
+
+    /// Has `target` run in a worker with `args`, a tuple, and returns at once: see [`Task`].
+    pub fn submit<F, Args, R>(&self, target: F, args: Args) -> Task<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().submit(target, args)
+    }
+
+    /// [`submit`](Pool::submit), under CPython's name.
+    pub fn apply_async<F, Args, R>(&self, target: F, args: Args) -> Task<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().submit(target, args)
+    }
+
+    /// Calls `target` with each input, in the workers, and gives what they return in the order of the inputs.
+    ///
+    /// The chunks in which they go to the workers follow from how long they take.
+    ///
+    /// # Errors
+    /// The failure of the first input that failed, when all are done. [`imap`](Pool::imap) gives the outcome of each.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.map(|n: u32| n * n, 0..5)?, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn map<F, Items, T, R>(&self, target: F, items: Items) -> Result<Vec<R>, TaskError>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().map(target, items)
+    }
+
+    /// [`map`](Pool::map) for a function of several arguments: each input is a tuple of them.
+    ///
+    /// # Errors
+    /// As for [`map`](Pool::map).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.starmap(u32::pow, [(2, 3), (3, 2)])?, [8, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn starmap<F, Items, Args, R>(&self, target: F, items: Items) -> Result<Vec<R>, TaskError>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = Args>,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().starmap(target, items)
+    }
+
+    /// [`map`](Pool::map) that returns at once: all inputs are pulled and encoded now.
+    pub fn map_async<F, Items, T, R>(&self, target: F, items: Items) -> MapTask<R>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().map_async(target, items)
+    }
+
+    /// [`starmap`](Pool::starmap) that returns at once.
+    pub fn starmap_async<F, Items, Args, R>(&self, target: F, items: Items) -> MapTask<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = Args>,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().starmap_async(target, items)
+    }
+
+    /// The outcomes of calling `target` with each input, in the order of the inputs, which are pulled as needed: see [`IMap`].
+    pub fn imap<F, Items, T, R>(
+        &self,
+        target: F,
+        items: Items,
+    ) -> IMap<'static, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().imap(target, items)
+    }
+
+    /// [`imap`](Pool::imap), with each outcome as soon as it is there.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let mut squares: Vec<u32> = pool.imap_unordered(|n: u32| n * n, 0..4).collect::<Result<_, _>>()?;
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn imap_unordered<F, Items, T, R>(
+        &self,
+        target: F,
+        items: Items,
+    ) -> IMap<'static, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().imap_unordered(target, items)
+    }
+
+    /// Takes no more tasks. Those that there are, are done; then the workers leave.
+    pub fn close(&self) {
+        if self.shared.is_ours() {
+            self.shared.lock().close();
+            self.shared.summon();
+        }
+    }
+
+    /// Ends all now: tasks that are not done are [cancelled](TaskError::is_cancelled), workers and all that they started get
+    /// SIGTERM, and SIGKILL after the pool's grace. Returns at once; [`join`](Pool::join) waits.
+    pub fn terminate(&self) {
+        if self.shared.is_ours() {
+            self.shared.lock().terminate();
+            self.shared.summon();
+        }
+    }
+
+    /// Waits until a pool that was closed or terminated has no workers any more.
+    ///
+    /// # Errors
+    /// It was neither: `pool is still running`.
+    pub fn join(&self) -> Result<()> {
+        self.join_by(Deadline::Never).map(drop)
+    }
+
+    /// [`join`](Pool::join) for at most so long; whether it has none any more.
+    ///
+    /// # Errors
+    /// As for [`join`](Pool::join).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.join_by(Deadline::after(timeout))
+    }
+
+    fn join_by(&self, deadline: Deadline) -> Result<bool> {
+        if !self.shared.is_ours() {
+            return Err(Cause::OtherProcess("a pool can only be joined by the process that made it".to_owned()).into());
+        }
+        let phase = self.shared.lock().phase.clone();
+        if phase == Phase::Running {
+            return Err(Cause::BadInput("pool is still running".to_owned()).into());
+        }
+        Ok(self.shared.wait_over(deadline))
+    }
+
+    /// What the pool and its workers have done so far.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        stats::of(&self.shared)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.shared.is_ours() {
+            self.terminate();
+            self.shared.wait_over(Deadline::Never);
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    /// CPython's: `<Pool state=RUN pool_size=2>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.shared.is_ours().then(|| self.shared.lock().phase.clone()) {
+            None => "UNKNOWN",
+            Some(Phase::Running) => "RUN",
+            Some(Phase::Closing) => "CLOSE",
+            Some(Phase::Terminated) => "TERMINATE",
+            Some(Phase::Broken(_)) => "BROKEN",
+        };
+        write!(f, "<Pool state={state} pool_size={}>", self.processes())
+    }
+}
+
+fn end_all(workers: &[Worker]) {
+    for worker in workers {
+        let _ = worker.child.terminate();
+    }
+    for worker in workers {
+        if !matches!(worker.child.join_timeout(Duration::from_secs(3)), Ok(Some(()))) {
+            let _ = worker.child.kill();
+            let _ = worker.child.join();
+        }
+    }
+}
+
+/// Has a pool ended with the program.
+fn enter(shared: &Arc<Shared>) {
+    let pools = POOLS.get_or_init(|_| {
+        process::at_exit(end_pools);
+        Mutex::default()
+    });
+    let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.retain(|pool| pool.strong_count() > 0);
+    pools.push(Arc::downgrade(shared));
+}
+
+fn end_pools() {
+    let Some(pools) = POOLS.get() else { return };
+    let pools: Vec<_> = {
+        let pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(Weak::upgrade).collect()
+    };
+    for pool in &pools {
+        pool.lock().terminate();
+        pool.summon();
+    }
+    let deadline = Deadline::after(AT_EXIT);
+    for pool in &pools {
+        pool.wait_over(deadline);
+    }
+}

@@ -1,0 +1,245 @@
+//! The outcomes of a map, one after the other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::decode::Opened;
+use super::feed::Feed;
+use super::job::{Delivery, Sink};
+use super::progress::Progress;
+use crate::sys::poll::Deadline;
+use crate::task_error::TaskError;
+
+/// How often progress is shown, at the most.
+const SHOWN: Duration = Duration::from_millis(100);
+
+/// The outcomes of a lazy map, as they come or in the order of the inputs: what [`Pool::imap`](crate::Pool::imap) gives.
+///
+/// Inputs are pulled while somebody asks for outcomes, and no more of them than the workers need: a few chunks for each. So
+/// an endless iterator is a fine input. Dropping it ends the map: what is not begun is not run; what is begun goes on, and its
+/// outcome is lost.
+///
+/// ```
+/// use multiproc::Pool;
+///
+/// let pool = Pool::new(2)?;
+/// let squares = pool.imap(|n: u64| n * n, 1..);       // without end
+/// let sum: u64 = squares.take(100).map(Result::unwrap).sum();
+/// assert_eq!(sum, 338_350);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use = "a lazy map does nothing until it is asked for its outcomes"]
+pub struct IMap<'p, I, Args, R> {
+    feed: Feed<I, Args>,
+    /// Those that came ahead of their turn, by the number of their first.
+    early: BTreeMap<u64, Delivery>,
+    /// What came, if the order does not matter.
+    ready: VecDeque<Delivery>,
+    current: Option<Opened>,
+    /// The number of the next outcome.
+    next: u64,
+    is_ordered: bool,
+    progress: Option<Watch<'p>>,
+    result: PhantomData<fn() -> R>,
+}
+
+/// Who is shown how far a map is.
+pub(super) struct Watch<'p> {
+    pub(super) show: Box<dyn FnMut(&Progress) + 'p>,
+    started: Instant,
+    shown: Option<Instant>,
+    done: u64,
+    failed: u64,
+}
+
+impl<'p> Watch<'p> {
+    pub(super) fn new(show: Box<dyn FnMut(&Progress) + 'p>) -> Watch<'p> {
+        Watch { show, started: Instant::now(), shown: None, done: 0, failed: 0 }
+    }
+
+    fn show(&mut self, total: Option<u64>, running: usize, is_last: bool) {
+        if !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        (self.show)(&Progress { total, done: self.done, failed: self.failed, running, elapsed: self.started.elapsed() });
+    }
+}
+
+impl<'p, I, Args, R> IMap<'p, I, Args, R>
+where
+    I: Iterator<Item = Args>,
+    Args: Serialize,
+    R: DeserializeOwned,
+{
+    pub(super) fn new(feed: Feed<I, Args>, is_ordered: bool, progress: Option<Watch<'p>>) -> IMap<'p, I, Args, R> {
+        IMap {
+            feed,
+            early: BTreeMap::new(),
+            ready: VecDeque::new(),
+            current: None,
+            next: 0,
+            is_ordered,
+            progress,
+            result: PhantomData,
+        }
+    }
+
+    /// The next outcome, if it comes within `timeout`: CPython's `next(timeout)`. `Ok(None)` at the end.
+    ///
+    /// # Errors
+    /// [`TimedOut`]: it did not. It is not lost.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let mut naps = pool.imap(std::thread::sleep, [Duration::from_secs(600)]);
+    /// assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        self.next_by(Deadline::after(timeout))
+    }
+
+    /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the future is dropped.
+    ///
+    /// The inputs are pulled by this call, so they should be quick to come.
+    pub async fn next_async(&mut self) -> Option<Result<R, TaskError>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// `next_async`, by hand: for a stream of your own.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
+        loop {
+            if let Some(found) = self.next_ready() {
+                return Poll::Ready(Some(found));
+            }
+            self.feed.fill();
+            if self.is_at_end() {
+                return Poll::Ready(None);
+            }
+            if !self.feed.gather().register(context.waker(), |_, is_any| is_any) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn next_by(&mut self, deadline: Deadline) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        loop {
+            if let Some(found) = self.next_ready() {
+                return Ok(Some(found));
+            }
+            self.feed.fill();
+            if self.is_at_end() {
+                self.show(true);
+                return Ok(None);
+            }
+            // Woken now and then to show that time goes by.
+            let until = if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
+            let came = self.feed.gather().wait(until);
+            self.show(false);
+            if !came && deadline.is_over() {
+                return Err(TimedOut(()));
+            }
+        }
+    }
+
+    /// The next outcome, if it is here.
+    fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
+        loop {
+            if let Some(opened) = &mut self.current {
+                if let Some(outcome) = opened.next(self.feed.gather().call()) {
+                    self.next += 1;
+                    if let Some(watch) = &mut self.progress {
+                        watch.done += 1;
+                        watch.failed += u64::from(outcome.is_err());
+                    }
+                    return Some(outcome);
+                }
+                self.current = None;
+            }
+            let mut turn = self.take_turn();
+            if turn.is_none() {
+                for delivery in self.feed.gather().take() {
+                    if self.is_ordered {
+                        self.early.insert(delivery.first, delivery);
+                    } else {
+                        self.ready.push_back(delivery);
+                    }
+                }
+                turn = self.take_turn();
+            }
+            let delivery = turn?;
+            self.feed.came_back(delivery.count);
+            self.current = Some(Opened::new(delivery));
+            // While the user looks at these, others are to be at work.
+            self.feed.fill();
+            self.show(false);
+        }
+    }
+
+    fn take_turn(&mut self) -> Option<Delivery> {
+        if self.is_ordered { self.early.remove(&self.next) } else { self.ready.pop_front() }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.feed.is_exhausted && self.next == self.feed.pulled() && self.feed.out() == 0
+    }
+
+    fn show(&mut self, is_last: bool) {
+        let Some(watch) = &mut self.progress else { return };
+        let running = usize::try_from(self.feed.out()).unwrap_or(usize::MAX).min(self.feed.pool().processes);
+        watch.show(self.feed.total(), running, is_last);
+    }
+}
+
+impl<I, Args, R> Iterator for IMap<'_, I, Args, R>
+where
+    I: Iterator<Item = Args>,
+    Args: Serialize,
+    R: DeserializeOwned,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Result<R, TaskError>> {
+        self.next_by(Deadline::Never).ok().flatten()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let total = self.feed.total().and_then(|total| usize::try_from(total - self.next).ok());
+        (total.unwrap_or(0), total)
+    }
+}
+
+impl<I, Args, R> Drop for IMap<'_, I, Args, R> {
+    fn drop(&mut self) {
+        self.feed.abandon();
+    }
+}
+
+impl<I, Args, R> fmt::Debug for IMap<'_, I, Args, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IMap").field("next", &self.next).field("is_ordered", &self.is_ordered).finish_non_exhaustive()
+    }
+}
+
+/// Nothing came in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut(());
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out")
+    }
+}
+
+impl std::error::Error for TimedOut {}

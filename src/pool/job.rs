@@ -1,0 +1,205 @@
+//! A chunk of tasks of one function, as it waits for a worker, and what becomes of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::retry::Retry;
+use super::speech;
+use crate::error::Failure;
+use crate::sys::code::Offset;
+
+/// What the tasks of one call of the pool have in common.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// `None` is one that no job has: what cannot be found in a worker is refused before.
+    pub(super) entry: Option<Offset>,
+    pub(super) function: &'static str,
+    pub(super) options: Arc<Options>,
+    /// Whether it has more than one task.
+    pub(super) is_map: bool,
+    /// Nanoseconds that one takes, as seen last; 0 is not known.
+    pace: AtomicU64,
+}
+
+/// How tasks are to be run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) name: Option<String>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+    pub(super) retry: Retry,
+    pub(super) chunk_size: Option<usize>,
+}
+
+impl Call {
+    pub(super) fn new(entry: Option<Offset>, function: &'static str, options: Arc<Options>, is_map: bool) -> Call {
+        Call { entry, function, options, is_map, pace: AtomicU64::new(0) }
+    }
+
+    /// What a task is called in errors.
+    pub(super) fn label(&self, number: u64) -> String {
+        let name = self.options.name.as_deref().unwrap_or(self.function);
+        if self.is_map { format!("{name}[{number}]") } else { name.to_owned() }
+    }
+
+    pub(super) fn pace(&self) -> u64 {
+        self.pace.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how long a task took.
+    pub(super) fn took(&self, nanoseconds: u64) {
+        let old = self.pace();
+        let new = if old == 0 { nanoseconds } else { (old * 3 + nanoseconds) / 4 };
+        self.pace.store(new.max(1), Ordering::Relaxed);
+    }
+}
+
+/// Who waits for what becomes of tasks.
+pub(super) trait Sink: Send + Sync {
+    fn call(&self) -> &Call;
+
+    /// Takes what became of some. Called with the engine locked: it only keeps it.
+    fn deliver(&self, delivery: Delivery);
+
+    /// Wakes who waits. Called with nothing locked.
+    fn wake(&self);
+
+    /// Whether nobody wants to know any more.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// A chunk of tasks.
+pub(super) struct Job {
+    pub(super) sink: Arc<dyn Sink>,
+    /// The number of the first in its call.
+    pub(super) first: u64,
+    pub(super) count: u32,
+    /// How often its only task failed before.
+    pub(super) failed: u32,
+    /// The arguments of each, framed.
+    pub(super) bytes: Vec<u8>,
+    /// The descriptors that come with the arguments of a job of one task.
+    pub(super) fds: Vec<Arc<OwnedFd>>,
+}
+
+impl Job {
+    /// Cuts off all tasks from the `at`th on.
+    pub(super) fn split_off(&mut self, at: u32) -> Option<Job> {
+        if at >= self.count {
+            return None;
+        }
+        let place = self.place_of(at);
+        let bytes = self.bytes.split_off(place);
+        let rest = Job {
+            sink: Arc::clone(&self.sink),
+            first: self.first + u64::from(at),
+            count: self.count - at,
+            failed: self.failed,
+            bytes,
+            fds: if at == 0 { std::mem::take(&mut self.fds) } else { Vec::new() },
+        };
+        self.count = at;
+        Some(rest)
+    }
+
+    /// A job of one of its tasks, by its number in the call, that failed so often.
+    pub(super) fn one(&self, number: u64, failed: u32) -> Job {
+        let place = u32::try_from(number - self.first).unwrap_or(u32::MAX);
+        let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
+        let bytes = self.bytes[start..end].to_vec();
+        let fds = if self.count == 1 { self.fds.clone() } else { Vec::new() };
+        Job { sink: Arc::clone(&self.sink), first: number, count: 1, failed, bytes, fds }
+    }
+
+    /// Where the arguments of a task are.
+    fn place_of(&self, number: u32) -> usize {
+        let mut place = 0;
+        for _ in 0..number {
+            if speech::next_frame(&self.bytes, &mut place).is_none() {
+                break;
+            }
+        }
+        place
+    }
+}
+
+/// Where a task ran.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) name: String,
+    pub(super) pid: u32,
+}
+
+/// What became of some tasks of a call that follow each other.
+pub(super) struct Delivery {
+    /// The number of the first.
+    pub(super) first: u64,
+    pub(super) count: u32,
+    pub(super) content: Content,
+    pub(super) worker: Option<Arc<Tag>>,
+    /// How often they were tried.
+    pub(super) attempts: u32,
+}
+
+pub(super) enum Content {
+    /// A verdict and what belongs to it for each, framed; with the descriptors of the only value.
+    Answers { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
+    /// What befell the only one, or all of them.
+    Failed(Failure),
+}
+
+/// What befell one task of several to which the same happened. (What the system said goes as a text: it cannot be doubled.)
+pub(super) fn again(failure: &Failure) -> Failure {
+    match failure {
+        Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
+        Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
+        Failure::NotSent(reason) => Failure::NotSent(reason.clone()),
+        other => Failure::NotRun(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    struct Nobody(Call, Mutex<()>);
+
+    impl Sink for Nobody {
+        fn call(&self) -> &Call {
+            &self.0
+        }
+        fn deliver(&self, _: Delivery) {}
+        fn wake(&self) {}
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_job_is_cut_between_its_tasks() {
+        fn entry(_: &[u8], _: Vec<Arc<OwnedFd>>) -> Result<crate::sys::socket::Parcel, crate::sys::code::Refusal> {
+            Ok(crate::sys::socket::Parcel::default())
+        }
+        let offset = Offset::of(entry).expect("code of the test");
+        let call = Call::new(Some(offset), "f", Arc::default(), true);
+        let mut bytes = Vec::new();
+        for n in 0..10_u8 {
+            speech::framed::<_, ()>(&mut bytes, |onto| Ok(onto.extend(std::iter::repeat_n(n, n.into())))).expect("framed");
+        }
+        let sink = Arc::new(Nobody(call, Mutex::new(())));
+        let mut job = Job { sink, first: 100, count: 10, failed: 0, bytes, fds: Vec::new() };
+        let mut rest = job.split_off(7).expect("the rest");
+        assert_eq!((job.count, rest.first, rest.count), (7, 107, 3));
+        let mut at = 0;
+        let range = speech::next_frame(&rest.bytes, &mut at).expect("a frame");
+        assert_eq!(rest.bytes[range], [7; 7]);
+        assert!(rest.split_off(3).is_none());
+        assert_eq!(rest.split_off(0).map(|all| all.count), Some(3));
+        assert_eq!(rest.count, 0);
+        assert_eq!(job.sink.call().label(107), "f[107]");
+    }
+}

@@ -1,0 +1,239 @@
+//! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has the engine see to it.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::crew::Crew;
+use super::engine::Engine;
+use super::job::Sink;
+use super::records::{self, Said};
+use super::settings::Settings;
+use super::worker::Worker;
+use crate::error::{Failure, Result, os};
+use crate::sys::epoll::{Epoll, Summons};
+use crate::sys::per_process::{Generation, pid};
+use crate::sys::poll::Deadline;
+
+/// What a descriptor is of, in the low bits of its number.
+const LINK: u64 = 0;
+const END: u64 = 1;
+const RECORDS: u64 = 2;
+const KINDS: u32 = 2;
+
+/// The number of the keeper's own.
+const SUMMONS: u64 = u64::MAX;
+
+/// How often to try again what the system refused.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// What a pool's handles and its keeper share.
+pub(super) struct Shared {
+    engine: Mutex<Engine>,
+    /// Told when all is over.
+    over: Condvar,
+    is_over: Mutex<bool>,
+    set: Epoll,
+    summons: Summons,
+    pub(super) owner: (Generation, u32),
+    pub(super) processes: usize,
+}
+
+impl Shared {
+    /// A pool with these workers; its keeper is not there yet.
+    pub(super) fn new(settings: Settings, workers: Vec<Worker>) -> Result<Shared> {
+        let cannot = || os("cannot make a pool's waiting place");
+        let set = Epoll::new().map_err(cannot())?;
+        let summons = Summons::new().map_err(cannot())?;
+        set.add(std::os::fd::AsFd::as_fd(&summons), SUMMONS).map_err(cannot())?;
+        let processes = settings.processes;
+        let shared = Shared {
+            engine: Mutex::new(Engine::new(settings, Vec::new())),
+            over: Condvar::new(),
+            is_over: Mutex::new(false),
+            set,
+            summons,
+            owner: (Generation::current(), pid()),
+            processes,
+        };
+        for worker in &workers {
+            shared.watch(worker)?;
+        }
+        shared.lock().crew = Crew::new(workers);
+        Ok(shared)
+    }
+
+    /// The engine. A panic while it was locked is a fault of ours that must not make others hang.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process made the pool, and is not a forked copy of it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.owner.0 == Generation::current()
+    }
+
+    /// Calls the keeper, who has something to see to.
+    pub(super) fn summon(&self) {
+        self.summons.ring();
+    }
+
+    /// Waits until nothing is left of the pool; whether that is so at the deadline.
+    pub(super) fn wait_over(&self, deadline: Deadline) -> bool {
+        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*is_over {
+            is_over = match deadline.left() {
+                Some(Duration::ZERO) => return false,
+                Some(left) => self.over.wait_timeout(is_over, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.over.wait(is_over).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        true
+    }
+
+    fn watch(&self, worker: &Worker) -> Result<()> {
+        let (link, end) = worker.fds()?;
+        let cannot = |error| os(format!("cannot watch {}", worker.ledger.tag.name))(error);
+        let number = worker.number << KINDS;
+        if let Some(link) = link {
+            self.set.add(link, number | LINK).map_err(cannot)?;
+        }
+        if let Some(records) = worker.records_fd() {
+            self.set.add(records, number | RECORDS).map_err(cannot)?;
+        }
+        self.set.add(end, number | END).map_err(cannot)
+    }
+
+    /// The keeper's life.
+    pub(super) fn keep(&self) {
+        let mut events = Vec::new();
+        loop {
+            let turn = self.turn(&events);
+            for sink in &turn.touched {
+                sink.wake();
+            }
+            for (worker, said) in &turn.said {
+                records::give(worker, said);
+            }
+            let has_started = !turn.to_start.is_empty();
+            for (place, number) in turn.to_start {
+                self.start(place, number);
+            }
+            if turn.is_over {
+                *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                self.over.notify_all();
+                return;
+            }
+            events.clear();
+            let until = if has_started { Deadline::Now } else { turn.until };
+            if self.set.wait(&mut events, until).is_err() {
+                // Only for want of memory.
+                std::thread::sleep(AGAIN);
+            }
+        }
+    }
+
+    /// Sees to what has happened, and to what is due.
+    fn turn(&self, events: &[u64]) -> Turn {
+        let mut said = Vec::new();
+        let mut retry = false;
+        let mut engine = self.lock();
+        for event in events {
+            if *event == SUMMONS {
+                self.summons.clear();
+                continue;
+            }
+            let Some(place) = engine.crew.place_of(event >> KINDS) else { continue };
+            match event & ((1 << KINDS) - 1) {
+                LINK => engine.attend(place),
+                RECORDS => self.take_records(&mut engine, place, &mut said),
+                _ => retry |= !self.see_end(&mut engine, place, &mut said),
+            }
+        }
+        engine.dispatch();
+        engine.look_after(Instant::now());
+        engine.dispatch();
+        // To send may take wake-ups that were for who listens.
+        for place in 0..engine.crew.len() {
+            if engine.crew.worker(place).is_some_and(Worker::has_outgoing) {
+                engine.attend(place);
+            }
+        }
+        let again = std::mem::take(&mut engine.listen);
+        let has_more = !again.is_empty();
+        for place in again {
+            engine.attend(place);
+        }
+        if has_more {
+            engine.dispatch();
+        }
+        let now = Instant::now();
+        let to_start = engine.to_start(now);
+        let mut until = engine.next_look(now).map_or(Deadline::Never, Deadline::At);
+        if retry || !engine.listen.is_empty() {
+            until = until.within_next(if retry { AGAIN } else { Duration::ZERO });
+        }
+        Turn { touched: std::mem::take(&mut engine.touched), said, to_start, until, is_over: engine.is_over() }
+    }
+
+    /// For a worker that seems to have ended; `false` if that cannot be told yet.
+    fn see_end(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) -> bool {
+        let Some(worker) = engine.crew.worker(place) else { return true };
+        let why = match worker.child.try_join() {
+            Ok(None) => return false,
+            Ok(Some(())) => Failure::Exited(0),
+            Err(error) => match error.into_failure() {
+                Failure::Os(_) => return false,
+                failure => failure,
+            },
+        };
+        self.take_records(engine, place, said);
+        if let Some(worker) = engine.crew.worker(place)
+            && let Ok((_, end)) = worker.fds()
+        {
+            self.set.remove(end);
+        }
+        engine.bury(place, why);
+        true
+    }
+
+    fn take_records(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) {
+        let Some(worker) = engine.crew.worker_mut(place) else { return };
+        let Some(socket) = &worker.records else { return };
+        let (records, is_over) = records::take(socket);
+        let name = &worker.ledger.tag.name;
+        said.extend(records.into_iter().map(|said| (name.clone(), said)));
+        if is_over {
+            self.set.remove(std::os::fd::AsFd::as_fd(socket));
+            worker.records = None;
+        }
+    }
+
+    /// Starts a worker. The engine is not locked meanwhile.
+    fn start(&self, place: usize, number: u64) {
+        let settings = self.lock().settings.clone();
+        let started = Worker::start(&settings, place + 1, number).and_then(|worker| match self.watch(&worker) {
+            Ok(()) => Ok(worker),
+            Err(error) => {
+                let _ = worker.child.kill();
+                Err(error)
+            }
+        });
+        let mut engine = self.lock();
+        match started {
+            Ok(worker) => engine.install(place, worker),
+            Err(error) => {
+                engine.crew.failed(place);
+                engine.break_if_hopeless(&error.to_string());
+            }
+        }
+    }
+}
+
+/// What one turn of the keeper came to.
+struct Turn {
+    touched: Vec<Arc<dyn Sink>>,
+    said: Vec<(String, Said)>,
+    to_start: Vec<(usize, u64)>,
+    until: Deadline,
+    is_over: bool,
+}

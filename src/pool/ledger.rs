@@ -1,0 +1,256 @@
+//! What a worker was given and what came of it: which task it is at, and what is to be done again if it ends.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::job::{Content, Delivery, Job, Sink, Tag};
+use super::speech::{self, Verdict};
+use crate::codec;
+use crate::error::Failure;
+
+/// The jobs of one worker, in the order in which they went out.
+pub(super) struct Ledger {
+    sent: VecDeque<Sent>,
+    pub(super) tag: Arc<Tag>,
+    /// How many tasks are finished.
+    pub(super) finished: u64,
+    /// How many of them failed.
+    pub(super) failures: u64,
+    /// When the last of them was, or when the first was sent.
+    pub(super) since: Instant,
+    /// What it said of its beginning: the reason if it failed.
+    pub(super) ready: Option<Result<(), String>>,
+    /// It said what is no answer.
+    pub(super) is_garbled: bool,
+    /// Tasks that failed and are to be tried again.
+    pub(super) again: Vec<Job>,
+    /// What was finished, for whoever wants to be woken.
+    pub(super) delivered: Vec<Arc<dyn Sink>>,
+}
+
+/// A job that went out.
+struct Sent {
+    job: Job,
+    /// How many of its tasks are finished.
+    done: u32,
+    /// How many of these are delivered.
+    delivered: u32,
+    /// The answers of the others.
+    answers: Vec<u8>,
+}
+
+/// A task that a worker was at when it ended, or when it was asked for.
+pub(super) struct Head<'a> {
+    pub(super) job: &'a Job,
+}
+
+impl Ledger {
+    pub(super) fn new(tag: Arc<Tag>) -> Ledger {
+        Ledger {
+            sent: VecDeque::new(),
+            tag,
+            finished: 0,
+            failures: 0,
+            since: Instant::now(),
+            ready: None,
+            is_garbled: false,
+            again: Vec::new(),
+            delivered: Vec::new(),
+        }
+    }
+
+    /// How many jobs are out.
+    pub(super) fn jobs(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// How many tasks are out.
+    pub(super) fn tasks(&self) -> u64 {
+        self.sent.iter().map(|sent| u64::from(sent.job.count - sent.done)).sum()
+    }
+
+    /// Enters a job that goes out.
+    pub(super) fn enter(&mut self, job: Job) {
+        if self.sent.is_empty() {
+            self.since = Instant::now();
+        }
+        self.sent.push_back(Sent { job, done: 0, delivered: 0, answers: Vec::new() });
+    }
+
+    /// The job whose task is next to finish.
+    pub(super) fn head(&self) -> Option<Head<'_>> {
+        self.sent.front().map(|sent| Head { job: &sent.job })
+    }
+
+    /// Whether a job for that sink is the next to finish, and whether any is out.
+    pub(super) fn holds(&self, sink: *const ()) -> (bool, bool) {
+        let is = |sent: &Sent| Arc::as_ptr(&sent.job.sink).cast::<()>() == sink;
+        (self.sent.front().is_some_and(is), self.sent.iter().any(is))
+    }
+
+    /// Takes what the worker says.
+    pub(super) fn hear(&mut self, message: &[u8], fds: Vec<Arc<OwnedFd>>) {
+        let Some((&verdict, rest)) = message.split_first() else { return self.is_garbled = true };
+        let Some(verdict) = Verdict::of(verdict) else { return self.is_garbled = true };
+        if verdict == Verdict::Ready {
+            if self.ready.is_some() {
+                return self.is_garbled = true;
+            }
+            let reason = String::from_utf8_lossy(rest).into_owned();
+            self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
+            return;
+        }
+        let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
+        self.finished += 1;
+        let number = sent.job.first + u64::from(sent.done);
+        sent.done += 1;
+        if verdict != Verdict::Returned {
+            self.failures += 1;
+            let retry = sent.job.sink.call().options.retry;
+            if !retry.is_never() && retry.wants(&failure(verdict, rest), sent.job.failed) {
+                sent.flush_but_last(&self.tag, &mut self.delivered);
+                sent.delivered = sent.done;
+                self.again.push(sent.job.one(number, sent.job.failed + 1));
+                return self.pop_if_done();
+            }
+        }
+        if fds.is_empty() {
+            // Within what a frame can say: the ring's limit is the speech's.
+            let _ = speech::framed::<_, ()>(&mut sent.answers, |onto| {
+                onto.extend_from_slice(message);
+                Ok(())
+            });
+        } else {
+            // A value with descriptors goes alone.
+            sent.flush_but_last(&self.tag, &mut self.delivered);
+            let _ = speech::framed::<_, ()>(&mut sent.answers, |onto| {
+                onto.extend_from_slice(message);
+                Ok(())
+            });
+            sent.deliver(fds, &self.tag, &mut self.delivered);
+        }
+        self.pop_if_done();
+    }
+
+    fn pop_if_done(&mut self) {
+        if self.sent.front().is_some_and(|sent| sent.done == sent.job.count)
+            && let Some(mut sent) = self.sent.pop_front()
+        {
+            sent.flush(&self.tag, &mut self.delivered);
+        }
+    }
+
+    /// Takes back all that was not begun, when `begun` tasks were, in order.
+    pub(super) fn take_back(&mut self, begun: u64) -> Vec<Job> {
+        // What the worker's word says beyond that cannot be.
+        let running = begun.saturating_sub(self.finished).min(1);
+        let mut back = Vec::new();
+        if let Some(front) = self.sent.front_mut()
+            && running == 1
+        {
+            back.extend(front.job.split_off(front.done + 1));
+            back.extend(self.sent.drain(1..).map(|sent| sent.job));
+        } else {
+            // The first may be finished in part.
+            for mut sent in self.sent.drain(..) {
+                let rest = sent.job.split_off(sent.done);
+                sent.flush(&self.tag, &mut self.delivered);
+                back.extend(rest);
+            }
+        }
+        back
+    }
+
+    /// For a worker that has ended: takes back what was not begun, and says what befell the task that was running. Gives the
+    /// latter's job if it is to be tried again.
+    pub(super) fn bury(&mut self, begun: u64, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<Failed>) {
+        let back = self.take_back(begun);
+        let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
+        sent.flush(&self.tag, &mut self.delivered);
+        let number = sent.job.first + u64::from(sent.done);
+        let victim = sent.job.split_off(sent.done).unwrap_or_else(|| sent.job.one(number, sent.job.failed));
+        self.finished += 1;
+        self.failures += 1;
+        (back, Some(Failed { job: victim, failure: failure() }))
+    }
+}
+
+/// A task that failed with its worker.
+pub(super) struct Failed {
+    pub(super) job: Job,
+    pub(super) failure: Failure,
+}
+
+impl Failed {
+    /// Delivers it, or gives it back to be tried again.
+    pub(super) fn settle(self, tag: &Arc<Tag>) -> Result<Arc<dyn Sink>, Job> {
+        let Failed { mut job, failure } = self;
+        let retry = job.sink.call().options.retry;
+        if !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
+            job.failed += 1;
+            return Err(job);
+        }
+        job.sink.deliver(Delivery {
+            first: job.first,
+            count: 1,
+            content: Content::Failed(failure),
+            worker: Some(Arc::clone(tag)),
+            attempts: job.failed + 1,
+        });
+        Ok(job.sink)
+    }
+}
+
+impl Sent {
+    /// Delivers the answers that are here.
+    fn flush(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
+        if !self.answers.is_empty() {
+            self.deliver(Vec::new(), tag, delivered);
+        }
+    }
+
+    /// `flush`, when the last that is finished is not among the answers.
+    fn flush_but_last(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
+        self.done -= 1;
+        self.flush(tag, delivered);
+        self.done += 1;
+    }
+
+    fn deliver(
+        &mut self,
+        fds: Vec<Arc<OwnedFd>>,
+        tag: &Arc<Tag>,
+        delivered: &mut Vec<Arc<dyn Sink>>,
+    ) {
+        let count = self.done - self.delivered;
+        let delivery = Delivery {
+            first: self.job.first + u64::from(self.delivered),
+            count,
+            content: Content::Answers { bytes: mem::take(&mut self.answers), fds },
+            worker: Some(Arc::clone(tag)),
+            attempts: self.job.failed + 1,
+        };
+        self.delivered = self.done;
+        self.job.sink.deliver(delivery);
+        if !delivered.last().is_some_and(|last| Arc::ptr_eq(last, &self.job.sink)) {
+            delivered.push(Arc::clone(&self.job.sink));
+        }
+    }
+}
+
+/// What a verdict other than a value says.
+pub(super) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
+    let text = || String::from_utf8_lossy(reason).into_owned();
+    match verdict {
+        Verdict::Panicked => match codec::decode(reason, Vec::new()) {
+            Ok(panic) => Failure::Panicked(panic),
+            Err(reason) => Failure::BadResult(format!("a panic that cannot be understood: {reason}")),
+        },
+        Verdict::BadArguments => Failure::BadArguments(text()),
+        Verdict::NotRun => Failure::NotRun(text()),
+        Verdict::Ready | Verdict::Returned | Verdict::BadResult => Failure::BadResult(text()),
+    }
+}

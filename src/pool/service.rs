@@ -1,0 +1,394 @@
+//! A worker's life: it takes tasks from its link, runs them one after the other, and says what became of each.
+
+use std::any::{Any, type_name};
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::records;
+use super::slate::Slate;
+use super::speech::{self, Order, Verdict};
+use crate::channel::fault::SendFault;
+use crate::channel::link::RingLink;
+use crate::codec::{self, Carried};
+use crate::sys::code::{self, Entry, Offset, Refusal};
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::Parcel;
+use crate::target::Target;
+use crate::unwind;
+
+/// What a worker is started with.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Duty {
+    pub(super) link: RingLink,
+    pub(super) slate: Slate,
+    pub(super) id: usize,
+    pub(super) initializer: Option<Initializer>,
+    /// Where records go, and the least important that does.
+    pub(super) records: Option<(Carried, usize)>,
+}
+
+/// What runs in a worker before its first task, with encoded arguments.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Initializer {
+    pub(super) entry: Offset,
+    pub(super) bytes: Vec<u8>,
+    pub(super) fds: Vec<Carried>,
+}
+
+/// After how much work the pool is woken to take what has come of it.
+const NUDGE: Duration = Duration::from_micros(50);
+
+/// What a worker has while it runs tasks.
+struct Station {
+    link: RingLink,
+    slate: Slate,
+    /// How many tasks were begun.
+    begun: u64,
+    /// What is said of a task: kept for its room.
+    answer: Vec<u8>,
+    /// Nobody listens any more.
+    is_over: bool,
+}
+
+thread_local! {
+    static STATION: RefCell<Option<Station>> = const { RefCell::new(None) };
+    static TASK: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
+    static WORKER: RefCell<Option<(usize, Option<Box<dyn Any>>)>> = const { RefCell::new(None) };
+}
+
+/// The task that this thread, a pool's worker's, runs: what [`current_task`] gives.
+#[derive(Clone, Debug)]
+pub struct CurrentTask {
+    name: Option<String>,
+    function: &'static str,
+    number: u64,
+    deadline: Option<Instant>,
+}
+
+impl CurrentTask {
+    /// The name that it was given, or that of its function.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.function)
+    }
+
+    /// Its number in its map, from 0.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When the worker will be told to end if the task is not done.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How long it is until then; zero if that is past, `None` if the task may take as long as it likes.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// The task that this thread runs; `None` outside of a pool's worker, and in threads that a task started.
+///
+/// ```
+/// use std::time::Duration;
+/// use multiproc::{Pool, current_task};
+///
+/// fn as_far_as_time_allows(most: u64) -> u64 {
+///     let task = current_task().unwrap();
+///     (0..most).take_while(|_| task.time_left().unwrap() > Duration::from_secs(59)).last().unwrap_or(0)
+/// }
+///
+/// let pool = Pool::new(1)?;
+/// let reached = pool.tasks().deadline(Duration::from_secs(60)).apply(as_far_as_time_allows, (1000,))?;
+/// assert!(reached < 1000);
+/// assert!(current_task().is_none());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use]
+pub fn current_task() -> Option<CurrentTask> {
+    TASK.with_borrow(Clone::clone)
+}
+
+/// The number of the worker that this thread serves in, from 1; `None` elsewhere.
+///
+/// ```
+/// use multiproc::{Pool, worker_id};
+///
+/// let pool = Pool::new(1)?;
+/// assert_eq!(pool.apply(worker_id, ())?, Some(1));
+/// assert_eq!(worker_id(), None);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use]
+pub fn worker_id() -> Option<usize> {
+    WORKER.with_borrow(|worker| worker.as_ref().map(|(id, _)| *id))
+}
+
+/// Calls `f` with what the pool's [initializer](crate::PoolBuilder::initializer) returned in this worker, if that is a `T`.
+///
+/// `None` outside of a worker's own thread, if there is no initializer or it returned another type, and within another
+/// call of this function.
+///
+/// ```
+/// use multiproc::{Pool, with_worker_state};
+///
+/// fn open(first: u32) -> Vec<u32> { vec![first] }
+/// fn remember(n: u32) -> usize {
+///     with_worker_state(|seen: &mut Vec<u32>| { seen.push(n); seen.len() }).unwrap()
+/// }
+///
+/// let pool = Pool::builder().processes(1).initializer(open, (7,)).build()?;
+/// assert_eq!(pool.map(remember, [1, 2, 3])?, [2, 3, 4]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    /// Puts the state back, also if `f` panics.
+    struct Borrowed(Option<Box<dyn Any>>);
+    impl Drop for Borrowed {
+        fn drop(&mut self) {
+            let state = self.0.take();
+            WORKER.with_borrow_mut(|worker| {
+                if let Some((_, place)) = worker {
+                    *place = state;
+                }
+            });
+        }
+    }
+    let mut borrowed = Borrowed(WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|(_, state)| state.take())));
+    borrowed.0.as_mut()?.downcast_mut().map(f)
+}
+
+/// The entry for an initializer: it leaves what the function returns in the worker.
+pub(super) fn initializer_entry<F, Args>() -> Entry
+where
+    F: Target<Args>,
+    Args: DeserializeOwned,
+    F::Output: 'static,
+{
+    |arguments, fds| {
+        let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
+        let state = code::conjure::<F>().call(arguments);
+        WORKER.with_borrow_mut(|worker| {
+            if let Some((_, place)) = worker {
+                *place = Some(Box::new(state));
+            }
+        });
+        Ok(Parcel::default())
+    }
+}
+
+/// The entry for tasks of a function: it runs all whose arguments it gets.
+pub(super) fn tasks_entry<F, Args>() -> Entry
+where
+    F: Target<Args>,
+    Args: DeserializeOwned,
+    F::Output: Serialize,
+{
+    |arguments, fds| {
+        run(type_name::<F>(), arguments, fds, |arguments, fds, onto| {
+            let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
+            let output = code::conjure::<F>().call(arguments);
+            codec::encode_within(&output, onto, speech::LONGEST).map_err(Refusal::Result)
+        });
+        Ok(Parcel::default())
+    }
+}
+
+/// The function that a worker's process runs.
+pub(super) fn serve(duty: Duty) {
+    let Duty { mut link, slate, id, initializer, records } = duty;
+    WORKER.set(Some((id, None)));
+    if let Some((socket, level)) = records {
+        records::install(socket, level);
+    }
+    let mut ready = vec![Verdict::Ready as u8];
+    if let Some(reason) = initializer.and_then(initialize) {
+        ready.extend_from_slice(reason.as_bytes());
+    }
+    if link.send(&ready, &[], Deadline::Never).is_err() || ready.len() > 1 {
+        return;
+    }
+    let mut message = Vec::new();
+    let mut busy = Duration::ZERO;
+    let mut at = poll::monotonic();
+    let mut nudged = at;
+    STATION.set(Some(Station { link, slate, begun: 0, answer: Vec::new(), is_over: false }));
+    loop {
+        let mut fds = Vec::new();
+        let received = with_station(|station| {
+            let is_idle = station.link.is_empty();
+            if is_idle && station.link.nudge().is_err() {
+                return None;
+            }
+            message.clear();
+            fds = station.link.recv(&mut message, u64::MAX, Deadline::Never).ok()?;
+            Some(is_idle)
+        });
+        let Some(Some(is_idle)) = received else { return };
+        if is_idle {
+            at = poll::monotonic();
+        }
+        if !obey(&message, fds) {
+            return;
+        }
+        let now = poll::monotonic();
+        busy += now.saturating_sub(at);
+        at = now;
+        let goes_on = with_station(|station| {
+            station.slate.was_busy(busy);
+            if now.saturating_sub(nudged) > NUDGE {
+                nudged = now;
+                return !station.is_over && station.link.nudge().is_ok();
+            }
+            !station.is_over
+        });
+        if goes_on != Some(true) {
+            return;
+        }
+    }
+}
+
+fn with_station<T>(f: impl FnOnce(&mut Station) -> T) -> Option<T> {
+    STATION.with_borrow_mut(|station| station.as_mut().map(f))
+}
+
+/// Runs what is to run before the first task; the reason if it fails.
+fn initialize(Initializer { entry, bytes, fds }: Initializer) -> Option<String> {
+    let Some(entry) = entry.entry() else { return Some("its initializer is not in this program's code".to_owned()) };
+    let fds = fds.into_iter().map(|fd| fd.0).collect();
+    match unwind::catch(|| entry(&bytes, fds)) {
+        Ok(Ok(_)) => None,
+        Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => {
+            Some(format!("its initializer could not decode its arguments: {reason}"))
+        }
+        Err(panic) => Some(format!("its initializer panicked: {panic}")),
+    }
+}
+
+/// Does what an order says; whether it could be understood.
+fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
+    match speech::understand(message) {
+        Some((Order::Open(epoch), _)) => {
+            with_station(|station| station.slate.open(epoch, station.begun));
+            true
+        }
+        Some((Order::Tasks { entry, count: _, first, name, deadline }, arguments)) => {
+            let Some(entry) = entry.and_then(Offset::entry) else { return false };
+            TASK.set(Some(CurrentTask { name, function: "", number: first, deadline: None }));
+            LIMIT.set(deadline);
+            let _ = entry(arguments, fds);
+            TASK.set(None);
+            unwind::set_task(None);
+            true
+        }
+        None => false,
+    }
+}
+
+thread_local! {
+    /// How long each task of the order may take.
+    static LIMIT: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs tasks: `call` decodes the arguments of one, runs it, and puts its encoded value behind what is in the vector.
+fn run(
+    function: &'static str,
+    arguments: &[u8],
+    fds: Vec<Arc<OwnedFd>>,
+    call: impl Fn(&[u8], Vec<Arc<OwnedFd>>, &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, Refusal>,
+) {
+    let limit = LIMIT.get();
+    let Some(mut station) = STATION.take() else { return };
+    TASK.with_borrow_mut(|task| {
+        if let Some(task) = task {
+            task.function = function;
+            unwind::set_task(Some((task.name.clone(), function)));
+        }
+    });
+    let mut at = 0;
+    let mut fds = fds;
+    let mut is_first = true;
+    while let Some(range) = speech::next_frame(arguments, &mut at) {
+        if let Some(limit) = limit {
+            station.slate.starts(poll::monotonic());
+            TASK.with_borrow_mut(|task| {
+                if let Some(task) = task {
+                    task.deadline = Instant::now().checked_add(limit);
+                }
+            });
+        }
+        if !station.slate.begin() {
+            // All that is left was taken back.
+            break;
+        }
+        station.begun += 1;
+        if !is_first {
+            TASK.with_borrow_mut(|task| {
+                if let Some(task) = task {
+                    task.number += 1;
+                }
+            });
+        }
+        is_first = false;
+        let fds = std::mem::take(&mut fds);
+        station.answer.clear();
+        station.answer.push(Verdict::Returned as u8);
+        let answer = &mut station.answer;
+        let done = unwind::catch(|| call(&arguments[range], fds, answer));
+        if station.say(done).is_err() {
+            station.is_over = true;
+            break;
+        }
+    }
+    STATION.set(Some(station));
+}
+
+impl Station {
+    /// Says what became of a task.
+    fn say(
+        &mut self,
+        done: Result<Result<Vec<Arc<OwnedFd>>, Refusal>, unwind::Panic>,
+    ) -> Result<(), SendFault> {
+        let (verdict, reason) = match done {
+            Ok(Ok(fds)) if fds.is_empty() => {
+                if self.link.push_quietly(&self.answer)? {
+                    return Ok(());
+                }
+                (Verdict::Returned, Vec::new())
+            }
+            Ok(Ok(fds)) => {
+                self.link.nudge()?;
+                return match self.link.send(&self.answer, &fds, Deadline::Never) {
+                    Err(SendFault::Os(error)) => self.say_refusal(Verdict::BadResult, error.to_string().as_bytes()),
+                    sent => sent,
+                };
+            }
+            Ok(Err(Refusal::Arguments(reason))) => (Verdict::BadArguments, reason.into_bytes()),
+            Ok(Err(Refusal::Result(reason))) => (Verdict::BadResult, reason.into_bytes()),
+            Err(panic) => (Verdict::Panicked, speech::panic_bytes(&panic)),
+        };
+        if verdict == Verdict::Returned {
+            // Long, or there is no room at the moment.
+            self.link.nudge()?;
+            return self.link.send(&self.answer, &[], Deadline::Never);
+        }
+        self.say_refusal(verdict, &reason)
+    }
+
+    fn say_refusal(&mut self, verdict: Verdict, reason: &[u8]) -> Result<(), SendFault> {
+        self.answer.clear();
+        self.answer.push(verdict as u8);
+        self.answer.extend_from_slice(reason);
+        self.link.nudge()?;
+        self.link.send(&self.answer, &[], Deadline::Never)
+    }
+}

@@ -1,0 +1,44 @@
+//! What a pool was made with.
+
+use std::time::Duration;
+
+use super::service::Initializer;
+use crate::process::Process;
+use crate::start::method::StartMethod;
+
+/// What a pool was made with.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) processes: usize,
+    pub(super) name: Option<String>,
+    pub(super) initializer: Option<Initializer>,
+    pub(super) max_tasks: Option<u64>,
+    pub(super) max_growth: Option<u64>,
+    pub(super) method: StartMethod,
+    pub(super) forwards_records: bool,
+    pub(super) max_restarts: u32,
+    pub(super) grace: Duration,
+    /// What the tasks of one worker may not have.
+    pub(super) prepare: Prepare,
+}
+
+/// What workers' processes are given.
+#[derive(Clone, Default)]
+pub(super) struct Prepare {}
+
+impl Settings {
+    /// What the worker in a place, counted from 1, is called: as in CPython, unless the pool has a name.
+    pub(super) fn worker_name(&self, id: usize) -> String {
+        match (&self.name, self.method) {
+            (Some(name), _) => format!("{name}-{id}"),
+            (None, StartMethod::Fork) => format!("ForkPoolWorker-{id}"),
+            (None, StartMethod::Spawn) => format!("SpawnPoolWorker-{id}"),
+            (None, _) => format!("ForkServerPoolWorker-{id}"),
+        }
+    }
+
+    /// A worker's process, with the limits that it gets.
+    pub(super) fn prepare(&self, process: Process<()>) -> Process<()> {
+        process.start_method(self.method)
+    }
+}

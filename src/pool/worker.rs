@@ -1,0 +1,324 @@
+//! A worker as its pool sees it: its process, the way to it, and what it is at.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::claim::Gate;
+use super::job::{Job, Tag};
+use super::ledger::Ledger;
+use super::service::{self, Duty};
+use super::settings::Settings;
+use super::slate::Slate;
+use super::speech::{self, Order};
+use crate::channel::fault::{RecvFault, SendFault};
+use crate::channel::link::RingLink;
+use crate::codec::Carried;
+use crate::error::{Failure, Result, os};
+use crate::process::{Child, Process};
+use crate::sys::{socket, weight};
+
+/// How much each direction of a link holds.
+const CAPACITY: usize = 128 << 10;
+
+/// How long a worker with much to do has ahead of it, in nanoseconds: enough for the pool to be late.
+const AHEAD: u64 = 1_000_000;
+
+/// The most and the least jobs that are out to one worker: one that it is at, and one more.
+const MOST_JOBS: u64 = 1024;
+const LEAST_JOBS: usize = 2;
+
+/// A worker that was started.
+pub(super) struct Worker {
+    /// What tells it from those that were in its place before.
+    pub(super) number: u64,
+    pub(super) child: Child<()>,
+    /// None once nothing more is said.
+    pub(super) link: Option<RingLink>,
+    /// It was told to leave.
+    pub(super) is_dismissed: bool,
+    pub(super) records: Option<OwnedFd>,
+    slate: Slate,
+    gate: Gate,
+    pub(super) ledger: Ledger,
+    outgoing: VecDeque<Outgoing>,
+    /// Why it is being ended, for the task that it is at.
+    pub(super) doom: Option<Doom>,
+    /// When it is killed, if it is still there.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) started: Instant,
+    /// How long it was at work, and how many tasks were finished, when that was last looked at.
+    seen: (Duration, u64),
+    /// Nanoseconds that a job takes.
+    pace: u64,
+    /// Its resident memory when it was ready, and when it was looked at last.
+    pub(super) resident: Option<u64>,
+    pub(super) weighed: Instant,
+}
+
+/// What is on its way to a worker.
+struct Outgoing {
+    bytes: Vec<u8>,
+    fds: Vec<Arc<OwnedFd>>,
+    /// How much of it went out.
+    sent: usize,
+}
+
+/// Why a worker is being ended.
+#[derive(Debug)]
+pub(super) enum Doom {
+    /// The task took too long.
+    Deadline(Duration),
+    Cancelled,
+    /// The pool is terminated.
+    Terminated,
+    /// It did what no worker does.
+    Rogue(&'static str),
+}
+
+/// What came of listening to a worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// All that it said so far.
+    All,
+    /// Not all of it.
+    Part,
+    /// Its end of the link is gone, or of no use any more.
+    End,
+}
+
+impl Worker {
+    /// Starts one. `id` is that of its place, from 1.
+    pub(super) fn start(settings: &Settings, id: usize, number: u64) -> Result<Worker> {
+        let name = settings.worker_name(id);
+        let cannot = |error| os(format!("cannot make the link to {name}"))(error);
+        let (link, far) = RingLink::pair(CAPACITY).map_err(cannot)?;
+        let slate = Slate::create()?;
+        let level = log::max_level();
+        let (records, far_records) = if settings.forwards_records && level > log::LevelFilter::Off {
+            let (near, far) = socket::pair().map_err(cannot)?;
+            (Some(near), Some((Carried::from(far), level as usize)))
+        } else {
+            (None, None)
+        };
+        let duty = Duty {
+            link: far,
+            slate: slate.clone(),
+            id,
+            initializer: settings.initializer.clone(),
+            records: far_records,
+        };
+        let mut process = Process::new(service::serve, (duty,)).name(name.clone()).for_pool();
+        process = settings.prepare(process);
+        let child = process.start()?;
+        let tag = Arc::new(Tag { name, pid: child.pid() });
+        let now = Instant::now();
+        Ok(Worker {
+            number,
+            child,
+            link: Some(link),
+            is_dismissed: false,
+            records,
+            slate,
+            gate: Gate::default(),
+            ledger: Ledger::new(tag),
+            outgoing: VecDeque::new(),
+            doom: None,
+            kill_at: None,
+            started: now,
+            seen: (Duration::ZERO, 0),
+            pace: 0,
+            resident: None,
+            weighed: now,
+        })
+    }
+
+    /// The descriptor that tells of its messages, and the one that tells of its end.
+    pub(super) fn fds(&self) -> Result<(Option<BorrowedFd<'_>>, BorrowedFd<'_>)> {
+        Ok((self.link.as_ref().map(RingLink::as_fd), self.child.sentinel()?))
+    }
+
+    /// Whether it takes tasks.
+    pub(super) fn is_open(&self) -> bool {
+        self.link.is_some() && self.doom.is_none()
+    }
+
+    /// Whether it has said that it is up.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.ledger.ready, Some(Ok(())))
+    }
+
+    /// Whether it has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ledger.jobs() == 0
+    }
+
+    /// How many more jobs it may have now.
+    pub(super) fn room(&self) -> usize {
+        let most = match self.pace {
+            _ if !self.outgoing.is_empty() => 0,
+            0 => LEAST_JOBS,
+            pace => usize::try_from((AHEAD / pace).min(MOST_JOBS)).unwrap_or(LEAST_JOBS).max(LEAST_JOBS),
+        };
+        most.saturating_sub(self.ledger.jobs())
+    }
+
+    /// Gives it a job. `true` if it is to be called for it by `nudge`, or by `pump` if there is more to go out.
+    pub(super) fn give(&mut self, job: Job, scratch: &mut Vec<u8>) {
+        let call = job.sink.call();
+        let order = Order::Tasks {
+            entry: call.entry,
+            count: job.count,
+            first: job.first,
+            name: call.options.name.clone(),
+            deadline: call.options.deadline,
+        };
+        scratch.clear();
+        scratch.extend_from_slice(&speech::order(&order));
+        scratch.extend_from_slice(&job.bytes);
+        let fds = job.fds.clone();
+        self.ledger.enter(job);
+        self.send(scratch, fds);
+    }
+
+    fn send(&mut self, bytes: &[u8], fds: Vec<Arc<OwnedFd>>) {
+        let Some(link) = &mut self.link else { return };
+        if self.outgoing.is_empty() && fds.is_empty() && matches!(link.push_quietly(bytes), Ok(true)) {
+            return;
+        }
+        self.outgoing.push_back(Outgoing { bytes: bytes.to_vec(), fds, sent: 0 });
+    }
+
+    /// Whether there is something that only `pump` sends.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen afterwards.)
+    pub(super) fn pump(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        while let Some(Outgoing { bytes, fds, sent }) = self.outgoing.front_mut() {
+            match link.send_some(bytes, fds, sent) {
+                Ok(true) => self.outgoing.pop_front(),
+                // A worker that is gone is found so.
+                Ok(false) | Err(SendFault::Disconnected | SendFault::Full) => return,
+                Err(_) => {
+                    // Its descriptors cannot go out now; it is as good as none.
+                    self.doom.get_or_insert(Doom::Rogue("the way to it is broken"));
+                    self.kill_at = Some(Instant::now());
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Wakes it, if it sleeps.
+    pub(super) fn nudge(&mut self) {
+        if let Some(link) = &mut self.link {
+            let _ = link.nudge();
+        }
+    }
+
+    /// Takes what it says.
+    pub(super) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
+        let Worker { link: Some(link), ledger, .. } = self else { return Heard::End };
+        let before = (ledger.finished, ledger.ready.is_some());
+        let drained = link.drain(scratch, speech::LONGEST as u64, |message, fds| ledger.hear(message, fds));
+        if before != (ledger.finished, ledger.ready.is_some()) {
+            ledger.since = Instant::now();
+        }
+        let heard = match drained {
+            _ if ledger.is_garbled => Heard::End,
+            Ok(false) => Heard::All,
+            // What the system refuses now, it may give in a moment.
+            Ok(true) | Err(RecvFault::Os(_)) => Heard::Part,
+            Err(_) => Heard::End,
+        };
+        self.look_at_pace();
+        heard
+    }
+
+    /// Sees how long its tasks take.
+    fn look_at_pace(&mut self) {
+        let now = (self.slate.busy(), self.ledger.finished);
+        let (busy, finished) = (now.0.saturating_sub(self.seen.0), now.1.saturating_sub(self.seen.1));
+        if finished == 0 || busy.is_zero() {
+            return;
+        }
+        self.seen = now;
+        let each = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX) / finished;
+        if let Some(head) = self.ledger.head() {
+            head.job.sink.call().took(each);
+            let job = each.saturating_mul(u64::from(head.job.count));
+            self.pace = if self.pace == 0 { job } else { (self.pace / 4) * 3 + job / 4 }.max(1);
+        } else {
+            if let Some(sink) = self.ledger.delivered.last() {
+                sink.call().took(each);
+            }
+            self.pace = each.max(1);
+        }
+    }
+
+    /// Takes back what is not begun.
+    pub(super) fn take_back(&mut self) -> Vec<Job> {
+        let (begun, epoch) = self.slate.close(&mut self.gate);
+        let back = self.ledger.take_back(begun);
+        // What has begun to go out has to go out whole.
+        self.outgoing.retain(|outgoing| outgoing.sent > 0);
+        self.send(&speech::order(&Order::Open(epoch)), Vec::new());
+        self.pump();
+        self.nudge();
+        back
+    }
+
+    /// Whether it is at a task.
+    pub(super) fn is_running(&self) -> bool {
+        self.slate.begun(&self.gate) > self.ledger.finished
+    }
+
+    /// How long the task that it is at has been running.
+    pub(super) fn running_for(&self) -> Duration {
+        self.slate.running_for()
+    }
+
+    pub(super) fn busy(&self) -> Duration {
+        self.slate.busy()
+    }
+
+    /// What it was at when it ended is failed, the rest is to be given to another.
+    pub(super) fn bury(&mut self, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<super::ledger::Failed>) {
+        let begun = self.slate.begun(&self.gate);
+        self.outgoing.clear();
+        self.ledger.bury(begun, failure)
+    }
+
+    /// Has it leave when it has done what it has: it sees the end of the link.
+    pub(super) fn dismiss(&mut self) {
+        self.is_dismissed = true;
+        self.link = None;
+    }
+
+    /// Its resident memory, in bytes.
+    pub(super) fn weigh(&self) -> Option<u64> {
+        weight::resident(self.child.pid())
+    }
+
+    /// Ends it and all that it started, by SIGTERM at first; it is killed after `grace`.
+    pub(super) fn terminate(&mut self, doom: Doom, grace: Duration) {
+        self.doom.get_or_insert(doom);
+        let _ = self.child.terminate_tree();
+        self.kill_at = Instant::now().checked_add(grace);
+    }
+
+    /// Kills it and all that it started.
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.kill_tree();
+        self.kill_at = None;
+    }
+
+    /// The descriptor of what it logs.
+    pub(super) fn records_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.records.as_ref().map(AsFd::as_fd)
+    }
+}
