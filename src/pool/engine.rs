@@ -312,6 +312,9 @@ impl Engine {
         let pieces = u32::try_from(idle).unwrap_or(u32::MAX);
         let back = if back.len() == 1 { split(back, pieces) } else { back };
         self.requeue(back);
+        if let Some(place) = late {
+            self.collect(place);
+        }
     }
 
     /// When to look again, at the latest.

@@ -222,9 +222,20 @@ impl Worker {
 
     /// Takes what it says.
     pub(super) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
+        /// How often what the system refuses is asked for again at once.
+        const MOST: u32 = 10;
         let Worker { link: Some(link), ledger, .. } = self else { return Heard::End };
         let before = (ledger.finished, ledger.ready.is_some());
-        let drained = link.drain(scratch, speech::LONGEST as u64, |message, fds| ledger.hear(message, fds));
+        let mut refusals = 0;
+        let drained = loop {
+            let drained = link.drain(scratch, speech::LONGEST as u64, |message, fds| ledger.hear(message, fds));
+            match &drained {
+                _ if ledger.is_garbled => break drained,
+                Ok(true) => {}
+                Err(RecvFault::Os(_)) if refusals < MOST => refusals += 1,
+                _ => break drained,
+            }
+        };
         if before != (ledger.finished, ledger.ready.is_some()) {
             ledger.since = Instant::now();
         }
@@ -263,6 +274,8 @@ impl Worker {
     /// Takes back what is not begun.
     pub(super) fn take_back(&mut self) -> Vec<Job> {
         let (begun, epoch) = self.slate.close(&mut self.gate);
+        // What was finished before is said by now: a worker says what became of a task before it begins the next.
+        let _ = self.listen(&mut Vec::new());
         let back = self.ledger.take_back(begun);
         // What has begun to go out has to go out whole.
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
