@@ -1,7 +1,7 @@
 //! How values become bytes and back: serde with postcard, and a side table for the descriptors that bytes cannot carry.
 
 use std::any::type_name;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ type Table = RefCell<ManuallyDrop<Option<Vec<Arc<OwnedFd>>>>>;
 const NO_VALUE: ManuallyDrop<Option<Vec<Arc<OwnedFd>>>> = ManuallyDrop::new(None);
 
 thread_local! {
+    /// Whether a value is being encoded.
+    static ENCODES: Cell<bool> = const { Cell::new(false) };
     /// Those of the value that is being encoded.
     static GIVEN: Table = const { RefCell::new(NO_VALUE) };
     /// Those that came with the value that is being decoded.
@@ -53,6 +55,35 @@ fn with_table<T>(
     (done, fds)
 }
 
+/// Has the descriptors of what `f` encodes collected.
+#[inline]
+fn given_to<T>(f: impl FnOnce() -> T) -> (T, Vec<Arc<OwnedFd>>) {
+    /// Ends it, also if `f` panics.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            ENCODES.set(false);
+            if std::thread::panicking() {
+                drop(ManuallyDrop::into_inner(GIVEN.replace(NO_VALUE)));
+            }
+        }
+    }
+    if ENCODES.replace(true) {
+        // A value that encodes another while it is encoded.
+        return with_table(&GIVEN, Vec::new(), f);
+    }
+    let end = End;
+    let done = f();
+    drop(end);
+    // Most values bring none: they do not touch the table.
+    let fds = if GIVEN.with_borrow(|table| table.is_none()) {
+        Vec::new()
+    } else {
+        ManuallyDrop::into_inner(GIVEN.replace(NO_VALUE)).unwrap_or_default()
+    };
+    (done, fds)
+}
+
 /// A value as bytes and descriptors; the reason if its type refuses.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel, String> {
     let mut bytes = Vec::new();
@@ -73,7 +104,7 @@ pub(crate) fn encode_within<T: Serialize + ?Sized>(
 ) -> Result<Vec<Arc<OwnedFd>>, String> {
     let before = bytes.len();
     let buffer = Appended { bytes, most };
-    let (encoded, fds) = with_table(&GIVEN, Vec::new(), || postcard::serialize_with_flavor(value, buffer));
+    let (encoded, fds) = given_to(|| postcard::serialize_with_flavor(value, buffer));
     encoded.map_err(|error| {
         bytes.truncate(before);
         // postcard keeps no text of ours.
@@ -179,9 +210,10 @@ impl AsFd for Carried {
 impl Serialize for Carried {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let place = GIVEN.with_borrow_mut(|table| {
-            let Some(table) = &mut **table else {
+            if table.is_none() && !ENCODES.get() {
                 return Err(S::Error::custom("a descriptor can only be sent to a process, not be written elsewhere"));
-            };
+            }
+            let table = table.get_or_insert_default();
             if let Some(place) = table.iter().position(|fd| Arc::ptr_eq(fd, &self.0)) {
                 return Ok(place);
             }

@@ -116,6 +116,11 @@ impl Inbound {
         Ok(true)
     }
 
+    /// See `Consumer::salvage`.
+    pub(crate) fn salvage(&self, mark: u32, length: usize, onto: &mut Vec<u8>) -> bool {
+        self.reader.consumer.salvage(self.segment.ring(self.place), mark, length, onto)
+    }
+
     /// Whether there is nothing in the ring.
     pub(crate) fn is_empty(&self) -> bool {
         self.reader.consumer.is_empty(self.segment.ring(self.place))

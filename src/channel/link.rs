@@ -67,6 +67,16 @@ impl RingLink {
         self.inbound.drain(&mut self.bell, onto, limit, each)
     }
 
+    /// See `Inbound::salvage`.
+    pub(crate) fn salvage(&self, mark: u32, length: usize, onto: &mut Vec<u8>) -> bool {
+        self.inbound.salvage(mark, length, onto)
+    }
+
+    /// The half that sends, for who writes ahead.
+    pub(crate) fn outbound(&mut self) -> &mut Outbound {
+        &mut self.outbound
+    }
+
     /// Whether there is nothing in the ring that it receives from.
     pub(crate) fn is_empty(&self) -> bool {
         self.inbound.is_empty()

@@ -84,6 +84,30 @@ impl Outbound {
         Ok(fits)
     }
 
+    /// Whether a short message of that length could be published now.
+    pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, SendFault> {
+        let ring = self.segment.ring(self.place);
+        let producer = &mut self.writer.producer;
+        Ok(length <= ring.longest()
+            && producer.has_room(ring, Producer::room_for(Kind::Last, length)).map_err(corrupt)?)
+    }
+
+    /// See `Producer::write_ahead`. There is room for it.
+    #[inline]
+    pub(crate) fn write_ahead(&self, from: usize, bytes: &[u8]) {
+        self.writer.producer.write_ahead(self.segment.ring(self.place), from, bytes);
+    }
+
+    /// See `Producer::publish`.
+    pub(crate) fn publish(&mut self, length: usize) {
+        self.writer.producer.publish(self.segment.ring(self.place), length);
+    }
+
+    /// See `Producer::mark`.
+    pub(crate) fn mark(&self) -> u32 {
+        self.writer.producer.mark()
+    }
+
     /// Wakes the other side, if it sleeps, for what was pushed quietly.
     pub(crate) fn nudge(&mut self, bell: &mut Bell) -> Result<(), SendFault> {
         wake(bell, self.writer.producer.nudge(self.segment.ring(self.place)))

@@ -158,6 +158,13 @@ impl<'a> Ring<'a> {
     }
 }
 
+/// The low half of a position, in words.
+fn mark(position: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "enough to tell neighbours apart")]
+    let mark = (position / 8) as u32;
+    mark
+}
+
 /// Writes only what is new, as the other side reads it.
 fn note(word: &AtomicU64, value: u64) {
     if word.load(Ordering::Relaxed) != value {
@@ -249,6 +256,38 @@ impl Producer {
         self.write(ring, Kind::Last, 0, payload);
         // Release: who sees the tail sees the record.
         ring.control[TAIL].store(self.tail, Ordering::Release);
+    }
+
+    /// Writes a part of the payload of the next record, from the word of byte `from` on; `payload` is all of it so far. Nobody
+    /// sees it before `publish`, but for who looks after a producer that was killed.
+    #[inline]
+    pub(crate) fn write_ahead(&self, ring: Ring<'_>, from: usize, payload: &[u8]) {
+        let from = from & !7;
+        let (words, rest) = ring.from(self.tail + HEADER + from as u64);
+        let part = &payload[from..];
+        match part.split_at_checked(size_of_val(words)) {
+            Some((first, second)) => {
+                copy_in(words, first);
+                copy_in(rest, second);
+            }
+            None => copy_in(words, part),
+        }
+    }
+
+    /// Publishes what was written ahead as a whole message of that length, as `push_quietly` would.
+    pub(crate) fn publish(&mut self, ring: Ring<'_>, length: usize) {
+        let size = HEADER + (length as u64).next_multiple_of(8);
+        assert!(self.free(ring) >= size, "there is no room for a record");
+        let (words, _) = ring.from(self.tail);
+        words[0].store(length as u64 | IS_LAST, Ordering::Relaxed);
+        self.tail += size;
+        // Release: who sees the tail sees the record.
+        ring.control[TAIL].store(self.tail, Ordering::Release);
+    }
+
+    /// What tells the next record from others that were written ahead.
+    pub(crate) fn mark(&self) -> u32 {
+        mark(self.tail)
     }
 
     /// Whether the consumer is to be woken for what was pushed quietly.
@@ -426,6 +465,21 @@ impl Consumer {
             return Other::Sleeps;
         }
         Other::Awake
+    }
+
+    /// What a producer that is gone had written ahead, if `mark` is that of the next record; put behind `onto`. It may be
+    /// anything.
+    pub(crate) fn salvage(&self, ring: Ring<'_>, mark_seen: u32, length: usize, onto: &mut Vec<u8>) -> bool {
+        if mark(self.head) != mark_seen || !self.is_empty(ring) || HEADER + length as u64 > ring.capacity() {
+            return false;
+        }
+        let (words, rest) = ring.from(self.head + HEADER);
+        let first = length.min(size_of_val(words));
+        copy_out(words, first, onto);
+        if length > first {
+            copy_out(rest, length - first, onto);
+        }
+        true
     }
 
     /// Raises the flag. The caller looks once more, then sleeps.

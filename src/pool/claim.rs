@@ -1,6 +1,7 @@
 //! Who may begin a task: a word that a worker and its pool share, so that a task is begun or taken back, never both.
 //!
-//! Tasks go to a worker ahead of need, in order. The worker takes a number before it begins one; the pool closes the word to
+//! Tasks go to a worker ahead of need, in order. The worker takes a number before it begins one, or a few at once if they are
+//! short; the pool closes the word to
 //! take back all that are not begun, and learns by the same instruction how many are. The worker opens the word again when it
 //! meets the message that says so, behind those that were taken back. Each closing has a number, so that a message from
 //! before a later closing opens nothing.
@@ -19,11 +20,11 @@ const COUNT: u64 = (1 << EPOCH_SHIFT) - 1;
 /// The number of a closing.
 pub(super) type Epoch = u16;
 
-/// Takes the number of one more task; `false` if it is not to be begun.
+/// Takes the numbers of so many more tasks; `false` if they are not to be begun.
 #[inline]
-pub(super) fn begin(word: &AtomicU64) -> bool {
-    // One more on a closed word does not matter: its count is written anew when it opens.
-    word.fetch_add(1, Ordering::SeqCst) & CLOSED == 0
+pub(super) fn begin(word: &AtomicU64, count: u32) -> bool {
+    // More on a closed word does not matter: its count is written anew when it opens.
+    word.fetch_add(count.into(), Ordering::SeqCst) & CLOSED == 0
 }
 
 /// Opens the word again, if it is closed by that closing still. `begun` is how many tasks were.
@@ -80,30 +81,30 @@ mod tests {
     #[test]
     fn what_is_closed_is_not_begun_until_it_is_opened() {
         let (word, mut gate) = (AtomicU64::new(0), Gate::default());
-        assert!(begin(&word) && begin(&word));
+        assert!(begin(&word, 1) && begin(&word, 1));
         assert_eq!(gate.begun(&word), 2);
         let (begun, first) = gate.close(&word);
         assert_eq!(begun, 2);
-        assert!(!begin(&word) && !begin(&word));
+        assert!(!begin(&word, 1) && !begin(&word, 1));
         assert_eq!(gate.begun(&word), 2);
         open(&word, first, 2);
-        assert!(begin(&word));
+        assert!(begin(&word, 1));
         assert_eq!(gate.begun(&word), 3);
     }
 
     #[test]
     fn an_older_opening_opens_nothing() {
         let (word, mut gate) = (AtomicU64::new(0), Gate::default());
-        assert!(begin(&word));
+        assert!(begin(&word, 1));
         let (_, first) = gate.close(&word);
-        assert!(!begin(&word));
+        assert!(!begin(&word, 1));
         let (begun, second) = gate.close(&word);
         assert_eq!(begun, 1, "the worker's vain attempts do not count");
         assert_ne!(first, second);
         open(&word, first, 1);
-        assert!(!begin(&word));
+        assert!(!begin(&word, 1));
         open(&word, second, 1);
-        assert!(begin(&word));
+        assert!(begin(&word, 1));
         assert_eq!(gate.begun(&word), 2);
     }
 
@@ -111,10 +112,10 @@ mod tests {
     fn the_number_of_a_closing_may_come_round() {
         let (word, mut gate) = (AtomicU64::new(0), Gate::default());
         for round in 0..70_000_u64 {
-            assert!(begin(&word));
+            assert!(begin(&word, 1));
             let (begun, epoch) = gate.close(&word);
             assert_eq!(begun, round + 1);
-            assert!(!begin(&word));
+            assert!(!begin(&word, 1));
             open(&word, epoch, round + 1);
         }
     }
@@ -125,7 +126,7 @@ mod tests {
         const TASKS: u64 = if cfg!(miri) { 30 } else { 20_000 };
         let word = AtomicU64::new(0);
         std::thread::scope(|scope| {
-            let worker = scope.spawn(|| (0..TASKS).take_while(|_| begin(&word)).count() as u64);
+            let worker = scope.spawn(|| (0..TASKS).take_while(|_| begin(&word, 1)).count() as u64);
             let pool = scope.spawn(|| Gate::default().close(&word).0);
             assert_eq!(worker.join().expect("worker"), pool.join().expect("pool").min(TASKS));
         });

@@ -50,14 +50,11 @@ impl Opened {
 }
 
 fn answer<R: DeserializeOwned>(bytes: &[u8], at: &mut usize, fds: &mut Vec<Arc<OwnedFd>>) -> Result<R, Failure> {
-    let range = speech::next_frame(bytes, at).unwrap_or(0..0);
-    let (verdict, rest) = match bytes[range].split_first() {
-        Some((verdict, rest)) => (Verdict::of(*verdict), rest),
-        None => (None, &[][..]),
-    };
-    match verdict {
-        Some(Verdict::Returned) => codec::decode(rest, std::mem::take(fds)).map_err(Failure::BadResult),
-        Some(verdict) => Err(ledger::failure(verdict, rest)),
+    match speech::next_answer(bytes, at) {
+        Some((Verdict::Returned, range)) => {
+            codec::decode(&bytes[range], std::mem::take(fds)).map_err(Failure::BadResult)
+        }
+        Some((verdict, range)) => Err(ledger::failure(verdict, &bytes[range])),
         None => Err(Failure::Lost("nothing came of it".to_owned())),
     }
 }

@@ -60,16 +60,17 @@ impl Engine {
     }
 
     /// Takes tasks; the reason why not. `true` if the keeper is to be called.
-    pub(super) fn submit(&mut self, job: Job) -> Result<bool, Failure> {
+    pub(super) fn submit(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<bool, Failure> {
         match &self.phase {
             Phase::Running => {}
             Phase::Closing | Phase::Terminated => return Err(Failure::Cancelled("the pool is not running".to_owned())),
             Phase::Broken(reason) => return Err(Failure::NotRun(reason.clone())),
         }
-        // What no worker looks after but the keeper: deadlines, and workers that are to be replaced.
-        let has_deadline = job.sink.call().options.deadline.is_some();
-        self.queue.push_back(job);
-        let needs_keeper = if self.queue.len() == 1 { self.dispatch() } else { false };
+        let had_any = !self.queue.is_empty();
+        self.queue.extend(jobs);
+        // What nobody looks after but the keeper: deadlines.
+        let has_deadline = self.queue.back().is_some_and(|job| job.sink.call().options.deadline.is_some());
+        let needs_keeper = if had_any { false } else { self.dispatch() };
         Ok(needs_keeper || has_deadline)
     }
 
@@ -149,12 +150,12 @@ impl Engine {
             worker.nudge();
         }
         let heard = worker.listen(&mut self.scratch);
-        let link_ended = heard == Heard::End && worker.link.is_some();
+        let link_ended = heard == Heard::End && worker.link.is_some() && !worker.is_silent;
         if heard == Heard::Part {
             self.listen.push(place);
         }
         if link_ended {
-            worker.link = None;
+            worker.is_silent = true;
             if worker.ledger.is_garbled {
                 worker.terminate(Doom::Rogue("it said what is no answer"), Duration::ZERO);
             } else {

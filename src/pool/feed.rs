@@ -2,7 +2,9 @@
 
 use std::any::type_name;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -27,6 +29,13 @@ const MOST_CHUNKS: u64 = 1024;
 /// How many bytes of arguments may be out, beyond two chunks for each worker.
 const MOST_BYTES_OUT: usize = 4 << 20;
 
+/// How many chunks are handed out together, and how long they may wait for it.
+const BATCH: usize = 64;
+const PATIENCE: Duration = Duration::from_micros(50);
+
+/// For how long, in nanoseconds, who waits for outcomes may be left alone.
+const SOON: u64 = 100_000;
+
 /// The inputs of a map on their way out.
 pub(super) struct Feed<I, Args> {
     inputs: I,
@@ -39,6 +48,8 @@ pub(super) struct Feed<I, Args> {
     chunks_out: u64,
     bytes_out: usize,
     pub(super) is_exhausted: bool,
+    /// Chunks that are not handed out yet.
+    batch: Vec<Job>,
     /// Why nothing can be handed out.
     refusal: Option<Failure>,
     types: PhantomData<fn() -> Args>,
@@ -64,6 +75,7 @@ where
             chunks_out: 0,
             bytes_out: 0,
             is_exhausted: false,
+            batch: Vec::new(),
             refusal,
             types: PhantomData,
         }
@@ -105,23 +117,36 @@ where
 
     /// Pulls and hands out as much as is needed now.
     pub(super) fn fill(&mut self) {
-        let mut needs_keeper = false;
+        let mut since = None;
         while !self.is_exhausted && self.wants_more() {
-            needs_keeper |= self.send_chunk();
+            self.make_chunk();
+            // Handed out together, but not kept from workers by inputs that are slow to come.
+            let is_enough = self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
+            if is_enough || since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                self.hand_out();
+                since = Some(Instant::now());
+            }
         }
-        if needs_keeper {
-            self.pool.summon();
-        }
+        self.hand_out();
     }
 
     /// Pulls and hands out all.
     pub(super) fn send_all(&mut self) {
-        // What is known of the length is known now.
         while !self.is_exhausted {
-            if self.send_chunk() {
-                self.pool.summon();
+            self.make_chunk();
+            if self.batch.len() >= BATCH {
+                self.hand_out();
             }
         }
+        self.hand_out();
+    }
+
+    /// How many outcomes to wait for before there is something to do, when so many have arrived: more than one of tasks that
+    /// are short.
+    pub(super) fn worth_waking_for(&self, arrived: u64) -> u64 {
+        let pace = self.gather.call().pace();
+        let soon = (self.pool.processes as u64 * SOON).checked_div(pace).unwrap_or(1);
+        soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
     fn wants_more(&self) -> bool {
@@ -133,7 +158,7 @@ where
         if pace == 0 || self.bytes_out >= MOST_BYTES_OUT * self.pool.processes {
             return false;
         }
-        let chunk = pace.saturating_mul(self.chunk_size());
+        let chunk = pace.saturating_mul(self.out / self.chunks_out);
         self.chunks_out < workers * (AHEAD / chunk.max(1)).clamp(2, MOST_CHUNKS)
     }
 
@@ -155,13 +180,12 @@ where
         }
     }
 
-    /// Pulls a chunk of inputs and hands it out. Whether the keeper is to be called for it.
-    fn send_chunk(&mut self) -> bool {
+    /// Pulls a chunk of inputs.
+    fn make_chunk(&mut self) {
         let size = self.chunk_size();
         let is_free = self.gather.call().options.chunk_size.is_none();
         let first = self.next;
         let (mut bytes, mut count) = (Vec::new(), 0_u32);
-        let mut needs_keeper = false;
         while u64::from(count) < size && !(is_free && bytes.len() >= MOST_BYTES) {
             let Some(input) = self.inputs.next() else {
                 self.is_exhausted = true;
@@ -174,47 +198,54 @@ where
                 Ok(fds) => {
                     // One with descriptors goes alone.
                     let own = bytes.split_off(start);
-                    needs_keeper |= self.hand_out(self.next - 1 - u64::from(count), count, bytes, Vec::new());
-                    return self.hand_out(self.next - 1, 1, own, fds) || needs_keeper;
+                    self.add(first, count, bytes, Vec::new());
+                    return self.add(self.next - 1, 1, own, fds);
                 }
                 Err(reason) => {
-                    needs_keeper = self.hand_out(self.next - 1 - u64::from(count), count, bytes, Vec::new());
+                    self.add(first, count, bytes, Vec::new());
                     self.out += 1;
                     let reason = format!("the arguments cannot be encoded: {}: {reason}", type_name::<Args>());
-                    self.fail(self.next - 1, 1, Failure::NotSent(reason));
-                    return needs_keeper;
+                    return self.fail(self.next - 1, 1, Failure::NotSent(reason));
                 }
             }
         }
         bytes.shrink_to_fit();
-        self.hand_out(first, count, bytes, Vec::new())
+        self.add(first, count, bytes, Vec::new());
     }
 
-    fn hand_out(
-        &mut self,
-        first: u64,
-        count: u32,
-        bytes: Vec<u8>,
-        fds: Vec<Arc<std::os::fd::OwnedFd>>,
-    ) -> bool {
+    fn add(&mut self, first: u64, count: u32, bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
         if count == 0 {
-            return false;
+            return;
         }
         self.out += u64::from(count);
         self.chunks_out += 1;
         self.bytes_out += bytes.len();
         let sink = Arc::clone(&self.gather) as Arc<dyn Sink>;
-        let job = Job { sink, first, count, failed: 0, bytes, fds };
+        self.batch.push(Job { sink, first, count, failed: 0, bytes, fds });
+    }
+
+    /// Hands out what was pulled.
+    fn hand_out(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let all: Vec<_> = self.batch.iter().map(|job| (job.first, job.count)).collect();
         let submitted = match &self.refusal {
             Some(refusal) => Err(job::again(refusal)),
-            None => self.pool.lock().submit(job),
+            None => self.pool.lock().submit(self.batch.drain(..)),
         };
-        submitted.unwrap_or_else(|failure| {
-            self.fail(first, count, failure);
-            // An endless iterator ends here, too.
-            self.is_exhausted = true;
-            false
-        })
+        match submitted {
+            Ok(true) => self.pool.summon(),
+            Ok(false) => {}
+            Err(failure) => {
+                // An endless iterator ends here, too.
+                self.is_exhausted = true;
+                self.batch.clear();
+                for (first, count) in all {
+                    self.fail(first, count, job::again(&failure));
+                }
+            }
+        }
     }
 
     fn fail(&self, first: u64, count: u32, failure: Failure) {

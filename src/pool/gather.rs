@@ -19,9 +19,12 @@ pub(super) struct Gather {
 #[derive(Default)]
 struct State {
     arrived: VecDeque<Delivery>,
-    /// How many outcomes have arrived, and how many of them are failures of a whole worker or of the sending.
+    /// How many outcomes have arrived so far.
     came: u64,
     is_cancelled: bool,
+    /// How many outcomes have arrived and were not taken, and how many are worth waking somebody for.
+    here: u64,
+    wanted: u64,
     waker: Option<Waker>,
     on_change: Option<Box<dyn FnMut() + Send>>,
 }
@@ -37,7 +40,9 @@ impl Gather {
 
     /// Takes all that has arrived.
     pub(super) fn take(&self) -> VecDeque<Delivery> {
-        mem::take(&mut self.lock().arrived)
+        let mut state = self.lock();
+        state.here = 0;
+        mem::take(&mut state.arrived)
     }
 
     /// How many outcomes have arrived so far.
@@ -45,13 +50,15 @@ impl Gather {
         self.lock().came
     }
 
-    /// Waits until something has arrived; whether it has at the deadline.
-    pub(super) fn wait(&self, deadline: Deadline) -> bool {
-        self.wait_until(deadline, |state| !state.arrived.is_empty())
+    /// Waits until so many outcomes are here that were not taken; whether any is at the deadline.
+    pub(super) fn wait(&self, wanted: u64, deadline: Deadline) -> bool {
+        self.lock().wanted = wanted;
+        self.wait_until(deadline, |state| state.here >= wanted) || self.lock().here > 0
     }
 
     /// Waits until so many outcomes have arrived; whether they have at the deadline.
     pub(super) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
+        self.lock().wanted = 0;
         self.wait_until(deadline, |state| state.came >= count)
     }
 
@@ -72,6 +79,7 @@ impl Gather {
         let mut state = self.lock();
         let is_so = is_so(state.came, !state.arrived.is_empty());
         if !is_so {
+            state.wanted = 0;
             state.waker = Some(waker.clone());
         }
         is_so
@@ -104,11 +112,15 @@ impl Sink for Gather {
         if state.is_cancelled && matches!(delivery.content, Content::Answers { .. }) {
             return;
         }
+        state.here += u64::from(delivery.count);
         state.arrived.push_back(delivery);
     }
 
     fn wake(&self) {
         let mut state = self.lock();
+        if state.here < state.wanted {
+            return;
+        }
         let (waker, on_change) = (state.waker.take(), state.on_change.take());
         drop(state);
         self.changed.notify_all();

@@ -45,6 +45,8 @@ pub struct IMap<'p, I, Args, R> {
     current: Option<Opened>,
     /// The number of the next outcome.
     next: u64,
+    /// How many outcomes have arrived.
+    arrived: u64,
     is_ordered: bool,
     progress: Option<Watch<'p>>,
     result: PhantomData<fn() -> R>,
@@ -86,6 +88,7 @@ where
             ready: VecDeque::new(),
             current: None,
             next: 0,
+            arrived: 0,
             is_ordered,
             progress,
             result: PhantomData,
@@ -145,7 +148,7 @@ where
             }
             // Woken now and then to show that time goes by.
             let until = if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
-            let came = self.feed.gather().wait(until);
+            let came = self.feed.gather().wait(self.feed.worth_waking_for(self.arrived), until);
             self.show(false);
             if !came && deadline.is_over() {
                 return Err(TimedOut(()));
@@ -170,6 +173,7 @@ where
             let mut turn = self.take_turn();
             if turn.is_none() {
                 for delivery in self.feed.gather().take() {
+                    self.arrived += u64::from(delivery.count);
                     if self.is_ordered {
                         self.early.insert(delivery.first, delivery);
                     } else {

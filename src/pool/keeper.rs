@@ -144,7 +144,10 @@ impl Shared {
             }
             let Some(place) = engine.crew.place_of(event >> KINDS) else { continue };
             match event & ((1 << KINDS) - 1) {
-                LINK => engine.attend(place),
+                LINK => {
+                    engine.attend(place);
+                    self.turn_from_silent(&engine, place);
+                }
                 RECORDS => self.take_records(&mut engine, place, &mut said),
                 _ => retry |= !self.see_end(&mut engine, place, &mut said),
             }
@@ -173,6 +176,16 @@ impl Shared {
             until = until.within_next(if retry { AGAIN } else { Duration::ZERO });
         }
         Turn { touched: std::mem::take(&mut engine.touched), said, to_start, until, is_over: engine.is_over() }
+    }
+
+    /// A link over which nothing more comes would have us wake up again and again.
+    fn turn_from_silent(&self, engine: &Engine, place: usize) {
+        if let Some(worker) = engine.crew.worker(place)
+            && worker.is_silent
+            && let Ok((Some(link), _)) = worker.fds()
+        {
+            self.set.remove(link);
+        }
     }
 
     /// For a worker that seems to have ended; `false` if that cannot be told yet.

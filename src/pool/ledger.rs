@@ -103,6 +103,13 @@ impl Ledger {
             self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
             return;
         }
+        if verdict == Verdict::Block {
+            match speech::open_block(message) {
+                Some((count, answers)) => self.hear_block(count, answers),
+                None => self.is_garbled = true,
+            }
+            return;
+        }
         let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
         self.finished += 1;
         let number = sent.job.first + u64::from(sent.done);
@@ -118,21 +125,38 @@ impl Ledger {
             }
         }
         if fds.is_empty() {
-            // Within what a frame can say: the ring's limit is the speech's.
-            let _ = speech::framed::<_, ()>(&mut sent.answers, |onto| {
-                onto.extend_from_slice(message);
-                Ok(())
-            });
+            speech::put_answer(&mut sent.answers, verdict, rest);
         } else {
             // A value with descriptors goes alone.
             sent.flush_but_last(&self.tag, &mut self.delivered);
-            let _ = speech::framed::<_, ()>(&mut sent.answers, |onto| {
-                onto.extend_from_slice(message);
-                Ok(())
-            });
+            speech::put_answer(&mut sent.answers, verdict, rest);
             sent.deliver(fds, &self.tag, &mut self.delivered);
         }
         self.pop_if_done();
+    }
+
+    /// Takes the answers of so many tasks that returned, which may be those of several jobs.
+    pub(super) fn hear_block(&mut self, count: u32, answers: &[u8]) {
+        let (mut left, mut at) = (count, 0);
+        while left > 0 {
+            let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
+            let here = left.min(sent.job.count - sent.done);
+            let start = at;
+            if here == left {
+                at = answers.len();
+            } else {
+                for _ in 0..here {
+                    if speech::next_frame(answers, &mut at).is_none() {
+                        return self.is_garbled = true;
+                    }
+                }
+            }
+            sent.answers.extend_from_slice(&answers[start..at]);
+            sent.done += here;
+            left -= here;
+            self.finished += u64::from(here);
+            self.pop_if_done();
+        }
     }
 
     fn pop_if_done(&mut self) {
@@ -145,28 +169,27 @@ impl Ledger {
 
     /// Takes back all that was not begun, when `begun` tasks were, in order.
     pub(super) fn take_back(&mut self, begun: u64) -> Vec<Job> {
-        // What the worker's word says beyond that cannot be.
-        let running = begun.saturating_sub(self.finished).min(1);
+        // Tasks that are begun together are of one job. What the worker's word says beyond that cannot be.
+        let running = u32::try_from(begun.saturating_sub(self.finished)).unwrap_or(u32::MAX);
         let mut back = Vec::new();
-        if let Some(front) = self.sent.front_mut()
-            && running == 1
-        {
-            back.extend(front.job.split_off(front.done + 1));
-            back.extend(self.sent.drain(1..).map(|sent| sent.job));
-        } else {
-            // The first may be finished in part.
-            for mut sent in self.sent.drain(..) {
-                let rest = sent.job.split_off(sent.done);
-                sent.flush(&self.tag, &mut self.delivered);
-                back.extend(rest);
+        let mut sent = mem::take(&mut self.sent).into_iter();
+        if let Some(mut front) = sent.next() {
+            let keep = running.min(front.job.count - front.done);
+            back.extend(front.job.split_off(front.done + keep));
+            if keep > 0 {
+                self.sent.push_back(front);
+            } else {
+                front.flush(&self.tag, &mut self.delivered);
             }
         }
+        back.extend(sent.map(|sent| sent.job));
         back
     }
 
-    /// For a worker that has ended: takes back what was not begun, and says what befell the task that was running. Gives the
-    /// latter's job if it is to be tried again.
+    /// For a worker that has ended: takes back what was not begun, and says what befell the task that was running.
     pub(super) fn bury(&mut self, begun: u64, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<Failed>) {
+        // Of those that were begun together, it came as far as the first.
+        let begun = begun.min(self.finished + 1);
         let back = self.take_back(begun);
         let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
         sent.flush(&self.tag, &mut self.delivered);
@@ -251,6 +274,6 @@ pub(super) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
         },
         Verdict::BadArguments => Failure::BadArguments(text()),
         Verdict::NotRun => Failure::NotRun(text()),
-        Verdict::Ready | Verdict::Returned | Verdict::BadResult => Failure::BadResult(text()),
+        Verdict::Ready | Verdict::Returned | Verdict::BadResult | Verdict::Block => Failure::BadResult(text()),
     }
 }

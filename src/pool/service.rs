@@ -2,6 +2,7 @@
 
 use std::any::{Any, type_name};
 use std::cell::RefCell;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::records;
-use super::slate::Slate;
+use super::slate::{Ahead, Slate};
 use super::speech::{self, Order, Verdict};
 use crate::channel::fault::SendFault;
 use crate::channel::link::RingLink;
@@ -40,8 +41,15 @@ pub(super) struct Initializer {
     pub(super) fds: Vec<Carried>,
 }
 
-/// After how much work the pool is woken to take what has come of it.
-const NUDGE: Duration = Duration::from_micros(50);
+/// After how much work the pool is woken to take what has come of it, if there is more to do.
+const NUDGE: Duration = Duration::from_micros(250);
+
+/// The most bytes of answers that are published together.
+const MOST_BLOCK: usize = 4096;
+
+/// The most tasks that are begun together, and how long they may take for it to be more the next time.
+const MOST_STRIDE: u32 = 256;
+const SHORT_STRIDE: Duration = Duration::from_micros(5);
 
 /// What a worker has while it runs tasks.
 struct Station {
@@ -49,8 +57,16 @@ struct Station {
     slate: Slate,
     /// How many tasks were begun.
     begun: u64,
-    /// What is said of a task: kept for its room.
-    answer: Vec<u8>,
+    /// Answers that are written but not published, behind the head that they get, and how many there are.
+    block: Vec<u8>,
+    count: u16,
+    /// How many tasks are begun together.
+    stride: u32,
+    /// When the clock was looked at, and when the pool was last woken.
+    looked: Duration,
+    nudged: Duration,
+    /// How long it was at work.
+    busy: Duration,
     /// Nobody listens any more.
     is_over: bool,
 }
@@ -67,6 +83,8 @@ pub struct CurrentTask {
     name: Option<String>,
     function: &'static str,
     number: u64,
+    /// How many there are in its order.
+    count: u32,
     deadline: Option<Instant>,
 }
 
@@ -218,40 +236,11 @@ pub(super) fn serve(duty: Duty) {
         return;
     }
     let mut message = Vec::new();
-    let mut busy = Duration::ZERO;
-    let mut at = poll::monotonic();
-    let mut nudged = at;
-    STATION.set(Some(Station { link, slate, begun: 0, answer: Vec::new(), is_over: false }));
-    loop {
-        let mut fds = Vec::new();
-        let received = with_station(|station| {
-            let is_idle = station.link.is_empty();
-            if is_idle && station.link.nudge().is_err() {
-                return None;
-            }
-            message.clear();
-            fds = station.link.recv(&mut message, u64::MAX, Deadline::Never).ok()?;
-            Some(is_idle)
-        });
-        let Some(Some(is_idle)) = received else { return };
-        if is_idle {
-            at = poll::monotonic();
-        }
-        if !obey(&message, fds) {
-            return;
-        }
-        let now = poll::monotonic();
-        busy += now.saturating_sub(at);
-        at = now;
-        let goes_on = with_station(|station| {
-            station.slate.was_busy(busy);
-            if now.saturating_sub(nudged) > NUDGE {
-                nudged = now;
-                return !station.is_over && station.link.nudge().is_ok();
-            }
-            !station.is_over
-        });
-        if goes_on != Some(true) {
+    let mut fds = Vec::new();
+    STATION.set(Some(Station::new(link, slate)));
+    while with_station(|station| station.receive(&mut message, &mut fds)) == Some(true) {
+        if !obey(&message, mem::take(&mut fds)) || with_station(|station| !station.is_over && station.pause().is_ok()) != Some(true)
+        {
             return;
         }
     }
@@ -281,9 +270,9 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             with_station(|station| station.slate.open(epoch, station.begun));
             true
         }
-        Some((Order::Tasks { entry, count: _, first, name, deadline }, arguments)) => {
+        Some((Order::Tasks { entry, count, first, name, deadline }, arguments)) => {
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            TASK.set(Some(CurrentTask { name, function: "", number: first, deadline: None }));
+            TASK.set(Some(CurrentTask { name, function: "", number: first, count, deadline: None }));
             LIMIT.set(deadline);
             let _ = entry(arguments, fds);
             TASK.set(None);
@@ -303,48 +292,46 @@ thread_local! {
 fn run(
     function: &'static str,
     arguments: &[u8],
-    fds: Vec<Arc<OwnedFd>>,
+    mut fds: Vec<Arc<OwnedFd>>,
     call: impl Fn(&[u8], Vec<Arc<OwnedFd>>, &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, Refusal>,
 ) {
     let limit = LIMIT.get();
     let Some(mut station) = STATION.take() else { return };
-    TASK.with_borrow_mut(|task| {
-        if let Some(task) = task {
-            task.function = function;
-            unwind::set_task(Some((task.name.clone(), function)));
+    let mut left = with_task(|task| {
+        task.function = function;
+        unwind::set_task(Some((task.name.clone(), function)));
+        task.count
+    })
+    .unwrap_or(0);
+    let (mut at, mut claimed) = (0, 0);
+    while left > 0 {
+        if claimed == 0 {
+            // Together only if nobody has to know when each began.
+            claimed = if limit.is_some() { 1 } else { station.stride.min(left) };
+            if let Some(limit) = limit {
+                station.slate.starts(poll::monotonic());
+                with_task(|task| task.deadline = Instant::now().checked_add(limit));
+            }
+            if !station.slate.begin(claimed) {
+                // All that is left was taken back.
+                break;
+            }
+            station.begun += u64::from(claimed);
         }
-    });
-    let mut at = 0;
-    let mut fds = fds;
-    let mut is_first = true;
-    while let Some(range) = speech::next_frame(arguments, &mut at) {
-        if let Some(limit) = limit {
-            station.slate.starts(poll::monotonic());
-            TASK.with_borrow_mut(|task| {
-                if let Some(task) = task {
-                    task.deadline = Instant::now().checked_add(limit);
-                }
-            });
-        }
-        if !station.slate.begin() {
-            // All that is left was taken back.
+        let range = speech::next_frame(arguments, &mut at).unwrap_or(0..0);
+        let fds = mem::take(&mut fds);
+        let start = station.block.len();
+        station.block.push(0);
+        let block = &mut station.block;
+        let done = unwind::catch(|| call(&arguments[range], fds, block));
+        if station.answer(start, done).is_err() {
+            station.is_over = true;
             break;
         }
-        station.begun += 1;
-        if !is_first {
-            TASK.with_borrow_mut(|task| {
-                if let Some(task) = task {
-                    task.number += 1;
-                }
-            });
-        }
-        is_first = false;
-        let fds = std::mem::take(&mut fds);
-        station.answer.clear();
-        station.answer.push(Verdict::Returned as u8);
-        let answer = &mut station.answer;
-        let done = unwind::catch(|| call(&arguments[range], fds, answer));
-        if station.say(done).is_err() {
+        left -= 1;
+        claimed -= 1;
+        with_task(|task| task.number += 1);
+        if claimed == 0 && left > 0 && station.pause().is_err() {
             station.is_over = true;
             break;
         }
@@ -352,43 +339,126 @@ fn run(
     STATION.set(Some(station));
 }
 
+fn with_task<T>(f: impl FnOnce(&mut CurrentTask) -> T) -> Option<T> {
+    TASK.with_borrow_mut(|task| task.as_mut().map(f))
+}
+
 impl Station {
-    /// Says what became of a task.
-    fn say(
-        &mut self,
-        done: Result<Result<Vec<Arc<OwnedFd>>, Refusal>, unwind::Panic>,
-    ) -> Result<(), SendFault> {
-        let (verdict, reason) = match done {
-            Ok(Ok(fds)) if fds.is_empty() => {
-                if self.link.push_quietly(&self.answer)? {
-                    return Ok(());
-                }
-                (Verdict::Returned, Vec::new())
-            }
-            Ok(Ok(fds)) => {
-                self.link.nudge()?;
-                return match self.link.send(&self.answer, &fds, Deadline::Never) {
-                    Err(SendFault::Os(error)) => self.say_refusal(Verdict::BadResult, error.to_string().as_bytes()),
-                    sent => sent,
-                };
-            }
-            Ok(Err(Refusal::Arguments(reason))) => (Verdict::BadArguments, reason.into_bytes()),
-            Ok(Err(Refusal::Result(reason))) => (Verdict::BadResult, reason.into_bytes()),
-            Err(panic) => (Verdict::Panicked, speech::panic_bytes(&panic)),
-        };
-        if verdict == Verdict::Returned {
-            // Long, or there is no room at the moment.
-            self.link.nudge()?;
-            return self.link.send(&self.answer, &[], Deadline::Never);
-        }
-        self.say_refusal(verdict, &reason)
+    fn new(link: RingLink, slate: Slate) -> Station {
+        let now = poll::monotonic();
+        let block = speech::block_head(0).to_vec();
+        Station { link, slate, begun: 0, block, count: 0, stride: 1, looked: now, nudged: now, busy: Duration::ZERO, is_over: false }
     }
 
-    fn say_refusal(&mut self, verdict: Verdict, reason: &[u8]) -> Result<(), SendFault> {
-        self.answer.clear();
-        self.answer.push(verdict as u8);
-        self.answer.extend_from_slice(reason);
+    /// Says what became of a task, whose answer begins at `start` of the block.
+    #[inline]
+    fn answer(
+        &mut self,
+        start: usize,
+        done: Result<Result<Vec<Arc<OwnedFd>>, Refusal>, unwind::Panic>,
+    ) -> Result<(), SendFault> {
+        let length = self.block.len() - start - 1;
+        match done {
+            Ok(Ok(fds)) if fds.is_empty() && length <= speech::SHORT => {
+                speech::close_frame(&mut self.block, start);
+                if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
+                    return self.answer_alone(start);
+                }
+                self.link.outbound().write_ahead(start, &self.block);
+                self.count += 1;
+                // Both within their bounds: a block is closed before.
+                #[expect(clippy::cast_possible_truncation, reason = "at most `MOST_BLOCK`")]
+                let bytes = self.block.len() as u16;
+                self.slate.has_written(Ahead { mark: self.link.outbound().mark(), count: self.count, bytes });
+                if self.block.len() + speech::SHORT + 8 > MOST_BLOCK { self.publish() } else { Ok(()) }
+            }
+            Ok(Ok(fds)) => {
+                let mut message = vec![Verdict::Returned as u8];
+                message.extend_from_slice(&self.block[start + 1..]);
+                self.block.truncate(start);
+                match self.say(&message, &fds) {
+                    Err(SendFault::Os(error)) => self.refuse(start, Verdict::BadResult, error.to_string().as_bytes()),
+                    said => said,
+                }
+            }
+            Ok(Err(Refusal::Arguments(reason))) => self.refuse(start, Verdict::BadArguments, reason.as_bytes()),
+            Ok(Err(Refusal::Result(reason))) => self.refuse(start, Verdict::BadResult, reason.as_bytes()),
+            Err(panic) => self.refuse(start, Verdict::Panicked, &speech::panic_bytes(&panic)),
+        }
+    }
+
+    /// Says a short value by itself, as there is no room for a block.
+    #[cold]
+    fn answer_alone(&mut self, start: usize) -> Result<(), SendFault> {
+        let mut message = vec![Verdict::Returned as u8];
+        message.extend_from_slice(&self.block[start + 1..]);
+        self.block.truncate(start);
+        self.say(&message, &[])
+    }
+
+    fn refuse(&mut self, start: usize, verdict: Verdict, reason: &[u8]) -> Result<(), SendFault> {
+        self.block.truncate(start);
+        let mut message = vec![verdict as u8];
+        message.extend_from_slice(reason);
+        self.say(&message, &[])
+    }
+
+    /// Says something at once, behind what was written.
+    fn say(&mut self, message: &[u8], fds: &[Arc<OwnedFd>]) -> Result<(), SendFault> {
+        self.publish()?;
         self.link.nudge()?;
-        self.link.send(&self.answer, &[], Deadline::Never)
+        self.link.send(message, fds, Deadline::Never)
+    }
+
+    /// Publishes what was written.
+    fn publish(&mut self) -> Result<(), SendFault> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let head = speech::block_head(self.count);
+        self.block[..head.len()].copy_from_slice(&head);
+        self.link.outbound().write_ahead(0, &self.block[..head.len()]);
+        self.link.outbound().publish(self.block.len());
+        self.block.truncate(head.len());
+        self.count = 0;
+        Ok(())
+    }
+
+    /// Now and then between tasks: has what was done known, and sees how long it took.
+    fn pause(&mut self) -> Result<(), SendFault> {
+        let now = poll::monotonic();
+        let took = now.saturating_sub(self.looked);
+        self.looked = now;
+        self.busy += took;
+        self.slate.was_busy(self.busy);
+        if took < SHORT_STRIDE {
+            self.stride = (self.stride * 2).min(MOST_STRIDE);
+        } else if took > 4 * SHORT_STRIDE {
+            self.stride = (self.stride / 4).max(1);
+        }
+        if now.saturating_sub(self.nudged) > NUDGE {
+            self.nudged = now;
+            self.publish()?;
+            self.link.nudge()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next order; whether there is one.
+    fn receive(&mut self, message: &mut Vec<u8>, fds: &mut Vec<Arc<OwnedFd>>) -> bool {
+        let is_idle = self.link.is_empty();
+        if is_idle && (self.publish().is_err() || self.link.nudge().is_err()) {
+            return false;
+        }
+        message.clear();
+        match self.link.recv(message, u64::MAX, Deadline::Never) {
+            Ok(came) => *fds = came,
+            Err(_) => return false,
+        }
+        if is_idle {
+            self.looked = poll::monotonic();
+            self.nudged = self.looked;
+        }
+        true
     }
 }

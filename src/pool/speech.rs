@@ -39,14 +39,24 @@ pub(super) fn understand(bytes: &[u8]) -> Option<(Order, &[u8])> {
     codec::decode_front(bytes)
 }
 
+/// What the byte before a value says, if it is not its length: that the length follows, or a verdict and the length.
+const LONG: u8 = 254;
+const OTHER: u8 = 255;
+
+/// The longest value whose length is one byte.
+pub(super) const SHORT: usize = 253;
+
+/// The longest value: what its length can say.
+pub(super) const LONGEST: usize = u32::MAX as usize - 8;
+
 /// Puts a value that `write` appends behind `onto`, with its length before it.
+#[inline]
 pub(super) fn framed<T, E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<T, E> {
     let start = onto.len();
-    onto.extend_from_slice(&[0; LENGTH]);
+    onto.push(0);
     match write(onto) {
         Ok(done) => {
-            let length = u32::try_from(onto.len() - start - LENGTH).unwrap_or(u32::MAX);
-            onto[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
+            close_frame(onto, start);
             Ok(done)
         }
         Err(error) => {
@@ -56,22 +66,78 @@ pub(super) fn framed<T, E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) 
     }
 }
 
-/// The longest value: what its length can say.
-pub(super) const LONGEST: usize = u32::MAX as usize - 1;
+/// Puts the length of what stands behind the byte at `start` there.
+#[inline]
+pub(super) fn close_frame(onto: &mut Vec<u8>, start: usize) {
+    let length = onto.len() - start - 1;
+    match u8::try_from(length) {
+        Ok(short) if length <= SHORT => onto[start] = short,
+        _ => {
+            onto[start] = LONG;
+            let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+            onto.splice(start + 1..start + 1, length);
+        }
+    }
+}
 
-const LENGTH: usize = size_of::<u32>();
+/// Puts a verdict and what belongs to it behind `onto`.
+pub(super) fn put_answer(onto: &mut Vec<u8>, verdict: Verdict, value: &[u8]) {
+    let length = u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes();
+    match (verdict, u8::try_from(value.len())) {
+        (Verdict::Returned, Ok(short)) if value.len() <= SHORT => onto.push(short),
+        (Verdict::Returned, _) => {
+            onto.push(LONG);
+            onto.extend_from_slice(&length);
+        }
+        (verdict, _) => {
+            onto.extend_from_slice(&[OTHER, verdict as u8]);
+            onto.extend_from_slice(&length);
+        }
+    }
+    onto.extend_from_slice(value);
+}
 
 /// Where the next value is in `bytes`, from `at` on, which is moved behind it.
 #[inline]
 pub(super) fn next_frame(bytes: &[u8], at: &mut usize) -> Option<Range<usize>> {
-    let (length, _) = bytes.get(*at..)?.split_first_chunk()?;
-    let start = *at + LENGTH;
-    let end = start.checked_add(u32::from_le_bytes(*length) as usize)?;
+    next_answer(bytes, at).map(|(_, range)| range)
+}
+
+/// `next_frame`, with the verdict.
+#[inline]
+pub(super) fn next_answer(bytes: &[u8], at: &mut usize) -> Option<(Verdict, Range<usize>)> {
+    let rest = bytes.get(*at..)?;
+    let (&first, rest) = rest.split_first()?;
+    let (verdict, before, length) = match first {
+        LONG => (Verdict::Returned, 5, u32::from_le_bytes(*rest.first_chunk()?) as usize),
+        OTHER => {
+            let (&verdict, rest) = rest.split_first()?;
+            (Verdict::of(verdict)?, 6, u32::from_le_bytes(*rest.first_chunk()?) as usize)
+        }
+        short => (Verdict::Returned, 1, short.into()),
+    };
+    let start = *at + before;
+    let end = start.checked_add(length)?;
     if end > bytes.len() {
         return None;
     }
     *at = end;
-    Some(start..end)
+    Some((verdict, start..end))
+}
+
+/// What stands before the answers of a block: that it is one, and how many there are.
+pub(super) const BLOCK_HEAD: usize = 8;
+
+/// The first bytes of a block of so many answers.
+pub(super) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
+    let [low, high] = count.to_le_bytes();
+    [Verdict::Block as u8, 0, low, high, 0, 0, 0, 0]
+}
+
+/// How many answers a block says that it has, and the answers.
+pub(super) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
+    let (head, answers) = message.split_first_chunk::<BLOCK_HEAD>()?;
+    Some((u16::from_le_bytes([head[2], head[3]]).into(), answers))
 }
 
 /// Worker to pool: what became of a task, in the order in which they came. The first byte of a message.
@@ -88,12 +154,14 @@ pub(super) enum Verdict {
     BadArguments = 3,
     BadResult = 4,
     NotRun = 5,
+    /// Several that returned: their number and their values follow.
+    Block = 6,
 }
 
 impl Verdict {
     pub(super) fn of(byte: u8) -> Option<Verdict> {
-        use Verdict::{BadArguments, BadResult, NotRun, Panicked, Ready, Returned};
-        [Ready, Returned, Panicked, BadArguments, BadResult, NotRun].into_iter().find(|verdict| *verdict as u8 == byte)
+        use Verdict::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
+        [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block].into_iter().find(|verdict| *verdict as u8 == byte)
     }
 }
 
@@ -108,26 +176,39 @@ mod tests {
 
     #[test]
     fn frames_come_out_as_they_went_in() {
+        let long = vec![7; 300];
         let mut bytes = Vec::new();
-        for value in [&b"one"[..], b"", b"three"] {
-            framed::<_, ()>(&mut bytes, |onto| Ok(onto.extend_from_slice(value))).expect("written");
+        for value in [&b"one"[..], b"", &long, b"three"] {
+            framed::<_, ()>(&mut bytes, |onto| {
+                onto.extend_from_slice(value);
+                Ok(())
+            })
+            .expect("written");
         }
         assert_eq!(framed(&mut bytes, |onto| Err::<(), _>(onto.push(1))), Err(()));
+        put_answer(&mut bytes, Verdict::Panicked, b"why");
+        put_answer(&mut bytes, Verdict::Returned, &long);
+        put_answer(&mut bytes, Verdict::Returned, b"x");
         let mut at = 0;
-        let mut next = || next_frame(&bytes, &mut at).map(|range| bytes[range].to_vec());
-        assert_eq!(next().as_deref(), Some(&b"one"[..]));
-        assert_eq!(next().as_deref(), Some(&b""[..]));
-        assert_eq!(next().as_deref(), Some(&b"three"[..]));
+        let mut next = || next_answer(&bytes, &mut at).map(|(verdict, range)| (verdict, bytes[range].to_vec()));
+        for value in [&b"one"[..], b"", &long, b"three"] {
+            assert_eq!(next(), Some((Verdict::Returned, value.to_vec())));
+        }
+        assert_eq!(next(), Some((Verdict::Panicked, b"why".to_vec())));
+        assert_eq!(next(), Some((Verdict::Returned, long.clone())));
+        assert_eq!(next(), Some((Verdict::Returned, b"x".to_vec())));
         assert_eq!(next(), None);
     }
 
     #[test]
     fn what_is_no_frame_is_refused() {
-        for bytes in [&[1_u8][..], &[0, 0, 0], &[1, 0, 0, 0], &[255; 8]] {
+        for bytes in [&[1_u8][..], &[LONG, 0, 0], &[LONG, 1, 0, 0, 0], &[OTHER], &[OTHER, 77, 0, 0, 0, 0], &[255; 8]] {
             assert_eq!(next_frame(bytes, &mut 0), None, "{bytes:?}");
         }
         assert_eq!(next_frame(&[], &mut 9), None);
         assert_eq!(Verdict::of(77), None);
         assert!(understand(&[200]).is_none());
+        assert!(open_block(&[6, 0, 1]).is_none());
+        assert_eq!(open_block(&block_head(515)), Some((515, &[][..])));
     }
 }

@@ -34,8 +34,10 @@ pub(super) struct Worker {
     /// What tells it from those that were in its place before.
     pub(super) number: u64,
     pub(super) child: Child<()>,
-    /// None once nothing more is said.
+    /// None once it is told to leave.
     pub(super) link: Option<RingLink>,
+    /// Nothing more comes over the link.
+    pub(super) is_silent: bool,
     /// It was told to leave.
     pub(super) is_dismissed: bool,
     pub(super) records: Option<OwnedFd>,
@@ -118,6 +120,7 @@ impl Worker {
             number,
             child,
             link: Some(link),
+            is_silent: false,
             is_dismissed: false,
             records,
             slate,
@@ -141,7 +144,7 @@ impl Worker {
 
     /// Whether it takes tasks.
     pub(super) fn is_open(&self) -> bool {
-        self.link.is_some() && self.doom.is_none()
+        self.link.is_some() && !self.is_silent && self.doom.is_none()
     }
 
     /// Whether it has said that it is up.
@@ -303,7 +306,21 @@ impl Worker {
     pub(super) fn bury(&mut self, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<super::ledger::Failed>) {
         let begun = self.slate.begun(&self.gate);
         self.outgoing.clear();
+        self.salvage();
         self.ledger.bury(begun, failure)
+    }
+
+    /// Takes what it had written but not published when it ended.
+    fn salvage(&mut self) {
+        let Some(link) = &self.link else { return };
+        let ahead = self.slate.ahead();
+        let mut message = Vec::new();
+        if ahead.count > 0
+            && link.salvage(ahead.mark, ahead.bytes.into(), &mut message)
+            && let Some(answers) = message.get(speech::BLOCK_HEAD..)
+        {
+            self.ledger.hear_block(ahead.count.into(), answers);
+        }
     }
 
     /// Has it leave when it has done what it has: it sees the end of the link.
