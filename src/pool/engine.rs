@@ -41,6 +41,8 @@ pub(super) struct Engine {
     /// Which workers are to be listened to once more.
     pub(super) listen: Vec<usize>,
     scratch: Vec<u8>,
+    /// Which workers have been given something and not been called for it.
+    to_nudge: Vec<usize>,
     /// Which worker was given the last job.
     cursor: usize,
 }
@@ -55,6 +57,7 @@ impl Engine {
             touched: Vec::new(),
             listen: Vec::new(),
             scratch: Vec::new(),
+            to_nudge: Vec::new(),
             cursor: 0,
         }
     }
@@ -82,7 +85,6 @@ impl Engine {
     /// Gives tasks to workers that have room. `true` if there is something to send that only the keeper sends.
     pub(super) fn dispatch(&mut self) -> bool {
         let mut needs_keeper = false;
-        let mut given = None;
         while let Some(front) = self.queue.front() {
             if front.sink.is_cancelled() {
                 self.queue.pop_front();
@@ -99,16 +101,16 @@ impl Engine {
             }
             worker.give(job, &mut self.scratch);
             needs_keeper |= worker.has_outgoing();
-            // One call for several jobs to the same worker.
-            if given.is_some_and(|given| given != place)
-                && let Some(last) = given.and_then(|given| self.crew.worker_mut(given))
-            {
-                last.nudge();
+            // One call for all that goes to a worker.
+            if !mem::replace(&mut worker.is_to_be_nudged, true) {
+                self.to_nudge.push(place);
             }
-            given = Some(place);
         }
-        if let Some(last) = given.and_then(|given| self.crew.worker_mut(given)) {
-            last.nudge();
+        for place in self.to_nudge.drain(..) {
+            if let Some(worker) = self.crew.worker_mut(place) {
+                worker.is_to_be_nudged = false;
+                worker.nudge();
+            }
         }
         needs_keeper
     }

@@ -117,8 +117,13 @@ where
 
     /// Pulls and hands out as much as is needed now.
     pub(super) fn fill(&mut self) {
+        // Not one by one: each call costs as much as some short tasks.
+        let window = self.window();
+        if self.chunks_out > window - window / 4 {
+            return;
+        }
         let mut since = None;
-        while !self.is_exhausted && self.wants_more() {
+        while !self.is_exhausted && self.chunks_out < self.window() && self.has_room() {
             self.make_chunk();
             // Handed out together, but not kept from workers by inputs that are slow to come.
             let is_enough = self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
@@ -149,17 +154,15 @@ where
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
-    fn wants_more(&self) -> bool {
-        let workers = self.pool.processes as u64;
-        if self.chunks_out < 2 * workers {
-            return true;
-        }
-        let pace = self.gather.call().pace();
-        if pace == 0 || self.bytes_out >= MOST_BYTES_OUT * self.pool.processes {
-            return false;
-        }
-        let chunk = pace.saturating_mul(self.out / self.chunks_out);
-        self.chunks_out < workers * (AHEAD / chunk.max(1)).clamp(2, MOST_CHUNKS)
+    /// How many chunks are to be out.
+    fn window(&self) -> u64 {
+        let chunk = self.gather.call().pace().saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
+        self.pool.processes as u64 * AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MOST_CHUNKS)
+    }
+
+    /// Whether there is no harm in more.
+    fn has_room(&self) -> bool {
+        self.chunks_out < 2 * self.pool.processes as u64 || self.bytes_out < MOST_BYTES_OUT * self.pool.processes
     }
 
     /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk takes a while, but every

@@ -36,6 +36,8 @@ pub(super) struct Worker {
     pub(super) child: Child<()>,
     /// None once it is told to leave.
     pub(super) link: Option<RingLink>,
+    /// It was given something and not called for it.
+    pub(super) is_to_be_nudged: bool,
     /// Nothing more comes over the link.
     pub(super) is_silent: bool,
     /// It was told to leave.
@@ -120,6 +122,7 @@ impl Worker {
             number,
             child,
             link: Some(link),
+            is_to_be_nudged: false,
             is_silent: false,
             is_dismissed: false,
             records,
