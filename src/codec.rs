@@ -61,6 +61,7 @@ fn given_to<T>(f: impl FnOnce() -> T) -> (T, Vec<Arc<OwnedFd>>) {
     /// Ends it, also if `f` panics.
     struct End;
     impl Drop for End {
+        #[inline]
         fn drop(&mut self) {
             ENCODES.set(false);
             if std::thread::panicking() {
@@ -105,20 +106,27 @@ pub(crate) fn encode_within<T: Serialize + ?Sized>(
     let before = bytes.len();
     let buffer = Appended { bytes, most };
     let (encoded, fds) = given_to(|| postcard::serialize_with_flavor(value, buffer));
-    encoded.map_err(|error| {
-        bytes.truncate(before);
-        // postcard keeps no text of ours.
-        let why = match error {
-            postcard::Error::SerializeBufferFull if most == usize::MAX => "there is no memory for it".to_owned(),
-            postcard::Error::SerializeBufferFull => {
-                format!("it takes more than {most} bytes, or more memory than there is")
-            }
-            _ if fds.len() == MOST_FDS => TOO_MANY.to_owned(),
-            error => error.to_string(),
-        };
-        format!("{}: {why}", type_name::<T>())
-    })?;
-    Ok(fds)
+    match encoded {
+        Ok(()) => Ok(fds),
+        Err(error) => {
+            bytes.truncate(before);
+            Err(refused(type_name::<T>(), &error, most, fds.len()))
+        }
+    }
+}
+
+/// Why a value was not encoded. (postcard keeps no text of ours.)
+#[cold]
+fn refused(type_name: &str, error: &postcard::Error, most: usize, fds: usize) -> String {
+    let why = match error {
+        postcard::Error::SerializeBufferFull if most == usize::MAX => "there is no memory for it".to_owned(),
+        postcard::Error::SerializeBufferFull => {
+            format!("it takes more than {most} bytes, or more memory than there is")
+        }
+        _ if fds == MOST_FDS => TOO_MANY.to_owned(),
+        error => error.to_string(),
+    };
+    format!("{type_name}: {why}")
 }
 
 /// A buffer that postcard writes at the end of.
@@ -134,6 +142,7 @@ impl Appended<'_> {
         self.bytes.try_reserve(more).map_err(|_| postcard::Error::SerializeBufferFull)
     }
 
+    #[inline]
     fn check(&mut self, more: usize) -> postcard::Result<()> {
         if more > self.most.saturating_sub(self.bytes.len()) {
             return Err(postcard::Error::SerializeBufferFull);
@@ -145,24 +154,35 @@ impl Appended<'_> {
 impl postcard::ser_flavors::Flavor for Appended<'_> {
     type Output = ();
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.check(1)?;
         self.bytes.push(byte);
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.check(bytes.len())?;
-        self.bytes.extend_from_slice(bytes);
+        // A number, mostly; to have it copied takes longer.
+        if bytes.len() <= 4 {
+            for byte in bytes {
+                self.bytes.push(*byte);
+            }
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
     }
 }
 
 /// A value from all of `bytes` and what came with them; the reason if they are not one of this type, or too many.
+#[inline]
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<T, String> {
     // Most messages bring none; the table costs as much as a small value.
     let decoded = if fds.is_empty() {
@@ -172,9 +192,19 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<Arc<OwnedFd>>) 
     };
     match decoded {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{}: {} bytes too many", type_name::<T>(), rest.len())),
-        Err(error) => Err(format!("{}: {error}", type_name::<T>())),
+        Ok((_, rest)) => Err(too_long(type_name::<T>(), rest.len())),
+        Err(error) => Err(wrong(type_name::<T>(), &error)),
     }
+}
+
+#[cold]
+fn too_long(type_name: &str, rest: usize) -> String {
+    format!("{type_name}: {rest} bytes too many")
+}
+
+#[cold]
+fn wrong(type_name: &str, error: &postcard::Error) -> String {
+    format!("{type_name}: {error}")
 }
 
 /// A value from the beginning of `bytes`, and what is behind it.

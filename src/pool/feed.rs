@@ -188,7 +188,7 @@ where
         let size = self.chunk_size();
         let is_free = self.gather.call().options.chunk_size.is_none();
         let first = self.next;
-        let (mut bytes, mut count) = (Vec::new(), 0_u32);
+        let (mut bytes, mut count) = (Vec::with_capacity(if size < 16 { 0 } else { MOST_BYTES + 64 }), 0_u32);
         while u64::from(count) < size && !(is_free && bytes.len() >= MOST_BYTES) {
             let Some(input) = self.inputs.next() else {
                 self.is_exhausted = true;
