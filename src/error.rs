@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::task_error::TaskError;
 use crate::unwind::Panic;
@@ -283,6 +284,8 @@ pub enum Failure {
     BadResult(String),
     /// It could not prepare to run its function, for this reason.
     NotRun(String),
+    /// It reached a limit that it was given.
+    Limit(LimitReached),
     /// Its arguments could not be encoded, so it was not even sent.
     NotSent(String),
     /// It was called off, for this reason: it did not run, or was ended while it ran.
@@ -334,6 +337,15 @@ impl JoinError {
         }
     }
 
+    /// The limit that it reached, if that ended it.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitReached> {
+        match &self.0.failure {
+            Failure::Limit(limit) => Some(limit),
+            _ => None,
+        }
+    }
+
     /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not known.
     #[must_use]
     pub fn exitcode(&self) -> Option<i32> {
@@ -378,6 +390,7 @@ impl fmt::Display for Failure {
             Failure::BadArguments(reason) => write!(f, "could not decode its arguments: {reason}"),
             Failure::BadResult(reason) => write!(f, "gave no usable result: {reason}"),
             Failure::NotRun(reason) => write!(f, "did not run: {reason}"),
+            Failure::Limit(limit) => write!(f, "reached {limit}"),
             Failure::NotSent(reason) => write!(f, "could not be sent its arguments: {reason}"),
             Failure::Cancelled(reason) => write!(f, "was cancelled: {reason}"),
             Failure::Lost(reason) => write!(f, "was lost: {reason}"),

@@ -126,6 +126,7 @@ mod error;
 pub mod fuzz;
 mod hook;
 mod identity;
+mod limits;
 mod log;
 mod pool;
 mod process;
@@ -149,10 +150,11 @@ pub use channel::{
     connection_with_capacity, pipe, pipe_with_capacity,
 };
 pub use error::{Error, Failure, JoinError, Result};
+pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use pool::{
-    CurrentTask, IMap, MapTask, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Retry, Task, Tasks, TimedOut,
-    WorkerStats, current_task, with_worker_state, worker_id,
+    CurrentTask, IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Retry, Task, Tasks,
+    TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
 };
 pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable, active_children,

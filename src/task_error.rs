@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::Failure;
+use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
@@ -65,6 +66,15 @@ impl TaskError {
     pub fn signal(&self) -> Option<Signal> {
         match self.0.failure {
             Failure::Signalled { signal, .. } => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// The limit that it reached, if that ended it.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitReached> {
+        match &self.0.failure {
+            Failure::Limit(limit) => Some(limit),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::descriptors;
 use super::input::Input;
 use crate::codec;
+use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, Job, Report, ServerReply, ServerRequest, Setup, StopRequest};
@@ -85,6 +86,9 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         environment: Some(vec![(b"A".to_vec(), b"b".to_vec())]),
         streams: [true, false, true],
         directory: true,
+        limits: Limits::new().open_files(7).affinity([1]),
+        deadline: Some((Duration::from_secs(1), Duration::ZERO)),
+        own_session: true,
     };
     let payload = codec::encode(&vec![Some("text".to_owned()), None]).expect("a value").bytes;
     let mut seeds = Vec::new();
@@ -98,6 +102,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         Report::BadResult("b".to_owned()),
         Report::NotRun("c".to_owned()),
         Report::Exiting(-3),
+        Report::Limit,
     ] {
         seeds.extend(seed(1, &report, &payload));
     }

@@ -10,9 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::handle::Pool;
 use super::service::{self, Initializer};
-use super::settings::{Prepare, Settings};
+use super::settings::Settings;
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result};
+use crate::limits::Limits;
 use crate::process::cpu_count;
 use crate::start::method::{self, StartMethod};
 use crate::sys::code::{Contentless, Offset};
@@ -44,7 +45,7 @@ pub struct PoolBuilder {
     forwards_records: bool,
     max_restarts: u32,
     grace: Duration,
-    prepare: Prepare,
+    limits: Limits,
 }
 
 impl PoolBuilder {
@@ -59,7 +60,7 @@ impl PoolBuilder {
             forwards_records: true,
             max_restarts: 3,
             grace: Duration::from_secs(3),
-            prepare: Prepare::default(),
+            limits: Limits::new(),
         }
     }
 
@@ -141,6 +142,26 @@ impl PoolBuilder {
         self
     }
 
+    /// What each worker may use at most; of the time to compute, each task gets all.
+    ///
+    /// ```
+    /// use multiproc::{LimitReached, Limits, Pool};
+    ///
+    /// fn swell(megabytes: usize) -> usize {
+    ///     (0..megabytes).map(|_| vec![1_u8; 1 << 20]).collect::<Vec<_>>().len()
+    /// }
+    ///
+    /// let limits = Limits::new().resident(64 << 20);
+    /// let pool = Pool::builder().processes(1).limits(limits).build()?;
+    /// assert_eq!(pool.apply(swell, (4000,)).unwrap_err().limit(), Some(&LimitReached::Resident(64 << 20)));
+    /// assert_eq!(pool.apply(swell, (4,))?, 4);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> PoolBuilder {
+        self.limits = limits;
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -158,6 +179,7 @@ impl PoolBuilder {
         if self.max_tasks == Some(0) {
             return Err(bad("max_tasks_per_child must be at least 1").into());
         }
+        self.limits.check().map_err(Cause::BadInput)?;
         Pool::start(Settings {
             processes,
             name: self.name,
@@ -168,7 +190,7 @@ impl PoolBuilder {
             forwards_records: self.forwards_records,
             max_restarts: self.max_restarts,
             grace: self.grace,
-            prepare: self.prepare,
+            limits: self.limits,
         })
     }
 
@@ -198,6 +220,9 @@ impl PoolBuilder {
 
 impl fmt::Debug for PoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder").field("processes", &self.processes).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("PoolBuilder")
+            .field("processes", &self.processes)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

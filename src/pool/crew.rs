@@ -45,12 +45,8 @@ pub(super) struct Totals {
 
 impl Crew {
     pub(super) fn new(workers: Vec<Worker>) -> Crew {
-        let place = |worker| Place {
-            worker: Some(worker),
-            is_starting: false,
-            start_at: None,
-            totals: Totals::default(),
-        };
+        let place =
+            |worker| Place { worker: Some(worker), is_starting: false, start_at: None, totals: Totals::default() };
         let started = workers.len() as u64;
         Crew { places: workers.into_iter().map(place).collect(), started, failed_starts: 0, quick_ends: 0 }
     }
@@ -157,11 +153,15 @@ impl Crew {
 
     /// When the next one is to be started.
     pub(super) fn next_start(&self) -> Option<Instant> {
-        self.places.iter().filter(|place| place.worker.is_none() && !place.is_starting).filter_map(|place| place.start_at).min()
+        self.places
+            .iter()
+            .filter(|place| place.worker.is_none() && !place.is_starting)
+            .filter_map(|place| place.start_at)
+            .min()
     }
 
     /// Which places want a worker now, with its number; they count as being looked after.
-    pub(super) fn to_start(&mut self, now: Instant) -> Vec<(usize, u64)> {
+    pub(super) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
         let mut all = Vec::new();
         for (number, place) in self.places.iter_mut().enumerate() {
             if place.worker.is_none() && !place.is_starting && place.start_at.is_none_or(|at| at <= now) {

@@ -61,7 +61,7 @@ fn answer<R: DeserializeOwned>(bytes: &[u8], at: &mut usize, fds: &mut Vec<Arc<O
 
 /// The outcome of the only task of a delivery.
 pub(super) fn only<R: DeserializeOwned>(delivery: Delivery, call: &Call) -> Result<R, TaskError> {
-    Opened::new(delivery).next(call).unwrap_or_else(|| {
-        Err(TaskError::new(call.label(0), None, 0, Failure::Lost("nothing came of it".to_owned())))
-    })
+    Opened::new(delivery)
+        .next(call)
+        .unwrap_or_else(|| Err(TaskError::new(call.label(0), None, 0, Failure::Lost("nothing came of it".to_owned()))))
 }

@@ -11,6 +11,7 @@ use super::job::{Content, Delivery, Job, Sink};
 use super::settings::Settings;
 use super::worker::{Doom, Heard, Worker};
 use crate::error::Failure;
+use crate::limits::LimitReached;
 
 /// How long a task has to be running before those behind it are given to a worker that has nothing to do.
 const LATE: Duration = Duration::from_micros(500);
@@ -124,9 +125,8 @@ impl Engine {
         for step in 0..count {
             let place = (self.cursor + step) % count;
             let Some(worker) = self.crew.worker(place) else { continue };
-            let is_spent = self.settings.max_tasks.is_some_and(|most| {
-                worker.ledger.finished + worker.ledger.tasks() >= most
-            });
+            let is_spent =
+                self.settings.max_tasks.is_some_and(|most| worker.ledger.finished + worker.ledger.tasks() >= most);
             if !worker.is_open() || is_spent || worker.room() == 0 {
                 continue;
             }
@@ -339,13 +339,13 @@ impl Engine {
     }
 
     /// Which places want a worker now.
-    pub(super) fn to_start(&mut self, now: Instant) -> Vec<(usize, u64)> {
+    pub(super) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
         let wants = match self.phase {
             Phase::Running => true,
             Phase::Closing => !self.queue.is_empty(),
             Phase::Terminated | Phase::Broken(_) => false,
         };
-        if wants { self.crew.to_start(now) } else { Vec::new() }
+        if wants { self.crew.take_vacancies(now) } else { Vec::new() }
     }
 
     /// Puts a worker into its place. One that came too late is ended.
@@ -491,5 +491,5 @@ fn split(back: Vec<Job>, pieces: u32) -> Vec<Job> {
 }
 
 fn deadline_failure(deadline: Duration) -> Failure {
-    Failure::Cancelled(format!("{deadline:?}"))
+    Failure::Limit(LimitReached::Deadline(deadline))
 }

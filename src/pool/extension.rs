@@ -1,5 +1,7 @@
 //! Maps over any iterator, in one line.
 
+use std::iter::Map;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -7,6 +9,17 @@ use super::handle::Pool;
 use super::imap::IMap;
 use crate::error::Result;
 use crate::target::{Captureless, Target};
+
+/// The outcomes of a function for the items of `Items`.
+pub type Outcomes<Items, R> = IMap<'static, Singly<Items>, (<Items as IntoIterator>::Item,), R>;
+
+/// The items, each as the only argument of a call.
+type Singly<Items> =
+    Map<<Items as IntoIterator>::IntoIter, fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,)>;
+
+fn one<T>(item: T) -> (T,) {
+    (item,)
+}
 
 /// Calls a function with every item of an iterator, in worker processes: one line, with no pool in sight.
 ///
@@ -30,32 +43,26 @@ pub trait ProcessMap: IntoIterator + Sized {
     ///
     /// # Errors
     /// The pool cannot be started.
-    fn process_map<F, R>(
-        self,
-        target: F,
-    ) -> Result<IMap<'static, impl Iterator<Item = (Self::Item,)> + use<Self, F, R>, (Self::Item,), R>>
+    fn process_map<F, R>(self, target: F) -> Result<Outcomes<Self, R>>
     where
         F: Target<(Self::Item,), Output = R> + Captureless + Send,
         Self::Item: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Ok(Pool::global()?.imap(target, self))
+        Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), true))
     }
 
     /// Each outcome as soon as it is there: see [`Pool::imap_unordered`].
     ///
     /// # Errors
     /// The pool cannot be started.
-    fn process_map_unordered<F, R>(
-        self,
-        target: F,
-    ) -> Result<IMap<'static, impl Iterator<Item = (Self::Item,)> + use<Self, F, R>, (Self::Item,), R>>
+    fn process_map_unordered<F, R>(self, target: F) -> Result<Outcomes<Self, R>>
     where
         F: Target<(Self::Item,), Output = R> + Captureless + Send,
         Self::Item: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Ok(Pool::global()?.imap_unordered(target, self))
+        Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), false))
     }
 }
 

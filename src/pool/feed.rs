@@ -60,12 +60,7 @@ where
     I: Iterator<Item = Args>,
     Args: Serialize,
 {
-    pub(super) fn new(
-        inputs: I,
-        gather: Arc<Gather>,
-        pool: Arc<Shared>,
-        refusal: Option<Failure>,
-    ) -> Feed<I, Args> {
+    pub(super) fn new(inputs: I, gather: Arc<Gather>, pool: Arc<Shared>, refusal: Option<Failure>) -> Feed<I, Args> {
         Feed {
             inputs,
             gather,

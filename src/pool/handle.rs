@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::PoolBuilder;
+use super::crew::Crew;
 use super::engine::Phase;
 use super::imap::IMap;
 use super::keeper::Shared;
@@ -17,7 +18,6 @@ use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
 use super::worker::Worker;
-use super::crew::Crew;
 use crate::error::{Cause, Result, os};
 use crate::process;
 use crate::sys::per_process::PerProcess;

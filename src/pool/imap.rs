@@ -52,9 +52,12 @@ pub struct IMap<'p, I, Args, R> {
     result: PhantomData<fn() -> R>,
 }
 
+/// What shows it.
+pub(super) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
+
 /// Who is shown how far a map is.
 pub(super) struct Watch<'p> {
-    pub(super) show: Box<dyn FnMut(&Progress) + 'p>,
+    show: Show<'p>,
     started: Instant,
     shown: Option<Instant>,
     done: u64,
@@ -62,7 +65,7 @@ pub(super) struct Watch<'p> {
 }
 
 impl<'p> Watch<'p> {
-    pub(super) fn new(show: Box<dyn FnMut(&Progress) + 'p>) -> Watch<'p> {
+    pub(super) fn new(show: Show<'p>) -> Watch<'p> {
         Watch { show, started: Instant::now(), shown: None, done: 0, failed: 0 }
     }
 
@@ -71,7 +74,13 @@ impl<'p> Watch<'p> {
             return;
         }
         self.shown = Some(Instant::now());
-        (self.show)(&Progress { total, done: self.done, failed: self.failed, running, elapsed: self.started.elapsed() });
+        (self.show)(&Progress {
+            total,
+            done: self.done,
+            failed: self.failed,
+            running,
+            elapsed: self.started.elapsed(),
+        });
     }
 }
 

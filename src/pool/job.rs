@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::retry::Retry;
 use super::speech;
 use crate::error::Failure;
+use crate::limits::Limits;
 use crate::sys::code::Offset;
 
 /// What the tasks of one call of the pool have in common.
@@ -30,6 +31,7 @@ pub(super) struct Options {
     pub(super) deadline: Option<Duration>,
     pub(super) grace: Option<Duration>,
     pub(super) retry: Retry,
+    pub(super) limits: Limits,
     pub(super) chunk_size: Option<usize>,
 }
 
@@ -162,11 +164,9 @@ pub(super) fn again(failure: &Failure) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
-    struct Nobody(Call, Mutex<()>);
+    struct Nobody(Call);
 
     impl Sink for Nobody {
         fn call(&self) -> &Call {
@@ -188,9 +188,13 @@ mod tests {
         let call = Call::new(Some(offset), "f", Arc::default(), true);
         let mut bytes = Vec::new();
         for n in 0..10_u8 {
-            speech::framed::<_, ()>(&mut bytes, |onto| Ok(onto.extend(std::iter::repeat_n(n, n.into())))).expect("framed");
+            speech::framed::<_, ()>(&mut bytes, |onto| {
+                onto.resize(onto.len() + usize::from(n), n);
+                Ok(())
+            })
+            .expect("framed");
         }
-        let sink = Arc::new(Nobody(call, Mutex::new(())));
+        let sink = Arc::new(Nobody(call));
         let mut job = Job { sink, first: 100, count: 10, failed: 0, bytes, fds: Vec::new() };
         let mut rest = job.split_off(7).expect("the rest");
         assert_eq!((job.count, rest.first, rest.count), (7, 107, 3));

@@ -170,7 +170,7 @@ impl Shared {
             engine.dispatch();
         }
         let now = Instant::now();
-        let to_start = engine.to_start(now);
+        let to_start = engine.take_vacancies(now);
         let mut until = engine.next_look(now).map_or(Deadline::Never, Deadline::At);
         if retry || !engine.listen.is_empty() {
             until = until.within_next(if retry { AGAIN } else { Duration::ZERO });

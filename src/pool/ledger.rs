@@ -242,12 +242,7 @@ impl Sent {
         self.done += 1;
     }
 
-    fn deliver(
-        &mut self,
-        fds: Vec<Arc<OwnedFd>>,
-        tag: &Arc<Tag>,
-        delivered: &mut Vec<Arc<dyn Sink>>,
-    ) {
+    fn deliver(&mut self, fds: Vec<Arc<OwnedFd>>, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         let count = self.done - self.delivered;
         let delivery = Delivery {
             first: self.job.first + u64::from(self.delivered),

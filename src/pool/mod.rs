@@ -28,7 +28,7 @@ mod tasks;
 mod worker;
 
 pub use builder::PoolBuilder;
-pub use extension::ProcessMap;
+pub use extension::{Outcomes, ProcessMap};
 pub use handle::Pool;
 pub use imap::{IMap, TimedOut};
 pub use map_task::MapTask;

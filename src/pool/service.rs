@@ -1,7 +1,7 @@
 //! A worker's life: it takes tasks from its link, runs them one after the other, and says what became of each.
 
 use std::any::{Any, type_name};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::speech::{self, Order, Verdict};
 use crate::channel::fault::SendFault;
 use crate::channel::link::RingLink;
 use crate::codec::{self, Carried};
+use crate::limits::Limits;
 use crate::sys::code::{self, Entry, Offset, Refusal};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Parcel;
@@ -71,10 +72,13 @@ struct Station {
     is_over: bool,
 }
 
+/// What the initializer returned.
+type State = Option<Box<dyn Any>>;
+
 thread_local! {
     static STATION: RefCell<Option<Station>> = const { RefCell::new(None) };
     static TASK: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
-    static WORKER: RefCell<Option<(usize, Option<Box<dyn Any>>)>> = const { RefCell::new(None) };
+    static WORKER: RefCell<Option<(usize, State)>> = const { RefCell::new(None) };
 }
 
 /// The task that this thread, a pool's worker's, runs: what [`current_task`] gives.
@@ -170,7 +174,7 @@ pub fn worker_id() -> Option<usize> {
 /// ```
 pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {
     /// Puts the state back, also if `f` panics.
-    struct Borrowed(Option<Box<dyn Any>>);
+    struct Borrowed(State);
     impl Drop for Borrowed {
         fn drop(&mut self) {
             let state = self.0.take();
@@ -239,7 +243,8 @@ pub(super) fn serve(duty: Duty) {
     let mut fds = Vec::new();
     STATION.set(Some(Station::new(link, slate)));
     while with_station(|station| station.receive(&mut message, &mut fds)) == Some(true) {
-        if !obey(&message, mem::take(&mut fds)) || with_station(|station| !station.is_over && station.pause().is_ok()) != Some(true)
+        if !obey(&message, mem::take(&mut fds))
+            || with_station(|station| !station.is_over && station.pause().is_ok()) != Some(true)
         {
             return;
         }
@@ -270,10 +275,11 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             with_station(|station| station.slate.open(epoch, station.begun));
             true
         }
-        Some((Order::Tasks { entry, count, first, name, deadline }, arguments)) => {
+        Some((Order::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
             TASK.set(Some(CurrentTask { name, function: "", number: first, count, deadline: None }));
             LIMIT.set(deadline);
+            LIMITS.set(limits);
             let _ = entry(arguments, fds);
             TASK.set(None);
             unwind::set_task(None);
@@ -285,7 +291,9 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
 
 thread_local! {
     /// How long each task of the order may take.
-    static LIMIT: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
+    static LIMIT: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// What else each may use.
+    static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
 }
 
 /// Runs tasks: `call` decodes the arguments of one, runs it, and puts its encoded value behind what is in the vector.
@@ -295,7 +303,7 @@ fn run(
     mut fds: Vec<Arc<OwnedFd>>,
     call: impl Fn(&[u8], Vec<Arc<OwnedFd>>, &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, Refusal>,
 ) {
-    let limit = LIMIT.get();
+    let (limit, limits) = (LIMIT.get(), LIMITS.take());
     let Some(mut station) = STATION.take() else { return };
     let mut left = with_task(|task| {
         task.function = function;
@@ -307,7 +315,7 @@ fn run(
     while left > 0 {
         if claimed == 0 {
             // Together only if nobody has to know when each began.
-            claimed = if limit.is_some() { 1 } else { station.stride.min(left) };
+            claimed = if limit.is_some() || limits.is_some() { 1 } else { station.stride.min(left) };
             if let Some(limit) = limit {
                 station.slate.starts(poll::monotonic());
                 with_task(|task| task.deadline = Instant::now().checked_add(limit));
@@ -323,7 +331,10 @@ fn run(
         let start = station.block.len();
         station.block.push(0);
         let block = &mut station.block;
-        let done = unwind::catch(|| call(&arguments[range], fds, block));
+        let done = match limits.as_ref().map(Limits::for_task).transpose() {
+            Ok(_in_force) => unwind::catch(|| call(&arguments[range], fds, block)),
+            Err(error) => Ok(Err(Refusal::Result(format!("its limits cannot be put in force: {error}")))),
+        };
         if station.answer(start, done).is_err() {
             station.is_over = true;
             break;
@@ -347,7 +358,18 @@ impl Station {
     fn new(link: RingLink, slate: Slate) -> Station {
         let now = poll::monotonic();
         let block = speech::block_head(0).to_vec();
-        Station { link, slate, begun: 0, block, count: 0, stride: 1, looked: now, nudged: now, busy: Duration::ZERO, is_over: false }
+        Station {
+            link,
+            slate,
+            begun: 0,
+            block,
+            count: 0,
+            stride: 1,
+            looked: now,
+            nudged: now,
+            busy: Duration::ZERO,
+            is_over: false,
+        }
     }
 
     /// Says what became of a task, whose answer begins at `start` of the block.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::service::Initializer;
+use crate::limits::Limits;
 use crate::process::Process;
 use crate::start::method::StartMethod;
 
@@ -18,13 +19,9 @@ pub(super) struct Settings {
     pub(super) forwards_records: bool,
     pub(super) max_restarts: u32,
     pub(super) grace: Duration,
-    /// What the tasks of one worker may not have.
-    pub(super) prepare: Prepare,
+    /// What workers may use; the time to compute is each task's.
+    pub(super) limits: Limits,
 }
-
-/// What workers' processes are given.
-#[derive(Clone, Default)]
-pub(super) struct Prepare {}
 
 impl Settings {
     /// What the worker in a place, counted from 1, is called: as in CPython, unless the pool has a name.
@@ -39,6 +36,6 @@ impl Settings {
 
     /// A worker's process, with the limits that it gets.
     pub(super) fn prepare(&self, process: Process<()>) -> Process<()> {
-        process.start_method(self.method)
+        process.start_method(self.method).limits(self.limits.of_worker())
     }
 }

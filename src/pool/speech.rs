@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::Epoch;
 use crate::codec;
+use crate::limits::Limits;
 use crate::sys::code::Offset;
 use crate::unwind::Panic;
 
@@ -24,6 +25,8 @@ pub(super) enum Order {
         name: Option<String>,
         /// How long each may take.
         deadline: Option<Duration>,
+        /// What each may use, if the worker is to see to it.
+        limits: Option<Limits>,
     },
     /// What stood before and is not begun is not to be; what follows is.
     Open(Epoch),
@@ -161,7 +164,9 @@ pub(super) enum Verdict {
 impl Verdict {
     pub(super) fn of(byte: u8) -> Option<Verdict> {
         use Verdict::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
-        [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block].into_iter().find(|verdict| *verdict as u8 == byte)
+        [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block]
+            .into_iter()
+            .find(|verdict| *verdict as u8 == byte)
     }
 }
 
@@ -185,7 +190,11 @@ mod tests {
             })
             .expect("written");
         }
-        assert_eq!(framed(&mut bytes, |onto| Err::<(), _>(onto.push(1))), Err(()));
+        let refused = framed(&mut bytes, |onto| {
+            onto.push(1);
+            Err::<(), _>("refused")
+        });
+        assert_eq!(refused, Err("refused"));
         put_answer(&mut bytes, Verdict::Panicked, b"why");
         put_answer(&mut bytes, Verdict::Returned, &long);
         put_answer(&mut bytes, Verdict::Returned, b"x");

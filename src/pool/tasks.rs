@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::feed::Feed;
 use super::gather::Gather;
-use super::imap::{IMap, Watch};
+use super::imap::{IMap, Show, Watch};
 use super::job::{Call, Content, Delivery, Job, Options, Sink};
 use super::keeper::Shared;
 use super::map_task::MapTask;
@@ -23,6 +23,7 @@ use super::speech;
 use super::task::Task;
 use crate::codec;
 use crate::error::Failure;
+use crate::limits::Limits;
 use crate::sys::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 use crate::task_error::TaskError;
@@ -48,7 +49,7 @@ use crate::task_error::TaskError;
 pub struct Tasks<'p> {
     pool: Arc<Shared>,
     options: Options,
-    show: Option<Box<dyn FnMut(&Progress) + 'p>>,
+    show: Option<Show<'p>>,
 }
 
 impl<'p> Tasks<'p> {
@@ -74,6 +75,13 @@ impl<'p> Tasks<'p> {
     /// How long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3 seconds unless set).
     pub fn grace(mut self, grace: Duration) -> Tasks<'p> {
         self.options.grace = Some(grace);
+        self
+    }
+
+    /// What each task may use at most, beside what its worker may: address space, resident memory, CPU time, open files, file size,
+    /// processes. (The others belong to workers.) A task that means harm can lift these.
+    pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
+        self.options.limits = limits;
         self
     }
 

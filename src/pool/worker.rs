@@ -16,6 +16,7 @@ use crate::channel::fault::{RecvFault, SendFault};
 use crate::channel::link::RingLink;
 use crate::codec::Carried;
 use crate::error::{Failure, Result, os};
+use crate::limits::Limits;
 use crate::process::{Child, Process};
 use crate::sys::{socket, weight};
 
@@ -52,6 +53,8 @@ pub(super) struct Worker {
     /// When it is killed, if it is still there.
     pub(super) kill_at: Option<Instant>,
     pub(super) started: Instant,
+    /// What each of its tasks may compute.
+    cpu_time: Option<Duration>,
     /// How long it was at work, and how many tasks were finished, when that was last looked at.
     seen: (Duration, u64),
     /// Nanoseconds that a job takes.
@@ -133,6 +136,7 @@ impl Worker {
             doom: None,
             kill_at: None,
             started: now,
+            cpu_time: settings.limits.cpu(),
             seen: (Duration::ZERO, 0),
             pace: 0,
             resident: None,
@@ -179,6 +183,7 @@ impl Worker {
             first: job.first,
             name: call.options.name.clone(),
             deadline: call.options.deadline,
+            limits: self.limits_for(&call.options.limits),
         };
         scratch.clear();
         scratch.extend_from_slice(&speech::order(&order));
@@ -186,6 +191,15 @@ impl Worker {
         let fds = job.fds.clone();
         self.ledger.enter(job);
         self.send(scratch, fds);
+    }
+
+    /// What the worker is to see to at each task: what the tasks bring, and the time that the pool gives each.
+    fn limits_for(&self, own: &Limits) -> Option<Limits> {
+        let limits = match self.cpu_time {
+            Some(time) if own.cpu().is_none() => own.clone().cpu_time(time),
+            _ => own.clone(),
+        };
+        Some(limits).filter(|limits| !limits.is_empty())
     }
 
     fn send(&mut self, bytes: &[u8], fds: Vec<Arc<OwnedFd>>) {

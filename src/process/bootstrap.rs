@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use super::{exit, parentage};
+use super::{current, exit, parentage};
 use crate::codec;
 use crate::error::Cause;
 use crate::identity::{self, Identity, ParentIdentity};
@@ -16,7 +17,7 @@ use crate::start::{fork, method, preload, stdio, zygote};
 use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::socket::{Mode, Parcel};
-use crate::sys::{environ, fd, signals, title};
+use crate::sys::{environ, fd, limits, signals, title, watch};
 use crate::unwind;
 
 /// Whether this process was executed to be a child or a fork server, and has not got its job yet.
@@ -153,6 +154,7 @@ fn carry_out(
     preload::inherit(job.preload.clone());
     job.log.apply();
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
+    let ready = ready.and_then(|()| restrict(job, parentage));
     let (report, payload) = match ready {
         Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
         Ok(()) => {
@@ -173,6 +175,26 @@ fn carry_out(
     get_logger().info(format_args!("process exiting with exitcode {code}"));
     parentage.report(&report, &payload);
     exit::leave(code)
+}
+
+/// How much later than its deadline a process ends itself.
+const HANDICAP: Duration = Duration::from_millis(50);
+
+/// Puts the limits of the job in force.
+fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
+    if job.own_session {
+        limits::own_session()?;
+    }
+    if job.limits.is_empty() && job.deadline.is_none() {
+        return Ok(());
+    }
+    watch::arm(parentage.control(), wire::LIMIT_NOTE);
+    if let Some((deadline, grace)) = job.deadline {
+        current::set_deadline(deadline);
+        // Somebody who waits comes first.
+        watch::limit_time(deadline, HANDICAP, grace)?;
+    }
+    job.limits.apply()
 }
 
 /// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.

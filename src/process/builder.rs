@@ -8,17 +8,20 @@ use std::marker::PhantomData;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::Description;
+use super::core::{Description, Due};
+use super::private_dir::PrivateDir;
 use super::handle::{self, Handle};
 use super::{Child, Run, bootstrap, exit, registry, run};
 use crate::codec;
 use crate::error::{Cause, Result, os};
 use crate::hook;
 use crate::identity;
+use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::start::fork;
 use crate::start::method::{self, StartMethod};
@@ -65,6 +68,9 @@ pub struct Process<T> {
     stdio: [Stdio; 3],
     stack_size: Option<usize>,
     dies_with_parent: bool,
+    pub(super) limits: Limits,
+    pub(super) deadline: Option<Duration>,
+    pub(super) grace: Duration,
     /// It serves a pool: ended with the program like a daemon, but free to have children.
     serves_pool: bool,
     result: PhantomData<fn() -> T>,
@@ -159,6 +165,9 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
             stack_size: None,
             dies_with_parent: true,
+            limits: Limits::new(),
+            deadline: None,
+            grace: Duration::from_secs(3),
             serves_pool: false,
             result: PhantomData,
         }
@@ -317,6 +326,23 @@ impl<T> Process<T> {
                 return Err(Cause::ForeignCode { function: self.function.to_owned() }.into());
             }
         }
+        let leads = self.serves_pool || self.deadline.is_some() || !self.limits.is_empty();
+        self.limits.check().map_err(Cause::BadInput)?;
+        let mut directory = self.directory;
+        let mut private_dir = None;
+        let mut environment = environment;
+        if self.limits.wants_dir() {
+            if directory.is_some() {
+                let text = "a process cannot have a private directory and another one to work in";
+                return Err(Cause::BadInput(text.to_owned()).into());
+            }
+            let made = PrivateDir::make().map_err(os("cannot make a private directory"))?;
+            let variables = environment.get_or_insert_with(environ::now);
+            variables.retain(|(name, _)| name.as_os_str() != "TMPDIR");
+            variables.push(("TMPDIR".into(), made.path().into()));
+            directory = Some(made.path().to_owned());
+            private_dir = Some(made);
+        }
         let streams = Streams::open(self.stdio)?;
         let order = Order {
             job: Job {
@@ -336,11 +362,14 @@ impl<T> Process<T> {
                 environment: None,
                 streams: [false; 3],
                 directory: false,
+                limits: self.limits,
+                deadline: self.deadline.map(|deadline| (deadline, self.grace)),
+                own_session: leads,
             },
             arguments,
             streams,
             environment,
-            directory: self.directory,
+            directory,
         };
         exit::arm();
         registry::sweep();
@@ -356,6 +385,11 @@ impl<T> Process<T> {
             function: self.function,
             daemon: self.daemon || self.serves_pool,
             tied: self.dies_with_parent,
+            leads,
+            due: self.deadline.and_then(|deadline| {
+                Some(Due { at: Instant::now().checked_add(deadline)?, deadline, grace: self.grace })
+            }),
+            private_dir: private_dir.map(PrivateDir::keep),
         };
         let pipes = mem::take(&mut launched.pipes);
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))

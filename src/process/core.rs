@@ -3,12 +3,15 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::end::End;
 use super::registry;
 use crate::error::{Cause, Error, Failure, JoinError, Result};
+use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::start::Launched;
 use crate::start::method::StartMethod;
@@ -33,6 +36,13 @@ pub(super) struct Core {
     /// Whether it ends with us.
     pub(super) tied: bool,
     pub(super) method: StartMethod,
+    /// Whether it has a session of its own, with all that it starts.
+    leads: bool,
+    /// When it is to end.
+    due: Option<Due>,
+    is_overdue: AtomicBool,
+    /// Its own directory, which goes with it.
+    private_dir: Option<PathBuf>,
     phase: Mutex<Phase>,
     /// A descriptor that turns readable at the end, once somebody asked for one; it stays so until the last handle goes.
     sentinel: OnceLock<OwnedFd>,
@@ -67,6 +77,17 @@ impl AsFd for Pidfd<'_> {
     }
 }
 
+/// How often to look for want of a descriptor to sleep on.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// When a process is to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub(super) at: Instant,
+    pub(super) deadline: Duration,
+    pub(super) grace: Duration,
+}
+
 /// How a new core is described.
 pub(super) struct Description {
     pub(super) kind: String,
@@ -74,6 +95,9 @@ pub(super) struct Description {
     pub(super) function: &'static str,
     pub(super) daemon: bool,
     pub(super) tied: bool,
+    pub(super) leads: bool,
+    pub(super) due: Option<Due>,
+    pub(super) private_dir: Option<PathBuf>,
 }
 
 impl Core {
@@ -88,6 +112,10 @@ impl Core {
             daemon: description.daemon,
             tied: description.tied,
             method: launched.method,
+            leads: description.leads,
+            due: description.due,
+            is_overdue: AtomicBool::new(false),
+            private_dir: description.private_dir,
             phase: Mutex::new(Phase::Running(Arc::new(Link { control: launched.control, pidfd: launched.pidfd }))),
             sentinel: OnceLock::new(),
         }
@@ -159,8 +187,24 @@ impl Core {
 
     /// Waits for the end; nothing at the deadline.
     pub(super) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
-        /// How often to look for want of a descriptor to sleep on.
-        const PAUSE: Duration = Duration::from_millis(2);
+        if let Some(due) = self.due {
+            // It sees to that itself, too, for when nobody waits; but only from here, all that it started is found.
+            for (signal, after) in [(Signal::TERM, Duration::ZERO), (Signal::KILL, due.grace)] {
+                let Some(at) = due.at.checked_add(after) else { break };
+                if deadline.left().is_some_and(|left| left < at.saturating_duration_since(Instant::now())) {
+                    break;
+                }
+                if let Some(end) = self.wait_for_end(Deadline::At(at))? {
+                    return Ok(Some(end));
+                }
+                self.is_overdue.store(true, Ordering::Relaxed);
+                let _ = self.send_to_tree(signal);
+            }
+        }
+        self.wait_for_end(deadline)
+    }
+
+    fn wait_for_end(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         loop {
             match self.wait_asleep(deadline) {
                 Err(error) if reserve::is_lack(&error) => {}
@@ -200,7 +244,7 @@ impl Core {
             Phase::Reaped(link, status, unopened) => (Arc::clone(link), *status, unopened.take()),
             Phase::Running(link) => {
                 let status = match pidfd {
-                    Some(pidfd) => match pidfd::reap(pidfd.as_fd())? {
+                    Some(pidfd) => match self.bury(pidfd.as_fd())? {
                         Some(status) => status,
                         None => return Ok(None),
                     },
@@ -209,7 +253,9 @@ impl Core {
                 (Arc::clone(link), status, None)
             }
         };
-        let end = match End::read(status, &link.control, &mut unopened) {
+        let own = self.due.filter(|_| self.is_overdue.load(Ordering::Relaxed));
+        let own = own.map(|due| LimitReached::Deadline(due.deadline));
+        let end = match End::read(status, &link.control, &mut unopened, own) {
             Ok(end) => Arc::new(end),
             Err(error) => {
                 *phase = Phase::Reaped(link, status, unopened);
@@ -219,7 +265,20 @@ impl Core {
         *phase = Phase::Ended(Arc::clone(&end));
         drop(phase);
         registry::remove(self.id);
+        if let Some(directory) = &self.private_dir {
+            // What it put there is its own business; so is what cannot be removed.
+            let _ = std::fs::remove_dir_all(directory);
+        }
         Ok(Some(end))
+    }
+
+    /// Takes the status of an ended child; before that, it ends what is left of its session.
+    fn bury(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
+        // While its status is not taken, its number is its own.
+        if self.leads && poll::one_readable(pidfd, Deadline::Now)? {
+            pidfd::signal_group(pidfd, self.pid, libc::SIGKILL);
+        }
+        pidfd::reap(pidfd)
     }
 
     /// Sends a signal; nothing if the child has ended.

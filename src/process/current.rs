@@ -1,11 +1,21 @@
 //! This process, its parent, and what it runs on.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{handle, parentage};
 use crate::identity::{self, ParentIdentity};
+use crate::sys::per_process::PerProcess;
 use crate::sys::poll::Deadline;
+
+static DEADLINE: PerProcess<Instant> = PerProcess::new();
+
+/// Says when this process will be ended.
+pub(super) fn set_deadline(left: Duration) {
+    if let Some(deadline) = Instant::now().checked_add(left) {
+        DEADLINE.set(deadline);
+    }
+}
 
 /// This process: what [`current_process`] gives.
 #[derive(Clone, Copy)]
@@ -84,6 +94,28 @@ impl CurrentProcess {
     #[must_use]
     pub fn stop_requested(self) -> bool {
         parentage::current().is_some_and(parentage::Parentage::stop_requested)
+    }
+
+    /// When this process will be ended, if it was given a [deadline](crate::Process::deadline).
+    #[must_use]
+    pub fn deadline(self) -> Option<Instant> {
+        DEADLINE.get().copied()
+    }
+
+    /// How long it is until then; zero if that is past, `None` without a deadline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{Process, current_process};
+    ///
+    /// let child = Process::new(|| current_process().time_left(), ()).deadline(Duration::from_secs(60)).start()?;
+    /// assert!(child.join()?.is_some_and(|left| left > Duration::from_secs(1)));
+    /// assert_eq!(current_process().time_left(), None);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn time_left(self) -> Option<Duration> {
+        self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Sleeps for `timeout` at the most, until the parent asks this process to end; whether it has. In the main process, it

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec;
 use crate::error::Failure;
+use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::start::wire::{self, Message, Payload, Report};
 use crate::sys::pidfd::Status;
@@ -19,6 +20,8 @@ use crate::sys::socket::{self, Mode, Received};
 pub(super) struct End {
     status: Status,
     said: Said,
+    /// The limit that it noted, or that we ended it for.
+    limit: Option<LimitReached>,
 }
 
 /// What a child said at its end.
@@ -33,7 +36,12 @@ enum Said {
 impl End {
     /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: then it stays there, or
     /// in `unopened`, for the next time.
-    pub(super) fn read(status: Status, control: &OwnedFd, unopened: &mut Option<Received>) -> io::Result<End> {
+    pub(super) fn read(
+        status: Status,
+        control: &OwnedFd,
+        unopened: &mut Option<Received>,
+        mut limit: Option<LimitReached>,
+    ) -> io::Result<End> {
         loop {
             if unopened.is_none() {
                 wire::room_for_next(control.as_fd())?;
@@ -41,13 +49,17 @@ impl End {
                     Ok(received) => received,
                     // A process that the child left behind holds the other end, but does not speak for it.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                    Err(error) => return Ok(End { status, said: Said::Garbage(error.to_string()) }),
+                    Err(error) => return Ok(End { status, said: Said::Garbage(error.to_string()), limit }),
                 };
             }
-            let Some(received) = unopened else { return Ok(End { status, said: Said::Nothing }) };
+            let Some(received) = unopened else { return Ok(End { status, said: Said::Nothing, limit }) };
             let said = match wire::open::<Report>(received) {
                 // Said at its beginning.
                 Ok(Message { header: Report::Untied, .. }) => None,
+                Ok(Message { header: Report::Limit, payload, .. }) => {
+                    limit = limit.or(LimitReached::from_note(&payload));
+                    None
+                }
                 Ok(Message { header, payload, fds }) => {
                     Some(Said::Report(header, payload, Mutex::new(codec::table(fds))))
                 }
@@ -56,7 +68,7 @@ impl End {
             };
             *unopened = None;
             if let Some(said) = said {
-                return Ok(End { status, said });
+                return Ok(End { status, said, limit });
             }
         }
     }
@@ -101,6 +113,12 @@ impl End {
     /// Why there is no value.
     pub(super) fn failure(&self) -> Failure {
         match (self.status, &self.said) {
+            // Whatever it made of the signal.
+            (Status::Signalled { .. }, _) | (_, Said::Nothing | Said::Report(Report::Exiting(_), ..))
+                if self.limit.is_some() =>
+            {
+                self.limit.map_or(Failure::Exited(0), Failure::Limit)
+            }
             (Status::Signalled { signal, core_dumped }, _) => {
                 Failure::Signalled { signal: Signal::new(signal), core_dumped }
             }

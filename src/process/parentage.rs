@@ -1,11 +1,12 @@
 //! A child's ties to its parent.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::start::wire::{self, Report, StopRequest};
 use crate::sys::lifeline::Tether;
+use crate::sys::limits::{self, Resource};
 use crate::sys::per_process::PerProcess;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{Mode, Parcel};
@@ -47,11 +48,18 @@ impl Parentage {
         if self.reported.swap(true, Ordering::Relaxed) {
             return;
         }
+        // A big value goes by a file, of which the limit does not speak.
+        let _ = limits::limit(Resource::FileSize, u64::MAX, false);
         if let Err(error) = wire::send(self.control.as_fd(), report, &value.bytes, &value.as_fds()) {
             // No memory or descriptor for a big result: say at least that.
             let refusal = Report::BadResult(format!("it could not be handed over: {error}"));
             let _ = wire::send(self.control.as_fd(), &refusal, &[], &[]);
         }
+    }
+
+    /// The socket to the parent.
+    pub(super) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
     }
 
     /// Whether something was reported.

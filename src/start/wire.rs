@@ -7,17 +7,20 @@ use std::io;
 use std::mem;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::method::StartMethod;
 use crate::codec;
+use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::sys::code::Offset;
 use crate::sys::fd;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::socket::{self, Mode, Received};
+use crate::sys::watch::NOTE_HEAD;
 use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
@@ -46,6 +49,11 @@ pub(crate) struct Job {
     pub(crate) environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
+    pub(crate) limits: Limits,
+    /// How long it may run, and then have to end.
+    pub(crate) deadline: Option<(Duration, Duration)>,
+    /// Whether it gets a session of its own.
+    pub(crate) own_session: bool,
 }
 
 /// Parent to child, later: a request to end when it suits.
@@ -65,7 +73,12 @@ pub(crate) enum Report {
     NotRun(String),
     /// The process leaves by `exit` with this code, of which the kernel keeps only 8 bits.
     Exiting(i32),
+    /// Before any of these: a limit is about to end it. The payload says which.
+    Limit,
 }
+
+/// What `Report::Limit` looks like before its payload, for who must not allocate.
+pub(crate) const LIMIT_NOTE: [u8; NOTE_HEAD] = [INLINE, 0, 1, 0, 0, 0, 7];
 
 /// Client to fork server, first: what to be.
 #[derive(Debug, Serialize, Deserialize)]
@@ -221,6 +234,16 @@ mod tests {
             assert!(*message.payload == *payload, "{size} bytes changed on the way");
             assert_eq!(message.fds.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_note_is_a_report() {
+        let (a, b) = socket::pair().expect("pair");
+        let note: Vec<u8> = LIMIT_NOTE.into_iter().chain([4, 1, 0, 0, 0, 0, 0, 0, 0]).collect();
+        socket::send(a.as_fd(), &[&note], &[]).expect("send");
+        let message = recv::<Report>(b.as_fd(), Mode::Now).expect("recv").expect("a message");
+        assert!(matches!(message.header, Report::Limit));
+        assert_eq!(message.payload.len(), 9);
     }
 
     #[test]

@@ -28,6 +28,25 @@ pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
 
 /// Sends a signal. That the process has ended already is no error.
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    send(pidfd, signal, 0)
+}
+
+/// Sends a signal to the process group that a child of ours leads, also when it has ended, if its status was not taken.
+pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
+    /// Linux 6.9.
+    const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
+    if send(pidfd, signal, PIDFD_SIGNAL_PROCESS_GROUP).is_ok() {
+        return;
+    }
+    if let Ok(pid) = i32::try_from(pid)
+        && pid > 1
+    {
+        // SAFETY: only sends a signal. The number is that of a child whose status nobody has taken, so of no other group.
+        unsafe { libc::kill(-pid, signal) };
+    }
+}
+
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     // SAFETY: a null siginfo is allowed; nothing else is pointed to. (Not rustix's: it knows no real-time signals.)
     let result = unsafe {
         libc::syscall(
@@ -35,7 +54,7 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
             pidfd.as_raw_fd(),
             signal,
             std::ptr::null::<libc::siginfo_t>(),
-            0_u32,
+            flags,
         )
     };
     if result == 0 {

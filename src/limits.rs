@@ -1,0 +1,297 @@
+//! What a process may use at most, and which limit it hit.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::limits::{self as sys, Resource};
+use crate::sys::watch;
+
+/// What a process may use at most: for [`Process::limits`](crate::Process::limits),
+/// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
+///
+/// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with two exceptions that
+/// code which means harm can undo unless a [cage](crate#cages) holds it: the file size, which the library itself must be able to
+/// lift to hand over a big result; and the resident memory, which a timer in the process looks after.
+///
+/// ```
+/// use multiproc::{LimitReached, Limits, Process};
+///
+/// fn hungry() -> usize {
+///     let mut all = Vec::new();
+///     loop {
+///         all.push(vec![1_u8; 1 << 20]);
+///     }
+/// }
+///
+/// let error = Process::new(hungry, ()).limits(Limits::new().resident(64 << 20)).start()?.join().unwrap_err();
+/// assert_eq!(error.limit(), Some(&LimitReached::Resident(64 << 20)));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    address_space: Option<u64>,
+    resident: Option<u64>,
+    cpu_time: Option<Duration>,
+    open_files: Option<u64>,
+    file_size: Option<u64>,
+    processes: Option<u64>,
+    nice: Option<i32>,
+    affinity: Option<Vec<usize>>,
+    private_dir: bool,
+}
+
+/// A limit that ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum LimitReached {
+    /// It took longer than this.
+    Deadline(Duration),
+    /// It computed for longer than this.
+    CpuTime(Duration),
+    /// An allocation failed, as its address space may have so many bytes.
+    AddressSpace(u64),
+    /// More than so many bytes of it were in memory.
+    Resident(u64),
+    /// It wrote behind so many bytes of a file.
+    FileSize(u64),
+}
+
+impl Limits {
+    /// No limits.
+    #[must_use]
+    pub fn new() -> Limits {
+        Limits::default()
+    }
+
+    /// The bytes of its address space: what it has mapped, used or not. More than it uses: the program itself counts, and
+    /// each thread's stack. Beyond it, allocations fail, by which Rust code aborts.
+    #[must_use]
+    pub fn address_space(mut self, bytes: u64) -> Limits {
+        self.address_space = Some(bytes);
+        self
+    }
+
+    /// The bytes of it that are in memory. It is looked at every 10 ms that the process computes, so it may be more for a moment.
+    #[must_use]
+    pub fn resident(mut self, bytes: u64) -> Limits {
+        self.resident = Some(bytes);
+        self
+    }
+
+    /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends it.
+    #[must_use]
+    pub fn cpu_time(mut self, time: Duration) -> Limits {
+        self.cpu_time = Some(time);
+        self
+    }
+
+    /// How many descriptors it may have open. Those that it starts with count: leave it some 16.
+    #[must_use]
+    pub fn open_files(mut self, files: u64) -> Limits {
+        self.open_files = Some(files);
+        self
+    }
+
+    /// How long, in bytes, a file may become that it writes. SIGXFSZ ends it.
+    #[must_use]
+    pub fn file_size(mut self, bytes: u64) -> Limits {
+        self.file_size = Some(bytes);
+        self
+    }
+
+    /// How many processes and threads its user may have at all, those of other programs included. (No limit for root.)
+    #[must_use]
+    pub fn processes(mut self, processes: u64) -> Limits {
+        self.processes = Some(processes);
+        self
+    }
+
+    /// How nice it is to others: 19 is the nicest. (Below this process's own takes privileges.)
+    #[must_use]
+    pub fn nice(mut self, nice: i32) -> Limits {
+        self.nice = Some(nice);
+        self
+    }
+
+    /// Which processors it may run on, counted from 0.
+    #[must_use]
+    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Limits {
+        self.affinity = Some(processors.into_iter().collect());
+        self
+    }
+
+    /// Whether it gets a new, empty directory to work in, which only this user can enter; also in its `TMPDIR`. It goes, with
+    /// all that is in it, when the process has ended and this one knows of it; it stays if this program is killed before.
+    #[must_use]
+    pub fn private_dir(mut self, private: bool) -> Limits {
+        self.private_dir = private;
+        self
+    }
+
+    /// Whether a directory is to be made.
+    pub(crate) fn wants_dir(&self) -> bool {
+        self.private_dir
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Limits::default()
+    }
+
+    /// What it may compute.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        self.cpu_time
+    }
+
+    /// The same, but for what a pool counts for each task.
+    pub(crate) fn of_worker(&self) -> Limits {
+        Limits { cpu_time: None, ..self.clone() }
+    }
+
+    /// What is wrong with them, if something is.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.affinity.as_ref().is_some_and(Vec::is_empty) {
+            return Err("a process must be allowed one processor at least".to_owned());
+        }
+        if self.affinity.iter().flatten().any(|processor| *processor >= sys::MOST_PROCESSORS) {
+            return Err(format!("there is no processor of a number from {} on", sys::MOST_PROCESSORS));
+        }
+        if self.cpu_time == Some(Duration::ZERO) {
+            return Err("a process must be allowed some time to compute".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Puts them in force in this process, a child. `watch::arm` was called before.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        let named = |what: &'static str| move |error| io::Error::other(format!("cannot limit its {what}: {error}"));
+        if let Some(nice) = self.nice {
+            sys::nice(nice).map_err(|error| io::Error::other(format!("cannot set its niceness to {nice}: {error}")))?;
+        }
+        if let Some(processors) = &self.affinity {
+            sys::affinity(processors)
+                .map_err(|error| io::Error::other(format!("cannot run on the processors {processors:?}: {error}")))?;
+        }
+        if let Some(time) = self.cpu_time {
+            watch::limit_cpu(time).map_err(named("CPU time"))?;
+            sys::limit(Resource::Cpu, time.as_secs() + 1, true).map_err(named("CPU time"))?;
+        }
+        if let Some(bytes) = self.file_size {
+            watch::note_file_size(bytes).map_err(named("file size"))?;
+            sys::limit(Resource::FileSize, bytes, false).map_err(named("file size"))?;
+        }
+        if let Some(processes) = self.processes {
+            sys::limit(Resource::Processes, processes, true).map_err(named("processes"))?;
+        }
+        if let Some(bytes) = self.resident {
+            watch::limit_resident(bytes).map_err(named("resident memory"))?;
+        }
+        if let Some(bytes) = self.address_space {
+            watch::note_address_space(bytes).map_err(named("address space"))?;
+            sys::limit(Resource::AddressSpace, bytes, true).map_err(named("address space"))?;
+        }
+        if let Some(files) = self.open_files {
+            sys::limit(Resource::OpenFiles, files, true).map_err(named("open files"))?;
+        }
+        Ok(())
+    }
+
+    /// Puts those in force that can be for one task, until what is given back is dropped.
+    pub(crate) fn for_task(&self) -> io::Result<TaskLimits> {
+        let mut limits = TaskLimits { before: Vec::new(), resident: None, has_cpu: false };
+        if let Some(bytes) = self.resident {
+            limits.resident = Some(watch::limit_resident(bytes)?);
+        }
+        if let Some(time) = self.cpu_time {
+            watch::limit_cpu(time)?;
+            limits.has_cpu = true;
+        }
+        if let Some(bytes) = self.file_size {
+            watch::note_file_size(bytes)?;
+        }
+        if let Some(bytes) = self.address_space {
+            watch::note_address_space(bytes)?;
+        }
+        let all = [
+            (Resource::FileSize, self.file_size),
+            (Resource::Processes, self.processes),
+            (Resource::OpenFiles, self.open_files),
+            (Resource::AddressSpace, self.address_space),
+        ];
+        for (resource, limit) in all {
+            if let Some(limit) = limit {
+                limits.before.push((resource, sys::limit(resource, limit, false)?));
+            }
+        }
+        Ok(limits)
+    }
+}
+
+/// The limits of a task; dropped, those that were before are in force again.
+#[derive(Debug)]
+pub(crate) struct TaskLimits {
+    before: Vec<(Resource, u64)>,
+    resident: Option<u64>,
+    has_cpu: bool,
+}
+
+impl Drop for TaskLimits {
+    fn drop(&mut self) {
+        for (resource, before) in self.before.drain(..) {
+            let _ = sys::limit(resource, before, false);
+        }
+        if let Some(before) = self.resident {
+            let _ = watch::limit_resident(before);
+        }
+        if self.has_cpu {
+            let _ = watch::limit_cpu(Duration::ZERO);
+        }
+    }
+}
+
+impl LimitReached {
+    /// What a process noted before it ended: the kind, and how much.
+    pub(crate) fn from_note(note: &[u8]) -> Option<LimitReached> {
+        let (kind, value) = note.split_first()?;
+        let value = u64::from_le_bytes(value.try_into().ok()?);
+        Some(match *kind {
+            watch::DEADLINE => LimitReached::Deadline(Duration::from_nanos(value)),
+            watch::CPU => LimitReached::CpuTime(Duration::from_nanos(value)),
+            watch::ADDRESS_SPACE => LimitReached::AddressSpace(value),
+            watch::RESIDENT => LimitReached::Resident(value),
+            watch::FILE_SIZE => LimitReached::FileSize(value),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for LimitReached {
+    /// `its deadline of 2s`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LimitReached::Deadline(time) => write!(f, "its deadline of {time:?}"),
+            LimitReached::CpuTime(time) => write!(f, "its CPU time of {time:?}"),
+            LimitReached::AddressSpace(bytes) => write!(f, "its address space of {bytes} bytes"),
+            LimitReached::Resident(bytes) => write!(f, "its resident memory of {bytes} bytes"),
+            LimitReached::FileSize(bytes) => write!(f, "its file size of {bytes} bytes"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        assert!(Limits::new().affinity([]).check().is_err());
+        assert!(Limits::new().affinity([1 << 20]).check().is_err());
+        assert!(Limits::new().cpu_time(Duration::ZERO).check().is_err());
+        assert!(Limits::new().affinity([0]).cpu_time(Duration::from_millis(1)).check().is_ok());
+        assert_eq!(LimitReached::from_note(&[]), None);
+        assert_eq!(LimitReached::from_note(&[99, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! Resource limits, priority, processors and session of this process.
+
+use std::io;
+
+use rustix::thread::CpuSet;
+
+/// One more than the greatest number of a processor.
+pub(crate) const MOST_PROCESSORS: usize = CpuSet::MAX_CPU;
+
+/// What the kernel counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Resource {
+    AddressSpace,
+    Cpu,
+    OpenFiles,
+    FileSize,
+    Processes,
+}
+
+/// Limits a resource, for good or until somebody lifts it; gives what was before. No more than what cannot be lifted.
+pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result<u64> {
+    let resource = match resource {
+        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::Cpu => libc::RLIMIT_CPU,
+        Resource::OpenFiles => libc::RLIMIT_NOFILE,
+        Resource::FileSize => libc::RLIMIT_FSIZE,
+        Resource::Processes => libc::RLIMIT_NPROC,
+    };
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit.
+    if unsafe { libc::getrlimit(resource, &raw mut now) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let before = now.rlim_cur;
+    now.rlim_cur = most.min(now.rlim_max);
+    if for_good {
+        // SIGKILL at the hard limit of CPU time would come together with SIGXCPU.
+        let spare = u64::from(resource == libc::RLIMIT_CPU) * 2;
+        now.rlim_max = now.rlim_cur.saturating_add(spare).min(now.rlim_max);
+    }
+    // SAFETY: the kernel reads one rlimit.
+    if unsafe { libc::setrlimit(resource, &raw const now) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(before)
+}
+
+/// How nice this process is to others.
+pub(crate) fn nice(nice: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, nice)?)
+}
+
+/// Which processors this thread, and what it starts, runs on.
+pub(crate) fn affinity(processors: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for processor in processors {
+        set.set(*processor);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// Gives this process a session of its own, which what it starts belongs to; and has it inherit those of its descendants
+/// whose parents end.
+pub(crate) fn own_session() -> io::Result<()> {
+    // A process that leads a group already cannot; it has what is wanted but for the terminal.
+    let _ = rustix::process::setsid();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! What a limited process has looked after by signals: its deadline, its time, its memory; and the note that it sends to its
+//! parent when it is about to end of one.
+//!
+//! The handler makes async-signal-safe calls only (the walk up the stack excepted, of a thread that is in `abort`) and touches only
+//! atomics.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a note tells of.
+pub(crate) const DEADLINE: u8 = 1;
+pub(crate) const CPU: u8 = 2;
+pub(crate) const ADDRESS_SPACE: u8 = 3;
+pub(crate) const RESIDENT: u8 = 4;
+pub(crate) const FILE_SIZE: u8 = 5;
+
+/// The bytes of a note before what it tells.
+pub(crate) const NOTE_HEAD: usize = 7;
+
+/// How often the resident memory is looked at, in time that the process computes.
+const OFTEN: Duration = Duration::from_millis(10);
+
+/// Where notes go, and what they begin with.
+static CONTROL: AtomicI32 = AtomicI32::new(-1);
+static HEAD: [AtomicU64; NOTE_HEAD] = [const { AtomicU64::new(0) }; NOTE_HEAD];
+
+/// How much of each there may be.
+static VALUES: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+
+/// The descriptor that tells the resident memory.
+static STATM: AtomicI32 = AtomicI32::new(-1);
+
+/// The timer of the CPU time, once there is one.
+static CPU_TIMER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static HAS_CPU_TIMER: AtomicBool = AtomicBool::new(false);
+
+/// Has notes go to a socket that stays open as long as this process, behind these bytes.
+pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
+    for (place, byte) in HEAD.iter().zip(head) {
+        place.store(byte.into(), Ordering::Relaxed);
+    }
+    CONTROL.store(control.as_raw_fd(), Ordering::Release);
+}
+
+/// Ends this process and all of its group by SIGTERM so long after `deadline`, and by SIGKILL after `grace` more.
+pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
+    VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
+    handle(own_signal())?;
+    let timer = timer(libc::CLOCK_MONOTONIC, own_signal(), DEADLINE)?;
+    let first = deadline.saturating_add(late).max(Duration::from_nanos(1));
+    set_timer(timer, first, Duration::ZERO)?;
+    // The kernel sends this one by itself, whatever the process does to its handlers.
+    let last = self::timer(libc::CLOCK_MONOTONIC, libc::SIGKILL, 0)?;
+    set_timer(last, first.saturating_add(grace), Duration::ZERO)
+}
+
+/// Ends this process by SIGXCPU when it has computed for so long from now on; zero is no limit.
+pub(crate) fn limit_cpu(time: Duration) -> io::Result<()> {
+    VALUES[usize::from(CPU)].store(nanoseconds(time), Ordering::Relaxed);
+    if !HAS_CPU_TIMER.load(Ordering::Relaxed) {
+        handle(own_signal())?;
+        handle(libc::SIGXCPU)?;
+        CPU_TIMER.store(timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), CPU)?, Ordering::Relaxed);
+        HAS_CPU_TIMER.store(true, Ordering::Relaxed);
+    }
+    set_timer(CPU_TIMER.load(Ordering::Relaxed), time, Duration::ZERO)
+}
+
+/// Has this process killed when more than so many bytes of it are in memory; zero is no limit. Gives what was before.
+pub(crate) fn limit_resident(bytes: u64) -> io::Result<u64> {
+    let before = VALUES[usize::from(RESIDENT)].swap(bytes, Ordering::Relaxed);
+    if STATM.load(Ordering::Relaxed) < 0 {
+        let file = std::fs::File::open("/proc/self/statm")?;
+        STATM.store(super::fd::above_stdio(file.into())?.into_raw_fd(), Ordering::Relaxed);
+        handle(own_signal())?;
+        let timer = timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), RESIDENT)?;
+        set_timer(timer, OFTEN, OFTEN)?;
+    }
+    Ok(before)
+}
+
+/// Has it noted when this process aborts for want of address space.
+pub(crate) fn note_address_space(bytes: u64) -> io::Result<()> {
+    VALUES[usize::from(ADDRESS_SPACE)].store(bytes, Ordering::Relaxed);
+    handle(libc::SIGABRT)
+}
+
+/// Has it noted when this process ends of writing too long a file.
+pub(crate) fn note_file_size(bytes: u64) -> io::Result<()> {
+    VALUES[usize::from(FILE_SIZE)].store(bytes, Ordering::Relaxed);
+    handle(libc::SIGXFSZ)
+}
+
+/// The signal of the timers: one that nothing else here uses.
+fn own_signal() -> c_int {
+    libc::SIGRTMAX() - 3
+}
+
+fn handle(signal: c_int) -> io::Result<()> {
+    // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for; all else is initialised or may be zero.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        if libc::sigaction(signal, &raw const action, ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+    Ok(())
+}
+
+fn timer(clock: libc::clockid_t, signal: c_int, kind: u8) -> io::Result<libc::timer_t> {
+    // SAFETY: the event is initialised or may be zero; the timer is written by the call.
+    unsafe {
+        let mut event: libc::sigevent = mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = signal;
+        event.sigev_value.sival_ptr = ptr::without_provenance_mut(kind.into());
+        let mut timer = ptr::null_mut();
+        if libc::timer_create(clock, &raw mut event, &raw mut timer) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(timer)
+    }
+}
+
+fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Result<()> {
+    let spec = |time: Duration| libc::timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let times = libc::itimerspec { it_value: spec(first), it_interval: spec(then) };
+    // SAFETY: a timer that `timer` made; the call reads the times.
+    if unsafe { libc::timer_settime(timer, 0, &raw const times, ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Sends a note. Async-signal-safe.
+fn say(kind: u8) {
+    let mut note = [0_u8; NOTE_HEAD + 9];
+    for (byte, place) in note.iter_mut().zip(&HEAD) {
+        *byte = place.load(Ordering::Relaxed).to_le_bytes()[0];
+    }
+    note[NOTE_HEAD] = kind;
+    note[NOTE_HEAD + 1..].copy_from_slice(&VALUES[usize::from(kind)].load(Ordering::Relaxed).to_le_bytes());
+    // SAFETY: sends bytes of ours; the descriptor is open, or the call fails.
+    unsafe {
+        let control = CONTROL.load(Ordering::Acquire);
+        libc::send(control, note.as_ptr().cast(), note.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    }
+}
+
+extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: errno is this thread's; the kernel gave a siginfo, of a timer's signal with a value; kill, raise, signal, pread and
+    // send are async-signal-safe.
+    unsafe {
+        let errno = *libc::__errno_location();
+        match signal {
+            libc::SIGXCPU => end(CPU, signal),
+            libc::SIGXFSZ => end(FILE_SIZE, signal),
+            libc::SIGABRT => {
+                if is_failed_allocation() {
+                    say(ADDRESS_SPACE);
+                }
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            }
+            // Others may send it, too: what they say is not looked at.
+            _ if (*info).si_code == libc::SI_TIMER => match u8::try_from((*info).si_value().sival_ptr.addr()) {
+                Ok(DEADLINE) => {
+                    say(DEADLINE);
+                    libc::kill(0, libc::SIGTERM);
+                }
+                Ok(CPU) => end(CPU, libc::SIGXCPU),
+                Ok(RESIDENT) => look_at_memory(),
+                _ => {}
+            },
+            _ => {}
+        }
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// Ends this process by a signal, with a note.
+unsafe fn end(kind: u8, signal: c_int) {
+    say(kind);
+    // SAFETY: both are async-signal-safe.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
+fn look_at_memory() {
+    let most = VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed);
+    if most == 0 {
+        return;
+    }
+    let mut text = [0_u8; 128];
+    // SAFETY: reads into memory of ours; the descriptor is open, or the call fails.
+    let length = unsafe { libc::pread(STATM.load(Ordering::Relaxed), text.as_mut_ptr().cast(), text.len(), 0) };
+    let text = &text[..usize::try_from(length).unwrap_or(0)];
+    let digits = text.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let pages = digits.iter().fold(0_u64, |pages, digit| pages.wrapping_mul(10).wrapping_add((digit & 15).into()));
+    // SAFETY: sysconf of this name only reads; kill is async-signal-safe.
+    unsafe {
+        let page = u64::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap_or(4096);
+        if pages.saturating_mul(page) > most {
+            say(RESIDENT);
+            libc::kill(libc::getpid(), libc::SIGKILL);
+        }
+    }
+}
+
+/// Whether this thread is in `abort` because an allocation failed: the standard library's function for that is among its callers.
+fn is_failed_allocation() -> bool {
+    #[repr(C)]
+    struct Walk {
+        wanted: usize,
+        is_found: bool,
+        left: u32,
+    }
+    unsafe extern "C" {
+        fn _Unwind_Backtrace(step: extern "C" fn(*mut c_void, *mut Walk) -> c_int, walk: *mut Walk) -> c_int;
+        fn _Unwind_GetIP(context: *mut c_void) -> usize;
+        fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
+    }
+    extern "C" fn step(context: *mut c_void, walk: *mut Walk) -> c_int {
+        // SAFETY: the walk is the caller's, the context the unwinder's, both alive during the call.
+        unsafe {
+            let walk = &mut *walk;
+            let place = _Unwind_GetIP(context);
+            // The call, not what is behind it: a function that never returns may end there.
+            let function = _Unwind_FindEnclosingFunction(ptr::without_provenance_mut(place.wrapping_sub(1)));
+            walk.is_found |= function.addr() == walk.wanted;
+            walk.left = walk.left.saturating_sub(1);
+            if walk.is_found || walk.left == 0 { 4 } else { 0 }
+        }
+    }
+    let mut walk = Walk { wanted: std::alloc::handle_alloc_error as *const () as usize, is_found: false, left: 64 };
+    // SAFETY: `step` is called before this returns, with the pointer that we pass.
+    unsafe { _Unwind_Backtrace(step, &raw mut walk) };
+    walk.is_found
+}
