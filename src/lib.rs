@@ -118,6 +118,8 @@
 //! | `authkey` | [`ListenerBuilder::key`], [`Client::key`]; processes themselves need none: none is reached by an address |
 //! | a file or a socket as an argument, `reduction.DupFd` | [`Descriptor`] |
 
+#[cfg(feature = "cage")]
+mod cage;
 mod channel;
 mod codec;
 mod error;
@@ -143,6 +145,8 @@ mod unwind;
 
 /// The crate whose trait `Pod` says which types are plain bytes.
 pub use bytemuck;
+#[cfg(feature = "cage")]
+pub use cage::Cage;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
     Descriptor, GetError, JoinableQueue, Listener, ListenerBuilder, PutError, Queue, QueueIter, Receiver,

@@ -13,8 +13,8 @@ use crate::sys::watch;
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
 ///
 /// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with two exceptions that
-/// code which means harm can undo unless a [cage](crate#cages) holds it: the file size, which the library itself must be able to
-/// lift to hand over a big result; and the resident memory, which a timer in the process looks after.
+/// code which means harm can undo: the file size, which the library itself must be able to lift to hand over a big result; and
+/// the resident memory, which a timer in the process looks after. Against such code, give it a deadline and an address space, too.
 ///
 /// ```
 /// use multiproc::{LimitReached, Limits, Process};

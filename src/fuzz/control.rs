@@ -88,6 +88,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         directory: true,
         limits: Limits::new().open_files(7).affinity([1]),
         deadline: Some((Duration::from_secs(1), Duration::ZERO)),
+        #[cfg(feature = "cage")]
+        cage: Some(crate::Cage::new().read("/")),
         own_session: true,
     };
     let payload = codec::encode(&vec![Some("text".to_owned()), None]).expect("a value").bytes;

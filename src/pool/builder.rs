@@ -46,6 +46,8 @@ pub struct PoolBuilder {
     max_restarts: u32,
     grace: Duration,
     limits: Limits,
+    #[cfg(feature = "cage")]
+    cage: Option<crate::Cage>,
 }
 
 impl PoolBuilder {
@@ -61,6 +63,8 @@ impl PoolBuilder {
             max_restarts: 3,
             grace: Duration::from_secs(3),
             limits: Limits::new(),
+            #[cfg(feature = "cage")]
+            cage: None,
         }
     }
 
@@ -162,6 +166,13 @@ impl PoolBuilder {
         self
     }
 
+    /// Has the workers run in a cage, which closes before the initializer runs.
+    #[cfg(feature = "cage")]
+    pub fn cage(mut self, cage: crate::Cage) -> PoolBuilder {
+        self.cage = Some(cage);
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -191,6 +202,8 @@ impl PoolBuilder {
             max_restarts: self.max_restarts,
             grace: self.grace,
             limits: self.limits,
+            #[cfg(feature = "cage")]
+            cage: self.cage,
         })
     }
 

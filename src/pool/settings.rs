@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) grace: Duration,
     /// What workers may use; the time to compute is each task's.
     pub(super) limits: Limits,
+    #[cfg(feature = "cage")]
+    pub(super) cage: Option<crate::Cage>,
 }
 
 impl Settings {
@@ -36,6 +38,11 @@ impl Settings {
 
     /// A worker's process, with the limits that it gets.
     pub(super) fn prepare(&self, process: Process<()>) -> Process<()> {
-        process.start_method(self.method).limits(self.limits.of_worker())
+        let process = process.start_method(self.method).limits(self.limits.of_worker());
+        #[cfg(feature = "cage")]
+        if let Some(cage) = &self.cage {
+            return process.cage(cage.clone());
+        }
+        process
     }
 }

@@ -185,16 +185,18 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     if job.own_session {
         limits::own_session()?;
     }
-    if job.limits.is_empty() && job.deadline.is_none() {
-        return Ok(());
-    }
     watch::arm(parentage.control(), wire::LIMIT_NOTE);
     if let Some((deadline, grace)) = job.deadline {
         current::set_deadline(deadline);
         // Somebody who waits comes first.
         watch::limit_time(deadline, HANDICAP, grace)?;
     }
-    job.limits.apply()
+    job.limits.apply()?;
+    #[cfg(feature = "cage")]
+    if let Some(cage) = &job.cage {
+        cage.enter().map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
+    }
+    Ok(())
 }
 
 /// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.

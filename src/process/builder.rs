@@ -17,6 +17,8 @@ use super::core::{Description, Due};
 use super::private_dir::PrivateDir;
 use super::handle::{self, Handle};
 use super::{Child, Run, bootstrap, exit, registry, run};
+#[cfg(feature = "cage")]
+use crate::cage::Cage;
 use crate::codec;
 use crate::error::{Cause, Result, os};
 use crate::hook;
@@ -70,6 +72,8 @@ pub struct Process<T> {
     dies_with_parent: bool,
     pub(super) limits: Limits,
     pub(super) deadline: Option<Duration>,
+    #[cfg(feature = "cage")]
+    pub(super) cage: Option<Cage>,
     pub(super) grace: Duration,
     /// It serves a pool: ended with the program like a daemon, but free to have children.
     serves_pool: bool,
@@ -167,6 +171,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             dies_with_parent: true,
             limits: Limits::new(),
             deadline: None,
+            #[cfg(feature = "cage")]
+            cage: None,
             grace: Duration::from_secs(3),
             serves_pool: false,
             result: PhantomData,
@@ -327,6 +333,8 @@ impl<T> Process<T> {
             }
         }
         let leads = self.serves_pool || self.deadline.is_some() || !self.limits.is_empty();
+        #[cfg(feature = "cage")]
+        let leads = leads || self.cage.is_some();
         self.limits.check().map_err(Cause::BadInput)?;
         let mut directory = self.directory;
         let mut private_dir = None;
@@ -364,6 +372,11 @@ impl<T> Process<T> {
                 directory: false,
                 limits: self.limits,
                 deadline: self.deadline.map(|deadline| (deadline, self.grace)),
+                #[cfg(feature = "cage")]
+                cage: match &private_dir {
+                    Some(own) => self.cage.map(|cage| cage.write(own.path())),
+                    None => self.cage,
+                },
                 own_session: leads,
             },
             arguments,

@@ -37,6 +37,13 @@ impl<T> Process<T> {
         self
     }
 
+    /// Has the process run in a cage, which closes just before its function runs.
+    #[cfg(feature = "cage")]
+    pub fn cage(mut self, cage: crate::Cage) -> Process<T> {
+        self.cage = Some(cage);
+        self
+    }
+
     /// How long the process has between SIGTERM and SIGKILL at its deadline: 3 seconds unless set.
     pub fn grace(mut self, grace: Duration) -> Process<T> {
         self.grace = grace;

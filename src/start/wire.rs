@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::method::StartMethod;
+#[cfg(feature = "cage")]
+use crate::cage::Cage;
 use crate::codec;
 use crate::limits::Limits;
 use crate::log::LogSettings;
@@ -52,6 +54,8 @@ pub(crate) struct Job {
     pub(crate) limits: Limits,
     /// How long it may run, and then have to end.
     pub(crate) deadline: Option<(Duration, Duration)>,
+    #[cfg(feature = "cage")]
+    pub(crate) cage: Option<Cage>,
     /// Whether it gets a session of its own.
     pub(crate) own_session: bool,
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 9] = [
     &["sys"],
     // Beside the floors proper: used by all.
-    &["error", "identity", "limits", "log", "signal", "task_error", "unwind"],
+    &["cage", "error", "identity", "limits", "log", "signal", "task_error", "unwind"],
     &["codec"],
     &["shm"],
     &["sync"],

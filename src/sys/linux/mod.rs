@@ -5,6 +5,8 @@ pub(crate) mod bell;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod blocks;
 pub(crate) mod bytes;
+#[cfg(feature = "cage")]
+pub(crate) mod cage;
 pub(crate) mod clone;
 pub(crate) mod code;
 pub(crate) mod copy;
