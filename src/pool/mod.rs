@@ -1,5 +1,7 @@
 //! Many tasks on a few processes.
 
+#[cfg(feature = "progress")]
+mod bar;
 mod builder;
 mod claim;
 mod crew;

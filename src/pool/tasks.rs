@@ -116,6 +116,13 @@ impl<'p> Tasks<'p> {
         self
     }
 
+    /// Shows how far a map is by a bar on standard error, if that is a terminal: done, failed, running, rate, time left. (With the
+    /// feature `progress`.)
+    #[cfg(feature = "progress")]
+    pub fn progress_bar(self) -> Tasks<'p> {
+        self.progress(super::bar::bar())
+    }
+
     /// Runs `target` in a worker with `args`, a tuple, and waits for what it returns.
     ///
     /// # Errors

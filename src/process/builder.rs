@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::core::{Description, Due};
-use super::private_dir::PrivateDir;
 use super::handle::{self, Handle};
+use super::private_dir::PrivateDir;
 use super::{Child, Run, bootstrap, exit, registry, run};
 #[cfg(feature = "cage")]
 use crate::cage::Cage;

@@ -48,7 +48,7 @@ const ARTICLE: [&str; 12] = [
 ];
 
 /// Other programs that print the same each time.
-const OTHERS: [&str; 3] = ["log_collector", "parallel_sum", "pipeline"];
+const OTHERS: [&str; 4] = ["log_collector", "parallel_sum", "pipeline", "thumbs"];
 
 /// How long a program may take; the longest sleeps for three seconds.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -82,7 +82,16 @@ fn build(profile: &str) -> Result<Vec<PathBuf>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--locked", "--examples", "--profile", profile, "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--locked",
+            "--examples",
+            "--features",
+            "cage,progress",
+            "--profile",
+            profile,
+            "--message-format=json-render-diagnostics",
+        ])
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;

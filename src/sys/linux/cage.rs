@@ -135,12 +135,7 @@ fn filters(rules: &Rules<'_>) -> Result<Vec<BpfProgram>, Box<dyn std::error::Err
     }
     if !rules.processes {
         let clone_thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-        let no_thread = SeccompCondition::new(
-            0,
-            SeccompCmpArgLen::Qword,
-            SeccompCmpOp::MaskedEq(clone_thread),
-            0,
-        )?;
+        let no_thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(clone_thread), 0)?;
         refused.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
         for call in [libc::SYS_execve, libc::SYS_execveat, libc::SYS_tkill, libc::SYS_pidfd_send_signal] {
             refused.insert(call, Vec::new());
@@ -169,9 +164,8 @@ fn filters(rules: &Rules<'_>) -> Result<Vec<BpfProgram>, Box<dyn std::error::Err
     refused.insert(libc::SYS_ioctl, vec![fakes]);
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let permission = u32::try_from(libc::EPERM)?;
-    let mut all = vec![
-        SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(permission), arch)?.try_into()?,
-    ];
+    let mut all =
+        vec![SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(permission), arch)?.try_into()?];
     if !rules.processes {
         // Its flags are in memory, where a filter cannot look. The C library then uses `clone`.
         let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
