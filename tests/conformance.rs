@@ -29,6 +29,8 @@ mod logging;
 mod methods;
 #[path = "conformance/pipe.rs"]
 mod pipe;
+#[path = "conformance/pool.rs"]
+mod pool;
 #[path = "conformance/queues.rs"]
 mod queues;
 #[path = "conformance/shared_memory.rs"]
@@ -51,6 +53,7 @@ use locks::*;
 use logging::*;
 use methods::*;
 use pipe::*;
+use pool::*;
 use queues::*;
 use shared_memory::*;
 use subclassing::*;
@@ -184,6 +187,32 @@ suite!(
     g105_one_party,
     g106_a_thousand_passes,
     g107_lock_of_a_type_of_ones_own,
+    k144_apply,
+    k145_map_keeps_the_order,
+    k146_starmap,
+    k147_map_async_and_its_callback,
+    k148_arguments_that_cannot_be_encoded,
+    k149_empty_input,
+    k150_input_that_panics,
+    k151_imap_is_in_order,
+    k152_imap_unordered_gives_the_same_set,
+    k153_apply_async,
+    k154_sizes,
+    k155_terminate_with_much_to_do,
+    k156_the_end_of_a_scope,
+    k157_errors_say_where,
+    k159_a_map_waits_for_all,
+    k160_arguments_and_results_are_let_go,
+    k161_dropping_a_running_pool_ends_it,
+    k162_callbacks_get_the_error,
+    k163_results_that_cannot_be_encoded,
+    k164_workers_are_replaced_after_so_many_tasks,
+    k165_close_before_all_is_done,
+    k166_task_limits_that_cannot_be,
+    k167_a_pool_in_a_static,
+    k168_initializer,
+    k169_a_worker_that_cannot_start,
+    k170_very_many_workers,
     fixed_c01_start_once,
     fixed_c02_join_from_elsewhere,
     fixed_c04_daemons_have_no_children,

@@ -256,6 +256,8 @@ impl Engine {
             let Some(worker) = self.crew.worker_mut(place) else { continue };
             if worker.kill_at.is_some_and(|at| at <= now) {
                 worker.kill();
+            } else if worker.look_at.is_some_and(|at| at <= now) {
+                self.attend(place);
             } else if overdue(worker).is_some_and(|left| left.is_zero()) {
                 self.end_overdue(place);
             }
@@ -326,7 +328,7 @@ impl Engine {
             // A task that begins at this moment is due after its deadline at the soonest.
             let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
             let due = overdue(worker).map(|left| now + left.min(soonest.unwrap_or(left)));
-            [worker.kill_at, due].into_iter().flatten().min()
+            [worker.kill_at, due, worker.look_at].into_iter().flatten().min()
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
         let sharing = if self.queue.is_empty() && self.crew.count(is_idle) > 0 {

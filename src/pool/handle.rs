@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -58,6 +59,7 @@ use crate::task_error::TaskError;
 /// ```
 pub struct Pool {
     shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 /// The pools of this process that are not over, to be ended with it.
@@ -122,13 +124,13 @@ impl Pool {
         };
         let shared = Arc::new(Shared::new(settings, workers).map_err(undo)?);
         let kept = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let keeper = thread::Builder::new()
             .name("multiproc-pool".to_owned())
             .spawn(move || kept.keep())
             .map_err(os("cannot start a pool's thread"))
             .map_err(undo)?;
         enter(&shared);
-        Ok(Pool { shared })
+        Ok(Pool { shared, keeper: Some(keeper) })
     }
 
     /// The pool that [`process_map`](crate::ProcessMap::process_map) uses: one worker for each processor, started at the first
@@ -352,7 +354,11 @@ impl Drop for Pool {
     fn drop(&mut self) {
         if self.shared.is_ours() {
             self.terminate();
-            self.shared.wait_over(Deadline::Never);
+            // Not if the last handle went in a callback, which the keeper called.
+            if let Some(keeper) = self.keeper.take().filter(|keeper| keeper.thread().id() != thread::current().id()) {
+                self.shared.wait_over(Deadline::Never);
+                let _ = keeper.join();
+            }
         }
     }
 }

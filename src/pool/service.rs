@@ -43,13 +43,15 @@ pub(super) struct Initializer {
 }
 
 /// After how much work the pool is woken to take what has come of it, if there is more to do.
-const NUDGE: Duration = Duration::from_micros(250);
+///
+/// What is said within this time after the last call may go unheard. So the pool looks once more by itself when it has passed.
+pub(super) const NUDGE: Duration = Duration::from_micros(250);
 
 /// The most bytes of answers that are published together.
 const MOST_BLOCK: usize = 4096;
 
 /// The most tasks that are begun together, and how long they may take for it to be more the next time.
-const MOST_STRIDE: u32 = 256;
+const MOST_STRIDE: u32 = 128;
 const SHORT_STRIDE: Duration = Duration::from_micros(5);
 
 /// What a worker has while it runs tasks.
@@ -458,9 +460,10 @@ impl Station {
         } else if took > 4 * SHORT_STRIDE {
             self.stride = (self.stride / 4).max(1);
         }
+        // Before the next begins: so the pool knows which one that is.
+        self.publish()?;
         if now.saturating_sub(self.nudged) > NUDGE {
             self.nudged = now;
-            self.publish()?;
             self.link.nudge()?;
         }
         Ok(())
@@ -479,7 +482,8 @@ impl Station {
         }
         if is_idle {
             self.looked = poll::monotonic();
-            self.nudged = self.looked;
+            // The first thing to be said is told of at once.
+            self.nudged = Duration::ZERO;
         }
         true
     }

@@ -53,6 +53,8 @@ pub(super) struct Worker {
     /// When it is killed, if it is still there.
     pub(super) kill_at: Option<Instant>,
     pub(super) started: Instant,
+    /// When to listen once more, called or not.
+    pub(super) look_at: Option<Instant>,
     /// What each of its tasks may compute.
     cpu_time: Option<Duration>,
     /// How long it was at work, and how many tasks were finished, when that was last looked at.
@@ -136,6 +138,7 @@ impl Worker {
             doom: None,
             kill_at: None,
             started: now,
+            look_at: None,
             cpu_time: settings.limits.cpu(),
             seen: (Duration::ZERO, 0),
             pace: 0,
@@ -256,8 +259,12 @@ impl Worker {
                 _ => break drained,
             }
         };
+        self.look_at = None;
         if before != (ledger.finished, ledger.ready.is_some()) {
             ledger.since = Instant::now();
+            if ledger.jobs() > 0 {
+                self.look_at = ledger.since.checked_add(2 * service::NUDGE);
+            }
         }
         let heard = match drained {
             _ if ledger.is_garbled => Heard::End,
