@@ -101,6 +101,11 @@ impl Engine {
                 }
             }
             worker.give(job, &mut self.scratch);
+            // With several, the first may be done without a call.
+            if worker.ledger.jobs() > 1 && worker.look_at.is_none() {
+                worker.look_soon();
+                needs_keeper = true;
+            }
             needs_keeper |= worker.has_outgoing();
             // One call for all that goes to a worker.
             if !mem::replace(&mut worker.is_to_be_nudged, true) {

@@ -482,8 +482,7 @@ impl Station {
         }
         if is_idle {
             self.looked = poll::monotonic();
-            // The first thing to be said is told of at once.
-            self.nudged = Duration::ZERO;
+            self.nudged = self.looked;
         }
         true
     }

@@ -259,13 +259,6 @@ impl Worker {
                 _ => break drained,
             }
         };
-        self.look_at = None;
-        if before != (ledger.finished, ledger.ready.is_some()) {
-            ledger.since = Instant::now();
-            if ledger.jobs() > 0 {
-                self.look_at = ledger.since.checked_add(2 * service::NUDGE);
-            }
-        }
         let heard = match drained {
             _ if ledger.is_garbled => Heard::End,
             Ok(false) => Heard::All,
@@ -273,8 +266,20 @@ impl Worker {
             Ok(true) | Err(RecvFault::Os(_)) => Heard::Part,
             Err(_) => Heard::End,
         };
+        self.look_at = None;
+        if before != (self.ledger.finished, self.ledger.ready.is_some()) {
+            self.ledger.since = Instant::now();
+            if self.ledger.jobs() > 0 {
+                self.look_soon();
+            }
+        }
         self.look_at_pace();
         heard
+    }
+
+    /// Has it listened to once more when it may have said something without a call.
+    pub(super) fn look_soon(&mut self) {
+        self.look_at = Instant::now().checked_add(2 * service::NUDGE);
     }
 
     /// Sees how long its tasks take.
