@@ -26,6 +26,8 @@ mod locks;
 mod net;
 #[path = "misfortune/pipes.rs"]
 mod pipes;
+#[path = "misfortune/pool.rs"]
+mod pool;
 #[path = "misfortune/queues.rs"]
 mod queues;
 #[path = "misfortune/shared_memory.rs"]
@@ -46,6 +48,7 @@ use limits::*;
 use locks::*;
 use net::*;
 use pipes::*;
+use pool::*;
 use queues::*;
 use shared_memory::*;
 use status::*;
@@ -123,6 +126,31 @@ fn main() {
         shared_memory_without_descriptors,
         shared_memory_beyond_the_limits,
         a_stopped_process_has_the_lock_on_names,
+        every_end_of_a_task_is_told_apart,
+        a_killed_worker_takes_its_task_only,
+        handles_joined_in_any_order_or_never,
+        big_arguments_for_a_worker_that_is_held,
+        tasks_whose_values_cannot_be_decoded,
+        tasks_with_descriptors,
+        innocent_tasks_run_once_whatever_is_cancelled_beside,
+        deadlines_hit_the_late_only,
+        a_task_that_ignores_sigterm_is_killed,
+        what_a_late_task_started_ends_with_it,
+        a_worker_stopped_by_somebody,
+        retries,
+        initializers_that_fail,
+        an_endless_input_is_pulled_as_needed,
+        pools_in_workers_and_in_daemons,
+        a_program_killed_with_its_pool_busy_or_idle,
+        a_copy_of_a_program_with_a_pool,
+        hostile_tasks,
+        handles_are_futures,
+        records_of_workers_reach_the_logger,
+        panic_texts_name_the_task,
+        pools_leave_nothing_behind,
+        a_pool_used_by_many_threads,
+        many_tasks_in_the_queue,
+        limits_of_processes_and_tasks,
         garbage_at_a_listener,
         slow_peers_at_a_listener,
         a_flood_at_a_listener,

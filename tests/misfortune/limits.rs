@@ -192,7 +192,7 @@ pub(crate) fn program_ends_without_descriptors() {
     }
 }
 
-fn read_back(mut file: std::fs::File) -> String {
+pub(crate) fn read_back(mut file: std::fs::File) -> String {
     use std::io::{Read, Seek};
     let mut text = String::new();
     file.rewind().expect("rewind");
