@@ -13,6 +13,8 @@ mod found;
 mod locks;
 #[path = "crash/orphans.rs"]
 mod orphans;
+#[path = "crash/pool.rs"]
+mod pool;
 #[path = "crash/queues.rs"]
 mod queues;
 #[path = "crash/survivors.rs"]
@@ -24,7 +26,7 @@ use support::Test;
 const BATCH: u32 = 40;
 
 /// Those with dice.
-const RANDOM: [Test; 10] = [
+const RANDOM: [Test; 11] = [
     ("killed_parents_leave_nothing", orphans::killed_parents_leave_nothing),
     ("joins_tell_what_was_killed", survivors::joins_tell_what_was_killed),
     ("a_killed_fork_server_is_replaced", survivors::a_killed_fork_server_is_replaced),
@@ -35,6 +37,7 @@ const RANDOM: [Test; 10] = [
     ("conditions_outlast_who_waits", locks::conditions_outlast_who_waits),
     ("barriers_break_for_the_living", locks::barriers_break_for_the_living),
     ("readers_and_writers_go_on", locks::readers_and_writers_go_on),
+    ("pools_survive_whoever_is_killed", pool::pools_survive_whoever_is_killed),
 ];
 
 /// Those without.

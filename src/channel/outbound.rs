@@ -108,6 +108,17 @@ impl Outbound {
         self.writer.producer.mark()
     }
 
+    /// Whether the next part of a message, of which so much is left, could go out now.
+    pub(crate) fn has_room_for_next(&mut self, left: usize) -> bool {
+        let ring = self.segment.ring(self.place);
+        let room = match ring.longest() {
+            longest if left > longest => Producer::room_for(Kind::Part, longest),
+            _ => Producer::room_for(Kind::Last, left),
+        };
+        // What is corrupt is found by who sends.
+        self.writer.producer.has_room(ring, room).unwrap_or(true)
+    }
+
     /// Wakes the other side, if it sleeps, for what was pushed quietly.
     pub(crate) fn nudge(&mut self, bell: &mut Bell) -> Result<(), SendFault> {
         wake(bell, self.writer.producer.nudge(self.segment.ring(self.place)))

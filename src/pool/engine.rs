@@ -152,11 +152,7 @@ impl Engine {
     /// Sends to a worker what there is room for, and takes what it says.
     pub(super) fn attend(&mut self, place: usize) {
         let Some(worker) = self.crew.worker_mut(place) else { return };
-        if worker.has_outgoing() {
-            worker.pump();
-            worker.nudge();
-        }
-        let heard = worker.listen(&mut self.scratch);
+        let heard = worker.exchange(&mut self.scratch);
         let link_ended = heard == Heard::End && worker.link.is_some() && !worker.is_silent;
         if heard == Heard::Part {
             self.listen.push(place);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::crew::Crew;
 use super::engine::Engine;
-use super::job::Sink;
+use super::job::{Options, Sink};
 use super::records::{self, Said};
 use super::settings::Settings;
 use super::worker::Worker;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     summons: Summons,
     pub(super) owner: (Generation, u32),
     pub(super) processes: usize,
+    /// How tasks are run that say nothing else: one for all of them.
+    pub(super) defaults: Arc<Options>,
 }
 
 impl Shared {
@@ -54,6 +56,7 @@ impl Shared {
             summons,
             owner: (Generation::current(), pid()),
             processes,
+            defaults: Arc::default(),
         };
         for worker in &workers {
             shared.watch(worker)?;

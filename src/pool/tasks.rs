@@ -48,19 +48,19 @@ use crate::task_error::TaskError;
 #[must_use = "settings do nothing by themselves"]
 pub struct Tasks<'p> {
     pool: Arc<Shared>,
-    options: Options,
+    options: Arc<Options>,
     show: Option<Show<'p>>,
 }
 
 impl<'p> Tasks<'p> {
     pub(super) fn new(pool: Arc<Shared>) -> Tasks<'p> {
-        Tasks { pool, options: Options::default(), show: None }
+        Tasks { options: Arc::clone(&pool.defaults), pool, show: None }
     }
 
     /// What the tasks are called in errors, in panic texts and by [`current_task`](crate::current_task); otherwise as their
     /// function.
     pub fn name(mut self, name: impl Into<String>) -> Tasks<'p> {
-        self.options.name = Some(name.into());
+        Arc::make_mut(&mut self.options).name = Some(name.into());
         self
     }
 
@@ -68,33 +68,33 @@ impl<'p> Tasks<'p> {
     /// ([`CurrentTask::time_left`](crate::CurrentTask::time_left)); if it is not done by then, its worker and all that this started
     /// gets SIGTERM, and SIGKILL after the [`grace`](Tasks::grace).
     pub fn deadline(mut self, deadline: Duration) -> Tasks<'p> {
-        self.options.deadline = Some(deadline);
+        Arc::make_mut(&mut self.options).deadline = Some(deadline);
         self
     }
 
     /// How long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3 seconds unless set).
     pub fn grace(mut self, grace: Duration) -> Tasks<'p> {
-        self.options.grace = Some(grace);
+        Arc::make_mut(&mut self.options).grace = Some(grace);
         self
     }
 
     /// What each task may use at most, beside what its worker may: address space, resident memory, CPU time, open files, file size,
     /// processes. (The others belong to workers.) A task that means harm can lift these.
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
-        self.options.limits = limits;
+        Arc::make_mut(&mut self.options).limits = limits;
         self
     }
 
     /// Whether tasks that fail are tried again: not, unless said.
     pub fn retry(mut self, retry: Retry) -> Tasks<'p> {
-        self.options.retry = retry;
+        Arc::make_mut(&mut self.options).retry = retry;
         self
     }
 
     /// How many inputs of a map go to a worker at once; at least 1. Unless set, it follows from how long they take: so many
     /// that handing them out costs little beside.
     pub fn chunk_size(mut self, size: usize) -> Tasks<'p> {
-        self.options.chunk_size = Some(size.max(1));
+        Arc::make_mut(&mut self.options).chunk_size = Some(size.max(1));
         self
     }
 
@@ -242,7 +242,7 @@ impl<'p> Tasks<'p> {
         let items = items.into_iter();
         // CPython's measure, as nothing is known yet.
         let by_count = items.size_hint().0.div_ceil(4 * self.pool.processes).max(1);
-        self.options.chunk_size.get_or_insert(by_count);
+        Arc::make_mut(&mut self.options).chunk_size.get_or_insert(by_count);
         let pool = Arc::clone(&self.pool);
         let mut feed = self.feed(target, items);
         feed.send_all();
@@ -325,7 +325,7 @@ impl<'p> Tasks<'p> {
 }
 
 /// What the tasks of a function have in common; and why they cannot be run, if so.
-fn call<F, Args>(target: F, options: Options, is_map: bool, pool: &Shared) -> (Call, Option<Failure>)
+fn call<F, Args>(target: F, options: Arc<Options>, is_map: bool, pool: &Shared) -> (Call, Option<Failure>)
 where
     F: Target<Args> + Captureless + Send,
     F::Output: Serialize,
@@ -342,7 +342,7 @@ where
     } else {
         None
     };
-    (Call::new(entry, type_name::<F>(), Arc::new(options), is_map), refusal)
+    (Call::new(entry, type_name::<F>(), options, is_map), refusal)
 }
 
 impl fmt::Debug for Tasks<'_> {

@@ -218,6 +218,31 @@ impl Worker {
         !self.outgoing.is_empty()
     }
 
+    /// Whether more could go out now.
+    fn could_pump(&mut self) -> bool {
+        let Worker { link: Some(link), outgoing, .. } = self else { return false };
+        outgoing.front().is_some_and(|next| link.outbound().has_room_for_next(next.bytes.len() - next.sent))
+    }
+
+    /// Sends what there is room for, and takes what it says. Each of these may take the wake-up that was for the other, so that
+    /// both are done until neither has anything to do.
+    pub(super) fn exchange(&mut self, scratch: &mut Vec<u8>) -> Heard {
+        /// How often, at the most, before others have their turn.
+        const TURNS: u32 = 16;
+        for _ in 0..TURNS {
+            if self.has_outgoing() {
+                self.pump();
+                self.nudge();
+            }
+            let heard = self.listen(scratch);
+            if heard != Heard::All || !self.could_pump() {
+                return heard;
+            }
+        }
+        self.look_soon();
+        Heard::All
+    }
+
     /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen afterwards.)
     pub(super) fn pump(&mut self) {
         let Some(link) = &mut self.link else { return };
@@ -314,6 +339,7 @@ impl Worker {
         self.send(&speech::order(&Order::Open(epoch)), Vec::new());
         self.pump();
         self.nudge();
+        self.look_soon();
         back
     }
 
