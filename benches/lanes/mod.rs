@@ -1,4 +1,6 @@
 //! What the machine charges for messages between two processes: bare rings, pipes and sockets, to measure ours against.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(clippy::allow_attributes, reason = "an expectation would fail in the benchmarks that use all of it")]
 #![expect(unsafe_code, reason = "memory of two processes, forks and futexes, as bare as can be")]
 
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -55,6 +55,12 @@ pub(crate) fn ipc_channel() -> Option<Rc<RefCell<Helper>>> {
     Helper::start(&mut Command::new(built), "trip 8 1 0")
 }
 
+/// A pool of procspawn's, if it was built.
+pub(crate) fn procspawn_pool() -> Option<Rc<RefCell<Helper>>> {
+    let built = binaries("pool").into_iter().find(|binary| binary.exists())?;
+    Helper::start(&mut Command::new(built), "procspawn chunk 10")
+}
+
 fn binaries(name: &str) -> Vec<PathBuf> {
     let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/target"));
     let shared = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);

@@ -103,7 +103,7 @@ fn pictures() -> Vec<(String, u32, u32, Paint)> {
     for (name, count, phase) in [("tiles-arcs.png", 9.0, 0.1), ("tiles-night.jpg", 14.0, 0.62)] {
         add(name, 420, 280, Box::new(move |u, v| tiles(u * count, v * count / 1.5, phase)));
     }
-    add("dunes.jpg", 640, 240, Box::new(|u, v| dunes(u, v)));
+    add("dunes.jpg", 640, 240, Box::new(dunes));
     for (name, phase) in [("toy-sunset.toy", 0.95), ("toy-sea.toy", 0.5)] {
         add(
             name,

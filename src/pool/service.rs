@@ -295,7 +295,7 @@ thread_local! {
     /// How long each task of the order may take.
     static LIMIT: Cell<Option<Duration>> = const { Cell::new(None) };
     /// What else each may use.
-    static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
+    static LIMITS: RefCell<Option<Box<Limits>>> = const { RefCell::new(None) };
 }
 
 /// Runs tasks: `call` decodes the arguments of one, runs it, and puts its encoded value behind what is in the vector.
@@ -333,7 +333,7 @@ fn run(
         let start = station.block.len();
         station.block.push(0);
         let block = &mut station.block;
-        let done = match limits.as_ref().map(Limits::for_task).transpose() {
+        let done = match limits.as_ref().map(|limits| limits.for_task()).transpose() {
             Ok(_in_force) => unwind::catch(|| call(&arguments[range], fds, block)),
             Err(error) => Ok(Err(Refusal::Result(format!("its limits cannot be put in force: {error}")))),
         };

@@ -26,7 +26,7 @@ pub(super) enum Order {
         /// How long each may take.
         deadline: Option<Duration>,
         /// What each may use, if the worker is to see to it.
-        limits: Option<Limits>,
+        limits: Option<Box<Limits>>,
     },
     /// What stood before and is not begun is not to be; what follows is.
     Open(Epoch),

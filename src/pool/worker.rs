@@ -197,12 +197,12 @@ impl Worker {
     }
 
     /// What the worker is to see to at each task: what the tasks bring, and the time that the pool gives each.
-    fn limits_for(&self, own: &Limits) -> Option<Limits> {
+    fn limits_for(&self, own: &Limits) -> Option<Box<Limits>> {
         let limits = match self.cpu_time {
             Some(time) if own.cpu().is_none() => own.clone().cpu_time(time),
             _ => own.clone(),
         };
-        Some(limits).filter(|limits| !limits.is_empty())
+        (!limits.is_empty()).then(|| Box::new(limits))
     }
 
     fn send(&mut self, bytes: &[u8], fds: Vec<Arc<OwnedFd>>) {

@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<(), String> {
     step("examples", examples::check)?;
     step("fuzzing, in short", fuzz::run)?;
     step("the benchmarks, in short", || {
-        ["channel", "lock", "start"]
+        ["channel", "lock", "pool", "start"]
             .iter()
             .try_for_each(|name| cargo(&["bench", "--locked", "--bench", name, "--", "--quick"], &[]))
     })

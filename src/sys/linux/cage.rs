@@ -125,6 +125,9 @@ const NEVER: &[i64] = &[
     libc::SYS_setdomainname,
 ];
 
+/// To have the terminal read what nobody typed. (Its type differs between C libraries.)
+const TIOCSTI: u64 = 0x5412;
+
 /// The filters, which all hold.
 fn filters(rules: &Rules<'_>) -> Result<Vec<BpfProgram>, Box<dyn std::error::Error>> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = NEVER.iter().map(|call| (*call, Vec::new())).collect();
@@ -160,7 +163,7 @@ fn filters(rules: &Rules<'_>) -> Result<Vec<BpfProgram>, Box<dyn std::error::Err
     let not_self = SeccompRule::new(vec![word(0, SeccompCmpOp::Ne, 0)?, word(0, SeccompCmpOp::Ne, own)?])?;
     refused.insert(libc::SYS_prlimit64, vec![not_self]);
     // What is typed into a terminal is nobody's to fake.
-    let fakes = SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, libc::TIOCSTI as u64)?])?;
+    let fakes = SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, TIOCSTI)?])?;
     refused.insert(libc::SYS_ioctl, vec![fakes]);
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let permission = u32::try_from(libc::EPERM)?;
