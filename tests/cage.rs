@@ -114,10 +114,13 @@ fn no_network() {
 
 fn no_new_processes_but_threads() {
     fn tries() -> (i32, bool, bool, bool, i32) {
+        // SAFETY: the copy, if there is one, leaves at once.
         let fork = unsafe { libc::fork() };
         if fork == 0 {
+            // SAFETY: no preconditions.
             unsafe { libc::_exit(0) };
         }
+        // SAFETY: refused; and if not, the process becomes `true`, which uses nothing of ours.
         let exec = unsafe { libc::syscall(libc::SYS_execve, c"/bin/true".as_ptr(), 0, 0) };
         (
             fork,
@@ -137,6 +140,7 @@ fn nobody_else_is_signalled_or_read() {
     fn tries(parent: i32) -> Vec<i32> {
         let mut byte = 0_u8;
         let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+        // SAFETY: each call is refused; none of them is given memory but that of `local`.
         unsafe {
             vec![
                 errno(libc::kill(parent, 0).into()),
@@ -153,14 +157,15 @@ fn nobody_else_is_signalled_or_read() {
         let child = Process::new(tries, (own,)).cage(Cage::new()).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), [libc::EPERM; 6]);
         // It may end itself.
-        let child = Process::new(|| std::process::abort(), ()).cage(Cage::new()).start_method(method);
-        let error = child.start().expect("start").join().map(|()| ()).expect_err("it aborts");
+        let child = Process::new(|| -> () { std::process::abort() }, ()).cage(Cage::new()).start_method(method);
+        let error = child.start().expect("start").join().expect_err("it aborts");
         assert!(matches!(error.failure(), Failure::Signalled { .. }), "{error}");
     });
 }
 
 fn ways_around_are_closed() {
     fn tries() -> Vec<i32> {
+        // SAFETY: each call is refused, and given no memory.
         unsafe {
             vec![
                 errno(libc::syscall(libc::SYS_io_uring_setup, 1, 0)),
@@ -226,6 +231,7 @@ fn what_cannot_be_kept_is_refused() {
                 filter((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
             ];
             let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+            // SAFETY: the kernel reads a program that is alive, of the length that is said.
             unsafe {
                 libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
                 libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program);

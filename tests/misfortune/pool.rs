@@ -37,7 +37,9 @@ fn end(how: u32) -> u32 {
     match how {
         1 => std::process::exit(3),
         2 => std::process::abort(),
+        // SAFETY: no preconditions.
         3 => unsafe { libc::raise(libc::SIGKILL) },
+        // SAFETY: none: the fault is what is wanted.
         4 => unsafe { std::ptr::without_provenance_mut::<i32>(8).read_volatile() },
         5 => deeper(0),
         6 => panic!("as asked"),
@@ -184,7 +186,7 @@ pub(crate) fn innocent_tasks_run_once_whatever_is_cancelled_beside() {
             (0..COUNT).map(|n| pool.submit(counted, ((counts.clone(), n, (n as u64 * 7 + round) % 3),))).collect();
         nap(round % 5);
         let cancelled: BTreeSet<_> =
-            (0..COUNT).filter(|n| (*n as u64 + round) % 9 == 0 && tasks[*n].cancel()).collect();
+            (0..COUNT).filter(|n| (*n as u64 + round).is_multiple_of(9) && tasks[*n].cancel()).collect();
         for (n, task) in tasks.into_iter().enumerate() {
             let runs = || seen(&counts, n);
             match task.join() {
@@ -226,6 +228,7 @@ pub(crate) fn a_task_that_ignores_sigterm_is_killed() {
     let pool = Pool::new(1).expect("pool");
     let tasks = pool.tasks().deadline(Duration::from_millis(50)).grace(Duration::from_millis(100));
     let stubborn = || {
+        // SAFETY: a system call that is given no memory of others.
         unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
         nap(60_000)
     };
@@ -239,6 +242,7 @@ pub(crate) fn what_a_late_task_started_ends_with_it() {
     let file = common::scratch();
     let seen = Descriptor(file.try_clone().expect("duplicate"));
     let starts = |file: Descriptor<File>| {
+        #[expect(clippy::zombie_processes, reason = "it is to be ended with us")]
         let child = Command::new("sleep").arg("1000").spawn().expect("start");
         let orphan = Command::new("sh").args(["-c", "(setsid sleep 1000 >/dev/null 2>&1 & echo $!)"]).output();
         let orphan = String::from_utf8(orphan.expect("start").stdout).expect("a number");
@@ -315,7 +319,7 @@ pub(crate) fn an_endless_input_is_pulled_as_needed() {
     drop(outcomes);
     // Short ones are pulled by the thousand, but not without limit.
     let mut outcomes = pool.imap(square, (0..).inspect(|n| pulled.set(*n)));
-    let taken = outcomes.by_ref().take(100_000).map(|outcome| outcome.expect("a value")).count() as u64;
+    let taken = outcomes.by_ref().take(100_000).filter(Result::is_ok).count() as u64;
     assert!(pulled.get() < taken + 2_000_000, "{} were pulled for {taken}", pulled.get());
 }
 
@@ -380,6 +384,7 @@ pub(crate) fn hostile_tasks() {
     let deadline = Duration::from_millis(500);
     let closes = || {
         for fd in 3..200 {
+            // SAFETY: a system call that is given no memory of others.
             unsafe { libc::close(fd) };
         }
         1
@@ -387,6 +392,7 @@ pub(crate) fn hostile_tasks() {
     let writes = || {
         let garbage = [0x5a_u8; 3000];
         for fd in 3..200 {
+            // SAFETY: sends bytes of ours, to descriptors that are open or not.
             unsafe { libc::send(fd, garbage.as_ptr().cast(), garbage.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
         }
         1
@@ -399,11 +405,13 @@ pub(crate) fn hostile_tasks() {
             let (start, end) = (usize::from_str_radix(start, 16).unwrap(), usize::from_str_radix(end, 16).unwrap());
             for at in (start..end).step_by(8) {
                 let word = std::ptr::with_exposed_provenance_mut::<u64>(at);
+                // SAFETY: mapped and writable, as the system says; all of it is atomics for whoever reads it.
                 unsafe { word.write_volatile(at as u64 ^ 0x9e37_79b9_7f4a_7c15) };
             }
         }
         1
     };
+    // SAFETY: a system call that is given no memory of others.
     let stops = || unsafe { libc::raise(libc::SIGSTOP) };
     for round in 0..3 {
         for task in [
@@ -598,6 +606,7 @@ pub(crate) fn limits_of_processes_and_tasks() {
         let surroundings = || {
             let here = std::env::current_dir().expect("a directory");
             assert!(here.read_dir().expect("read").next().is_none() && std::env::temp_dir() == here);
+            // SAFETY: a system call that is given no memory of others.
             (here.display().to_string(), unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }, multiproc::cpu_count())
         };
         let limits = Limits::new().nice(7).affinity([0]).private_dir(true);
@@ -615,8 +624,10 @@ pub(crate) fn limits_of_processes_and_tasks() {
         assert!(alone.join().expect_err("too late").limit().is_some());
         // One that undoes its timers is ended by who waits for it.
         let undoes = || {
+            // SAFETY: numbers, for which zero is one.
             let mut none: libc::itimerspec = unsafe { std::mem::zeroed() };
             for timer in 0..8_usize {
+                // SAFETY: the kernel reads one structure that is alive.
                 unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0, &raw mut none, 0) };
             }
             nap(60_000)
