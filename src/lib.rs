@@ -37,14 +37,19 @@
 //! - Locks for threads and processes alike: [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`], [`BoundedSemaphore`], [`Condition`], [`Event`],
 //!   [`Barrier`]. A process that is killed while it holds, waits, puts or gets leaves them usable: a lock tells its next owner
 //!   ([`AcquireError::Poisoned`]), permits come back, barriers break, a queue loses the one value that was in the dead one's hand.
+//! - [`Pool`]: many tasks on a few processes, which survives whatever they do. A task fails alone, with the reason
+//!   ([`TaskError`]); deadlines, retries, cancelling, chunks by themselves, handles that are futures. On any iterator in one line:
+//!   [`process_map`](ProcessMap::process_map).
+//! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the feature `cage`, a cage for hostile code:
+//!   no network, no files but those named, no new processes. The error names the limit that was hit ([`LimitReached`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at once, [`log_to_stderr`].
 //!
 //! # What it does not do
-//! - It is no sandbox: a child may do whatever this user may. It shields the program from a child's faults, not the system from
-//!   its malice.
+//! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the program from a child's faults, not the
+//!   system from its malice.
 //! - A child is not a thread: it has its own copy of all statics, as they are at a program's start (with the fork server, as the
 //!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
-//! - No pool yet. No async runtime inside; the [`sentinel`](Handle::sentinel) of a process and the descriptors of pipes, queues and
+//! - No async runtime inside; the [`sentinel`](Handle::sentinel) of a process and the descriptors of pipes, queues and
 //!   listeners work with any.
 //! - It does not run code of dynamic libraries in other processes, except by fork. The same holds for a process with rights that its
 //!   real user has not (set-user-id, file capabilities): what that executes does not trust its environment.
@@ -116,6 +121,12 @@
 //! | `multiprocessing.connection.Listener`, `Client` | [`Listener`], [`connect`], [`Client`] |
 //! | `conn.send`, `recv`, `poll`, `send_bytes`, `recv_bytes`, `recv_bytes_into` | the methods of these names: [`Connection`] |
 //! | `authkey` | [`ListenerBuilder::key`], [`Client::key`]; processes themselves need none: none is reached by an address |
+//! | `Pool(n)`, `Pool(initializer=f, initargs=a, maxtasksperchild=k)` | [`Pool::new`], [`Pool::builder`] |
+//! | `apply`, `apply_async`, `map`, `map_async`, `starmap`, `imap`, `imap_unordered` | the methods of these names: [`Pool`] |
+//! | `chunksize=`, `callback=` | [`Tasks::chunk_size`], [`Task::on_done`] |
+//! | `result.get(timeout)`, `ready()`, `wait(t)` | [`Task::join_timeout`], [`is_ready`](Task::is_ready), [`wait`](Task::wait) |
+//! | `close`, `terminate`, `join`, `with Pool() as pool:` | the same, [`PoolBuilder::scope`] |
+//! | `resource.setrlimit` in a child | [`Process::limits`] |
 //! | a file or a socket as an argument, `reduction.DupFd` | [`Descriptor`] |
 
 #[cfg(feature = "cage")]

@@ -8,11 +8,21 @@ use crate::{examples, fuzz, models, tidy};
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Result<(), String> {
     step("the form of the source", || cargo(&["fmt", "--all", "--check"], &[]))?;
-    step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]))?;
+    for features in [&[][..], &["--all-features"]] {
+        let lints =
+            [&["clippy", "--workspace", "--all-targets", "--locked"], features, &["--", "-D", "warnings"]].concat();
+        step("lints", || cargo(&lints, &[]))?;
+    }
     step("tidiness", tidy::check)?;
     step("tests", || cargo(&["test", "--locked"], &[]))?;
+    step("tests of the features", || {
+        cargo(&["test", "--locked", "--all-features", "--test", "cage"], &[])?;
+        cargo(&["test", "--locked", "--all-features", "--doc"], &[])
+    })?;
     step("models of the state machines", models::check)?;
-    step("documentation", || cargo(&["doc", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]))?;
+    step("documentation", || {
+        cargo(&["doc", "--no-deps", "--locked", "--all-features"], &[("RUSTDOCFLAGS", "-D warnings")])
+    })?;
     step("examples", examples::check)?;
     step("fuzzing, in short", fuzz::run)?;
     step("the benchmarks, in short", || {
