@@ -322,28 +322,19 @@ impl JoinError {
     /// The panic, if it was one.
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
-        match &self.0.failure {
-            Failure::Panicked(panic) => Some(panic),
-            _ => None,
-        }
+        self.0.failure.panic()
     }
 
     /// The signal that ended the process, if one did.
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
-        match self.0.failure {
-            Failure::Signalled { signal, .. } => Some(signal),
-            _ => None,
-        }
+        self.0.failure.signal()
     }
 
     /// The limit that it reached, if that ended it.
     #[must_use]
     pub fn limit(&self) -> Option<&LimitReached> {
-        match &self.0.failure {
-            Failure::Limit(limit) => Some(limit),
-            _ => None,
-        }
+        self.0.failure.limit()
     }
 
     /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not known.
@@ -376,6 +367,32 @@ impl fmt::Display for JoinError {
         let Ended { process, pid, function, failure, .. } = &*self.0;
         write!(f, "process {process} (pid {pid}) running {function} ")?;
         failure.fmt(f)
+    }
+}
+
+impl Failure {
+    /// The panic, if it was one.
+    pub(crate) fn panic(&self) -> Option<&Panic> {
+        match self {
+            Failure::Panicked(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// The signal, if it was one.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        match self {
+            Failure::Signalled { signal, .. } => Some(*signal),
+            _ => None,
+        }
+    }
+
+    /// The limit, if it was one.
+    pub(crate) fn limit(&self) -> Option<&LimitReached> {
+        match self {
+            Failure::Limit(limit) => Some(limit),
+            _ => None,
+        }
     }
 }
 

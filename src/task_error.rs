@@ -55,28 +55,19 @@ impl TaskError {
     /// The panic, if it was one.
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
-        match &self.0.failure {
-            Failure::Panicked(panic) => Some(panic),
-            _ => None,
-        }
+        self.0.failure.panic()
     }
 
     /// The signal that ended the worker, if one did.
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
-        match self.0.failure {
-            Failure::Signalled { signal, .. } => Some(signal),
-            _ => None,
-        }
+        self.0.failure.signal()
     }
 
     /// The limit that it reached, if that ended it.
     #[must_use]
     pub fn limit(&self) -> Option<&LimitReached> {
-        match &self.0.failure {
-            Failure::Limit(limit) => Some(limit),
-            _ => None,
-        }
+        self.0.failure.limit()
     }
 
     /// Whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or because its pool was terminated.

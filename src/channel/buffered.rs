@@ -12,7 +12,7 @@ use super::fault::{RecvFault, SendFault};
 use crate::codec;
 
 /// The longest message that is accepted unless something else is set: 1 GiB.
-pub(super) const MAX_MESSAGE: u64 = 1 << 30;
+pub(crate) const MAX_MESSAGE: u64 = 1 << 30;
 
 /// Buffers that grew beyond this are given back.
 const KEEP: usize = 1 << 20;

@@ -3,7 +3,7 @@
 mod address;
 pub(crate) mod auth;
 mod bell;
-mod buffered;
+pub(crate) mod buffered;
 mod cells;
 mod client;
 mod connection;

@@ -121,6 +121,17 @@ impl Engine {
         needs_keeper
     }
 
+    /// Whether there is a task, and a worker with room for it.
+    pub(super) fn could_dispatch(&self) -> bool {
+        !self.queue.is_empty() && self.crew.count(|worker| self.takes_more(worker)) > 0
+    }
+
+    fn takes_more(&self, worker: &Worker) -> bool {
+        let most = self.settings.max_tasks;
+        let is_spent = most.is_some_and(|most| worker.ledger.finished + worker.ledger.tasks() >= most);
+        worker.is_open() && !is_spent && worker.room() > 0
+    }
+
     /// The worker that is to have the next job: one with nothing to do, or the one with the least of those that have room.
     fn choose(&mut self) -> Option<usize> {
         /// How many are looked at, at the most, once one has been found.
@@ -130,9 +141,7 @@ impl Engine {
         for step in 0..count {
             let place = (self.cursor + step) % count;
             let Some(worker) = self.crew.worker(place) else { continue };
-            let is_spent =
-                self.settings.max_tasks.is_some_and(|most| worker.ledger.finished + worker.ledger.tasks() >= most);
-            if !worker.is_open() || is_spent || worker.room() == 0 {
+            if !self.takes_more(worker) {
                 continue;
             }
             let jobs = worker.ledger.jobs();
@@ -267,7 +276,7 @@ impl Engine {
         if self.phase == Phase::Closing && self.queue.is_empty() && self.crew.all(Worker::is_idle) {
             let kill_at = now.checked_add(self.settings.grace);
             self.crew.each(|worker| {
-                if worker.link.is_some() && worker.is_ready() {
+                if worker.link.is_some() {
                     worker.dismiss();
                     worker.kill_at = kill_at;
                 }
@@ -288,6 +297,7 @@ impl Engine {
         let Some(head) = worker.ledger.head() else {
             if worker.link.is_some() && !worker.is_running() && is_frozen {
                 worker.terminate(Doom::Rogue("it did not begin its task"), Duration::ZERO);
+                self.put_off();
             }
             return;
         };
@@ -295,6 +305,23 @@ impl Engine {
         let Some(deadline) = options.deadline else { return };
         if overdue(worker).is_some_and(|left| left.is_zero()) {
             worker.terminate(Doom::Deadline(deadline), options.grace.unwrap_or(self.settings.grace));
+        }
+    }
+
+    /// The next task was not begun by a worker that had it. That may have been somebody else's doing, or the task's own: so it
+    /// does not go on for ever.
+    fn put_off(&mut self) {
+        /// How often this may happen to a task.
+        const MOST: u32 = 3;
+        let Some(mut job) = self.queue.pop_front() else { return };
+        if let Some(rest) = job.split_off(1) {
+            self.queue.push_front(rest);
+        }
+        job.put_off += 1;
+        if job.put_off < MOST {
+            self.queue.push_front(job);
+        } else {
+            self.fail(job, Failure::Lost(format!("{MOST} workers did not begin it, or hid that they had")));
         }
     }
 
@@ -399,17 +426,37 @@ impl Engine {
 
     fn fail_all(&mut self, failure: &Failure) {
         for job in mem::take(&mut self.queue) {
-            job.sink.deliver(Delivery {
-                first: job.first,
-                count: job.count,
-                content: Content::Failed(super::job::again(failure)),
-                worker: None,
-                attempts: job.failed,
-            });
-            if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &job.sink)) {
-                self.touched.push(job.sink);
+            self.fail(job, super::job::again(failure));
+        }
+    }
+
+    fn fail(&mut self, job: Job, failure: Failure) {
+        job.sink.deliver(Delivery {
+            first: job.first,
+            count: job.count,
+            content: Content::Failed(failure),
+            worker: None,
+            attempts: job.failed,
+        });
+        if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &job.sink)) {
+            self.touched.push(job.sink);
+        }
+    }
+
+    /// For a keeper that cannot go on: no task is left without an outcome, and no worker.
+    pub(super) fn abandon(&mut self) {
+        const WHY: &str = "the pool's own thread has failed";
+        self.phase = Phase::Broken(WHY.to_owned());
+        for place in 0..self.crew.len() {
+            let Some(mut worker) = self.crew.remove(place) else { continue };
+            worker.kill();
+            let (back, failed) = worker.bury(|| Failure::Lost(WHY.to_owned()));
+            self.requeue(back);
+            if let Some(failed) = failed {
+                self.fail(failed.job, failed.failure);
             }
         }
+        self.fail_all(&Failure::NotRun(WHY.to_owned()));
     }
 
     /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are at its tasks are killed.
@@ -461,11 +508,13 @@ fn overdue(worker: &Worker) -> Option<Duration> {
     if worker.doom.is_some() {
         return None;
     }
+    let waits = worker.ledger.since.elapsed();
     if worker.is_running() {
-        return Some(deadline.saturating_sub(worker.running_for()));
+        // What it says of its begin is believed for a while only: a hostile one says what it likes.
+        let ran = worker.running_for().max(waits.saturating_sub(PATIENCE));
+        return Some(deadline.saturating_sub(ran));
     }
     // It is about to begin. If it never does, somebody has stopped it.
-    let waits = worker.ledger.since.elapsed();
     worker.is_ready().then(|| deadline.saturating_mul(2).saturating_add(PATIENCE).saturating_sub(waits))
 }
 

@@ -219,7 +219,7 @@ where
         self.chunks_out += 1;
         self.bytes_out += bytes.len();
         let sink = Arc::clone(&self.gather) as Arc<dyn Sink>;
-        self.batch.push(Job { sink, first, count, failed: 0, bytes, fds });
+        self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, bytes, fds });
     }
 
     /// Hands out what was pulled.

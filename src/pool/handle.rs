@@ -126,7 +126,7 @@ impl Pool {
         let kept = Arc::clone(&shared);
         let keeper = thread::Builder::new()
             .name("multiproc-pool".to_owned())
-            .spawn(move || kept.keep())
+            .spawn(move || kept.live())
             .map_err(os("cannot start a pool's thread"))
             .map_err(undo)?;
         enter(&shared);

@@ -80,6 +80,8 @@ pub(super) struct Job {
     pub(super) count: u32,
     /// How often its only task failed before.
     pub(super) failed: u32,
+    /// How often a worker had it and did not begin it.
+    pub(super) put_off: u32,
     /// The arguments of each, framed.
     pub(super) bytes: Vec<u8>,
     /// The descriptors that come with the arguments of a job of one task.
@@ -99,6 +101,7 @@ impl Job {
             first: self.first + u64::from(at),
             count: self.count - at,
             failed: self.failed,
+            put_off: self.put_off,
             bytes,
             fds: if at == 0 { std::mem::take(&mut self.fds) } else { Vec::new() },
         };
@@ -112,7 +115,7 @@ impl Job {
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
         let bytes = self.bytes[start..end].to_vec();
         let fds = if self.count == 1 { self.fds.clone() } else { Vec::new() };
-        Job { sink: Arc::clone(&self.sink), first: number, count: 1, failed, bytes, fds }
+        Job { sink: Arc::clone(&self.sink), first: number, count: 1, failed, put_off: 0, bytes, fds }
     }
 
     /// Where the arguments of a task are.
@@ -195,7 +198,7 @@ mod tests {
             .expect("framed");
         }
         let sink = Arc::new(Nobody(call));
-        let mut job = Job { sink, first: 100, count: 10, failed: 0, bytes, fds: Vec::new() };
+        let mut job = Job { sink, first: 100, count: 10, failed: 0, put_off: 0, bytes, fds: Vec::new() };
         let mut rest = job.split_off(7).expect("the rest");
         assert_eq!((job.count, rest.first, rest.count), (7, 107, 3));
         let mut at = 0;

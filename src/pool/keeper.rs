@@ -1,5 +1,6 @@
 //! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has the engine see to it.
 
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::error::{Failure, Result, os};
 use crate::sys::epoll::{Epoll, Summons};
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::poll::Deadline;
+use crate::unwind;
 
 /// What a descriptor is of, in the low bits of its number.
 const LINK: u64 = 0;
@@ -22,6 +24,9 @@ const KINDS: u32 = 2;
 
 /// The number of the keeper's own.
 const SUMMONS: u64 = u64::MAX;
+
+/// How often, in one turn, what was sent makes room for more before others have theirs.
+const ROUNDS: u32 = 64;
 
 /// How often to try again what the system refused.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -106,8 +111,23 @@ impl Shared {
         self.set.add(end, number | END).map_err(cannot)
     }
 
-    /// The keeper's life.
-    pub(super) fn keep(&self) {
+    /// The keeper's life. Should it fail (a fault of ours, or no memory), nobody is left waiting.
+    pub(super) fn live(&self) {
+        if unwind::catch(|| self.keep()).is_err() {
+            let touched = {
+                let mut engine = self.lock();
+                engine.abandon();
+                mem::take(&mut engine.touched)
+            };
+            for sink in touched {
+                let _ = unwind::catch(|| sink.wake());
+            }
+        }
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.over.notify_all();
+    }
+
+    fn keep(&self) {
         let mut events = Vec::new();
         loop {
             let turn = self.turn(&events);
@@ -122,14 +142,12 @@ impl Shared {
                 self.start(place, number);
             }
             if turn.is_over {
-                *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-                self.over.notify_all();
                 return;
             }
             events.clear();
             let until = if has_started { Deadline::Now } else { turn.until };
-            if self.set.wait(&mut events, until).is_err() {
-                // Only for want of memory.
+            if self.set.wait(&mut events, until).is_err() || turn.is_refused {
+                // Want of memory or descriptors, which may pass.
                 std::thread::sleep(AGAIN);
             }
         }
@@ -157,28 +175,33 @@ impl Shared {
         }
         engine.dispatch();
         engine.look_after(Instant::now());
-        engine.dispatch();
-        // To send may take wake-ups that were for who listens.
-        for place in 0..engine.crew.len() {
-            if engine.crew.worker(place).is_some_and(Worker::has_outgoing) {
-                engine.attend(place);
-            }
-        }
-        let again = std::mem::take(&mut engine.listen);
-        let has_more = !again.is_empty();
-        for place in again {
-            engine.attend(place);
-        }
-        if has_more {
+        for _ in 0..ROUNDS {
             engine.dispatch();
+            // What is sent here makes room for more, and may take wake-ups that were for who listens.
+            let mut places = mem::take(&mut engine.listen);
+            let is_sending = |place: &usize| engine.crew.worker(*place).is_some_and(Worker::has_outgoing);
+            places.extend((0..engine.crew.len()).filter(is_sending));
+            for place in &places {
+                engine.attend(*place);
+            }
+            if places.is_empty() || !engine.could_dispatch() {
+                break;
+            }
         }
         let now = Instant::now();
         let to_start = engine.take_vacancies(now);
         let mut until = engine.next_look(now).map_or(Deadline::Never, Deadline::At);
-        if retry || !engine.listen.is_empty() {
-            until = until.within_next(if retry { AGAIN } else { Duration::ZERO });
+        if retry || !engine.listen.is_empty() || engine.could_dispatch() {
+            until = Deadline::Now;
         }
-        Turn { touched: std::mem::take(&mut engine.touched), said, to_start, until, is_over: engine.is_over() }
+        Turn {
+            is_refused: retry,
+            touched: mem::take(&mut engine.touched),
+            said,
+            to_start,
+            until,
+            is_over: engine.is_over(),
+        }
     }
 
     /// A link over which nothing more comes would have us wake up again and again.
@@ -252,4 +275,6 @@ struct Turn {
     to_start: Vec<(usize, u64)>,
     until: Deadline,
     is_over: bool,
+    /// The system refused to say something; it is to be asked again.
+    is_refused: bool,
 }

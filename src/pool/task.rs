@@ -54,6 +54,10 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// # Errors
     /// How it failed: see [`Failure`].
     pub fn join(self) -> Result<R, TaskError> {
+        if !self.pool.is_ours() && !self.slot.is_ready() {
+            let why = format!("its pool belongs to process {}, of which this one is a copy", self.pool.owner.1);
+            return Err(TaskError::new(self.slot.call().label(0), None, 0, Failure::Lost(why)));
+        }
         self.slot.wait(Deadline::Never);
         self.taken()
     }
@@ -132,7 +136,7 @@ impl<R: DeserializeOwned + Send + 'static> Task<R> {
     /// Has `callback` called with the outcome when the task is done, in the pool's own thread (in this one, if it is done
     /// already): CPython's `callback` and `error_callback` in one. The outcome stays for [`join`](Task::join).
     ///
-    /// It should be quick: meanwhile the pool replaces no worker and hands out nothing. A panic in it is shown, and the outcome
+    /// It should be quick, and wait for no other task: meanwhile the pool replaces no worker and hands out nothing. A panic in it is shown, and the outcome
     /// lost. There is one callback at a time: another one takes its place.
     ///
     /// ```

@@ -157,7 +157,7 @@ impl<'p> Tasks<'p> {
         let submitted = encoded.and_then(|fds| {
             bytes.shrink_to_fit();
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
-            pool.lock().submit([Job { sink, first: 0, count: 1, failed: 0, bytes, fds }])
+            pool.lock().submit([Job { sink, first: 0, count: 1, failed: 0, put_off: 0, bytes, fds }])
         });
         match submitted {
             Ok(true) => pool.summon(),

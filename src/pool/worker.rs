@@ -12,6 +12,7 @@ use super::service::{self, Duty};
 use super::settings::Settings;
 use super::slate::Slate;
 use super::speech::{self, Order};
+use crate::channel::buffered::MAX_MESSAGE;
 use crate::channel::fault::{RecvFault, SendFault};
 use crate::channel::link::RingLink;
 use crate::codec::Carried;
@@ -276,7 +277,7 @@ impl Worker {
         let before = (ledger.finished, ledger.ready.is_some());
         let mut refusals = 0;
         let drained = loop {
-            let drained = link.drain(scratch, speech::LONGEST as u64, |message, fds| ledger.hear(message, fds));
+            let drained = link.drain(scratch, MAX_MESSAGE, |message, fds| ledger.hear(message, fds));
             match &drained {
                 _ if ledger.is_garbled => break drained,
                 Ok(true) => {}
@@ -284,6 +285,10 @@ impl Worker {
                 _ => break drained,
             }
         };
+        if matches!(drained, Err(RecvFault::TooLong { .. })) {
+            self.doom.get_or_insert(Doom::Rogue("its answer is longer than 1 GiB"));
+            self.kill_at = Some(Instant::now());
+        }
         let heard = match drained {
             _ if ledger.is_garbled => Heard::End,
             Ok(false) => Heard::All,

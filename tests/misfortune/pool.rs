@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io::Write;
 use std::pin::pin;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -379,6 +379,18 @@ pub(crate) fn a_copy_of_a_program_with_a_pool() {
     assert_eq!(task.join().expect("it went on"), 100);
 }
 
+/// What this worker shares with its pool beside their messages.
+fn own_words() -> *mut u64 {
+    static START: AtomicUsize = AtomicUsize::new(0);
+    if START.load(Ordering::Relaxed) == 0 {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("read");
+        let line = maps.lines().find(|line| line.contains("multiproc-pool")).expect("a line for it");
+        let start = line.split_once('-').expect("a range").0;
+        START.store(usize::from_str_radix(start, 16).expect("a number"), Ordering::Relaxed);
+    }
+    std::ptr::with_exposed_provenance_mut(START.load(Ordering::Relaxed))
+}
+
 pub(crate) fn hostile_tasks() {
     let pool = Pool::builder().processes(1).grace(Duration::from_millis(100)).build().expect("pool");
     let deadline = Duration::from_millis(500);
@@ -412,6 +424,24 @@ pub(crate) fn hostile_tasks() {
         1
     };
     // SAFETY: a system call that is given no memory of others.
+    // Says of itself that it has not begun, again and again; and that it began just now, or will.
+    let denies = || loop {
+        for (at, value) in [(0, 0), (16, u64::MAX)] {
+            // SAFETY: within the first page of it.
+            unsafe { own_words().add(at).write_volatile(value) };
+        }
+    };
+    let lies = || loop {
+        // SAFETY: within the first page of it.
+        unsafe { own_words().add(16).write_volatile(u64::MAX) };
+    };
+    let liars: [multiproc::Task<()>; 2] =
+        [pool.tasks().deadline(deadline).submit(denies, ()), pool.tasks().deadline(deadline).submit(lies, ())];
+    for mut liar in liars {
+        let outcome = liar.join_timeout(LONG).expect("it has an outcome");
+        assert!(outcome.is_err());
+    }
+    // SAFETY: no preconditions.
     let stops = || unsafe { libc::raise(libc::SIGSTOP) };
     for round in 0..3 {
         for task in [
