@@ -1,201 +1,202 @@
-//! Thumbnails of all images below some folders, made by workers that are caged and limited: whatever is wrong with a file,
-//! the worst that happens is a line that says so.
+//! Thumbnails of all pictures below some folders, made by workers that are caged and limited: a file that is broken, hostile or
+//! hangs its decoder costs a worker at most, and is listed with the reason.
 //!
 //! ```console
-//! $ cargo run --release --features cage,progress --example thumbs                # a folder of samples, some of them vicious
+//! $ cargo run --release --features cage,progress --example thumbs                  # samples, some of which mean harm
 //! $ cargo run --release --features cage,progress --example thumbs -- ~/Pictures
 //! ```
 //!
-//! It writes the thumbnails and one contact sheet.
+//! It writes the thumbnails, one contact sheet to look at, and a summary. It fails if no folder can be read or if it cannot
+//! write, and not because of any picture.
 
-mod picture;
+mod arguments;
+mod canvas;
+mod files;
+mod font;
+mod report;
 mod samples;
 mod sheet;
+mod thumbnail;
 mod toy;
 
-use std::io::IsTerminal;
+use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use std::{env, fs, io};
 
-use multiproc::{Cage, Failure, LimitReached, Limits, Pool, TaskError};
+use image::{ImageFormat, RgbaImage};
+use multiproc::{Cage, Failure, LimitReached, Limits, Pool, TaskError, cpu_count};
 
-use picture::Thumbnail;
-use sheet::Card;
+use arguments::Arguments;
+use files::File;
+use report::{Look, Outcome, printable, shown};
+use sheet::Sheet;
+use thumbnail::{Job, Refusal, Thumbnail, thumbnail};
 
-/// What the decoding of one file may take.
+/// What one picture may take of a worker.
 const DEADLINE: Duration = Duration::from_secs(2);
-const ADDRESS_SPACE: u64 = 512 << 20;
-
-const USAGE: &str = "usage: thumbs [--out FOLDER] [--size PIXELS] [--jobs N] [FOLDER ...]
-
-Makes thumbnails of all images (png, jpg, toy) below the folders. Without a folder, it makes one of
-samples, some of which do their worst.";
-
-/// What the command line says.
-struct Arguments {
-    folders: Vec<PathBuf>,
-    out: PathBuf,
-    size: u32,
-    jobs: Option<usize>,
-}
+const MEMORY: u64 = 512 << 20;
 
 fn main() -> ExitCode {
-    let arguments = match parse(env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+    let arguments = match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(arguments) => arguments,
         Err(why) => {
-            eprintln!("thumbs: {why}\n\n{USAGE}");
+            eprintln!("thumbs: {} (--help says what there is)", printable(&why));
             return ExitCode::from(2);
         }
     };
+    if arguments.help {
+        report::say(arguments::USAGE);
+        return ExitCode::SUCCESS;
+    }
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("thumbs: {why}");
+            eprintln!("thumbs: {}", printable(&why));
             ExitCode::FAILURE
         }
     }
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let mut arguments = Arguments { folders: Vec::new(), out: PathBuf::from("target/thumbs"), size: 160, jobs: None };
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        let number = |text: String| text.parse::<u32>().map_err(|_| format!("`{text}` is no number"));
-        match word.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--out" => arguments.out = value()?.into(),
-            "--size" => arguments.size = number(value()?)?.clamp(16, 1024),
-            "--jobs" => arguments.jobs = Some(number(value()?)? as usize),
-            _ if word.starts_with('-') => return Err(format!("there is no option {word}")),
-            _ => arguments.folders.push(word.into()),
-        }
-    }
-    Ok(Some(arguments))
-}
-
-fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let colour = Colour(io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none());
-    let mut folders = arguments.folders;
-    fs::create_dir_all(&arguments.out).map_err(|error| format!("{}: {error}", arguments.out.display()))?;
+fn run(arguments: Arguments) -> Result<(), String> {
+    let Arguments { mut folders, out, side, jobs, .. } = arguments;
+    let (small, sheet_path, summary) = (out.join("thumbnails"), out.join("contact-sheet.png"), out.join("summary.txt"));
+    make_folder(&small)?;
     if folders.is_empty() {
-        let folder = arguments.out.join("samples");
-        let count = samples::make(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        println!("made {count} sample images in {}, some of them vicious", folder.display());
-        folders.push(folder);
+        folders.push(out.join("samples"));
+        samples::make(&folders[0]).map_err(at(&folders[0]))?;
     }
-    let mut files = Vec::new();
-    for folder in &mut folders {
-        *folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
-        find(folder, &mut files).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let found = files::find(&folders, &[small.clone(), sheet_path.clone()]);
+    for (path, error) in &found.unread {
+        eprintln!("thumbs: {}: {error}", shown(path));
     }
-    files.sort();
+    if found.folders.is_empty() {
+        return Err("no folder could be read".to_owned());
+    }
 
-    // A worker may read the folders and compute, for a while: nothing else.
-    let cage = folders.iter().fold(Cage::new(), |cage, folder| cage.read(folder));
-    let limits = Limits::new().address_space(ADDRESS_SPACE).open_files(64);
-    let pool = Pool::builder().name("decoder").cage(cage).limits(limits);
-    let pool = arguments.jobs.into_iter().fold(pool, |pool, jobs| pool.processes(jobs)).build()?;
+    let look = Look::of_stdout();
+    let place = folders.iter().map(|folder| shown(folder)).collect::<Vec<_>>().join(", ");
+    let workers = jobs.unwrap_or_else(cpu_count);
+    let pool = pool(workers, &found.folders)?;
+    report::say(&report::opening(look, found.files.len(), &place, promise(workers)));
 
-    let started = Instant::now();
-    let outcomes: Vec<Result<Result<Thumbnail, String>, TaskError>> = pool
-        .tasks()
-        .deadline(DEADLINE)
-        .chunk_size(1)
-        .progress_bar()
-        .istarmap(picture::thumbnail, files.iter().map(|file| (file.clone(), arguments.size)))
-        .collect();
-    let took = started.elapsed();
-
-    let mut cards = Vec::new();
-    let mut failures = Vec::new();
-    for (file, outcome) in files.iter().zip(outcomes) {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let outcome = match outcome {
-            Ok(Ok(picture)) => Ok(picture),
-            Ok(Err(reason)) => Err(reason),
-            Err(error) => Err(reason(&error)),
+    let begun = Instant::now();
+    let mut outcome = Outcome { thumbnails: 0, failures: Vec::new(), time: Duration::ZERO, replaced: 0 };
+    let mut sheet = Sheet::new(side);
+    let work = found.files.iter().map(|file| Job { path: file.path.clone().into(), side });
+    let outcomes = pool.tasks().deadline(DEADLINE).chunk_size(1).progress_bar().imap(thumbnail, work);
+    for (made, file) in outcomes.zip(&found.files) {
+        let (made, is_lost) = match made {
+            Ok(made) => (made.and_then(|made| checked(made, side)), false),
+            Err(error) => (Err(lost(&error)), true),
         };
-        match outcome {
-            Ok(picture) => {
-                // The path as a name, so that files of one name in two folders stay two.
-                let short = folders.iter().find_map(|folder| file.strip_prefix(folder).ok()).unwrap_or(file);
-                let short = short.to_string_lossy().replace('/', "-");
-                picture.save(&arguments.out.join(format!("{short}.thumb.png")))?;
-                cards.push(Card { name, content: Ok(picture) });
+        let name = shown(&file.name);
+        let short = shown(file.name.file_name().unwrap_or_default().as_ref());
+        match made {
+            Ok((picture, (width, height))) => {
+                keep(&small, file, &picture)?;
+                outcome.thumbnails += 1;
+                sheet.add_picture(
+                    &short,
+                    format!("{width}\u{d7}{height} \u{b7} {}", sheet::bytes(file.bytes)),
+                    picture,
+                );
             }
-            Err(reason) => {
-                failures.push((name.clone(), reason.clone()));
-                cards.push(Card { name, content: Err(reason) });
+            Err(Refusal { reason, detail }) => {
+                let (reason, detail) = (printable(&reason), printable(&detail));
+                sheet.add_failure(&short, sheet::bytes(file.bytes), &reason, &detail, is_lost);
+                outcome.failures.push(report::Failure { name, reason, detail, is_lost });
             }
         }
     }
-    let sheet = arguments.out.join("contact-sheet.png");
-    sheet::save(&cards, arguments.size, &sheet)?;
-
-    for (name, reason) in &failures {
-        println!("{} {name:<26} {}", colour.red("✗"), colour.dim(reason));
+    if io::stderr().is_terminal() {
+        // The bar stands on a line that nobody has ended.
+        report::say("\n");
     }
-    let stats = pool.stats();
-    let rate = files.len() as f64 / took.as_secs_f64().max(1e-9);
-    println!(
-        "{} {} of {} files in {:.2} s, {rate:.0} a second; {} failed, {} workers replaced",
-        colour.green("✓"),
-        files.len() - failures.len(),
-        files.len(),
-        took.as_secs_f64(),
-        failures.len(),
-        stats.restarts(),
-    );
-    println!("  thumbnails in {}, all on {}", arguments.out.display(), sheet.display());
+    outcome.time = begun.elapsed();
+    outcome.replaced = pool.stats().restarts();
+
+    sheet.save(&sheet_path, &format!("{place} \u{b7} {:.1} s", outcome.time.as_secs_f64())).map_err(at(&sheet_path))?;
+    let places = [("contact sheet", &*sheet_path), ("thumbnails", &*small), ("summary", &*summary)];
+    fs::write(&summary, report::closing(Look::PLAIN, &outcome, &places).trim_start()).map_err(at(&summary))?;
+    report::say(&report::closing(look, &outcome, &places));
     Ok(())
 }
 
-/// All images below a folder. What cannot be read is passed over; links are not followed.
-fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)?.flatten() {
-        let path = entry.path();
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => drop(find(&path, files)),
-            Ok(kind) if kind.is_file() && picture::is_image(&path) => files.push(path),
-            _ => {}
-        }
-    }
-    Ok(())
+/// Workers that may read the folders and compute, within limits: nothing else.
+fn pool(workers: usize, folders: &[PathBuf]) -> Result<Pool, String> {
+    let pool = Pool::builder().name("thumbs").processes(workers).initializer(silence, ());
+    let pool = pool.limits(Limits::new().address_space(MEMORY));
+    let pool = match Cage::check_support() {
+        Ok(()) => pool.cage(folders.iter().fold(Cage::new(), |cage, folder| cage.read(folder))),
+        Err(_) => pool,
+    };
+    pool.build().map_err(|error| error.to_string())
 }
 
-/// Why a worker gave no answer, in few words.
-fn reason(error: &TaskError) -> String {
+/// What is promised of the workers, and whether all of it.
+fn promise(workers: usize) -> (String, bool) {
+    let unit = if workers == 1 { "worker" } else { "workers" };
+    let each = format!("{} MiB and {} s for a picture", MEMORY >> 20, DEADLINE.as_secs());
+    match Cage::check_support() {
+        Ok(()) => (format!("{workers} caged {unit}: {each}, these folders, and nothing else"), true),
+        Err(error) => (format!("{workers} {unit}, NOT caged ({error}): {each}"), false),
+    }
+}
+
+/// Decoders say on standard error what they die of; the list says it better. (What a worker has for standard input cannot be
+/// written to.)
+fn silence() {
+    _ = rustix::stdio::dup2_stderr(io::stdin());
+}
+
+/// The pixels and the original size, if the worker, which has read what it has read, says something possible.
+fn checked(made: Thumbnail, side: u32) -> Result<(RgbaImage, (u32, u32)), Refusal> {
+    let Thumbnail { original, width, height, pixels } = made;
+    let fits = (1..=side).contains(&width) && (1..=side).contains(&height);
+    let picture = if fits { RgbaImage::from_raw(width, height, pixels) } else { None };
+    let whole = picture.filter(|picture| picture.as_raw().len() == (width * height * 4) as usize);
+    whole.map(|picture| (picture, original)).ok_or_else(|| Refusal::new("nonsense", "what came back is no thumbnail"))
+}
+
+/// What became of a worker, in few words and in more.
+fn lost(error: &TaskError) -> Refusal {
     match error.failure() {
-        Failure::Limit(LimitReached::Deadline(time)) => format!("took longer than {} s", time.as_secs_f64()),
-        Failure::Limit(LimitReached::AddressSpace(bytes)) => format!("wanted more than {} MiB", bytes >> 20),
-        Failure::Panicked(panic) => format!("decoder panicked: {}", panic.message()),
-        other => format!("decoder {other}"),
+        Failure::Limit(LimitReached::Deadline(time)) => {
+            Refusal::new(format!("deadline {} s", time.as_secs_f64()), "the decoder was still at it")
+        }
+        Failure::Limit(LimitReached::AddressSpace(bytes) | LimitReached::Resident(bytes)) => {
+            Refusal::new(format!("memory limit {} MiB", bytes >> 20), "the decoder wanted more")
+        }
+        Failure::Limit(limit) => Refusal::new("limit", limit),
+        Failure::Panicked(panic) => {
+            let file = |location: &multiproc::Location| {
+                let name = Path::new(location.file()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+                format!(" ({name}:{})", location.line())
+            };
+            Refusal::new("panicked", format!("{}{}", panic.message(), panic.location().map(file).unwrap_or_default()))
+        }
+        Failure::Signalled { signal, .. } => Refusal::new(format!("killed: {signal}"), "the decoder died of it"),
+        Failure::Exited(code) => Refusal::new(format!("exited: {code}"), "the decoder left"),
+        other => Refusal::new("failed", other),
     }
 }
 
-/// Colours, if there is somebody to see them.
-struct Colour(bool);
+/// Writes a thumbnail where its file's name says.
+fn keep(folder: &Path, file: &File, picture: &RgbaImage) -> Result<(), String> {
+    let mut name = folder.join(&file.name).into_os_string();
+    name.push(".png");
+    let path = PathBuf::from(name);
+    make_folder(path.parent().unwrap_or(folder))?;
+    picture.save_with_format(&path, ImageFormat::Png).map_err(|error| format!("{}: {error}", path.display()))
+}
 
-impl Colour {
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
+fn make_folder(path: &Path) -> Result<(), String> {
+    fs::create_dir_all(path).map_err(at(path))
+}
 
-    fn red(&self, text: &str) -> String {
-        self.paint("31", text)
-    }
-
-    fn green(&self, text: &str) -> String {
-        self.paint("32", text)
-    }
-
-    fn dim(&self, text: &str) -> String {
-        self.paint("2", text)
-    }
+/// For `map_err`: says which file it was.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> String {
+    move |error| format!("{}: {error}", path.display())
 }

@@ -1,192 +1,222 @@
-//! All thumbnails on one sheet, with their names; those that failed with the reason.
+//! The contact sheet: all pictures on one, and what became of the others.
 
+use std::io;
 use std::path::Path;
 
-use image::imageops;
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, RgbaImage};
 
-use crate::picture::Thumbnail;
+use crate::canvas::{Area, Canvas, Colour};
+use crate::font;
 
-/// One place on the sheet.
-pub(crate) struct Card {
-    pub(crate) name: String,
-    pub(crate) content: Result<Thumbnail, String>,
+/// How many cards of each kind there may be; the rest is counted.
+const MOST: usize = 200;
+
+const MARGIN: u32 = 40;
+const GAP: u32 = 16;
+const PADDING: u32 = 12;
+/// The lines below a picture.
+const CAPTION: u32 = 52;
+
+const GROUND: Colour = [0x0e, 0x10, 0x14];
+const CARD: Colour = [0x1a, 0x1d, 0x24];
+const WELL: Colour = [0x12, 0x14, 0x19];
+const BRIGHT: Colour = [0xec, 0xee, 0xf2];
+const DIM: Colour = [0x82, 0x8a, 0x9a];
+const ACCENT: Colour = [0x3d, 0xd6, 0x8c];
+const BAD_CARD: Colour = [0x24, 0x17, 0x1b];
+const BAD_WELL: Colour = [0x1b, 0x11, 0x14];
+const BAD_LINE: Colour = [0x5e, 0x25, 0x2d];
+const BAD_DIM: Colour = [0xb0, 0x80, 0x86];
+/// The worker was lost.
+const RED: Colour = [0xe5, 0x3e, 0x4a];
+/// The decoder said no.
+const AMBER: Colour = [0xc8, 0x6a, 0x1e];
+
+/// What is shown of one file.
+struct Card {
+    name: String,
+    size: String,
+    content: Content,
 }
 
-const PAPER: Rgb<u8> = Rgb([18, 19, 24]);
-const CARD: Rgb<u8> = Rgb([29, 31, 39]);
-const INK: Rgb<u8> = Rgb([226, 228, 235]);
-const FAINT: Rgb<u8> = Rgb([122, 127, 143]);
-const BAD_CARD: Rgb<u8> = Rgb([58, 24, 30]);
-const BAD: Rgb<u8> = Rgb([232, 92, 92]);
+enum Content {
+    Picture(RgbaImage),
+    Failure { reason: String, detail: String, is_lost: bool },
+}
 
-const COLUMNS: usize = 6;
-const MARGIN: u32 = 28;
-const GAP: u32 = 14;
-const PADDING: u32 = 10;
-const TITLE: u32 = 52;
+pub(crate) struct Sheet {
+    side: u32,
+    cards: [Vec<Card>; 2],
+    left_out: [usize; 2],
+}
 
-/// The room for the lines below a picture.
-const TEXT: u32 = 34;
-
-pub(crate) fn save(cards: &[Card], size: u32, path: &Path) -> image::ImageResult<()> {
-    let columns = COLUMNS.min(cards.len().max(1));
-    let (wide, high) = (size + 2 * PADDING, size + 2 * PADDING + TEXT);
-    let rows = cards.len().div_ceil(columns) as u32;
-    let width = 2 * MARGIN + columns as u32 * (wide + GAP) - GAP;
-    let height = 2 * MARGIN + TITLE + rows * (high + GAP) - GAP.min(rows * GAP);
-    let mut sheet = RgbImage::from_pixel(width, height, PAPER);
-    let failed = cards.iter().filter(|card| card.content.is_err()).count();
-    write(&mut sheet, MARGIN, MARGIN, 3, INK, "CONTACT SHEET");
-    let summary = format!("{} PICTURES  {failed} FAILED", cards.len() - failed);
-    write(&mut sheet, width - MARGIN - 12 * summary.len() as u32, MARGIN + 4, 2, FAINT, &summary);
-    for (number, card) in cards.iter().enumerate() {
-        let x = MARGIN + (number % columns) as u32 * (wide + GAP);
-        let y = MARGIN + TITLE + (number / columns) as u32 * (high + GAP);
-        draw(&mut sheet, x, y, size, card);
+impl Sheet {
+    /// An empty one, for pictures that are at most `side` pixels wide and high.
+    pub(crate) fn new(side: u32) -> Sheet {
+        Sheet { side, cards: Default::default(), left_out: [0; 2] }
     }
-    sheet.save(path)
-}
 
-fn draw(sheet: &mut RgbImage, x: u32, y: u32, size: u32, card: &Card) {
-    let (wide, high) = (size + 2 * PADDING, size + 2 * PADDING + TEXT);
-    let columns = ((size - 2) / 6) as usize;
-    let name: String = card.name.chars().take(columns).collect();
-    let caption = y + size + 2 * PADDING;
-    match &card.content {
-        Ok(picture) => {
-            fill(sheet, x, y, wide, high, CARD);
-            let left = x + PADDING + (size - picture.width.min(size)) / 2;
-            let top = y + PADDING + (size - picture.height.min(size)) / 2;
-            imageops::replace(sheet, &picture.image(), left.into(), top.into());
-            write(sheet, x + PADDING, caption, 1, INK, &name);
-            let from = format!("{} X {}", picture.from.0, picture.from.1);
-            write(sheet, x + PADDING, caption + 13, 1, FAINT, &from);
+    pub(crate) fn add_picture(&mut self, name: &str, size: String, picture: RgbaImage) {
+        self.add(0, Card { name: name.to_owned(), size, content: Content::Picture(picture) });
+    }
+
+    pub(crate) fn add_failure(&mut self, name: &str, size: String, reason: &str, detail: &str, is_lost: bool) {
+        let content = Content::Failure { reason: reason.to_owned(), detail: detail.to_owned(), is_lost };
+        self.add(1, Card { name: name.to_owned(), size, content });
+    }
+
+    fn add(&mut self, kind: usize, card: Card) {
+        if self.cards[kind].len() < MOST {
+            self.cards[kind].push(card);
+        } else {
+            self.left_out[kind] += 1;
         }
-        Err(reason) => {
-            fill(sheet, x, y, wide, high, BAD_CARD);
-            cross(sheet, x + wide / 2, y + PADDING + size / 3, size / 7);
-            let mut line = y + PADDING + size / 3 + size / 5;
-            for text in wrap(reason, columns).into_iter().take(4) {
-                let left = x + (wide - 6 * text.len() as u32) / 2;
-                write(sheet, left, line, 1, INK, &text);
-                line += 12;
+    }
+
+    /// Draws and writes it; its width and height. `note` stands in the upper right corner.
+    pub(crate) fn save(&self, path: &Path, note: &str) -> io::Result<(u32, u32)> {
+        let canvas = self.draw(note);
+        canvas.0.save_with_format(path, ImageFormat::Png).map_err(io::Error::other)?;
+        Ok(canvas.0.dimensions())
+    }
+
+    fn draw(&self, note: &str) -> Canvas {
+        const TITLE: u32 = 70;
+        const HEADING: u32 = 54;
+        const SPACE: u32 = 20;
+        let count = self.cards.iter().map(Vec::len).sum::<usize>();
+        let columns = ((count as f32 * 2.5).sqrt().ceil() as u32).clamp(4, 10);
+        let (width, height) = (self.side + 2 * PADDING, self.side + 2 * PADDING + CAPTION);
+        let rows = |kind: usize| (self.cards[kind].len() as u32).div_ceil(columns);
+        let shown: Vec<usize> = (0..2).filter(|kind| rows(*kind) > 0).collect();
+        let body: u32 = shown.iter().map(|kind| HEADING + rows(*kind) * (height + GAP) + SPACE).sum();
+        let full = columns * (width + GAP) - GAP;
+        let mut canvas = Canvas::new(full + 2 * MARGIN, TITLE + body + 2 * MARGIN - GAP - SPACE, GROUND);
+
+        canvas.text(MARGIN, MARGIN, 5, BRIGHT, "thumbs");
+        let left = MARGIN + full.saturating_sub(2 * font::width(note) as u32);
+        canvas.text(left, MARGIN + 20, 2, DIM, note);
+        let mut top = MARGIN + TITLE;
+        for kind in shown {
+            let (heading, colour) = self.heading(kind);
+            canvas.fill(Area { left: MARGIN, top: top + 2, width: 6, height: 24 }, 3.0, colour);
+            canvas.text(MARGIN + 18, top + 4, 3, BRIGHT, &heading);
+            top += HEADING;
+            for (index, card) in (0..).zip(&self.cards[kind]) {
+                let left = MARGIN + index % columns * (width + GAP);
+                let area = Area { left, top: top + index / columns * (height + GAP), width, height };
+                self.card(&mut canvas, area, card);
             }
-            write(sheet, x + PADDING, caption, 1, INK, &name);
-            write(sheet, x + PADDING, caption + 13, 1, BAD, "FAILED");
+            top += rows(kind) * (height + GAP) + SPACE;
         }
+        canvas
     }
-}
 
-/// A rectangle with its corners taken off.
-fn fill(sheet: &mut RgbImage, x: u32, y: u32, width: u32, height: u32, colour: Rgb<u8>) {
-    const ROUND: i64 = 6;
-    for dy in 0..height {
-        for dx in 0..width {
-            let out = |at: u32, length: u32| (ROUND - i64::from(at.min(length - 1 - at))).max(0);
-            let (a, b) = (out(dx, width), out(dy, height));
-            if a * a + b * b <= ROUND * ROUND {
-                put(sheet, x + dx, y + dy, colour);
+    fn heading(&self, kind: usize) -> (String, Colour) {
+        let (count, more) = (self.cards[kind].len() + self.left_out[kind], self.left_out[kind]);
+        let more = if more > 0 { format!(", {more} of them not shown") } else { String::new() };
+        let what = match (kind, count) {
+            (0, 1) => "thumbnail",
+            (0, _) => "thumbnails",
+            (_, 1) => "file that harmed only itself",
+            _ => "files that harmed only themselves",
+        };
+        (format!("{count} {what}{more}"), if kind == 0 { ACCENT } else { RED })
+    }
+
+    fn card(&self, canvas: &mut Canvas, area: Area, card: &Card) {
+        let well = Area { height: self.side, ..area.inside(PADDING) };
+        let (text, dim) = match &card.content {
+            Content::Picture(picture) => {
+                canvas.fill(area, 10.0, CARD);
+                canvas.fill(well, 5.0, WELL);
+                canvas.picture(well, picture);
+                (BRIGHT, DIM)
             }
-        }
+            Content::Failure { reason, detail, is_lost } => {
+                canvas.fill(area, 10.0, BAD_LINE);
+                canvas.fill(area.inside(2), 8.5, BAD_CARD);
+                canvas.fill(well, 5.0, BAD_WELL);
+                failure(canvas, well, reason, detail, if *is_lost { RED } else { AMBER });
+                (BRIGHT, BAD_DIM)
+            }
+        };
+        let room = (well.width / 2) as usize;
+        let top = well.top + well.height + 12;
+        canvas.text(well.left, top, 2, text, &font::fitted(&card.name, room));
+        canvas.text(well.left, top + 23, 2, dim, &font::fitted(&card.size, room));
     }
 }
 
-fn cross(sheet: &mut RgbImage, x: u32, y: u32, reach: u32) {
-    for step in 0..=2 * reach {
-        for thick in 0..5 {
-            put(sheet, x + step - reach + thick - 2, y + step - reach, BAD);
-            put(sheet, x + step - reach + thick - 2, y + reach - step, BAD);
-        }
+/// A torn picture, the reason on a badge, and below it the details in small.
+fn failure(canvas: &mut Canvas, well: Area, reason: &str, detail: &str, colour: Colour) {
+    let (centre, icon) = (well.left + well.width / 2, well.height / 4);
+    torn(
+        canvas,
+        Area { left: centre - icon * 5 / 8, top: well.top + well.height / 8, width: icon * 5 / 4, height: icon },
+    );
+
+    // It may stand out a little at both sides.
+    let reason = font::fitted(reason, (well.width.saturating_sub(4) / 2) as usize);
+    let wide = 2 * font::width(&reason) as u32;
+    let badge =
+        Area { left: centre - wide / 2 - 10, top: well.top + well.height * 15 / 32, width: wide + 20, height: 28 };
+    canvas.fill(badge, 14.0, colour);
+    canvas.text(badge.left + 10, badge.top + 7, 2, [255; 3], &reason);
+
+    let top = badge.top + badge.height + 12;
+    let line = font::HEIGHT as u32 + 4;
+    let most = (well.top + well.height).saturating_sub(top + 4) / line;
+    for (row, text) in (0..).zip(wrapped(detail, well.width.saturating_sub(20) as usize, most as usize)) {
+        let left = centre - font::width(&text) as u32 / 2;
+        canvas.text(left, top + row * line, 1, BAD_DIM, &text);
     }
 }
 
-/// A text in lines of at most so many letters.
-fn wrap(text: &str, most: usize) -> Vec<String> {
+/// A frame with a landscape in it and a crack through both.
+fn torn(canvas: &mut Canvas, area: Area) {
+    let at = |x: f32, y: f32| (area.left as f32 + area.width as f32 * x, area.top as f32 + area.height as f32 * y);
+    canvas.fill(area, 5.0, BAD_LINE);
+    canvas.fill(area.inside(3), 3.0, BAD_WELL);
+    for (from, to) in [
+        ((0.12, 0.78), (0.36, 0.42)),
+        ((0.36, 0.42), (0.58, 0.78)),
+        ((0.58, 0.66), (0.72, 0.50)),
+        ((0.72, 0.50), (0.88, 0.78)),
+    ] {
+        canvas.line(at(from.0, from.1), at(to.0, to.1), 3.0, BAD_LINE);
+    }
+    let crack = [(0.62, -0.06), (0.47, 0.30), (0.60, 0.48), (0.42, 1.06)];
+    for pair in crack.windows(2) {
+        canvas.line(at(pair[0].0, pair[0].1), at(pair[1].0, pair[1].1), 6.0, BAD_WELL);
+    }
+}
+
+/// The words of a text in at most so many lines of at most so many dots.
+fn wrapped(text: &str, room: usize, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let word: String = word.chars().take(most).collect();
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= most => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            _ => lines.push(word),
+    let mut rest = text;
+    while !rest.is_empty() && lines.len() < most {
+        if lines.len() + 1 == most {
+            lines.push(font::fitted(rest, room));
+            break;
         }
+        // After the last blank or slash that fits, or in the middle of a word.
+        let fits =
+            rest.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| font::width(&rest[..*end]) <= room);
+        let end = fits.last().unwrap_or(rest.len());
+        let end = if end == rest.len() { end } else { rest[..end].rfind([' ', '/', ';']).map_or(end, |at| at + 1) };
+        lines.push(rest[..end].trim_end().to_owned());
+        rest = rest[end..].trim_start();
     }
     lines
 }
 
-fn write(sheet: &mut RgbImage, x: u32, y: u32, scale: u32, colour: Rgb<u8>, text: &str) {
-    for (place, letter) in (0..).zip(text.chars()) {
-        for (row, bits) in (0..).zip(glyph(letter)) {
-            for column in 0..5 {
-                if bits >> (4 - column) & 1 == 1 {
-                    for dot in 0..scale * scale {
-                        let left = x + (place * 6 + column) * scale;
-                        put(sheet, left + dot % scale, y + row * scale + dot / scale, colour);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn put(sheet: &mut RgbImage, x: u32, y: u32, colour: Rgb<u8>) {
-    if let Some(pixel) = sheet.get_pixel_mut_checked(x, y) {
-        *pixel = colour;
-    }
-}
-
-/// A letter of five dots by seven, the rows from above.
-fn glyph(letter: char) -> [u8; 7] {
-    match letter.to_ascii_uppercase() {
-        'A' => [0x0e, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
-        'B' => [0x1e, 0x11, 0x11, 0x1e, 0x11, 0x11, 0x1e],
-        'C' => [0x0e, 0x11, 0x10, 0x10, 0x10, 0x11, 0x0e],
-        'D' => [0x1e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x1e],
-        'E' => [0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x1f],
-        'F' => [0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x10],
-        'G' => [0x0e, 0x11, 0x10, 0x17, 0x11, 0x11, 0x0f],
-        'H' => [0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
-        'I' => [0x0e, 0x04, 0x04, 0x04, 0x04, 0x04, 0x0e],
-        'J' => [0x07, 0x02, 0x02, 0x02, 0x02, 0x12, 0x0c],
-        'K' => [0x11, 0x12, 0x14, 0x18, 0x14, 0x12, 0x11],
-        'L' => [0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x1f],
-        'M' => [0x11, 0x1b, 0x15, 0x15, 0x11, 0x11, 0x11],
-        'N' => [0x11, 0x19, 0x15, 0x13, 0x11, 0x11, 0x11],
-        'O' => [0x0e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x0e],
-        'P' => [0x1e, 0x11, 0x11, 0x1e, 0x10, 0x10, 0x10],
-        'Q' => [0x0e, 0x11, 0x11, 0x11, 0x15, 0x12, 0x0d],
-        'R' => [0x1e, 0x11, 0x11, 0x1e, 0x14, 0x12, 0x11],
-        'S' => [0x0f, 0x10, 0x10, 0x0e, 0x01, 0x01, 0x1e],
-        'T' => [0x1f, 0x04, 0x04, 0x04, 0x04, 0x04, 0x04],
-        'U' => [0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x0e],
-        'V' => [0x11, 0x11, 0x11, 0x11, 0x0a, 0x0a, 0x04],
-        'W' => [0x11, 0x11, 0x11, 0x15, 0x15, 0x1b, 0x11],
-        'X' => [0x11, 0x0a, 0x04, 0x04, 0x04, 0x0a, 0x11],
-        'Y' => [0x11, 0x0a, 0x04, 0x04, 0x04, 0x04, 0x04],
-        'Z' => [0x1f, 0x01, 0x02, 0x04, 0x08, 0x10, 0x1f],
-        '0' => [0x0e, 0x11, 0x13, 0x15, 0x19, 0x11, 0x0e],
-        '1' => [0x04, 0x0c, 0x04, 0x04, 0x04, 0x04, 0x0e],
-        '2' => [0x0e, 0x11, 0x01, 0x06, 0x08, 0x10, 0x1f],
-        '3' => [0x1e, 0x01, 0x01, 0x0e, 0x01, 0x01, 0x1e],
-        '4' => [0x02, 0x06, 0x0a, 0x12, 0x1f, 0x02, 0x02],
-        '5' => [0x1f, 0x10, 0x1e, 0x01, 0x01, 0x11, 0x0e],
-        '6' => [0x06, 0x08, 0x10, 0x1e, 0x11, 0x11, 0x0e],
-        '7' => [0x1f, 0x01, 0x02, 0x04, 0x04, 0x04, 0x04],
-        '8' => [0x0e, 0x11, 0x11, 0x0e, 0x11, 0x11, 0x0e],
-        '9' => [0x0e, 0x11, 0x11, 0x0f, 0x01, 0x02, 0x0c],
-        '.' => [0, 0, 0, 0, 0, 0x0c, 0x0c],
-        ',' => [0, 0, 0, 0, 0x0c, 0x04, 0x08],
-        ':' => [0, 0x0c, 0x0c, 0, 0x0c, 0x0c, 0],
-        '-' => [0, 0, 0, 0x1f, 0, 0, 0],
-        '_' => [0, 0, 0, 0, 0, 0, 0x1f],
-        '/' => [0x01, 0x01, 0x02, 0x04, 0x08, 0x10, 0x10],
-        '(' => [0x02, 0x04, 0x08, 0x08, 0x08, 0x04, 0x02],
-        ')' => [0x08, 0x04, 0x02, 0x02, 0x02, 0x04, 0x08],
-        '\'' | '`' => [0x04, 0x04, 0, 0, 0, 0, 0],
-        ' ' => [0; 7],
-        _ => [0x0e, 0x11, 0x01, 0x02, 0x04, 0, 0x04],
+/// The number of bytes for people: `0 B`, `31 KB`, `4.2 MB`.
+pub(crate) fn bytes(count: u64) -> String {
+    match count {
+        0..1000 => format!("{count} B"),
+        1000..1_000_000 => format!("{:.0} KB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
     }
 }

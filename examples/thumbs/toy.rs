@@ -1,68 +1,103 @@
-//! A toy picture format, and a decoder with the faults that old decoders in C have: it believes what a file says.
+//! A decoder like a C library of old: it reads a format that somebody made up one afternoon, does well what its author tried,
+//! and believes whatever a file says.
 //!
-//! A file is `TOY1`, width and height (two bytes each, the low one first), then commands:
-//! `0 n r g b`, a run of n pixels; `1 lo hi`, go on at that place of the file; `2 n`, a run of n pixels of the last colour, which
-//! there must be; `3 n`, the next command n times, nested; `9`, the end.
+//! ```text
+//! file:   "TOY1"  width: u16  height: u16  first: u32          little endian; offsets are from the start of the file
+//! block:  kind: u8  next: u32, the offset of the next block or 0
+//!   'R'   count: u16, then so many runs:  length: u8  red  green  blue
+//!   'G'   first: u32                                           a chain of blocks within this one
+//!   'F'   length: u8  path                                     three bytes of that file for each pixel
+//! ```
 
-use image::{Rgb, RgbImage};
+use std::fs;
+use std::io;
 
-struct Decoder<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    pixels: Vec<[u8; 3]>,
-    is_done: bool,
+pub(crate) const MAGIC: &[u8] = b"TOY1";
+
+/// A decoded picture: three bytes for each pixel.
+pub(crate) struct Picture {
+    pub(crate) width: u16,
+    pub(crate) height: u16,
+    pub(crate) pixels: Vec<u8>,
 }
 
-/// Decodes a picture, if all goes well.
-pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let header = bytes.get(..8).filter(|header| header.starts_with(b"TOY1")).ok_or("not a toy picture")?;
-    let side = |at: usize| u32::from(u16::from_le_bytes([header[at], header[at + 1]]));
-    let (width, height) = (side(4), side(6));
-    let mut decoder = Decoder { bytes, at: 8, pixels: Vec::new(), is_done: false };
-    // Fault: a file that always sends us back never ends.
-    while !decoder.is_done {
-        decoder.command(0)?;
+struct Decoder<'a> {
+    file: &'a [u8],
+    pixels: Vec<u8>,
+    filled: usize,
+}
+
+/// Decodes a file that begins with `MAGIC`.
+pub(crate) fn decode(file: &[u8]) -> io::Result<Picture> {
+    let mut decoder = Decoder { file, pixels: Vec::new(), filled: 0 };
+    let width = decoder.u16(4)?;
+    let height = decoder.u16(6)?;
+    let first = decoder.u32(8)?;
+    decoder.pixels = vec![0; usize::from(width) * usize::from(height) * 3];
+    decoder.chain(first)?;
+    let rows = decoder.filled / 3 / usize::from(width); // what if the width is 0?
+    if rows < height.into() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{rows} of {height} rows")));
     }
-    let pixels = decoder.pixels;
-    if pixels.len() < (width * height) as usize {
-        return Err("unexpected end of toy picture".to_owned());
-    }
-    Ok(RgbImage::from_fn(width, height, |x, y| Rgb(pixels[(y * width + x) as usize])))
+    Ok(Picture { width, height, pixels: decoder.pixels })
 }
 
 impl Decoder<'_> {
-    fn byte(&mut self) -> Result<u8, String> {
-        self.at += 1;
-        self.bytes.get(self.at - 1).copied().ok_or_else(|| "unexpected end of toy picture".to_owned())
+    fn bytes(&self, at: usize, count: usize) -> io::Result<&[u8]> {
+        self.file.get(at..).and_then(|rest| rest.get(..count)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    fn command(&mut self, depth: u64) -> Result<u64, String> {
-        match self.byte()? {
-            0 => {
-                let count = self.byte()?.into();
-                let colour = [self.byte()?, self.byte()?, self.byte()?];
-                self.pixels.extend(std::iter::repeat_n(colour, count));
+    fn u16(&self, at: usize) -> io::Result<u16> {
+        Ok(self.bytes(at, 2)?.iter().rev().fold(0, |value, byte| value << 8 | u16::from(*byte)))
+    }
+
+    fn u32(&self, at: usize) -> io::Result<usize> {
+        Ok(self.bytes(at, 4)?.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
+    }
+
+    /// A chain of blocks. What if it leads back to itself?
+    fn chain(&mut self, mut at: usize) -> io::Result<()> {
+        while at != 0 {
+            let next = self.u32(at + 1)?;
+            match self.bytes(at, 1)?[0] {
+                b'R' => self.runs(at + 5)?,
+                b'G' => self.chain(self.u32(at + 5)?)?, // what if it is its own group?
+                b'F' => self.file(at + 5)?,             // what if the path is none of our business?
+                kind => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a block of kind {kind}"))),
             }
-            1 => self.at = usize::from(u16::from_le_bytes([self.byte()?, self.byte()?])),
-            2 => {
-                let count = self.byte()?.into();
-                // Fault: `assert(last != NULL)`, as C would say it.
-                let Some(last) = self.pixels.last().copied() else { std::process::abort() };
-                self.pixels.extend(std::iter::repeat_n(last, count));
-            }
-            3 => {
-                let (count, place) = (self.byte()?, self.at);
-                let mut deepest = 0;
-                for _ in 0..count {
-                    self.at = place;
-                    // Fault: nothing says how deep this may go.
-                    deepest = deepest.max(std::hint::black_box(self.command(depth + 1)?));
-                }
-                return Ok(deepest);
-            }
-            9 => self.is_done = true,
-            other => return Err(format!("toy command {other} is not known")),
+            at = next;
         }
-        Ok(depth)
+        Ok(())
+    }
+
+    fn runs(&mut self, at: usize) -> io::Result<()> {
+        for run in 0..self.u16(at)?.into() {
+            let [length, colour @ ..] = self.bytes(at + 2 + 4 * run, 4)? else { return Ok(()) };
+            let (length, colour) = (usize::from(*length), colour.to_vec());
+            self.check(self.filled + 3 * length <= self.pixels.len());
+            for pixel in self.pixels[self.filled..][..3 * length].chunks_exact_mut(3) {
+                pixel.copy_from_slice(&colour);
+            }
+            self.filled += 3 * length;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, at: usize) -> io::Result<()> {
+        let length = self.bytes(at, 1)?[0];
+        let path = String::from_utf8_lossy(self.bytes(at + 1, length.into())?);
+        let colours = fs::read(&*path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+        for (pixel, colour) in self.pixels[self.filled..].iter_mut().zip(colours.iter().cycle()) {
+            *pixel = *colour;
+        }
+        self.filled = self.pixels.len();
+        Ok(())
+    }
+
+    /// The library's `assert`.
+    fn check(&self, holds: bool) {
+        if !holds {
+            std::process::abort();
+        }
     }
 }
