@@ -60,27 +60,20 @@ pub(super) struct Watch<'p> {
     show: Show<'p>,
     started: Instant,
     shown: Option<Instant>,
-    done: u64,
     failed: u64,
 }
 
 impl<'p> Watch<'p> {
     pub(super) fn new(show: Show<'p>) -> Watch<'p> {
-        Watch { show, started: Instant::now(), shown: None, done: 0, failed: 0 }
+        Watch { show, started: Instant::now(), shown: None, failed: 0 }
     }
 
-    fn show(&mut self, total: Option<u64>, running: usize, is_last: bool) {
+    fn show(&mut self, total: Option<u64>, done: u64, running: usize, is_last: bool) {
         if !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
             return;
         }
         self.shown = Some(Instant::now());
-        (self.show)(&Progress {
-            total,
-            done: self.done,
-            failed: self.failed,
-            running,
-            elapsed: self.started.elapsed(),
-        });
+        (self.show)(&Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() });
     }
 }
 
@@ -172,8 +165,11 @@ where
                 if let Some(outcome) = opened.next(self.feed.gather().call()) {
                     self.next += 1;
                     if let Some(watch) = &mut self.progress {
-                        watch.done += 1;
                         watch.failed += u64::from(outcome.is_err());
+                    }
+                    // With the last outcome, as nobody may ask for another.
+                    if self.next == self.feed.pulled() && self.feed.is_exhausted {
+                        self.show(true);
                     }
                     return Some(outcome);
                 }
@@ -210,8 +206,10 @@ where
 
     fn show(&mut self, is_last: bool) {
         let Some(watch) = &mut self.progress else { return };
-        let running = usize::try_from(self.feed.out()).unwrap_or(usize::MAX).min(self.feed.pool().processes);
-        watch.show(self.feed.total(), running, is_last);
+        // Those that have arrived, also if one before them has not.
+        let running = self.feed.pulled().saturating_sub(self.arrived);
+        let running = usize::try_from(running).unwrap_or(usize::MAX).min(self.feed.pool().processes);
+        watch.show(self.feed.total(), self.arrived, running, is_last);
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<(), String> {
     step("tidiness", tidy::check)?;
     step("tests", || cargo(&["test", "--locked"], &[]))?;
     step("tests of the features", || {
-        cargo(&["test", "--locked", "--all-features", "--test", "cage"], &[])?;
+        cargo(&["test", "--locked", "--all-features", "--lib", "--test", "cage"], &[])?;
         cargo(&["test", "--locked", "--all-features", "--doc"], &[])
     })?;
     step("models of the state machines", models::check)?;
