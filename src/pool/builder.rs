@@ -45,6 +45,7 @@ pub struct PoolBuilder {
     forwards_records: bool,
     max_restarts: u32,
     grace: Duration,
+    deadline: Option<Duration>,
     limits: Limits,
     #[cfg(feature = "cage")]
     cage: Option<crate::Cage>,
@@ -62,6 +63,7 @@ impl PoolBuilder {
             forwards_records: true,
             max_restarts: 3,
             grace: Duration::from_secs(3),
+            deadline: None,
             limits: Limits::new(),
             #[cfg(feature = "cage")]
             cage: None,
@@ -140,6 +142,12 @@ impl PoolBuilder {
         self
     }
 
+    /// How long each task may take, unless it says otherwise ([`Tasks::deadline`](crate::Tasks::deadline)).
+    pub fn deadline(mut self, deadline: Duration) -> PoolBuilder {
+        self.deadline = Some(deadline);
+        self
+    }
+
     /// How long a worker that is terminated, or told to leave, has before it is killed: 3 seconds unless set.
     pub fn grace(mut self, grace: Duration) -> PoolBuilder {
         self.grace = grace;
@@ -201,6 +209,7 @@ impl PoolBuilder {
             forwards_records: self.forwards_records,
             max_restarts: self.max_restarts,
             grace: self.grace,
+            deadline: self.deadline,
             limits: self.limits,
             #[cfg(feature = "cage")]
             cage: self.cage,

@@ -197,15 +197,16 @@ impl Engine {
         let Some(worker) = self.crew.worker_mut(place) else { return };
         let is_spent = self.settings.max_tasks.is_some_and(|most| worker.ledger.finished >= most)
             || has_grown(worker, self.settings.max_growth);
-        if is_spent && !worker.is_idle() && worker.is_open() {
-            let back = worker.take_back();
+        if is_spent && worker.is_open() {
+            worker.is_spent = true;
+            let back = if worker.is_idle() { Vec::new() } else { worker.take_back() };
             self.requeue(back);
         }
         let Some(worker) = self.crew.worker_mut(place) else { return };
         if worker.is_idle() && worker.doom.is_some() {
             // Done in its grace.
             worker.kill();
-        } else if worker.is_idle() && is_spent && worker.link.is_some() {
+        } else if worker.is_idle() && worker.is_spent && worker.link.is_some() {
             worker.dismiss();
             worker.kill_at = Instant::now().checked_add(self.settings.grace);
         }
@@ -244,8 +245,10 @@ impl Engine {
         let reason = format!("worker {} (pid {}) {text}", worker.ledger.tag.name, worker.ledger.tag.pid);
         let is_alright = has_failed || was_dismissed || worker.ledger.finished > 0;
         self.crew.buried(place, &worker, is_alright, &self.settings);
-        if let Phase::Terminated = self.phase {
-            self.cancel_all();
+        match self.phase.clone() {
+            Phase::Terminated => self.cancel_all(),
+            Phase::Broken(reason) => self.fail_all(&Failure::NotRun(reason)),
+            Phase::Running | Phase::Closing => {}
         }
         self.break_if_hopeless(&reason);
     }
@@ -463,7 +466,7 @@ impl Engine {
     pub(super) fn cancel(&mut self, sink: *const ()) {
         for place in 0..self.crew.len() {
             let Some(worker) = self.crew.worker_mut(place) else { continue };
-            if !worker.is_open() || !worker.ledger.holds(sink).1 {
+            if worker.link.is_none() || worker.doom.is_some() || !worker.ledger.holds(sink).1 {
                 continue;
             }
             self.attend(place);

@@ -53,6 +53,7 @@ impl Shared {
         let summons = Summons::new().map_err(cannot())?;
         set.add(std::os::fd::AsFd::as_fd(&summons), SUMMONS).map_err(cannot())?;
         let processes = settings.processes;
+        let defaults = Options { deadline: settings.deadline, ..Options::default() };
         let shared = Shared {
             engine: Mutex::new(Engine::new(settings, Vec::new())),
             over: Condvar::new(),
@@ -61,7 +62,7 @@ impl Shared {
             summons,
             owner: (Generation::current(), pid()),
             processes,
-            defaults: Arc::default(),
+            defaults: Arc::new(defaults),
         };
         for worker in &workers {
             shared.watch(worker)?;

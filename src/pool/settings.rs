@@ -19,6 +19,8 @@ pub(super) struct Settings {
     pub(super) forwards_records: bool,
     pub(super) max_restarts: u32,
     pub(super) grace: Duration,
+    /// How long tasks may take that say nothing else.
+    pub(super) deadline: Option<Duration>,
     /// What workers may use; the time to compute is each task's.
     pub(super) limits: Limits,
     #[cfg(feature = "cage")]

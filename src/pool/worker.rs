@@ -42,6 +42,8 @@ pub(super) struct Worker {
     pub(super) is_to_be_nudged: bool,
     /// Nothing more comes over the link.
     pub(super) is_silent: bool,
+    /// It has done its share, and leaves when it is done with what it is at.
+    pub(super) is_spent: bool,
     /// It was told to leave.
     pub(super) is_dismissed: bool,
     pub(super) records: Option<OwnedFd>,
@@ -130,6 +132,7 @@ impl Worker {
             link: Some(link),
             is_to_be_nudged: false,
             is_silent: false,
+            is_spent: false,
             is_dismissed: false,
             records,
             slate,
@@ -155,7 +158,7 @@ impl Worker {
 
     /// Whether it takes tasks.
     pub(super) fn is_open(&self) -> bool {
-        self.link.is_some() && !self.is_silent && self.doom.is_none()
+        self.link.is_some() && !self.is_silent && !self.is_spent && self.doom.is_none()
     }
 
     /// Whether it has said that it is up.

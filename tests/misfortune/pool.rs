@@ -220,6 +220,9 @@ pub(crate) fn deadlines_hit_the_late_only() {
             }
         }
     }
+    let strict = Pool::builder().processes(1).deadline(deadline).build().expect("pool");
+    assert!(strict.apply(nap, (60_000,)).expect_err("late").limit().is_some());
+    assert_eq!(strict.tasks().deadline(LONG).apply(nap, (200,)).expect("it was given longer"), 200);
     let left = pool.tasks().deadline(LONG).apply(|| current_task().and_then(|task| task.time_left()), ());
     assert!(left.expect("a value").is_some_and(|left| left <= LONG));
 }
@@ -557,6 +560,9 @@ pub(crate) fn pools_leave_nothing_behind() {
     let pool = Pool::builder().processes(1).max_memory_growth(20 << 20).build().expect("pool");
     let seen: BTreeSet<_> = (0..12).map(|_| pool.apply(grows, (true,)).expect("a value")).collect();
     assert!(seen.len() >= 3, "{seen:?}");
+    // Also if there is always more to do.
+    let seen: BTreeSet<_> = pool.imap(grows, [true; 40]).collect::<Result<_, _>>().expect("mapped");
+    assert!(seen.len() >= 2, "{seen:?}");
     let one = pool.apply(grows, (false,)).expect("a value");
     assert!((0..12).all(|_| pool.apply(grows, (false,)).expect("a value") == one), "it does not grow");
 }
