@@ -339,9 +339,7 @@ impl Engine {
         }
         let late = (0..self.crew.len()).find(|place| {
             let worker = self.crew.worker(*place);
-            worker.is_some_and(|worker| {
-                worker.is_open() && worker.ledger.tasks() > 1 && worker.ledger.since.elapsed() >= LATE
-            })
+            worker.is_some_and(|worker| worker.could_share() && worker.ledger.since.elapsed() >= LATE)
         });
         let Some(worker) = late.and_then(|place| self.crew.worker_mut(place)) else { return };
         let back = worker.take_back();
@@ -363,7 +361,7 @@ impl Engine {
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
         let sharing = if self.queue.is_empty() && self.crew.count(is_idle) > 0 {
-            let late = self.crew.workers().filter(|worker| worker.is_open() && worker.ledger.tasks() > 1);
+            let late = self.crew.workers().filter(|worker| worker.could_share());
             late.map(|worker| (worker.ledger.since + LATE).max(now)).min()
         } else {
             None

@@ -42,6 +42,8 @@ pub(super) struct Worker {
     pub(super) is_to_be_nudged: bool,
     /// Nothing more comes over the link.
     pub(super) is_silent: bool,
+    /// How many tasks were finished when all that could be was taken back, unless it was given more since.
+    taken_back_at: Option<u64>,
     /// It has done its share, and leaves when it is done with what it is at.
     pub(super) is_spent: bool,
     /// It was told to leave.
@@ -132,6 +134,7 @@ impl Worker {
             link: Some(link),
             is_to_be_nudged: false,
             is_silent: false,
+            taken_back_at: None,
             is_spent: false,
             is_dismissed: false,
             records,
@@ -159,6 +162,11 @@ impl Worker {
     /// Whether it takes tasks.
     pub(super) fn is_open(&self) -> bool {
         self.link.is_some() && !self.is_silent && !self.is_spent && self.doom.is_none()
+    }
+
+    /// Whether it has tasks that another might do, as far as one knows: of those that it has begun together, none comes back.
+    pub(super) fn could_share(&self) -> bool {
+        self.is_open() && self.ledger.tasks() > 1 && self.taken_back_at != Some(self.ledger.finished)
     }
 
     /// Whether it has said that it is up.
@@ -197,6 +205,7 @@ impl Worker {
         scratch.extend_from_slice(&job.bytes);
         let fds = job.fds.clone();
         self.ledger.enter(job);
+        self.taken_back_at = None;
         self.send(scratch, fds);
     }
 
@@ -342,6 +351,7 @@ impl Worker {
         // What was finished before is said by now: a worker says what became of a task before it begins the next.
         let _ = self.listen(&mut Vec::new());
         let back = self.ledger.take_back(begun);
+        self.taken_back_at = Some(self.ledger.finished);
         // What has begun to go out has to go out whole.
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
         self.send(&speech::order(&Order::Open(epoch)), Vec::new());
