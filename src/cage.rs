@@ -20,17 +20,27 @@ use crate::sys::cage as sys;
 ///
 /// Paths of files and folders that are named must be there. Names are as this process sees them.
 ///
-/// ```no_run
+/// ```
 /// use multiproc::{Cage, Process};
 ///
 /// fn parse(path: String) -> usize {
 ///     std::fs::read(path).map_or(0, |bytes| bytes.len())
 /// }
 ///
-/// let cage = Cage::new().read("/srv/uploads");
-/// let read = |path: &str| Process::new(parse, (path.to_owned(),)).cage(cage.clone()).start()?.join();
-/// assert!(read("/srv/uploads/picture.png")? > 0);
-/// assert_eq!(read("/etc/passwd")?, 0);
+/// if let Err(error) = Cage::check_support() {
+///     println!("{error}");
+///     return Ok(());
+/// }
+/// let uploads = std::env::temp_dir().join(format!("uploads-{}", std::process::id()));
+/// std::fs::create_dir(&uploads).unwrap();
+/// let picture = uploads.join("picture.png").display().to_string();
+/// std::fs::write(&picture, b"pixels").unwrap();
+///
+/// let cage = Cage::new().read(&uploads);
+/// let seen = Process::new(parse, (picture,)).cage(cage.clone()).start()?.join()?;
+/// let hidden = Process::new(parse, ("/etc/passwd".to_owned(),)).cage(cage).start()?.join()?;
+/// assert_eq!((seen, hidden), (6, 0));
+/// # std::fs::remove_dir_all(uploads).unwrap();
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
