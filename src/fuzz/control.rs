@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
