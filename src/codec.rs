@@ -2,7 +2,7 @@
 
 use std::any::type_name;
 use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::LocalKey;
@@ -26,12 +26,21 @@ type Table = RefCell<ManuallyDrop<Option<Vec<Arc<OwnedFd>>>>>;
 const NO_VALUE: ManuallyDrop<Option<Vec<Arc<OwnedFd>>>> = ManuallyDrop::new(None);
 
 thread_local! {
-    /// Whether a value is being encoded.
-    static ENCODES: Cell<bool> = const { Cell::new(false) };
-    /// Those of the value that is being encoded.
+    /// What this thread encodes.
+    static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
+    /// The descriptors of the value that is being encoded.
     static GIVEN: Table = const { RefCell::new(NO_VALUE) };
     /// Those that came with the value that is being decoded.
     static BROUGHT: Table = const { RefCell::new(NO_VALUE) };
+}
+
+/// What a thread encodes: most values bring no descriptors, and do not touch the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    Encodes,
+    /// It has brought a descriptor.
+    Brings,
 }
 
 /// Puts a table in place for as long as `f` runs, and gives it back. (Values may encode others while they are encoded.)
@@ -44,7 +53,7 @@ fn with_table<T>(
     struct Outer(&'static LocalKey<Table>, ManuallyDrop<Option<Vec<Arc<OwnedFd>>>>);
     impl Drop for Outer {
         fn drop(&mut self) {
-            let inner = self.0.replace(std::mem::replace(&mut self.1, NO_VALUE));
+            let inner = self.0.replace(mem::replace(&mut self.1, NO_VALUE));
             drop(ManuallyDrop::into_inner(inner));
         }
     }
@@ -55,64 +64,55 @@ fn with_table<T>(
     (done, fds)
 }
 
-/// Has the descriptors of what `f` encodes collected.
+/// Has the descriptors of what `f` encodes collected, and puts them into `fds`.
 #[inline]
-fn given_to<T>(f: impl FnOnce() -> T) -> (T, Vec<Arc<OwnedFd>>) {
-    /// Ends it, also if `f` panics.
-    struct End;
+fn given_to<T>(fds: &mut Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
+    /// Ends it if `f` panics.
+    struct End(Stage);
     impl Drop for End {
-        #[inline]
         fn drop(&mut self) {
-            ENCODES.set(false);
-            if std::thread::panicking() {
+            if STAGE.replace(self.0) == Stage::Brings && self.0 == Stage::Idle {
                 drop(ManuallyDrop::into_inner(GIVEN.replace(NO_VALUE)));
             }
         }
     }
-    if ENCODES.replace(true) {
+    let end = End(STAGE.replace(Stage::Encodes));
+    if end.0 != Stage::Idle {
         // A value that encodes another while it is encoded.
-        return with_table(&GIVEN, Vec::new(), f);
+        let (done, given) = with_table(&GIVEN, Vec::new(), f);
+        *fds = given;
+        return done;
     }
-    let end = End;
     let done = f();
-    drop(end);
-    // Most values bring none: they do not touch the table.
-    let fds = if GIVEN.with_borrow(|table| table.is_none()) {
-        Vec::new()
-    } else {
-        ManuallyDrop::into_inner(GIVEN.replace(NO_VALUE)).unwrap_or_default()
-    };
-    (done, fds)
+    mem::forget(end);
+    if STAGE.replace(Stage::Idle) == Stage::Brings {
+        *fds = ManuallyDrop::into_inner(GIVEN.replace(NO_VALUE)).unwrap_or_default();
+    }
+    done
 }
 
 /// A value as bytes and descriptors; the reason if its type refuses.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel, String> {
     let mut bytes = Vec::new();
-    let fds = encode_onto(value, &mut bytes)?;
+    let mut fds = Vec::new();
+    encode_within(value, &mut bytes, usize::MAX, &mut fds)?;
     Ok(Parcel { bytes, fds })
 }
 
-/// Writes a value behind what `bytes` holds, and gives its descriptors. On failure, `bytes` is as it was.
-pub(crate) fn encode_onto<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, String> {
-    encode_within(value, bytes, usize::MAX)
-}
-
-/// `encode_onto`, for as long as `bytes` does not get longer than `most`.
+/// Writes a value behind what `bytes` holds, for as long as it does not get longer than `most`; its descriptors, if it has any,
+/// go into `fds`, which is empty. On failure, `bytes` is as it was.
 pub(crate) fn encode_within<T: Serialize + ?Sized>(
     value: &T,
     bytes: &mut Vec<u8>,
     most: usize,
-) -> Result<Vec<Arc<OwnedFd>>, String> {
+    fds: &mut Vec<Arc<OwnedFd>>,
+) -> Result<(), String> {
     let before = bytes.len();
     let buffer = Appended { bytes, most };
-    let (encoded, fds) = given_to(|| postcard::serialize_with_flavor(value, buffer));
-    match encoded {
-        Ok(()) => Ok(fds),
-        Err(error) => {
-            bytes.truncate(before);
-            Err(refused(type_name::<T>(), &error, most, fds.len()))
-        }
-    }
+    given_to(fds, || postcard::serialize_with_flavor(value, buffer)).map_err(|error| {
+        bytes.truncate(before);
+        refused(type_name::<T>(), &error, most, mem::take(fds).len())
+    })
 }
 
 /// Why a value was not encoded. (postcard keeps no text of ours.)
@@ -240,7 +240,8 @@ impl AsFd for Carried {
 impl Serialize for Carried {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let place = GIVEN.with_borrow_mut(|table| {
-            if table.is_none() && !ENCODES.get() {
+            if STAGE.replace(Stage::Brings) == Stage::Idle {
+                STAGE.set(Stage::Idle);
                 return Err(S::Error::custom("a descriptor can only be sent to a process, not be written elsewhere"));
             }
             let table = table.get_or_insert_default();

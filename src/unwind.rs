@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -89,25 +90,21 @@ thread_local! {
     static LAST: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
 }
 
-thread_local! {
-    /// The task that this thread runs for a pool: its name, if it has one, and its function.
-    static TASK: RefCell<Option<(Option<String>, &'static str)>> = const { RefCell::new(None) };
-}
+/// What says which task this thread runs for a pool.
+static TASK: OnceLock<fn() -> Option<String>> = OnceLock::new();
 
-/// Has the texts of panics in this thread name the task that it runs.
-pub(crate) fn set_task(task: Option<(Option<String>, &'static str)>) {
-    TASK.set(task);
+/// Has the texts of panics name the task that `task` says their thread runs.
+pub(crate) fn name_tasks(task: fn() -> Option<String>) {
+    let _ = TASK.set(task);
 }
 
 /// What panicked: `Process NAME`, and its task if it runs one.
 fn who() -> String {
     let process = identity::current().name();
-    let task = TASK.try_with(|task| {
-        let task = task.try_borrow().ok()?;
-        let (name, function) = task.as_ref()?;
-        Some(format!("Process {process}, task {}", name.as_deref().unwrap_or(function)))
-    });
-    task.ok().flatten().unwrap_or_else(|| format!("Process {process}"))
+    match TASK.get().and_then(|task| task()) {
+        Some(task) => format!("Process {process}, task {task}"),
+        None => format!("Process {process}"),
+    }
 }
 
 /// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and remembers where it was.

@@ -25,10 +25,10 @@ pub(super) fn send<T: Serialize>(
     send: impl FnOnce(&[u8], &[Arc<OwnedFd>]) -> Result<(), SendFault>,
 ) -> Result<(), SendError<T>> {
     buffer.clear();
-    let fds = match codec::encode_onto(&value, buffer) {
-        Ok(fds) => fds,
-        Err(reason) => return Err(SendError::Encode { value, reason }),
-    };
+    let mut fds = Vec::new();
+    if let Err(reason) = codec::encode_within(&value, buffer, usize::MAX, &mut fds) {
+        return Err(SendError::Encode { value, reason });
+    }
     let done = send(buffer, &fds);
     forget_if_big(buffer);
     done.map_err(|fault| SendError::new(fault, value))

@@ -191,10 +191,10 @@ impl<T: Serialize> Queue<T> {
 
     pub(super) fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         with_buffer(|buffer| {
-            let fds = match codec::encode_within(&value, buffer, LONGEST) {
-                Ok(fds) => fds,
-                Err(reason) => return Err(PutError::Encode { value, reason }),
-            };
+            let mut fds = Vec::new();
+            if let Err(reason) = codec::encode_within(&value, buffer, LONGEST, &mut fds) {
+                return Err(PutError::Encode { value, reason });
+            }
             self.exchange.put(buffer, &fds, self.most, deadline).map_err(|fault| PutError::new(fault, value))
         })
     }

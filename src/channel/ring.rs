@@ -22,7 +22,7 @@
 //! **Distrust.** Each side keeps its own position to itself and checks what it reads of the other's. What a position or a header
 //! cannot be is `Corrupt`; nothing is read or written outside of the data in any case.
 
-use super::cells::{AtomicU64, Ordering, copy_in, copy_out, fence, store_and_fence};
+use super::cells::{AtomicU64, Ordering, copy_few_in, copy_in, copy_out, fence, store_and_fence};
 
 /// The words before the data.
 pub(crate) const CONTROL: usize = 64;
@@ -41,6 +41,9 @@ const DESCRIPTORS: usize = 50;
 
 /// The bytes of a header.
 const HEADER: u64 = 8;
+
+/// So few bytes are faster copied one by one.
+const FEW: usize = 16;
 
 /// Bits of a header: the length of the payload in the low half, what the record is, how many descriptors come with it.
 const IS_LAST: u64 = 1 << 32;
@@ -258,13 +261,17 @@ impl Producer {
         ring.control[TAIL].store(self.tail, Ordering::Release);
     }
 
-    /// Writes a part of the payload of the next record, from the word of byte `from` on; `payload` is all of it so far. Nobody
-    /// sees it before `publish`, but for who looks after a producer that was killed.
+    /// Writes the payload of the next record from byte `from` on; `payload` is all of it so far. Nobody sees it before
+    /// `publish`, but for who looks after a producer that was killed.
     #[inline]
     pub(crate) fn write_ahead(&self, ring: Ring<'_>, from: usize, payload: &[u8]) {
-        let from = from & !7;
         let (words, rest) = ring.from(self.tail + HEADER + from as u64);
+        let within = from & 7;
         let part = &payload[from..];
+        if part.len() <= FEW && within + part.len() <= size_of_val(words) {
+            return copy_few_in(words, within, part);
+        }
+        let part = &payload[from - within..];
         match part.split_at_checked(size_of_val(words)) {
             Some((first, second)) => {
                 copy_in(words, first);

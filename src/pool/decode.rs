@@ -51,10 +51,11 @@ impl Opened {
 
 fn answer<R: DeserializeOwned>(bytes: &[u8], at: &mut usize, fds: &mut Vec<Arc<OwnedFd>>) -> Result<R, Failure> {
     match speech::next_answer(bytes, at) {
-        Some((Verdict::Returned, range)) => {
-            codec::decode(&bytes[range], std::mem::take(fds)).map_err(Failure::BadResult)
+        Some((Verdict::Returned, value)) => {
+            let fds = if fds.is_empty() { Vec::new() } else { std::mem::take(fds) };
+            codec::decode(value, fds).map_err(Failure::BadResult)
         }
-        Some((verdict, range)) => Err(ledger::failure(verdict, &bytes[range])),
+        Some((verdict, reason)) => Err(ledger::failure(verdict, reason)),
         None => Err(Failure::Lost("nothing came of it".to_owned())),
     }
 }

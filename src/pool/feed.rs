@@ -22,6 +22,9 @@ const CHUNK: u64 = 400_000;
 const MOST_TASKS: u64 = 8192;
 const MOST_BYTES: usize = 12 << 10;
 
+/// So many bytes are made room for at once, and kept if they are too many.
+const FEW: usize = 16;
+
 /// How much is to be out for each worker, in nanoseconds, and the most chunks that may be.
 const AHEAD: u64 = 2_000_000;
 const MOST_CHUNKS: u64 = 1024;
@@ -30,8 +33,8 @@ const MOST_CHUNKS: u64 = 1024;
 const MOST_BYTES_OUT: usize = 4 << 20;
 
 /// How many chunks are handed out together, and how long they may wait for it.
-const BATCH: usize = 64;
-const PATIENCE: Duration = Duration::from_micros(50);
+const BATCH: usize = 256;
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// For how long, in nanoseconds, who waits for outcomes may be left alone.
 const SOON: u64 = 100_000;
@@ -183,7 +186,8 @@ where
         let size = self.chunk_size();
         let is_free = self.gather.call().options.chunk_size.is_none();
         let first = self.next;
-        let (mut bytes, mut count) = (Vec::with_capacity(if size < 16 { 0 } else { MOST_BYTES + 64 }), 0_u32);
+        let (mut bytes, mut count) = (Vec::with_capacity(if size < 16 { FEW } else { MOST_BYTES + 64 }), 0_u32);
+        let mut fds = Vec::new();
         while u64::from(count) < size && !(is_free && bytes.len() >= MOST_BYTES) {
             let Some(input) = self.inputs.next() else {
                 self.is_exhausted = true;
@@ -191,9 +195,10 @@ where
             };
             self.next += 1;
             let start = bytes.len();
-            match speech::framed(&mut bytes, |onto| codec::encode_within(&input, onto, start + speech::LONGEST)) {
-                Ok(fds) if fds.is_empty() => count += 1,
-                Ok(fds) => {
+            let encode = |onto: &mut Vec<u8>| codec::encode_within(&input, onto, start + speech::LONGEST, &mut fds);
+            match speech::framed(&mut bytes, encode) {
+                Ok(()) if fds.is_empty() => count += 1,
+                Ok(()) => {
                     // One with descriptors goes alone.
                     let own = bytes.split_off(start);
                     self.add(first, count, bytes, Vec::new());
@@ -207,7 +212,9 @@ where
                 }
             }
         }
-        bytes.shrink_to_fit();
+        if bytes.capacity() > FEW {
+            bytes.shrink_to_fit();
+        }
         self.add(first, count, bytes, Vec::new());
     }
 

@@ -2,6 +2,7 @@
 
 use std::any::{Any, type_name};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -58,13 +59,16 @@ const SHORT_STRIDE: Duration = Duration::from_micros(5);
 struct Station {
     link: RingLink,
     slate: Slate,
+    /// What the order says that is about to be followed.
+    order: Option<Todo>,
     /// How many tasks were begun.
     begun: u64,
     /// Answers that are written but not published, behind the head that they get, and how many there are.
     block: Vec<u8>,
     count: u16,
-    /// How many tasks are begun together.
+    /// How many tasks are begun together; and how many were since the clock was looked at.
     stride: u32,
+    strode: u32,
     /// When the clock was looked at, and when the pool was last woken.
     looked: Duration,
     nudged: Duration,
@@ -78,8 +82,10 @@ struct Station {
 type State = Option<Box<dyn Any>>;
 
 thread_local! {
-    static STATION: RefCell<Option<Station>> = const { RefCell::new(None) };
+    static STATION: RefCell<Option<Box<Station>>> = const { RefCell::new(None) };
     static TASK: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
+    /// The number of the task, apart from what it has in common with those after it.
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
     static WORKER: RefCell<Option<(usize, State)>> = const { RefCell::new(None) };
 }
 
@@ -89,8 +95,6 @@ pub struct CurrentTask {
     name: Option<String>,
     function: &'static str,
     number: u64,
-    /// How many there are in its order.
-    count: u32,
     deadline: Option<Instant>,
 }
 
@@ -139,7 +143,7 @@ impl CurrentTask {
 /// ```
 #[must_use]
 pub fn current_task() -> Option<CurrentTask> {
-    TASK.with_borrow(Clone::clone)
+    TASK.with_borrow(|task| task.as_ref().map(|task| CurrentTask { number: NUMBER.get(), ..task.clone() }))
 }
 
 /// The number of the worker that this thread serves in, from 1; `None` elsewhere.
@@ -218,10 +222,11 @@ where
     F::Output: Serialize,
 {
     |arguments, fds| {
-        run(type_name::<F>(), arguments, fds, |arguments, fds, onto| {
-            let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
+        run(type_name::<F>(), arguments, fds, |arguments, onto, fds| {
+            let came = if fds.is_empty() { Vec::new() } else { mem::take(fds) };
+            let arguments = codec::decode::<Args>(arguments, came).map_err(Refusal::Arguments)?;
             let output = code::conjure::<F>().call(arguments);
-            codec::encode_within(&output, onto, speech::LONGEST).map_err(Refusal::Result)
+            codec::encode_within(&output, onto, speech::LONGEST, fds).map_err(Refusal::Result)
         });
         Ok(Parcel::default())
     }
@@ -231,6 +236,10 @@ where
 pub(super) fn serve(duty: Duty) {
     let Duty { mut link, slate, id, initializer, records } = duty;
     WORKER.set(Some((id, None)));
+    unwind::name_tasks(|| {
+        let name = TASK.try_with(|task| task.try_borrow().ok()?.as_ref().map(|task| task.name().to_owned()));
+        name.ok().flatten()
+    });
     if let Some((socket, level)) = records {
         records::install(socket, level);
     }
@@ -243,7 +252,7 @@ pub(super) fn serve(duty: Duty) {
     }
     let mut message = Vec::new();
     let mut fds = Vec::new();
-    STATION.set(Some(Station::new(link, slate)));
+    STATION.set(Some(Box::new(Station::new(link, slate))));
     while with_station(|station| station.receive(&mut message, &mut fds)) == Some(true) {
         if !obey(&message, mem::take(&mut fds))
             || with_station(|station| !station.is_over && station.pause().is_ok()) != Some(true)
@@ -254,7 +263,7 @@ pub(super) fn serve(duty: Duty) {
 }
 
 fn with_station<T>(f: impl FnOnce(&mut Station) -> T) -> Option<T> {
-    STATION.with_borrow_mut(|station| station.as_mut().map(f))
+    STATION.with_borrow_mut(|station| station.as_deref_mut().map(f))
 }
 
 /// Runs what is to run before the first task; the reason if it fails.
@@ -279,81 +288,80 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
         }
         Some((Order::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            TASK.set(Some(CurrentTask { name, function: "", number: first, count, deadline: None }));
-            LIMIT.set(deadline);
-            LIMITS.set(limits);
+            with_station(|station| station.order = Some(Todo { name, count, first, deadline, limits }));
             let _ = entry(arguments, fds);
             TASK.set(None);
-            unwind::set_task(None);
             true
         }
         None => false,
     }
 }
 
-thread_local! {
-    /// How long each task of the order may take.
-    static LIMIT: Cell<Option<Duration>> = const { Cell::new(None) };
+/// What an order says of its tasks.
+struct Todo {
+    name: Option<String>,
+    count: u32,
+    first: u64,
+    /// How long each may take.
+    deadline: Option<Duration>,
     /// What else each may use.
-    static LIMITS: RefCell<Option<Box<Limits>>> = const { RefCell::new(None) };
+    limits: Option<Box<Limits>>,
 }
 
-/// Runs tasks: `call` decodes the arguments of one, runs it, and puts its encoded value behind what is in the vector.
+/// Runs tasks: `call` decodes the arguments of one, which may take descriptors out of the second vector, runs it, puts its encoded
+/// value behind what is in the first, and its descriptors into the second.
 fn run(
     function: &'static str,
     arguments: &[u8],
     mut fds: Vec<Arc<OwnedFd>>,
-    call: impl Fn(&[u8], Vec<Arc<OwnedFd>>, &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, Refusal>,
+    call: impl Fn(&[u8], &mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
 ) {
-    let (limit, limits) = (LIMIT.get(), LIMITS.take());
     let Some(mut station) = STATION.take() else { return };
-    let mut left = with_task(|task| {
-        task.function = function;
-        unwind::set_task(Some((task.name.clone(), function)));
-        task.count
-    })
-    .unwrap_or(0);
-    let (mut at, mut claimed) = (0, 0);
-    while left > 0 {
-        if claimed == 0 {
-            // Together only if nobody has to know when each began.
-            claimed = if limit.is_some() || limits.is_some() { 1 } else { station.stride.min(left) };
-            if let Some(limit) = limit {
-                station.slate.starts(poll::monotonic());
-                with_task(|task| task.deadline = Instant::now().checked_add(limit));
-            }
-            if !station.slate.begin(claimed) {
-                // All that is left was taken back.
-                break;
-            }
-            station.begun += u64::from(claimed);
+    let Some(Todo { name, count: mut left, first: mut next, deadline: limit, limits }) = station.order.take() else {
+        return;
+    };
+    TASK.set(Some(CurrentTask { name, function, number: next, deadline: None }));
+    let mut at = 0;
+    while left > 0 && !station.is_over {
+        // Together only if nobody has to know when each began.
+        let mut to_do = if limit.is_some() || limits.is_some() { 1 } else { station.stride.min(left) };
+        if let Some(limit) = limit {
+            station.slate.starts(poll::monotonic());
+            TASK.with_borrow_mut(|task| {
+                if let Some(task) = task {
+                    task.deadline = Instant::now().checked_add(limit);
+                }
+            });
         }
-        let range = speech::next_frame(arguments, &mut at).unwrap_or(0..0);
-        let fds = mem::take(&mut fds);
-        let start = station.block.len();
-        station.block.push(0);
-        let block = &mut station.block;
-        let done = match limits.as_ref().map(|limits| limits.for_task()).transpose() {
-            Ok(_in_force) => unwind::catch(|| call(&arguments[range], fds, block)),
-            Err(error) => Ok(Err(Refusal::Result(format!("its limits cannot be put in force: {error}")))),
-        };
-        if station.answer(start, done).is_err() {
-            station.is_over = true;
+        if !station.slate.begin(to_do) {
+            // All that is left was taken back.
             break;
         }
-        left -= 1;
-        claimed -= 1;
-        with_task(|task| task.number += 1);
-        if claimed == 0 && left > 0 && station.pause().is_err() {
-            station.is_over = true;
-            break;
+        station.begun += u64::from(to_do);
+        station.strode += to_do;
+        left -= to_do;
+        while to_do > 0 && !station.is_over {
+            let done = station.stretch(&mut to_do, &mut fds, |onto, fds| {
+                NUMBER.set(next);
+                next += 1;
+                let arguments = speech::next_frame(arguments, &mut at).unwrap_or_default();
+                let _in_force = match &limits {
+                    Some(limits) => Some(limits.for_task().map_err(not_in_force)?),
+                    None => None,
+                };
+                call(arguments, onto, fds)
+            });
+            station.is_over = done.is_err();
         }
+        station.is_over |= left > 0 && station.pause().is_err();
     }
+    TASK.set(None);
     STATION.set(Some(station));
 }
 
-fn with_task<T>(f: impl FnOnce(&mut CurrentTask) -> T) -> Option<T> {
-    TASK.with_borrow_mut(|task| task.as_mut().map(f))
+#[cold]
+fn not_in_force(error: io::Error) -> Refusal {
+    Refusal::Result(format!("its limits cannot be put in force: {error}"))
 }
 
 impl Station {
@@ -363,10 +371,12 @@ impl Station {
         Station {
             link,
             slate,
+            order: None,
             begun: 0,
             block,
             count: 0,
             stride: 1,
+            strode: 0,
             looked: now,
             nudged: now,
             busy: Duration::ZERO,
@@ -374,28 +384,64 @@ impl Station {
         }
     }
 
-    /// Says what became of a task, whose answer begins at `start` of the block.
+    /// Runs tasks, `to_do` at the most, until one comes to something else than a short value. `task` runs the next, and puts
+    /// its encoded value behind what is in the vector.
     #[inline]
+    fn stretch(
+        &mut self,
+        to_do: &mut u32,
+        fds: &mut Vec<Arc<OwnedFd>>,
+        mut task: impl FnMut(&mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
+    ) -> Result<(), SendFault> {
+        let mut start = 0;
+        // Once for all of them: to catch each for itself takes longer than a short one does.
+        let done = unwind::catch(|| {
+            while *to_do > 0 {
+                *to_do -= 1;
+                start = self.block.len();
+                self.block.push(0);
+                match task(&mut self.block, fds) {
+                    Ok(()) if fds.is_empty() && self.block.len() - start - 1 <= speech::SHORT => self.note(start)?,
+                    other => return Ok(Some(other)),
+                }
+            }
+            Ok(None)
+        });
+        match done {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(other))) => self.answer(start, Ok(other.map(|()| mem::take(fds)))),
+            Ok(Err(fault)) => Err(fault),
+            Err(panic) => {
+                fds.clear();
+                self.answer(start, Err(panic))
+            }
+        }
+    }
+
+    /// Takes note of a short value, which begins at `start` of the block.
+    #[inline]
+    fn note(&mut self, start: usize) -> Result<(), SendFault> {
+        if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
+            return self.answer_alone(start);
+        }
+        speech::close_frame(&mut self.block, start);
+        self.link.outbound().write_ahead(start, &self.block);
+        self.count += 1;
+        // Both within their bounds: a block is closed before.
+        #[expect(clippy::cast_possible_truncation, reason = "at most `MOST_BLOCK`")]
+        let bytes = self.block.len() as u16;
+        self.slate.has_written(Ahead { mark: self.link.outbound().mark(), count: self.count, bytes });
+        if self.block.len() + speech::SHORT + 8 > MOST_BLOCK { self.publish() } else { Ok(()) }
+    }
+
+    /// Says what became of a task that is no short value; what it wrote begins at `start` of the block.
+    #[cold]
     fn answer(
         &mut self,
         start: usize,
         done: Result<Result<Vec<Arc<OwnedFd>>, Refusal>, unwind::Panic>,
     ) -> Result<(), SendFault> {
-        let length = self.block.len() - start - 1;
         match done {
-            Ok(Ok(fds)) if fds.is_empty() && length <= speech::SHORT => {
-                speech::close_frame(&mut self.block, start);
-                if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
-                    return self.answer_alone(start);
-                }
-                self.link.outbound().write_ahead(start, &self.block);
-                self.count += 1;
-                // Both within their bounds: a block is closed before.
-                #[expect(clippy::cast_possible_truncation, reason = "at most `MOST_BLOCK`")]
-                let bytes = self.block.len() as u16;
-                self.slate.has_written(Ahead { mark: self.link.outbound().mark(), count: self.count, bytes });
-                if self.block.len() + speech::SHORT + 8 > MOST_BLOCK { self.publish() } else { Ok(()) }
-            }
             Ok(Ok(fds)) => {
                 let mut message = vec![Verdict::Returned as u8];
                 message.extend_from_slice(&self.block[start + 1..]);
@@ -448,32 +494,49 @@ impl Station {
         Ok(())
     }
 
-    /// Now and then between tasks: has what was done known, and sees how long it took.
+    /// Between tasks that are not begun together: has what was done known, and sees how long it took.
     fn pause(&mut self) -> Result<(), SendFault> {
-        let now = poll::monotonic();
-        let took = now.saturating_sub(self.looked);
-        self.looked = now;
-        self.busy += took;
-        self.slate.was_busy(self.busy);
+        // Before the next begins: so the pool knows which one that is.
+        self.publish()?;
+        // The clock costs as much as a short task.
+        if self.strode < self.stride {
+            return Ok(());
+        }
+        self.strode = 0;
+        let took = self.look();
         if took < SHORT_STRIDE {
             self.stride = (self.stride * 2).min(MOST_STRIDE);
         } else if took > 4 * SHORT_STRIDE {
             self.stride = (self.stride / 4).max(1);
         }
-        // Before the next begins: so the pool knows which one that is.
-        self.publish()?;
-        if now.saturating_sub(self.nudged) > NUDGE {
-            self.nudged = now;
+        if self.looked.saturating_sub(self.nudged) > NUDGE {
+            self.nudged = self.looked;
             self.link.nudge()?;
         }
         Ok(())
     }
 
+    /// Sees how long it was at work since the last time.
+    fn look(&mut self) -> Duration {
+        let now = poll::monotonic();
+        let took = now.saturating_sub(self.looked);
+        self.looked = now;
+        self.busy += took;
+        self.slate.was_busy(self.busy);
+        took
+    }
+
     /// Waits for the next order; whether there is one.
     fn receive(&mut self, message: &mut Vec<u8>, fds: &mut Vec<Arc<OwnedFd>>) -> bool {
         let is_idle = self.link.is_empty();
-        if is_idle && (self.publish().is_err() || self.link.nudge().is_err()) {
-            return false;
+        if is_idle {
+            if self.strode > 0 {
+                self.look();
+            }
+            self.strode = 0;
+            if self.publish().is_err() || self.link.nudge().is_err() {
+                return false;
+            }
         }
         message.clear();
         match self.link.recv(message, u64::MAX, Deadline::Never) {

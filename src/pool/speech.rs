@@ -1,6 +1,5 @@
 //! What a pool and a worker say to each other over their link: by hand, as it is said for every task.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -32,9 +31,10 @@ pub(super) enum Order {
     Open(Epoch),
 }
 
-/// The bytes of an order; what belongs to it is put behind.
-pub(super) fn order(order: &Order) -> Vec<u8> {
-    codec::encode(order).map(|parcel| parcel.bytes).unwrap_or_default()
+/// Puts an order behind `onto`; what belongs to it goes behind it.
+pub(super) fn put_order(onto: &mut Vec<u8>, order: &Order) {
+    // It brings no descriptors, and is refused only for want of memory; a worker that cannot understand it ends.
+    let _ = codec::encode_within(order, onto, usize::MAX, &mut Vec::new());
 }
 
 /// An order, and what stands behind it.
@@ -54,19 +54,15 @@ pub(super) const LONGEST: usize = u32::MAX as usize - 8;
 
 /// Puts a value that `write` appends behind `onto`, with its length before it.
 #[inline]
-pub(super) fn framed<T, E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<T, E> {
+pub(super) fn framed<E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     let start = onto.len();
     onto.push(0);
-    match write(onto) {
-        Ok(done) => {
-            close_frame(onto, start);
-            Ok(done)
-        }
-        Err(error) => {
-            onto.truncate(start);
-            Err(error)
-        }
+    let done = write(onto);
+    match done {
+        Ok(()) => close_frame(onto, start),
+        Err(_) => onto.truncate(start),
     }
+    done
 }
 
 /// Puts the length of what stands behind the byte at `start` there.
@@ -75,12 +71,15 @@ pub(super) fn close_frame(onto: &mut Vec<u8>, start: usize) {
     let length = onto.len() - start - 1;
     match u8::try_from(length) {
         Ok(short) if length <= SHORT => onto[start] = short,
-        _ => {
-            onto[start] = LONG;
-            let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-            onto.splice(start + 1..start + 1, length);
-        }
+        _ => close_long_frame(onto, start),
     }
+}
+
+#[cold]
+fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
+    let length = u32::try_from(onto.len() - start - 1).unwrap_or(u32::MAX).to_le_bytes();
+    onto[start] = LONG;
+    onto.splice(start + 1..start + 1, length);
 }
 
 /// Puts a verdict and what belongs to it behind `onto`.
@@ -100,32 +99,36 @@ pub(super) fn put_answer(onto: &mut Vec<u8>, verdict: Verdict, value: &[u8]) {
     onto.extend_from_slice(value);
 }
 
-/// Where the next value is in `bytes`, from `at` on, which is moved behind it.
+/// The next value in `bytes`, from `at` on, which is moved behind it.
 #[inline]
-pub(super) fn next_frame(bytes: &[u8], at: &mut usize) -> Option<Range<usize>> {
-    next_answer(bytes, at).map(|(_, range)| range)
+pub(super) fn next_frame<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
+    next_answer(bytes, at).map(|(_, value)| value)
 }
 
 /// `next_frame`, with the verdict.
 #[inline]
-pub(super) fn next_answer(bytes: &[u8], at: &mut usize) -> Option<(Verdict, Range<usize>)> {
-    let rest = bytes.get(*at..)?;
-    let (&first, rest) = rest.split_first()?;
-    let (verdict, before, length) = match first {
-        LONG => (Verdict::Returned, 5, u32::from_le_bytes(*rest.first_chunk()?) as usize),
-        OTHER => {
-            let (&verdict, rest) = rest.split_first()?;
-            (Verdict::of(verdict)?, 6, u32::from_le_bytes(*rest.first_chunk()?) as usize)
-        }
-        short => (Verdict::Returned, 1, short.into()),
-    };
-    let start = *at + before;
-    let end = start.checked_add(length)?;
-    if end > bytes.len() {
-        return None;
+pub(super) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])> {
+    let first = *bytes.get(*at)?;
+    if usize::from(first) > SHORT {
+        return next_other(bytes, at);
     }
-    *at = end;
-    Some((verdict, start..end))
+    let start = *at + 1;
+    let value = bytes.get(start..start + usize::from(first))?;
+    *at = start + value.len();
+    Some((Verdict::Returned, value))
+}
+
+#[cold]
+fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])> {
+    let (verdict, head, rest) = match bytes.get(*at..)? {
+        [LONG, rest @ ..] => (Verdict::Returned, 1, rest),
+        [OTHER, verdict, rest @ ..] => (Verdict::of(*verdict)?, 2, rest),
+        _ => return None,
+    };
+    let (length, rest) = rest.split_first_chunk()?;
+    let value = rest.get(..u32::from_le_bytes(*length) as usize)?;
+    *at += head + length.len() + value.len();
+    Some((verdict, value))
 }
 
 /// What stands before the answers of a block: that it is one, and how many there are.
@@ -184,7 +187,7 @@ mod tests {
         let long = vec![7; 300];
         let mut bytes = Vec::new();
         for value in [&b"one"[..], b"", &long, b"three"] {
-            framed::<_, ()>(&mut bytes, |onto| {
+            framed::<()>(&mut bytes, |onto| {
                 onto.extend_from_slice(value);
                 Ok(())
             })
@@ -192,14 +195,14 @@ mod tests {
         }
         let refused = framed(&mut bytes, |onto| {
             onto.push(1);
-            Err::<(), _>("refused")
+            Err("refused")
         });
         assert_eq!(refused, Err("refused"));
         put_answer(&mut bytes, Verdict::Panicked, b"why");
         put_answer(&mut bytes, Verdict::Returned, &long);
         put_answer(&mut bytes, Verdict::Returned, b"x");
         let mut at = 0;
-        let mut next = || next_answer(&bytes, &mut at).map(|(verdict, range)| (verdict, bytes[range].to_vec()));
+        let mut next = || next_answer(&bytes, &mut at).map(|(verdict, value)| (verdict, value.to_vec()));
         for value in [&b"one"[..], b"", &long, b"three"] {
             assert_eq!(next(), Some((Verdict::Returned, value.to_vec())));
         }

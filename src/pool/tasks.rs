@@ -148,13 +148,13 @@ impl<'p> Tasks<'p> {
         let pool = self.pool;
         let (call, refusal) = call::<F, Args>(target, self.options, false, &pool);
         let slot = Arc::new(Slot::new(call));
-        let mut bytes = Vec::new();
+        let (mut bytes, mut fds) = (Vec::new(), Vec::new());
         let encoded = match refusal {
             Some(failure) => Err(failure),
-            None => speech::framed(&mut bytes, |onto| codec::encode_within(&args, onto, speech::LONGEST))
+            None => speech::framed(&mut bytes, |onto| codec::encode_within(&args, onto, speech::LONGEST, &mut fds))
                 .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}"))),
         };
-        let submitted = encoded.and_then(|fds| {
+        let submitted = encoded.and_then(|()| {
             bytes.shrink_to_fit();
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
             pool.lock().submit([Job { sink, first: 0, count: 1, failed: 0, put_off: 0, bytes, fds }])

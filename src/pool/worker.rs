@@ -201,7 +201,7 @@ impl Worker {
             limits: self.limits_for(&call.options.limits),
         };
         scratch.clear();
-        scratch.extend_from_slice(&speech::order(&order));
+        speech::put_order(scratch, &order);
         scratch.extend_from_slice(&job.bytes);
         let fds = job.fds.clone();
         self.ledger.enter(job);
@@ -354,7 +354,9 @@ impl Worker {
         self.taken_back_at = Some(self.ledger.finished);
         // What has begun to go out has to go out whole.
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
-        self.send(&speech::order(&Order::Open(epoch)), Vec::new());
+        let mut order = Vec::new();
+        speech::put_order(&mut order, &Order::Open(epoch));
+        self.send(&order, Vec::new());
         self.pump();
         self.nudge();
         self.look_soon();

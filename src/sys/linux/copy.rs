@@ -3,7 +3,7 @@
 //! What comes out may be a mixture of old and new bytes; it is in the caller's own memory then, and stays what it is while it
 //! is checked.
 
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::bytes;
 
@@ -11,6 +11,7 @@ use super::bytes;
 ///
 /// # Panics
 /// There are fewer than `length`: a mistake of ours.
+#[inline]
 fn cells(words: &[AtomicU64], length: usize) -> &[AtomicU8] {
     // SAFETY: a word is eight cells of a byte, of which any bytes are a value; both consist of atomics, so changes by others
     // are no race.
@@ -22,6 +23,15 @@ fn cells(words: &[AtomicU64], length: usize) -> &[AtomicU8] {
 #[inline]
 pub(crate) fn store(words: &[AtomicU64], bytes: &[u8]) {
     bytes::store(cells(words, bytes.len()), bytes);
+}
+
+/// Copies `bytes` to the `at`th and the following bytes of `words`: one by one, which is faster for a few that were just written
+/// one by one.
+#[inline]
+pub(crate) fn store_few(words: &[AtomicU64], at: usize, bytes: &[u8]) {
+    for (cell, byte) in cells(words, at + bytes.len())[at..].iter().zip(bytes) {
+        cell.store(*byte, Ordering::Relaxed);
+    }
 }
 
 /// Copies the beginning of `words` to the end of `bytes`, `length` of them.
@@ -44,8 +54,6 @@ pub(crate) fn load(words: &[AtomicU64], bytes: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     #[test]
@@ -57,6 +65,11 @@ mod tests {
             let mut out = vec![7];
             load_onto(&words, length, &mut out);
             assert!(out[1..] == *bytes, "{length} bytes changed on the way");
+            for (at, few) in bytes.chunks(5).enumerate() {
+                store_few(&words, at * 5, few);
+            }
+            load(&words, &mut out[1..]);
+            assert!(out[1..] == *bytes, "{length} bytes changed on the way, few at a time");
             assert_eq!(words[length / 8 + 1].load(Ordering::Relaxed), u64::MAX, "{length} bytes wrote too far");
         }
     }
