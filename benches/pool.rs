@@ -27,6 +27,9 @@ use support::{Contender, Goal, Options, Table, in_turns, median, seconds, time};
 
 const WORKERS: usize = 2;
 
+/// The other libraries: their names, what they are called by in questions, and who answers.
+type Others = [(&'static str, &'static str, Rc<RefCell<Helper>>)];
+
 fn trivial(n: u64) -> u64 {
     n.wrapping_mul(3)
 }
@@ -88,9 +91,10 @@ fn main() {
         println!("{}", one_by_one(&options, &pool));
     }
     if options.wants("mebibyte") {
-        println!("{}", mebibytes(&options, &pool));
+        println!("{}", mebibytes(&options, &raw, &pool, &threads, &others));
     }
     if options.wants("queue") {
+        println!("{}", queued(&options, &threads, &others));
         println!("{}", queue(&options));
     }
     if options.wants("memory") {
@@ -116,7 +120,8 @@ impl RawPool {
                 // SAFETY: no preconditions: it ends with its parent.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 let mut length = [0; 8];
-                let mut numbers = Vec::new();
+                // As long as the longest, so that it is not made anew.
+                let mut numbers = vec![0; 1 << 20];
                 loop {
                     there.recv(&mut length);
                     numbers.resize(usize::from_le_bytes(length), 0_u8);
@@ -132,6 +137,14 @@ impl RawPool {
             all.pids.push(pid);
         }
         all
+    }
+
+    /// Has one message done.
+    fn apply(&mut self, message: &[u8], answer: &mut [u8]) {
+        let (there, back) = &mut self.workers[0];
+        there.send(&(message.len()).to_le_bytes());
+        there.send(message);
+        back.recv(answer);
     }
 
     /// Has so many numbers done, in messages of so many.
@@ -195,7 +208,7 @@ fn trivial_tasks(
     raw: &RefCell<RawPool>,
     pool: &Pool,
     threads: &rayon::ThreadPool,
-    others: &[(&'static str, &'static str, Rc<RefCell<Helper>>)],
+    others: &Others,
 ) -> Table {
     let is_single = section == "chunk";
     let expected = (0..count as u64).map(trivial).fold(0_u64, u64::wrapping_add);
@@ -240,12 +253,7 @@ fn trivial_tasks(
     table
 }
 
-fn milliseconds(
-    options: &Options,
-    pool: &Pool,
-    threads: &rayon::ThreadPool,
-    others: &[(&'static str, &'static str, Rc<RefCell<Helper>>)],
-) -> Table {
+fn milliseconds(options: &Options, pool: &Pool, threads: &rayon::ThreadPool, others: &Others) -> Table {
     let count = options.pick(100, 1000);
     let ideal = count as f64 * 1e-3 / WORKERS as f64;
     let mut contenders = vec![
@@ -304,38 +312,92 @@ fn one_by_one(options: &Options, pool: &Pool) -> Table {
     table
 }
 
-fn mebibytes(options: &Options, pool: &Pool) -> Table {
+/// Messages of 1 MiB: how long each takes. (To a thread of rayon, none is copied.)
+fn mebibytes(
+    options: &Options,
+    raw: &RefCell<RawPool>,
+    pool: &Pool,
+    threads: &rayon::ThreadPool,
+    others: &Others,
+) -> Table {
     let count = options.pick(10, 100);
     let bytes = || Bytes(vec![7; 1 << 20]);
     let slices: Vec<_> = (0..count).map(|_| SharedSlice::from_slice(&[7_u8; 1 << 20]).expect("slice")).collect();
-    let mut contenders = [
-        Contender::new("copy within this process, there and back", || {
-            let from = vec![7_u8; 1 << 20];
-            support::times(count, || drop(std::hint::black_box(std::hint::black_box(from.clone()).clone())))
+    let mut contenders = vec![
+        Contender::new("raw ring pool, there and back", || {
+            support::times(count, || {
+                let (message, mut answer) = (bytes().0, vec![0; 1 << 20]);
+                raw.borrow_mut().apply(&message, &mut answer);
+                assert_eq!(answer[..8], (trivial(u64::from_le_bytes([7; 8]))).to_le_bytes());
+            })
         }),
-        Contender::new("bytes, there and back", || {
+        Contender::new("multiproc, bytes, there and back", || {
             support::times(count, || {
                 assert_eq!(pool.apply(|bytes: Bytes| bytes, (bytes(),)).expect("done").0.len(), 1 << 20)
             })
         }),
-        Contender::new("bytes, there", || {
+        Contender::new("multiproc, bytes, there", || {
             support::times(count, || {
                 assert_eq!(pool.apply(|bytes: Bytes| bytes.0.len(), (bytes(),)).expect("done"), 1 << 20)
             })
         }),
-        Contender::new("shared slice, made before, there", || {
+        Contender::new("multiproc, shared slice, made before, there", || {
             let sum = |slice: SharedSlice<u8>| slice.iter().step_by(4096).map(|byte| u64::from(*byte)).sum::<u64>();
             slices
                 .iter()
                 .map(|slice| seconds(|| assert_eq!(pool.apply(sum, (slice.clone(),)).expect("done"), 7 * 256)))
                 .collect()
         }),
+        Contender::new("rayon (threads), there and back", || {
+            support::times(count, || assert_eq!(threads.install(bytes).0.len(), 1 << 20))
+        }),
     ];
+    for (name, method, helper) in others {
+        let name = format!("{name}, there and back");
+        contenders.push(Contender::new(name, move || helper.borrow_mut().ask(&format!("{method} mebibyte {count}"))));
+    }
     let samples = in_turns(&mut contenders, options.pick(2, 7));
     let mut table = Table::new("1 MiB arguments and results (mebibyte): each");
     for (contender, sample) in contenders.iter().zip(&samples) {
-        let ratio = (contender.name != "copy within this process, there and back")
-            .then(|| (sample.ratio_to(&samples[0]), "the copy"));
+        let is_raw = contender.name.starts_with("raw");
+        let ratio = (!is_raw).then(|| (sample.ratio_to(&samples[0]), "raw ring pool"));
+        table.row(&contender.name, time(sample.median()), ratio, None);
+    }
+    table
+}
+
+/// Many tasks handed in one by one, before the first is asked for.
+fn queued(options: &Options, threads: &rayon::ThreadPool, others: &Others) -> Table {
+    let count = options.pick(5_000, 100_000);
+    let pool = Pool::new(WORKERS).expect("pool");
+    let mut contenders = vec![
+        Contender::new("multiproc", || {
+            let took = seconds(|| {
+                let tasks: Vec<_> = (0..count as u64).map(|n| pool.submit(trivial, (n,))).collect();
+                tasks.into_iter().for_each(|task| assert!(task.join().is_ok()));
+            });
+            vec![took / count as f64]
+        }),
+        Contender::new("rayon (threads)", || {
+            let (done, all) = std::sync::mpsc::channel();
+            let took = seconds(|| {
+                for n in 0..count as u64 {
+                    let done = done.clone();
+                    threads.spawn(move || done.send(trivial(n)).expect("somebody listens"));
+                }
+                assert_eq!(all.iter().take(count).count(), count);
+            });
+            vec![took / count as f64]
+        }),
+    ];
+    for (name, method, helper) in others {
+        contenders.push(Contender::new(*name, move || helper.borrow_mut().ask(&format!("{method} queue {count}"))));
+    }
+    let samples = in_turns(&mut contenders, options.pick(2, 5));
+    let mut table = Table::new(format!("{count} tasks queued one by one, then awaited (queue): each"));
+    for (contender, sample) in contenders.iter().zip(&samples) {
+        let ours = contender.name.starts_with("multiproc");
+        let ratio = (!ours).then(|| (sample.ratio_to(&samples[0]), "multiproc"));
         table.row(&contender.name, time(sample.median()), ratio, None);
     }
     table
@@ -347,24 +409,25 @@ fn queue(options: &Options) -> Table {
     let mut table = Table::new("Many tasks in the queue (queue): each, from its submission to its outcome; memory");
     let mut first = None;
     for count in counts {
+        // All in the queue at once, behind what does not end. At first, as memory that was given back is there to be reused.
+        let bytes = {
+            let pool = Pool::new(WORKERS).expect("pool");
+            let _held: Vec<_> = (0..WORKERS).map(|_| pool.submit(busy, (60_000_000,))).collect();
+            let before = resident();
+            let tasks: Vec<_> = (0..count).map(|n| pool.submit(trivial, (n,))).collect();
+            let bytes = (resident() - before) / count as f64;
+            drop((pool, tasks));
+            bytes
+        };
         let pool = Pool::new(WORKERS).expect("pool");
-        let mut taken: Vec<(f64, f64)> = (0..options.pick(1, 3))
-            .map(|_| {
-                let took = seconds(|| {
-                    let tasks: Vec<_> = (0..count).map(|n| pool.submit(trivial, (n,))).collect();
-                    tasks.into_iter().for_each(|task| assert!(task.join().is_ok()));
-                });
-                (took / count as f64, 0.0)
-            })
-            .collect();
-        // All in the queue at once, behind what does not end.
-        let _held: Vec<_> = (0..WORKERS).map(|_| pool.submit(busy, (60_000_000,))).collect();
-        let before = resident();
-        let tasks: Vec<_> = (0..count).map(|n| pool.submit(trivial, (n,))).collect();
-        taken[0].1 = (resident() - before) / count as f64;
-        drop((pool, tasks));
-        let each = median(taken.iter().map(|(each, _)| *each));
-        let bytes = taken.iter().map(|(_, bytes)| *bytes).fold(0.0, f64::max);
+        let taken = (0..options.pick(1, 3)).map(|_| {
+            let took = seconds(|| {
+                let tasks: Vec<_> = (0..count).map(|n| pool.submit(trivial, (n,))).collect();
+                tasks.into_iter().for_each(|task| assert!(task.join().is_ok()));
+            });
+            took / count as f64
+        });
+        let each = median(taken);
         let goal = first.is_some().then_some(Goal::AtMost(1.2));
         let ratio = first.map(|first| (each / first, "the first row"));
         table.row(format!("{count} tasks"), time(each), ratio, goal);

@@ -1,4 +1,7 @@
-"""Times CPython's pools of two workers: lines `pool|executor chunk|automatic|millisecond COUNT`, answered by the seconds each."""
+"""Times CPython's pools of two workers.
+
+Reads lines `pool|executor chunk|automatic|millisecond|mebibyte|queue COUNT` and answers each with the seconds for each task.
+"""
 
 import concurrent.futures
 import multiprocessing
@@ -16,6 +19,25 @@ def busy(microseconds):
         pass
 
 
+def echo(data):
+    return data
+
+
+def run(which, pool, executor, section, count):
+    if section == "mebibyte":
+        apply = (lambda data: pool.apply(echo, (data,))) if which == "pool" else (lambda data: executor.submit(echo, data).result())
+        return sum(len(apply(b"\7" * (1 << 20))) >> 20 for _ in range(count))
+    if section == "queue":
+        if which == "pool":
+            return sum(1 for task in [pool.apply_async(trivial, (n,)) for n in range(count)] if task.get() is not None)
+        return sum(1 for task in [executor.submit(trivial, n) for n in range(count)] if task.result() is not None)
+    chunk = {"chunk": 1, "millisecond": 1}.get(section)
+    function, inputs = (busy, [1000] * count) if section == "millisecond" else (trivial, range(count))
+    if which == "pool":
+        return len(pool.map(function, inputs, chunk))
+    return len(list(executor.map(function, inputs, chunksize=chunk or max(1, count // 8))))
+
+
 def main():
     context = multiprocessing.get_context("fork")
     pool = context.Pool(2)
@@ -23,15 +45,10 @@ def main():
     for line in sys.stdin:
         which, section, count = line.split()
         count = int(count)
-        chunk = {"chunk": 1, "millisecond": 1}.get(section)
-        function, inputs = (busy, [1000] * count) if section == "millisecond" else (trivial, range(count))
         begin = time.perf_counter()
-        if which == "pool":
-            results = pool.map(function, inputs, chunk)
-        else:
-            results = list(executor.map(function, inputs, chunksize=chunk or max(1, count // 8)))
+        done = run(which, pool, executor, section, count)
         taken = time.perf_counter() - begin
-        assert len(results) == count
+        assert done == count
         print(taken / count, flush=True)
 
 

@@ -86,6 +86,7 @@ impl Inbound {
         let done = self.reader.fill(ring, bell, &mut Target { onto, start, limit }, deadline);
         match &done {
             Ok(_) => {}
+            Err(RecvFault::Empty | RecvFault::Os(_)) if start == 0 => mem::swap(onto, &mut self.begun),
             Err(RecvFault::Empty | RecvFault::Os(_)) => self.begun.extend(onto.drain(start..)),
             Err(_) => onto.truncate(start),
         }
@@ -93,12 +94,13 @@ impl Inbound {
     }
 
     /// Receives the messages that are there and has `each` see them; whether there may be more. If not, the descriptor will tell.
+    /// `onto` is for the one at a time that is looked at; `each` may keep it.
     pub(crate) fn drain(
         &mut self,
         bell: &mut Bell,
         onto: &mut Vec<u8>,
         limit: u64,
-        mut each: impl FnMut(&[u8], Vec<Arc<OwnedFd>>),
+        mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) -> Result<bool, RecvFault> {
         let ring = self.segment.ring(self.place);
         if self.begun.is_empty() && self.found.is_none() && !self.reader.is_over {
@@ -179,7 +181,7 @@ impl Reader {
         bell: &mut Bell,
         onto: &mut Vec<u8>,
         limit: u64,
-        each: &mut impl FnMut(&[u8], Vec<Arc<OwnedFd>>),
+        each: &mut impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) {
         let mut taken = 0;
         let mut held = 0;

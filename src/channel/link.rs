@@ -62,7 +62,7 @@ impl RingLink {
         &mut self,
         onto: &mut Vec<u8>,
         limit: u64,
-        each: impl FnMut(&[u8], Vec<Arc<OwnedFd>>),
+        each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) -> Result<bool, RecvFault> {
         self.inbound.drain(&mut self.bell, onto, limit, each)
     }

@@ -213,6 +213,15 @@ impl Writer {
             };
             match step {
                 Ok(length) => *sent += length,
+                Err(SendFault::Full) if rest.len() > ring.longest() => {
+                    // A wish for more than the next part, so as not to be woken for each.
+                    let more = ring.room_for(rest.len()).min(ring.capacity() / 2);
+                    self.producer.wish(ring, more);
+                    if !self.producer.has_room(ring, more).map_err(corrupt)? {
+                        break false;
+                    }
+                    self.producer.withdraw_wish(ring);
+                }
                 Err(SendFault::Full) => break false,
                 Err(fault) => return Err(fault),
             }

@@ -35,7 +35,11 @@ impl Opened {
         self.taken += 1;
         let is_last = self.taken == self.delivery.count;
         let failure = match &mut self.delivery.content {
-            Content::Answers { bytes, fds } => match answer(bytes, &mut self.at, fds) {
+            Content::Answers(bytes) => match outcome(speech::next_answer(bytes, &mut self.at), Vec::new()) {
+                Ok(value) => return Some(Ok(value)),
+                Err(failure) => failure,
+            },
+            Content::Message { bytes, fds } => match outcome(speech::only_answer(bytes), std::mem::take(fds)) {
                 Ok(value) => return Some(Ok(value)),
                 Err(failure) => failure,
             },
@@ -49,12 +53,10 @@ impl Opened {
     }
 }
 
-fn answer<R: DeserializeOwned>(bytes: &[u8], at: &mut usize, fds: &mut Vec<Arc<OwnedFd>>) -> Result<R, Failure> {
-    match speech::next_answer(bytes, at) {
-        Some((Verdict::Returned, value)) => {
-            let fds = if fds.is_empty() { Vec::new() } else { std::mem::take(fds) };
-            codec::decode(value, fds).map_err(Failure::BadResult)
-        }
+#[inline]
+fn outcome<R: DeserializeOwned>(answer: Option<(Verdict, &[u8])>, fds: Vec<Arc<OwnedFd>>) -> Result<R, Failure> {
+    match answer {
+        Some((Verdict::Returned, value)) => codec::decode(value, fds).map_err(Failure::BadResult),
         Some((verdict, reason)) => Err(ledger::failure(verdict, reason)),
         None => Err(Failure::Lost("nothing came of it".to_owned())),
     }

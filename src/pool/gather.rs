@@ -109,7 +109,7 @@ impl Sink for Gather {
     fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
         state.came += u64::from(delivery.count);
-        if state.is_cancelled && matches!(delivery.content, Content::Answers { .. }) {
+        if state.is_cancelled && !matches!(delivery.content, Content::Failed(_)) {
             return;
         }
         state.here += u64::from(delivery.count);

@@ -149,8 +149,10 @@ pub(super) struct Delivery {
 }
 
 pub(super) enum Content {
-    /// A verdict and what belongs to it for each, framed; with the descriptors of the only value.
-    Answers { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
+    /// A verdict and what belongs to it for each, framed.
+    Answers(Vec<u8>),
+    /// The message with the verdict of the only one, a long one or one with descriptors.
+    Message { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
     /// What befell the only one, or all of them.
     Failed(Failure),
 }

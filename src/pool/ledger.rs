@@ -11,6 +11,9 @@ use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
 
+/// From so many bytes on, an answer is kept as it came instead of being copied.
+const LONG: usize = 4096;
+
 /// The jobs of one worker, in the order in which they went out.
 pub(super) struct Ledger {
     sent: VecDeque<Sent>,
@@ -92,9 +95,8 @@ impl Ledger {
     }
 
     /// Takes what the worker says.
-    pub(super) fn hear(&mut self, message: &[u8], fds: Vec<Arc<OwnedFd>>) {
-        let Some((&verdict, rest)) = message.split_first() else { return self.is_garbled = true };
-        let Some(verdict) = Verdict::of(verdict) else { return self.is_garbled = true };
+    pub(super) fn hear(&mut self, message: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
+        let Some((verdict, rest)) = speech::only_answer(message) else { return self.is_garbled = true };
         if verdict == Verdict::Ready {
             if self.ready.is_some() {
                 return self.is_garbled = true;
@@ -124,13 +126,11 @@ impl Ledger {
                 return self.pop_if_done();
             }
         }
-        if fds.is_empty() {
+        if fds.is_empty() && message.len() < LONG {
             speech::put_answer(&mut sent.answers, verdict, rest);
         } else {
-            // A value with descriptors goes alone.
             sent.flush_but_last(&self.tag, &mut self.delivered);
-            speech::put_answer(&mut sent.answers, verdict, rest);
-            sent.deliver(fds, &self.tag, &mut self.delivered);
+            sent.deliver(Content::Message { bytes: mem::take(message), fds }, &self.tag, &mut self.delivered);
         }
         self.pop_if_done();
     }
@@ -231,7 +231,8 @@ impl Sent {
     /// Delivers the answers that are here.
     fn flush(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         if !self.answers.is_empty() {
-            self.deliver(Vec::new(), tag, delivered);
+            let answers = mem::take(&mut self.answers);
+            self.deliver(Content::Answers(answers), tag, delivered);
         }
     }
 
@@ -242,12 +243,13 @@ impl Sent {
         self.done += 1;
     }
 
-    fn deliver(&mut self, fds: Vec<Arc<OwnedFd>>, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
+    /// Delivers those that are finished and were not delivered.
+    fn deliver(&mut self, content: Content, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         let count = self.done - self.delivered;
         let delivery = Delivery {
             first: self.job.first + u64::from(self.delivered),
             count,
-            content: Content::Answers { bytes: mem::take(&mut self.answers), fds },
+            content,
             worker: Some(Arc::clone(tag)),
             attempts: self.job.failed + 1,
         };

@@ -51,6 +51,9 @@ pub(super) const NUDGE: Duration = Duration::from_micros(250);
 /// The most bytes of answers that are published together.
 const MOST_BLOCK: usize = 4096;
 
+/// The most bytes that are kept for the next order, and for the next answer.
+const KEEP: usize = 4 << 20;
+
 /// The most tasks that are begun together, and how long they may take for it to be more the next time.
 const MOST_STRIDE: u32 = 128;
 const SHORT_STRIDE: Duration = Duration::from_micros(5);
@@ -259,6 +262,9 @@ pub(super) fn serve(duty: Duty) {
         {
             return;
         }
+        if message.capacity() > KEEP {
+            message = Vec::new();
+        }
     }
 }
 
@@ -422,7 +428,7 @@ impl Station {
     #[inline]
     fn note(&mut self, start: usize) -> Result<(), SendFault> {
         if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
-            return self.answer_alone(start);
+            return self.answer_alone(start, &[]);
         }
         speech::close_frame(&mut self.block, start);
         self.link.outbound().write_ahead(start, &self.block);
@@ -442,28 +448,29 @@ impl Station {
         done: Result<Result<Vec<Arc<OwnedFd>>, Refusal>, unwind::Panic>,
     ) -> Result<(), SendFault> {
         match done {
-            Ok(Ok(fds)) => {
-                let mut message = vec![Verdict::Returned as u8];
-                message.extend_from_slice(&self.block[start + 1..]);
-                self.block.truncate(start);
-                match self.say(&message, &fds) {
-                    Err(SendFault::Os(error)) => self.refuse(start, Verdict::BadResult, error.to_string().as_bytes()),
-                    said => said,
-                }
-            }
+            Ok(Ok(fds)) => match self.answer_alone(start, &fds) {
+                Err(SendFault::Os(error)) => self.refuse(start, Verdict::BadResult, error.to_string().as_bytes()),
+                said => said,
+            },
             Ok(Err(Refusal::Arguments(reason))) => self.refuse(start, Verdict::BadArguments, reason.as_bytes()),
             Ok(Err(Refusal::Result(reason))) => self.refuse(start, Verdict::BadResult, reason.as_bytes()),
             Err(panic) => self.refuse(start, Verdict::Panicked, &speech::panic_bytes(&panic)),
         }
     }
 
-    /// Says a short value by itself, as there is no room for a block.
+    /// Says a value by itself.
     #[cold]
-    fn answer_alone(&mut self, start: usize) -> Result<(), SendFault> {
-        let mut message = vec![Verdict::Returned as u8];
-        message.extend_from_slice(&self.block[start + 1..]);
-        self.block.truncate(start);
-        self.say(&message, &[])
+    fn answer_alone(&mut self, start: usize, fds: &[Arc<OwnedFd>]) -> Result<(), SendFault> {
+        // The byte in front of it was kept for its length.
+        self.block[start] = Verdict::Returned as u8;
+        self.publish_before(start)?;
+        self.link.nudge()?;
+        let said = self.link.send(&self.block[start..], fds, Deadline::Never);
+        self.block.truncate(speech::BLOCK_HEAD);
+        if self.block.capacity() > KEEP {
+            self.block.shrink_to(MOST_BLOCK);
+        }
+        said
     }
 
     fn refuse(&mut self, start: usize, verdict: Verdict, reason: &[u8]) -> Result<(), SendFault> {
@@ -482,14 +489,20 @@ impl Station {
 
     /// Publishes what was written.
     fn publish(&mut self) -> Result<(), SendFault> {
+        self.publish_before(self.block.len())?;
+        self.block.truncate(speech::BLOCK_HEAD);
+        Ok(())
+    }
+
+    /// Publishes what stands before the `end`th byte of the block.
+    fn publish_before(&mut self, end: usize) -> Result<(), SendFault> {
         if self.count == 0 {
             return Ok(());
         }
         let head = speech::block_head(self.count);
         self.block[..head.len()].copy_from_slice(&head);
-        self.link.outbound().write_ahead(0, &self.block[..head.len()]);
-        self.link.outbound().publish(self.block.len());
-        self.block.truncate(head.len());
+        self.link.outbound().write_ahead(0, &head);
+        self.link.outbound().publish(end);
         self.count = 0;
         Ok(())
     }

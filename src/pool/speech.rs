@@ -131,6 +131,12 @@ fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])
     Some((verdict, value))
 }
 
+/// The verdict that a message begins with, and what belongs to it.
+pub(super) fn only_answer(message: &[u8]) -> Option<(Verdict, &[u8])> {
+    let (&verdict, rest) = message.split_first()?;
+    Some((Verdict::of(verdict)?, rest))
+}
+
 /// What stands before the answers of a block: that it is one, and how many there are.
 pub(super) const BLOCK_HEAD: usize = 8;
 

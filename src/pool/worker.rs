@@ -1,6 +1,7 @@
 //! A worker as its pool sees it: its process, the way to it, and what it is at.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -201,6 +202,7 @@ impl Worker {
             limits: self.limits_for(&call.options.limits),
         };
         scratch.clear();
+        scratch.reserve(job.bytes.len() + 64);
         speech::put_order(scratch, &order);
         scratch.extend_from_slice(&job.bytes);
         let fds = job.fds.clone();
@@ -218,12 +220,13 @@ impl Worker {
         (!limits.is_empty()).then(|| Box::new(limits))
     }
 
-    fn send(&mut self, bytes: &[u8], fds: Vec<Arc<OwnedFd>>) {
+    /// Sends what it keeps if there is no room for it.
+    fn send(&mut self, bytes: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
         let Some(link) = &mut self.link else { return };
         if self.outgoing.is_empty() && fds.is_empty() && matches!(link.push_quietly(bytes), Ok(true)) {
             return;
         }
-        self.outgoing.push_back(Outgoing { bytes: bytes.to_vec(), fds, sent: 0 });
+        self.outgoing.push_back(Outgoing { bytes: mem::take(bytes), fds, sent: 0 });
     }
 
     /// Whether there is something that only `pump` sends.
@@ -356,7 +359,7 @@ impl Worker {
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
         let mut order = Vec::new();
         speech::put_order(&mut order, &Order::Open(epoch));
-        self.send(&order, Vec::new());
+        self.send(&mut order, Vec::new());
         self.pump();
         self.nudge();
         self.look_soon();

@@ -1,6 +1,6 @@
 //! Has a pool of procspawn do tasks.
 //!
-//! Reads lines `procspawn chunk|automatic|millisecond COUNT` and answers each with the seconds for each task.
+//! Reads lines `procspawn chunk|automatic|millisecond|mebibyte|queue COUNT` and answers each with the seconds for each task.
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -15,8 +15,20 @@ fn main() {
         let begin = Instant::now();
         match words[1] {
             "millisecond" => {
-                let handles: Vec<_> = (0..count).map(|_| procspawn::spawn!(in pool, || busy())).collect();
+                let handles: Vec<_> = (0..count).map(|_| procspawn::spawn!(in pool, () || busy())).collect();
                 handles.into_iter().for_each(|handle| handle.join().expect("done"));
+            }
+            "mebibyte" => {
+                for _ in 0..count {
+                    let handle = procspawn::spawn!(in pool, (vec![7_u8; 1 << 20] => bytes) || bytes);
+                    assert_eq!(handle.join().expect("done").len(), 1 << 20);
+                }
+            }
+            "queue" => {
+                let handles: Vec<_> = (0..count as u64)
+                    .map(|n| procspawn::spawn!(in pool, (n => n) || n.wrapping_mul(3)))
+                    .collect();
+                handles.into_iter().for_each(|handle| drop(handle.join().expect("done")));
             }
             section => {
                 let chunk = if section == "chunk" { 1 } else { count.div_ceil(8).max(1) };
