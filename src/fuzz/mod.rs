@@ -18,4 +18,5 @@ mod ring;
 mod stream;
 mod target;
 
+pub(crate) use input::Input;
 pub use target::{TARGETS, Target, run};

@@ -1,6 +1,7 @@
 //! All targets, by name.
 
 use super::{address, control, handles, handshake, ladder, list, locks, queue, ring, stream};
+use crate::pool::fuzz as pool;
 
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ladder", run: ladder::run, seeds: ladder::seeds },
     Target { name: "list", run: list::run, seeds: list::seeds },
     Target { name: "locks", run: locks::run, seeds: locks::seeds },
+    Target { name: "pool", run: pool::run, seeds: pool::seeds },
     Target { name: "queue", run: queue::run, seeds: queue::seeds },
     Target { name: "ring", run: ring::run, seeds: ring::seeds },
     Target { name: "stream", run: stream::run, seeds: stream::seeds },

@@ -230,7 +230,8 @@ impl Failed {
 impl Sent {
     /// Delivers the answers that are here.
     fn flush(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
-        if !self.answers.is_empty() {
+        // Not by the answers: there may be fewer, of a worker that lies.
+        if self.done > self.delivered {
             let answers = mem::take(&mut self.answers);
             self.deliver(Content::Answers(answers), tag, delivered);
         }
@@ -272,5 +273,28 @@ pub(super) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
         Verdict::BadArguments => Failure::BadArguments(text()),
         Verdict::NotRun => Failure::NotRun(text()),
         Verdict::Ready | Verdict::Returned | Verdict::BadResult | Verdict::Block => Failure::BadResult(text()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::gather::Gather;
+    use crate::pool::job::Call;
+
+    #[test]
+    fn answers_that_are_missing_are_delivered_as_such() {
+        let gather = Arc::new(Gather::new(Call::new(None, "f", Arc::default(), true)));
+        let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }));
+        for first in [0, 2] {
+            let sink = Arc::clone(&gather) as Arc<dyn Sink>;
+            ledger.enter(Job { sink, first, count: 2, failed: 0, put_off: 0, bytes: vec![0; 2], fds: Vec::new() });
+        }
+        // Two answers, it says, and gives none.
+        ledger.hear_block(2, &[]);
+        let delivered: u32 = gather.take().iter().map(|delivery| delivery.count).sum();
+        let (back, failed) = ledger.bury(4, || Failure::Exited(1));
+        let back: u32 = back.iter().map(|job| job.count).sum();
+        assert_eq!((delivered, back, failed.is_some()), (2, 1, true));
     }
 }

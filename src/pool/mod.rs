@@ -9,6 +9,8 @@ mod decode;
 mod engine;
 mod extension;
 mod feed;
+#[cfg(multiproc_fuzz)]
+pub(crate) mod fuzz;
 mod gather;
 mod handle;
 mod imap;
