@@ -4,7 +4,7 @@ mod address;
 pub(crate) mod auth;
 mod bell;
 pub(crate) mod buffered;
-mod cells;
+pub(crate) mod cells;
 mod client;
 mod connection;
 mod descriptor;

@@ -3,42 +3,42 @@
 use crate::sys::robust;
 
 #[derive(Debug)]
-pub(crate) struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Input<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Input<'a> {
         Input(bytes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn byte(&mut self) -> u8 {
+    pub(super) fn byte(&mut self) -> u8 {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 
     /// A number below `most`, which is not zero.
-    pub(crate) fn below(&mut self, most: usize) -> usize {
+    pub(super) fn below(&mut self, most: usize) -> usize {
         let number = if most <= 256 { usize::from(self.byte()) } else { self.raw() as usize & 0xffff };
         number % most
     }
 
     /// As many bytes as there are, up to `most`.
-    pub(crate) fn bytes(&mut self, most: usize) -> &'a [u8] {
+    pub(super) fn bytes(&mut self, most: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(most.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
     /// Some bytes: a length, then these.
-    pub(crate) fn some(&mut self) -> &'a [u8] {
+    pub(super) fn some(&mut self) -> &'a [u8] {
         let length = self.byte();
         self.bytes(length.into())
     }
 
     /// All that is left.
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
+    pub(super) fn rest(&mut self) -> &'a [u8] {
         self.bytes(usize::MAX)
     }
 
@@ -50,7 +50,7 @@ impl<'a> Input<'a> {
     }
 
     /// A word of shared memory, more often one that means something than not.
-    pub(crate) fn word(&mut self) -> u64 {
+    pub(super) fn word(&mut self) -> u64 {
         let kind = self.byte();
         let small = u64::from(self.byte());
         let flags = (small & 3) << 30;

@@ -13,10 +13,10 @@ mod input;
 mod ladder;
 mod list;
 mod locks;
+mod pool;
 mod queue;
 mod ring;
 mod stream;
 mod target;
 
-pub(crate) use input::Input;
 pub use target::{TARGETS, Target, run};

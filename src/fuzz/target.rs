@@ -1,7 +1,6 @@
 //! All targets, by name.
 
-use super::{address, control, handles, handshake, ladder, list, locks, queue, ring, stream};
-use crate::pool::fuzz as pool;
+use super::{address, control, handles, handshake, ladder, list, locks, pool, queue, ring, stream};
 
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]

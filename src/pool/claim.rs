@@ -10,7 +10,7 @@
 //! | closed: 1 bit | number of the closing: 15 bits | tasks begun: 48 bits |
 //! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::channel::cells::{AtomicU64, Ordering};
 
 const CLOSED: u64 = 1 << 63;
 const EPOCH_SHIFT: u32 = 48;
@@ -18,17 +18,17 @@ const EPOCH: u64 = 0x7fff << EPOCH_SHIFT;
 const COUNT: u64 = (1 << EPOCH_SHIFT) - 1;
 
 /// The number of a closing.
-pub(super) type Epoch = u16;
+pub(crate) type Epoch = u16;
 
 /// Takes the numbers of so many more tasks; `false` if they are not to be begun.
 #[inline]
-pub(super) fn begin(word: &AtomicU64, count: u32) -> bool {
+pub(crate) fn begin(word: &AtomicU64, count: u32) -> bool {
     // More on a closed word does not matter: its count is written anew when it opens.
     word.fetch_add(count.into(), Ordering::SeqCst) & CLOSED == 0
 }
 
 /// Opens the word again, if it is closed by that closing still. `begun` is how many tasks were.
-pub(super) fn open(word: &AtomicU64, epoch: Epoch, begun: u64) {
+pub(crate) fn open(word: &AtomicU64, epoch: Epoch, begun: u64) {
     let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
         (old & CLOSED != 0 && epoch_of(old) == epoch).then_some((old & EPOCH) | (begun & COUNT))
     });
@@ -36,14 +36,14 @@ pub(super) fn open(word: &AtomicU64, epoch: Epoch, begun: u64) {
 
 /// What the pool knows of the word.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     /// The last closing, and how many tasks were begun at it.
     closed: Option<(Epoch, u64)>,
 }
 
 impl Gate {
     /// Has no further task begun, and says how many are, and what opens the word again.
-    pub(super) fn close(&mut self, word: &AtomicU64) -> (u64, Epoch) {
+    pub(crate) fn close(&mut self, word: &AtomicU64) -> (u64, Epoch) {
         let before = word
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
                 let epoch = u64::from(epoch_of(old).wrapping_add(1)) << EPOCH_SHIFT & EPOCH;
@@ -61,7 +61,7 @@ impl Gate {
     }
 
     /// How many tasks are begun.
-    pub(super) fn begun(&self, word: &AtomicU64) -> u64 {
+    pub(crate) fn begun(&self, word: &AtomicU64) -> u64 {
         let now = word.load(Ordering::SeqCst);
         match self.closed {
             Some((_, begun)) if now & CLOSED != 0 => begun,

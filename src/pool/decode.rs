@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::task_error::TaskError;
 
 /// A delivery whose outcomes are taken one by one, in order.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     delivery: Delivery,
     /// How many were taken.
     taken: u32,
@@ -22,12 +22,12 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(delivery: Delivery) -> Opened {
+    pub(crate) fn new(delivery: Delivery) -> Opened {
         Opened { delivery, taken: 0, at: 0 }
     }
 
     /// The outcome of the next task, if there is one.
-    pub(super) fn next<R: DeserializeOwned>(&mut self, call: &Call) -> Option<Result<R, TaskError>> {
+    pub(crate) fn next<R: DeserializeOwned>(&mut self, call: &Call) -> Option<Result<R, TaskError>> {
         if self.taken == self.delivery.count {
             return None;
         }
@@ -63,7 +63,7 @@ fn outcome<R: DeserializeOwned>(answer: Option<(Verdict, &[u8])>, fds: Vec<Arc<O
 }
 
 /// The outcome of the only task of a delivery.
-pub(super) fn only<R: DeserializeOwned>(delivery: Delivery, call: &Call) -> Result<R, TaskError> {
+pub(crate) fn only<R: DeserializeOwned>(delivery: Delivery, call: &Call) -> Result<R, TaskError> {
     Opened::new(delivery)
         .next(call)
         .unwrap_or_else(|| Err(TaskError::new(call.label(0), None, 0, Failure::Lost("nothing came of it".to_owned()))))

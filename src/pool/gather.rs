@@ -10,7 +10,7 @@ use super::job::{Call, Content, Delivery, Sink};
 use crate::sys::poll::Deadline;
 
 /// The place of a map's outcomes.
-pub(super) struct Gather {
+pub(crate) struct Gather {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Gather {
-    pub(super) fn new(call: Call) -> Gather {
+    pub(crate) fn new(call: Call) -> Gather {
         Gather { call, state: Mutex::default(), changed: Condvar::new() }
     }
 
@@ -39,25 +39,25 @@ impl Gather {
     }
 
     /// Takes all that has arrived.
-    pub(super) fn take(&self) -> VecDeque<Delivery> {
+    pub(crate) fn take(&self) -> VecDeque<Delivery> {
         let mut state = self.lock();
         state.here = 0;
         mem::take(&mut state.arrived)
     }
 
     /// How many outcomes have arrived so far.
-    pub(super) fn came(&self) -> u64 {
+    pub(crate) fn came(&self) -> u64 {
         self.lock().came
     }
 
     /// Waits until so many outcomes are here that were not taken; whether any is at the deadline.
-    pub(super) fn wait(&self, wanted: u64, deadline: Deadline) -> bool {
+    pub(crate) fn wait(&self, wanted: u64, deadline: Deadline) -> bool {
         self.lock().wanted = wanted;
         self.wait_until(deadline, |state| state.here >= wanted) || self.lock().here > 0
     }
 
     /// Waits until so many outcomes have arrived; whether they have at the deadline.
-    pub(super) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
+    pub(crate) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
         self.lock().wanted = 0;
         self.wait_until(deadline, |state| state.came >= count)
     }
@@ -75,7 +75,7 @@ impl Gather {
     }
 
     /// Has a waker told of the next that arrive, unless `is_so` already.
-    pub(super) fn register(&self, waker: &Waker, is_so: impl Fn(u64, bool) -> bool) -> bool {
+    pub(crate) fn register(&self, waker: &Waker, is_so: impl Fn(u64, bool) -> bool) -> bool {
         let mut state = self.lock();
         let is_so = is_so(state.came, !state.arrived.is_empty());
         if !is_so {
@@ -86,17 +86,17 @@ impl Gather {
     }
 
     /// Has `f` called, with nothing locked, whenever something has arrived.
-    pub(super) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
+    pub(crate) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
         self.lock().on_change = Some(f);
     }
 
     /// Nobody wants what comes from now on.
-    pub(super) fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.lock().is_cancelled = true;
     }
 
     /// Enters what did not come from a worker.
-    pub(super) fn enter(&self, delivery: Delivery) {
+    pub(crate) fn enter(&self, delivery: Delivery) {
         self.deliver(delivery);
     }
 }

@@ -13,45 +13,45 @@ use crate::sys::code::Offset;
 
 /// What the tasks of one call of the pool have in common.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// `None` is one that no job has: what cannot be found in a worker is refused before.
-    pub(super) entry: Option<Offset>,
-    pub(super) function: &'static str,
-    pub(super) options: Arc<Options>,
+    pub(crate) entry: Option<Offset>,
+    pub(crate) function: &'static str,
+    pub(crate) options: Arc<Options>,
     /// Whether it has more than one task.
-    pub(super) is_map: bool,
+    pub(crate) is_map: bool,
     /// Nanoseconds that one takes, as seen last; 0 is not known.
     pace: AtomicU64,
 }
 
 /// How tasks are to be run.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options {
-    pub(super) name: Option<String>,
-    pub(super) deadline: Option<Duration>,
-    pub(super) grace: Option<Duration>,
-    pub(super) retry: Retry,
-    pub(super) limits: Limits,
-    pub(super) chunk_size: Option<usize>,
+pub(crate) struct Options {
+    pub(crate) name: Option<String>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) retry: Retry,
+    pub(crate) limits: Limits,
+    pub(crate) chunk_size: Option<usize>,
 }
 
 impl Call {
-    pub(super) fn new(entry: Option<Offset>, function: &'static str, options: Arc<Options>, is_map: bool) -> Call {
+    pub(crate) fn new(entry: Option<Offset>, function: &'static str, options: Arc<Options>, is_map: bool) -> Call {
         Call { entry, function, options, is_map, pace: AtomicU64::new(0) }
     }
 
     /// What a task is called in errors.
-    pub(super) fn label(&self, number: u64) -> String {
+    pub(crate) fn label(&self, number: u64) -> String {
         let name = self.options.name.as_deref().unwrap_or(self.function);
         if self.is_map { format!("{name}[{number}]") } else { name.to_owned() }
     }
 
-    pub(super) fn pace(&self) -> u64 {
+    pub(crate) fn pace(&self) -> u64 {
         self.pace.load(Ordering::Relaxed)
     }
 
     /// Takes note of how long a task took.
-    pub(super) fn took(&self, nanoseconds: u64) {
+    pub(crate) fn took(&self, nanoseconds: u64) {
         let old = self.pace();
         let new = if old == 0 { nanoseconds } else { (old * 3 + nanoseconds) / 4 };
         self.pace.store(new.max(1), Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl Call {
 }
 
 /// Who waits for what becomes of tasks.
-pub(super) trait Sink: Send + Sync {
+pub(crate) trait Sink: Send + Sync {
     fn call(&self) -> &Call;
 
     /// Takes what became of some. Called with the engine locked: it only keeps it.
@@ -73,24 +73,24 @@ pub(super) trait Sink: Send + Sync {
 }
 
 /// A chunk of tasks.
-pub(super) struct Job {
-    pub(super) sink: Arc<dyn Sink>,
+pub(crate) struct Job {
+    pub(crate) sink: Arc<dyn Sink>,
     /// The number of the first in its call.
-    pub(super) first: u64,
-    pub(super) count: u32,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
     /// How often its only task failed before.
-    pub(super) failed: u32,
+    pub(crate) failed: u32,
     /// How often a worker had it and did not begin it.
-    pub(super) put_off: u32,
+    pub(crate) put_off: u32,
     /// The arguments of each, framed.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// The descriptors that come with the arguments of a job of one task.
-    pub(super) fds: Vec<Arc<OwnedFd>>,
+    pub(crate) fds: Vec<Arc<OwnedFd>>,
 }
 
 impl Job {
     /// Cuts off all tasks from the `at`th on.
-    pub(super) fn split_off(&mut self, at: u32) -> Option<Job> {
+    pub(crate) fn split_off(&mut self, at: u32) -> Option<Job> {
         if at >= self.count {
             return None;
         }
@@ -110,7 +110,7 @@ impl Job {
     }
 
     /// A job of one of its tasks, by its number in the call, that failed so often.
-    pub(super) fn one(&self, number: u64, failed: u32) -> Job {
+    pub(crate) fn one(&self, number: u64, failed: u32) -> Job {
         let place = u32::try_from(number - self.first).unwrap_or(u32::MAX);
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
         let bytes = self.bytes[start..end].to_vec();
@@ -132,23 +132,23 @@ impl Job {
 
 /// Where a task ran.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Tag {
-    pub(super) name: String,
-    pub(super) pid: u32,
+pub(crate) struct Tag {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
 }
 
 /// What became of some tasks of a call that follow each other.
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     /// The number of the first.
-    pub(super) first: u64,
-    pub(super) count: u32,
-    pub(super) content: Content,
-    pub(super) worker: Option<Arc<Tag>>,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) content: Content,
+    pub(crate) worker: Option<Arc<Tag>>,
     /// How often they were tried.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
 }
 
-pub(super) enum Content {
+pub(crate) enum Content {
     /// A verdict and what belongs to it for each, framed.
     Answers(Vec<u8>),
     /// The message with the verdict of the only one, a long one or one with descriptors.
@@ -158,7 +158,7 @@ pub(super) enum Content {
 }
 
 /// What befell one task of several to which the same happened. (What the system said goes as a text: it cannot be doubled.)
-pub(super) fn again(failure: &Failure) -> Failure {
+pub(crate) fn again(failure: &Failure) -> Failure {
     match failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),

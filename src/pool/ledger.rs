@@ -15,23 +15,23 @@ use crate::error::Failure;
 const LONG: usize = 4096;
 
 /// The jobs of one worker, in the order in which they went out.
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     sent: VecDeque<Sent>,
-    pub(super) tag: Arc<Tag>,
+    pub(crate) tag: Arc<Tag>,
     /// How many tasks are finished.
-    pub(super) finished: u64,
+    pub(crate) finished: u64,
     /// How many of them failed.
-    pub(super) failures: u64,
+    pub(crate) failures: u64,
     /// When the last of them was, or when the first was sent.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
     /// What it said of its beginning: the reason if it failed.
-    pub(super) ready: Option<Result<(), String>>,
+    pub(crate) ready: Option<Result<(), String>>,
     /// It said what is no answer.
-    pub(super) is_garbled: bool,
+    pub(crate) is_garbled: bool,
     /// Tasks that failed and are to be tried again.
-    pub(super) again: Vec<Job>,
+    pub(crate) again: Vec<Job>,
     /// What was finished, for whoever wants to be woken.
-    pub(super) delivered: Vec<Arc<dyn Sink>>,
+    pub(crate) delivered: Vec<Arc<dyn Sink>>,
 }
 
 /// A job that went out.
@@ -46,12 +46,12 @@ struct Sent {
 }
 
 /// A task that a worker was at when it ended, or when it was asked for.
-pub(super) struct Head<'a> {
-    pub(super) job: &'a Job,
+pub(crate) struct Head<'a> {
+    pub(crate) job: &'a Job,
 }
 
 impl Ledger {
-    pub(super) fn new(tag: Arc<Tag>) -> Ledger {
+    pub(crate) fn new(tag: Arc<Tag>) -> Ledger {
         Ledger {
             sent: VecDeque::new(),
             tag,
@@ -66,17 +66,17 @@ impl Ledger {
     }
 
     /// How many jobs are out.
-    pub(super) fn jobs(&self) -> usize {
+    pub(crate) fn jobs(&self) -> usize {
         self.sent.len()
     }
 
     /// How many tasks are out.
-    pub(super) fn tasks(&self) -> u64 {
+    pub(crate) fn tasks(&self) -> u64 {
         self.sent.iter().map(|sent| u64::from(sent.job.count - sent.done)).sum()
     }
 
     /// Enters a job that goes out.
-    pub(super) fn enter(&mut self, job: Job) {
+    pub(crate) fn enter(&mut self, job: Job) {
         if self.sent.is_empty() {
             self.since = Instant::now();
         }
@@ -84,18 +84,18 @@ impl Ledger {
     }
 
     /// The job whose task is next to finish.
-    pub(super) fn head(&self) -> Option<Head<'_>> {
+    pub(crate) fn head(&self) -> Option<Head<'_>> {
         self.sent.front().map(|sent| Head { job: &sent.job })
     }
 
     /// Whether a job for that sink is the next to finish, and whether any is out.
-    pub(super) fn holds(&self, sink: *const ()) -> (bool, bool) {
+    pub(crate) fn holds(&self, sink: *const ()) -> (bool, bool) {
         let is = |sent: &Sent| Arc::as_ptr(&sent.job.sink).cast::<()>() == sink;
         (self.sent.front().is_some_and(is), self.sent.iter().any(is))
     }
 
     /// Takes what the worker says.
-    pub(super) fn hear(&mut self, message: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
+    pub(crate) fn hear(&mut self, message: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
         let Some((verdict, rest)) = speech::only_answer(message) else { return self.is_garbled = true };
         if verdict == Verdict::Ready {
             if self.ready.is_some() {
@@ -136,7 +136,7 @@ impl Ledger {
     }
 
     /// Takes the answers of so many tasks that returned, which may be those of several jobs.
-    pub(super) fn hear_block(&mut self, count: u32, answers: &[u8]) {
+    pub(crate) fn hear_block(&mut self, count: u32, answers: &[u8]) {
         let (mut left, mut at) = (count, 0);
         while left > 0 {
             let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
@@ -168,7 +168,7 @@ impl Ledger {
     }
 
     /// Takes back all that was not begun, when `begun` tasks were, in order.
-    pub(super) fn take_back(&mut self, begun: u64) -> Vec<Job> {
+    pub(crate) fn take_back(&mut self, begun: u64) -> Vec<Job> {
         // Tasks that are begun together are of one job. What the worker's word says beyond that cannot be.
         let running = u32::try_from(begun.saturating_sub(self.finished)).unwrap_or(u32::MAX);
         let mut back = Vec::new();
@@ -187,7 +187,7 @@ impl Ledger {
     }
 
     /// For a worker that has ended: takes back what was not begun, and says what befell the task that was running.
-    pub(super) fn bury(&mut self, begun: u64, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<Failed>) {
+    pub(crate) fn bury(&mut self, begun: u64, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<Failed>) {
         // Of those that were begun together, it came as far as the first.
         let begun = begun.min(self.finished + 1);
         let back = self.take_back(begun);
@@ -202,14 +202,14 @@ impl Ledger {
 }
 
 /// A task that failed with its worker.
-pub(super) struct Failed {
-    pub(super) job: Job,
-    pub(super) failure: Failure,
+pub(crate) struct Failed {
+    pub(crate) job: Job,
+    pub(crate) failure: Failure,
 }
 
 impl Failed {
     /// Delivers it, or gives it back to be tried again.
-    pub(super) fn settle(self, tag: &Arc<Tag>) -> Result<Arc<dyn Sink>, Job> {
+    pub(crate) fn settle(self, tag: &Arc<Tag>) -> Result<Arc<dyn Sink>, Job> {
         let Failed { mut job, failure } = self;
         let retry = job.sink.call().options.retry;
         if !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
@@ -263,7 +263,7 @@ impl Sent {
 }
 
 /// What a verdict other than a value says.
-pub(super) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
+pub(crate) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
     let text = || String::from_utf8_lossy(reason).into_owned();
     match verdict {
         Verdict::Panicked => match codec::decode(reason, Vec::new()) {

@@ -1,22 +1,21 @@
 //! Many tasks on a few processes.
 
+mod ahead;
 #[cfg(feature = "progress")]
 mod bar;
 mod builder;
-mod claim;
+pub(crate) mod claim;
 mod crew;
-mod decode;
+pub(crate) mod decode;
 mod engine;
 mod extension;
 mod feed;
-#[cfg(multiproc_fuzz)]
-pub(crate) mod fuzz;
-mod gather;
+pub(crate) mod gather;
 mod handle;
 mod imap;
-mod job;
+pub(crate) mod job;
 mod keeper;
-mod ledger;
+pub(crate) mod ledger;
 mod map_task;
 mod progress;
 mod records;
@@ -25,7 +24,7 @@ mod service;
 mod settings;
 mod slate;
 mod slot;
-mod speech;
+pub(crate) mod speech;
 mod stats;
 mod task;
 mod tasks;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::ahead::Ahead;
 use super::records;
-use super::slate::{Ahead, Slate};
+use super::slate::Slate;
 use super::speech::{self, Order, Verdict};
 use crate::channel::fault::SendFault;
 use crate::channel::link::RingLink;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ahead::Ahead;
 use super::claim::{self, Epoch, Gate};
 use crate::error::Result;
 use crate::sync::segment::{Crossing, Segment};
@@ -18,15 +19,6 @@ const CLAIM: usize = 0;
 const STARTED: usize = 128;
 const BUSY: usize = 136;
 const AHEAD: usize = 144;
-
-/// Answers that a worker has written into its ring but not published: how many, and their bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ahead {
-    /// Which record they are to be.
-    pub(super) mark: u32,
-    pub(super) count: u16,
-    pub(super) bytes: u16,
-}
 
 /// A worker's words. A hostile worker can write there what it likes: it harms nobody but itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,16 +44,12 @@ impl Slate {
     /// In the worker: what it has written ahead.
     #[inline]
     pub(super) fn has_written(&self, ahead: Ahead) {
-        let word = u64::from(ahead.mark) << 32 | u64::from(ahead.count) << 16 | u64::from(ahead.bytes);
-        // Release: who sees it sees what was written.
-        self.word(AHEAD).store(word, Ordering::Release);
+        ahead.store(self.word(AHEAD));
     }
 
     /// In the pool, when the worker is gone: what it had written ahead.
     pub(super) fn ahead(&self) -> Ahead {
-        let word = self.word(AHEAD).load(Ordering::Acquire);
-        #[expect(clippy::cast_possible_truncation, reason = "shifted and cut as it was put together")]
-        Ahead { mark: (word >> 32) as u32, count: (word >> 16) as u16, bytes: word as u16 }
+        Ahead::load(self.word(AHEAD))
     }
 
     /// In the worker: what was taken back is behind.

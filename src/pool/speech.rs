@@ -12,7 +12,7 @@ use crate::unwind::Panic;
 
 /// Pool to worker, ahead of the tasks that follow it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Tasks of one function. What stands behind is their arguments, each with its length before it.
     Tasks {
         entry: Option<Offset>,
@@ -32,13 +32,13 @@ pub(super) enum Order {
 }
 
 /// Puts an order behind `onto`; what belongs to it goes behind it.
-pub(super) fn put_order(onto: &mut Vec<u8>, order: &Order) {
+pub(crate) fn put_order(onto: &mut Vec<u8>, order: &Order) {
     // It brings no descriptors, and is refused only for want of memory; a worker that cannot understand it ends.
     let _ = codec::encode_within(order, onto, usize::MAX, &mut Vec::new());
 }
 
 /// An order, and what stands behind it.
-pub(super) fn understand(bytes: &[u8]) -> Option<(Order, &[u8])> {
+pub(crate) fn understand(bytes: &[u8]) -> Option<(Order, &[u8])> {
     codec::decode_front(bytes)
 }
 
@@ -47,14 +47,14 @@ const LONG: u8 = 254;
 const OTHER: u8 = 255;
 
 /// The longest value whose length is one byte.
-pub(super) const SHORT: usize = 253;
+pub(crate) const SHORT: usize = 253;
 
 /// The longest value: what its length can say.
-pub(super) const LONGEST: usize = u32::MAX as usize - 8;
+pub(crate) const LONGEST: usize = u32::MAX as usize - 8;
 
 /// Puts a value that `write` appends behind `onto`, with its length before it.
 #[inline]
-pub(super) fn framed<E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+pub(crate) fn framed<E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     let start = onto.len();
     onto.push(0);
     let done = write(onto);
@@ -67,7 +67,7 @@ pub(super) fn framed<E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> 
 
 /// Puts the length of what stands behind the byte at `start` there.
 #[inline]
-pub(super) fn close_frame(onto: &mut Vec<u8>, start: usize) {
+pub(crate) fn close_frame(onto: &mut Vec<u8>, start: usize) {
     let length = onto.len() - start - 1;
     match u8::try_from(length) {
         Ok(short) if length <= SHORT => onto[start] = short,
@@ -83,7 +83,7 @@ fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
 }
 
 /// Puts a verdict and what belongs to it behind `onto`.
-pub(super) fn put_answer(onto: &mut Vec<u8>, verdict: Verdict, value: &[u8]) {
+pub(crate) fn put_answer(onto: &mut Vec<u8>, verdict: Verdict, value: &[u8]) {
     let length = u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes();
     match (verdict, u8::try_from(value.len())) {
         (Verdict::Returned, Ok(short)) if value.len() <= SHORT => onto.push(short),
@@ -101,13 +101,13 @@ pub(super) fn put_answer(onto: &mut Vec<u8>, verdict: Verdict, value: &[u8]) {
 
 /// The next value in `bytes`, from `at` on, which is moved behind it.
 #[inline]
-pub(super) fn next_frame<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
+pub(crate) fn next_frame<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     next_answer(bytes, at).map(|(_, value)| value)
 }
 
 /// `next_frame`, with the verdict.
 #[inline]
-pub(super) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])> {
+pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])> {
     let first = *bytes.get(*at)?;
     if usize::from(first) > SHORT {
         return next_other(bytes, at);
@@ -132,22 +132,22 @@ fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])
 }
 
 /// The verdict that a message begins with, and what belongs to it.
-pub(super) fn only_answer(message: &[u8]) -> Option<(Verdict, &[u8])> {
+pub(crate) fn only_answer(message: &[u8]) -> Option<(Verdict, &[u8])> {
     let (&verdict, rest) = message.split_first()?;
     Some((Verdict::of(verdict)?, rest))
 }
 
 /// What stands before the answers of a block: that it is one, and how many there are.
-pub(super) const BLOCK_HEAD: usize = 8;
+pub(crate) const BLOCK_HEAD: usize = 8;
 
 /// The first bytes of a block of so many answers.
-pub(super) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
+pub(crate) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
     let [low, high] = count.to_le_bytes();
     [Verdict::Block as u8, 0, low, high, 0, 0, 0, 0]
 }
 
 /// How many answers a block says that it has, and the answers.
-pub(super) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
+pub(crate) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
     let (head, answers) = message.split_first_chunk::<BLOCK_HEAD>()?;
     Some((u16::from_le_bytes([head[2], head[3]]).into(), answers))
 }
@@ -155,7 +155,7 @@ pub(super) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
 /// Worker to pool: what became of a task, in the order in which they came. The first byte of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The worker is up. The reason why not, if one follows.
     Ready = 0,
     /// The value that the function returned follows.
@@ -171,7 +171,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of(byte: u8) -> Option<Verdict> {
+    pub(crate) fn of(byte: u8) -> Option<Verdict> {
         use Verdict::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
         [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block]
             .into_iter()
@@ -180,7 +180,7 @@ impl Verdict {
 }
 
 /// A panic as it crosses.
-pub(super) fn panic_bytes(panic: &Panic) -> Vec<u8> {
+pub(crate) fn panic_bytes(panic: &Panic) -> Vec<u8> {
     codec::encode(panic).map(|parcel| parcel.bytes).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! The locks of `src/sync` and the queues and rings of `src/channel`, the very files, on a platform that is a model: its kernel is in `sys`.
+//! The locks of `src/sync`, the queues and rings of `src/channel`, and what a worker of a pool shares with it, the very files, on a platform that is a model: its kernel is in `sys`.
 //!
 //! With the feature `loom`, atomics and threads are loom's, which tries interleavings one after the other; without it they are
 //! the standard library's, for Miri. Threads of a model are processes with a number; they die where a test says.
@@ -12,6 +12,7 @@ mod channel;
 mod codec;
 mod error;
 mod identity;
+mod pool;
 mod sync;
 mod sys;
 #[cfg(test)]

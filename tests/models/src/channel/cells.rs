@@ -90,6 +90,27 @@ mod word {
                 None => self.0.swap(value, ordering),
             }
         }
+
+        pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
+            match self.checked() {
+                Some(checked) if step() => checked.accessed().fetch_add(value, ordering),
+                Some(_) => 0,
+                None => self.0.fetch_add(value, ordering),
+            }
+        }
+
+        pub(crate) fn fetch_update(
+            &self,
+            set: Ordering,
+            fetch: Ordering,
+            f: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            match self.checked() {
+                Some(checked) if step() => checked.accessed().fetch_update(set, fetch, f),
+                Some(_) => Err(0),
+                None => self.0.fetch_update(set, fetch, f),
+            }
+        }
     }
 
     impl Drop for AtomicU64 {
@@ -134,6 +155,19 @@ mod word {
         pub(crate) fn swap(&self, value: u64, ordering: Ordering) -> u64 {
             if step() { self.0.swap(value, ordering) } else { 0 }
         }
+
+        pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
+            if step() { self.0.fetch_add(value, ordering) } else { 0 }
+        }
+
+        pub(crate) fn fetch_update(
+            &self,
+            set: Ordering,
+            fetch: Ordering,
+            f: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            if step() { self.0.fetch_update(set, fetch, f) } else { Err(0) }
+        }
     }
 
     pub(crate) fn fence(ordering: Ordering) {
@@ -152,6 +186,15 @@ pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
     for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
         let mut value = [0; 8];
         value[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn copy_few_in(words: &[AtomicU64], at: usize, bytes: &[u8]) {
+    for (place, byte) in (at..).zip(bytes) {
+        let word = &words[place / 8];
+        let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
+        value[place % 8] = *byte;
         word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
     }
 }

@@ -1,6 +1,6 @@
 //! The files of `src/channel` that share memory; what is under them is ours.
 
-mod cells;
+pub(crate) mod cells;
 #[path = "../../../../src/channel/exchange.rs"]
 pub(crate) mod exchange;
 #[path = "../../../../src/channel/ladder.rs"]

@@ -4,6 +4,7 @@ mod event;
 mod ladder;
 mod members;
 mod mutex;
+mod pool;
 mod queue;
 mod ring;
 

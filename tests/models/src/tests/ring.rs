@@ -13,7 +13,7 @@ use crate::sys::poll::Deadline;
 use crate::world::{End, World};
 
 /// A ring, and what its sides sleep on: a bell is rung once for each that sleeps.
-struct Pipe {
+pub(super) struct Pipe {
     words: Vec<AtomicU64>,
     bells: [AtomicU32; 2],
 }
@@ -23,7 +23,7 @@ const START: u64 = SMALLEST as u64 - 8;
 
 impl Pipe {
     /// Empty; the producer takes so much of it for full as if it had last looked long ago.
-    fn new(taken: u64) -> (Arc<Pipe>, Producer, Consumer) {
+    pub(super) fn new(taken: u64) -> (Arc<Pipe>, Producer, Consumer) {
         let pipe = Pipe {
             words: (0..CONTROL + SMALLEST / 8).map(|_| AtomicU64::new(0)).collect(),
             bells: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -36,7 +36,7 @@ impl Pipe {
         (Arc::new(pipe), producer, consumer)
     }
 
-    fn ring(&self) -> Ring<'_> {
+    pub(super) fn ring(&self) -> Ring<'_> {
         Ring::new(&self.words).expect("a ring")
     }
 
@@ -51,7 +51,7 @@ impl Pipe {
         }
     }
 
-    fn push(&self, producer: &mut Producer, kind: Kind, bytes: &[u8]) {
+    pub(super) fn push(&self, producer: &mut Producer, kind: Kind, bytes: &[u8]) {
         let ring = self.ring();
         let room = Producer::room_for(kind, bytes.len());
         while !producer.has_room(ring, room).expect("sound") {
@@ -68,7 +68,7 @@ impl Pipe {
     }
 
     /// The next record, if there is one.
-    fn look(&self, consumer: &mut Consumer) -> Option<(Kind, Vec<u8>)> {
+    pub(super) fn look(&self, consumer: &mut Consumer) -> Option<(Kind, Vec<u8>)> {
         let ring = self.ring();
         let record = consumer.peek(ring).expect("sound")?;
         let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ impl Pipe {
         Some((record.kind, bytes))
     }
 
-    fn pull(&self, consumer: &mut Consumer) -> (Kind, Vec<u8>) {
+    pub(super) fn pull(&self, consumer: &mut Consumer) -> (Kind, Vec<u8>) {
         loop {
             if let Some(record) = self.look(consumer) {
                 return record;

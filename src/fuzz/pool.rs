@@ -1,19 +1,19 @@
-//! What fuzzers call for a pool: a worker that says anything at any time. Whatever it says, every task has one outcome.
+//! A pool's worker that says anything at any time. Whatever it says, every task has one outcome.
 
 use std::sync::Arc;
 
-use super::claim::Gate;
-use super::decode::Opened;
-use super::gather::Gather;
-use super::job::{Call, Job, Options, Sink, Tag};
-use super::ledger::Ledger;
-use super::retry::Retry;
-use super::speech::{self, Verdict};
+use super::input::Input;
 use crate::codec;
 use crate::error::Failure;
-use crate::fuzz::Input;
+use crate::pool::Retry;
+use crate::pool::claim::Gate;
+use crate::pool::decode::Opened;
+use crate::pool::gather::Gather;
+use crate::pool::job::{Call, Job, Options, Sink, Tag};
+use crate::pool::ledger::Ledger;
+use crate::pool::speech::{self, Verdict};
 
-pub(crate) fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let options = Options { retry: Retry::times((input.byte() % 3).into()), ..Options::default() };
     let gather = Arc::new(Gather::new(Call::new(None, "f", Arc::new(options), true)));
@@ -83,7 +83,7 @@ fn job(gather: &Arc<Gather>, first: u64, count: u32) -> Job {
     Job { sink, first, count, failed: 0, put_off: 0, bytes, fds: Vec::new() }
 }
 
-pub(crate) fn seeds() -> Vec<Vec<u8>> {
+pub(super) fn seeds() -> Vec<Vec<u8>> {
     let value = |bytes: &[u8]| [&[3, bytes.len() as u8][..], bytes].concat();
     let block = |count: u8| [vec![5, count, 2 * count], [1, 7].repeat(count.into())].concat();
     // One by one, in blocks over several jobs, and taken back in the middle, by the honest word and by another.
