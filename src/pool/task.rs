@@ -30,9 +30,9 @@ use crate::task_error::TaskError;
 ///
 /// let pool = Pool::new(2)?;
 /// let quick = pool.submit(|n: u32| n + 1, (1,));
-/// let mut slow = pool.submit(std::thread::sleep, (Duration::from_secs(600),));
+/// let slow = pool.submit(std::thread::sleep, (Duration::from_secs(600),));
 /// assert_eq!(quick.join()?, 2);
-/// assert!(slow.join_timeout(Duration::from_millis(1)).is_none());
+/// assert_eq!(slow.join_timeout(Duration::from_millis(1))?, None);
 /// assert!(slow.cancel());
 /// assert!(slow.join().unwrap_err().is_cancelled());
 /// # Ok::<(), multiproc::Error>(())
@@ -62,21 +62,20 @@ impl<R: DeserializeOwned + 'static> Task<R> {
         self.taken()
     }
 
-    /// Waits at most so long; `None` if it is not done by then (it goes on). The outcome is given once: later calls say that it
-    /// was taken.
+    /// Waits for the task, but no longer than `timeout`; `None` if it goes on.
     ///
     /// # Errors
-    /// As for [`join`](Task::join), as the inner result.
-    pub fn join_timeout(&mut self, timeout: Duration) -> Option<Result<R, TaskError>> {
-        self.slot.wait(Deadline::after(timeout)).then(|| self.taken())
+    /// As for [`join`](Task::join). The outcome is given once: later calls say that it was taken ([`Failure::Lost`]).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<Option<R>, TaskError> {
+        if self.slot.wait(Deadline::after(timeout)) { self.taken().map(Some) } else { Ok(None) }
     }
 
-    /// The outcome, if the task is done.
+    /// What the function returned, if the task is done; `None` if it goes on.
     ///
     /// # Errors
-    /// As for [`join`](Task::join), as the inner result.
-    pub fn try_join(&mut self) -> Option<Result<R, TaskError>> {
-        self.slot.is_ready().then(|| self.taken())
+    /// As for [`join_timeout`](Task::join_timeout).
+    pub fn try_join(&self) -> Result<Option<R>, TaskError> {
+        self.join_timeout(Duration::ZERO)
     }
 
     fn taken(&self) -> Result<R, TaskError> {
@@ -136,8 +135,8 @@ impl<R: DeserializeOwned + Send + 'static> Task<R> {
     /// Has `callback` called with the outcome when the task is done, in the pool's own thread (in this one, if it is done
     /// already): CPython's `callback` and `error_callback` in one. The outcome stays for [`join`](Task::join).
     ///
-    /// It should be quick, and wait for no other task: meanwhile the pool replaces no worker and hands out nothing. A panic in it is shown, and the outcome
-    /// lost. There is one callback at a time: another one takes its place.
+    /// It should be quick, and wait for no other task: meanwhile the pool replaces no worker and hands out nothing. A panic in it
+    /// is shown, and the outcome lost. There is one callback at a time: another one takes its place.
     ///
     /// ```
     /// use std::sync::mpsc;

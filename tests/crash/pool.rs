@@ -94,8 +94,7 @@ pub(crate) fn pools_survive_whoever_is_killed() {
             dice.pause(Duration::from_millis(10));
             let cancelled: Vec<_> = tasks.iter().map(|task| dice.below(12) == 0 && task.cancel()).collect();
             for (n, task) in tasks.into_iter().enumerate() {
-                let mut task = task;
-                let outcome = task.join_timeout(Duration::from_secs(60)).expect("it has an outcome");
+                let outcome = task.join_timeout(Duration::from_secs(60)).transpose().expect("it has an outcome");
                 let ran = runs.atomics::<AtomicU32>()[n].load(Ordering::SeqCst);
                 assert!(ran <= 1, "task {n} of round {round} ran {ran} times");
                 let what = (deeds[n], cancelled[n]);
