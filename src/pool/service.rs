@@ -70,9 +70,8 @@ struct Station {
     /// Answers that are written but not published, behind the head that they get, and how many there are.
     block: Vec<u8>,
     count: u16,
-    /// How many tasks are begun together; and how many were since the clock was looked at.
+    /// How many tasks are begun together.
     stride: u32,
-    strode: u32,
     /// When the clock was looked at, and when the pool was last woken.
     looked: Duration,
     nudged: Duration,
@@ -345,7 +344,6 @@ fn run(
             break;
         }
         station.begun += u64::from(to_do);
-        station.strode += to_do;
         left -= to_do;
         while to_do > 0 && !station.is_over {
             let done = station.stretch(&mut to_do, &mut fds, |onto, fds| {
@@ -383,7 +381,6 @@ impl Station {
             block,
             count: 0,
             stride: 1,
-            strode: 0,
             looked: now,
             nudged: now,
             busy: Duration::ZERO,
@@ -512,45 +509,28 @@ impl Station {
     fn pause(&mut self) -> Result<(), SendFault> {
         // Before the next begins: so the pool knows which one that is.
         self.publish()?;
-        // The clock costs as much as a short task.
-        if self.strode < self.stride {
-            return Ok(());
-        }
-        self.strode = 0;
-        let took = self.look();
-        if took < SHORT_STRIDE {
-            self.stride = (self.stride * 2).min(MOST_STRIDE);
-        } else if took > 4 * SHORT_STRIDE {
-            self.stride = (self.stride / 4).max(1);
-        }
-        if self.looked.saturating_sub(self.nudged) > NUDGE {
-            self.nudged = self.looked;
-            self.link.nudge()?;
-        }
-        Ok(())
-    }
-
-    /// Sees how long it was at work since the last time.
-    fn look(&mut self) -> Duration {
         let now = poll::monotonic();
         let took = now.saturating_sub(self.looked);
         self.looked = now;
         self.busy += took;
         self.slate.was_busy(self.busy);
-        took
+        if took < SHORT_STRIDE {
+            self.stride = (self.stride * 2).min(MOST_STRIDE);
+        } else if took > 4 * SHORT_STRIDE {
+            self.stride = (self.stride / 4).max(1);
+        }
+        if now.saturating_sub(self.nudged) > NUDGE {
+            self.nudged = now;
+            self.link.nudge()?;
+        }
+        Ok(())
     }
 
     /// Waits for the next order; whether there is one.
     fn receive(&mut self, message: &mut Vec<u8>, fds: &mut Vec<Arc<OwnedFd>>) -> bool {
         let is_idle = self.link.is_empty();
-        if is_idle {
-            if self.strode > 0 {
-                self.look();
-            }
-            self.strode = 0;
-            if self.publish().is_err() || self.link.nudge().is_err() {
-                return false;
-            }
+        if is_idle && (self.publish().is_err() || self.link.nudge().is_err()) {
+            return false;
         }
         message.clear();
         match self.link.recv(message, u64::MAX, Deadline::Never) {
