@@ -105,7 +105,7 @@
 //! | `RawArray('i', n)`, `RawArray('i', [..])` | [`SharedArray::new`], [`SharedArray::from_slice`] |
 //! | a numpy array in shared memory | [`SharedSlice`], or [`SharedArray`] |
 //! | `atexit.register`, `util.Finalize` | [`at_exit`] |
-//! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of `n` |
+//! | `sys.exit(n)` in a child | `std::process::exit(n)`, with all of a positive `n` |
 //! | `os.fork` and a closure | [`Process::from_closure`] |
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
 //! | `Pipe(duplex=False)`, `Pipe()` | [`pipe`], [`connection`] |

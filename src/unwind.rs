@@ -141,6 +141,28 @@ fn remember(info: &PanicHookInfo<'_>) {
     });
 }
 
+/// A panic that is to go on when something has been put in order.
+pub(crate) struct Held(Box<dyn Any + Send>);
+
+impl Held {
+    pub(crate) fn go_on(self) -> ! {
+        panic::resume_unwind(self.0)
+    }
+
+    /// It does not go on.
+    pub(crate) fn into_text(self) -> String {
+        let text = text(&*self.0);
+        // Its destructor is the user's, and could panic again.
+        std::mem::forget(self.0);
+        text
+    }
+}
+
+/// Calls `f`; holds a panic in it.
+pub(crate) fn hold<T>(f: impl FnOnce() -> T) -> Result<T, Held> {
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(Held)
+}
+
 /// Calls `f`; a panic in it becomes an error.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {

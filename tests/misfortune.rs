@@ -22,6 +22,8 @@ mod kernel;
 mod limits;
 #[path = "misfortune/locks.rs"]
 mod locks;
+#[path = "misfortune/maps.rs"]
+mod maps;
 #[path = "misfortune/net.rs"]
 mod net;
 #[path = "misfortune/pipes.rs"]
@@ -46,6 +48,7 @@ use forks::*;
 use kernel::*;
 use limits::*;
 use locks::*;
+use maps::*;
 use net::*;
 use pipes::*;
 use pool::*;
@@ -150,6 +153,12 @@ fn main() {
         pools_leave_nothing_behind,
         a_pool_used_by_many_threads,
         many_tasks_in_the_queue,
+        a_task_that_returns_twice,
+        a_function_that_returns_twice,
+        outcomes_come_before_their_chunk_is_done,
+        a_map_that_is_dropped,
+        code_of_users_that_panics_around_a_map,
+        callbacks_that_panic_or_wait,
         limits_of_processes_and_tasks,
         garbage_at_a_listener,
         slow_peers_at_a_listener,

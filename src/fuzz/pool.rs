@@ -61,8 +61,8 @@ pub(super) fn run(data: &[u8]) {
     }
     for delivery in gather.take() {
         let first = delivery.first;
-        let mut opened = Opened::new(delivery);
-        let all = std::iter::from_fn(|| opened.next::<u64>(gather.call()));
+        let mut opened = Opened::<u64>::new(delivery);
+        let all = std::iter::from_fn(|| opened.next(gather.call()));
         all.zip(first..).for_each(|(_, number)| seen(&mut outcomes, number));
     }
     assert!(outcomes.iter().all(|count| *count == 1), "a task has no outcome, or several: {outcomes:?}");

@@ -1,7 +1,8 @@
 //! Outcomes for users out of what was delivered.
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::any::type_name;
+use std::mem;
+use std::vec;
 
 use serde::de::DeserializeOwned;
 
@@ -11,54 +12,97 @@ use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
 use crate::task_error::TaskError;
+use crate::unwind;
+
+/// How many values are decoded at once: what `Deserialize` does may panic, and to catch each for itself takes longer than to
+/// decode a number.
+const AHEAD: usize = 64;
 
 /// A delivery whose outcomes are taken one by one, in order.
-pub(crate) struct Opened {
+pub(crate) struct Opened<R> {
     delivery: Delivery,
-    /// How many were taken.
+    /// How many were decoded.
     taken: u32,
     /// Where the next is in the bytes.
     at: usize,
+    /// Those that were decoded, and what befell the one behind them.
+    ready: vec::IntoIter<R>,
+    failed: Option<Failure>,
 }
 
-impl Opened {
-    pub(crate) fn new(delivery: Delivery) -> Opened {
-        Opened { delivery, taken: 0, at: 0 }
+impl<R: DeserializeOwned> Opened<R> {
+    pub(crate) fn new(delivery: Delivery) -> Opened<R> {
+        Opened { delivery, taken: 0, at: 0, ready: Vec::new().into_iter(), failed: None }
     }
 
     /// The outcome of the next task, if there is one.
-    pub(crate) fn next<R: DeserializeOwned>(&mut self, call: &Call) -> Option<Result<R, TaskError>> {
-        if self.taken == self.delivery.count {
-            return None;
+    #[inline]
+    pub(crate) fn next(&mut self, call: &Call) -> Option<Result<R, TaskError>> {
+        match self.ready.next() {
+            Some(value) => Some(Ok(value)),
+            None => self.more(call),
         }
-        let number = self.delivery.first + u64::from(self.taken);
-        self.taken += 1;
-        let is_last = self.taken == self.delivery.count;
-        let failure = match &mut self.delivery.content {
-            Content::Answers(bytes) => match outcome(speech::next_answer(bytes, &mut self.at), Vec::new()) {
-                Ok(value) => return Some(Ok(value)),
-                Err(failure) => failure,
-            },
-            Content::Message { bytes, fds } => match outcome(speech::only_answer(bytes), std::mem::take(fds)) {
-                Ok(value) => return Some(Ok(value)),
-                Err(failure) => failure,
-            },
-            Content::Failed(failure) if is_last => {
-                std::mem::replace(failure, Failure::Lost("its failure was told already".to_owned()))
+    }
+
+    #[cold]
+    fn more(&mut self, call: &Call) -> Option<Result<R, TaskError>> {
+        if self.failed.is_none() {
+            self.decode();
+            if let Some(value) = self.ready.next() {
+                return Some(Ok(value));
             }
-            Content::Failed(failure) => job::again(failure),
-        };
+        }
+        let failure = self.failed.take()?;
+        let number = self.delivery.first + u64::from(self.taken) - 1;
         let worker = self.delivery.worker.as_ref().map(|tag| (tag.name.clone(), tag.pid));
         Some(Err(TaskError::new(call.label(number), worker, self.delivery.attempts, failure)))
     }
+
+    /// Decodes some of those that are left, up to one that failed.
+    fn decode(&mut self) {
+        let Opened { delivery, taken, at, .. } = self;
+        let left = (delivery.count - *taken) as usize;
+        if left == 0 {
+            return;
+        }
+        let mut values = Vec::with_capacity(left.min(AHEAD));
+        let decoded = unwind::catch(|| {
+            while values.len() < left.min(AHEAD) {
+                *taken += 1;
+                match &mut delivery.content {
+                    Content::Answers(bytes) => match speech::next_answer(bytes, at) {
+                        Some((Verdict::Returned, value)) => {
+                            values.push(codec::decode(value, Vec::new()).map_err(Failure::BadResult)?);
+                        }
+                        other => return Err(not_a_value(other)),
+                    },
+                    Content::Message { bytes, fds } => match speech::only_answer(bytes) {
+                        Some((Verdict::Returned, value)) => {
+                            values.push(codec::decode(value, mem::take(fds)).map_err(Failure::BadResult)?);
+                        }
+                        other => return Err(not_a_value(other)),
+                    },
+                    Content::Failed(failure) if *taken == delivery.count => {
+                        return Err(mem::replace(failure, Failure::Lost("its failure was told already".to_owned())));
+                    }
+                    Content::Failed(failure) => return Err(job::again(failure)),
+                }
+            }
+            Ok(())
+        });
+        self.failed = match decoded {
+            Ok(done) => done.err(),
+            Err(panic) => Some(Failure::BadResult(format!("{}: it panicked: {panic}", type_name::<R>()))),
+        };
+        self.ready = values.into_iter();
+    }
 }
 
-#[inline]
-fn outcome<R: DeserializeOwned>(answer: Option<(Verdict, &[u8])>, fds: Vec<Arc<OwnedFd>>) -> Result<R, Failure> {
+#[cold]
+fn not_a_value(answer: Option<(Verdict, &[u8])>) -> Failure {
     match answer {
-        Some((Verdict::Returned, value)) => codec::decode(value, fds).map_err(Failure::BadResult),
-        Some((verdict, reason)) => Err(ledger::failure(verdict, reason)),
-        None => Err(Failure::Lost("nothing came of it".to_owned())),
+        Some((verdict, reason)) => ledger::failure(verdict, reason),
+        None => Failure::Lost("nothing came of it".to_owned()),
     }
 }
 

@@ -100,9 +100,10 @@ impl Engine {
                     self.queue.push_front(rest);
                 }
             }
+            let has_several = job.count > 1;
             worker.give(job, &mut self.scratch);
             // With several, the first may be done without a call.
-            if worker.ledger.jobs() > 1 && worker.look_at.is_none() {
+            if (has_several || worker.ledger.jobs() > 1) && worker.look_at.is_none() {
                 worker.look_soon();
                 needs_keeper = true;
             }
@@ -461,7 +462,7 @@ impl Engine {
     }
 
     /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are at its tasks are killed.
-    pub(super) fn cancel(&mut self, sink: *const ()) {
+    pub(super) fn cancel(&mut self, sink: *const (), with_running: bool) {
         for place in 0..self.crew.len() {
             let Some(worker) = self.crew.worker_mut(place) else { continue };
             if worker.link.is_none() || worker.doom.is_some() || !worker.ledger.holds(sink).1 {
@@ -476,7 +477,7 @@ impl Engine {
             self.requeue(back);
             self.attend(place);
             let Some(worker) = self.crew.worker_mut(place) else { continue };
-            if worker.is_running() && worker.ledger.holds(sink).0 {
+            if with_running && worker.is_running() && worker.ledger.holds(sink).0 {
                 worker.doom = Some(Doom::Cancelled);
                 worker.kill();
             }

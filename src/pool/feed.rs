@@ -14,6 +14,7 @@ use super::keeper::Shared;
 use super::speech;
 use crate::codec;
 use crate::error::Failure;
+use crate::unwind;
 
 /// How long a chunk is to take, in nanoseconds: long beside what it costs to hand it out, short beside what anybody waits for.
 const CHUNK: u64 = 400_000;
@@ -58,6 +59,18 @@ pub(super) struct Feed<I, Args> {
     types: PhantomData<fn() -> Args>,
 }
 
+/// Inputs that were pulled together.
+struct Chunk {
+    /// Their arguments, framed, and how many there are.
+    bytes: Vec<u8>,
+    count: u32,
+    /// Where the arguments of the last begin; whether they are being encoded; and their descriptors, if they have any, which is
+    /// not among those that count.
+    last: usize,
+    is_encoding: bool,
+    fds: Vec<Arc<OwnedFd>>,
+}
+
 impl<I, Args> Feed<I, Args>
 where
     I: Iterator<Item = Args>,
@@ -82,6 +95,18 @@ where
     /// How many inputs were pulled.
     pub(super) fn pulled(&self) -> u64 {
         self.next
+    }
+
+    /// Whether this is a forked copy of the process that began it.
+    pub(super) fn is_copy(&self) -> bool {
+        self.refusal.is_none() && !self.pool.is_ours()
+    }
+
+    /// Nothing more comes, from the outcome of this number on.
+    pub(super) fn lose(&mut self, next: u64) {
+        self.is_exhausted = true;
+        self.next = next;
+        self.out = 0;
     }
 
     /// How many tasks are out.
@@ -181,41 +206,55 @@ where
         }
     }
 
-    /// Pulls a chunk of inputs.
+    /// Pulls a chunk of inputs. If the iterator panics, what was pulled before goes out.
     fn make_chunk(&mut self) {
         let size = self.chunk_size();
-        let is_free = self.gather.call().options.chunk_size.is_none();
         let first = self.next;
-        let (mut bytes, mut count) = (Vec::with_capacity(if size < 16 { FEW } else { MOST_BYTES + 64 }), 0_u32);
-        let mut fds = Vec::new();
-        while u64::from(count) < size && !(is_free && bytes.len() >= MOST_BYTES) {
+        let bytes = Vec::with_capacity(if size < 16 { FEW } else { MOST_BYTES + 64 });
+        let mut chunk = Chunk { bytes, count: 0, last: 0, is_encoding: false, fds: Vec::new() };
+        let pulled = unwind::hold(|| self.pull(&mut chunk, size));
+        let Chunk { mut bytes, count, last, is_encoding, fds } = chunk;
+        let own = if is_encoding || !fds.is_empty() { bytes.split_off(last) } else { Vec::new() };
+        if bytes.capacity() > FEW {
+            bytes.shrink_to_fit();
+        }
+        self.add(first, count, bytes, Vec::new());
+        let reason = match pulled {
+            // One with descriptors goes alone.
+            Ok(Ok(())) if !fds.is_empty() => return self.add(self.next - 1, 1, own, fds),
+            Ok(Ok(())) => return,
+            Ok(Err(reason)) => reason,
+            Err(panic) if is_encoding => format!("{}: it panicked: {}", type_name::<Args>(), panic.into_text()),
+            Err(panic) => {
+                self.hand_out();
+                panic.go_on()
+            }
+        };
+        self.out += 1;
+        self.fail(self.next - 1, 1, Failure::NotSent(format!("the arguments cannot be encoded: {reason}")));
+    }
+
+    /// Pulls inputs and encodes them, up to one with descriptors or one that cannot be encoded.
+    fn pull(&mut self, chunk: &mut Chunk, size: u64) -> Result<(), String> {
+        let is_free = self.gather.call().options.chunk_size.is_none();
+        while u64::from(chunk.count) < size && !(is_free && chunk.bytes.len() >= MOST_BYTES) {
             let Some(input) = self.inputs.next() else {
                 self.is_exhausted = true;
                 break;
             };
             self.next += 1;
-            let start = bytes.len();
-            let encode = |onto: &mut Vec<u8>| codec::encode_within(&input, onto, start + speech::LONGEST, &mut fds);
-            match speech::framed(&mut bytes, encode) {
-                Ok(()) if fds.is_empty() => count += 1,
-                Ok(()) => {
-                    // One with descriptors goes alone.
-                    let own = bytes.split_off(start);
-                    self.add(first, count, bytes, Vec::new());
-                    return self.add(self.next - 1, 1, own, fds);
-                }
-                Err(reason) => {
-                    self.add(first, count, bytes, Vec::new());
-                    self.out += 1;
-                    let reason = format!("the arguments cannot be encoded: {}: {reason}", type_name::<Args>());
-                    return self.fail(self.next - 1, 1, Failure::NotSent(reason));
-                }
+            chunk.last = chunk.bytes.len();
+            chunk.is_encoding = true;
+            let most = chunk.last + speech::LONGEST;
+            let fds = &mut chunk.fds;
+            speech::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
+            chunk.is_encoding = false;
+            if !chunk.fds.is_empty() {
+                break;
             }
+            chunk.count += 1;
         }
-        if bytes.capacity() > FEW {
-            bytes.shrink_to_fit();
-        }
-        self.add(first, count, bytes, Vec::new());
+        Ok(())
     }
 
     fn add(&mut self, first: u64, count: u32, bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
@@ -271,6 +310,10 @@ impl<I, Args> Feed<I, Args> {
 
     /// Nobody wants what is out: what is not begun will not be run.
     pub(super) fn abandon(&self) {
-        self.gather.cancel();
+        if self.out > 0 && self.pool.is_ours() {
+            self.gather.cancel();
+            self.pool.lock().cancel(Arc::as_ptr(&self.gather).cast(), false);
+            self.pool.summon();
+        }
     }
 }

@@ -319,7 +319,7 @@ impl Pool {
     /// Waits until a pool that was closed or terminated has no workers any more.
     ///
     /// # Errors
-    /// It was neither: `pool is still running`.
+    /// It was neither: `pool is still running`. A callback cannot wait for its pool, nor can a forked copy of the process.
     pub fn join(&self) -> Result<()> {
         self.join_by(Deadline::Never).map(drop)
     }
@@ -340,6 +340,9 @@ impl Pool {
         if phase == Phase::Running {
             return Err(Cause::BadInput("pool is still running".to_owned()).into());
         }
+        if self.shared.is_keeper() {
+            return Err(Cause::BadInput("a callback cannot wait for its pool".to_owned()).into());
+        }
         Ok(self.shared.wait_over(deadline))
     }
 
@@ -355,7 +358,7 @@ impl Drop for Pool {
         if self.shared.is_ours() {
             self.terminate();
             // Not if the last handle went in a callback, which the keeper called.
-            if let Some(keeper) = self.keeper.take().filter(|keeper| keeper.thread().id() != thread::current().id()) {
+            if let Some(keeper) = self.keeper.take().filter(|_| !self.shared.is_keeper()) {
                 self.shared.wait_over(Deadline::Never);
                 let _ = keeper.join();
             }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
-use std::marker::PhantomData;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::job::{Delivery, Sink};
 use super::progress::Progress;
 use crate::sys::poll::Deadline;
 use crate::task_error::TaskError;
+use crate::unwind;
 
 /// How often progress is shown, at the most.
 const SHOWN: Duration = Duration::from_millis(100);
@@ -25,6 +25,8 @@ const SHOWN: Duration = Duration::from_millis(100);
 /// Inputs are pulled while somebody asks for outcomes, and no more of them than the workers need: a few chunks for each. So
 /// an endless iterator is a fine input. Dropping it ends the map: what is not begun is not run; what is begun goes on, and its
 /// outcome is lost.
+///
+/// If the iterator of inputs panics, so does the call that pulled; nothing is lost, and it can be asked again.
 ///
 /// ```
 /// use multiproc::Pool;
@@ -42,14 +44,13 @@ pub struct IMap<'p, I, Args, R> {
     early: BTreeMap<u64, Delivery>,
     /// What came, if the order does not matter.
     ready: VecDeque<Delivery>,
-    current: Option<Opened>,
+    current: Option<Opened<R>>,
     /// The number of the next outcome.
     next: u64,
     /// How many outcomes have arrived.
     arrived: u64,
     is_ordered: bool,
     progress: Option<Watch<'p>>,
-    result: PhantomData<fn() -> R>,
 }
 
 /// What shows it.
@@ -61,19 +62,22 @@ pub(super) struct Watch<'p> {
     started: Instant,
     shown: Option<Instant>,
     failed: u64,
+    is_over: bool,
 }
 
 impl<'p> Watch<'p> {
     pub(super) fn new(show: Show<'p>) -> Watch<'p> {
-        Watch { show, started: Instant::now(), shown: None, failed: 0 }
+        Watch { show, started: Instant::now(), shown: None, failed: 0, is_over: false }
     }
 
     fn show(&mut self, total: Option<u64>, done: u64, running: usize, is_last: bool) {
-        if !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
+        if self.is_over || !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
             return;
         }
         self.shown = Some(Instant::now());
-        (self.show)(&Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() });
+        let progress = Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() };
+        // A panic in it must not cost an outcome.
+        self.is_over = unwind::catch(|| (self.show)(&progress)).is_err() || is_last;
     }
 }
 
@@ -93,7 +97,6 @@ where
             arrived: 0,
             is_ordered,
             progress,
-            result: PhantomData,
         }
     }
 
@@ -128,6 +131,9 @@ where
             if let Some(found) = self.next_ready() {
                 return Poll::Ready(Some(found));
             }
+            if let Some(lost) = self.lost_to_copy() {
+                return Poll::Ready(lost.map(Err));
+            }
             self.feed.fill();
             if self.is_at_end() {
                 return Poll::Ready(None);
@@ -143,6 +149,9 @@ where
             if let Some(found) = self.next_ready() {
                 return Ok(Some(found));
             }
+            if let Some(lost) = self.lost_to_copy() {
+                return Ok(lost.map(Err));
+            }
             self.feed.fill();
             if self.is_at_end() {
                 self.show(true);
@@ -156,6 +165,18 @@ where
                 return Err(TimedOut(()));
             }
         }
+    }
+
+    /// In a forked copy of the process: an error once, and the end.
+    fn lost_to_copy(&mut self) -> Option<Option<TaskError>> {
+        if !self.feed.is_copy() {
+            return None;
+        }
+        let is_at_end = self.is_at_end();
+        self.feed.lose(self.next);
+        let lost =
+            || TaskError::new(self.feed.gather().call().label(self.next), None, 0, self.feed.pool().lost_to_copy());
+        Some((!is_at_end).then(lost))
     }
 
     /// The next outcome, if it is here.

@@ -1,7 +1,8 @@
 //! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has the engine see to it.
 
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::crew::Crew;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     /// Told when all is over.
     over: Condvar,
     is_over: Mutex<bool>,
+    /// The keeper's thread.
+    keeper: OnceLock<ThreadId>,
     set: Epoll,
     summons: Summons,
     pub(super) owner: (Generation, u32),
@@ -58,6 +61,7 @@ impl Shared {
             engine: Mutex::new(Engine::new(settings, Vec::new())),
             over: Condvar::new(),
             is_over: Mutex::new(false),
+            keeper: OnceLock::new(),
             set,
             summons,
             owner: (Generation::current(), pid()),
@@ -86,8 +90,19 @@ impl Shared {
         self.summons.ring();
     }
 
-    /// Waits until nothing is left of the pool; whether that is so at the deadline.
+    /// Whether this is the keeper's thread, in a callback, which must not wait for the pool.
+    pub(super) fn is_keeper(&self) -> bool {
+        self.keeper.get() == Some(&thread::current().id())
+    }
+
+    /// What becomes of the pool's tasks in a forked copy of its process: nothing.
+    pub(super) fn lost_to_copy(&self) -> Failure {
+        Failure::Lost(format!("its pool belongs to process {}, of which this one is a copy", self.owner.1))
+    }
+
+    /// Waits until nothing is left of the pool; whether that is so at the deadline, or as seen by the keeper.
     pub(super) fn wait_over(&self, deadline: Deadline) -> bool {
+        let deadline = if self.is_keeper() { Deadline::Now } else { deadline };
         let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*is_over {
             is_over = match deadline.left() {
@@ -114,6 +129,7 @@ impl Shared {
 
     /// The keeper's life. Should it fail (a fault of ours, or no memory), nobody is left waiting.
     pub(super) fn live(&self) {
+        let _ = self.keeper.set(thread::current().id());
         if unwind::catch(|| self.keep()).is_err() {
             let touched = {
                 let mut engine = self.lock();
@@ -149,7 +165,7 @@ impl Shared {
             let until = if has_started { Deadline::Now } else { turn.until };
             if self.set.wait(&mut events, until).is_err() || turn.is_refused {
                 // Want of memory or descriptors, which may pass.
-                std::thread::sleep(AGAIN);
+                thread::sleep(AGAIN);
             }
         }
     }

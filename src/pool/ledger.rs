@@ -159,6 +159,13 @@ impl Ledger {
         }
     }
 
+    /// Delivers what is finished of the job that is not.
+    pub(crate) fn flush(&mut self) {
+        if let Some(sent) = self.sent.front_mut() {
+            sent.flush(&self.tag, &mut self.delivered);
+        }
+    }
+
     fn pop_if_done(&mut self) {
         if self.sent.front().is_some_and(|sent| sent.done == sent.job.count)
             && let Some(mut sent) = self.sent.pop_front()

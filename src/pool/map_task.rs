@@ -53,6 +53,10 @@ impl<R: DeserializeOwned> MapTask<R> {
     /// Waits for all tasks and gives the outcome of each, in the order of the inputs.
     #[must_use]
     pub fn join_all(self) -> Vec<Result<R, TaskError>> {
+        if !self.pool.is_ours() && !self.is_ready() {
+            let lost = |number| TaskError::new(self.gather.call().label(number), None, 0, self.pool.lost_to_copy());
+            return (0..self.count).map(|number| Err(lost(number))).collect();
+        }
         self.gather.wait_for(self.count, Deadline::Never);
         self.outcomes()
     }
@@ -89,7 +93,7 @@ impl<R: DeserializeOwned> MapTask<R> {
     pub fn cancel(self) {
         self.gather.cancel();
         if self.pool.is_ours() {
-            self.pool.lock().cancel(Arc::as_ptr(&self.gather).cast());
+            self.pool.lock().cancel(Arc::as_ptr(&self.gather).cast(), true);
             self.pool.summon();
         }
     }

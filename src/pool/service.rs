@@ -20,6 +20,8 @@ use crate::channel::link::RingLink;
 use crate::codec::{self, Carried};
 use crate::limits::Limits;
 use crate::sys::code::{self, Entry, Offset, Refusal};
+use crate::sys::exit;
+use crate::sys::per_process::Generation;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Parcel;
 use crate::target::Target;
@@ -63,6 +65,8 @@ const SHORT_STRIDE: Duration = Duration::from_micros(5);
 struct Station {
     link: RingLink,
     slate: Slate,
+    /// The process's, which is not that of its forked copies.
+    generation: Generation,
     /// What the order says that is about to be followed.
     order: Option<Todo>,
     /// How many tasks were begun.
@@ -376,6 +380,7 @@ impl Station {
         Station {
             link,
             slate,
+            generation: Generation::current(),
             order: None,
             begun: 0,
             block,
@@ -404,7 +409,9 @@ impl Station {
                 *to_do -= 1;
                 start = self.block.len();
                 self.block.push(0);
-                match task(&mut self.block, fds) {
+                let done = task(&mut self.block, fds);
+                self.leave_if_copy();
+                match done {
                     Ok(()) if fds.is_empty() && self.block.len() - start - 1 <= speech::SHORT => self.note(start)?,
                     other => return Ok(Some(other)),
                 }
@@ -416,9 +423,18 @@ impl Station {
             Ok(Ok(Some(other))) => self.answer(start, Ok(other.map(|()| mem::take(fds)))),
             Ok(Err(fault)) => Err(fault),
             Err(panic) => {
+                self.leave_if_copy();
                 fds.clear();
                 self.answer(start, Err(panic))
             }
+        }
+    }
+
+    /// A task may have forked, and returns in the copy as well: that one has no business here.
+    #[inline]
+    fn leave_if_copy(&self) {
+        if Generation::current() != self.generation {
+            exit::now(0);
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Outcome {
     /// Decoded for a callback.
     Decoded(Box<dyn Any + Send>),
     Taken,
+    /// The callback that it was given to panicked.
+    Spoilt,
 }
 
 impl Slot {
@@ -138,7 +140,7 @@ impl Sink for Slot {
             state = self.lock();
             state.outcome = match decoded {
                 Ok(decoded) => Outcome::Decoded(decoded),
-                Err(_) => Outcome::Taken,
+                Err(_) => Outcome::Spoilt,
             };
         }
         let waker = state.waker.take();

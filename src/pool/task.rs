@@ -54,12 +54,16 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// # Errors
     /// How it failed: see [`Failure`].
     pub fn join(self) -> Result<R, TaskError> {
-        if !self.pool.is_ours() && !self.slot.is_ready() {
-            let why = format!("its pool belongs to process {}, of which this one is a copy", self.pool.owner.1);
-            return Err(TaskError::new(self.slot.call().label(0), None, 0, Failure::Lost(why)));
-        }
-        self.slot.wait(Deadline::Never);
+        self.wait_by(Deadline::Never)?;
         self.taken()
+    }
+
+    /// Waits for the task to be done; whether it is.
+    fn wait_by(&self, deadline: Deadline) -> Result<bool, TaskError> {
+        if !self.pool.is_ours() && !self.slot.is_ready() {
+            return Err(TaskError::new(self.slot.call().label(0), None, 0, self.pool.lost_to_copy()));
+        }
+        Ok(self.slot.wait(deadline))
     }
 
     /// Waits for the task, but no longer than `timeout`; `None` if it goes on.
@@ -67,7 +71,7 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// # Errors
     /// As for [`join`](Task::join). The outcome is given once: later calls say that it was taken ([`Failure::Lost`]).
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<R>, TaskError> {
-        if self.slot.wait(Deadline::after(timeout)) { self.taken().map(Some) } else { Ok(None) }
+        if self.wait_by(Deadline::after(timeout))? { self.taken().map(Some) } else { Ok(None) }
     }
 
     /// What the function returned, if the task is done; `None` if it goes on.
@@ -94,6 +98,7 @@ impl<R: DeserializeOwned + 'static> Task<R> {
                 Err(_) => lost("its value is of another type"),
             },
             Outcome::Taken => lost("its outcome was taken before"),
+            Outcome::Spoilt => lost("the callback that it was given to panicked"),
             Outcome::Pending => lost("it is not done"),
         }
     }
@@ -111,7 +116,7 @@ impl<R> Task<R> {
         self.slot.is_ready()
     }
 
-    /// Calls the task off; `false` if it is done already. One that waits will not be run; the worker of one that runs is killed,
+    /// Calls the task off; `false` if it is done already, or the pool's process is another. One that waits will not be run; the worker of one that runs is killed,
     /// with all that it started, and replaced. No other task is hurt.
     pub fn cancel(&self) -> bool {
         let cancelled = Delivery {
@@ -124,7 +129,7 @@ impl<R> Task<R> {
         if !self.pool.is_ours() || !self.slot.cancel(cancelled) {
             return false;
         }
-        self.pool.lock().cancel(Arc::as_ptr(&self.slot).cast());
+        self.pool.lock().cancel(Arc::as_ptr(&self.slot).cast(), true);
         self.pool.summon();
         self.slot.wake();
         true

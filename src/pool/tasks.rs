@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::sys::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 use crate::task_error::TaskError;
+use crate::unwind;
 
 /// Tasks for a [`Pool`](crate::Pool), with settings of their own: what [`Pool::tasks`](crate::Pool::tasks) gives.
 ///
@@ -100,7 +101,7 @@ impl<'p> Tasks<'p> {
 
     /// Shows how far a map is: calls `show` in the thread that waits for its outcomes, about ten times a second and at the end.
     ///
-    /// For `map`, `starmap`, `imap` and their like; those that return at once show nothing.
+    /// For `map`, `starmap`, `imap` and their like; those that return at once show nothing. If it panics, it is not called again.
     ///
     /// ```
     /// use multiproc::Pool;
@@ -151,8 +152,12 @@ impl<'p> Tasks<'p> {
         let (mut bytes, mut fds) = (Vec::new(), Vec::new());
         let encoded = match refusal {
             Some(failure) => Err(failure),
-            None => speech::framed(&mut bytes, |onto| codec::encode_within(&args, onto, speech::LONGEST, &mut fds))
-                .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}"))),
+            None => {
+                let encode = |onto: &mut Vec<u8>| codec::encode_within(&args, onto, speech::LONGEST, &mut fds);
+                unwind::catch(|| speech::framed(&mut bytes, encode))
+                    .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
+                    .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}")))
+            }
         };
         let submitted = encoded.and_then(|()| {
             bytes.shrink_to_fit();

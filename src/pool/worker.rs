@@ -311,6 +311,7 @@ impl Worker {
             Ok(true) | Err(RecvFault::Os(_)) => Heard::Part,
             Err(_) => Heard::End,
         };
+        self.ledger.flush();
         self.look_at = None;
         if before != (self.ledger.finished, self.ledger.ready.is_some()) {
             self.ledger.since = Instant::now();

@@ -16,6 +16,7 @@ use crate::start::wire::{self, Job, Report};
 use crate::start::{fork, method, preload, stdio, zygote};
 use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
+use crate::sys::per_process::Generation;
 use crate::sys::socket::{Mode, Parcel};
 use crate::sys::{environ, fd, limits, signals, title, watch};
 use crate::unwind;
@@ -155,6 +156,7 @@ fn carry_out(
     job.log.apply();
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let ready = ready.and_then(|()| restrict(job, parentage));
+    let generation = Generation::current();
     let (report, payload) = match ready {
         Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
         Ok(()) => {
@@ -171,6 +173,10 @@ fn carry_out(
         }
     };
     let code = i32::from(!matches!(report, Report::Returned));
+    if Generation::current() != generation {
+        // The function forked, and came back in the copy, too: that one has nothing to report.
+        crate::sys::exit::now(code)
+    }
     exit::wind_down();
     get_logger().info(format_args!("process exiting with exitcode {code}"));
     parentage.report(&report, &payload);

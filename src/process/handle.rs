@@ -83,7 +83,8 @@ impl Handle {
     }
 
     /// `None` while the process runs; then 0 if its function returned, 1 if it panicked, the code that it exited with, or
-    /// `-signal`. (CPython's `exitcode`.) All of the code, not only the 8 bits that the kernel keeps.
+    /// `-signal`. (CPython's `exitcode`.) All of a positive code, not only the 8 bits that the kernel keeps; of a negative one,
+    /// these (`exit(-1)` is 255).
     #[must_use]
     pub fn exitcode(&self) -> Option<i32> {
         if !self.0.is_ours() {

@@ -1,4 +1,5 @@
 //! A program that forks by itself, beside the library.
+#![expect(unsafe_code, reason = "it forks")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -39,6 +40,24 @@ pub(crate) fn a_copy_that_ends_harms_nobody() {
         drop(stdin);
         assert_eq!(running.join().expect("join"), "still here");
         assert_eq!(Process::new(|| 1, ()).start_method(method).start().expect("start").join().expect("join"), 1);
+    });
+}
+
+/// A function that forks and returns in the copy, too: the outcome is the child's, whichever is first.
+pub(crate) fn a_function_that_returns_twice() {
+    fn forks(slow: bool) -> u32 {
+        // SAFETY: the copy uses nothing but its own memory.
+        let copy = unsafe { libc::fork() };
+        if slow == (copy != 0) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if copy == 0 { 1000 } else { 1 }
+    }
+    for_each_method(|method| {
+        for slow in [true, false] {
+            let child = Process::new(forks, (slow,)).start_method(method).start().expect("start");
+            assert_eq!(child.join().expect("join"), 1);
+        }
     });
 }
 

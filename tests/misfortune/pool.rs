@@ -373,13 +373,44 @@ pub(crate) fn a_program_killed_with_its_pool_busy_or_idle() {
 pub(crate) fn a_copy_of_a_program_with_a_pool() {
     let pool = Pool::new(1).expect("pool");
     let task = pool.submit(nap, (100,));
+    let (map, mut begun) = (pool.map_async(nap, [100; 3]), pool.imap(nap, [100; 3]));
+    let lost = pool.map_async(nap, [100; 3]);
+    assert!(begun.next_timeout(Duration::ZERO).is_err());
     in_copy(|| {
         let error = pool.apply(square, (1,)).expect_err("it is not ours");
         assert!(error.to_string().contains("of which this one is a copy"), "{error}");
         assert!(!task.cancel() && pool.join().is_err());
+        task.join_timeout(LONG).expect_err("it is not ours");
+        task.try_join().expect_err("it is not ours");
+        assert_eq!(lost.join_all().iter().filter(|outcome| outcome.is_err()).count(), 3);
+        begun.next().expect("once").expect_err("it is not ours");
+        assert!(begun.next().is_none());
         pool.terminate();
     });
     assert_eq!(task.join().expect("it went on"), 100);
+    assert_eq!(map.join().expect("so did they"), [100; 3]);
+    assert_eq!(begun.filter(Result::is_ok).count(), 3);
+}
+
+/// The copy that a task makes of its worker ends with the task, and hurts nobody.
+pub(crate) fn a_task_that_returns_twice() {
+    fn forks(n: u64) -> u64 {
+        // SAFETY: the copy uses nothing but its own memory.
+        if n % 10 == 3 && unsafe { libc::fork() } == 0 { 1000 + n } else { n }
+    }
+    let pool = Pool::new(2).expect("pool");
+    for chunk in [1, 7] {
+        let all: Vec<u64> = pool.tasks().chunk_size(chunk).map(forks, 0..100).expect("all well");
+        assert!(all.into_iter().eq(0..100), "one of a copy");
+    }
+    let outcome = pool.apply(
+        |()| {
+            // SAFETY: as above.
+            assert_ne!(unsafe { libc::fork() }, 0, "as asked, of the copy");
+        },
+        ((),),
+    );
+    outcome.expect("the panic is the copy's own affair");
 }
 
 /// What this worker shares with its pool beside their messages.

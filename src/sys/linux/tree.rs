@@ -31,7 +31,7 @@ fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
     loop {
         let before = found.len();
         // A process that was stopped too late has started children by now: look again until nobody is new.
-        for (pid, parent) in all_processes() {
+        for (pid, parent) in children_of(known.keys().copied()) {
             let Some(&place) = known.get(&parent).filter(|_| !known.contains_key(&pid)) else { continue };
             let Ok(handle) = pidfd::open(pid) else { continue };
             // The number may have passed to a stranger before the handle was there; it cannot afterwards. The parent's
@@ -52,6 +52,37 @@ fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
 
 fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll::one_readable(process, Deadline::now()).unwrap_or(true)
+}
+
+/// The children of some processes, with their parent each; and others, where the kernel does not list them (or not all threads'
+/// are there to be read).
+fn children_of(parents: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
+    let mut all = Vec::new();
+    for parent in parents {
+        let Some(children) = listed_children(parent) else { return all_processes() };
+        all.extend(children.into_iter().map(|child| (child, parent)));
+    }
+    all
+}
+
+/// The children of a process by the kernel's own list, which is right for one that is stopped: without a look at all processes.
+/// Nothing if the kernel has none (it was built without `CONFIG_PROC_CHILDREN`).
+fn listed_children(parent: u32) -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else {
+        // It is gone, and its children are the system's.
+        return Some(children);
+    };
+    for thread in threads {
+        let list = std::fs::read_to_string(thread.ok()?.path().join("children"));
+        match list {
+            Ok(list) => children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
+            // A thread that ended meanwhile has left its children to others of the process.
+            Err(_) if std::fs::exists(format!("/proc/{parent}/task")).ok()? => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
 }
 
 /// Every process that `/proc` shows, with its parent.
