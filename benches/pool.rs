@@ -295,6 +295,19 @@ fn trivial_tasks(
             vec![took / each]
         }),
     ];
+    if !is_single {
+        // As users of procspawn have to: one outcome for all numbers of a vector.
+        contenders.push(Contender::new("multiproc map, of vectors", || {
+            let all = |numbers: Vec<u64>| numbers.into_iter().map(trivial).collect::<Vec<u64>>();
+            let vectors = (0..count as u64).step_by(2000).map(|first| (first..first + 2000).collect::<Vec<u64>>());
+            let mut sum = 0;
+            let took = seconds(|| {
+                sum = pool.map(all, vectors).expect("mapped").into_iter().flatten().fold(0, u64::wrapping_add)
+            });
+            assert_eq!(sum, expected);
+            vec![took / each]
+        }));
+    }
     for (name, method, helper) in others {
         let count = if is_single { options.pick(500, 10_000) } else { options.pick(20_000, 200_000) };
         contenders.push(Contender::new(*name, move || helper.borrow_mut().ask(&format!("{method} {section} {count}"))));
