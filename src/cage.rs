@@ -16,7 +16,10 @@ use crate::sys::cage as sys;
 /// kernel without Landlock or seccomp is a clear error ([`Failure::NotRun`](crate::Failure::NotRun)), never a cage with a hole.
 ///
 /// What it does not do: it does not limit time and memory ([`Limits`](crate::Limits) and deadlines do), hide what is in the process's
-/// own memory (with the fork method, all of this program's), or protect from faults of the kernel itself.
+/// own memory or close what it has open (with the fork method, the memory and every descriptor of this program: use another for
+/// code that means harm), hide that a file is there, with its size and times, or protect from faults of the kernel itself. Who may
+/// write anything may also change the mode and the times of what it has open. A program with a library that starts threads before
+/// `main` cannot be caged: they would stay outside, and so it is an error.
 ///
 /// Paths of files and folders that are named must be there. Names are as this process sees them.
 ///

@@ -81,7 +81,9 @@ impl Limits {
         self
     }
 
-    /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends it.
+    /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends it. Code that sees to it that it
+    /// gets no signals is killed by the kernel up to four seconds later in a process of its own, without the limit's name in the
+    /// error; in a pool, give it a deadline, too.
     #[must_use]
     pub fn cpu_time(mut self, time: Duration) -> Limits {
         self.cpu_time = Some(time);
@@ -199,42 +201,47 @@ impl Limits {
         Ok(())
     }
 
-    /// Puts those in force that can be for one task, until what is given back is dropped.
+    /// Puts those in force that can be for one task, until what is given back is dropped. Where there is a limit already, the
+    /// lower one holds.
     pub(crate) fn for_task(&self) -> io::Result<TaskLimits> {
-        let mut limits = TaskLimits { before: Vec::new(), resident: None, has_cpu: false };
+        let mut limits = TaskLimits { before: Vec::new(), noted: Vec::new(), has_cpu: false };
         if let Some(bytes) = self.resident {
-            limits.resident = Some(watch::limit_resident(bytes)?);
+            let now = watch::resident();
+            let most = if now == 0 { bytes } else { bytes.min(now) };
+            limits.noted.push((watch::limit_resident, watch::limit_resident(most)?));
         }
         if let Some(time) = self.cpu_time {
             watch::limit_cpu(time)?;
             limits.has_cpu = true;
         }
-        if let Some(bytes) = self.file_size {
-            watch::note_file_size(bytes)?;
-        }
-        if let Some(bytes) = self.address_space {
-            watch::note_address_space(bytes)?;
-        }
         let all = [
-            (Resource::FileSize, self.file_size),
-            (Resource::Processes, self.processes),
-            (Resource::OpenFiles, self.open_files),
-            (Resource::AddressSpace, self.address_space),
+            (Resource::FileSize, self.file_size, Some(watch::note_file_size as Note)),
+            (Resource::Processes, self.processes, None),
+            (Resource::OpenFiles, self.open_files, None),
+            (Resource::AddressSpace, self.address_space, Some(watch::note_address_space as Note)),
         ];
-        for (resource, limit) in all {
-            if let Some(limit) = limit {
-                limits.before.push((resource, sys::limit(resource, limit, false)?));
+        for (resource, limit, note) in all {
+            let Some(limit) = limit else { continue };
+            let now = sys::limit(resource, limit, false)?;
+            limits.before.push((resource, now));
+            if now <= limit {
+                sys::limit(resource, now, false)?;
+            } else if let Some(note) = note {
+                limits.noted.push((note, note(limit)?));
             }
         }
         Ok(limits)
     }
 }
 
+/// Says how much there may be of something, and gives what was said before.
+type Note = fn(u64) -> io::Result<u64>;
+
 /// The limits of a task; dropped, those that were before are in force again.
 #[derive(Debug)]
 pub(crate) struct TaskLimits {
     before: Vec<(Resource, u64)>,
-    resident: Option<u64>,
+    noted: Vec<(Note, u64)>,
     has_cpu: bool,
 }
 
@@ -243,8 +250,8 @@ impl Drop for TaskLimits {
         for (resource, before) in self.before.drain(..) {
             let _ = sys::limit(resource, before, false);
         }
-        if let Some(before) = self.resident {
-            let _ = watch::limit_resident(before);
+        for (note, before) in self.noted.drain(..) {
+            let _ = note(before);
         }
         if self.has_cpu {
             let _ = watch::limit_cpu(Duration::ZERO);

@@ -20,6 +20,9 @@ suite!(
     no_new_processes_but_threads,
     nobody_else_is_signalled_or_read,
     ways_around_are_closed,
+    what_landlock_does_not_look_at,
+    threads_from_before_are_refused,
+    abstract_sockets_are_network,
     what_the_library_needs_goes_on,
     processes_and_network_can_be_allowed,
     what_cannot_be_kept_is_refused,
@@ -180,6 +183,110 @@ fn ways_around_are_closed() {
     assert_eq!(child.join().expect("join"), [libc::EPERM; 5]);
 }
 
+/// Attributes of files, sockets of datagrams, memory and messages that all share, and how others are scheduled.
+fn what_landlock_does_not_look_at() {
+    fn tries((file, socket, parent): (String, String, i32)) -> Vec<(String, i32)> {
+        let path = std::ffi::CString::new(file).expect("no zero");
+        let path = path.as_ptr();
+        let mut pair = [0; 2];
+        let mut refused = Vec::new();
+        let mut note = |what: &str, result| refused.push((what.to_owned(), errno(result)));
+        // SAFETY: each call is refused; those that read memory get a path that ends, or memory of ours.
+        unsafe {
+            note("chmod", libc::syscall(libc::SYS_fchmodat, libc::AT_FDCWD, path, 0o777));
+            note("fchmodat2", libc::syscall(452, libc::AT_FDCWD, path, 0o777, 0));
+            note("chown", libc::syscall(libc::SYS_fchownat, libc::AT_FDCWD, path, libc::getuid(), libc::getgid(), 0));
+            note("setxattr", libc::syscall(libc::SYS_setxattr, path, c"user.x".as_ptr(), c"x".as_ptr(), 1, 0));
+            note("utimes", libc::syscall(libc::SYS_utimensat, libc::AT_FDCWD, path, 0, 0));
+            note("inotify", libc::syscall(libc::SYS_inotify_init1, 0));
+            note("fanotify", libc::syscall(libc::SYS_fanotify_init, 0, 0));
+            note("open_tree", libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path, 1));
+            note("fsopen", libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0));
+            for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+                let made = libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, pair.as_mut_ptr());
+                note("socketpair", made.into());
+            }
+            note("shmget", libc::syscall(libc::SYS_shmget, libc::IPC_PRIVATE, 4096, 0o600));
+            note("msgget", libc::syscall(libc::SYS_msgget, libc::IPC_PRIVATE, 0o600));
+            note("semget", libc::syscall(libc::SYS_semget, libc::IPC_PRIVATE, 1, 0o600));
+            note("setpriority", libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, parent, 5));
+            note("setpriority of all", libc::syscall(libc::SYS_setpriority, libc::PRIO_USER, 0, 5));
+            let all = u64::MAX;
+            note("affinity", libc::syscall(libc::SYS_sched_setaffinity, parent, 8, &raw const all));
+            let parameter = 0_i32;
+            let batch = libc::SCHED_BATCH;
+            note("scheduler", libc::syscall(libc::SYS_sched_setscheduler, parent, batch, &raw const parameter));
+            note("ioprio", libc::syscall(libc::SYS_ioprio_set, 1, parent, 3 << 13));
+            // Its own is its own affair.
+            assert_eq!(libc::setpriority(libc::PRIO_PROCESS, 0, 1), 0, "its own niceness");
+        }
+        let (one, other) = UnixStream::pair().expect("a pair for itself");
+        assert!(one.shutdown(std::net::Shutdown::Both).is_ok());
+        drop(other);
+        assert!(UnixDatagram::pair().is_err() && UnixStream::connect(socket).is_err());
+        refused
+    }
+    let folder = Folder::new("attributes");
+    let outside = UnixDatagram::bind(folder.at("socket")).expect("bind");
+    let parent = i32::try_from(std::process::id()).expect("a number");
+    for_each_method(|method| {
+        let arguments = (folder.at("known"), folder.at("socket"), parent);
+        let child = Process::new(tries, (arguments,)).cage(Cage::new()).start_method(method).start().expect("start");
+        for (what, error) in child.join().expect("join") {
+            assert_eq!(error, libc::EPERM, "{what}");
+        }
+    });
+    drop(outside);
+}
+
+/// Has a library start a thread before `main`, and before ours does anything, if the environment says so.
+#[used]
+#[unsafe(link_section = ".init_array.00099")]
+static EARLY: extern "C" fn() = {
+    extern "C" fn early() {
+        extern "C" fn waits(_: *mut libc::c_void) -> *mut libc::c_void {
+            // SAFETY: no preconditions.
+            unsafe { libc::pause() };
+            std::ptr::null_mut()
+        }
+        // SAFETY: the name ends with a zero; the thread uses nothing of ours.
+        unsafe {
+            if !libc::getenv(c"MULTIPROC_TEST_EARLY_THREAD".as_ptr()).is_null() {
+                let mut thread = std::mem::zeroed();
+                libc::pthread_create(&raw mut thread, std::ptr::null(), waits, std::ptr::null_mut());
+            }
+        }
+    }
+    early
+};
+
+/// A thread that runs before the cage is closed would stay outside.
+fn threads_from_before_are_refused() {
+    // SAFETY: a test has its process for itself, and no other thread reads the environment.
+    unsafe { std::env::set_var("MULTIPROC_TEST_EARLY_THREAD", "1") };
+    let child = Process::new(|| 7, ()).cage(Cage::new()).start_method(multiproc::StartMethod::Spawn);
+    let error = child.start().expect("start").join().expect_err("a thread would be outside");
+    assert!(error.to_string().contains("it has 2 threads already"), "{error}");
+    let free = Process::new(|| 7, ()).start_method(multiproc::StartMethod::Spawn);
+    assert_eq!(free.start().expect("start").join().expect("without a cage"), 7);
+}
+
+fn abstract_sockets_are_network() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("multiproc-cage-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let _listener = UnixListener::bind_addr(&address).expect("bind");
+    let connects = |name: String| {
+        let address = SocketAddr::from_abstract_name(name).expect("a name");
+        UnixStream::connect_addr(&address).is_ok()
+    };
+    for (cage, allowed) in [(Cage::new(), false), (Cage::new().allow_network(), true)] {
+        let child = Process::new(connects, (name.clone(),)).cage(cage).start().expect("start");
+        assert_eq!(child.join().expect("join"), allowed);
+    }
+}
+
 fn what_the_library_needs_goes_on() {
     for_each_method(|method| {
         let big = Process::new(|| vec![7_u8; 3 << 20], ()).cage(Cage::new()).start_method(method);
@@ -204,7 +311,16 @@ fn processes_and_network_can_be_allowed() {
         }
     }
     let runs = Process::new(|| Command::new("/bin/sh").args(["-c", "exit 4"]).status().expect("run").code(), ());
-    assert_eq!(runs.cage(cage).start().expect("start").join().expect("join"), Some(4));
+    assert_eq!(runs.cage(cage.clone()).start().expect("start").join().expect("join"), Some(4));
+    // New namespaces are no processes like others.
+    // SAFETY: refused; and if not, the copy leaves at once.
+    let namespace = || unsafe {
+        match libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) {
+            0 => libc::_exit(0),
+            pid => errno(pid),
+        }
+    };
+    assert_eq!(Process::new(namespace, ()).cage(cage).start().expect("start").join().expect("join"), libc::EPERM);
     let binds = Process::new(|| std::net::TcpListener::bind("127.0.0.1:0").is_ok(), ());
     assert!(binds.cage(Cage::new().allow_network()).start().expect("start").join().expect("join"));
 }

@@ -80,7 +80,7 @@ impl<'p> Tasks<'p> {
     }
 
     /// What each task may use at most, beside what its worker may: address space, resident memory, CPU time, open files, file size,
-    /// processes. (The others belong to workers.) A task that means harm can lift these.
+    /// processes. (The others belong to workers.) Where both say something, the lower holds. A task that means harm can lift these.
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).limits = limits;
         self

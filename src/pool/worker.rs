@@ -214,7 +214,7 @@ impl Worker {
     /// What the worker is to see to at each task: what the tasks bring, and the time that the pool gives each.
     fn limits_for(&self, own: &Limits) -> Option<Box<Limits>> {
         let limits = match self.cpu_time {
-            Some(time) if own.cpu().is_none() => own.clone().cpu_time(time),
+            Some(time) if own.cpu().is_none_or(|own| own > time) => own.clone().cpu_time(time),
             _ => own.clone(),
         };
         (!limits.is_empty()).then(|| Box::new(limits))

@@ -84,16 +84,21 @@ pub(crate) fn limit_resident(bytes: u64) -> io::Result<u64> {
     Ok(before)
 }
 
-/// Has it noted when this process aborts for want of address space.
-pub(crate) fn note_address_space(bytes: u64) -> io::Result<()> {
-    VALUES[usize::from(ADDRESS_SPACE)].store(bytes, Ordering::Relaxed);
-    handle(libc::SIGABRT)
+/// How many bytes are the limit now; zero is no limit.
+pub(crate) fn resident() -> u64 {
+    VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed)
 }
 
-/// Has it noted when this process ends of writing too long a file.
-pub(crate) fn note_file_size(bytes: u64) -> io::Result<()> {
-    VALUES[usize::from(FILE_SIZE)].store(bytes, Ordering::Relaxed);
-    handle(libc::SIGXFSZ)
+/// Has it noted when this process aborts for want of address space; zero is no limit. Gives what was before.
+pub(crate) fn note_address_space(bytes: u64) -> io::Result<u64> {
+    handle(libc::SIGABRT)?;
+    Ok(VALUES[usize::from(ADDRESS_SPACE)].swap(bytes, Ordering::Relaxed))
+}
+
+/// Has it noted when this process ends of writing too long a file; zero is no limit. Gives what was before.
+pub(crate) fn note_file_size(bytes: u64) -> io::Result<u64> {
+    handle(libc::SIGXFSZ)?;
+    Ok(VALUES[usize::from(FILE_SIZE)].swap(bytes, Ordering::Relaxed))
 }
 
 /// The signal of the timers: one that nothing else here uses.
@@ -175,7 +180,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
             libc::SIGXCPU => end(CPU, signal),
             libc::SIGXFSZ => end(FILE_SIZE, signal),
             libc::SIGABRT => {
-                if is_failed_allocation() {
+                if VALUES[usize::from(ADDRESS_SPACE)].load(Ordering::Relaxed) > 0 && is_failed_allocation() {
                     say(ADDRESS_SPACE);
                 }
                 libc::signal(signal, libc::SIG_DFL);
@@ -199,7 +204,10 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
 
 /// Ends this process by a signal, with a note.
 unsafe fn end(kind: u8, signal: c_int) {
-    say(kind);
+    // Of a limit that is not ours, there is nothing to tell.
+    if VALUES[usize::from(kind)].load(Ordering::Relaxed) > 0 {
+        say(kind);
+    }
     // SAFETY: both are async-signal-safe.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
