@@ -160,6 +160,7 @@ fn main() {
         code_of_users_that_panics_around_a_map,
         callbacks_that_panic_or_wait,
         limits_of_processes_and_tasks,
+        limits_of_tasks_go_with_them,
         garbage_at_a_listener,
         slow_peers_at_a_listener,
         a_flood_at_a_listener,

@@ -714,3 +714,41 @@ pub(crate) fn limits_of_processes_and_tasks() {
     assert_eq!(small().apply(swell, (5,)).expect("it is enough"), 5);
     assert_eq!(pool.apply(swell, (100,)).expect("it was the task's limit"), 100);
 }
+
+/// What a task may use is never more than what its worker may, and goes with the task.
+pub(crate) fn limits_of_tasks_go_with_them() {
+    fn writes(path: String) -> bool {
+        std::fs::write(path, vec![7; 5000]).is_ok()
+    }
+    fn eats(bytes: usize) -> usize {
+        std::hint::black_box(vec![1_u8; bytes]).iter().step_by(4096).map(|byte| usize::from(*byte)).sum()
+    }
+    fn fills(bytes: usize) -> usize {
+        let eaten = eats(bytes);
+        let until = Instant::now() + Duration::from_secs(30);
+        let held = std::hint::black_box(vec![2_u8; bytes]);
+        while Instant::now() < until {}
+        eaten + held.len()
+    }
+    let path = std::env::temp_dir().join(format!("multiproc-task-limits-{}", std::process::id()));
+    let path = path.to_str().expect("text").to_owned();
+    let limits = Limits::new().file_size(4096).resident(64 << 20).cpu_time(Duration::from_millis(200));
+    let pool = Pool::builder().processes(1).limits(limits).build().expect("pool");
+    let more = Limits::new().file_size(1 << 20).resident(1 << 30).cpu_time(Duration::from_secs(20));
+    let less = Limits::new().file_size(1024);
+    let reached = |error: multiproc::TaskError| error.limit().cloned();
+    pool.tasks().limits(less).apply(square, (1,)).expect("well within");
+    let error = pool.apply(writes, (path.clone(),)).expect_err("the worker's limit");
+    assert_eq!(reached(error), Some(LimitReached::FileSize(4096)));
+    let error = pool.tasks().limits(more.clone()).apply(writes, (path.clone(),)).expect_err("the worker's limit");
+    assert_eq!(reached(error), Some(LimitReached::FileSize(4096)));
+    let error = pool.tasks().limits(Limits::new().resident(1 << 30).cpu_time(Duration::from_secs(20)));
+    let error = error.apply(fills, (100 << 20,)).expect_err("the worker's limits");
+    assert!(matches!(reached(error), Some(LimitReached::Resident(0x400_0000) | LimitReached::CpuTime(_))));
+    let _ = std::fs::remove_file(path);
+    // One that is lifted is not named afterwards.
+    let pool = Pool::new(1).expect("pool");
+    pool.tasks().limits(Limits::new().address_space(8 << 30)).apply(square, (1,)).expect("well within");
+    let error = pool.apply(|| Vec::<u8>::with_capacity(1 << 50).capacity(), ()).expect_err("nobody has as much");
+    assert!(error.limit().is_none() && error.signal() == Some(Signal::ABRT), "{error}");
+}
