@@ -1,0 +1,31 @@
+//! Faults that people reported about other libraries, tried here. `docs/outside-reports.md` names each report and its test.
+
+mod support;
+
+#[path = "outside/cage.rs"]
+mod cage;
+#[path = "outside/ends.rs"]
+mod ends;
+#[path = "outside/limits.rs"]
+mod limits;
+#[path = "outside/objects.rs"]
+mod objects;
+#[path = "outside/pool.rs"]
+mod pool;
+#[path = "outside/start.rs"]
+mod start;
+#[path = "outside/values.rs"]
+mod values;
+
+/// Names test functions for the harness: a test's name is its function's.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        &[$((stringify!($test), $test as fn())),*]
+    };
+}
+use tests;
+
+fn main() {
+    let files = [cage::TESTS, ends::TESTS, limits::TESTS, objects::TESTS, pool::TESTS, start::TESTS, values::TESTS];
+    support::run(&files.concat());
+}

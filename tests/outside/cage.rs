@@ -1,0 +1,6 @@
+//! What code that means harm can do to the program and to its other children.
+
+use crate::support::Test;
+
+/// The tests of this file.
+pub(crate) const TESTS: &[Test] = crate::tests![];

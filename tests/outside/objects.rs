@@ -1,0 +1,6 @@
+//! Listeners, queues and shared memory: names, descriptors and soundness.
+
+use crate::support::Test;
+
+/// The tests of this file.
+pub(crate) const TESTS: &[Test] = crate::tests![];
