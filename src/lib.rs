@@ -164,6 +164,9 @@ pub use channel::{
     ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, SendError, Sender, SimpleQueue, connect, connection,
     connection_with_capacity, pipe, pipe_with_capacity,
 };
+#[cfg(feature = "self-describing")]
+pub use codec::SelfDescribing;
+pub use codec::{DecodeLimits, decode_limits, set_decode_limits};
 pub use error::{Error, Failure, JoinError, Result};
 pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};

@@ -26,10 +26,14 @@ pub(super) fn send<T: Serialize>(
 ) -> Result<(), SendError<T>> {
     buffer.clear();
     let mut fds = Vec::new();
-    if let Err(reason) = codec::encode_within(&value, buffer, usize::MAX, &mut fds) {
-        return Err(SendError::Encode { value, reason });
-    }
+    let ends = match codec::encode_within(&value, buffer, usize::MAX, &mut fds) {
+        Ok(ends) => ends,
+        Err(reason) => return Err(SendError::Encode { value, reason }),
+    };
     let done = send(buffer, &fds);
+    if done.is_ok() {
+        ends.keep();
+    }
     forget_if_big(buffer);
     done.map_err(|fault| SendError::new(fault, value))
 }

@@ -15,6 +15,7 @@ use super::error::{RecvError, RecvIntoError, SendError};
 use super::fault::{RecvFault, SendFault};
 use super::link::RingLink;
 use super::stream::Stream;
+use crate::codec::Sole;
 use crate::sys::poll::Deadline;
 
 /// One end of a connection that sends values of type `S` and receives values of type `R`, the same unless given.
@@ -33,7 +34,8 @@ use crate::sys::poll::Deadline;
 /// waits to receive, or by [`flush`](Connection::flush). Two sides that both send, without a timeout, more than the system holds
 /// (some 200 KiB), and neither receives, wait for each other for ever, as in CPython.
 ///
-/// One process at a time uses an end, as one thread does: a forked copy that uses its parent's gets parts of messages.
+/// One process at a time uses an end, as one thread does: a forked copy that uses its parent's gets parts of messages. An end that
+/// was given away, by who has it in an `Arc`, can be neither used here nor given away again.
 ///
 /// ```
 /// use multiproc::{Address, Connection, Listener, Process, connect};
@@ -57,11 +59,15 @@ use crate::sys::poll::Deadline;
 pub struct Connection<S, R = S> {
     link: Link,
     max_message: u64,
+    sole: Sole,
     /// The bytes of the message that is being sent, and of the one that was received: kept for their room.
     sent: Vec<u8>,
     received: Vec<u8>,
     types: PhantomData<fn(S) -> R>,
 }
+
+/// What it is called in errors.
+const WHAT: &str = "an end of a connection";
 
 /// What carries the messages. Another transport is another variant, with the same methods.
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,6 +141,9 @@ impl<S: Serialize, R> Connection<S, R> {
     }
 
     fn send_by(&mut self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendFault::Os(error), value));
+        }
         buffered::send(value, &mut self.sent, |bytes, fds| self.link.send(bytes, fds, deadline))
     }
 }
@@ -176,6 +185,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<R, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
     }
 
@@ -210,7 +220,14 @@ impl<S, R> Connection<S, R> {
     }
 
     fn over(link: Link) -> Connection<S, R> {
-        Connection { link, max_message: MAX_MESSAGE, sent: Vec::new(), received: Vec::new(), types: PhantomData }
+        Connection {
+            link,
+            max_message: MAX_MESSAGE,
+            sole: Sole::default(),
+            sent: Vec::new(),
+            received: Vec::new(),
+            types: PhantomData,
+        }
     }
 
     /// Sends bytes as one message, which may be empty; waits until there is room for them. A part of a buffer is a slice.
@@ -250,6 +267,9 @@ impl<S, R> Connection<S, R> {
     }
 
     fn send_bytes_by(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendFault::Os(error), ()));
+        }
         self.link.send(bytes, &[], deadline).map_err(|fault| SendError::new(fault, ()))
     }
 
@@ -278,6 +298,7 @@ impl<S, R> Connection<S, R> {
     }
 
     fn recv_bytes_by(&mut self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         let mut bytes = Vec::new();
         self.link.recv(&mut bytes, self.max_message, deadline)?;
         Ok(bytes)
@@ -318,6 +339,7 @@ impl<S, R> Connection<S, R> {
     }
 
     fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv_into(buffer, &mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
     }
 
@@ -330,6 +352,7 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// The system refuses to wait or to receive.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         self.link.poll(self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
     }
 
@@ -339,6 +362,9 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// The other end is gone, or the system refuses.
     pub fn flush(&mut self) -> Result<(), SendError<()>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendFault::Os(error), ()));
+        }
         self.link.flush(Deadline::Never).map_err(|fault| SendError::new(fault, ()))
     }
 
@@ -395,6 +421,7 @@ impl<S, R> fmt::Debug for Connection<S, R> {
 
 impl<S, R> Serialize for Connection<S, R> {
     fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        self.sole.give(WHAT)?;
         (&self.link, self.max_message).serialize(serializer)
     }
 }

@@ -192,10 +192,15 @@ impl<T: Serialize> Queue<T> {
     pub(super) fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         with_buffer(|buffer| {
             let mut fds = Vec::new();
-            if let Err(reason) = codec::encode_within(&value, buffer, LONGEST, &mut fds) {
-                return Err(PutError::Encode { value, reason });
+            let ends = match codec::encode_within(&value, buffer, LONGEST, &mut fds) {
+                Ok(ends) => ends,
+                Err(reason) => return Err(PutError::Encode { value, reason }),
+            };
+            let done = self.exchange.put(buffer, &fds, self.most, deadline);
+            if done.is_ok() {
+                ends.keep();
             }
-            self.exchange.put(buffer, &fds, self.most, deadline).map_err(|fault| PutError::new(fault, value))
+            done.map_err(|fault| PutError::new(fault, value))
         })
     }
 }

@@ -15,7 +15,7 @@ use super::error::{RecvError, RecvIntoError};
 use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
-use crate::codec::Carried;
+use crate::codec::{Carried, Sole};
 use crate::sys::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that receives.
@@ -27,10 +27,14 @@ pub struct Receiver<T> {
     segment: Arc<Segment>,
     inbound: Inbound,
     max_message: u64,
+    sole: Sole,
     /// The bytes of the value that was received, kept for their room.
     bytes: Vec<u8>,
     values: PhantomData<fn() -> T>,
 }
+
+/// What it is called in errors.
+const WHAT: &str = "the receiver of a pipe";
 
 impl<T: DeserializeOwned> Receiver<T> {
     /// Receives a value; waits until one comes.
@@ -70,6 +74,7 @@ impl<T: DeserializeOwned> Receiver<T> {
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<T, RecvError> {
         let limit = self.max_message;
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv(&mut self.bytes, |onto| self.inbound.recv(&mut self.bell, onto, limit, deadline))
     }
 
@@ -91,7 +96,15 @@ impl<T: DeserializeOwned> Receiver<T> {
 
 impl<T> Receiver<T> {
     pub(super) fn over(bell: Bell, segment: Arc<Segment>, inbound: Inbound) -> Receiver<T> {
-        Receiver { bell, segment, inbound, max_message: MAX_MESSAGE, bytes: Vec::new(), values: PhantomData }
+        Receiver {
+            bell,
+            segment,
+            inbound,
+            max_message: MAX_MESSAGE,
+            sole: Sole::default(),
+            bytes: Vec::new(),
+            values: PhantomData,
+        }
     }
 
     /// Receives a message as it is; waits until one comes. Descriptors that came with it are closed.
@@ -119,6 +132,7 @@ impl<T> Receiver<T> {
     }
 
     fn recv_bytes_by(&mut self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         let mut bytes = Vec::new();
         self.inbound.recv(&mut self.bell, &mut bytes, self.max_message, deadline)?;
         Ok(bytes)
@@ -158,6 +172,7 @@ impl<T> Receiver<T> {
 
     fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
         let limit = self.max_message;
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv_into(buffer, &mut self.bytes, |onto| self.inbound.recv(&mut self.bell, onto, limit, deadline))
     }
 
@@ -177,6 +192,7 @@ impl<T> Receiver<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
         self.inbound.poll(&mut self.bell, self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
     }
 
@@ -231,6 +247,7 @@ struct Moved {
 
 impl<T> Serialize for Receiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.sole.give(WHAT)?;
         let moved = Moved {
             bell: self.bell.state(),
             memory: Carried(Arc::clone(self.segment.fd())),

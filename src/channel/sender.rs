@@ -12,24 +12,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::bell::Bell;
 use super::buffered;
 use super::error::SendError;
+use super::fault::SendFault;
 use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
-use crate::codec::Carried;
+use crate::codec::{Carried, Sole};
 use crate::sys::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that sends.
 ///
 /// It is passed on by value, so whoever sent it away cannot use it any more. It is not `Clone`: a pipe has one sender. Threads
-/// of one process share it in a `Mutex`.
+/// of one process share it in a `Mutex`; processes share a [`Queue`](crate::Queue). Whoever has it in an `Arc` can give it away once:
+/// a second time is an error where it is encoded, and so is its use here.
 pub struct Sender<T> {
     bell: Bell,
     segment: Arc<Segment>,
     outbound: Outbound,
+    sole: Sole,
     /// The bytes of the value that is being sent, kept for their room.
     bytes: Vec<u8>,
     values: PhantomData<fn(T)>,
 }
+
+/// What it is called in errors.
+const WHAT: &str = "the sender of a pipe";
 
 impl<T: Serialize> Sender<T> {
     /// Sends a value; waits until there is room for it.
@@ -89,13 +95,16 @@ impl<T: Serialize> Sender<T> {
     }
 
     fn send_by(&mut self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendFault::Os(error), value));
+        }
         buffered::send(value, &mut self.bytes, |bytes, fds| self.outbound.send(&mut self.bell, bytes, fds, deadline))
     }
 }
 
 impl<T> Sender<T> {
     pub(super) fn over(bell: Bell, segment: Arc<Segment>, outbound: Outbound) -> Sender<T> {
-        Sender { bell, segment, outbound, bytes: Vec::new(), values: PhantomData }
+        Sender { bell, segment, outbound, sole: Sole::default(), bytes: Vec::new(), values: PhantomData }
     }
 
     /// Sends bytes as one message, which may be empty; waits until there is room for them. A part of a buffer is a slice.
@@ -132,6 +141,9 @@ impl<T> Sender<T> {
     }
 
     fn send_bytes_by(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendFault::Os(error), ()));
+        }
         self.outbound.send(&mut self.bell, bytes, &[], deadline).map_err(|fault| SendError::new(fault, ()))
     }
 }
@@ -160,6 +172,7 @@ struct Moved {
 
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.sole.give(WHAT)?;
         let memory = Carried(Arc::clone(self.segment.fd()));
         Moved { bell: self.bell.state(), memory, outbound: self.outbound.state() }.serialize(serializer)
     }

@@ -85,6 +85,9 @@ impl PoolBuilder {
     /// Calls `target` with `args`, a tuple, in every worker before its first task. What it returns, of any type, stays there
     /// for the tasks: [`with_worker_state`](crate::with_worker_state).
     ///
+    /// Each worker gets the arguments, and so does who replaces it. So the end of a pipe or a connection, of which there is only one,
+    /// cannot be among them ([`build`](PoolBuilder::build) fails); a [`Queue`](crate::Queue) can.
+    ///
     /// A worker in which it panics is replaced, but only so often ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail
     /// with the reason.
     pub fn initializer<F, Args>(mut self, target: F, args: Args) -> PoolBuilder
@@ -99,7 +102,11 @@ impl PoolBuilder {
         let function = type_name::<F>();
         let entry = Offset::of(service::initializer_entry::<F, Args>())
             .ok_or_else(|| Cause::ForeignCode { function: function.to_owned() });
-        let arguments = codec::encode(&args)
+        let arguments = codec::encode_with_ends(&args)
+            .and_then(|(parcel, ends)| {
+                ends.must_be_none("each worker gets the arguments of the initializer")?;
+                Ok(parcel)
+            })
             .map_err(|reason| Cause::Encode { what: format!("the arguments of {function}"), reason });
         let initializer = entry.and_then(|entry| {
             let parcel = arguments?;

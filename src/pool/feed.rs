@@ -247,7 +247,9 @@ where
             chunk.is_encoding = true;
             let most = chunk.last + speech::LONGEST;
             let fds = &mut chunk.fds;
-            speech::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
+            let ends = speech::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
+            self.gather.call().options.retry.check(&ends)?;
+            ends.keep();
             chunk.is_encoding = false;
             if !chunk.fds.is_empty() {
                 break;

@@ -193,7 +193,7 @@ mod tests {
         let call = Call::new(Some(offset), "f", Arc::default(), true);
         let mut bytes = Vec::new();
         for n in 0..10_u8 {
-            speech::framed::<()>(&mut bytes, |onto| {
+            speech::framed::<_, ()>(&mut bytes, |onto| {
                 onto.resize(onto.len() + usize::from(n), n);
                 Ok(())
             })

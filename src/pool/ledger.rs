@@ -273,7 +273,7 @@ impl Sent {
 pub(crate) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
     let text = || String::from_utf8_lossy(reason).into_owned();
     match verdict {
-        Verdict::Panicked => match codec::decode(reason, Vec::new()) {
+        Verdict::Panicked => match codec::decode_plain(reason) {
             Ok(panic) => Failure::Panicked(panic),
             Err(reason) => Failure::BadResult(format!("a panic that cannot be understood: {reason}")),
         },

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use crate::codec::Ends;
 use crate::error::Failure;
 use crate::unwind;
 
 /// How often a task that failed is tried again, and after which failures: not at all, unless said.
 ///
-/// A task may have done part of its work before it failed, or all of it; retry what may be done twice.
+/// A task may have done part of its work before it failed, or all of it; retry what may be done twice. The end of a pipe or a
+/// connection cannot be an argument of a task that is retried (it fails with [`Failure::NotSent`]): the first attempt may have
+/// sent or received something. A [`Queue`](crate::Queue) can.
 ///
 /// ```
 /// use multiproc::{Failure, Pool, Retry};
@@ -51,6 +54,11 @@ impl Retry {
     /// Whether nothing is ever tried again.
     pub(super) fn is_never(self) -> bool {
         self.times == 0
+    }
+
+    /// That arguments which have these things in them may be sent so often.
+    pub(super) fn check(self, ends: &Ends) -> Result<(), String> {
+        if self.is_never() { Ok(()) } else { ends.must_be_none("a task that is retried gets its arguments anew") }
     }
 
     /// Whether a task that failed so is tried again, when it failed `before` times before.

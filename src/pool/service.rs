@@ -17,7 +17,7 @@ use super::slate::Slate;
 use super::speech::{self, Order, Verdict};
 use crate::channel::fault::SendFault;
 use crate::channel::link::RingLink;
-use crate::codec::{self, Carried};
+use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
 use crate::sys::code::{self, Entry, Offset, Refusal};
 use crate::sys::exit;
@@ -233,7 +233,7 @@ where
             let came = if fds.is_empty() { Vec::new() } else { mem::take(fds) };
             let arguments = codec::decode::<Args>(arguments, came).map_err(Refusal::Arguments)?;
             let output = code::conjure::<F>().call(arguments);
-            codec::encode_within(&output, onto, speech::LONGEST, fds).map_err(Refusal::Result)
+            codec::encode_within(&output, onto, speech::LONGEST, fds).map(Ends::keep).map_err(Refusal::Result)
         });
         Ok(Parcel::default())
     }

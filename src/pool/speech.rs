@@ -34,12 +34,12 @@ pub(crate) enum Order {
 /// Puts an order behind `onto`; what belongs to it goes behind it.
 pub(crate) fn put_order(onto: &mut Vec<u8>, order: &Order) {
     // It brings no descriptors, and is refused only for want of memory; a worker that cannot understand it ends.
-    let _ = codec::encode_within(order, onto, usize::MAX, &mut Vec::new());
+    let _ = codec::encode_plain(order, onto);
 }
 
 /// An order, and what stands behind it.
 pub(crate) fn understand(bytes: &[u8]) -> Option<(Order, &[u8])> {
-    codec::decode_front(bytes)
+    codec::decode_front(bytes).ok()
 }
 
 /// What the byte before a value says, if it is not its length: that the length follows, or a verdict and the length.
@@ -54,12 +54,12 @@ pub(crate) const LONGEST: usize = u32::MAX as usize - 8;
 
 /// Puts a value that `write` appends behind `onto`, with its length before it.
 #[inline]
-pub(crate) fn framed<E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+pub(crate) fn framed<T, E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<T, E> {
     let start = onto.len();
     onto.push(0);
     let done = write(onto);
     match done {
-        Ok(()) => close_frame(onto, start),
+        Ok(_) => close_frame(onto, start),
         Err(_) => onto.truncate(start),
     }
     done
@@ -181,7 +181,9 @@ impl Verdict {
 
 /// A panic as it crosses.
 pub(crate) fn panic_bytes(panic: &Panic) -> Vec<u8> {
-    codec::encode(panic).map(|parcel| parcel.bytes).unwrap_or_default()
+    let mut bytes = Vec::new();
+    let _ = codec::encode_plain(panic, &mut bytes);
+    bytes
 }
 
 #[cfg(test)]
@@ -193,7 +195,7 @@ mod tests {
         let long = vec![7; 300];
         let mut bytes = Vec::new();
         for value in [&b"one"[..], b"", &long, b"three"] {
-            framed::<()>(&mut bytes, |onto| {
+            framed::<_, ()>(&mut bytes, |onto| {
                 onto.extend_from_slice(value);
                 Ok(())
             })
@@ -201,7 +203,7 @@ mod tests {
         }
         let refused = framed(&mut bytes, |onto| {
             onto.push(1);
-            Err("refused")
+            Err::<(), _>("refused")
         });
         assert_eq!(refused, Err("refused"));
         put_answer(&mut bytes, Verdict::Panicked, b"why");

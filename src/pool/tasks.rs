@@ -147,13 +147,19 @@ impl<'p> Tasks<'p> {
         R: Serialize + DeserializeOwned + 'static,
     {
         let pool = self.pool;
+        let retry = self.options.retry;
         let (call, refusal) = call::<F, Args>(target, self.options, false, &pool);
         let slot = Arc::new(Slot::new(call));
         let (mut bytes, mut fds) = (Vec::new(), Vec::new());
         let encoded = match refusal {
             Some(failure) => Err(failure),
             None => {
-                let encode = |onto: &mut Vec<u8>| codec::encode_within(&args, onto, speech::LONGEST, &mut fds);
+                let encode = |onto: &mut Vec<u8>| {
+                    let ends = codec::encode_within(&args, onto, speech::LONGEST, &mut fds)?;
+                    retry.check(&ends)?;
+                    ends.keep();
+                    Ok(())
+                };
                 unwind::catch(|| speech::framed(&mut bytes, encode))
                     .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
                     .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}")))

@@ -18,6 +18,8 @@ use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::per_process::Generation;
 use crate::sys::socket::{Mode, Parcel};
+#[cfg(feature = "cage")]
+use crate::sys::stack;
 use crate::sys::{environ, fd, limits, signals, title, watch};
 use crate::unwind;
 
@@ -154,6 +156,7 @@ fn carry_out(
     method::force_start_method(Some(job.method));
     preload::inherit(job.preload.clone());
     job.log.apply();
+    codec::set_decode_limits(job.decode_limits);
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let ready = ready.and_then(|()| restrict(job, parentage));
     let generation = Generation::current();
@@ -200,6 +203,8 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     job.limits.apply()?;
     #[cfg(feature = "cage")]
     if let Some(cage) = &job.cage {
+        // Inside, it may not read where the stack of its first thread is.
+        stack::is_low();
         cage.enter().map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
     }
     Ok(())

@@ -19,7 +19,8 @@ use super::private_dir::PrivateDir;
 use super::{Child, Run, bootstrap, exit, registry, run};
 #[cfg(feature = "cage")]
 use crate::cage::Cage;
-use crate::codec;
+use crate::channel::buffered::MAX_MESSAGE;
+use crate::codec::{self, Ends};
 use crate::error::{Cause, Result, os};
 use crate::hook;
 use crate::identity;
@@ -69,6 +70,7 @@ pub struct Process<T> {
     directory: Option<PathBuf>,
     stdio: [Stdio; 3],
     stack_size: Option<usize>,
+    max_result: u64,
     dies_with_parent: bool,
     pub(super) limits: Limits,
     pub(super) deadline: Option<Duration>,
@@ -83,7 +85,7 @@ pub struct Process<T> {
 /// What a process does.
 enum Work {
     /// A function, by its entry, with its encoded arguments, or why they could not be.
-    Entry(Entry, std::result::Result<Parcel, String>),
+    Entry(Entry, std::result::Result<(Parcel, Ends), String>),
     /// Anything, in a copy of this process.
     Closure(Closure),
 }
@@ -104,7 +106,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments. These are encoded here
     /// and now, as CPython's are frozen, and decoded in the child; an argument that cannot be encoded is an error from
     /// [`start`](Process::start). (One that surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString`
-    /// crosses whatever it holds.)
+    /// crosses whatever it holds. For what serde's attributes ask of the format, see [`SelfDescribing`](crate::SelfDescribing).)
     ///
     /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is used up whether the process
     /// is started or not. It is a daemon if this process is.
@@ -117,7 +119,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         // Moved to the child, where it is made from nothing; so it must not be dropped here.
         mem::forget(target);
         Process::with(
-            Work::Entry(function_entry::<F, Args>(), codec::encode(&args)),
+            Work::Entry(function_entry::<F, Args>(), codec::encode_with_ends(&args)),
             type_name::<F>(),
             "Process".to_owned(),
         )
@@ -149,7 +151,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
 
     /// A process for a type with `run`.
     pub(super) fn of<W: Run<Output = T>>(this: W) -> Process<T> {
-        let work = Work::Entry(run::entry::<W>(), codec::encode(&this));
+        let work = Work::Entry(run::entry::<W>(), codec::encode_with_ends(&this));
         Process::with(work, type_name::<W>(), run::kind::<W>().to_owned())
     }
 
@@ -168,6 +170,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             directory: None,
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
             stack_size: None,
+            max_result: MAX_MESSAGE,
             dies_with_parent: true,
             limits: Limits::new(),
             deadline: None,
@@ -258,6 +261,24 @@ impl<T> Process<T> {
         self
     }
 
+    /// How long what the function returns may be, encoded, in bytes: 1 GiB unless set, as for a message. The
+    /// [`join`](Child::join) of a longer one fails with [`Failure::BadResult`](crate::Failure::BadResult), and takes no memory for it.
+    ///
+    /// The text of a panic or another failure may be 256 MiB long. What a result may ask of this process beyond its length,
+    /// [`DecodeLimits`](crate::DecodeLimits) say.
+    ///
+    /// ```
+    /// use multiproc::{Failure, Process};
+    ///
+    /// let child = Process::new(|| vec![7_u8; 1 << 20], ()).max_result(1000).start()?;
+    /// assert!(matches!(child.join().unwrap_err().failure(), Failure::BadResult(_)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn max_result(mut self, bytes: u64) -> Process<T> {
+        self.max_result = bytes;
+        self
+    }
+
     /// Whether the process ends when this one does, however that happens: true unless set.
     ///
     /// What it starts by other means (`std::process::Command`) is not covered, nor is the process itself any more once it has
@@ -313,7 +334,7 @@ impl<T> Process<T> {
         }
         let method = self.method.unwrap_or_else(method::get_start_method);
         let environment = self.environment.apply()?;
-        let (entry, arguments, closure) = match self.work {
+        let (entry, (arguments, ends), closure) = match self.work {
             Work::Entry(entry, Ok(arguments)) => (Some(entry), arguments, None),
             Work::Entry(_, Err(reason)) => {
                 let what = format!("the arguments of {}", self.function);
@@ -323,7 +344,7 @@ impl<T> Process<T> {
                 let text = format!("{} captures variables, so it can only be forked", self.function);
                 return Err(Cause::BadInput(text).into());
             }
-            Work::Closure(closure) => (None, Parcel::default(), Some(closure)),
+            Work::Closure(closure) => (None, Default::default(), Some(closure)),
         };
         let offset = entry.and_then(Offset::of);
         if method != StartMethod::Fork {
@@ -365,6 +386,7 @@ impl<T> Process<T> {
                 parent_pid: current.pid,
                 method,
                 log: LogSettings::now(),
+                decode_limits: codec::decode_limits(),
                 preload: preload::current(),
                 stack_size: self.stack_size.map(|size| size as u64),
                 environment: None,
@@ -402,8 +424,10 @@ impl<T> Process<T> {
             due: self.deadline.and_then(|deadline| {
                 Some(Due { at: Instant::now().checked_add(deadline)?, deadline, grace: self.grace })
             }),
+            max_result: self.max_result,
             private_dir: private_dir.map(PrivateDir::keep),
         };
+        ends.keep();
         let pipes = mem::take(&mut launched.pipes);
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
     }

@@ -40,6 +40,8 @@ pub(super) struct Core {
     leads: bool,
     /// When it is to end.
     due: Option<Due>,
+    /// How long its encoded result may be.
+    max_result: u64,
     is_overdue: AtomicBool,
     /// Its own directory, which goes with it.
     private_dir: Option<PathBuf>,
@@ -97,6 +99,7 @@ pub(super) struct Description {
     pub(super) tied: bool,
     pub(super) leads: bool,
     pub(super) due: Option<Due>,
+    pub(super) max_result: u64,
     pub(super) private_dir: Option<PathBuf>,
 }
 
@@ -114,6 +117,7 @@ impl Core {
             method: launched.method,
             leads: description.leads,
             due: description.due,
+            max_result: description.max_result,
             is_overdue: AtomicBool::new(false),
             private_dir: description.private_dir,
             phase: Mutex::new(Phase::Running(Arc::new(Link { control: launched.control, pidfd: launched.pidfd }))),
@@ -310,7 +314,7 @@ impl Core {
 
     /// The value of an ended child, or why there is none.
     pub(super) fn value_of<T: serde::de::DeserializeOwned>(&self, end: &End) -> Result<T, JoinError> {
-        end.value().map_err(|failure| self.join_error(end.exitcode(), failure))
+        end.value(self.max_result).map_err(|failure| self.join_error(end.exitcode(), failure))
     }
 
     pub(super) fn set_name(&self, name: String) {

@@ -93,8 +93,14 @@ impl End {
     }
 
     /// The value that the child's function returned, or why there is none.
-    pub(super) fn value<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(super) fn value<T: DeserializeOwned>(&self, max_result: u64) -> Result<T, Failure> {
         match &self.said {
+            Said::Report(Report::Returned, payload, _) if payload.len() as u64 > max_result => {
+                let length = payload.len();
+                Err(Failure::BadResult(format!(
+                    "it is {length} bytes long, more than the {max_result} that it may be (Process::max_result)"
+                )))
+            }
             // It returned, whatever happened to the process after.
             Said::Report(Report::Returned, payload, fds) => {
                 let fds = mem::take(&mut *fds.lock().unwrap_or_else(PoisonError::into_inner));

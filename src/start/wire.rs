@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::method::StartMethod;
 #[cfg(feature = "cage")]
 use crate::cage::Cage;
-use crate::codec;
+use crate::codec::{self, DecodeLimits};
 use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::sys::code::Offset;
@@ -44,6 +44,8 @@ pub(crate) struct Job {
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
     pub(crate) log: LogSettings,
+    /// What messages may ask of it.
+    pub(crate) decode_limits: DecodeLimits,
     /// What the child's own fork server is to run before its first clone.
     pub(crate) preload: Vec<Offset>,
     pub(crate) stack_size: Option<u64>,
@@ -153,6 +155,9 @@ pub(crate) struct Message<Header> {
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
 
+/// A header is copied into memory when it is decoded, whoever wrote it.
+const MOST_HEADER: usize = 256 << 20;
+
 /// Sends a message. Never blocks, whatever its size.
 pub(crate) fn send<Header: Serialize>(
     socket: BorrowedFd<'_>,
@@ -160,7 +165,11 @@ pub(crate) fn send<Header: Serialize>(
     payload: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let header = codec::encode(header).map_err(invalid)?.bytes;
+    let header = {
+        let mut bytes = Vec::new();
+        codec::encode_plain(header, &mut bytes).map_err(invalid)?;
+        bytes
+    };
     let length = u32::try_from(header.len()).map_err(|_| invalid("a header of more than 4 GiB"))?.to_le_bytes();
     let count = u8::try_from(fds.len()).map_err(|_| invalid("more descriptors than fit into one message"))?;
     if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
@@ -212,8 +221,11 @@ pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Res
     let mut payload = Payload { bytes, start: offset };
     let Some((length, rest)) = payload.split_first_chunk() else { return Err(invalid("a message without a length")) };
     let length = u32::from_le_bytes(*length) as usize;
+    if length > MOST_HEADER {
+        return Err(invalid("a message whose header is longer than 256 MiB"));
+    }
     let header = rest.get(..length).ok_or_else(|| invalid("a message shorter than it says"))?;
-    let header = codec::decode(header, Vec::new()).map_err(invalid)?;
+    let header = codec::decode_plain(header).map_err(invalid)?;
     payload.start += size_of::<u32>() + length;
     Ok(Message { header, payload, fds: mem::take(&mut received.fds) })
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{AcquireError, How, Poisoned};
 use super::owner;
@@ -50,7 +50,7 @@ use crate::sys::robust::{self, OWNER, RobustCell};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Serialize)]
+#[derive(Clone)]
 pub struct Lock {
     segment: Crossing<{ size_of::<RobustCell>() }>,
     /// Its place among those of the segment.
@@ -239,6 +239,12 @@ impl Lock {
 
     pub(super) fn cell(&self) -> &RobustCell {
         self.segment.0.memory().at(self.place as usize * size_of::<RobustCell>())
+    }
+}
+
+impl Serialize for Lock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        (&self.segment, self.place).serialize(serializer)
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) mod robust;
 pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod stack;
 pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod title;

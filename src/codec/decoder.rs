@@ -1,0 +1,321 @@
+//! Bytes to serde's data model.
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::budget::Budget;
+use super::enums::{self, Variant};
+use super::fault::{ADVICE, Fault, Reason};
+use super::reader::Reader;
+use super::shape::{Names, SLOTS};
+use super::structs::{self, Shape};
+
+/// Reads one message.
+pub(super) struct Decoder<'de> {
+    pub(super) input: Reader<'de>,
+    pub(super) names: Names,
+    pub(super) budget: Budget,
+    pub(super) kept: Option<Box<Kept<'de>>>,
+    /// The variant of an enum is known, what is in it was not asked for yet.
+    pub(super) is_unopened: bool,
+    /// How many items of a list its type did not take.
+    left_over: usize,
+}
+
+/// The names that the message has said to be referred to, by slot.
+#[derive(Default)]
+pub(super) struct Kept<'de> {
+    pub(super) variants: [Option<Variant<'de>>; SLOTS],
+    pub(super) structs: [Option<Shape<'de>>; SLOTS],
+}
+
+impl<'de> Decoder<'de> {
+    #[inline]
+    pub(super) fn new(bytes: &'de [u8], names: Names) -> Decoder<'de> {
+        Decoder {
+            input: Reader { left: bytes },
+            names,
+            budget: Budget::of(bytes.len()),
+            kept: None,
+            is_unopened: false,
+            left_over: 0,
+        }
+    }
+
+    /// As many values as there should be; for what the type leaves would pass for what comes after.
+    #[inline]
+    pub(super) fn items<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+        let value = visitor.visit_seq(Items { decoder: &mut *self, left: count })?;
+        if self.left_over == 0 { Ok(value) } else { Err(left_over(self.left_over)) }
+    }
+
+    /// The items of a tuple struct or a tuple variant, which say how many they are.
+    pub(super) fn counted_items<V: Visitor<'de>>(
+        &mut self,
+        name: &str,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.budget.take(size_of::<V::Value>())?;
+        if self.names != Names::Never {
+            let written = self.input.number()?;
+            if written != count as u64 {
+                return Err(Fault::text(format!(
+                    "`{name}`: its Serialize wrote {written} fields, its Deserialize expects {count}; {ADVICE} or give \
+                     the fields names"
+                )));
+            }
+        }
+        self.items(count, visitor)
+    }
+}
+
+#[cold]
+fn left_over(left: usize) -> Fault {
+    Fault::text(format!("{left} items more than its Deserialize takes"))
+}
+
+#[cold]
+fn asks_for_any() -> Fault {
+    Fault::text(format!(
+        "its Deserialize asks what comes next, as for `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]` and \
+         `serde_json::Value`, which this format does not say; {ADVICE}"
+    ))
+}
+
+macro_rules! read_as {
+    ($($method:ident: $visit:ident(|$input:ident| $read:expr);)*) => {
+        $(
+            #[inline]
+            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+                self.budget.take(size_of::<V::Value>())?;
+                let $input = &mut self.input;
+                visitor.$visit($read)
+            }
+        )*
+    };
+}
+
+impl<'de> Deserializer<'de> for &mut Decoder<'de> {
+    type Error = Fault;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    read_as! {
+        deserialize_i8: visit_i8(|input| input.byte()? as i8);
+        deserialize_i16: visit_i16(|input| input.fitting_signed()?);
+        deserialize_i32: visit_i32(|input| input.fitting_signed()?);
+        deserialize_i64: visit_i64(|input| input.signed()?);
+        deserialize_i128: visit_i128(|input| i128::from_le_bytes(input.array()?));
+        deserialize_u8: visit_u8(|input| input.byte()?);
+        deserialize_u16: visit_u16(|input| input.fitting()?);
+        deserialize_u32: visit_u32(|input| input.fitting()?);
+        deserialize_u64: visit_u64(|input| input.number()?);
+        deserialize_u128: visit_u128(|input| u128::from_le_bytes(input.array()?));
+        deserialize_f32: visit_f32(|input| f32::from_le_bytes(input.array()?));
+        deserialize_f64: visit_f64(|input| f64::from_le_bytes(input.array()?));
+        deserialize_str: visit_borrowed_str(|input| input.text()?);
+        deserialize_string: visit_borrowed_str(|input| input.text()?);
+    }
+
+    #[inline]
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.input.byte()? {
+            byte @ 0..=1 => visitor.visit_bool(byte == 1),
+            byte => Err(Fault::text(format!("{byte} is neither true nor false"))),
+        }
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let number: u32 = self.input.fitting()?;
+        match char::from_u32(number) {
+            Some(char) => visitor.visit_char(char),
+            None => Err(Fault::text(format!("{number} is not a character"))),
+        }
+    }
+
+    #[inline]
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let length = self.input.number()?;
+        visitor.visit_borrowed_bytes(self.input.bytes(length)?)
+    }
+
+    #[inline]
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_bytes(visitor)
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.budget.take(size_of::<V::Value>())?;
+        match self.input.byte()? {
+            0 => visitor.visit_none(),
+            1 => {
+                self.budget.enter()?;
+                let value = visitor.visit_some(&mut *self)?;
+                self.budget.leave();
+                Ok(value)
+            }
+            byte => Err(Fault::text(format!("{byte} says neither that there is a value nor that there is none"))),
+        }
+    }
+
+    #[inline]
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.budget.take(size_of::<V::Value>())?;
+        visitor.visit_unit()
+    }
+
+    #[inline]
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_unit(visitor)
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.budget.take(size_of::<V::Value>())?;
+        let count = self.input.number()?;
+        self.budget.claim(count)?;
+        self.budget.enter()?;
+        let value = self.items(usize::try_from(count).unwrap_or(usize::MAX), visitor)?;
+        self.budget.leave();
+        Ok(value)
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.budget.take(size_of::<V::Value>())?;
+        self.items(count, visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.counted_items(name, count, visitor)
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.budget.take(size_of::<V::Value>())?;
+        let count = self.input.number()?;
+        self.budget.claim(count)?;
+        self.budget.enter()?;
+        let items = Items { decoder: &mut *self, left: usize::try_from(count).unwrap_or(usize::MAX) };
+        let value = visitor.visit_map(Entries { items, key_size: 0, is_first: true })?;
+        if self.left_over != 0 {
+            return Err(left_over(self.left_over));
+        }
+        self.budget.leave();
+        Ok(value)
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        structs::read(self, name, fields, visitor)
+    }
+
+    #[inline]
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        enums::read(self, name, variants, visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+        Err(asks_for_any())
+    }
+
+    /// The tag of an enum with `#[serde(tag, content)]`, which is written as a variant.
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        enums::read_tag(self, visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+        Err(Reason::Unread.into())
+    }
+}
+
+/// The items of a list or a tuple.
+struct Items<'d, 'de> {
+    decoder: &'d mut Decoder<'de>,
+    left: usize,
+}
+
+impl Drop for Items<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.left != 0 {
+            self.decoder.left_over = self.left;
+        }
+    }
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(&mut *self.decoder).map(Some)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.decoder.budget.hint(self.left))
+    }
+}
+
+/// The entries of a map.
+struct Entries<'d, 'de> {
+    items: Items<'d, 'de>,
+    key_size: usize,
+    is_first: bool,
+}
+
+/// A map of one entry can have room for so many: a node of a tree has.
+pub(super) const NODE: usize = 11;
+
+impl<'de> MapAccess<'de> for Entries<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        self.key_size = size_of::<T::Value>();
+        self.items.next_element_seed(seed)
+    }
+
+    #[inline]
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        if self.is_first {
+            self.is_first = false;
+            self.items.decoder.budget.take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
+        }
+        seed.deserialize(&mut *self.items.decoder)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.decoder.budget.hint(self.items.left))
+    }
+}

@@ -1,0 +1,572 @@
+//! serde's data model to bytes.
+
+use serde::ser::{
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+use super::budget;
+use super::fault::{ADVICE, Fault, Reason};
+use super::shape::{
+    DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, SLOTS, learn, look_up, mix, push_name, slot_for,
+};
+use super::writer::Writer;
+
+/// Writes one message.
+pub(super) struct Encoder<'a> {
+    out: Writer<'a>,
+    names: Names,
+    depth: u32,
+    /// In how many lists and maps it is.
+    lists: u32,
+    /// A part of the value could not be written, whatever the type around it made of that.
+    is_spoilt: bool,
+    kept: Option<Box<Kept>>,
+}
+
+/// The names that the message has said, by slot.
+#[derive(Default)]
+struct Kept {
+    variants: [Variant; SLOTS],
+    /// With the number for their fields.
+    structs: [(Key, usize); SLOTS],
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Variant {
+    name: usize,
+    length: usize,
+    index: u32,
+    form: u8,
+}
+
+impl<'a> Encoder<'a> {
+    pub(super) fn new(out: Writer<'a>, names: Names) -> Encoder<'a> {
+        Encoder { out, names, depth: 0, lists: 0, is_spoilt: false, kept: None }
+    }
+
+    /// Writes the value of the message.
+    #[inline]
+    pub(super) fn encode<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Fault> {
+        value.serialize(&mut self)?;
+        if self.is_spoilt {
+            return Err(Fault::text("a part of it could not be encoded, which its Serialize did not tell"));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        let done = value.serialize(&mut *self);
+        if done.is_err() {
+            self.is_spoilt = true;
+        }
+        done
+    }
+
+    #[inline]
+    fn enter(&mut self) -> Result<(), Fault> {
+        self.depth += 1;
+        budget::check(self.depth)
+    }
+
+    /// The head of a variant; it is one level deeper behind it.
+    #[inline]
+    fn variant(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), Fault> {
+        self.enter()?;
+        if self.names == Names::Never {
+            return self.out.number(index.into());
+        }
+        if self.lists > 0 && self.names == Names::Once {
+            return self.variant_in_list(index, name, form);
+        }
+        self.out.variant(IN_FRONT, form as u8, index, name)
+    }
+
+    fn variant_in_list(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), Fault> {
+        let variant = Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
+        let slot = slot_for(variant.name, index as usize);
+        let kept = &mut self.kept.get_or_insert_default().variants[slot];
+        if *kept == variant {
+            return self.out.byte(slot as u8);
+        }
+        *kept = variant;
+        self.out.variant(DEFINES + slot as u8, form as u8, index, name)
+    }
+
+    #[inline]
+    fn fields<'e>(&'e mut self, name: &'static str, count: usize, is_variant: bool) -> Result<Fields<'e, 'a>, Fault> {
+        let key = Key::of(name, count);
+        let mode = match self.names {
+            Names::Never => Mode::Nowhere,
+            Names::Once => self.block(key)?,
+            Names::Always => self.each(key, None)?,
+        };
+        Ok(Fields { encoder: self, name, left: count, fields: 0, mode, key, is_variant })
+    }
+
+    /// Writes the names of a struct that is known.
+    #[inline]
+    fn block(&mut self, key: Key) -> Result<Mode, Fault> {
+        if self.lists > 0 { self.block_in_list(key) } else { self.new_block(key, IN_FRONT) }
+    }
+
+    fn block_in_list(&mut self, key: Key) -> Result<Mode, Fault> {
+        let slot = key.slot();
+        let kept = &mut self.kept.get_or_insert_default().structs[slot];
+        if kept.0 == key {
+            let mode = Mode::Known(kept.1);
+            self.out.byte(slot as u8)?;
+            return Ok(mode);
+        }
+        let mode = self.new_block(key, DEFINES + slot as u8)?;
+        if let (Mode::Known(fields), Some(kept)) = (&mode, &mut self.kept) {
+            kept.structs[slot] = (key, *fields);
+        }
+        Ok(mode)
+    }
+
+    #[inline]
+    fn new_block(&mut self, key: Key, head: u8) -> Result<Mode, Fault> {
+        match look_up(key, |fields, block| self.out.block(head, block).map(|()| fields)) {
+            Lookup::Found(fields) => Ok(Mode::Known(fields?)),
+            Lookup::New => self.each(key, Some(Vec::new())),
+            Lookup::Varying => self.each(key, None),
+        }
+    }
+
+    #[cold]
+    fn each(&mut self, key: Key, learnt: Option<Vec<u8>>) -> Result<Mode, Fault> {
+        let learnt = learnt.map(Box::new);
+        self.out.byte(EACH)?;
+        self.out.number(key.count as u64)?;
+        Ok(Mode::Each(learnt))
+    }
+
+    fn tuple<'e>(&'e mut self, count: usize, is_variant: bool) -> Tuple<'e, 'a> {
+        Tuple { encoder: self, left: count, is_variant }
+    }
+
+    fn list<'e>(&'e mut self, count: Option<usize>, what: &str) -> Result<List<'e, 'a>, Fault> {
+        let Some(count) = count else {
+            return Err(Fault::text(format!(
+                "a {what} that does not say how long it is before it begins, as `#[serde(flatten)]` makes them; {ADVICE}"
+            )));
+        };
+        self.enter()?;
+        self.lists += 1;
+        self.out.number(count as u64)?;
+        Ok(List { encoder: self, left: count, is_at_value: false })
+    }
+}
+
+macro_rules! write_as {
+    ($($method:ident: $Type:ty => |$out:ident, $value:ident| $written:expr;)*) => {
+        $(
+            #[inline]
+            fn $method(self, $value: $Type) -> Result<(), Fault> {
+                let $out = &mut self.out;
+                $written
+            }
+        )*
+    };
+}
+
+impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
+    type Ok = ();
+    type Error = Fault;
+    type SerializeSeq = List<'e, 'a>;
+    type SerializeTuple = Tuple<'e, 'a>;
+    type SerializeTupleStruct = Tuple<'e, 'a>;
+    type SerializeTupleVariant = Tuple<'e, 'a>;
+    type SerializeMap = List<'e, 'a>;
+    type SerializeStruct = Fields<'e, 'a>;
+    type SerializeStructVariant = Fields<'e, 'a>;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    write_as! {
+        serialize_bool: bool => |out, value| out.byte(value.into());
+        serialize_i8: i8 => |out, value| out.byte(value as u8);
+        serialize_i16: i16 => |out, value| out.signed(value.into());
+        serialize_i32: i32 => |out, value| out.signed(value.into());
+        serialize_i64: i64 => |out, value| out.signed(value);
+        serialize_i128: i128 => |out, value| out.bytes(&value.to_le_bytes());
+        serialize_u8: u8 => |out, value| out.byte(value);
+        serialize_u16: u16 => |out, value| out.number(value.into());
+        serialize_u32: u32 => |out, value| out.number(value.into());
+        serialize_u64: u64 => |out, value| out.number(value);
+        serialize_u128: u128 => |out, value| out.bytes(&value.to_le_bytes());
+        serialize_f32: f32 => |out, value| out.bytes(&value.to_le_bytes());
+        serialize_f64: f64 => |out, value| out.bytes(&value.to_le_bytes());
+        serialize_char: char => |out, value| out.number(u32::from(value).into());
+        serialize_str: &str => |out, value| out.text(value);
+    }
+
+    #[inline]
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Fault> {
+        self.out.number(value.len() as u64)?;
+        self.out.bytes(value)
+    }
+
+    #[inline]
+    fn serialize_none(self) -> Result<(), Fault> {
+        self.out.byte(0)
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Fault> {
+        self.enter()?;
+        self.out.byte(1)?;
+        self.part(value)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_unit(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_unit_variant(self, _: &'static str, index: u32, variant: &'static str) -> Result<(), Fault> {
+        self.variant(index, variant, Form::Unit)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Fault> {
+        self.part(value)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Fault> {
+        self.variant(index, variant, Form::Newtype)?;
+        self.part(value)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_seq(self, count: Option<usize>) -> Result<List<'e, 'a>, Fault> {
+        self.list(count, "list")
+    }
+
+    #[inline]
+    fn serialize_tuple(self, count: usize) -> Result<Tuple<'e, 'a>, Fault> {
+        Ok(self.tuple(count, false))
+    }
+
+    #[inline]
+    fn serialize_tuple_struct(self, _: &'static str, count: usize) -> Result<Tuple<'e, 'a>, Fault> {
+        if self.names != Names::Never {
+            self.out.number(count as u64)?;
+        }
+        Ok(self.tuple(count, false))
+    }
+
+    #[inline]
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        variant: &'static str,
+        count: usize,
+    ) -> Result<Tuple<'e, 'a>, Fault> {
+        self.variant(index, variant, Form::Tuple)?;
+        if self.names != Names::Never {
+            self.out.number(count as u64)?;
+        }
+        Ok(self.tuple(count, true))
+    }
+
+    #[inline]
+    fn serialize_map(self, count: Option<usize>) -> Result<List<'e, 'a>, Fault> {
+        self.list(count, "map")
+    }
+
+    #[inline]
+    fn serialize_struct(self, name: &'static str, count: usize) -> Result<Fields<'e, 'a>, Fault> {
+        self.fields(name, count, false)
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        variant: &'static str,
+        count: usize,
+    ) -> Result<Fields<'e, 'a>, Fault> {
+        self.variant(index, variant, Form::Struct)?;
+        self.fields(variant, count, true)
+    }
+}
+
+#[cold]
+fn miscounted(what: &str) -> Fault {
+    Fault::text(format!("a {what} whose Serialize does not write as many as it says"))
+}
+
+/// A list or a map that is being written.
+pub(super) struct List<'e, 'a> {
+    encoder: &'e mut Encoder<'a>,
+    /// How many are still to come.
+    left: usize,
+    /// The key of an entry is written, its value is not.
+    is_at_value: bool,
+}
+
+impl List<'_, '_> {
+    #[inline]
+    fn finish(self, what: &str) -> Result<(), Fault> {
+        if self.left != 0 || self.is_at_value {
+            return Err(miscounted(what));
+        }
+        self.encoder.depth -= 1;
+        self.encoder.lists -= 1;
+        Ok(())
+    }
+}
+
+impl SerializeSeq for List<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        // Below zero, it will not be zero at the end.
+        self.left = self.left.wrapping_sub(1);
+        self.encoder.part(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish("list")
+    }
+}
+
+impl SerializeMap for List<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Fault> {
+        if self.is_at_value {
+            return Err(miscounted("map"));
+        }
+        self.is_at_value = true;
+        self.left = self.left.wrapping_sub(1);
+        self.encoder.part(key)
+    }
+
+    #[inline]
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        if !self.is_at_value {
+            return Err(miscounted("map"));
+        }
+        self.is_at_value = false;
+        self.encoder.part(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish("map")
+    }
+}
+
+/// A tuple, a tuple struct or a tuple variant that is being written.
+pub(super) struct Tuple<'e, 'a> {
+    encoder: &'e mut Encoder<'a>,
+    left: usize,
+    is_variant: bool,
+}
+
+impl Tuple<'_, '_> {
+    #[inline]
+    fn next<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        self.left = self.left.wrapping_sub(1);
+        self.encoder.part(value)
+    }
+
+    #[inline]
+    fn finish(self) -> Result<(), Fault> {
+        if self.left != 0 {
+            return Err(miscounted("tuple"));
+        }
+        self.encoder.depth -= u32::from(self.is_variant);
+        Ok(())
+    }
+}
+
+impl SerializeTuple for Tuple<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        self.next(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish()
+    }
+}
+
+impl SerializeTupleStruct for Tuple<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        self.next(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish()
+    }
+}
+
+impl SerializeTupleVariant for Tuple<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        self.next(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish()
+    }
+}
+
+/// A struct or a struct variant that is being written.
+pub(super) struct Fields<'e, 'a> {
+    encoder: &'e mut Encoder<'a>,
+    name: &'static str,
+    left: usize,
+    /// The number for those that were written.
+    fields: usize,
+    mode: Mode,
+    key: Key,
+    is_variant: bool,
+}
+
+/// Where the names are.
+enum Mode {
+    Nowhere,
+    /// They were said; the fields have to be those of this number.
+    Known(usize),
+    /// Each before its value; all of them, if they are to be learnt.
+    Each(Option<Box<Vec<u8>>>),
+}
+
+impl Fields<'_, '_> {
+    #[inline]
+    fn next<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Fault> {
+        self.left = self.left.wrapping_sub(1);
+        self.fields = mix(self.fields, name);
+        if let Mode::Each(learnt) = &mut self.mode {
+            spell(&mut self.encoder.out, learnt, name)?;
+        }
+        self.encoder.part(value)
+    }
+
+    /// Another value of the type may have this field.
+    fn skip(&mut self) {
+        if let Mode::Each(learnt @ Some(_)) = &mut self.mode {
+            *learnt = None;
+            learn(self.key, None, Vec::new());
+        }
+    }
+
+    #[inline]
+    fn finish(self) -> Result<(), Fault> {
+        if self.left != 0 {
+            return Err(miscounted_fields(self.name));
+        }
+        match self.mode {
+            Mode::Known(fields) if fields != self.fields => {
+                learn(self.key, None, Vec::new());
+                return Err(Reason::Varies.into());
+            }
+            Mode::Each(Some(block)) => learn(self.key, Some(self.fields), *block),
+            _ => {}
+        }
+        self.encoder.depth -= u32::from(self.is_variant);
+        Ok(())
+    }
+}
+
+#[cold]
+fn spell(out: &mut Writer<'_>, learnt: &mut Option<Box<Vec<u8>>>, name: &str) -> Result<(), Fault> {
+    if let Some(block) = learnt {
+        push_name(block, name);
+    }
+    out.text(name)
+}
+
+#[cold]
+fn miscounted_fields(name: &str) -> Fault {
+    Fault::text(format!("struct `{name}`: its Serialize does not write as many fields as it says"))
+}
+
+impl SerializeStruct for Fields<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
+        self.next(key, value)
+    }
+
+    #[inline]
+    fn skip_field(&mut self, _: &'static str) -> Result<(), Fault> {
+        self.skip();
+        Ok(())
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish()
+    }
+}
+
+impl SerializeStructVariant for Fields<'_, '_> {
+    type Ok = ();
+    type Error = Fault;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
+        self.next(key, value)
+    }
+
+    #[inline]
+    fn skip_field(&mut self, _: &'static str) -> Result<(), Fault> {
+        self.skip();
+        Ok(())
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Fault> {
+        self.finish()
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a value could not be encoded or decoded.
+
+use std::fmt;
+
+use serde::{de, ser};
+
+/// What to do about a type that asks the format what comes next.
+pub(super) const ADVICE: &str = "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
+
+/// The reason, behind one pointer: a result of a hot function stays small.
+pub(super) struct Fault(Box<Reason>);
+
+#[derive(Debug)]
+pub(super) enum Reason {
+    /// The buffer may not get longer, or there is no memory.
+    Full,
+    /// Two values of one struct type wrote different fields, which only an encoding with all names can tell apart.
+    Varies,
+    /// A field did not come.
+    Missing(&'static str),
+    /// The type would have a value skipped, whose length only a self-describing format knows.
+    Unread,
+    Text(String),
+}
+
+impl Fault {
+    pub(super) fn reason(&self) -> &Reason {
+        &self.0
+    }
+
+    #[cold]
+    pub(super) fn text(text: impl Into<String>) -> Fault {
+        Fault(Box::new(Reason::Text(text.into())))
+    }
+}
+
+impl From<Reason> for Fault {
+    #[cold]
+    fn from(reason: Reason) -> Fault {
+        Fault(Box::new(reason))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason() {
+            Reason::Full => f.write_str("there is no memory for it"),
+            Reason::Varies => f.write_str("values of one struct type have different fields"),
+            Reason::Missing(field) => write!(
+                f,
+                "field `{field}` is missing, as its Serialize did not write it (`skip_serializing`, or a name of its own)"
+            ),
+            Reason::Unread => write!(f, "a value of any type cannot be skipped in this format; {ADVICE}"),
+            Reason::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl ser::Error for Fault {
+    #[cold]
+    fn custom<T: fmt::Display>(text: T) -> Fault {
+        Fault::text(text.to_string())
+    }
+}
+
+impl de::Error for Fault {
+    #[cold]
+    fn custom<T: fmt::Display>(text: T) -> Fault {
+        Fault::text(text.to_string())
+    }
+
+    #[cold]
+    fn missing_field(field: &'static str) -> Fault {
+        Reason::Missing(field).into()
+    }
+}

@@ -1,0 +1,251 @@
+//! What goes along with the bytes of a value: descriptors, and things of which there may be only one.
+
+use std::cell::{Cell, RefCell};
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::LocalKey;
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The most descriptors that one value may bring along: the kernel's 253 a message, less those that a message itself needs.
+pub(crate) const MOST_FDS: usize = 240;
+
+/// What the value that a thread is at has brought; none if it is at none.
+///
+/// Never dropped, so that it is there to the very end of a process, when exit handlers send a last word. It is empty then.
+type Table<T> = RefCell<ManuallyDrop<Option<T>>>;
+
+thread_local! {
+    /// What this thread encodes.
+    static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
+    /// What goes along with the value that is being encoded.
+    static GIVEN: Table<Box<Baggage>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    /// The descriptors that came with the value that is being decoded.
+    static BROUGHT: Table<Vec<Arc<OwnedFd>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+/// What a thread encodes: most values bring nothing along, and do not touch the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    Encodes,
+    /// It has brought something.
+    Brings,
+}
+
+/// What goes along with one value.
+#[derive(Debug, Default)]
+pub(super) struct Baggage {
+    fds: Vec<Arc<OwnedFd>>,
+    ends: Ends,
+}
+
+impl Baggage {
+    pub(super) fn unpack(self: Box<Baggage>, fds: &mut Vec<Arc<OwnedFd>>) -> Ends {
+        *fds = self.fds;
+        self.ends
+    }
+}
+
+/// Puts `content` in a table for as long as `f` runs, and gives it back. (Values may encode others while they are encoded.)
+fn with_table<C: Default, T>(table: &'static LocalKey<Table<C>>, content: C, f: impl FnOnce() -> T) -> (T, C) {
+    /// Puts the outer content back, also if `f` panics.
+    struct Outer<C: 'static>(&'static LocalKey<Table<C>>, ManuallyDrop<Option<C>>);
+    impl<C> Drop for Outer<C> {
+        fn drop(&mut self) {
+            let inner = self.0.replace(mem::replace(&mut self.1, ManuallyDrop::new(None)));
+            drop(ManuallyDrop::into_inner(inner));
+        }
+    }
+    let outer = Outer(table, table.replace(ManuallyDrop::new(Some(content))));
+    let done = f();
+    let content = ManuallyDrop::into_inner(table.replace(ManuallyDrop::new(None))).unwrap_or_default();
+    drop(outer);
+    (done, content)
+}
+
+/// Has what goes along with the value that `f` encodes collected.
+#[inline]
+pub(super) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
+    /// Ends it if `f` panics.
+    struct End(Stage);
+    impl Drop for End {
+        fn drop(&mut self) {
+            if STAGE.replace(self.0) == Stage::Brings && self.0 == Stage::Idle {
+                drop(ManuallyDrop::into_inner(GIVEN.replace(ManuallyDrop::new(None))));
+            }
+        }
+    }
+    let end = End(STAGE.replace(Stage::Encodes));
+    if end.0 != Stage::Idle {
+        // A value that encodes another while it is encoded.
+        let (done, given) = with_table(&GIVEN, Box::default(), f);
+        return (done, Some(given));
+    }
+    let done = f();
+    mem::forget(end);
+    if STAGE.replace(Stage::Idle) == Stage::Brings {
+        let given = ManuallyDrop::into_inner(GIVEN.replace(ManuallyDrop::new(None)));
+        return (done, given);
+    }
+    (done, None)
+}
+
+/// Runs `f`, which has a value written to nowhere: nothing goes along.
+#[cfg(feature = "self-describing")]
+pub(super) fn collected_aside<T>(f: impl FnOnce() -> T) -> T {
+    let (done, given) = collected(f);
+    drop(given);
+    done
+}
+
+/// Runs `f`, which decodes the value that these descriptors came with.
+pub(super) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
+    with_table(&BROUGHT, fds, f).0
+}
+
+/// Puts something beside the value that is being encoded.
+fn give<T, E: serde::ser::Error>(f: impl FnOnce(&mut Baggage) -> Result<T, E>) -> Result<T, E> {
+    if STAGE.get() == Stage::Idle {
+        return Err(E::custom("this can only be sent to a process, not be written elsewhere"));
+    }
+    STAGE.set(Stage::Brings);
+    GIVEN.with_borrow_mut(|table| f(table.get_or_insert_default()))
+}
+
+/// A descriptor inside a value that goes to another process.
+///
+/// It encodes as its place in the message's table; one that is in a value several times crosses once.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried(pub(crate) Arc<OwnedFd>);
+
+impl Carried {
+    /// The descriptor for nobody else; a duplicate if the message has it several times.
+    pub(crate) fn into_owned(self) -> std::io::Result<OwnedFd> {
+        Arc::try_unwrap(self.0).or_else(crate::sys::fd::duplicate)
+    }
+}
+
+impl From<OwnedFd> for Carried {
+    fn from(fd: OwnedFd) -> Carried {
+        Carried(Arc::new(fd))
+    }
+}
+
+impl AsFd for Carried {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Serialize for Carried {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = give(|baggage| {
+            let fds = &mut baggage.fds;
+            if let Some(place) = fds.iter().position(|fd| Arc::ptr_eq(fd, &self.0)) {
+                return Ok(place);
+            }
+            if fds.len() == MOST_FDS {
+                return Err(S::Error::custom("more descriptors than one message can carry (240)"));
+            }
+            fds.push(Arc::clone(&self.0));
+            Ok(fds.len() - 1)
+        })?;
+        u8::try_from(place).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Carried {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Carried, D::Error> {
+        let place = u8::deserialize(deserializer)?;
+        BROUGHT.with_borrow(|table| {
+            let fd = table.as_ref().and_then(|table| table.get(usize::from(place)));
+            fd.map(|fd| Carried(Arc::clone(fd))).ok_or_else(|| D::Error::custom("the descriptor did not come along"))
+        })
+    }
+}
+
+/// The table for descriptors that came, as `decode` takes it.
+pub(crate) fn table(fds: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
+    fds.into_iter().map(Arc::new).collect()
+}
+
+/// Whether a thing of which there may be only one, as the end of a pipe, was given to another process.
+///
+/// The other process goes on where this one was: two would take each other's messages, or write over them.
+#[derive(Debug, Default)]
+pub(crate) struct Sole(Arc<AtomicBool>);
+
+impl Sole {
+    /// That it may be used here.
+    ///
+    /// # Errors
+    /// It was given away.
+    #[inline]
+    pub(crate) fn check(&self, what: &'static str) -> std::io::Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(gone(what)) } else { Ok(()) }
+    }
+
+    /// Notes that it goes to another process with the value that is being encoded.
+    ///
+    /// # Errors
+    /// It was given away before.
+    pub(crate) fn give<E: serde::ser::Error>(&self, what: &'static str) -> Result<(), E> {
+        give(|baggage| {
+            if self.0.swap(true, Ordering::Relaxed) {
+                return Err(E::custom(format_args!("{what} was given to a process before: {INSTEAD}")));
+            }
+            baggage.ends.0.get_or_insert_default().push((Arc::clone(&self.0), what));
+            Ok(())
+        })
+    }
+}
+
+#[cold]
+fn gone(what: &'static str) -> std::io::Error {
+    std::io::Error::other(format!("{what} was given to another process, and cannot be used here any more"))
+}
+
+const INSTEAD: &str = "only one process can have it; several can have a `Queue`";
+
+/// The things of which there may be only one that a value has in it. Dropped, they are not given away after all.
+#[must_use]
+#[derive(Debug, Default)]
+pub(crate) struct Ends(Option<Box<Vec<(Arc<AtomicBool>, &'static str)>>>);
+
+impl Ends {
+    pub(crate) const fn none() -> Ends {
+        Ends(None)
+    }
+
+    /// The value is on its way.
+    #[inline]
+    pub(crate) fn keep(mut self) {
+        if self.0.is_some() {
+            self.0 = None;
+        }
+    }
+
+    /// That the value may be decoded more than once, in several processes.
+    ///
+    /// # Errors
+    /// It has something in it that only one may have.
+    pub(crate) fn must_be_none(&self, why: &str) -> Result<(), String> {
+        match self.0.as_deref().and_then(|ends| ends.first()) {
+            Some((_, what)) => Err(format!("{what} would be given away more than once, as {why}: {INSTEAD}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        for (end, _) in self.0.iter().flat_map(|ends| ends.iter()) {
+            end.store(false, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! How much a message may ask of who decodes it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// How much a message may ask of the process that decodes it, beyond what its length explains.
+///
+/// Whoever sends a message chooses its bytes, and a few of them can stand for a value that takes all stack, time or memory there
+/// is: lists in lists in lists, a list of 2^64 empty values, a thousand variants of an enum that is a megabyte big. Such a message is
+/// an error where it is decoded ([`RecvError::Decode`](crate::RecvError::Decode),
+/// [`GetError::Decode`](crate::GetError::Decode), [`Failure::BadResult`](crate::Failure::BadResult),
+/// [`Failure::BadArguments`](crate::Failure::BadArguments)), and the next message arrives. What is nested deeper than
+/// [`depth`](DecodeLimits::depth) is also refused where it is encoded.
+///
+/// The limits are those of a process ([`set_decode_limits`]); its children begin with the same ones.
+///
+/// How long a message may be is not said here, but by [`Receiver::set_max_message`](crate::Receiver::set_max_message),
+/// [`Connection::set_max_message`](crate::Connection::set_max_message) and
+/// [`Process::max_result`](crate::Process::max_result).
+///
+/// ```
+/// use multiproc::{DecodeLimits, Process, decode_limits, set_decode_limits};
+///
+/// // A list of nothing: a few bytes that take a million steps to decode.
+/// let nothing = || Process::new(|| vec![(); 3_000_000], ()).start()?.join().map_err(multiproc::Error::from);
+/// assert!(nothing().is_err());
+///
+/// set_decode_limits(DecodeLimits::new().empty_items(4_000_000));
+/// assert_eq!(nothing()?.len(), 3_000_000);
+/// assert_eq!(decode_limits().empty_items, 4_000_000);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecodeLimits {
+    /// How deep lists, maps, options and enums may lie in each other: 1,000 unless set. Less where the thread's stack
+    /// (or what is left of it) does not hold so many: nothing that is decoded overflows it.
+    pub depth: u32,
+    /// How many items without any bytes, as those of a `Vec<()>`, one message may have, all its lists and maps taken together: a
+    /// million (2^20) unless set.
+    pub empty_items: u64,
+    /// How many bytes of memory a value may take beyond 32 times the length of its message: 64 MiB unless set. Counted
+    /// are the sizes of the types in it that are bigger than 32 bytes. (With this limit, a value takes some hundred
+    /// MiB at the very most: tables and lists have room to grow.)
+    pub memory: u64,
+}
+
+static DEPTH: AtomicU64 = AtomicU64::new(DecodeLimits::new().depth as u64);
+static EMPTY_ITEMS: AtomicU64 = AtomicU64::new(DecodeLimits::new().empty_items);
+static MEMORY: AtomicU64 = AtomicU64::new(DecodeLimits::new().memory);
+
+impl DecodeLimits {
+    /// The limits that hold unless others are set.
+    #[must_use]
+    pub const fn new() -> DecodeLimits {
+        DecodeLimits { depth: 1000, empty_items: 1 << 20, memory: 64 << 20 }
+    }
+
+    /// Sets [`depth`](DecodeLimits::depth).
+    #[must_use]
+    pub const fn depth(self, depth: u32) -> DecodeLimits {
+        DecodeLimits { depth, ..self }
+    }
+
+    /// Sets [`empty_items`](DecodeLimits::empty_items).
+    #[must_use]
+    pub const fn empty_items(self, empty_items: u64) -> DecodeLimits {
+        DecodeLimits { empty_items, ..self }
+    }
+
+    /// Sets [`memory`](DecodeLimits::memory), in bytes.
+    #[must_use]
+    pub const fn memory(self, memory: u64) -> DecodeLimits {
+        DecodeLimits { memory, ..self }
+    }
+}
+
+impl Default for DecodeLimits {
+    fn default() -> DecodeLimits {
+        DecodeLimits::new()
+    }
+}
+
+/// Sets what messages may ask of this process from now on, and of the children that it starts later. (The workers of a pool that
+/// exists keep what they began with; those that replace them begin with the new limits.)
+///
+/// See [`DecodeLimits`].
+pub fn set_decode_limits(limits: DecodeLimits) {
+    DEPTH.store(limits.depth.into(), Ordering::Relaxed);
+    EMPTY_ITEMS.store(limits.empty_items, Ordering::Relaxed);
+    MEMORY.store(limits.memory, Ordering::Relaxed);
+}
+
+/// What messages may ask of this process: see [`DecodeLimits`].
+#[must_use]
+pub fn decode_limits() -> DecodeLimits {
+    DecodeLimits { depth: depth(), empty_items: empty_items(), memory: memory() }
+}
+
+pub(super) fn depth() -> u32 {
+    DEPTH.load(Ordering::Relaxed) as u32
+}
+
+pub(super) fn empty_items() -> u64 {
+    EMPTY_ITEMS.load(Ordering::Relaxed)
+}
+
+pub(super) fn memory() -> u64 {
+    MEMORY.load(Ordering::Relaxed)
+}

@@ -1,0 +1,89 @@
+//! The bytes of the format, as they are read.
+
+use super::fault::Fault;
+
+/// What is left of a message.
+pub(super) struct Reader<'de> {
+    pub(super) left: &'de [u8],
+}
+
+impl<'de> Reader<'de> {
+    #[inline]
+    pub(super) fn byte(&mut self) -> Result<u8, Fault> {
+        let Some((&byte, left)) = self.left.split_first() else { return Err(too_short()) };
+        self.left = left;
+        Ok(byte)
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self, length: u64) -> Result<&'de [u8], Fault> {
+        let cut = usize::try_from(length).ok().and_then(|length| self.left.split_at_checked(length));
+        let Some((bytes, left)) = cut else { return Err(too_short()) };
+        self.left = left;
+        Ok(bytes)
+    }
+
+    #[inline]
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let Some((bytes, left)) = self.left.split_first_chunk() else { return Err(too_short()) };
+        self.left = left;
+        Ok(*bytes)
+    }
+
+    /// See `Writer::number`.
+    #[inline]
+    pub(super) fn number(&mut self) -> Result<u64, Fault> {
+        let first = self.byte()?;
+        if first < 0x80 { Ok(first.into()) } else { self.long_number(first) }
+    }
+
+    #[inline]
+    fn long_number(&mut self, first: u8) -> Result<u64, Fault> {
+        let mut number = u64::from(first & 0x7f);
+        for shift in (7..63).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        match self.byte()? {
+            last @ 0..=1 => Ok(number | u64::from(last) << 63),
+            _ => Err(too_big()),
+        }
+    }
+
+    /// A number that fits into `T`.
+    #[inline]
+    pub(super) fn fitting<T: TryFrom<u64>>(&mut self) -> Result<T, Fault> {
+        T::try_from(self.number()?).map_err(|_| too_big())
+    }
+
+    /// See `Writer::signed`.
+    #[inline]
+    pub(super) fn signed(&mut self) -> Result<i64, Fault> {
+        let number = self.number()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    #[inline]
+    pub(super) fn fitting_signed<T: TryFrom<i64>>(&mut self) -> Result<T, Fault> {
+        T::try_from(self.signed()?).map_err(|_| too_big())
+    }
+
+    #[inline]
+    pub(super) fn text(&mut self) -> Result<&'de str, Fault> {
+        let length = self.number()?;
+        std::str::from_utf8(self.bytes(length)?).map_err(|error| Fault::text(format!("a text is not UTF-8: {error}")))
+    }
+}
+
+#[cold]
+fn too_short() -> Fault {
+    Fault::text("the message ends too early")
+}
+
+#[cold]
+fn too_big() -> Fault {
+    Fault::text("a number is too big for its type")
+}

@@ -1,0 +1,159 @@
+//! Structs as they are read: by the names of their fields, or by position where that is known to be the same.
+
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+
+use super::decoder::Decoder;
+use super::fault::{ADVICE, Fault, Reason};
+use super::reader::Reader;
+use super::shape::{DEFINES, EACH, IN_FRONT, Names, is_block_of};
+
+/// The names of a struct in the order in which it is written.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shape<'de> {
+    block: &'de [u8],
+    /// The place of the list of fields that they were found to be.
+    fields: usize,
+}
+
+/// Reads a struct, or the inside of a struct variant.
+#[inline]
+pub(super) fn read<'de, V: Visitor<'de>>(
+    decoder: &mut Decoder<'de>,
+    name: &'static str,
+    fields: &'static [&'static str],
+    visitor: V,
+) -> Result<V::Value, Fault> {
+    decoder.budget.take(size_of::<V::Value>())?;
+    if decoder.names == Names::Never {
+        return decoder.items(fields.len(), visitor);
+    }
+    let head = decoder.input.byte()?;
+    let done = if head == EACH {
+        read_each(decoder, visitor)
+    } else {
+        let shape = shape(decoder, head, fields)?;
+        if shape.fields == fields.as_ptr() as usize {
+            decoder.items(fields.len(), visitor)
+        } else {
+            read_by_name(decoder, shape.block, visitor)
+        }
+    };
+    done.map_err(|fault| in_struct(name, fault))
+}
+
+/// The names that a head stands for.
+#[inline]
+fn shape<'de>(decoder: &mut Decoder<'de>, head: u8, fields: &'static [&'static str]) -> Result<Shape<'de>, Fault> {
+    let place = fields.as_ptr() as usize;
+    if head < DEFINES {
+        let kept = decoder.kept.as_mut().and_then(|kept| kept.structs[usize::from(head)].as_mut());
+        let Some(shape) = kept else { return Err(Fault::text("a struct refers to names that were not said")) };
+        if shape.fields != place && is_block_of(shape.block, fields) {
+            shape.fields = place;
+        }
+        return Ok(*shape);
+    }
+    if head > IN_FRONT {
+        return Err(Fault::text(format!("no struct begins with {head}")));
+    }
+    let length = decoder.input.number()?;
+    let block = decoder.input.bytes(length)?;
+    let shape = Shape { block, fields: if is_block_of(block, fields) { place } else { 0 } };
+    if head < IN_FRONT {
+        decoder.kept.get_or_insert_default().structs[usize::from(head - DEFINES)] = Some(shape);
+    }
+    Ok(shape)
+}
+
+/// With a name in front of each value.
+#[cold]
+fn read_each<'de, V: Visitor<'de>>(decoder: &mut Decoder<'de>, visitor: V) -> Result<V::Value, Fault> {
+    let count = decoder.input.fitting()?;
+    let mut fields = Each { decoder, left: count, name: "" };
+    let value = visitor.visit_map(&mut fields)?;
+    if fields.left == 0 { Ok(value) } else { Err(left_over()) }
+}
+
+/// With the names in front of the values, but not those that the type expects, or not in this order.
+#[cold]
+fn read_by_name<'de, V: Visitor<'de>>(
+    decoder: &mut Decoder<'de>,
+    block: &'de [u8],
+    visitor: V,
+) -> Result<V::Value, Fault> {
+    let mut fields = ByName { decoder, names: Reader { left: block }, name: "" };
+    let value = visitor.visit_map(&mut fields)?;
+    if fields.names.left.is_empty() { Ok(value) } else { Err(left_over()) }
+}
+
+#[cold]
+fn left_over() -> Fault {
+    Fault::text(format!("fields were written that its Deserialize does not read; {ADVICE}"))
+}
+
+#[cold]
+fn in_struct(name: &str, fault: Fault) -> Fault {
+    match fault.reason() {
+        Reason::Missing(_) => Fault::text(format!("struct `{name}`: {fault}")),
+        _ => fault,
+    }
+}
+
+/// A field whose value was to be skipped says its name.
+#[cold]
+fn in_field(name: &str, fault: Fault) -> Fault {
+    match fault.reason() {
+        Reason::Unread => Fault::text(format!(
+            "field `{name}` was written, but its Deserialize does not read it (`skip_deserializing`, or a name of its own); \
+             {ADVICE}"
+        )),
+        _ => fault,
+    }
+}
+
+struct Each<'d, 'de> {
+    decoder: &'d mut Decoder<'de>,
+    left: usize,
+    /// The field that is being read.
+    name: &'de str,
+}
+
+impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        self.name = self.decoder.input.text()?;
+        seed.deserialize(BorrowedStrDeserializer::new(self.name)).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(&mut *self.decoder).map_err(|fault| in_field(self.name, fault))
+    }
+}
+
+struct ByName<'d, 'de> {
+    decoder: &'d mut Decoder<'de>,
+    names: Reader<'de>,
+    name: &'de str,
+}
+
+impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        if self.names.left.is_empty() {
+            return Ok(None);
+        }
+        self.name = self.names.text()?;
+        seed.deserialize(BorrowedStrDeserializer::new(self.name)).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(&mut *self.decoder).map_err(|fault| in_field(self.name, fault))
+    }
+}

@@ -1,0 +1,104 @@
+//! The bytes of the format, as they are written.
+
+use super::fault::{Fault, Reason};
+
+/// How many bytes a number has at most.
+const LONGEST: usize = 10;
+
+/// A buffer that is written at the end of.
+pub(super) struct Writer<'a> {
+    pub(super) bytes: &'a mut Vec<u8>,
+    /// How long `bytes` may get.
+    pub(super) most: usize,
+}
+
+impl Writer<'_> {
+    #[inline]
+    pub(super) fn byte(&mut self, byte: u8) -> Result<(), Fault> {
+        self.make_room(1)?;
+        self.bytes.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.make_room(bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// A number in 7 bits a byte, the lowest first; all but the last have the highest bit set.
+    #[inline]
+    pub(super) fn number(&mut self, mut number: u64) -> Result<(), Fault> {
+        if number < 0x80 {
+            return self.byte(number as u8);
+        }
+        self.make_room(LONGEST)?;
+        let before = self.bytes.len();
+        let mut all = [0; LONGEST];
+        let mut length = 0;
+        while number >= 0x80 {
+            all[length] = number as u8 | 0x80;
+            number >>= 7;
+            length += 1;
+        }
+        all[length] = number as u8;
+        // To copy all of them takes less time than to copy the right number.
+        self.bytes.extend_from_slice(&all);
+        self.bytes.truncate(before + length + 1);
+        Ok(())
+    }
+
+    /// A signed number: its sign is the lowest bit, so that small negative ones are short.
+    #[inline]
+    pub(super) fn signed(&mut self, number: i64) -> Result<(), Fault> {
+        self.number(((number << 1) ^ (number >> 63)) as u64)
+    }
+
+    #[inline]
+    pub(super) fn text(&mut self, text: &str) -> Result<(), Fault> {
+        self.number(text.len() as u64)?;
+        self.bytes(text.as_bytes())
+    }
+
+    /// A variant of an enum: its head, its form, its position and its name.
+    #[inline]
+    pub(super) fn variant(&mut self, head: u8, form: u8, index: u32, name: &str) -> Result<(), Fault> {
+        if index >= 0x80 || name.len() >= 0x80 {
+            self.bytes(&[head, form])?;
+            self.number(index.into())?;
+            return self.text(name);
+        }
+        self.make_room(4 + name.len())?;
+        self.bytes.extend_from_slice(&[head, form, index as u8, name.len() as u8]);
+        self.bytes.extend_from_slice(name.as_bytes());
+        Ok(())
+    }
+
+    /// The names of a struct, behind its head.
+    #[inline]
+    pub(super) fn block(&mut self, head: u8, block: &[u8]) -> Result<(), Fault> {
+        if block.len() >= 0x80 {
+            self.byte(head)?;
+            self.number(block.len() as u64)?;
+            return self.bytes(block);
+        }
+        self.make_room(2 + block.len())?;
+        self.bytes.extend_from_slice(&[head, block.len() as u8]);
+        self.bytes.extend_from_slice(block);
+        Ok(())
+    }
+
+    #[inline]
+    fn make_room(&mut self, more: usize) -> Result<(), Fault> {
+        if more > self.most.saturating_sub(self.bytes.len()) {
+            return Err(Reason::Full.into());
+        }
+        if more > self.bytes.capacity() - self.bytes.len() { self.grow(more) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) -> Result<(), Fault> {
+        self.bytes.try_reserve(more).map_err(|_| Reason::Full.into())
+    }
+}
