@@ -42,14 +42,18 @@ fn told<E: Error>(fault: Fault) -> E {
 /// One level deeper, if that may be.
 fn enter<E: Error>(budget: &mut Budget) -> Result<(), E> {
     budget.depth += 1;
+    check(budget.depth).map_err(told)
+}
+
+/// Whether a value may be nested so deep, here.
+pub(super) fn check(depth: u32) -> Result<(), Fault> {
     let limit = limits::depth().min(DEPTH);
-    if budget.depth > limit {
-        return Err(E::custom(format_args!("a self-describing value that is nested more than {limit} deep")));
+    if depth > limit {
+        return Err(Fault::text(format!("a self-describing value that is nested more than {limit} deep")));
     }
-    if budget.depth > SHALLOW && !stack::has(budget.depth as usize * LEVEL) {
-        return Err(E::custom(format_args!(
-            "a self-describing value that is nested {} deep, for which this thread's stack is too small",
-            budget.depth
+    if depth > SHALLOW && !stack::has(depth as usize * LEVEL) {
+        return Err(Fault::text(format!(
+            "a self-describing value that is nested {depth} deep, for which this thread's stack is too small"
         )));
     }
     Ok(())

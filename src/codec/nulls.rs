@@ -6,10 +6,19 @@ use serde::ser::{
 };
 
 use super::fault::Fault;
+use super::guard;
 
-/// Writes nothing, and says of each value whether it would be written as nothing is.
+/// Writes nothing, and says of each value whether it would be written as nothing is. Also looks how deep they are nested.
 #[derive(Clone, Copy)]
-pub(super) struct Nulls;
+pub(super) struct Nulls(pub(super) u32);
+
+impl Nulls {
+    fn deeper(self) -> Result<Nulls, Fault> {
+        let depth = self.0 + 1;
+        guard::check(depth)?;
+        Ok(Nulls(depth))
+    }
+}
 
 macro_rules! something {
     ($($method:ident: $Type:ty),* $(,)?) => {
@@ -44,7 +53,7 @@ impl Serializer for Nulls {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, Fault> {
-        if value.serialize(self)? {
+        if value.serialize(self.deeper()?)? {
             return Err(Fault::custom(
                 "an option whose value is written as nothing (`Some(None)`, `Some(())`) would arrive as `None`",
             ));
@@ -66,7 +75,7 @@ impl Serializer for Nulls {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<bool, Fault> {
-        value.serialize(self)
+        value.serialize(self.deeper()?)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -76,36 +85,36 @@ impl Serializer for Nulls {
         _: &'static str,
         value: &T,
     ) -> Result<bool, Fault> {
-        value.serialize(self)?;
+        value.serialize(self.deeper()?)?;
         Ok(false)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 
     fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 
     fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Nulls, Fault> {
-        Ok(self)
+        self.deeper()
     }
 }
 

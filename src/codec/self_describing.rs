@@ -67,7 +67,7 @@ impl<T: Serialize> Serialize for SelfDescribing<T> {
             return self.0.serialize(serializer);
         }
         // Aside: what is given away with the value is given when it is written.
-        fds::collected_aside(|| self.0.serialize(Nulls)).map_err(S::Error::custom)?;
+        fds::collected_aside(|| self.0.serialize(Nulls(0))).map_err(S::Error::custom)?;
         let mut bytes = Vec::new();
         // As serde reads by the rules of texts what it kept aside, so it has to be written.
         let mut format = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
