@@ -6,6 +6,8 @@ mod support;
 mod cage;
 #[path = "outside/ends.rs"]
 mod ends;
+#[path = "outside/given.rs"]
+mod given;
 #[path = "outside/limits.rs"]
 mod limits;
 #[path = "outside/objects.rs"]
@@ -26,6 +28,15 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    let files = [cage::TESTS, ends::TESTS, limits::TESTS, objects::TESTS, pool::TESTS, start::TESTS, values::TESTS];
+    let files = [
+        cage::TESTS,
+        ends::TESTS,
+        given::TESTS,
+        limits::TESTS,
+        objects::TESTS,
+        pool::TESTS,
+        start::TESTS,
+        values::TESTS,
+    ];
     support::run(&files.concat());
 }

@@ -382,7 +382,10 @@ pub(crate) fn no_message_ends_or_hangs_its_reader() {
     hostile::<Vec<Option<Box<[[u64; 32]; 32]>>>>([length(1 << 20), vec![0; 1 << 19]].concat());
     hostile::<Vec<Option<[[u64; 32]; 32]>>>([length(1 << 20), vec![0; 1 << 20]].concat());
     // Of honest ones, there may be many.
-    assert_eq!(Process::new(|| vec![(); 1_000_000], ()).start().expect("start").join().expect("joined").len(), 1_000_000);
+    assert_eq!(
+        Process::new(|| vec![(); 1_000_000], ()).start().expect("start").join().expect("joined").len(),
+        1_000_000
+    );
     let many = vec![Some(Box::new(7_u64)); 100_000];
     assert!(many.everywhere::<Vec<Option<Box<u64>>>>().iter().all(|arrived| arrived.as_ref() == Ok(&many)));
 }
