@@ -137,7 +137,6 @@ impl<'a> Encoder<'a> {
 
     #[cold]
     fn each(&mut self, key: Key, learnt: Option<Vec<u8>>) -> Result<Mode, Fault> {
-        let learnt = learnt.map(Box::new);
         self.out.byte(EACH)?;
         self.out.number(key.count as u64)?;
         Ok(Mode::Each(learnt))
@@ -476,7 +475,7 @@ enum Mode {
     /// They were said; the fields have to be those of this number.
     Known(usize),
     /// Each before its value; all of them, if they are to be learnt.
-    Each(Option<Box<Vec<u8>>>),
+    Each(Option<Vec<u8>>),
 }
 
 impl Fields<'_, '_> {
@@ -508,7 +507,7 @@ impl Fields<'_, '_> {
                 learn(self.key, None, Vec::new());
                 return Err(Reason::Varies.into());
             }
-            Mode::Each(Some(block)) => learn(self.key, Some(self.fields), *block),
+            Mode::Each(Some(block)) => learn(self.key, Some(self.fields), block),
             _ => {}
         }
         self.encoder.depth -= u32::from(self.is_variant);
@@ -517,7 +516,7 @@ impl Fields<'_, '_> {
 }
 
 #[cold]
-fn spell(out: &mut Writer<'_>, learnt: &mut Option<Box<Vec<u8>>>, name: &str) -> Result<(), Fault> {
+fn spell(out: &mut Writer<'_>, learnt: &mut Option<Vec<u8>>, name: &str) -> Result<(), Fault> {
     if let Some(block) = learnt {
         push_name(block, name);
     }

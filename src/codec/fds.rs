@@ -45,7 +45,7 @@ pub(super) struct Baggage {
 }
 
 impl Baggage {
-    pub(super) fn unpack(self: Box<Baggage>, fds: &mut Vec<Arc<OwnedFd>>) -> Ends {
+    pub(super) fn unpack(self, fds: &mut Vec<Arc<OwnedFd>>) -> Ends {
         *fds = self.fds;
         self.ends
     }
@@ -199,7 +199,7 @@ impl Sole {
             if self.0.swap(true, Ordering::Relaxed) {
                 return Err(E::custom(format_args!("{what} was given to a process before: {INSTEAD}")));
             }
-            baggage.ends.0.get_or_insert_default().push((Arc::clone(&self.0), what));
+            baggage.ends.0.push(Given(Arc::clone(&self.0), what));
             Ok(())
         })
     }
@@ -215,18 +215,22 @@ const INSTEAD: &str = "only one process can have it; several can have a `Queue`"
 /// The things of which there may be only one that a value has in it. Dropped, they are not given away after all.
 #[must_use]
 #[derive(Debug, Default)]
-pub(crate) struct Ends(Option<Box<Vec<(Arc<AtomicBool>, &'static str)>>>);
+pub(crate) struct Ends(Vec<Given>);
+
+/// The mark of an end that is given away, and what it is.
+#[derive(Debug)]
+struct Given(Arc<AtomicBool>, &'static str);
 
 impl Ends {
     pub(crate) const fn none() -> Ends {
-        Ends(None)
+        Ends(Vec::new())
     }
 
     /// The value is on its way.
     #[inline]
     pub(crate) fn keep(mut self) {
-        if self.0.is_some() {
-            self.0 = None;
+        if !self.0.is_empty() {
+            self.0 = Vec::new();
         }
     }
 
@@ -235,8 +239,8 @@ impl Ends {
     /// # Errors
     /// It has something in it that only one may have.
     pub(crate) fn must_be_none(&self, why: &str) -> Result<(), String> {
-        match self.0.as_deref().and_then(|ends| ends.first()) {
-            Some((_, what)) => Err(format!("{what} would be given away more than once, as {why}: {INSTEAD}")),
+        match self.0.first() {
+            Some(Given(_, what)) => Err(format!("{what} would be given away more than once, as {why}: {INSTEAD}")),
             None => Ok(()),
         }
     }
@@ -244,7 +248,7 @@ impl Ends {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        for (end, _) in self.0.iter().flat_map(|ends| ends.iter()) {
+        for Given(end, _) in &self.0 {
             end.store(false, Ordering::Relaxed);
         }
     }

@@ -1,3 +1,5 @@
+//! Values there and back, and forged ones.
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -413,6 +415,7 @@ fn lists_of_nothing_are_limited() {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "that is the point")]
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 enum Big {
     Small,

@@ -313,6 +313,7 @@ enum Link {
     More(Box<Link>),
 }
 
+#[expect(clippy::large_enum_variant, reason = "that is the point")]
 #[derive(Serialize, Deserialize, Clone, Debug)]
 enum Big {
     Small,
