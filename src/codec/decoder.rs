@@ -1,5 +1,7 @@
 //! Bytes to serde's data model.
 
+use std::mem;
+
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::budget::Budget;
@@ -17,8 +19,8 @@ pub(super) struct Decoder<'de> {
     pub(super) kept: Option<Box<Kept<'de>>>,
     /// The variant of an enum is known, what is in it was not asked for yet.
     pub(super) is_unopened: bool,
-    /// How many items of a list its type did not take.
-    left_over: usize,
+    /// How many items the innermost list or tuple still has.
+    left: usize,
 }
 
 /// The names that the message has said to be referred to, by slot.
@@ -37,15 +39,17 @@ impl<'de> Decoder<'de> {
             budget: Budget::of(bytes.len()),
             kept: None,
             is_unopened: false,
-            left_over: 0,
+            left: 0,
         }
     }
 
     /// As many values as there should be; for what the type leaves would pass for what comes after.
     #[inline]
     pub(super) fn items<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value, Fault> {
-        let value = visitor.visit_seq(Items { decoder: &mut *self, left: count })?;
-        if self.left_over == 0 { Ok(value) } else { Err(left_over(self.left_over)) }
+        let outer = mem::replace(&mut self.left, count);
+        let value = visitor.visit_seq(Items(&mut *self))?;
+        let left = mem::replace(&mut self.left, outer);
+        if left == 0 { Ok(value) } else { Err(left_over(left)) }
     }
 
     /// The items of a tuple struct or a tuple variant, which say how many they are.
@@ -210,10 +214,11 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         let count = self.input.number()?;
         self.budget.claim(count)?;
         self.budget.enter()?;
-        let items = Items { decoder: &mut *self, left: usize::try_from(count).unwrap_or(usize::MAX) };
-        let value = visitor.visit_map(Entries { items, key_size: 0, is_first: true })?;
-        if self.left_over != 0 {
-            return Err(left_over(self.left_over));
+        let outer = mem::replace(&mut self.left, usize::try_from(count).unwrap_or(usize::MAX));
+        let value = visitor.visit_map(Entries { items: Items(&mut *self), key_size: 0, is_first: true })?;
+        let left = mem::replace(&mut self.left, outer);
+        if left != 0 {
+            return Err(left_over(left));
         }
         self.budget.leave();
         Ok(value)
@@ -253,36 +258,24 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 }
 
-/// The items of a list or a tuple.
-struct Items<'d, 'de> {
-    decoder: &'d mut Decoder<'de>,
-    left: usize,
-}
-
-impl Drop for Items<'_, '_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.left != 0 {
-            self.decoder.left_over = self.left;
-        }
-    }
-}
+/// The items of the innermost list or tuple.
+struct Items<'d, 'de>(&'d mut Decoder<'de>);
 
 impl<'de> SeqAccess<'de> for Items<'_, 'de> {
     type Error = Fault;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        if self.left == 0 {
+        if self.0.left == 0 {
             return Ok(None);
         }
-        self.left -= 1;
-        seed.deserialize(&mut *self.decoder).map(Some)
+        self.0.left -= 1;
+        seed.deserialize(&mut *self.0).map(Some)
     }
 
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.decoder.budget.hint(self.left))
+        Some(self.0.budget.hint(self.0.left))
     }
 }
 
@@ -309,13 +302,13 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
         if self.is_first {
             self.is_first = false;
-            self.items.decoder.budget.take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
+            self.items.0.budget.take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
         }
-        seed.deserialize(&mut *self.items.decoder)
+        seed.deserialize(&mut *self.items.0)
     }
 
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.items.decoder.budget.hint(self.items.left))
+        Some(self.items.0.budget.hint(self.items.0.left))
     }
 }

@@ -1,5 +1,7 @@
 //! serde's data model to bytes.
 
+use std::mem;
+
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
@@ -55,7 +57,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         let done = value.serialize(&mut *self);
         if done.is_err() {
@@ -83,15 +85,20 @@ impl<'a> Encoder<'a> {
         self.out.variant(IN_FRONT, form as u8, index, name)
     }
 
+    #[inline]
     fn variant_in_list(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), Fault> {
         let variant = Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
         let slot = slot_for(variant.name, index as usize);
-        let kept = &mut self.kept.get_or_insert_default().variants[slot];
-        if *kept == variant {
-            return self.out.byte(slot as u8);
+        match &self.kept {
+            Some(kept) if kept.variants[slot] == variant => self.out.byte(slot as u8),
+            _ => self.new_variant(variant, slot, name),
         }
-        *kept = variant;
-        self.out.variant(DEFINES + slot as u8, form as u8, index, name)
+    }
+
+    #[cold]
+    fn new_variant(&mut self, variant: Variant, slot: usize, name: &'static str) -> Result<(), Fault> {
+        self.kept.get_or_insert_default().variants[slot] = variant;
+        self.out.variant(DEFINES + slot as u8, variant.form, variant.index, name)
     }
 
     #[inline]
@@ -102,26 +109,31 @@ impl<'a> Encoder<'a> {
             Names::Once => self.block(key)?,
             Names::Always => self.each(key, None)?,
         };
-        Ok(Fields { encoder: self, name, left: count, fields: 0, mode, key, is_variant })
+        Ok(Fields { encoder: self, name, left: count, fields: 0, mode, count, is_variant })
     }
 
-    /// Writes the names of a struct that is known.
+    /// Writes the names of a struct, if they are known and were not said.
     #[inline]
     fn block(&mut self, key: Key) -> Result<Mode, Fault> {
-        if self.lists > 0 { self.block_in_list(key) } else { self.new_block(key, IN_FRONT) }
+        if self.lists == 0 {
+            return self.new_block(key, IN_FRONT);
+        }
+        let slot = key.slot();
+        match &self.kept {
+            Some(kept) if kept.structs[slot].0 == key => {
+                let mode = Mode::Known(kept.structs[slot].1);
+                self.out.byte(slot as u8)?;
+                Ok(mode)
+            }
+            _ => self.block_in_list(key, slot),
+        }
     }
 
-    fn block_in_list(&mut self, key: Key) -> Result<Mode, Fault> {
-        let slot = key.slot();
-        let kept = &mut self.kept.get_or_insert_default().structs[slot];
-        if kept.0 == key {
-            let mode = Mode::Known(kept.1);
-            self.out.byte(slot as u8)?;
-            return Ok(mode);
-        }
+    #[cold]
+    fn block_in_list(&mut self, key: Key, slot: usize) -> Result<Mode, Fault> {
         let mode = self.new_block(key, DEFINES + slot as u8)?;
-        if let (Mode::Known(fields), Some(kept)) = (&mode, &mut self.kept) {
-            kept.structs[slot] = (key, *fields);
+        if let Mode::Known(fields) = mode {
+            self.kept.get_or_insert_default().structs[slot] = (key, fields);
         }
         Ok(mode)
     }
@@ -130,13 +142,13 @@ impl<'a> Encoder<'a> {
     fn new_block(&mut self, key: Key, head: u8) -> Result<Mode, Fault> {
         match look_up(key, |fields, block| self.out.block(head, block).map(|()| fields)) {
             Lookup::Found(fields) => Ok(Mode::Known(fields?)),
-            Lookup::New => self.each(key, Some(Vec::new())),
+            Lookup::New => self.each(key, Some(Box::default())),
             Lookup::Varying => self.each(key, None),
         }
     }
 
     #[cold]
-    fn each(&mut self, key: Key, learnt: Option<Vec<u8>>) -> Result<Mode, Fault> {
+    fn each(&mut self, key: Key, learnt: Option<Box<Block>>) -> Result<Mode, Fault> {
         self.out.byte(EACH)?;
         self.out.number(key.count as u64)?;
         Ok(Mode::Each(learnt))
@@ -465,7 +477,7 @@ pub(super) struct Fields<'e, 'a> {
     /// The number for those that were written.
     fields: usize,
     mode: Mode,
-    key: Key,
+    count: usize,
     is_variant: bool,
 }
 
@@ -475,11 +487,19 @@ enum Mode {
     /// They were said; the fields have to be those of this number.
     Known(usize),
     /// Each before its value; all of them, if they are to be learnt.
-    Each(Option<Vec<u8>>),
+    Each(Option<Box<Block>>),
 }
 
+/// The names of a struct whose first value is being written.
+#[derive(Default)]
+struct Block(Vec<u8>);
+
 impl Fields<'_, '_> {
-    #[inline]
+    fn key(&self) -> Key {
+        Key::of(self.name, self.count)
+    }
+
+    #[inline(always)]
     fn next<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Fault> {
         self.left = self.left.wrapping_sub(1);
         self.fields = mix(self.fields, name);
@@ -493,21 +513,21 @@ impl Fields<'_, '_> {
     fn skip(&mut self) {
         if let Mode::Each(learnt @ Some(_)) = &mut self.mode {
             *learnt = None;
-            learn(self.key, None, Vec::new());
+            learn(self.key(), None, Vec::new());
         }
     }
 
     #[inline]
-    fn finish(self) -> Result<(), Fault> {
+    fn finish(mut self) -> Result<(), Fault> {
         if self.left != 0 {
             return Err(miscounted_fields(self.name));
         }
-        match self.mode {
+        match mem::replace(&mut self.mode, Mode::Nowhere) {
             Mode::Known(fields) if fields != self.fields => {
-                learn(self.key, None, Vec::new());
+                learn(self.key(), None, Vec::new());
                 return Err(Reason::Varies.into());
             }
-            Mode::Each(Some(block)) => learn(self.key, Some(self.fields), block),
+            Mode::Each(Some(block)) => learn(self.key(), Some(self.fields), block.0),
             _ => {}
         }
         self.encoder.depth -= u32::from(self.is_variant);
@@ -516,9 +536,9 @@ impl Fields<'_, '_> {
 }
 
 #[cold]
-fn spell(out: &mut Writer<'_>, learnt: &mut Option<Vec<u8>>, name: &str) -> Result<(), Fault> {
+fn spell(out: &mut Writer<'_>, learnt: &mut Option<Box<Block>>, name: &str) -> Result<(), Fault> {
     if let Some(block) = learnt {
-        push_name(block, name);
+        push_name(&mut block.0, name);
     }
     out.text(name)
 }
@@ -532,7 +552,7 @@ impl SerializeStruct for Fields<'_, '_> {
     type Ok = ();
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
         self.next(key, value)
     }
@@ -553,7 +573,7 @@ impl SerializeStructVariant for Fields<'_, '_> {
     type Ok = ();
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
         self.next(key, value)
     }

@@ -5,7 +5,6 @@ use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::LocalKey;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -51,48 +50,34 @@ impl Baggage {
     }
 }
 
-/// Puts `content` in a table for as long as `f` runs, and gives it back. (Values may encode others while they are encoded.)
-fn with_table<C: Default, T>(table: &'static LocalKey<Table<C>>, content: C, f: impl FnOnce() -> T) -> (T, C) {
-    /// Puts the outer content back, also if `f` panics.
-    struct Outer<C: 'static>(&'static LocalKey<Table<C>>, ManuallyDrop<Option<C>>);
-    impl<C> Drop for Outer<C> {
-        fn drop(&mut self) {
-            let inner = self.0.replace(mem::replace(&mut self.1, ManuallyDrop::new(None)));
-            drop(ManuallyDrop::into_inner(inner));
-        }
-    }
-    let outer = Outer(table, table.replace(ManuallyDrop::new(Some(content))));
-    let done = f();
-    let content = ManuallyDrop::into_inner(table.replace(ManuallyDrop::new(None))).unwrap_or_default();
-    drop(outer);
-    (done, content)
-}
-
-/// Has what goes along with the value that `f` encodes collected.
+/// Has what goes along with the value that `f` encodes collected. (Values may encode others while they are encoded.)
 #[inline]
 pub(super) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
-    /// Ends it if `f` panics.
-    struct End(Stage);
-    impl Drop for End {
-        fn drop(&mut self) {
-            if STAGE.replace(self.0) == Stage::Brings && self.0 == Stage::Idle {
-                drop(ManuallyDrop::into_inner(GIVEN.replace(ManuallyDrop::new(None))));
+    /// What goes on behind it, also if `f` panics.
+    struct Outer(Stage, Option<Box<Baggage>>);
+    impl Outer {
+        #[inline]
+        fn go_on(&mut self) -> Option<Box<Baggage>> {
+            let stage = STAGE.replace(self.0);
+            if stage != Stage::Brings && self.0 == Stage::Idle {
+                return None;
             }
+            ManuallyDrop::into_inner(GIVEN.replace(ManuallyDrop::new(self.1.take())))
         }
     }
-    let end = End(STAGE.replace(Stage::Encodes));
-    if end.0 != Stage::Idle {
-        // A value that encodes another while it is encoded.
-        let (done, given) = with_table(&GIVEN, Box::default(), f);
-        return (done, Some(given));
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            drop(self.go_on());
+        }
+    }
+    let mut outer = Outer(STAGE.replace(Stage::Encodes), None);
+    if outer.0 != Stage::Idle {
+        outer.1 = ManuallyDrop::into_inner(GIVEN.replace(ManuallyDrop::new(None)));
     }
     let done = f();
-    mem::forget(end);
-    if STAGE.replace(Stage::Idle) == Stage::Brings {
-        let given = ManuallyDrop::into_inner(GIVEN.replace(ManuallyDrop::new(None)));
-        return (done, given);
-    }
-    (done, None)
+    let given = outer.go_on();
+    mem::forget(outer);
+    (done, given)
 }
 
 /// Runs `f`, which has a value written to nowhere: nothing goes along.
@@ -103,9 +88,18 @@ pub(super) fn collected_aside<T>(f: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Runs `f`, which decodes the value that these descriptors came with.
+/// Runs `f`, which decodes the value that these descriptors came with. (Values may decode others while they are decoded.)
 pub(super) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
-    with_table(&BROUGHT, fds, f).0
+    /// Puts the outer value's back, also if `f` panics.
+    struct Outer(ManuallyDrop<Option<Vec<Arc<OwnedFd>>>>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            let inner = BROUGHT.replace(mem::replace(&mut self.0, ManuallyDrop::new(None)));
+            drop(ManuallyDrop::into_inner(inner));
+        }
+    }
+    let _outer = Outer(BROUGHT.replace(ManuallyDrop::new(Some(fds))));
+    f()
 }
 
 /// Puts something beside the value that is being encoded.
@@ -199,7 +193,7 @@ impl Sole {
             if self.0.swap(true, Ordering::Relaxed) {
                 return Err(E::custom(format_args!("{what} was given to a process before: {INSTEAD}")));
             }
-            baggage.ends.0.push(Given(Arc::clone(&self.0), what));
+            baggage.ends.0.get_or_insert_default().0.push(Given(Arc::clone(&self.0), what));
             Ok(())
         })
     }
@@ -215,7 +209,10 @@ const INSTEAD: &str = "only one process can have it; several can have a `Queue`"
 /// The things of which there may be only one that a value has in it. Dropped, they are not given away after all.
 #[must_use]
 #[derive(Debug, Default)]
-pub(crate) struct Ends(Vec<Given>);
+pub(crate) struct Ends(Option<Box<AllGiven>>);
+
+#[derive(Debug, Default)]
+struct AllGiven(Vec<Given>);
 
 /// The mark of an end that is given away, and what it is.
 #[derive(Debug)]
@@ -223,14 +220,14 @@ struct Given(Arc<AtomicBool>, &'static str);
 
 impl Ends {
     pub(crate) const fn none() -> Ends {
-        Ends(Vec::new())
+        Ends(None)
     }
 
     /// The value is on its way.
     #[inline]
     pub(crate) fn keep(mut self) {
-        if !self.0.is_empty() {
-            self.0 = Vec::new();
+        if self.0.is_some() {
+            self.0 = None;
         }
     }
 
@@ -239,7 +236,7 @@ impl Ends {
     /// # Errors
     /// It has something in it that only one may have.
     pub(crate) fn must_be_none(&self, why: &str) -> Result<(), String> {
-        match self.0.first() {
+        match self.0.as_deref().and_then(|all| all.0.first()) {
             Some(Given(_, what)) => Err(format!("{what} would be given away more than once, as {why}: {INSTEAD}")),
             None => Ok(()),
         }
@@ -248,7 +245,7 @@ impl Ends {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        for Given(end, _) in &self.0 {
+        for Given(end, _) in self.0.iter().flat_map(|all| &all.0) {
             end.store(false, Ordering::Relaxed);
         }
     }

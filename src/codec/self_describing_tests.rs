@@ -145,8 +145,7 @@ fn limits_hold() {
     assert!(error.contains("nested"), "{error}");
     let thread = std::thread::Builder::new().stack_size(128 << 10);
     let small = thread.spawn(move || {
-        let errors =
-            [encode(&SelfDescribing(deep)).expect_err("too deep"), forged::<serde_json::Value>(&vec![0x91; 100])];
+        let errors = [encode(&SelfDescribing(deep)).expect_err("too deep"), forged::<serde_json::Value>(&[0x91; 100])];
         assert!(errors.iter().all(|error| error.contains("stack")), "{errors:?}");
     });
     small.expect("thread").join().expect("joined");

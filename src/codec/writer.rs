@@ -28,12 +28,21 @@ impl Writer<'_> {
     }
 
     /// A number in 7 bits a byte, the lowest first; all but the last have the highest bit set.
-    #[inline]
-    pub(super) fn number(&mut self, mut number: u64) -> Result<(), Fault> {
-        if number < 0x80 {
-            return self.byte(number as u8);
-        }
+    #[inline(always)]
+    pub(super) fn number(&mut self, number: u64) -> Result<(), Fault> {
+        if number < 0x80 { self.byte(number as u8) } else { self.long_number(number) }
+    }
+
+    fn long_number(&mut self, mut number: u64) -> Result<(), Fault> {
         self.make_room(LONGEST)?;
+        if number < 1 << 28 {
+            while number >= 0x80 {
+                self.bytes.push(number as u8 | 0x80);
+                number >>= 7;
+            }
+            self.bytes.push(number as u8);
+            return Ok(());
+        }
         let before = self.bytes.len();
         let mut all = [0; LONGEST];
         let mut length = 0;
