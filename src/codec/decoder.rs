@@ -34,7 +34,7 @@ impl<'de> Decoder<'de> {
     #[inline]
     pub(super) fn new(bytes: &'de [u8], names: Names) -> Decoder<'de> {
         Decoder {
-            input: Reader { left: bytes },
+            input: Reader::of(bytes),
             names,
             budget: Budget::of(bytes.len()),
             kept: None,

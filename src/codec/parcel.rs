@@ -96,8 +96,8 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<Arc<OwnedFd>>) 
 fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut decoder = Decoder::new(bytes, Names::Once);
     match T::deserialize(&mut decoder) {
-        Ok(value) if decoder.input.left.is_empty() => Ok(value),
-        Ok(_) => Err(too_long(type_name::<T>(), decoder.input.left.len())),
+        Ok(value) if decoder.input.left().is_empty() => Ok(value),
+        Ok(_) => Err(too_long(type_name::<T>(), decoder.input.left().len())),
         Err(fault) => Err(wrong(type_name::<T>(), &fault)),
     }
 }
@@ -126,7 +126,7 @@ pub(crate) fn encode_plain<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Resu
 pub(crate) fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     let mut decoder = Decoder::new(bytes, Names::Never);
     match T::deserialize(&mut decoder) {
-        Ok(value) => Ok((value, decoder.input.left)),
+        Ok(value) => Ok((value, decoder.input.left())),
         Err(fault) => Err(wrong(type_name::<T>(), &fault)),
     }
 }

@@ -1,32 +1,40 @@
 //! The bytes of the format, as they are read.
 
+use std::slice;
+
 use super::fault::Fault;
 
-/// What is left of a message.
-pub(super) struct Reader<'de> {
-    pub(super) left: &'de [u8],
-}
+/// What is left of a message. (An iterator, as only its beginning moves.)
+pub(super) struct Reader<'de>(slice::Iter<'de, u8>);
 
 impl<'de> Reader<'de> {
     #[inline]
+    pub(super) fn of(bytes: &'de [u8]) -> Reader<'de> {
+        Reader(bytes.iter())
+    }
+
+    #[inline]
+    pub(super) fn left(&self) -> &'de [u8] {
+        self.0.as_slice()
+    }
+
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8, Fault> {
-        let Some((&byte, left)) = self.left.split_first() else { return Err(too_short()) };
-        self.left = left;
-        Ok(byte)
+        self.0.next().copied().ok_or_else(too_short)
     }
 
     #[inline]
     pub(super) fn bytes(&mut self, length: u64) -> Result<&'de [u8], Fault> {
-        let cut = usize::try_from(length).ok().and_then(|length| self.left.split_at_checked(length));
+        let cut = usize::try_from(length).ok().and_then(|length| self.left().split_at_checked(length));
         let Some((bytes, left)) = cut else { return Err(too_short()) };
-        self.left = left;
+        self.0 = left.iter();
         Ok(bytes)
     }
 
     #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let Some((bytes, left)) = self.left.split_first_chunk() else { return Err(too_short()) };
-        self.left = left;
+        let Some((bytes, left)) = self.left().split_first_chunk() else { return Err(too_short()) };
+        self.0 = left.iter();
         Ok(*bytes)
     }
 

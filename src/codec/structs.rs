@@ -82,9 +82,9 @@ fn read_by_name<'de, V: Visitor<'de>>(
     block: &'de [u8],
     visitor: V,
 ) -> Result<V::Value, Fault> {
-    let mut fields = ByName { decoder, names: Reader { left: block }, name: "" };
+    let mut fields = ByName { decoder, names: Reader::of(block), name: "" };
     let value = visitor.visit_map(&mut fields)?;
-    if fields.names.left.is_empty() { Ok(value) } else { Err(left_over()) }
+    if fields.names.left().is_empty() { Ok(value) } else { Err(left_over()) }
 }
 
 #[cold]
@@ -146,7 +146,7 @@ impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
     type Error = Fault;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
-        if self.names.left.is_empty() {
+        if self.names.left().is_empty() {
             return Ok(None);
         }
         self.name = self.names.text()?;

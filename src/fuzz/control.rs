@@ -50,8 +50,9 @@ fn open<Header: Serialize + DeserializeOwned + Debug>(mut received: Received) {
     let came = received.bytes.len();
     let Ok(message) = wire::open::<Header>(&mut received) else { return };
     let _ = format!("{:?}", message.header);
-    let again = codec::encode(&message.header).expect("it was decoded");
-    codec::decode::<Header>(&again.bytes, Vec::new()).expect("it was encoded");
+    let mut again = Vec::new();
+    codec::encode_plain(&message.header, &mut again).expect("it was decoded");
+    codec::decode_plain::<Header>(&again).expect("it was encoded");
     let payload: &[u8] = &message.payload;
     assert!(payload.len() <= came.max(1 << 16));
     // As a result is read.
@@ -60,7 +61,9 @@ fn open<Header: Serialize + DeserializeOwned + Debug>(mut received: Received) {
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     fn seed<Header: Serialize>(number: u8, header: &Header, payload: &[u8]) -> [Vec<u8>; 3] {
-        let header = codec::encode(header).expect("a header").bytes;
+        let mut bytes = Vec::new();
+        codec::encode_plain(header, &mut bytes).expect("a header");
+        let header = bytes;
         let length = u32::try_from(header.len()).expect("short").to_le_bytes();
         [1, 2, 3].map(|way| {
             let contents = [&length, header.as_slice(), payload].concat();
@@ -82,6 +85,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         parent_pid: 7,
         method: StartMethod::Spawn,
         log: LogSettings::now(),
+        decode_limits: crate::DecodeLimits::new(),
         preload: Vec::new(),
         stack_size: Some(1 << 20),
         environment: Some(vec![(b"A".to_vec(), b"b".to_vec())]),

@@ -18,5 +18,6 @@ mod queue;
 mod ring;
 mod stream;
 mod target;
+mod values;
 
 pub use target::{TARGETS, Target, run};

@@ -1,6 +1,6 @@
 //! All targets, by name.
 
-use super::{address, control, handles, handshake, ladder, list, locks, pool, queue, ring, stream};
+use super::{address, control, handles, handshake, ladder, list, locks, pool, queue, ring, stream, values};
 
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "queue", run: queue::run, seeds: queue::seeds },
     Target { name: "ring", run: ring::run, seeds: ring::seeds },
     Target { name: "stream", run: stream::run, seeds: stream::seeds },
+    Target { name: "values", run: values::run, seeds: values::seeds },
 ];
 
 /// Does the target of this name once.
