@@ -25,16 +25,17 @@ use crate::hook;
 use crate::identity;
 use crate::limits::Limits;
 use crate::log::LogSettings;
-use crate::start::fork;
 use crate::start::method::{self, StartMethod};
 use crate::start::preload;
 use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
 use crate::start::{Launched, Order, launch};
+use crate::start::{boot, fork};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Contentless, Entry, Offset, Refusal};
+use crate::sys::environ::Environment;
 use crate::sys::socket::Parcel;
-use crate::sys::{environ, reserve, title};
+use crate::sys::{reserve, title};
 use crate::target::{Captureless, Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.
@@ -204,7 +205,13 @@ impl<T> Process<T> {
         self
     }
 
-    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the start.
+    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the start: byte for
+    /// byte, entries included that are no variables, or variables that stand twice. What is set here replaces every
+    /// entry of its name, and stands behind the others.
+    ///
+    /// The size does not matter: what an exec cannot carry (a variable of more than 128 KiB, or several MiB
+    /// altogether) is set before the function runs. Only what runs before it, the loader and initialisers, sees a part.
+    /// (`/proc/<pid>/environ` shows what the last exec carried.)
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Process<T> {
         self.environment.variables.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
         self
@@ -345,9 +352,9 @@ impl<T> Process<T> {
                 return Err(Cause::BadInput(text.to_owned()).into());
             }
             let made = PrivateDir::make().map_err(os("cannot make a private directory"))?;
-            let variables = environment.get_or_insert_with(environ::now);
-            variables.retain(|(name, _)| name.as_os_str() != "TMPDIR");
-            variables.push(("TMPDIR".into(), made.path().into()));
+            let variables = environment.get_or_insert_with(Environment::now);
+            variables.remove(|name| name == "TMPDIR");
+            variables.push("TMPDIR".as_ref(), made.path().as_ref());
             directory = Some(made.path().to_owned());
             private_dir = Some(made);
         }
@@ -428,9 +435,10 @@ fn start_fork(
 
 impl EnvironmentChange {
     /// The environment that comes of it, or `None` if it is this process's own.
-    fn apply(&self) -> Result<Option<environ::Environment>> {
+    fn apply(&self) -> Result<Option<Environment>> {
         for (name, value) in &self.variables {
             let bad = name.is_empty()
+                || name == boot::VARIABLE
                 || name.as_bytes().iter().any(|byte| matches!(byte, 0 | b'='))
                 || value.as_ref().is_some_and(|value| value.as_bytes().contains(&0));
             if bad {
@@ -441,10 +449,13 @@ impl EnvironmentChange {
         if !self.clear && self.variables.is_empty() {
             return Ok(None);
         }
-        let mut environment = if self.clear { Vec::new() } else { environ::now() };
-        environment.retain(|(name, _)| !self.variables.contains_key(name));
-        let set = self.variables.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        environment.extend(set);
+        let mut environment = if self.clear { Environment::default() } else { Environment::now() };
+        environment.remove(|name| self.variables.contains_key(name));
+        for (name, value) in &self.variables {
+            if let Some(value) = value {
+                environment.push(name, value);
+            }
+        }
         Ok(Some(environment))
     }
 }

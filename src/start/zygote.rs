@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::wire::{self, ServerReply, ServerRequest, Setup};
 use crate::sys::clone::{self, Side};
-use crate::sys::code::{Offset, Refusal};
+use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
@@ -55,7 +55,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         Ok(Some(message)) => message.header,
         _ => exit::now(0),
     };
-    if let Err(reply) = prepare(&setup.preload) {
+    if let Err(reply) = prepare(setup) {
         reply_with(&control, &reply, &[]);
         exit::now(1);
     }
@@ -71,8 +71,9 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
 }
 
 /// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be made.
-fn prepare(preload: &[Offset]) -> Result<(), ServerReply> {
-    for offset in preload {
+fn prepare(setup: Setup) -> Result<(), ServerReply> {
+    setup.environment.clone().install();
+    for offset in &setup.preload {
         let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
         match unwind::catch(|| entry(&[], Vec::new())) {
             Ok(Ok(_)) => {}
@@ -82,6 +83,8 @@ fn prepare(preload: &[Offset]) -> Result<(), ServerReply> {
             Err(panic) => return Err(ServerReply::PreloadFailed(panic.to_string())),
         }
     }
+    // Clones have the client's environment, whatever the preload functions did to it here.
+    setup.environment.install();
     // What it left in the buffers would come out of every clone.
     let _ = io::stdout().flush();
     exit::flush_c_streams();

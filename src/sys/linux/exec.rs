@@ -1,9 +1,10 @@
 //! Executing this program's own file again, in a child.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::environ::Environment;
 use super::{exit, fd, signals};
 
 /// The very file that is running, also after it was replaced or deleted on disk.
@@ -13,7 +14,9 @@ pub(crate) const SELF: &CStr = c"/proc/self/exe";
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) arguments: Vec<CString>,
-    pub(crate) environment: Vec<CString>,
+    pub(crate) environment: &'a Environment,
+    /// One more variable, which stands before them.
+    pub(crate) variable: &'a CStr,
     /// Standard input, output and error; whatever is not given becomes `/dev/null`.
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
     pub(crate) directory: Option<BorrowedFd<'a>>,
@@ -36,8 +39,10 @@ struct Failure {
 
 /// What the child gets to work with: pointers only, all prepared before.
 struct Plan {
-    arguments: Vec<*const libc::c_char>,
-    environment: Vec<*const libc::c_char>,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    /// What of it goes through exec if all of it does not.
+    small_environment: Vec<*const c_char>,
     stdio: [libc::c_int; 3],
     directory: libc::c_int,
     keep: Vec<libc::c_int>,
@@ -53,7 +58,8 @@ impl Exec<'_> {
         let null = fd::null()?;
         let mut plan = Plan {
             arguments: pointers(&self.arguments),
-            environment: pointers(&self.environment),
+            environment: self.environment.for_exec(self.variable),
+            small_environment: self.environment.for_small_exec(self.variable),
             stdio: self.stdio.map(|stream| stream.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd)),
             directory: self.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             keep: self.keep.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -109,7 +115,7 @@ impl std::error::Error for StepFailed {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
@@ -174,6 +180,10 @@ unsafe fn to_exec(plan: &mut Plan) -> &'static str {
         }
         signals::default_for_exec();
         libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.environment.as_ptr());
+        if *libc::__errno_location() == libc::E2BIG {
+            // The child gets the rest from its parent, before any code of the program's `main` runs.
+            libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.small_environment.as_ptr());
+        }
         "cannot execute /proc/self/exe again"
     }
 }
