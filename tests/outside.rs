@@ -2,14 +2,21 @@
 
 mod support;
 
+#[path = "misfortune/common.rs"]
+mod common;
+
 #[path = "outside/cage.rs"]
 mod cage;
+#[path = "outside/copies.rs"]
+mod copies;
 #[path = "outside/ends.rs"]
 mod ends;
 #[path = "outside/limits.rs"]
 mod limits;
 #[path = "outside/objects.rs"]
 mod objects;
+#[path = "outside/place.rs"]
+mod place;
 #[path = "outside/pool.rs"]
 mod pool;
 #[path = "outside/start.rs"]
@@ -26,6 +33,16 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    let files = [cage::TESTS, ends::TESTS, limits::TESTS, objects::TESTS, pool::TESTS, start::TESTS, values::TESTS];
+    let files = [
+        cage::TESTS,
+        copies::TESTS,
+        ends::TESTS,
+        limits::TESTS,
+        objects::TESTS,
+        place::TESTS,
+        pool::TESTS,
+        start::TESTS,
+        values::TESTS,
+    ];
     support::run(&files.concat());
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::lifeline;
 use super::method::StartMethod;
-use super::order::{Launched, Order};
+use super::order::{Launched, Order, in_populated_namespace};
 use super::stdio;
 use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
@@ -34,11 +34,13 @@ pub(crate) fn launch<Work>(
     // What is in these buffers would come out of both processes.
     let _ = std::io::stdout().flush();
     exit::flush_c_streams();
-    let side = match promise {
-        Some(promise) => promise.fork().map(Some),
-        None => clone::fork(),
-    };
-    let side = side.map_err(os("cannot fork"))?.ok_or_else(|| Error::from(Cause::ThreadsExist))?;
+    let side = in_populated_namespace(|| {
+        let side = match promise {
+            Some(promise) => promise.fork().map(Some),
+            None => clone::fork(),
+        };
+        side.map_err(os("cannot fork"))?.ok_or_else(|| Error::from(Cause::ThreadsExist))
+    })?;
     match side {
         Side::Parent(pid) => {
             drop(theirs);

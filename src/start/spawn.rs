@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::boot::{self, Boot, Role};
 use super::method::StartMethod;
-use super::order::{Launched, Order};
+use super::order::{Launched, Order, in_populated_namespace};
 use super::{lifeline, wire};
 use crate::error::{Result, os};
 use crate::sys::environ::Environment;
@@ -63,5 +63,5 @@ pub(super) fn execute(
         directory,
         keep: &[control.as_fd(), lifeline],
     };
-    exec.start().map_err(os("cannot start a process"))
+    in_populated_namespace(|| exec.start().map_err(os("cannot start a process")))
 }

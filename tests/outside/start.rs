@@ -1,12 +1,13 @@
-//! Starting processes: the environment, the executable, namespaces, and what a child inherits from a copy.
-#![expect(unsafe_code, reason = "sets an environment that only C code can set, and forks as a program would")]
+//! The environment, as it crosses to children.
+#![expect(unsafe_code, reason = "sets an environment that only C code can set")]
 
 use std::ffi::{CStr, CString, c_char};
 use std::time::{Duration, Instant};
 
 use multiproc::{Process, StartMethod};
 
-use crate::support::{METHODS, Test, for_each_method, send_signal, wait_at_most};
+use crate::common::in_copy;
+use crate::support::{METHODS, Test, for_each_method};
 
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
@@ -74,27 +75,6 @@ fn odd() -> Vec<Vec<u8>> {
     ];
     all.extend(odd.map(<[u8]>::to_vec));
     all
-}
-
-/// Runs `body` in a copy of this process; a panic in it is one here.
-#[track_caller]
-fn in_copy(body: impl FnOnce()) {
-    // SAFETY: a test has one thread.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0, "fork");
-    if pid == 0 {
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        std::process::exit(i32::from(done.is_err()));
-    }
-    let ended = wait_at_most(Duration::from_secs(100), || {
-        let mut status = 0;
-        // SAFETY: the status is ours.
-        (unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid).then_some(status)
-    });
-    if ended.is_none() {
-        send_signal(pid.cast_unsigned(), libc::SIGKILL);
-    }
-    assert_eq!(ended, Some(0), "how the copy ended (None: it hung)");
 }
 
 /// The lines of `left` and `right` may be many: only the first difference is shown.

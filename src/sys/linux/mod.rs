@@ -23,6 +23,7 @@ pub(crate) mod lifeline;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod names;
+pub(crate) mod namespaces;
 pub(crate) mod net;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;

@@ -1,0 +1,217 @@
+//! Where a program runs: how it was executed, in which namespaces, with which rights and descriptors.
+#![expect(unsafe_code, reason = "changes namespaces, rights and descriptors as a C program would")]
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use multiproc::{Error, Failure, Process, StartMethod};
+
+use crate::common::{deny, fork, in_copy, is_root, limit, scratch, wait_for};
+use crate::support::{METHODS, Test, send_signal};
+
+/// The tests of this file.
+pub(crate) const TESTS: &[Test] = crate::tests![
+    descriptors_above_the_limit_do_not_leak,
+    a_new_process_namespace_is_refused_each_time,
+    the_first_process_of_a_namespace_starts_children_as_any,
+    a_namespace_with_a_first_process_takes_children_until_that_ends,
+    other_namespaces_and_roots_are_no_hindrance,
+];
+
+/// The methods whose children have no descriptors of the program.
+const EXECUTED: [StartMethod; 2] = [StartMethod::Forkserver, StartMethod::Spawn];
+
+/// The descriptors of this process that lead to the file of that inode.
+fn descriptors_of(inode: u64) -> Vec<i32> {
+    let is_file = |number: &i32| {
+        // SAFETY: all zeroes is a valid stat, which the call fills.
+        unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            libc::fstat(*number, &raw mut stat) == 0 && stat.st_ino == inode
+        }
+    };
+    let listed = std::fs::read_dir("/proc/self/fd").expect("list descriptors");
+    let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.collect::<Vec<i32>>().into_iter().filter(is_file).collect()
+}
+
+/// Opens `file` under a number and without close-on-exec, as C code may.
+fn duplicate_to(file: &File, number: i32) {
+    // SAFETY: a number that is not in use.
+    let done = unsafe { libc::dup2(file.as_raw_fd(), number) };
+    assert_eq!(done, number, "open a high number: {}", std::io::Error::last_os_error());
+}
+
+fn descriptors_above_the_limit_do_not_leak() {
+    for errno in [libc::ENOSYS, libc::EINVAL, libc::EPERM] {
+        in_copy(|| {
+            deny(libc::SYS_close_range, &[], errno);
+            let file = scratch();
+            let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("metadata"));
+            let mut most = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: the structure is ours.
+            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut most) }, 0);
+            limit(libc::RLIMIT_NOFILE, 200_000);
+            // More than one system call lists, and above what sysconf would have been believed for.
+            (300..900).for_each(|number| duplicate_to(&file, number));
+            let above = i32::try_from(most.rlim_max.min(150_000)).expect("a number") - 1;
+            duplicate_to(&file, above);
+            limit(libc::RLIMIT_NOFILE, 64);
+            for method in EXECUTED {
+                let start = || Process::new(descriptors_of, (inode,)).start_method(method).start();
+                assert_eq!(start().expect("start").join().expect("join"), [0; 0], "{method}");
+                // With as few free numbers as a start can do with: it fails, or none leaks.
+                let mut hoard = Vec::new();
+                while let Ok(file) = file.try_clone() {
+                    hoard.push(file);
+                }
+                let mut started = 0;
+                while started < 3 && hoard.pop().is_some() {
+                    match start() {
+                        Ok(child) => {
+                            assert_eq!(child.join().expect("join"), [0; 0], "{method}");
+                            started += 1;
+                        }
+                        Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}"),
+                    }
+                }
+                assert_eq!(started, 3, "{method}");
+            }
+        });
+    }
+}
+
+fn unshare(what: libc::c_int) -> std::io::Result<()> {
+    // SAFETY: a system call on an integer.
+    if unsafe { libc::unshare(what) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// That children start, end by themselves, by a signal and by their deadline.
+fn children_start_and_end(method: StartMethod) {
+    let child = Process::new(|| 5, ()).start_method(method).start().expect("start");
+    assert_eq!(child.join().expect("join"), 5, "{method}");
+    let child = Process::new(std::thread::park, ()).start_method(method).start().expect("start");
+    child.terminate().expect("terminate");
+    assert_eq!(child.join().expect_err("terminated").exitcode(), Some(-15), "{method}");
+    let child = Process::new(std::thread::park, ()).deadline(Duration::from_millis(20));
+    let error = child.start_method(method).start().expect("start").join().expect_err("over time");
+    assert!(matches!(error.failure(), Failure::Limit(_)), "{method}: {error}");
+}
+
+fn a_new_process_namespace_is_refused_each_time() {
+    if !is_root("a_new_process_namespace_is_refused_each_time") {
+        return;
+    }
+    let refused = |error: &Error| {
+        assert!(error.is_namespace(), "{error}");
+        assert!(error.to_string().contains("first process of a new process namespace"), "{error}");
+    };
+    for method in METHODS {
+        in_copy(|| {
+            unshare(libc::CLONE_NEWPID).expect("leave the process namespace");
+            for _ in 0..3 {
+                refused(&Process::new(|| 5, ()).start_method(method).start().expect_err("a first process"));
+            }
+            refused(&multiproc::Pool::new(1).expect_err("a first process"));
+            // A copy is the first process; then, all is well there.
+            in_copy(|| children_start_and_end(method));
+            // It has ended, and nothing can be started where it was.
+            for _ in 0..3 {
+                let error = Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
+                assert!(error.is_namespace() && error.to_string().contains("has ended"), "{error}");
+            }
+        });
+    }
+    // A fork server from before goes on where it is.
+    in_copy(|| {
+        children_start_and_end(StartMethod::Forkserver);
+        unshare(libc::CLONE_NEWPID).expect("leave the process namespace");
+        children_start_and_end(StartMethod::Forkserver);
+        refused(&Process::new(|| 5, ()).start_method(StartMethod::Spawn).start().expect_err("a first process"));
+    });
+}
+
+fn the_first_process_of_a_namespace_starts_children_as_any() {
+    if !is_root("the_first_process_of_a_namespace_starts_children_as_any") {
+        return;
+    }
+    for method in METHODS {
+        in_copy(|| {
+            unshare(libc::CLONE_NEWPID).expect("leave the process namespace");
+            in_copy(|| {
+                assert_eq!(std::process::id(), 1);
+                for _ in 0..3 {
+                    children_start_and_end(method);
+                }
+                // /proc is that of the old namespace, where other processes have these numbers.
+                let child = Process::new(std::thread::park, ()).start_method(method).start().expect("start");
+                let error = child.kill_tree().expect_err("the tree cannot be seen");
+                assert!(error.to_string().contains("another process namespace"), "{error}");
+                assert_eq!(child.join().expect_err("killed").exitcode(), Some(-9), "{method}");
+            });
+        });
+    }
+}
+
+fn a_namespace_with_a_first_process_takes_children_until_that_ends() {
+    if !is_root("a_namespace_with_a_first_process_takes_children_until_that_ends") {
+        return;
+    }
+    for method in METHODS {
+        in_copy(|| {
+            unshare(libc::CLONE_NEWPID).expect("leave the process namespace");
+            let first = fork(|| {
+                loop {
+                    std::thread::park();
+                }
+            });
+            for _ in 0..3 {
+                children_start_and_end(method);
+            }
+            let child = Process::new(std::thread::park, ()).start_method(method).start().expect("start");
+            // It is not gone before all that ended with it are waited for.
+            send_signal(first, libc::SIGKILL);
+            assert_eq!(child.join().expect_err("it ends with its namespace").exitcode(), Some(-9), "{method}");
+            for _ in 0..3 {
+                let error = Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
+                assert!(error.is_namespace() && error.to_string().contains("has ended"), "{error}");
+            }
+            wait_for(first);
+        });
+    }
+}
+
+fn other_namespaces_and_roots_are_no_hindrance() {
+    if !is_root("other_namespaces_and_roots_are_no_hindrance") {
+        return;
+    }
+    const CLONE_NEWTIME: libc::c_int = 0x80;
+    let all = [
+        ("user", libc::CLONE_NEWUSER),
+        ("mount", libc::CLONE_NEWNS),
+        ("uts", libc::CLONE_NEWUTS),
+        ("ipc", libc::CLONE_NEWIPC),
+        ("net", libc::CLONE_NEWNET),
+        ("cgroup", libc::CLONE_NEWCGROUP),
+        ("time", CLONE_NEWTIME),
+    ];
+    for (name, namespace) in all {
+        for method in METHODS {
+            for before in [false, true] {
+                in_copy(|| {
+                    if before {
+                        children_start_and_end(method);
+                    }
+                    if let Err(error) = unshare(namespace) {
+                        println!("skipped: no {name} namespace here: {error}");
+                        return;
+                    }
+                    for _ in 0..2 {
+                        children_start_and_end(method);
+                    }
+                });
+            }
+        }
+    }
+}
