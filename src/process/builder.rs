@@ -306,7 +306,7 @@ impl<T> Process<T> {
     /// The first start with the forkserver method also starts the fork server, which takes some milliseconds.
     ///
     /// # Errors
-    /// This process is a daemon; the arguments cannot be encoded; the function is code of a library; the system lacks
+    /// This process is a daemon; it has left its process namespace for its children; the arguments cannot be encoded; the function is code of a library; the system lacks
     /// descriptors, processes or memory; fork beside other threads; the fork server or its preload function failed.
     pub fn start(self) -> Result<Child<T>> {
         self.start_with(None)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::boot::Role;
+use super::boot::{REFUSED, Role};
 use super::method::StartMethod;
 use super::order::{Launched, Order, PATIENCE};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
@@ -431,6 +431,9 @@ impl Server {
     fn gone(&mut self) -> Trouble {
         self.lost = true;
         let (how, killed) = match put_down(self.pidfd.as_fd()) {
+            Some(Status::Exited(REFUSED)) => {
+                ("its file is not the one that this program runs (it was replaced on disk)".to_owned(), false)
+            }
             Some(Status::Exited(code)) => (format!("it exited with code {code}"), false),
             Some(Status::Signalled { signal, .. }) => (format!("it was killed by signal {signal}"), true),
             Some(Status::Taken) | None => ("it has ended".to_owned(), false),

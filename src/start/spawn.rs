@@ -10,7 +10,7 @@ use super::{lifeline, wire};
 use crate::error::{Result, os};
 use crate::sys::environ::Environment;
 use crate::sys::exec::{Exec, Executed};
-use crate::sys::{socket, title};
+use crate::sys::{own_file, socket, title};
 
 /// Starts a child.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
@@ -53,15 +53,15 @@ pub(super) fn execute(
     directory: Option<BorrowedFd<'_>>,
 ) -> Result<Executed> {
     let lifeline = lifeline::current().map_err(os("cannot open the lifeline"))?.reader();
-    let boot = Boot::new(role, control, lifeline).map_err(os(format!("cannot look at {}", boot::OWN_FILE)))?;
-    let variable = CString::new(format!("{}={boot}", boot::VARIABLE)).unwrap_or_default();
-    let exec = Exec {
-        arguments: vec![title::padded(title)],
-        environment,
-        variable: &variable,
-        stdio,
-        directory,
-        keep: &[control.as_fd(), lifeline],
+    let own = own_file::own().map_err(os("cannot execute /proc/self/exe again"))?;
+    let boot = Boot::new(role, control, lifeline, own.id);
+    // The loader takes what stands behind the path for the program's arguments; it gets the path for a title.
+    let arguments = match &own.loader {
+        Some(loader) => loader.command.clone(),
+        None => vec![title::padded(title)],
     };
+    let variable = CString::new(format!("{}={boot}", boot::VARIABLE)).unwrap_or_default();
+    let exec =
+        Exec { arguments, environment, variable: &variable, stdio, directory, keep: &[control.as_fd(), lifeline] };
     in_populated_namespace(|| exec.start().map_err(os("cannot start a process")))
 }

@@ -1,13 +1,16 @@
 //! Where a program runs: how it was executed, in which namespaces, with which rights and descriptors.
 #![expect(unsafe_code, reason = "changes namespaces, rights and descriptors as a C program would")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use multiproc::{Error, Failure, Process, StartMethod};
 
-use crate::common::{deny, fork, in_copy, is_root, limit, scratch, wait_for};
+use crate::common::{deny, fork, in_copy, is_root, limit, part, program_at, scratch, success, wait_for};
 use crate::support::{METHODS, Test, send_signal};
 
 /// The tests of this file.
@@ -17,6 +20,10 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     the_first_process_of_a_namespace_starts_children_as_any,
     a_namespace_with_a_first_process_takes_children_until_that_ends,
     other_namespaces_and_roots_are_no_hindrance,
+    a_program_that_the_loader_runs_starts_itself,
+    a_program_that_the_loader_runs_and_that_is_gone_says_so,
+    a_program_in_memory_starts_itself,
+    a_program_that_may_not_be_read_starts_itself,
 ];
 
 /// The methods whose children have no descriptors of the program.
@@ -31,7 +38,7 @@ fn descriptors_of(inode: u64) -> Vec<i32> {
             libc::fstat(*number, &raw mut stat) == 0 && stat.st_ino == inode
         }
     };
-    let listed = std::fs::read_dir("/proc/self/fd").expect("list descriptors");
+    let listed = fs::read_dir("/proc/self/fd").expect("list descriptors");
     let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.collect::<Vec<i32>>().into_iter().filter(is_file).collect()
 }
@@ -214,4 +221,134 @@ fn other_namespaces_and_roots_are_no_hindrance() {
             }
         }
     }
+}
+
+/// The loader that the kernel had run this program.
+fn loader() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").expect("read the mappings");
+    let paths = maps.lines().filter_map(|line| Some(&line[line.find('/')?..]));
+    let name = |path: &str| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-"));
+    paths.into_iter().find(|path| name(path)).expect("a loader").into()
+}
+
+fn own_file() -> PathBuf {
+    fs::read_link("/proc/self/exe").expect("this program's file")
+}
+
+/// A folder of this test's own.
+fn folder(test: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("{test}-{}", std::process::id()));
+    fs::create_dir(&folder).expect("make a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("open it to all");
+    folder
+}
+
+/// That children start, theirs as well, and those of a pool, also from another directory than that of the start.
+fn all_start() {
+    fn nested() -> usize {
+        Process::new(|| std::env::args().count(), ()).start().expect("start").join().expect("join")
+    }
+    for method in METHODS {
+        for _ in 0..2 {
+            let child = Process::new(nested, ()).start_method(method).start().expect("start");
+            assert_eq!(child.start_method(), method);
+            let arguments = child.join().expect("join");
+            assert!(method == StartMethod::Fork || arguments == 1, "{method}: {arguments} arguments");
+            std::env::set_current_dir("/").expect("change the directory");
+        }
+        children_start_and_end(method);
+    }
+    assert_eq!(multiproc::Pool::new(2).expect("a pool").map(|i: u32| i + 1, [1, 2]).expect("map"), [2, 3]);
+}
+
+fn a_program_that_the_loader_runs_starts_itself() {
+    let test = "a_program_that_the_loader_runs_starts_itself";
+    if part().is_some() {
+        assert_ne!(own_file().file_name(), Some("program".as_ref()), "not run by the loader");
+        return all_start();
+    }
+    let folder = folder("loader");
+    let program = folder.join("program");
+    fs::copy("/proc/self/exe", &program).expect("copy this program");
+    let run = |arguments: &[&str]| {
+        success(program_at(&loader().to_string_lossy(), test, "1").current_dir(&folder).args(arguments));
+    };
+    run(&["./program"]);
+    run(&["./program", "an argument", "", "another"]);
+    run(&[&program.to_string_lossy()]);
+    run(&["--library-path", "/nowhere", "./program", "an argument"]);
+    run(&["--argv0", "a name", "./program", "an argument"]);
+    // Without the right to be executed: the loader does not care.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).expect("change its mode");
+    let odd = folder.join("a\nname (deleted) \u{fc}");
+    fs::rename(&program, &odd).expect("rename it");
+    run(&[&odd.to_string_lossy()]);
+    fs::remove_dir_all(&folder).expect("remove the folder");
+}
+
+fn a_program_that_the_loader_runs_and_that_is_gone_says_so() {
+    let test = "a_program_that_the_loader_runs_and_that_is_gone_says_so";
+    let program = std::env::args().next().unwrap_or_default();
+    match part().as_deref() {
+        None => {
+            for case in ["gone", "replaced"] {
+                let folder = folder("gone");
+                let program = folder.join("program");
+                fs::copy("/proc/self/exe", &program).expect("copy this program");
+                success(program_at(&loader().to_string_lossy(), test, case).arg(&program));
+                fs::remove_dir_all(&folder).expect("remove the folder");
+            }
+        }
+        Some(case) => {
+            if case == "replaced" {
+                // Found at the first start, and another one by the next.
+                let child = Process::new(|| 5, ()).start_method(StartMethod::Spawn).start().expect("start");
+                assert_eq!(child.join().expect("join"), 5);
+            }
+            fs::remove_file(&program).expect("remove the program");
+            if case == "replaced" {
+                fs::copy("/bin/true", &program).expect("put another program there");
+            }
+            for method in EXECUTED {
+                for _ in 0..3 {
+                    let error = Process::new(|| (), ()).start_method(method).start().expect_err("its file is gone");
+                    assert!(error.to_string().contains("it is the loader that runs this program"), "{method}: {error}");
+                    assert!(error.to_string().contains(&program), "{method}: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn a_program_in_memory_starts_itself() {
+    let test = "a_program_in_memory_starts_itself";
+    if part().is_some() {
+        assert!(own_file().to_string_lossy().contains("memfd"));
+        return all_start();
+    }
+    // SAFETY: a name that the call reads; the descriptor is open for as long as this process runs.
+    let memory = unsafe { libc::memfd_create(c"program".as_ptr(), 0) };
+    assert!(memory >= 0, "memfd_create");
+    let path = format!("/proc/self/fd/{memory}");
+    fs::write(&path, fs::read("/proc/self/exe").expect("read this program")).expect("copy this program");
+    success(&mut program_at(&path, test, "1"));
+}
+
+fn a_program_that_may_not_be_read_starts_itself() {
+    let test = "a_program_that_may_not_be_read_starts_itself";
+    if part().is_some() {
+        assert!(File::open("/proc/self/exe").is_err(), "this user may read it");
+        return all_start();
+    }
+    if !is_root(test) {
+        return;
+    }
+    let folder = folder("unread");
+    let program = folder.join("program");
+    fs::copy("/proc/self/exe", &program).expect("copy this program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).expect("change its mode");
+    let mut command: Command = program_at(&program.to_string_lossy(), test, "1");
+    std::os::unix::process::CommandExt::uid(&mut command, 54_323);
+    success(command.current_dir("/"));
+    fs::remove_dir_all(&folder).expect("remove the folder");
 }

@@ -25,6 +25,7 @@ pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod namespaces;
 pub(crate) mod net;
+pub(crate) mod own_file;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
