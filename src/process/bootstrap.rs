@@ -82,7 +82,10 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let ready = set_up(&mut job, &mut fds);
     // A program that measures what of it runs registers the writing of that before main.
     let parentage = parentage::set(control, tether, !cfg!(coverage));
-    carry_out(&job, parentage, ready, || run_entry(&job, &arguments, codec::table(fds.collect())))
+    carry_out(&job, parentage, ready, || {
+        preload::run_for_child();
+        run_entry(&job, &arguments, codec::table(fds.collect()))
+    })
 }
 
 /// A child of the fork method, which brings its work along.

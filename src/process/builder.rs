@@ -126,7 +126,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
 
     /// A process that will run a closure with everything that it captured, in a copy of this process made by fork.
     ///
-    /// Nothing needs to be encoded but the result. Starting it is refused while this process has other threads: the copy
+    /// Nothing needs to be encoded but the result. Generators of random numbers go on from where they are here, in every
+    /// such child the same; what must differ has to be seeded anew in the closure. Starting it is refused while this process has other threads: the copy
     /// would have none of them, but the locks that they held, for ever
     /// ([`start_unchecked`](Process::start_unchecked) does it all the same).
     ///
@@ -458,38 +459,6 @@ impl EnvironmentChange {
         }
         Ok(Some(environment))
     }
-}
-
-/// Has `f` run once in the fork server, before the first child: what it loads, all children share, without copying it.
-///
-/// Several are run in the order in which they were given. A fork server that is running already is replaced at the next
-/// start, so that it is best given before the first. `f` must not leave threads behind: the children would be spawned then.
-///
-/// # Errors
-/// The function is code of a library.
-///
-/// ```
-/// use std::sync::OnceLock;
-/// use multiproc::{Process, set_forkserver_preload};
-///
-/// static MODEL: OnceLock<Vec<u64>> = OnceLock::new();
-///
-/// fn load() {
-///     MODEL.set((0..1000).collect()).unwrap();
-/// }
-///
-/// set_forkserver_preload(load)?;
-/// let child = Process::new(|i: usize| MODEL.get().unwrap()[i], (77,)).start()?;
-/// assert_eq!(child.join()?, 77);
-/// # Ok::<(), multiproc::Error>(())
-/// ```
-pub fn set_forkserver_preload<F: Target<(), Output = ()> + Send>(f: F) -> Result<()> {
-    const { assert!(size_of::<F>() == 0, "a closure that captures variables cannot run in the fork server") };
-    mem::forget(f);
-    let offset = Offset::of(function_entry::<F, ()>())
-        .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;
-    preload::add(offset);
-    Ok(())
 }
 
 impl<T> fmt::Display for Process<T> {

@@ -250,7 +250,14 @@ fn take() -> Result<Taken> {
             return Ok(Taken::Unfit { news: None });
         }
         // One that acts as who we were, or that did not hear which of its clones was used last.
-        let outdated = |server: &Server| server.deaf || server.birth.credentials != Credentials::now();
+        let credentials = Credentials::now();
+        if !credentials.are_comparable() {
+            slot.retire();
+            slot.unfit = true;
+            let why = "the kernel does not tell how many seccomp filters this process has";
+            return Ok(Taken::Unfit { news: Some(why.into()) });
+        }
+        let outdated = |server: &Server| server.deaf || server.birth.credentials != credentials;
         if slot.server.as_ref().is_some_and(outdated) {
             slot.retire();
         }
@@ -289,7 +296,7 @@ fn take() -> Result<Taken> {
 }
 
 /// Has the next start use a new fork server.
-pub(super) fn retire() {
+pub(crate) fn retire() {
     slot().retire();
 }
 

@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::wire::{self, ServerReply, ServerRequest, Setup};
 use crate::sys::clone::{self, Side};
-use crate::sys::code::Refusal;
+use crate::sys::code::{Offset, Refusal};
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::signals::{self, Disposition};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{exit, fd, threads, title};
+use crate::sys::{exit, fd, limits, threads, title};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -73,16 +73,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
 /// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be made.
 fn prepare(setup: Setup) -> Result<(), ServerReply> {
     setup.environment.clone().install();
-    for offset in &setup.preload {
-        let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
-        match unwind::catch(|| entry(&[], Vec::new())) {
-            Ok(Ok(_)) => {}
-            Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => {
-                return Err(ServerReply::PreloadFailed(reason));
-            }
-            Err(panic) => return Err(ServerReply::PreloadFailed(panic.to_string())),
-        }
-    }
+    preload(&setup.preload)?;
     // Clones have the client's environment, whatever the preload functions did to it here.
     setup.environment.install();
     // What it left in the buffers would come out of every clone.
@@ -100,6 +91,30 @@ fn prepare(setup: Setup) -> Result<(), ServerReply> {
         Ok(true) => Ok(()),
         Ok(false) => Err(ServerReply::Unfit("an initialiser or the preload function started a thread".into())),
         Err(error) => Err(ServerReply::Unfit(format!("cannot count threads: {error}"))),
+    }
+}
+
+/// Runs the preload functions, on a thread that ends before the first clone: a clone is a copy of this one, and would have
+/// its thread-locals, those included that hold the state of a generator of random numbers.
+fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let run = || entries.iter().try_for_each(run_once);
+    let failed = |why| ServerReply::PreloadFailed(why);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("preload".into()).stack_size(limits::stack());
+        let thread = thread.spawn_scoped(scope, run).map_err(|why| failed(format!("no thread for it: {why}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("its thread was lost".into())))
+    })
+}
+
+fn run_once(offset: &Offset) -> Result<(), ServerReply> {
+    let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
+    match unwind::catch(|| entry(&[], Vec::new())) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => Err(ServerReply::PreloadFailed(reason)),
+        Err(panic) => Err(ServerReply::PreloadFailed(panic.to_string())),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use multiproc::{Error, Failure, Process, StartMethod};
 
 use crate::common::{deny, fork, in_copy, is_root, limit, part, program_at, scratch, success, wait_for};
-use crate::support::{METHODS, Test, send_signal};
+use crate::support::{METHODS, Test, children_of, is_running, send_signal, until};
 
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
@@ -24,6 +24,11 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     a_program_that_the_loader_runs_and_that_is_gone_says_so,
     a_program_in_memory_starts_itself,
     a_program_that_may_not_be_read_starts_itself,
+    every_further_filter_holds_for_children,
+    a_filter_of_one_thread_holds_for_its_children_only,
+    where_filters_cannot_be_counted_children_are_spawned,
+    ambient_capabilities_and_secure_bits_are_followed,
+    what_is_not_followed_is_after_a_restart,
 ];
 
 /// The methods whose children have no descriptors of the program.
@@ -180,6 +185,9 @@ fn a_namespace_with_a_first_process_takes_children_until_that_ends() {
             // It is not gone before all that ended with it are waited for.
             send_signal(first, libc::SIGKILL);
             assert_eq!(child.join().expect_err("it ends with its namespace").exitcode(), Some(-9), "{method}");
+            let is_over =
+                || children_of(std::process::id()).into_iter().all(|child| child == first || !is_running(child));
+            until("all in it have ended", is_over);
             for _ in 0..3 {
                 let error = Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
                 assert!(error.is_namespace() && error.to_string().contains("has ended"), "{error}");
@@ -351,4 +359,148 @@ fn a_program_that_may_not_be_read_starts_itself() {
     std::os::unix::process::CommandExt::uid(&mut command, 54_323);
     success(command.current_dir("/"));
     fs::remove_dir_all(&folder).expect("remove the folder");
+}
+
+/// Calls that the tests forbid, one filter each, and whether each is forbidden.
+const CALLS: [libc::c_long; 3] =
+    [libc::SYS_getpriority, libc::SYS_sched_get_priority_max, libc::SYS_sched_get_priority_min];
+
+fn forbidden() -> [bool; 3] {
+    // SAFETY: each only asks; the arguments are integers.
+    CALLS.map(|call| unsafe { libc::syscall(call, 0, 0) } < 0)
+}
+
+fn every_further_filter_holds_for_children() {
+    fn nested() -> [bool; 3] {
+        Process::new(forbidden, ()).start().expect("start").join().expect("join")
+    }
+    for method in METHODS {
+        in_copy(|| {
+            let start = |process: Process<[bool; 3]>| {
+                let child = process.start_method(method).start().expect("start");
+                assert_eq!(child.start_method(), method);
+                child.join().expect("join")
+            };
+            for count in 0..=CALLS.len() {
+                let expected = [0, 1, 2].map(|place| place < count);
+                assert_eq!(forbidden(), expected);
+                for _ in 0..2 {
+                    assert_eq!(start(Process::new(forbidden, ())), expected, "{method}");
+                    assert_eq!(start(Process::new(nested, ())), expected, "{method}");
+                }
+                if let Some(call) = CALLS.get(count) {
+                    deny(*call, &[], libc::EPERM);
+                }
+            }
+        });
+    }
+}
+
+fn a_filter_of_one_thread_holds_for_its_children_only() {
+    for method in EXECUTED {
+        let start = move || Process::new(forbidden, ()).start_method(method).start().expect("start").join();
+        // All have one, so that only the count differs.
+        deny(CALLS[0], &[], libc::EPERM);
+        assert_eq!(start().expect("join"), [true, false, false], "{method}");
+        let thread = std::thread::spawn(move || {
+            deny(CALLS[1], &[], libc::EPERM);
+            start().expect("join")
+        });
+        assert_eq!(thread.join().expect("a thread"), [true, true, false], "{method}");
+        assert_eq!(start().expect("join"), [true, false, false], "{method}");
+    }
+}
+
+fn where_filters_cannot_be_counted_children_are_spawned() {
+    if !is_root("where_filters_cannot_be_counted_children_are_spawned") {
+        return;
+    }
+    in_copy(|| {
+        assert_eq!(Process::new(forbidden, ()).start().expect("start").join().expect("join"), [false; 3]);
+        // As Linux 5.8 has it.
+        let status = fs::read_to_string("/proc/self/status").expect("read the status");
+        let older: String = status.split_inclusive('\n').filter(|line| !line.starts_with("Seccomp_filters")).collect();
+        let file = std::env::temp_dir().join(format!("status-{}", std::process::id()));
+        fs::write(&file, older).expect("write a status");
+        let path = format!("/proc/{0}/task/{0}/status", std::process::id());
+        let [source, target] =
+            [&file.to_string_lossy(), path.as_str()].map(|path| std::ffi::CString::new(path).expect("a path"));
+        unshare(libc::CLONE_NEWNS).expect("leave the mount namespace");
+        // SAFETY: system calls on strings.
+        let done = unsafe {
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
+                && libc::mount(source.as_ptr(), target.as_ptr(), std::ptr::null(), libc::MS_BIND, std::ptr::null()) == 0
+        };
+        assert!(done, "lay a file over the status: {}", std::io::Error::last_os_error());
+        fs::remove_file(&file).expect("remove the file");
+        for call in [CALLS[0], CALLS[1]] {
+            deny(call, &[], libc::EPERM);
+            for _ in 0..2 {
+                let child = Process::new(forbidden, ()).start().expect("start");
+                assert_eq!(child.start_method(), StartMethod::Spawn);
+                assert_eq!(child.join().expect("join"), forbidden());
+            }
+        }
+    });
+}
+
+/// The lines of the status that tell of rights which an exec passes on.
+fn rights() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").expect("read the status");
+    let wanted = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"];
+    // SAFETY: takes and gives integers.
+    let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+    let lines = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name))).map(str::to_owned);
+    lines.chain([format!("secure bits {bits}")]).collect()
+}
+
+fn ambient_capabilities_and_secure_bits_are_followed() {
+    if !is_root("ambient_capabilities_and_secure_bits_are_followed") {
+        return;
+    }
+    const CAP_NET_RAW: libc::c_ulong = 13;
+    /// `SECBIT_NOROOT`: an exec by root gives no capabilities.
+    const NO_ROOT: libc::c_ulong = 1;
+    for method in EXECUTED {
+        in_copy(|| {
+            let start = || Process::new(rights, ()).start_method(method).start().expect("start").join().expect("join");
+            assert_eq!(start(), rights(), "{method}");
+            // Root that is nothing special: what it executes has the ambient capabilities only.
+            // SAFETY: system calls on integers, and on a structure that is filled here.
+            unsafe {
+                let header: [u32; 2] = [0x2008_0522, 0];
+                let all = [1 << CAP_NET_RAW | 1 << 8, 1 << CAP_NET_RAW | 1 << 8, 1 << CAP_NET_RAW, 0, 0, 0_u32];
+                assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), all.as_ptr()), 0);
+                assert_eq!(libc::prctl(libc::PR_SET_SECUREBITS, NO_ROOT), 0, "set secure bits");
+            }
+            let ambient = |line: &String| line.starts_with("CapAmb") || line.starts_with("secure");
+            let see = |lines: Vec<String>| lines.into_iter().filter(ambient).collect::<Vec<_>>();
+            assert_eq!(see(start()), see(rights()), "{method}");
+            // SAFETY: integers.
+            let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0) };
+            assert_eq!(raised, 0, "raise an ambient capability");
+            assert_eq!(see(start()), see(rights()), "{method}");
+        });
+    }
+}
+
+fn what_is_not_followed_is_after_a_restart() {
+    in_copy(|| {
+        let start = || {
+            let processes = || {
+                let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                // SAFETY: the structure is ours.
+                unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut now) };
+                now.rlim_cur
+            };
+            Process::new(processes, ()).start().expect("start").join().expect("join")
+        };
+        limit(libc::RLIMIT_CORE, 4096);
+        assert_eq!(start(), 4096);
+        limit(libc::RLIMIT_CORE, 0);
+        assert_eq!(start(), 4096, "the documentation says that it is not followed");
+        multiproc::restart_forkserver();
+        assert_eq!(start(), 0);
+    });
 }
