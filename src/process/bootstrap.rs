@@ -18,7 +18,7 @@ use crate::sys::code::Refusal;
 use crate::sys::lifeline::{Fate, Tether};
 use crate::sys::per_process::Generation;
 use crate::sys::socket::{Mode, Parcel};
-use crate::sys::{fd, limits, signals, title, watch};
+use crate::sys::{fd, limits, profile, signals, title, watch};
 use crate::unwind;
 
 /// Whether this process was executed to be a child or a fork server, and has not got its job yet.
@@ -69,7 +69,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the forkserver method.
 fn live_as_clone(clone: zygote::Clone) -> ! {
-    let zygote::Clone { control, tether, interrupt } = clone;
+    let zygote::Clone { control, tether, interrupt, server } = clone;
     let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
     if !job.dies_with_parent {
@@ -80,8 +80,8 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     }
     let mut fds = fds.into_iter();
     let ready = set_up(&mut job, &mut fds);
-    // A program that measures what of it runs registers the writing of that before main.
-    let parentage = parentage::set(control, tether, !cfg!(coverage));
+    profile::begin_in_copy(server);
+    let parentage = parentage::set(control, tether, true);
     carry_out(&job, parentage, ready, || {
         preload::run_for_child();
         run_entry(&job, &arguments, codec::table(fds.collect()))
@@ -95,6 +95,7 @@ pub(super) fn live_as_fork(
     ready: io::Result<()>,
     work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
 ) -> ! {
+    profile::begin_in_copy(job.parent_pid);
     unwind::install_hook();
     let parentage = parentage::set(link.control, link.tether, true);
     exit::arm_first();

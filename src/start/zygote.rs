@@ -15,7 +15,7 @@ use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::signals::{self, Disposition};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{exit, fd, limits, threads, title};
+use crate::sys::{exit, fd, limits, profile, threads, title};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -25,6 +25,8 @@ pub(crate) struct Clone {
     pub(crate) tether: Tether,
     /// What Ctrl-C does to this program; the server and idle clones ignore it.
     pub(crate) interrupt: Disposition,
+    /// The number of the process that it is a copy of.
+    pub(crate) server: u32,
 }
 
 /// A clone that waits for its job.
@@ -59,11 +61,12 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         reply_with(&control, &reply, &[]);
         exit::now(1);
     }
+    let number = pid();
     let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), ahead: 0, request: 0, deaths: 0 };
     loop {
         if let Some(clone) = server.next_clone() {
-            match clone.begin(server, interrupt) {
-                Ok(clone) => life(clone),
+            match clone.begin(server) {
+                Ok((control, tether)) => life(Clone { control, tether, interrupt, server: number }),
                 Err(()) => exit::now(0),
             }
         }
@@ -79,6 +82,8 @@ fn prepare(setup: Setup) -> Result<(), ServerReply> {
     // What it left in the buffers would come out of every clone.
     let _ = io::stdout().flush();
     exit::flush_c_streams();
+    // Its end will be sudden.
+    profile::write();
     // Held open here, a pipe of the client's would never end.
     let silent = fd::null().and_then(|null| {
         fd::lay_over(null.as_fd(), 0)?;
@@ -200,7 +205,7 @@ impl Server {
 
 impl Newborn {
     /// Makes itself known to the client; then it is ready for its job.
-    fn begin(self, server: Server, interrupt: Disposition) -> Result<Clone, ()> {
+    fn begin(self, server: Server) -> Result<(OwnedFd, Tether), ()> {
         // What is the server's own does not stay open in a child: it is all dropped here.
         let Server { control: server, request, .. } = server;
         let Newborn(tether) = self;
@@ -211,7 +216,7 @@ impl Newborn {
             Ok((tether, control))
         });
         match born {
-            Ok((tether, control)) => Ok(Clone { control, tether, interrupt }),
+            Ok((tether, control)) => Ok((control, tether)),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
                 reply_with(&server, &ServerReply::Failed { errno, request }, &[]);

@@ -29,6 +29,7 @@ pub(crate) mod own_file;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
+pub(crate) mod profile;
 pub(crate) mod random;
 mod read_map;
 pub(crate) mod reserve;
