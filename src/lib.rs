@@ -74,6 +74,14 @@
 //! | generators of random numbers | those of threads: new; in statics: as a [preload function](set_forkserver_preload) left them | new | the caller's: children draw the same numbers |
 //! | signals | default; what the program ignored at its first start stays ignored | default; what it ignores at the start stays so | the caller's |
 //!
+//! # Coverage and profiles
+//! What children run counts in a program that is built for coverage (`cargo llvm-cov`) or for a profile (PGO), with every
+//! start method: each process writes what it counted when its function returns or panics, or it leaves by `exit`, and
+//! the fork server what a preload function counted. What a signal ends (`terminate`, `kill`, a deadline or another limit)
+//! has written nothing. A process in a cage needs the right to write to the folder of these files
+//! (`.write(folder)`); without it, LLVM's runtime complains on standard error, and its counts are lost. Where the
+//! pattern `LLVM_PROFILE_FILE` is relative, it is meant from the directory in which the process ends.
+//!
 //! # Platforms
 //! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer, a running child costs this
 //! process one descriptor, before that two. Elsewhere, a clear compile error.

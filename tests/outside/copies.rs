@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use multiproc::{Pool, Process, StartMethod, at_forkserver_child, set_forkserver_preload};
 
-use crate::support::{METHODS, Test};
+use crate::common::{deny, in_copy, is_root, react};
+use crate::support::{METHODS, Test, is_running, send_signal, until};
 
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
@@ -17,6 +18,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     handlers_at_fork_can_be_run_in_each_child,
     a_panic_in_what_each_child_runs_is_the_child_s,
     a_preload_function_has_a_big_stack_and_a_thread_of_its_own,
+    the_group_of_a_child_that_somebody_else_waited_for_is_left_alone,
 ];
 
 /// A generator as crates have it: seeded when its thread first asks, then going its own way.
@@ -153,4 +155,57 @@ fn a_preload_function_has_a_big_stack_and_a_thread_of_its_own() {
     // Its thread has ended, or the fork server could make no copies of itself.
     assert_eq!(child.start_method(), StartMethod::Forkserver);
     assert_eq!(child.join().expect("join"), 2_200);
+}
+
+/// A process that leads a group, with a number of our choice; it sleeps until it is killed.
+fn stranger(number: u32) -> std::io::Result<u32> {
+    let numbers = [number.cast_signed()];
+    // SAFETY: all zeroes is a valid structure; the copy makes system calls only.
+    unsafe {
+        let mut args: libc::clone_args = std::mem::zeroed();
+        args.exit_signal = u64::try_from(libc::SIGCHLD).expect("a signal");
+        args.set_tid = numbers.as_ptr().addr() as u64;
+        args.set_tid_size = 1;
+        let pid = libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>());
+        if pid == 0 {
+            libc::setsid();
+            loop {
+                libc::pause();
+            }
+        }
+        u32::try_from(pid).map_err(|_| std::io::Error::last_os_error())
+    }
+}
+
+fn the_group_of_a_child_that_somebody_else_waited_for_is_left_alone() {
+    if !is_root("the_group_of_a_child_that_somebody_else_waited_for_is_left_alone") {
+        return;
+    }
+    /// Of `pidfd_send_signal`, before Linux 6.9.
+    const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
+    for method in METHODS {
+        in_copy(|| {
+            deny(libc::SYS_pidfd_send_signal, &[(3, PIDFD_SIGNAL_PROCESS_GROUP)], libc::EINVAL);
+            react(libc::SIGCHLD, libc::SIG_IGN);
+            // One with a deadline has a session of its own, whose processes end with it.
+            let child = Process::new(|| 5, ()).deadline(std::time::Duration::from_secs(60));
+            let child = child.start_method(method).start().expect("start");
+            let mut made = None;
+            until("it has ended, and its number is another's", || match stranger(child.pid()) {
+                Ok(pid) => made.insert(pid) == &child.pid(),
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::EEXIST), "clone3 with a chosen number");
+                    false
+                }
+            });
+            let stranger = made.expect("a stranger");
+            // SAFETY: only asks.
+            until("it leads a group", || unsafe { libc::getpgid(stranger.cast_signed()) } == stranger.cast_signed());
+            assert_eq!(child.join().expect("join"), 5);
+            drop(child);
+            assert!(is_running(stranger), "{method}: it was taken for the child's group");
+            send_signal(stranger, libc::SIGKILL);
+            until("it has ended", || !is_running(stranger));
+        });
+    }
 }
