@@ -23,6 +23,8 @@ use crate::sys::cage as sys;
 ///
 /// Paths of files and folders that are named must be there. Names are as this process sees them.
 ///
+/// A program that is built to measure itself (coverage, PGO) needs `.write` of the folder for these files in its cages.
+///
 /// ```
 /// use multiproc::{Cage, Process};
 ///

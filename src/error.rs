@@ -44,6 +44,8 @@ pub(crate) enum Cause {
     },
     NoHook,
     BorrowedRights,
+    EmptyNamespace,
+    EndedNamespace,
     Exiting,
     DaemonHasNoChildren,
     ThreadsExist,
@@ -107,6 +109,16 @@ impl Error {
     #[must_use]
     pub fn is_foreign_code(&self) -> bool {
         matches!(*self.0, Cause::ForeignCode { .. } | Cause::NoHook)
+    }
+
+    /// This process has left its process namespace for its children (`unshare(CLONE_NEWPID)`), and the child would be
+    /// the first process of the new one, or could not come into it any more, as its first process has ended.
+    ///
+    /// The kernel drops most signals for a first process, so nothing could end it. Fork once and go on in the copy,
+    /// as `unshare --fork` does: there, children are ordinary ones.
+    #[must_use]
+    pub fn is_namespace(&self) -> bool {
+        matches!(*self.0, Cause::EmptyNamespace | Cause::EndedNamespace)
     }
 
     /// The start method was set already.
@@ -193,6 +205,14 @@ impl fmt::Display for Error {
             Cause::BorrowedRights => f.write_str(
                 "this process has rights that it was not started with (set-user-id, file capabilities, or an effective user \
                  that is not the real one), so what it executes does not trust its environment; the fork start method works",
+            ),
+            Cause::EmptyNamespace => f.write_str(
+                "the child would be the first process of a new process namespace (`unshare(CLONE_NEWPID)`), for which the \
+                 kernel drops signals; fork once and start processes in the copy",
+            ),
+            Cause::EndedNamespace => f.write_str(
+                "the first process of the process namespace in which children would be (`unshare(CLONE_NEWPID)` or `setns`) \
+                 has ended, so there can be no others",
             ),
             Cause::Exiting => f.write_str("cannot fork while the process is exiting"),
             Cause::DaemonHasNoChildren => f.write_str("daemonic processes are not allowed to have children"),

@@ -7,12 +7,9 @@ use std::sync::OnceLock;
 
 use crate::error::{Cause, Error};
 use crate::process::bootstrap;
-use crate::start::boot::{Boot, Unfit, VARIABLE};
+use crate::start::boot::{Boot, REFUSED, Unfit, VARIABLE};
 use crate::sys::code::{self, Initialiser};
 use crate::sys::{creds, environ, exit, fd, title};
-
-/// The exit code of a process that was told to be a child in a way that is not ours.
-const REFUSED: i32 = 125;
 
 /// One of the program's initialisers: the C library calls it before `main`, in every process of the program.
 #[used]

@@ -59,7 +59,8 @@
 //! A child executes this program's file; an initialiser that the linker puts before `main` sees a private environment variable,
 //! runs the function in place of `main`, and exits. So, in a child of the forkserver and spawn methods, `main` has not run:
 //! what it sets up (a logger, a runtime, command-line options) is not there. `std::env::args` gives one argument, the title that
-//! `ps` shows. What the program's file does at start-up (the loader, other initialisers) happens in children, too.
+//! `ps` shows. What the program's file does at start-up (the loader, other initialisers) happens in children, too:
+//! with the fork server once for all of them, and what it leaves in memory, they share.
 //!
 //! # What a child has
 //! | | forkserver | spawn | fork |
@@ -69,8 +70,17 @@
 //! | standard input | `/dev/null`, unless [set](Process::stdin) | the same | the same |
 //! | other open files | none | none | the caller's, its ends of other children's pipes included |
 //! | user, groups, capabilities, root folder, seccomp filters | the caller's at the start | the same | the same |
-//! | umask, limits, priority, affinity, namespaces, Landlock rules | the caller's at the first start | the caller's | the caller's |
+//! | umask, limits, priority, affinity, namespaces, Landlock rules, security labels, bounding set | the caller's at the first start, or after [`restart_forkserver`] | the caller's | the caller's |
+//! | generators of random numbers | those of threads: new; in statics: as a [preload function](set_forkserver_preload) left them | new | the caller's: children draw the same numbers |
 //! | signals | default; what the program ignored at its first start stays ignored | default; what it ignores at the start stays so | the caller's |
+//!
+//! # Coverage and profiles
+//! What children run counts in a program that is built for coverage (`cargo llvm-cov`) or for a profile (PGO), with every
+//! start method: each process writes what it counted when its function returns or panics, or it leaves by `exit`, and
+//! the fork server what a preload function counted. What a signal ends (`terminate`, `kill`, a deadline or another limit)
+//! has written nothing. A process in a cage needs the right to write to the folder of these files
+//! (`.write(folder)`); without it, LLVM's runtime complains on standard error, and its counts are lost. Where the
+//! pattern `LLVM_PROFILE_FILE` is relative, it is meant from the directory in which the process ends.
 //!
 //! # Platforms
 //! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer, a running child costs this
@@ -176,7 +186,8 @@ pub use pool::{
 };
 pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable, active_children,
-    at_exit, cpu_count, current_process, get_context, parent_process, set_forkserver_preload, wait,
+    at_exit, at_forkserver_child, cpu_count, current_process, get_context, parent_process, restart_forkserver,
+    set_forkserver_preload, wait,
 };
 pub use shm::{
     Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList, SharedArray,

@@ -5,6 +5,7 @@
 
 mod fixtures;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -115,6 +116,69 @@ fn a_static_program_at_a_fixed_address_is_refused() {
     // It has no list of initialisers that could be asked for ours. Not a second line: `main` ran once.
     assert_eq!(done.stdout, "main\n", "{}", done.report());
     assert!(done.stderr.contains("linked statically at a fixed address"), "{}", done.report());
+}
+
+/// What is counted of each function of `measured`, by the hash under which profiles know its name (the first half of its MD5).
+const COUNTED: [(&str, u64, u64); 7] = [
+    ("counted_main", 0x0d2a_56a1_e47d_a74a, 1),
+    ("counted_returns", 0xb6f0_dbc8_522a_120f, 6),
+    ("counted_exits", 0x105c_244e_6ba0_468a, 6),
+    ("counted_panics", 0xfdda_12ef_7eda_79d0, 6),
+    ("counted_forks", 0x4f50_a502_bddc_5278, 2),
+    ("counted_tasks", 0x443b_1ea6_305a_8ff5, 100),
+    ("counted_preload", 0x86ec_a849_3fda_bc86, 2),
+];
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn what_children_run_is_measured() {
+    // For coverage as cargo-llvm-cov names files: one a process, one for all, and by the name that the compiler chose. The
+    // profile for the optimiser is in one file.
+    check_measured("-C instrument-coverage", &[Some("%p-%10m.profraw"), Some("%m.profraw"), Some("%p.profraw"), None]);
+    check_measured("-C profile-generate=.", &[None, Some("%p.profraw")]);
+}
+
+fn check_measured(flags: &str, patterns: &[Option<&str>]) {
+    let programs = build_with_flags(flags, "hosts", &["measured"], None);
+    for pattern in patterns {
+        let folder = programs.join("profiles");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("make a folder");
+        let mut command = Command::new(programs.join("measured"));
+        command.current_dir(&folder).env_remove("LLVM_PROFILE_FILE");
+        if let Some(pattern) = pattern {
+            command.env("LLVM_PROFILE_FILE", folder.join(pattern));
+        }
+        let done = runs_well(&mut command);
+        assert!(!done.stderr.contains("LLVM Profile"), "{}", done.report());
+        let counts = counts(&folder);
+        for (function, hash, expected) in COUNTED {
+            assert_eq!(counts.get(&hash), Some(&expected), "{flags}, {pattern:?}: {function}");
+        }
+    }
+}
+
+/// How often each function ran, by the hash of its name, as all raw profiles in a folder say together.
+fn counts(folder: &Path) -> BTreeMap<u64, u64> {
+    let mut counts = BTreeMap::new();
+    for file in fs::read_dir(folder).expect("read a folder") {
+        let bytes = fs::read(file.expect("read a folder").path()).expect("read a profile");
+        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        let header = |number: usize| word(number * 8);
+        // `InstrProfData.inc` of LLVM: a header of 16 words; identifiers; a record of 64 bytes for each function; counters.
+        assert_eq!(header(0), 0xff6c_7072_6f66_7281, "no raw profile");
+        assert_eq!(header(1) & 0xffff_ffff, 10, "raw profiles have another format by now: see what it is");
+        let size = |number: usize| usize::try_from(header(number)).expect("a size");
+        let records = 16 * 8 + size(2);
+        let counters = records + size(3) * 64 + size(4);
+        for record in (0..size(3)).map(|number| records + number * 64) {
+            // The distance of the counters from the record, less that of all counters from all records.
+            let distance = word(record + 16).wrapping_add((record - records) as u64).wrapping_sub(header(10));
+            let counter = counters + usize::try_from(distance).expect("a distance");
+            *counts.entry(word(record)).or_default() += word(counter);
+        }
+    }
+    counts
 }
 
 fn check_linked(flags: &str) {

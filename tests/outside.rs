@@ -2,8 +2,13 @@
 
 mod support;
 
+#[path = "misfortune/common.rs"]
+mod common;
+
 #[path = "outside/cage.rs"]
 mod cage;
+#[path = "outside/copies.rs"]
+mod copies;
 #[path = "outside/ends.rs"]
 mod ends;
 #[path = "outside/given.rs"]
@@ -12,6 +17,8 @@ mod given;
 mod limits;
 #[path = "outside/objects.rs"]
 mod objects;
+#[path = "outside/place.rs"]
+mod place;
 #[path = "outside/pool.rs"]
 mod pool;
 #[path = "outside/start.rs"]
@@ -30,10 +37,12 @@ use tests;
 fn main() {
     let files = [
         cage::TESTS,
+        copies::TESTS,
         ends::TESTS,
         given::TESTS,
         limits::TESTS,
         objects::TESTS,
+        place::TESTS,
         pool::TESTS,
         start::TESTS,
         values::TESTS,

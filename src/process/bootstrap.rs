@@ -20,7 +20,7 @@ use crate::sys::per_process::Generation;
 use crate::sys::socket::{Mode, Parcel};
 #[cfg(feature = "cage")]
 use crate::sys::stack;
-use crate::sys::{environ, fd, limits, signals, title, watch};
+use crate::sys::{fd, limits, profile, signals, title, watch};
 use crate::unwind;
 
 /// Whether this process was executed to be a child or a fork server, and has not got its job yet.
@@ -51,7 +51,7 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the spawn method.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
-    let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     let reader = lifeline.as_fd();
     let tether = if job.dies_with_parent { Tether::tie(reader) } else { Tether::watch(reader) };
     let tether = match tether {
@@ -62,14 +62,17 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
     if !job.dies_with_parent {
         say_untied(&control);
     }
+    if let Some(environment) = job.environment.take() {
+        environment.install();
+    }
     let parentage = parentage::set(control, tether, false);
     carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds)))
 }
 
 /// A child of the forkserver method.
 fn live_as_clone(clone: zygote::Clone) -> ! {
-    let zygote::Clone { control, tether, interrupt } = clone;
-    let Some((job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    let zygote::Clone { control, tether, interrupt, server } = clone;
+    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
     if !job.dies_with_parent {
         if let Err(error) = tether.set_fate(Fate::Own) {
@@ -78,10 +81,13 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
         say_untied(&control);
     }
     let mut fds = fds.into_iter();
-    let ready = set_up(&job, &mut fds);
-    // A program that measures what of it runs registers the writing of that before main.
-    let parentage = parentage::set(control, tether, !cfg!(coverage));
-    carry_out(&job, parentage, ready, || run_entry(&job, &arguments, codec::table(fds.collect())))
+    let ready = set_up(&mut job, &mut fds);
+    profile::begin_in_copy(server);
+    let parentage = parentage::set(control, tether, true);
+    carry_out(&job, parentage, ready, || {
+        preload::run_for_child();
+        run_entry(&job, &arguments, codec::table(fds.collect()))
+    })
 }
 
 /// A child of the fork method, which brings its work along.
@@ -91,6 +97,7 @@ pub(super) fn live_as_fork(
     ready: io::Result<()>,
     work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
 ) -> ! {
+    profile::begin_in_copy(job.parent_pid);
     unwind::install_hook();
     let parentage = parentage::set(link.control, link.tether, true);
     exit::arm_first();
@@ -117,14 +124,14 @@ fn give_up(control: &OwnedFd, why: &str) -> ! {
 }
 
 /// Lays the streams, the directory and the environment of the job. What it does not take of the descriptors belongs to the arguments.
-fn set_up(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
+fn set_up(job: &mut Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
     stdio::lay(job.streams.map(|given| if given { fds.next() } else { None }))?;
     if job.directory {
         let directory = fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         fd::enter(directory.as_fd())?;
     }
-    if let Some(environment) = &job.environment {
-        environ::replace(environment.clone())?;
+    if let Some(environment) = job.environment.take() {
+        environment.install();
     }
     Ok(())
 }

@@ -26,16 +26,17 @@ use crate::hook;
 use crate::identity;
 use crate::limits::Limits;
 use crate::log::LogSettings;
-use crate::start::fork;
 use crate::start::method::{self, StartMethod};
 use crate::start::preload;
 use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
 use crate::start::{Launched, Order, launch};
+use crate::start::{boot, fork};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Contentless, Entry, Offset, Refusal};
+use crate::sys::environ::Environment;
 use crate::sys::socket::Parcel;
-use crate::sys::{environ, reserve, title};
+use crate::sys::{reserve, title};
 use crate::target::{Captureless, Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.
@@ -127,7 +128,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
 
     /// A process that will run a closure with everything that it captured, in a copy of this process made by fork.
     ///
-    /// Nothing needs to be encoded but the result. Starting it is refused while this process has other threads: the copy
+    /// Nothing needs to be encoded but the result. Generators of random numbers go on from where they are here, in every
+    /// such child the same; what must differ has to be seeded anew in the closure. Starting it is refused while this process has other threads: the copy
     /// would have none of them, but the locks that they held, for ever
     /// ([`start_unchecked`](Process::start_unchecked) does it all the same).
     ///
@@ -207,7 +209,13 @@ impl<T> Process<T> {
         self
     }
 
-    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the start.
+    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the start: byte for
+    /// byte, entries included that are no variables, or variables that stand twice. What is set here replaces every
+    /// entry of its name, and stands behind the others.
+    ///
+    /// The size does not matter: what an exec cannot carry (a variable of more than 128 KiB, or several MiB
+    /// altogether) is set before the function runs. Only what runs before it, the loader and initialisers, sees a part.
+    /// (`/proc/<pid>/environ` shows what the last exec carried.)
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Process<T> {
         self.environment.variables.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
         self
@@ -320,7 +328,7 @@ impl<T> Process<T> {
     /// The first start with the forkserver method also starts the fork server, which takes some milliseconds.
     ///
     /// # Errors
-    /// This process is a daemon; the arguments cannot be encoded; the function is code of a library; the system lacks
+    /// This process is a daemon; it has left its process namespace for its children; the arguments cannot be encoded; the function is code of a library; the system lacks
     /// descriptors, processes or memory; fork beside other threads; the fork server or its preload function failed.
     pub fn start(self) -> Result<Child<T>> {
         self.start_with(None)
@@ -366,9 +374,9 @@ impl<T> Process<T> {
                 return Err(Cause::BadInput(text.to_owned()).into());
             }
             let made = PrivateDir::make().map_err(os("cannot make a private directory"))?;
-            let variables = environment.get_or_insert_with(environ::now);
-            variables.retain(|(name, _)| name.as_os_str() != "TMPDIR");
-            variables.push(("TMPDIR".into(), made.path().into()));
+            let variables = environment.get_or_insert_with(Environment::now);
+            variables.remove(|name| name == "TMPDIR");
+            variables.push("TMPDIR".as_ref(), made.path().as_ref());
             directory = Some(made.path().to_owned());
             private_dir = Some(made);
         }
@@ -452,9 +460,10 @@ fn start_fork(
 
 impl EnvironmentChange {
     /// The environment that comes of it, or `None` if it is this process's own.
-    fn apply(&self) -> Result<Option<environ::Environment>> {
+    fn apply(&self) -> Result<Option<Environment>> {
         for (name, value) in &self.variables {
             let bad = name.is_empty()
+                || name == boot::VARIABLE
                 || name.as_bytes().iter().any(|byte| matches!(byte, 0 | b'='))
                 || value.as_ref().is_some_and(|value| value.as_bytes().contains(&0));
             if bad {
@@ -465,44 +474,15 @@ impl EnvironmentChange {
         if !self.clear && self.variables.is_empty() {
             return Ok(None);
         }
-        let mut environment = if self.clear { Vec::new() } else { environ::now() };
-        environment.retain(|(name, _)| !self.variables.contains_key(name));
-        let set = self.variables.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        environment.extend(set);
+        let mut environment = if self.clear { Environment::default() } else { Environment::now() };
+        environment.remove(|name| self.variables.contains_key(name));
+        for (name, value) in &self.variables {
+            if let Some(value) = value {
+                environment.push(name, value);
+            }
+        }
         Ok(Some(environment))
     }
-}
-
-/// Has `f` run once in the fork server, before the first child: what it loads, all children share, without copying it.
-///
-/// Several are run in the order in which they were given. A fork server that is running already is replaced at the next
-/// start, so that it is best given before the first. `f` must not leave threads behind: the children would be spawned then.
-///
-/// # Errors
-/// The function is code of a library.
-///
-/// ```
-/// use std::sync::OnceLock;
-/// use multiproc::{Process, set_forkserver_preload};
-///
-/// static MODEL: OnceLock<Vec<u64>> = OnceLock::new();
-///
-/// fn load() {
-///     MODEL.set((0..1000).collect()).unwrap();
-/// }
-///
-/// set_forkserver_preload(load)?;
-/// let child = Process::new(|i: usize| MODEL.get().unwrap()[i], (77,)).start()?;
-/// assert_eq!(child.join()?, 77);
-/// # Ok::<(), multiproc::Error>(())
-/// ```
-pub fn set_forkserver_preload<F: Target<(), Output = ()> + Send>(f: F) -> Result<()> {
-    const { assert!(size_of::<F>() == 0, "a closure that captures variables cannot run in the fork server") };
-    mem::forget(f);
-    let offset = Offset::of(function_entry::<F, ()>())
-        .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;
-    preload::add(offset);
-    Ok(())
 }
 
 impl<T> fmt::Display for Process<T> {

@@ -12,6 +12,7 @@ use crate::start::wire::Report;
 use crate::sys::exit as sys;
 use crate::sys::per_process::PerProcess;
 use crate::sys::poll::Deadline;
+use crate::sys::profile;
 use crate::sys::socket::Parcel;
 use crate::unwind;
 
@@ -145,6 +146,7 @@ fn leaving(code: Option<i32>) {
             sys::flush_c_streams();
             // Where the C library does not tell the code, the rest has to run.
             if let Some(code) = code {
+                profile::write();
                 sys::now(code);
             }
         }

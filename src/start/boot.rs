@@ -1,20 +1,19 @@
 //! What a process that we execute is told in its environment, before it can be told anything else.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::sys::fd::FileId;
-use crate::sys::{per_process, poll, socket};
+use crate::sys::{own_file, per_process, poll, socket};
 
 /// The one private variable. A process that finds it set never reaches `main`.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
 
+/// The exit code of a process that was told to be a child, but will not be one: it says why on standard error.
+pub(crate) const REFUSED: i32 = 125;
+
 /// What the processes that speak with each other must agree on.
 const PROTOCOL: u32 = 1;
-
-/// The file of this program, by which a child is known to run the same code.
-pub(crate) const OWN_FILE: &str = "/proc/self/exe";
 
 /// What to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +36,8 @@ pub(crate) struct Boot {
 
 impl Boot {
     /// For a child that inherits the two descriptors.
-    pub(crate) fn new(role: Role, control: impl AsFd, lifeline: impl AsFd) -> io::Result<Boot> {
-        Ok(Boot {
-            role,
-            control: control.as_fd().as_raw_fd(),
-            lifeline: lifeline.as_fd().as_raw_fd(),
-            file: FileId::at(OWN_FILE)?,
-        })
+    pub(crate) fn new(role: Role, control: impl AsFd, lifeline: impl AsFd, file: FileId) -> Boot {
+        Boot { role, control: control.as_fd().as_raw_fd(), lifeline: lifeline.as_fd().as_raw_fd(), file }
     }
 
     /// From the variable; `None` if it is not what `Display` writes.
@@ -73,10 +67,7 @@ impl Boot {
             let gone = poll::hung_up(control.as_fd()).unwrap_or(true);
             return Err(if gone { Unfit::ParentGone } else { Unfit::NotOurs });
         }
-        match FileId::at(OWN_FILE) {
-            Ok(file) if file == self.file => Ok(()),
-            _ => Err(Unfit::OtherFile),
-        }
+        if own_file::is_own(self.file) { Ok(()) } else { Err(Unfit::OtherFile) }
     }
 }
 

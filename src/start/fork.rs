@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::lifeline;
 use super::method::StartMethod;
-use super::order::{Launched, Order};
+use super::order::{Launched, Order, in_populated_namespace};
 use super::stdio;
 use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
 use crate::sys::clone::{self, Promise, Side};
 use crate::sys::lifeline::Tether;
-use crate::sys::{environ, exit, fd, pidfd, socket};
+use crate::sys::{exit, fd, pidfd, socket};
 use crate::unwind;
 
 /// What the child has to speak with its parent.
@@ -34,11 +34,13 @@ pub(crate) fn launch<Work>(
     // What is in these buffers would come out of both processes.
     let _ = std::io::stdout().flush();
     exit::flush_c_streams();
-    let side = match promise {
-        Some(promise) => promise.fork().map(Some),
-        None => clone::fork(),
-    };
-    let side = side.map_err(os("cannot fork"))?.ok_or_else(|| Error::from(Cause::ThreadsExist))?;
+    let side = in_populated_namespace(|| {
+        let side = match promise {
+            Some(promise) => promise.fork().map(Some),
+            None => clone::fork(),
+        };
+        side.map_err(os("cannot fork"))?.ok_or_else(|| Error::from(Cause::ThreadsExist))
+    })?;
     match side {
         Side::Parent(pid) => {
             drop(theirs);
@@ -93,21 +95,21 @@ fn begin<Work>(
             exit::now(1);
         }
     };
-    let ready = prepare(&order, directory);
+    let ready = prepare(&mut order, directory);
     // The parent's ends of its pipes: held here, they would never be at their end.
     order.streams.close();
     life(order, Link { control, tether }, ready, work)
 }
 
 /// Sets up streams, directory and environment in the child.
-fn prepare(order: &Order, directory: Option<OwnedFd>) -> std::io::Result<()> {
+fn prepare(order: &mut Order, directory: Option<OwnedFd>) -> std::io::Result<()> {
     let null = fd::null()?;
     stdio::lay(order.streams.as_fds().map(|stream| Some(stream.unwrap_or(null.as_fd()))))?;
     if let Some(directory) = directory {
         fd::enter(directory.as_fd())?;
     }
-    if let Some(environment) = &order.environment {
-        environ::replace(environ::to_bytes(environment.clone()))?;
+    if let Some(environment) = order.environment.take() {
+        environment.install();
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::boot::Role;
+use super::boot::{REFUSED, Role};
 use super::method::StartMethod;
 use super::order::{Launched, Order, PATIENCE};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
@@ -14,7 +14,7 @@ use super::{preload, spawn, zygote};
 use crate::error::{Cause, Error, Result, os};
 use crate::log::get_logger;
 use crate::sys::creds::Credentials;
-use crate::sys::environ::{self, Environment};
+use crate::sys::environ::Environment;
 use crate::sys::fd::FileId;
 use crate::sys::per_process::PerProcess;
 use crate::sys::pidfd::Status;
@@ -128,7 +128,7 @@ fn slot() -> MutexGuard<'static, Slot> {
 /// Starts a child: the next ready clone gets the job.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
     let chosen = order.open_directory()?;
-    let environment = order.environment.take().unwrap_or_else(environ::now);
+    let environment = order.environment.take().unwrap_or_else(Environment::now);
     for _ in 0..CLONES {
         let spare = match take()? {
             Taken::Spare(spare) => spare,
@@ -184,7 +184,7 @@ fn hand_over(
     } else {
         Some(pidfd::open(pid).map_err(os(format!("cannot open process {pid}")))?)
     };
-    order.job.environment = (*environment != spare.birth.environment).then(|| environ::to_bytes(environment.clone()));
+    order.job.environment = (*environment != spare.birth.environment).then(|| environment.clone());
     let current = match chosen {
         Some(_) => None,
         None => directory_unless(spare.birth.directory)?,
@@ -250,7 +250,14 @@ fn take() -> Result<Taken> {
             return Ok(Taken::Unfit { news: None });
         }
         // One that acts as who we were, or that did not hear which of its clones was used last.
-        let outdated = |server: &Server| server.deaf || server.birth.credentials != Credentials::now();
+        let credentials = Credentials::now();
+        if !credentials.are_comparable() {
+            slot.retire();
+            slot.unfit = true;
+            let why = "the kernel does not tell how many seccomp filters this process has";
+            return Ok(Taken::Unfit { news: Some(why.into()) });
+        }
+        let outdated = |server: &Server| server.deaf || server.birth.credentials != credentials;
         if slot.server.as_ref().is_some_and(outdated) {
             slot.retire();
         }
@@ -289,7 +296,7 @@ fn take() -> Result<Taken> {
 }
 
 /// Has the next start use a new fork server.
-pub(super) fn retire() {
+pub(crate) fn retire() {
     slot().retire();
 }
 
@@ -315,7 +322,7 @@ impl Server {
     fn start() -> Result<Server> {
         let (control, theirs) = socket::pair().map_err(os("cannot open a socket to the fork server"))?;
         let birth = Birth {
-            environment: environ::now(),
+            environment: Environment::now(),
             directory: FileId::at(".").map_err(os("cannot look at the working directory"))?,
             credentials: Credentials::now(),
         };
@@ -323,10 +330,11 @@ impl Server {
             Role::Zygote,
             &format!("{}: fork server", title::program()),
             &theirs,
-            environ::for_exec(&birth.environment),
+            &birth.environment,
             [None, fd::standard(1), fd::standard(2)],
             None,
         )?;
+        let setup = Setup { preload: preload::current(), environment: birth.environment.clone() };
         let server = Server {
             control,
             pidfd: executed.pidfd,
@@ -338,7 +346,6 @@ impl Server {
             deaf: false,
             lost: false,
         };
-        let setup = Setup { preload: preload::current() };
         // If it is dead already, the first request for a clone says so.
         let _ = wire::send(server.control.as_fd(), &setup, &[], &[]);
         Ok(server)
@@ -431,6 +438,9 @@ impl Server {
     fn gone(&mut self) -> Trouble {
         self.lost = true;
         let (how, killed) = match put_down(self.pidfd.as_fd()) {
+            Some(Status::Exited(REFUSED)) => {
+                ("its file is not the one that this program runs (it was replaced on disk)".to_owned(), false)
+            }
             Some(Status::Exited(code)) => (format!("it exited with code {code}"), false),
             Some(Status::Signalled { signal, .. }) => (format!("it was killed by signal {signal}"), true),
             Some(Status::Taken) | None => ("it has ended".to_owned(), false),

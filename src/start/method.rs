@@ -28,7 +28,8 @@ pub enum StartMethod {
     Forkserver,
     /// Each child executes this program's file anew. Slower by an exec; nothing is shared with any other process.
     Spawn,
-    /// The child is a copy of this process. Refused while other threads exist.
+    /// The child is a copy of this process, its generators of random numbers included: each child draws what this
+    /// process would draw next, so seed them anew. Refused while other threads exist.
     Fork,
 }
 

@@ -8,9 +8,10 @@ use super::method::StartMethod;
 use super::stdio::{Pipes, Streams};
 use super::wire::Job;
 use super::{forkserver, spawn};
-use crate::error::{Result, os};
+use crate::error::{Cause, Result, os};
 use crate::sys::environ::Environment;
 use crate::sys::fd;
+use crate::sys::namespaces::{self, ChildNamespace};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Parcel;
 
@@ -59,6 +60,19 @@ impl Order {
         };
         self.directory.as_ref().map(open).transpose()
     }
+}
+
+/// Makes a process, unless it would be the first of a process namespace: the kernel drops most signals for that
+/// one, so it would outlive its parent, its deadline and `terminate`, and its end would be that of all others there.
+pub(super) fn in_populated_namespace<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
+    if namespaces::of_children(false) == ChildNamespace::Empty {
+        return Err(Cause::EmptyNamespace.into());
+    }
+    make().map_err(|error| {
+        let refused = error.raw_os_error() == Some(libc::ENOMEM);
+        let ended = refused && namespaces::of_children(true) == ChildNamespace::Ended;
+        if ended { Cause::EndedNamespace.into() } else { error }
+    })
 }
 
 /// Starts a child that executes our file, by itself or in the fork server.

@@ -1,5 +1,6 @@
-//! What the fork server runs once before its first clone.
+//! What the fork server runs once before its first clone, and what each clone runs.
 
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::forkserver;
@@ -26,6 +27,25 @@ pub(crate) fn current() -> Vec<Offset> {
 pub(crate) fn add(entry: Offset) {
     list().push(entry);
     forkserver::retire();
+}
+
+/// What a clone runs before its function.
+type ForChild = Box<dyn Fn() + Send + Sync>;
+
+/// Not that of one process: filled in the fork server, for its copies.
+static FOR_CHILD: Mutex<Vec<ForChild>> = Mutex::new(Vec::new());
+
+/// Has each clone of this process run `f`.
+pub(crate) fn add_for_child(f: ForChild) {
+    FOR_CHILD.lock().unwrap_or_else(PoisonError::into_inner).push(f);
+}
+
+/// Runs what the preload functions left for this clone.
+pub(crate) fn run_for_child() {
+    let all = mem::take(&mut *FOR_CHILD.lock().unwrap_or_else(PoisonError::into_inner));
+    for f in &all {
+        f();
+    }
 }
 
 /// Takes over what the parent's fork server runs, in a child.

@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::boot::{self, Boot, Role};
 use super::method::StartMethod;
-use super::order::{Launched, Order};
+use super::order::{Launched, Order, in_populated_namespace};
 use super::{lifeline, wire};
 use crate::error::{Result, os};
+use crate::sys::environ::Environment;
 use crate::sys::exec::{Exec, Executed};
-use crate::sys::{environ, socket, title};
+use crate::sys::{own_file, socket, title};
 
 /// Starts a child.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
@@ -17,7 +18,9 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
     // The streams, directory and environment are laid before the exec, so that whatever runs before our hook (the
     // loader, other initialisers) sees them.
     let directory = order.open_directory()?;
-    let environment = environ::for_exec(&order.environment.take().unwrap_or_else(environ::now));
+    let environment = order.environment.take().unwrap_or_else(Environment::now);
+    // What does not go through exec, and what initialisers change, is set once more when they are done.
+    order.job.environment = Some(environment.clone());
     // Waits in the socket until the child asks for it; it fits, so nothing blocks.
     wire::send(control.as_fd(), &order.job, &order.arguments.bytes, &order.arguments.as_fds())
         .map_err(os("cannot hand over the arguments"))?;
@@ -25,7 +28,7 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
         Role::Child,
         &format!("{}: {}", order.job.program, order.job.name),
         &theirs,
-        environment,
+        &environment,
         order.streams.as_fds(),
         directory.as_ref().map(AsFd::as_fd),
     )?;
@@ -45,20 +48,20 @@ pub(super) fn execute(
     role: Role,
     title: &str,
     control: &OwnedFd,
-    mut environment: Vec<CString>,
+    environment: &Environment,
     stdio: [Option<BorrowedFd<'_>>; 3],
     directory: Option<BorrowedFd<'_>>,
 ) -> Result<Executed> {
     let lifeline = lifeline::current().map_err(os("cannot open the lifeline"))?.reader();
-    let boot = Boot::new(role, control, lifeline).map_err(os(format!("cannot look at {}", boot::OWN_FILE)))?;
-    environment.retain(|entry| !entry.to_bytes().starts_with(format!("{}=", boot::VARIABLE).as_bytes()));
-    environment.extend(CString::new(format!("{}={boot}", boot::VARIABLE)));
-    let exec = Exec {
-        arguments: vec![title::padded(title)],
-        environment,
-        stdio,
-        directory,
-        keep: &[control.as_fd(), lifeline],
+    let own = own_file::own().map_err(os("cannot execute /proc/self/exe again"))?;
+    let boot = Boot::new(role, control, lifeline, own.id);
+    // The loader takes what stands behind the path for the program's arguments; it gets the path for a title.
+    let arguments = match &own.loader {
+        Some(loader) => loader.command.clone(),
+        None => vec![title::padded(title)],
     };
-    exec.start().map_err(os("cannot start a process"))
+    let variable = CString::new(format!("{}={boot}", boot::VARIABLE)).unwrap_or_default();
+    let exec =
+        Exec { arguments, environment, variable: &variable, stdio, directory, keep: &[control.as_fd(), lifeline] };
+    in_populated_namespace(|| exec.start().map_err(os("cannot start a process")))
 }

@@ -19,6 +19,7 @@ use crate::codec::{self, DecodeLimits};
 use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::sys::code::Offset;
+use crate::sys::environ::Environment;
 use crate::sys::fd;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::socket::{self, Mode, Received};
@@ -50,7 +51,7 @@ pub(crate) struct Job {
     pub(crate) preload: Vec<Offset>,
     pub(crate) stack_size: Option<u64>,
     /// All of the environment, if it is not the fork server's own.
-    pub(crate) environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub(crate) environment: Option<Environment>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
     pub(crate) limits: Limits,
@@ -91,6 +92,8 @@ pub(crate) const LIMIT_NOTE: [u8; NOTE_HEAD] = [INLINE, 0, 1, 0, 0, 0, 7];
 pub(crate) struct Setup {
     /// What to run before the first clone.
     pub(crate) preload: Vec<Offset>,
+    /// The client's environment.
+    pub(crate) environment: Environment,
 }
 
 /// Client to fork server: how things shall be. (Not what to do: then a clone that dies could make the two count apart.)

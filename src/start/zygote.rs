@@ -15,7 +15,7 @@ use crate::sys::per_process::pid;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::signals::{self, Disposition};
 use crate::sys::socket::{self, Mode};
-use crate::sys::{exit, fd, threads, title};
+use crate::sys::{exit, fd, limits, profile, threads, title};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -25,6 +25,8 @@ pub(crate) struct Clone {
     pub(crate) tether: Tether,
     /// What Ctrl-C does to this program; the server and idle clones ignore it.
     pub(crate) interrupt: Disposition,
+    /// The number of the process that it is a copy of.
+    pub(crate) server: u32,
 }
 
 /// A clone that waits for its job.
@@ -55,15 +57,16 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         Ok(Some(message)) => message.header,
         _ => exit::now(0),
     };
-    if let Err(reply) = prepare(&setup.preload) {
+    if let Err(reply) = prepare(setup) {
         reply_with(&control, &reply, &[]);
         exit::now(1);
     }
+    let number = pid();
     let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), ahead: 0, request: 0, deaths: 0 };
     loop {
         if let Some(clone) = server.next_clone() {
-            match clone.begin(server, interrupt) {
-                Ok(clone) => life(clone),
+            match clone.begin(server) {
+                Ok((control, tether)) => life(Clone { control, tether, interrupt, server: number }),
                 Err(()) => exit::now(0),
             }
         }
@@ -71,20 +74,16 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
 }
 
 /// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be made.
-fn prepare(preload: &[Offset]) -> Result<(), ServerReply> {
-    for offset in preload {
-        let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
-        match unwind::catch(|| entry(&[], Vec::new())) {
-            Ok(Ok(_)) => {}
-            Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => {
-                return Err(ServerReply::PreloadFailed(reason));
-            }
-            Err(panic) => return Err(ServerReply::PreloadFailed(panic.to_string())),
-        }
-    }
+fn prepare(setup: Setup) -> Result<(), ServerReply> {
+    setup.environment.clone().install();
+    preload(&setup.preload)?;
+    // Clones have the client's environment, whatever the preload functions did to it here.
+    setup.environment.install();
     // What it left in the buffers would come out of every clone.
     let _ = io::stdout().flush();
     exit::flush_c_streams();
+    // Its end will be sudden.
+    profile::write();
     // Held open here, a pipe of the client's would never end.
     let silent = fd::null().and_then(|null| {
         fd::lay_over(null.as_fd(), 0)?;
@@ -97,6 +96,30 @@ fn prepare(preload: &[Offset]) -> Result<(), ServerReply> {
         Ok(true) => Ok(()),
         Ok(false) => Err(ServerReply::Unfit("an initialiser or the preload function started a thread".into())),
         Err(error) => Err(ServerReply::Unfit(format!("cannot count threads: {error}"))),
+    }
+}
+
+/// Runs the preload functions, on a thread that ends before the first clone: a clone is a copy of this one, and would have
+/// its thread-locals, those included that hold the state of a generator of random numbers.
+fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let run = || entries.iter().try_for_each(run_once);
+    let failed = |why| ServerReply::PreloadFailed(why);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("preload".into()).stack_size(limits::stack());
+        let thread = thread.spawn_scoped(scope, run).map_err(|why| failed(format!("no thread for it: {why}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("its thread was lost".into())))
+    })
+}
+
+fn run_once(offset: &Offset) -> Result<(), ServerReply> {
+    let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
+    match unwind::catch(|| entry(&[], Vec::new())) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => Err(ServerReply::PreloadFailed(reason)),
+        Err(panic) => Err(ServerReply::PreloadFailed(panic.to_string())),
     }
 }
 
@@ -182,7 +205,7 @@ impl Server {
 
 impl Newborn {
     /// Makes itself known to the client; then it is ready for its job.
-    fn begin(self, server: Server, interrupt: Disposition) -> Result<Clone, ()> {
+    fn begin(self, server: Server) -> Result<(OwnedFd, Tether), ()> {
         // What is the server's own does not stay open in a child: it is all dropped here.
         let Server { control: server, request, .. } = server;
         let Newborn(tether) = self;
@@ -193,7 +216,7 @@ impl Newborn {
             Ok((tether, control))
         });
         match born {
-            Ok((tether, control)) => Ok(Clone { control, tether, interrupt }),
+            Ok((tether, control)) => Ok((control, tether)),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
                 reply_with(&server, &ServerReply::Failed { errno, request }, &[]);

@@ -1,5 +1,7 @@
-//! What the tests of several kinds of misfortune need.
+//! What the tests of several kinds of misfortune need, and those of tests/outside.rs that change what the kernel gives.
 #![expect(unsafe_code, reason = "forks, limits and signals are set as a C program would")]
+#![allow(dead_code, unused_imports, reason = "tests/outside.rs uses a part of it")]
+#![allow(clippy::allow_attributes, reason = "an expectation would fail in the program that uses all of it")]
 
 pub(crate) use crate::support::{become_subreaper, is_childless, tempfile as scratch};
 use std::fs::File;
@@ -179,4 +181,35 @@ pub(crate) fn react(signal: i32, reaction: libc::sighandler_t) {
         libc::sigaction(signal, &raw const action, std::ptr::null_mut())
     };
     assert_eq!(done, 0, "set a reaction");
+}
+
+/// Has the kernel answer a system call with an error from now on, in this process and all that come of it, if its
+/// arguments have the given low halves.
+pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: i32) {
+    let statement =
+        |code: u32, k: u32| libc::sock_filter { code: u16::try_from(code).expect("a code"), jt: 0, jf: 0, k };
+    let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+    let answer = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
+    // The number of the call is at 0, the arguments from 16 on, 8 bytes each.
+    let call = u32::try_from(call).expect("the number of a call");
+    let tests: Vec<(u32, u32)> =
+        [(0, call)].into_iter().chain(arguments.iter().map(|(place, value)| (16 + 8 * place, *value))).collect();
+    let mut program = Vec::new();
+    for (place, (offset, value)) in tests.iter().enumerate() {
+        program.push(load(*offset));
+        // On to the next test, or over the rest of them and the denial.
+        let rest = u8::try_from(2 * (tests.len() - place - 1) + 1).expect("a short program");
+        let equal = statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *value);
+        program.push(libc::sock_filter { jf: rest, ..equal });
+    }
+    program.push(answer(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()));
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    let length = u16::try_from(program.len()).expect("a short program");
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel copies the filter.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    assert!(done, "set a filter: {}", std::io::Error::last_os_error());
 }

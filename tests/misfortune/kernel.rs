@@ -6,41 +6,10 @@ use std::time::Duration;
 
 use multiproc::{Failure, Process, StartMethod};
 
-use crate::common::{in_copy, is_root, is_zombie, part, program, react, scratch, success};
+use crate::common::{deny, in_copy, is_root, is_zombie, part, program, react, scratch, success};
 use crate::support::{
     METHODS, assert_route, children_of, is_running, mark, open_fds, send_signal, state_of, until, zombies,
 };
-
-/// Has the kernel answer a system call with an error from now on, in this process and all that come of it, if its
-/// arguments have the given low halves.
-fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: i32) {
-    let statement =
-        |code: u32, k: u32| libc::sock_filter { code: u16::try_from(code).expect("a code"), jt: 0, jf: 0, k };
-    let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-    let answer = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
-    // The number of the call is at 0, the arguments from 16 on, 8 bytes each.
-    let call = u32::try_from(call).expect("the number of a call");
-    let tests: Vec<(u32, u32)> =
-        [(0, call)].into_iter().chain(arguments.iter().map(|(place, value)| (16 + 8 * place, *value))).collect();
-    let mut program = Vec::new();
-    for (place, (offset, value)) in tests.iter().enumerate() {
-        program.push(load(*offset));
-        // On to the next test, or over the rest of them and the denial.
-        let rest = u8::try_from(2 * (tests.len() - place - 1) + 1).expect("a short program");
-        let equal = statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *value);
-        program.push(libc::sock_filter { jf: rest, ..equal });
-    }
-    program.push(answer(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()));
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
-    let length = u16::try_from(program.len()).expect("a short program");
-    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
-    // SAFETY: the kernel copies the filter.
-    let done = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
-    };
-    assert!(done, "set a filter: {}", std::io::Error::last_os_error());
-}
 
 fn nested() -> u32 {
     Process::new(|| 20, ()).start().expect("start").join().expect("join") + 1

@@ -2,10 +2,11 @@
 
 use rustix::process as p;
 
-use super::fd::FileId;
+use super::fd::{self, FileId};
 
-/// What decides what a process may do, as far as the process can see it: a fork server that was made with other rights makes
-/// children with other rights. (Not seen: Landlock rules, and namespaces other than by the root folder.)
+/// What decides what a process may do, as far as it can be seen at little cost: a fork server that was made with other
+/// rights makes children with other rights. (Not seen: Landlock rules, security labels, the bounding set of capabilities,
+/// and namespaces other than by the root folder.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Real, effective and saved.
@@ -13,9 +14,25 @@ pub(crate) struct Credentials {
     groups: [libc::gid_t; 3],
     supplementary: Vec<p::RawGid>,
     capabilities: [u32; 6],
+    /// Those that a program gets which is executed.
+    ambient: u64,
+    secure_bits: libc::c_int,
     no_new_privileges: bool,
-    seccomp: libc::c_int,
+    filters: Filters,
     root: Option<FileId>,
+}
+
+/// The seccomp filters of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filters {
+    /// None, or a mode that is no filter's. As long as there is none, the mode tells.
+    Mode(libc::c_int),
+    /// Some, and none can be added: whoever comes to be allowed to changes in other ways, too.
+    Final,
+    /// So many.
+    Count(u32),
+    /// Nobody knows how many (before Linux 5.9).
+    Unknown,
 }
 
 impl Credentials {
@@ -23,23 +40,65 @@ impl Credentials {
     pub(crate) fn now() -> Credentials {
         let (mut users, mut groups) = ([0; 3], [0; 3]);
         // SAFETY: each call writes three numbers; the prctls take and give integers.
-        let (no_new_privileges, seccomp) = unsafe {
+        let (no_new_privileges, secure_bits) = unsafe {
             let [real, effective, saved] = &mut users;
             libc::getresuid(real, effective, saved);
             let [real, effective, saved] = &mut groups;
             libc::getresgid(real, effective, saved);
-            (libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, libc::prctl(libc::PR_GET_SECCOMP))
+            (libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, libc::prctl(libc::PR_GET_SECUREBITS))
         };
+        let capabilities = capabilities();
         Credentials {
             users,
             groups,
             supplementary: supplementary_groups(),
-            capabilities: capabilities(),
+            ambient: ambient(capabilities),
+            secure_bits,
             no_new_privileges,
-            seccomp,
+            filters: Filters::now(no_new_privileges || capabilities[0] & CAP_SYS_ADMIN != 0),
+            capabilities,
             root: FileId::at("/").ok(),
         }
     }
+
+    /// Whether a change of them would be seen.
+    pub(crate) fn are_comparable(&self) -> bool {
+        self.filters != Filters::Unknown
+    }
+}
+
+/// As a bit of the first word of capabilities.
+const CAP_SYS_ADMIN: u32 = 1 << 21;
+
+impl Filters {
+    /// Those of this thread, which may add others or not.
+    fn now(may_add: bool) -> Filters {
+        // SAFETY: takes and gives integers.
+        let mode = unsafe { libc::prctl(libc::PR_GET_SECCOMP) };
+        if mode != libc::SECCOMP_MODE_FILTER as libc::c_int {
+            return Filters::Mode(mode);
+        }
+        if !may_add {
+            return Filters::Final;
+        }
+        // Some ten microseconds, which only a process pays that confines itself.
+        let status = fd::read_small("/proc/thread-self/status").unwrap_or_default();
+        let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+        count.map_or(Filters::Unknown, Filters::Count)
+    }
+}
+
+/// The ambient ones of these capabilities, each of which is permitted and inheritable as well.
+fn ambient(capabilities: [u32; 6]) -> u64 {
+    let [_, permitted, inheritable, _, high_permitted, high_inheritable] = capabilities;
+    let possible = u64::from(high_permitted & high_inheritable) << 32 | u64::from(permitted & inheritable);
+    let is_set = |bit: &u32| {
+        let capability = libc::c_ulong::from(*bit);
+        // SAFETY: takes and gives integers.
+        possible >> bit & 1 == 1
+            && unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1 }
+    };
+    if possible == 0 { 0 } else { (0..u64::BITS).filter(is_set).fold(0, |set, bit| set | 1 << bit) }
 }
 
 /// Whether this process acts with rights that its real user has not.

@@ -1,9 +1,10 @@
 //! Executing this program's own file again, in a child.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::environ::Environment;
 use super::{exit, fd, signals};
 
 /// The very file that is running, also after it was replaced or deleted on disk.
@@ -13,7 +14,9 @@ pub(crate) const SELF: &CStr = c"/proc/self/exe";
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) arguments: Vec<CString>,
-    pub(crate) environment: Vec<CString>,
+    pub(crate) environment: &'a Environment,
+    /// One more variable, which stands before them.
+    pub(crate) variable: &'a CStr,
     /// Standard input, output and error; whatever is not given becomes `/dev/null`.
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
     pub(crate) directory: Option<BorrowedFd<'a>>,
@@ -36,9 +39,13 @@ struct Failure {
 
 /// What the child gets to work with: pointers only, all prepared before.
 struct Plan {
-    arguments: Vec<*const libc::c_char>,
-    environment: Vec<*const libc::c_char>,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    /// What of it goes through exec if all of it does not.
+    small_environment: Vec<*const c_char>,
     stdio: [libc::c_int; 3],
+    /// `/dev/null`, which is of no use once the streams are laid.
+    null: libc::c_int,
     directory: libc::c_int,
     keep: Vec<libc::c_int>,
     failure: Option<Failure>,
@@ -53,8 +60,10 @@ impl Exec<'_> {
         let null = fd::null()?;
         let mut plan = Plan {
             arguments: pointers(&self.arguments),
-            environment: pointers(&self.environment),
+            environment: self.environment.for_exec(self.variable),
+            small_environment: self.environment.for_small_exec(self.variable),
             stdio: self.stdio.map(|stream| stream.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd)),
+            null: null.as_raw_fd(),
             directory: self.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             keep: self.keep.iter().map(AsRawFd::as_raw_fd).collect(),
             failure: None,
@@ -109,7 +118,7 @@ impl std::error::Error for StepFailed {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
@@ -125,21 +134,72 @@ extern "C" fn child(plan: *mut c_void) -> libc::c_int {
 }
 
 /// Has everything behind the standard streams close at exec, also what other code of the program opened without saying so.
+/// False on failure; errno says why.
 ///
 /// # Safety
 /// Only in a vforked child, whose descriptors are its own.
-unsafe fn close_on_exec_from_3() {
+unsafe fn close_on_exec_from_3() -> bool {
     // SAFETY: marks descriptors of this process, which is about to exec.
     unsafe {
-        if libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0 {
-            return;
+        libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0
+            // Before Linux 5.11: one by one.
+            || mark_listed()
+    }
+}
+
+/// Marks each descriptor that the kernel lists. (Counting up to the limit would miss those that were
+/// opened before the limit was lowered.)
+///
+/// # Safety
+/// As for `close_on_exec_from_3`.
+unsafe fn mark_listed() -> bool {
+    /// `struct linux_dirent64`, up to its name.
+    #[repr(C)]
+    struct Entry {
+        inode: u64,
+        offset: i64,
+        length: u16,
+        kind: u8,
+    }
+    /// Where the name begins: the structure has no padding before it.
+    const NAME: usize = 19;
+    let mut buffer = [0_u64; 512];
+    // SAFETY: system calls that write into the buffer; the kernel fills it with whole entries, each as
+    // long as it says and with a name that ends with a NUL.
+    unsafe {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let list = libc::open(c"/proc/self/fd".as_ptr(), flags);
+        if list < 0 {
+            return false;
         }
-        // Before Linux 5.11: one by one.
-        let most = libc::sysconf(libc::_SC_OPEN_MAX).clamp(3, 65_536);
-        for number in 3..libc::c_int::try_from(most).unwrap_or(1024) {
-            libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+        loop {
+            let filled = libc::syscall(libc::SYS_getdents64, list, buffer.as_mut_ptr(), size_of_val(&buffer));
+            let Ok(filled) = usize::try_from(filled) else { return false };
+            if filled == 0 {
+                return true;
+            }
+            let mut place = 0;
+            while place < filled {
+                let entry = buffer.as_ptr().byte_add(place);
+                let name = CStr::from_ptr(entry.byte_add(NAME).cast()).to_bytes();
+                place += usize::from((*entry.cast::<Entry>()).length);
+                // `.` and `..` are no numbers.
+                if let Some(number) = decimal(name).filter(|number| *number > 2)
+                    && libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) < 0
+                {
+                    return false;
+                }
+            }
         }
     }
+}
+
+/// A number that is written in decimal digits and nothing else.
+fn decimal(digits: &[u8]) -> Option<libc::c_int> {
+    digits.iter().try_fold(0_i32, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(i32::from(digit - b'0')),
+        _ => None,
+    })
 }
 
 /// Returns only on failure, with the name of the step that failed; errno says why.
@@ -163,7 +223,11 @@ unsafe fn to_exec(plan: &mut Plan) -> &'static str {
                 return "cannot lay a standard stream";
             }
         }
-        close_on_exec_from_3();
+        // Its number is free for the list of descriptors, if there is no other below the limit.
+        libc::close(plan.null);
+        if !close_on_exec_from_3() {
+            return "cannot list the open descriptors";
+        }
         for number in &plan.keep {
             if libc::fcntl(*number, libc::F_SETFD, 0) < 0 {
                 return "cannot pass on a descriptor";
@@ -174,6 +238,10 @@ unsafe fn to_exec(plan: &mut Plan) -> &'static str {
         }
         signals::default_for_exec();
         libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.environment.as_ptr());
+        if *libc::__errno_location() == libc::E2BIG {
+            // The child gets the rest from its parent, before any code of the program's `main` runs.
+            libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.small_environment.as_ptr());
+        }
         "cannot execute /proc/self/exe again"
     }
 }

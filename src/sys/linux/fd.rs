@@ -90,8 +90,8 @@ pub(crate) struct FileId {
 
 impl FileId {
     /// Of the file at `path`.
-    pub(crate) fn at(path: &str) -> io::Result<FileId> {
-        let stat = rustix::fs::stat(path)?;
+    pub(crate) fn at(path: impl AsRef<std::path::Path>) -> io::Result<FileId> {
+        let stat = rustix::fs::stat(path.as_ref())?;
         Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
     }
 }

@@ -45,6 +45,16 @@ pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result
     Ok(before)
 }
 
+/// How big the stack of a thread must be that does what the first one could.
+pub(crate) fn stack() -> usize {
+    const MIN_STACK: usize = 8 << 20;
+    const MAX_STACK: usize = 256 << 20;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) } == 0;
+    if known { usize::try_from(limit.rlim_cur).unwrap_or(MAX_STACK).clamp(MIN_STACK, MAX_STACK) } else { MIN_STACK }
+}
+
 /// How nice this process is to others.
 pub(crate) fn nice(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)

@@ -31,7 +31,10 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     send(pidfd, signal, 0)
 }
 
-/// Sends a signal to the process group that a child of ours leads, also when it has ended, if its status was not taken.
+/// Sends a signal to the process group that a child of ours leads, also when it has ended.
+///
+/// Before Linux 6.9, a group is known by its number only. That is a stranger's when somebody else in this program has taken
+/// the child's status (SIGCHLD ignored, or a wait for any child), so nothing is sent then.
 pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
     /// Linux 6.9.
     const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
@@ -40,10 +43,18 @@ pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
     }
     if let Ok(pid) = i32::try_from(pid)
         && pid > 1
+        && is_waitable(pidfd)
     {
         // SAFETY: only sends a signal. The number is that of a child whose status nobody has taken, so of no other group.
+        // (If another thread takes it at this very moment, all other numbers have to be used up before it is another's.)
         unsafe { libc::kill(-pid, signal) };
     }
+}
+
+/// Whether the status of a child is there to be taken, now or when it has ended; it is not taken.
+fn is_waitable(pidfd: BorrowedFd<'_>) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), look)).is_ok()
 }
 
 fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {

@@ -5,13 +5,19 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::poll::{self, Deadline};
-use super::{fd, pidfd};
+use super::{fd, namespaces, pidfd};
 
 /// Sends a signal to the process behind `root` and to all its descendants.
 ///
 /// Each is stopped before its children are listed, so that none can start another unseen; then all get the signal, and
 /// go on to meet it. A descendant whose own parent has ended is not found: it belongs to the system by then.
 pub(crate) fn signal(root: BorrowedFd<'_>, root_pid: u32, number: i32) -> io::Result<()> {
+    if !namespaces::proc_is_ours() {
+        // Its numbers are those of other processes.
+        pidfd::signal(root, number)?;
+        let why = "only the process itself was signalled: /proc is that of another process namespace";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
     pidfd::signal(root, libc::SIGSTOP)?;
     let descendants = stop_descendants(root, root_pid);
     for descendant in descendants.iter().rev() {
@@ -97,6 +103,9 @@ fn all_processes() -> Vec<(u32, u32)> {
 /// The children of this process that have this name (of 15 bytes at the most), and whether each has ended and waits for its
 /// status to be taken.
 pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
+    if !namespaces::proc_is_ours() {
+        return Vec::new();
+    }
     let own = super::per_process::pid();
     let children = all_processes().into_iter().filter(|(_, parent)| *parent == own);
     children
