@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Result};
+use crate::limits::Limits;
 use crate::sys::cage as sys;
 
 /// A cage for code that may mean harm: no network, no files but those that are named, no new processes, no signals to others.
@@ -48,10 +49,13 @@ use crate::sys::cage as sys;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cage {
+    #[serde(with = "paths")]
     read: Vec<PathBuf>,
+    #[serde(with = "paths")]
     write: Vec<PathBuf>,
     network: bool,
     processes: bool,
+    shared_memory: bool,
 }
 
 impl Cage {
@@ -62,20 +66,29 @@ impl Cage {
     }
 
     /// Lets it read a file, or a folder and all below it.
+    ///
+    /// A relative path is taken from the working directory of this process as it is now, wherever it
+    /// is when a process is started. (An empty one, or one from a directory that is gone, is an
+    /// error of the start.)
     #[must_use]
     pub fn read(mut self, path: impl AsRef<Path>) -> Cage {
-        self.read.push(path.as_ref().to_owned());
+        self.read.push(whole(path.as_ref()));
         self
     }
 
-    /// Lets it read, write, make and remove files in a folder and all below it, or read and write a file.
+    /// Lets it read, write, make and remove files in a folder and all below it, or read and write a
+    /// file. A relative path is taken as by [`read`](Cage::read).
+    ///
+    /// What it writes to a folder that is kept in memory (`tmpfs`, which `/tmp` may be) takes memory
+    /// that none of its limits counts.
     #[must_use]
     pub fn write(mut self, path: impl AsRef<Path>) -> Cage {
-        self.write.push(path.as_ref().to_owned());
+        self.write.push(whole(path.as_ref()));
         self
     }
 
-    /// Lets it use the network and other sockets.
+    /// Lets it use the network and Unix sockets, to ask for addresses by netlink, and nothing else
+    /// that is a socket.
     #[must_use]
     pub fn allow_network(mut self) -> Cage {
         self.network = true;
@@ -83,14 +96,29 @@ impl Cage {
     }
 
     /// Lets it start processes, which are in the same cage, and signal those. (To execute a program, it has to be allowed to
-    /// [`read`](Cage::read) it and its libraries.)
+    /// [`read`](Cage::read) it and its libraries.) Takes Linux 6.12: before, nothing would keep its
+    /// signals from others.
     #[must_use]
     pub fn allow_processes(mut self) -> Cage {
         self.processes = true;
         self
     }
 
-    /// Whether this kernel can keep a cage.
+    /// Lets it make shared memory ([`SharedBuffer`](crate::SharedBuffer), [`Queue`](crate::Queue),
+    /// [`Lock`](crate::Lock) and their like) though its memory is limited.
+    ///
+    /// That is refused otherwise, as neither [`Limits::address_space`](crate::Limits::address_space)
+    /// nor [`Limits::resident`](crate::Limits::resident) counts memory in files that are not mapped.
+    /// Code which means harm can have as much of it then as
+    /// [`Limits::file_size`](crate::Limits::file_size) times
+    /// [`Limits::open_files`](crate::Limits::open_files), and more in messages to itself.
+    #[must_use]
+    pub fn allow_shared_memory(mut self) -> Cage {
+        self.shared_memory = true;
+        self
+    }
+
+    /// Whether this kernel can keep a cage. (One that allows processes takes a newer kernel.)
     ///
     /// # Errors
     /// It cannot: what it lacks.
@@ -101,13 +129,51 @@ impl Cage {
         }
     }
 
-    /// Closes it around this process, for good.
-    pub(crate) fn enter(&self) -> std::result::Result<(), String> {
+    /// What is wrong with it, if something is.
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        match self.read.iter().chain(&self.write).find(|path| !path.is_absolute()) {
+            None => Ok(()),
+            Some(path) if path.as_os_str().is_empty() => Err("a path of a cage is empty".to_owned()),
+            Some(path) => Err(format!(
+                "the path {} of a cage is relative to a working directory that is not known",
+                path.display()
+            )),
+        }
+    }
+
+    /// Closes it around this process, whose limits are in force, for good.
+    pub(crate) fn enter(&self, limits: &Limits, own_streams: bool) -> std::result::Result<sys::Closed, String> {
         sys::enter(&sys::Rules {
             read: &self.read,
             write: &self.write,
             network: self.network,
             processes: self.processes,
+            memory: limits.memory(),
+            limits_files: limits.limits_files(),
+            own_streams,
+            shared_memory: self.shared_memory,
         })
+    }
+}
+
+/// The path from the root on; as it was if there is none, which `Cage::check` finds.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Paths as they cross: of any bytes, where serde has text only.
+mod paths {
+    use std::ffi::{OsStr, OsString};
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(paths.iter().map(|path| -> &OsStr { path.as_os_str() }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+        let paths: Vec<OsString> = Vec::deserialize(from)?;
+        Ok(paths.into_iter().map(PathBuf::from).collect())
     }
 }

@@ -200,7 +200,12 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     job.limits.apply()?;
     #[cfg(feature = "cage")]
     if let Some(cage) = &job.cage {
-        cage.enter().map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
+        let closed = cage
+            .enter(&job.limits, job.has_own_streams)
+            .map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
+        if let Some(memory) = closed.result {
+            parentage.prepare(memory);
+        }
     }
     Ok(())
 }

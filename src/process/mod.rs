@@ -17,6 +17,7 @@ mod run;
 mod unchecked;
 mod wait;
 
+pub(crate) use builder::temporary;
 pub use builder::{Process, set_forkserver_preload};
 pub use child::{Child, StillRunning};
 pub use context::{Context, get_context};

@@ -35,6 +35,8 @@ pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod stream;
+#[cfg(feature = "cage")]
+pub(crate) mod streams;
 pub(crate) mod threads;
 pub(crate) mod title;
 pub(crate) mod tree;
