@@ -209,7 +209,7 @@ fn files(refused: &mut Refusals, version: i64, rules: &Rules<'_>) -> Fallible<()
     refused.unless(libc::SYS_fcntl, 1, FCNTL.iter().chain(processes).map(|one| bits(*one)))?;
     status_flags(refused, rules)?;
     let network = if rules.network { &IOCTL_NETWORK[..] } else { &[] };
-    let nonblocking = rules.own_streams.then_some(FIONBIO);
+    let nonblocking = rules.sets_flags().then_some(FIONBIO);
     let ioctls = IOCTL.iter().chain(network).copied().chain(nonblocking);
     refused.unless(libc::SYS_ioctl, 1, ioctls)?;
     // A pipe of the kernel's own messages.
@@ -224,7 +224,7 @@ fn files(refused: &mut Refusals, version: i64, rules: &Rules<'_>) -> Fallible<()
 /// the file: the program, for one, whose output is lost when a write would have to wait.
 fn status_flags(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     let mut refuse = |flags| refused.when(libc::SYS_fcntl, [is(1, bits(libc::F_SETFL))?, flags]);
-    if rules.own_streams {
+    if rules.sets_flags() {
         // Not to wait is its own affair then. The others are not: of a file without them, the open
         // file stays the program's.
         for flag in [libc::O_APPEND, libc::O_DIRECT, libc::O_NOATIME] {

@@ -25,6 +25,12 @@ pub(crate) struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    /// Whether it may have its descriptors not wait: sockets are made so, at times, and who has no
+    /// network can do without.
+    pub(super) fn sets_flags(&self) -> bool {
+        self.network && self.own_streams
+    }
+
     /// Whether it may make memory files, which no limit of its memory counts.
     pub(super) fn memory_files(&self) -> bool {
         self.shared_memory || self.memory.is_none()
