@@ -16,11 +16,58 @@ use crate::sys::cage as sys;
 /// runs, so what the process has by then stays: its arguments with their descriptors, its streams, its link to this program. A
 /// kernel without Landlock or seccomp is a clear error ([`Failure::NotRun`](crate::Failure::NotRun)), never a cage with a hole.
 ///
-/// What it does not do: it does not limit time and memory ([`Limits`](crate::Limits) and deadlines do), hide what is in the process's
+/// # What it allows
+/// The filter has a list of what is allowed. What is not on it fails: with EPERM what was looked at
+/// and refused, with ENOSYS what was not, so that libraries take an older call.
+///
+/// | | in every cage | with [`allow_network`](Cage::allow_network) | with [`allow_processes`](Cage::allow_processes) |
+/// |---|---|---|---|
+/// | files | what is named; pipes; what it has open; the mode and the times of that only if some file may be written | | to execute what may be read |
+/// | memory | its own; shared memory, unless its memory is limited ([`allow_shared_memory`](Cage::allow_shared_memory)) | | |
+/// | sockets | pairs of streams, and those that it has | Unix, IPv4, IPv6; netlink to ask for addresses | |
+/// | descriptors made not to wait | when they are made | later as well, if its streams are its own (below) | |
+/// | `ioctl` | to ask for what is there to read, and what a terminal is | to ask for interfaces | |
+/// | processes | threads | | children, in the same namespaces |
+/// | signals | to itself | | to its children |
+/// | how it is scheduled | its own priority, downwards; not on which processors | | |
+/// | limits | lowered | | |
+///
+/// What nobody gets: `ptrace` and the memory of other processes, `bpf`, `io_uring`, `perf_event_open`,
+/// `userfaultfd`, `keyctl`, mounts, namespaces, modules, the clock, other users' numbers, attributes
+/// of files by their path, watching files, memory and messages of System V and POSIX, leases, signals
+/// sent by descriptors, and calls of 32 bits (those end the process).
+///
+/// A process of root gives up all capabilities, with their bounding set: it may read then what its
+/// user may, not what others have closed to it. And its limits become final.
+///
+/// # Streams
+/// Terminals, pipes and files opened for appending are opened anew for the process, so that it does not change how this program's
+/// own standard streams behave (`O_NONBLOCK`); and a terminal for writing is one that cannot be read.
+/// A stream that is a socket or another file is the program's: in a cage with the network, a process
+/// that has a socket for a stream cannot make descriptors non-blocking. What it can do is to shut such a socket
+/// down, or to write anywhere in such a file. So give it [`Stdio::piped`](crate::Stdio::piped) or
+/// [`Stdio::null`](crate::Stdio::null) where that counts.
+///
+/// # What it does not do
+/// It does not limit time and memory: [`Limits`](crate::Limits) and deadlines do. Where the address space or the
+/// resident memory is limited, memory that neither counts is refused; a result may take as much again as
+/// the lower of the two; and there are at most 256 descriptors, unless
+/// [`Limits::open_files`](crate::Limits::open_files) says otherwise, as the kernel may hold some
+/// hundred kilobytes in each. What you hand to it is not counted: a [`Queue`](crate::Queue) that it puts into
+/// grows until somebody takes from it. (Limits of single [tasks](crate::Tasks::limits) can be lifted by code that means harm; those of
+/// the pool cannot.)
+///
+/// It does not hide what is in the process's
 /// own memory or close what it has open (with the fork method, the memory and every descriptor of this program: use another for
-/// code that means harm), hide that a file is there, with its size and times, or protect from faults of the kernel itself. Who may
+/// code that means harm), hide that a file is there, with its size and times, keep it from locking a
+/// file that it may read, or protect from faults of the kernel itself. Who may
 /// write anything may also change the mode and the times of what it has open. A program with a library that starts threads before
 /// `main` cannot be caged: they would stay outside, and so it is an error.
+///
+/// # Which kernel
+/// Linux 5.13 with Landlock. What its Landlock does not keep, the filter does: emptying files (before
+/// 6.2), TCP (6.7), devices (6.10), signals and abstract sockets (6.12). For a cage that allows processes the filter cannot keep
+/// signals inside; there, before 6.12, the process does not run, and says so.
 ///
 /// Paths of files and folders that are named must be there. Names are as this process sees them.
 ///
@@ -80,7 +127,8 @@ impl Cage {
     /// file. A relative path is taken as by [`read`](Cage::read).
     ///
     /// What it writes to a folder that is kept in memory (`tmpfs`, which `/tmp` may be) takes memory
-    /// that none of its limits counts.
+    /// that none of its limits counts. And `/proc`, `/sys` or `/dev` to write to is, for root, the
+    /// machine.
     #[must_use]
     pub fn write(mut self, path: impl AsRef<Path>) -> Cage {
         self.write.push(whole(path.as_ref()));

@@ -16,6 +16,7 @@ use crate::{Folder, errno};
 pub(crate) const TESTS: &[Test] = crate::tests![
     no_capability_is_left,
     unknown_calls_are_not_there,
+    calls_of_32_bits_are_the_end,
     arguments_that_are_not_listed_are_refused,
     ordinary_code_runs,
     ordinary_sockets_work_where_they_may,
@@ -81,8 +82,27 @@ fn unknown_calls_are_not_there() {
     }
 }
 
+/// Calls of 32 bits, whose numbers are those of other calls, end the process.
+fn calls_of_32_bits_are_the_end() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let child = Process::new(
+            || {
+                // `getpid` there, `writev` here.
+                let mut number = 20_u64;
+                // SAFETY: a system call without arguments, which keeps all other registers.
+                unsafe { std::arch::asm!("int 0x80", inout("rax") number) };
+                number
+            },
+            (),
+        );
+        let error = child.cage(Cage::new()).start().expect("start").join().expect_err("it is the end");
+        let signalled = matches!(error.failure(), multiproc::Failure::Signalled { .. });
+        assert!(signalled && error.to_string().contains("SIGSYS"), "{error}");
+    }
+}
+
 /// The calls that went through, of those that must not.
-#[expect(clippy::too_many_lines, reason = "a list of calls")]
 fn misuses(network: bool, processes: bool) -> Vec<String> {
     let mut done = Vec::new();
     let mut note = |what: &str, result: libc::c_long| {
@@ -219,8 +239,12 @@ fn ordinary(folder: String) -> u64 {
     file.set_len(5).expect("set the length");
     file.sync_all().expect("sync");
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("set a time");
-    file.lock().and_then(|()| file.unlock()).expect("lock");
-    file.set_permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o600))).expect("mode");
+    // SAFETY: a descriptor that is open.
+    unsafe {
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+        assert_eq!([libc::flock(number, libc::LOCK_EX), libc::flock(number, libc::LOCK_UN)], [0; 2]);
+    }
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("mode");
     assert_eq!(fs::metadata(at("a/file")).expect("stat").len(), 5);
     assert_eq!(fs::read_dir(at("a")).expect("list").count(), 4);
     fs::remove_dir_all(at("a")).expect("remove");

@@ -115,7 +115,6 @@ fn answer(listener: &OwnedFd, said: &AtomicI64) -> ! {
 }
 
 /// What is tried in the cage: the names of the deeds that went through.
-#[expect(clippy::too_many_lines, reason = "a list of deeds")]
 fn deeds((read, folder, parent, socket): (String, String, i32, String)) -> Vec<String> {
     let mut done = Vec::new();
     let mut note = |what: &str, result: libc::c_long| {

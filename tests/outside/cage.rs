@@ -79,7 +79,7 @@ fn a_relative_folder_for_temporary_files() {
     let twins = Twins::new("temporary");
     twins.go("one");
     // SAFETY: a test has its process for itself, and no other thread reads the environment.
-    #[allow(unsafe_code, reason = "tests may")]
+    #[expect(unsafe_code, reason = "tests may")]
     unsafe {
         env::set_var("TMPDIR", OsStr::from_bytes(Twins::NAME));
     }
@@ -110,7 +110,7 @@ fn a_relative_folder_for_temporary_files() {
     let other = twins.0.join("other").join(OsStr::from_bytes(Twins::NAME));
     assert_eq!(fs::read_dir(other).expect("read").count(), 0);
     // SAFETY: as above.
-    #[allow(unsafe_code, reason = "tests may")]
+    #[expect(unsafe_code, reason = "tests may")]
     unsafe {
         env::set_var("TMPDIR", "");
     }

@@ -100,7 +100,7 @@ fn check_threads() -> Result<(), String> {
 
 /// Memory for a big result, where the process cannot make a file of any length when it has one.
 fn result_memory(rules: &Rules<'_>) -> io::Result<Option<SharedFile>> {
-    if rules.memory_files() && !privileges::is_file_size_limited()? {
+    if rules.memory_files() && !privileges::is_file_size_limited() {
         return Ok(None);
     }
     let length = rules.memory.unwrap_or(LONGEST_RESULT).clamp(1, LONGEST_RESULT);

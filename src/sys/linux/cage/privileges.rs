@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::enter::Rules;
 
 /// How many descriptors a process may have whose memory is limited, but not its descriptors: in each,
@@ -9,68 +11,52 @@ use super::enter::Rules;
 const DESCRIPTORS: u64 = 256;
 
 /// All that the kernel counts but the time to compute, whose last seconds are there on purpose.
-const LIMITS: [u32; 15] = [
-    libc::RLIMIT_AS as u32,
-    libc::RLIMIT_CORE as u32,
-    libc::RLIMIT_DATA as u32,
-    libc::RLIMIT_FSIZE as u32,
-    libc::RLIMIT_LOCKS as u32,
-    libc::RLIMIT_MEMLOCK as u32,
-    libc::RLIMIT_MSGQUEUE as u32,
-    libc::RLIMIT_NICE as u32,
-    libc::RLIMIT_NOFILE as u32,
-    libc::RLIMIT_NPROC as u32,
-    libc::RLIMIT_RSS as u32,
-    libc::RLIMIT_RTPRIO as u32,
-    libc::RLIMIT_RTTIME as u32,
-    libc::RLIMIT_SIGPENDING as u32,
-    libc::RLIMIT_STACK as u32,
+const LIMITS: [Resource; 15] = [
+    Resource::As,
+    Resource::Core,
+    Resource::Data,
+    Resource::Fsize,
+    Resource::Locks,
+    Resource::Memlock,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Nofile,
+    Resource::Nproc,
+    Resource::Rss,
+    Resource::Rtprio,
+    Resource::Rttime,
+    Resource::Sigpending,
+    Resource::Stack,
 ];
 
 /// Makes the limits in force those that it cannot lift.
 pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
     for resource in LIMITS {
-        let mut limit = get(resource)?;
-        if resource == libc::RLIMIT_NOFILE as u32 && !rules.memory_files() && !rules.limits_files {
-            limit.rlim_cur = limit.rlim_cur.min(DESCRIPTORS);
+        let before = getrlimit(resource);
+        let mut current = before.current;
+        if resource == Resource::Nofile && !rules.memory_files() && !rules.limits_files {
+            current = Some(current.map_or(DESCRIPTORS, |files| files.min(DESCRIPTORS)));
         }
-        if limit.rlim_max != limit.rlim_cur {
-            set(resource, libc::rlimit { rlim_max: limit.rlim_cur, ..limit })?;
+        let after = Rlimit { current, maximum: current };
+        if after != before {
+            setrlimit(resource, after)?;
         }
     }
     Ok(())
 }
 
 /// Whether there is a limit to how long a file may be.
-pub(super) fn is_file_size_limited() -> io::Result<bool> {
-    Ok(get(libc::RLIMIT_FSIZE as u32)?.rlim_cur != libc::RLIM_INFINITY)
+pub(super) fn is_file_size_limited() -> bool {
+    getrlimit(Resource::Fsize).current.is_some()
 }
 
 /// Calls `f`, for which files may be as long as it is told.
 pub(super) fn with_file_size_lifted<T>(f: impl FnOnce(u64) -> io::Result<T>) -> io::Result<T> {
-    let resource = libc::RLIMIT_FSIZE as u32;
-    let before = get(resource)?;
-    set(resource, libc::rlimit { rlim_cur: before.rlim_max, ..before })?;
-    let done = f(before.rlim_max);
-    set(resource, before)?;
+    let before = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: before.maximum, maximum: before.maximum })?;
+    let done = f(before.maximum.unwrap_or(u64::MAX));
+    setrlimit(Resource::Fsize, before)?;
     done
-}
-
-fn get(resource: u32) -> io::Result<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one rlimit. (The C library's type of a resource differs.)
-    if unsafe { libc::getrlimit(resource as _, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(limit)
-}
-
-fn set(resource: u32, limit: libc::rlimit) -> io::Result<()> {
-    // SAFETY: the kernel reads one rlimit.
-    if unsafe { libc::setrlimit(resource as _, &raw const limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }
 
 /// `struct __user_cap_header_struct` and two of `struct __user_cap_data_struct`.
