@@ -51,7 +51,7 @@ use crate::sys::cage as sys;
 /// # What it does not do
 /// It does not limit time and memory: [`Limits`](crate::Limits) and deadlines do. Where the address space or the
 /// resident memory is limited, memory that neither counts is refused; a result may take as much again as
-/// the lower of the two; and there are at most 256 descriptors, unless
+/// the lower of the two; and there are at most 256 descriptors more than at first, unless
 /// [`Limits::open_files`](crate::Limits::open_files) says otherwise, as the kernel may hold some
 /// hundred kilobytes in each. What you hand to it is not counted: a [`Queue`](crate::Queue) that it puts into
 /// grows until somebody takes from it. (Limits of single [tasks](crate::Tasks::limits) can be lifted by code that means harm; those of

@@ -15,6 +15,7 @@ use crate::sys::watch;
 /// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with two exceptions that
 /// code which means harm can undo: the file size, which the library itself must be able to lift to hand over a big result; and
 /// the resident memory, which a timer in the process looks after. Against such code, give it a deadline and an address space, too.
+/// (In a cage, with the feature `cage`, the file size cannot be lifted either.)
 ///
 /// ```
 /// use multiproc::{LimitReached, Limits, Process};

@@ -74,6 +74,14 @@ fn memory_that_no_limit_counts_is_refused() {
             assert!(had.is_empty(), "{method}: {had:?}");
         }
     });
+    // A program that has many open itself can be forked, and its copy open more.
+    let many: Vec<_> = (0..300).map(|_| std::fs::File::open("/dev/null").expect("open")).collect();
+    let opens = || std::io::pipe().is_ok();
+    for method in METHODS {
+        let child = Process::new(opens, ()).cage(Cage::new()).limits(limits()).start_method(method);
+        assert!(child.start().expect("start").join().expect("join"), "{method}");
+    }
+    drop(many);
     let pool = Pool::builder().processes(1).cage(Cage::new()).limits(limits()).build().expect("pool");
     assert!(pool.apply(hoard, ((),)).expect("apply").is_empty());
     // Where memory is not limited, there is nothing to evade; but huge pages are everybody's.

@@ -103,14 +103,14 @@ const PROCESSES: &[i64] = &[libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidf
 #[rustfmt::skip]
 const REFUSED: &[i64] = &[
     libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_getfd, libc::SYS_kcmp, libc::SYS_process_madvise, libc::SYS_process_mrelease,
+    libc::SYS_pidfd_getfd, libc::SYS_kcmp, libc::SYS_process_madvise, PROCESS_MRELEASE,
     libc::SYS_migrate_pages, libc::SYS_move_pages, libc::SYS_mbind, libc::SYS_set_mempolicy,
-    libc::SYS_set_mempolicy_home_node,
+    SET_MEMPOLICY_HOME_NODE,
     libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
     libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_vmsplice,
-    libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_memfd_secret,
+    libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key, MEMFD_SECRET,
     // The machine.
-    libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_init_module,
+    libc::SYS_kexec_load, libc::SYS_init_module,
     libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_reboot, libc::SYS_swapon,
     libc::SYS_swapoff, libc::SYS_acct, libc::SYS_settimeofday, libc::SYS_clock_settime,
     libc::SYS_adjtimex, libc::SYS_clock_adjtime, libc::SYS_sethostname, libc::SYS_setdomainname,
@@ -131,7 +131,7 @@ const REFUSED: &[i64] = &[
     libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
     libc::SYS_fanotify_init, libc::SYS_fanotify_mark,
     // Attributes of files, by their paths: of any file.
-    libc::SYS_fchmodat, libc::SYS_fchmodat2, libc::SYS_fchownat, libc::SYS_fchown,
+    libc::SYS_fchmodat, FCHMODAT2, libc::SYS_fchownat, libc::SYS_fchown,
     libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr,
     libc::SYS_lremovexattr, libc::SYS_fremovexattr, SETXATTRAT, REMOVEXATTRAT, FILE_SETATTR,
     // System V's and POSIX's memory and messages, which all share.
@@ -146,15 +146,19 @@ const REFUSED: &[i64] = &[
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const REFUSED_HERE: &[i64] = &[
-    libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes,
+    libc::SYS_kexec_file_load, libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes,
     libc::SYS_futimesat, libc::SYS_inotify_init, libc::SYS_iopl, libc::SYS_ioperm,
     libc::SYS_modify_ldt, libc::SYS__sysctl, libc::SYS_uselib, libc::SYS_ustat, libc::SYS_sysfs,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[i64] = &[];
 
-// Newer than the C library's list; numbers from 424 on are the same on all processors.
+// Not in every C library's list; numbers from 424 on are the same on all processors.
 const QUOTACTL_FD: i64 = 443;
+const MEMFD_SECRET: i64 = 447;
+const PROCESS_MRELEASE: i64 = 448;
+const SET_MEMPOLICY_HOME_NODE: i64 = 450;
+const FCHMODAT2: i64 = 452;
 const MAP_SHADOW_STACK: i64 = 453;
 const FUTEX_WAKE: i64 = 454;
 const FUTEX_WAIT: i64 = 455;

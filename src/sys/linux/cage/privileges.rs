@@ -1,13 +1,15 @@
 //! What a caged process gives up: capabilities, and the right to lift its limits.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
+use rustix::event::EventfdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::enter::Rules;
 
-/// How many descriptors a process may have whose memory is limited, but not its descriptors: in each,
-/// the kernel may hold some hundred kilobytes.
+/// How many more descriptors a process may have whose memory is limited, but not its descriptors: in
+/// each, the kernel may hold some hundred kilobytes.
 const DESCRIPTORS: u64 = 256;
 
 /// All that the kernel counts but the time to compute, whose last seconds are there on purpose.
@@ -35,7 +37,10 @@ pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
         let before = getrlimit(resource);
         let mut current = before.current;
         if resource == Resource::Nofile && !rules.memory_files() && !rules.limits_files {
-            current = Some(current.map_or(DESCRIPTORS, |files| files.min(DESCRIPTORS)));
+            // The first number that is free; a forked process has all that the program has.
+            let free = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?.as_raw_fd();
+            let most = u64::from(free.unsigned_abs()) + DESCRIPTORS;
+            current = Some(current.map_or(most, |files| files.min(most)));
         }
         let after = Rlimit { current, maximum: current };
         if after != before {
