@@ -15,6 +15,7 @@ use crate::sys::watch;
 /// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with two exceptions that
 /// code which means harm can undo: the file size, which the library itself must be able to lift to hand over a big result; and
 /// the resident memory, which a timer in the process looks after. Against such code, give it a deadline and an address space, too.
+/// (In a cage, with the feature `cage`, the file size cannot be lifted either.)
 ///
 /// ```
 /// use multiproc::{LimitReached, Limits, Process};
@@ -125,7 +126,9 @@ impl Limits {
         self
     }
 
-    /// Whether it gets a new, empty directory to work in, which only this user can enter; also in its `TMPDIR`. It goes, with
+    /// Whether it gets a new, empty directory to work in, which only this user can enter; also in its
+    /// `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given to a
+    /// process or a pool, or else in `/tmp`. It goes, with
     /// all that is in it, when the process has ended and this one knows of it; it stays if this program is killed before.
     #[must_use]
     pub fn private_dir(mut self, private: bool) -> Limits {
@@ -136,6 +139,18 @@ impl Limits {
     /// Whether a directory is to be made.
     pub(crate) fn wants_dir(&self) -> bool {
         self.private_dir
+    }
+
+    /// The least limit of its memory.
+    #[cfg(feature = "cage")]
+    pub(crate) fn memory(&self) -> Option<u64> {
+        [self.address_space, self.resident].into_iter().flatten().min()
+    }
+
+    /// Whether its open descriptors are limited.
+    #[cfg(feature = "cage")]
+    pub(crate) fn limits_files(&self) -> bool {
+        self.open_files.is_some()
     }
 
     /// Whether there are any.

@@ -3,6 +3,19 @@
 
 mod support;
 
+#[path = "cage/escapes.rs"]
+mod escapes;
+#[path = "cage/memory.rs"]
+mod memory;
+#[path = "cage/paths.rs"]
+mod paths;
+#[path = "cage/rights.rs"]
+mod rights;
+#[path = "cage/streams.rs"]
+mod streams;
+#[path = "cage/versions.rs"]
+mod versions;
+
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -14,7 +27,15 @@ use multiproc::{Cage, Failure, Limits, Pool, Process, SharedSlice};
 
 use support::{METHODS, for_each_method};
 
-suite!(
+/// Names test functions for the harness: a test's name is its function's.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        &[$((stringify!($test), $test as fn())),*]
+    };
+}
+use tests;
+
+const TESTS: &[support::Test] = tests![
     only_named_files_are_there,
     no_network,
     no_new_processes_but_threads,
@@ -27,7 +48,12 @@ suite!(
     processes_and_network_can_be_allowed,
     what_cannot_be_kept_is_refused,
     pools_in_cages,
-);
+];
+
+fn main() {
+    let files = [TESTS, escapes::TESTS, memory::TESTS, paths::TESTS, rights::TESTS, streams::TESTS, versions::TESTS];
+    support::run(&files.concat());
+}
 
 /// A folder for one test, which goes with it.
 struct Folder(PathBuf);

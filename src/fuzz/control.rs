@@ -95,6 +95,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         deadline: Some((Duration::from_secs(1), Duration::ZERO)),
         #[cfg(feature = "cage")]
         cage: Some(crate::Cage::new().read("/")),
+        #[cfg(feature = "cage")]
+        has_own_streams: true,
         own_session: true,
     };
     let payload = codec::encode(&vec![Some("text".to_owned()), None]).expect("a value").bytes;

@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::mem;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +15,7 @@ use super::settings::Settings;
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result};
 use crate::limits::Limits;
+use crate::process;
 use crate::process::cpu_count;
 use crate::start::method::{self, StartMethod};
 use crate::sys::code::{Contentless, Offset};
@@ -47,6 +49,7 @@ pub struct PoolBuilder {
     grace: Duration,
     deadline: Option<Duration>,
     limits: Limits,
+    temporary: Option<PathBuf>,
     #[cfg(feature = "cage")]
     cage: Option<crate::Cage>,
 }
@@ -65,6 +68,7 @@ impl PoolBuilder {
             grace: Duration::from_secs(3),
             deadline: None,
             limits: Limits::new(),
+            temporary: None,
             #[cfg(feature = "cage")]
             cage: None,
         }
@@ -177,6 +181,7 @@ impl PoolBuilder {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn limits(mut self, limits: Limits) -> PoolBuilder {
+        self.temporary = limits.wants_dir().then(process::temporary);
         self.limits = limits;
         self
     }
@@ -206,6 +211,10 @@ impl PoolBuilder {
             return Err(bad("max_tasks_per_child must be at least 1").into());
         }
         self.limits.check().map_err(Cause::BadInput)?;
+        #[cfg(feature = "cage")]
+        if let Some(cage) = &self.cage {
+            cage.check().map_err(Cause::BadInput)?;
+        }
         Pool::start(Settings {
             processes,
             name: self.name,
@@ -218,6 +227,7 @@ impl PoolBuilder {
             grace: self.grace,
             deadline: self.deadline,
             limits: self.limits,
+            temporary: self.temporary,
             #[cfg(feature = "cage")]
             cage: self.cage,
         })

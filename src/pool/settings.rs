@@ -1,5 +1,6 @@
 //! What a pool was made with.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::service::Initializer;
@@ -23,6 +24,8 @@ pub(super) struct Settings {
     pub(super) deadline: Option<Duration>,
     /// What workers may use; the time to compute is each task's.
     pub(super) limits: Limits,
+    /// Where their private directories are made.
+    pub(super) temporary: Option<PathBuf>,
     #[cfg(feature = "cage")]
     pub(super) cage: Option<crate::Cage>,
 }
@@ -40,7 +43,8 @@ impl Settings {
 
     /// A worker's process, with the limits that it gets.
     pub(super) fn prepare(&self, process: Process<()>) -> Process<()> {
-        let process = process.start_method(self.method).limits(self.limits.of_worker());
+        let process =
+            process.start_method(self.method).limits(self.limits.of_worker()).temporary(self.temporary.clone());
         #[cfg(feature = "cage")]
         if let Some(cage) = &self.cage {
             return process.cage(cage.clone());

@@ -212,7 +212,12 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     if let Some(cage) = &job.cage {
         // Inside, it may not read where the stack of its first thread is.
         stack::is_low();
-        cage.enter().map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
+        let closed = cage
+            .enter(&job.limits, job.has_own_streams)
+            .map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
+        if let Some(memory) = closed.result {
+            parentage.prepare(memory);
+        }
     }
     Ok(())
 }

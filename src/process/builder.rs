@@ -69,6 +69,8 @@ pub struct Process<T> {
     method: Option<StartMethod>,
     environment: EnvironmentChange,
     directory: Option<PathBuf>,
+    /// Where a private directory is made: that for temporary files, when it was asked for.
+    pub(super) temporary: Option<PathBuf>,
     stdio: [Stdio; 3],
     stack_size: Option<usize>,
     max_result: u64,
@@ -170,6 +172,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             method: None,
             environment: EnvironmentChange::default(),
             directory: None,
+            temporary: None,
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
             stack_size: None,
             max_result: MAX_MESSAGE,
@@ -238,9 +241,10 @@ impl<T> Process<T> {
         self
     }
 
-    /// The process's working directory, if not this one's as it is at the start.
+    /// The process's working directory, if not this one's as it is at the start. A relative path is
+    /// taken from this process's working directory as it is now.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Process<T> {
-        self.directory = Some(directory.into());
+        self.directory = Some(whole(directory.into()));
         self
     }
 
@@ -365,7 +369,15 @@ impl<T> Process<T> {
         #[cfg(feature = "cage")]
         let leads = leads || self.cage.is_some();
         self.limits.check().map_err(Cause::BadInput)?;
+        #[cfg(feature = "cage")]
+        if let Some(cage) = &self.cage {
+            cage.check().map_err(Cause::BadInput)?;
+        }
         let mut directory = self.directory;
+        if let Some(path) = directory.as_ref().filter(|path| !path.is_absolute()) {
+            let text = format!("the working directory {path:?} of a process cannot be told from here");
+            return Err(Cause::BadInput(text).into());
+        }
         let mut private_dir = None;
         let mut environment = environment;
         if self.limits.wants_dir() {
@@ -373,14 +385,19 @@ impl<T> Process<T> {
                 let text = "a process cannot have a private directory and another one to work in";
                 return Err(Cause::BadInput(text.to_owned()).into());
             }
-            let made = PrivateDir::make().map_err(os("cannot make a private directory"))?;
+            let place = self.temporary.unwrap_or_else(temporary);
+            let made = PrivateDir::make(&place)
+                .map_err(os(format!("cannot make a private directory in {}", place.display())))?;
             let variables = environment.get_or_insert_with(Environment::now);
             variables.remove(|name| name == "TMPDIR");
             variables.push("TMPDIR".as_ref(), made.path().as_ref());
             directory = Some(made.path().to_owned());
             private_dir = Some(made);
         }
-        let streams = Streams::open(self.stdio)?;
+        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
+        let mut streams = Streams::open(self.stdio)?;
+        #[cfg(feature = "cage")]
+        let has_own_streams = self.cage.is_some() && streams.part()?;
         let order = Order {
             job: Job {
                 entry: offset,
@@ -407,6 +424,8 @@ impl<T> Process<T> {
                     Some(own) => self.cage.map(|cage| cage.write(own.path())),
                     None => self.cage,
                 },
+                #[cfg(feature = "cage")]
+                has_own_streams,
                 own_session: leads,
             },
             arguments,
@@ -439,6 +458,19 @@ impl<T> Process<T> {
         let pipes = mem::take(&mut launched.pipes);
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
     }
+}
+
+/// The path from the root on, as long as the working directory is the one that is meant; as it was if
+/// it is empty, or there is no such directory.
+fn whole(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// The directory for temporary files, from the root on.
+pub(crate) fn temporary() -> PathBuf {
+    let named = std::env::temp_dir();
+    // A variable that is set to nothing names none.
+    if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { whole(named) }
 }
 
 /// Forks, and has the copy do the work.

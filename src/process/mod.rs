@@ -19,6 +19,7 @@ mod unchecked;
 mod wait;
 
 pub use builder::Process;
+pub(crate) use builder::temporary;
 pub use child::{Child, StillRunning};
 pub use context::{Context, get_context};
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};

@@ -1,6 +1,8 @@
 //! A child's ties to its parent.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "cage")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use crate::sys::lifeline::Tether;
 use crate::sys::limits::{self, Resource};
 use crate::sys::per_process::PerProcess;
 use crate::sys::poll::{self, Deadline};
+#[cfg(feature = "cage")]
+use crate::sys::shared::SharedFile;
 use crate::sys::socket::{Mode, Parcel};
 
 /// What a child has of its parent.
@@ -18,6 +22,9 @@ pub(super) struct Parentage {
     pub(super) tether: Tether,
     reported: AtomicBool,
     stop_requested: AtomicBool,
+    /// Where a big value goes, in a process that cannot make a file for it.
+    #[cfg(feature = "cage")]
+    prepared: OnceLock<SharedFile>,
     /// Whether this process is a copy of another, and does not run what that registered for its own end.
     pub(super) is_copy: bool,
 }
@@ -36,6 +43,8 @@ pub(super) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static P
         tether,
         reported: AtomicBool::new(false),
         stop_requested: AtomicBool::new(false),
+        #[cfg(feature = "cage")]
+        prepared: OnceLock::new(),
         is_copy,
     })
 }
@@ -50,11 +59,26 @@ impl Parentage {
         }
         // A big value goes by a file, of which the limit does not speak.
         let _ = limits::limit(Resource::FileSize, u64::MAX, false);
-        if let Err(error) = wire::send(self.control.as_fd(), report, &value.bytes, &value.as_fds()) {
+        if let Err(error) = self.send(report, value) {
             // No memory or descriptor for a big result: say at least that.
             let refusal = Report::BadResult(format!("it could not be handed over: {error}"));
             let _ = wire::send(self.control.as_fd(), &refusal, &[], &[]);
         }
+    }
+
+    fn send(&self, report: &Report, value: &Parcel) -> std::io::Result<()> {
+        let (control, fds) = (self.control.as_fd(), value.as_fds());
+        #[cfg(feature = "cage")]
+        if let Some(prepared) = self.prepared.get() {
+            return wire::send_in(prepared, control, report, &value.bytes, &fds);
+        }
+        wire::send(control, report, &value.bytes, &fds)
+    }
+
+    /// Has a big value go into memory that was prepared for it.
+    #[cfg(feature = "cage")]
+    pub(super) fn prepare(&self, memory: SharedFile) {
+        let _ = self.prepared.set(memory);
     }
 
     /// The socket to the parent.

@@ -12,14 +12,18 @@ use crate::sys::random;
 pub(super) struct PrivateDir(Option<PathBuf>);
 
 impl PrivateDir {
-    /// A new one, below that for temporary files, which only this user can enter.
-    pub(super) fn make() -> io::Result<PrivateDir> {
+    /// A new one in `place`, which only this user can enter.
+    pub(super) fn make(place: &Path) -> io::Result<PrivateDir> {
         /// How many names are tried.
         const MOST: u32 = 100;
+        if !place.is_absolute() {
+            // What it is relative to is gone.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let mut tried = 0;
         loop {
             let name = format!("multiproc-{:016x}", u64::from_le_bytes(random::bytes()?));
-            let path = std::env::temp_dir().join(name);
+            let path = place.join(name);
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < MOST => tried += 1,
                 made => return made.map(|()| PrivateDir(Some(path))),

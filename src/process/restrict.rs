@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Process;
+use super::{Process, builder};
 use crate::limits::Limits;
 
 impl<T> Process<T> {
@@ -10,7 +10,14 @@ impl<T> Process<T> {
     ///
     /// A limit that cannot be put in force is an error of `join`: the function does not run then.
     pub fn limits(mut self, limits: Limits) -> Process<T> {
+        self.temporary = limits.wants_dir().then(builder::temporary);
         self.limits = limits;
+        self
+    }
+
+    /// Has a private directory made in this place.
+    pub(crate) fn temporary(mut self, place: Option<std::path::PathBuf>) -> Process<T> {
+        self.temporary = place;
         self
     }
 

@@ -44,7 +44,8 @@ pub enum ReadWrite {}
 /// gets when it is sent there.
 ///
 /// That is a guard against mistakes, and against other users. A process of the same user that means harm can open the same
-/// memory anew, as it could the memory of the whole program.
+/// memory anew, as it could the memory of the whole program; not so a process in a cage (feature
+/// `cage`), unless the memory has a name, or the cage lets it write some file.
 ///
 /// ```
 /// use multiproc::{ReadOnly, SharedMemory};

@@ -225,7 +225,10 @@ impl SharedMemory {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn read_only(&self) -> Result<SharedMemory<ReadOnly>> {
-        let file = self.inner.file.read_only();
+        let file = match self.inner.title.name() {
+            Some(_) => self.inner.file.read_only_by_name(),
+            None => self.inner.file.read_only(),
+        };
         let file = file.map_err(|error| Error::os("cannot open shared memory for reading", error))?;
         SharedMemory::map(file, self.inner.title.name().cloned().map_or(Title::None, Title::Known))
     }

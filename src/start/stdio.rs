@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::error::{Result, os};
 use crate::sys::fd;
+#[cfg(feature = "cage")]
+use crate::sys::streams::{self, Parted};
 
 /// What one of a child's standard streams is connected to.
 ///
@@ -69,6 +71,15 @@ enum End {
     Owned(OwnedFd),
 }
 
+impl End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            End::Borrowed(fd) => *fd,
+            End::Owned(fd) => fd.as_fd(),
+        }
+    }
+}
+
 /// The three streams, ready to hand over; where there is nothing, `/dev/null`.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -105,6 +116,26 @@ impl Streams {
         Ok(Streams { ends, pipes })
     }
 
+    /// Has them be open files of their own, whose status flags nobody else feels. Whether all are.
+    #[cfg(feature = "cage")]
+    pub(crate) fn part(&mut self) -> Result<bool> {
+        let mut all = true;
+        for (number, place) in self.ends.iter_mut().enumerate() {
+            let Some(end) = place else { continue };
+            // A pipe that was made for the process has no other owner of this end.
+            if self.pipes.0[number].is_some() {
+                continue;
+            }
+            let parted = streams::part(end.as_fd(), number);
+            match parted.map_err(os("cannot pass on a standard stream"))? {
+                Parted::Own(own) => *place = Some(End::Owned(own)),
+                Parted::Indifferent => {}
+                Parted::Joint => all = false,
+            }
+        }
+        Ok(all)
+    }
+
     /// Closes all that is held for them, in a child that has laid them.
     pub(crate) fn close(&mut self) {
         self.ends = [None, None, None];
@@ -113,12 +144,7 @@ impl Streams {
 
     /// The descriptors, where there are any.
     pub(crate) fn as_fds(&self) -> [Option<BorrowedFd<'_>>; 3] {
-        [0, 1, 2].map(|place| {
-            self.ends[place].as_ref().map(|end| match end {
-                End::Borrowed(fd) => *fd,
-                End::Owned(fd) => fd.as_fd(),
-            })
-        })
+        [0, 1, 2].map(|place| self.ends[place].as_ref().map(End::as_fd))
     }
 }
 

@@ -22,6 +22,8 @@ use crate::sys::code::Offset;
 use crate::sys::environ::Environment;
 use crate::sys::fd;
 use crate::sys::memory::{self, Mapping};
+#[cfg(feature = "cage")]
+use crate::sys::shared::SharedFile;
 use crate::sys::socket::{self, Mode, Received};
 use crate::sys::watch::NOTE_HEAD;
 use crate::unwind::Panic;
@@ -59,6 +61,9 @@ pub(crate) struct Job {
     pub(crate) deadline: Option<(Duration, Duration)>,
     #[cfg(feature = "cage")]
     pub(crate) cage: Option<Cage>,
+    /// Whether no status flag of its standard streams is anybody else's.
+    #[cfg(feature = "cage")]
+    pub(crate) has_own_streams: bool,
     /// Whether it gets a session of its own.
     pub(crate) own_session: bool,
 }
@@ -168,6 +173,38 @@ pub(crate) fn send<Header: Serialize>(
     payload: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    send_by(socket, header, payload, fds, |socket, parts, count, fds| {
+        let memory = memory::seal(parts)?;
+        send_memory(socket, memory.as_fd(), count, fds)
+    })
+}
+
+/// `send`; a big message goes into memory that was prepared for one.
+#[cfg(feature = "cage")]
+pub(crate) fn send_in<Header: Serialize>(
+    prepared: &SharedFile,
+    socket: BorrowedFd<'_>,
+    header: &Header,
+    payload: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    send_by(socket, header, payload, fds, |socket, parts, count, fds| {
+        send_memory(socket, memory::fill(prepared, parts)?, count, fds)
+    })
+}
+
+fn send_memory(socket: BorrowedFd<'_>, memory: BorrowedFd<'_>, count: u8, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory]).collect();
+    socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds)
+}
+
+fn send_by<Header: Serialize>(
+    socket: BorrowedFd<'_>,
+    header: &Header,
+    payload: &[u8],
+    fds: &[BorrowedFd<'_>],
+    send_big: impl FnOnce(BorrowedFd<'_>, &[&[u8]], u8, &[BorrowedFd<'_>]) -> io::Result<()>,
+) -> io::Result<()> {
     let header = {
         let mut bytes = Vec::new();
         codec::encode_plain(header, &mut bytes).map_err(invalid)?;
@@ -182,9 +219,7 @@ pub(crate) fn send<Header: Serialize>(
             sent => return sent,
         }
     }
-    let memory = memory::seal(&[&length, &header, payload])?;
-    let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory.as_fd()]).collect();
-    socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds)
+    send_big(socket, &[&length, &header, payload], count, fds)
 }
 
 /// Makes sure that the next message can be received whole: as many descriptors must be free as it brings.

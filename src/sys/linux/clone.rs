@@ -24,9 +24,28 @@ pub(crate) fn siblings_work() -> Result<(), &'static str> {
     if per_process::pid() == 1 {
         return Err("it is the first process of its namespace, which has no siblings");
     }
+    if !siblings_are_allowed() {
+        return Err("it may not make siblings (it is in a cage)");
+    }
     match tid_address() {
         Some(_) => Ok(()),
         None => Err("the kernel does not tell the thread id's address (PR_GET_TID_ADDRESS)"),
+    }
+}
+
+/// Whether a filter lets this process make a child of its parent.
+fn siblings_are_allowed() -> bool {
+    let is_refused = |result: libc::c_long| {
+        let error = io::Error::last_os_error().raw_os_error();
+        result < 0 && matches!(error, Some(libc::EPERM | libc::ENOSYS))
+    };
+    let none: usize = 0;
+    // SAFETY: neither makes a process: the one has no room for its arguments, and the other asks for
+    // a thread without the memory of one.
+    unsafe {
+        let flags = (libc::CLONE_PARENT | libc::CLONE_THREAD) as u64;
+        !is_refused(libc::syscall(libc::SYS_clone3, none, none))
+            || !is_refused(libc::syscall(libc::SYS_clone, flags, none, none, none, none))
     }
 }
 

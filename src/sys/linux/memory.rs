@@ -9,6 +9,8 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::read_map::ReadMap;
+#[cfg(feature = "cage")]
+use super::{bytes, shared::SharedFile};
 use super::{fd, shared};
 
 /// With these nobody can change a byte or the length any more, so reading cannot race or raise SIGBUS.
@@ -23,6 +25,46 @@ pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     }
     make_constant(file.as_fd())?;
     Ok(file.into())
+}
+
+/// A new memory file for `fill`, for a process that cannot make one later. It takes no memory until it
+/// is filled, and never becomes longer.
+#[cfg(feature = "cage")]
+pub(crate) fn prepare(length: usize) -> io::Result<SharedFile> {
+    let memory = SharedFile::create_unsealed("multiproc", length)?;
+    rustix::fs::fcntl_add_seals(memory.fd(), SealFlags::GROW)?;
+    Ok(memory)
+}
+
+/// `seal`, with memory that was prepared. No limit of the length of files holds for this, and it
+/// takes little address space.
+#[cfg(feature = "cage")]
+pub(crate) fn fill<'a>(memory: &'a SharedFile, parts: &[&[u8]]) -> io::Result<BorrowedFd<'a>> {
+    /// How much is mapped at once.
+    const WINDOW: usize = 1 << 20;
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if length > memory.length() {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    let mut rest: Vec<&[u8]> = parts.iter().rev().copied().collect();
+    for start in (0..length).step_by(WINDOW) {
+        let window = memory.map(start, WINDOW.min(memory.length() - start))?;
+        let mut at = 0;
+        while at < window.length()
+            && let Some(part) = rest.pop()
+        {
+            let (now, later) = part.split_at(part.len().min(window.length() - at));
+            bytes::store(window.many(at, now.len()), now);
+            at += now.len();
+            if !later.is_empty() {
+                rest.push(later);
+            }
+        }
+    }
+    let memory = memory.fd().as_fd();
+    rustix::fs::ftruncate(memory, length as u64)?;
+    make_constant(memory)?;
+    Ok(memory)
 }
 
 /// A new memory file of `length` bytes, all zero, which can be sealed. Memory is taken as it is written to.
@@ -107,6 +149,22 @@ mod tests {
         let memory = seal(&[b"one ", b"two"]).expect("seal");
         assert_eq!(&*Mapping::of(memory.as_fd()).expect("map"), b"one two");
         assert!(File::from(memory).write_all(b"x").is_err(), "a sealed file took a write");
+    }
+
+    #[test]
+    #[cfg(feature = "cage")]
+    fn what_is_filled_is_read_back() {
+        let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+        for (ends, most) in [([0, 0, 1], 1), ([3, 3, 1000], 5000), ([100, 1 << 20, 3 << 20], 3 << 20)] {
+            let parts = [&bytes[..ends[0]], &bytes[ends[0]..ends[1]], &bytes[ends[1]..ends[2]]];
+            let memory = prepare(most).expect("prepare");
+            let filled = fill(&memory, &parts).expect("fill");
+            assert!(*Mapping::of(filled).expect("map") == bytes[..ends[2]]);
+            assert!(File::from(memory.fd().try_clone().expect("clone")).write_all(b"x").is_err());
+        }
+        let small = prepare(5).expect("prepare");
+        assert_eq!(fill(&small, &[b"123", b"456"]).expect_err("too long").raw_os_error(), Some(libc::EFBIG));
+        assert!(rustix::fs::ftruncate(small.fd(), 6).is_err(), "it grew");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod stack;
 pub(crate) mod stream;
+#[cfg(feature = "cage")]
+pub(crate) mod streams;
 pub(crate) mod threads;
 pub(crate) mod title;
 pub(crate) mod tree;

@@ -78,10 +78,20 @@ impl SharedFile {
         Ok(SharedFile { fd, length })
     }
 
-    /// The same memory, by a descriptor that can only be read from: the kernel does not map that one writable.
+    /// The same memory, by a descriptor that can only be read from: the kernel does not map that one
+    /// writable. Nor can anybody open the memory anew for writing, who may not change its mode.
     pub(crate) fn read_only(&self) -> io::Result<SharedFile> {
+        self.open_to_read(Mode::RUSR)
+    }
+
+    /// `read_only` of memory with a name, by which this user's processes open it for writing.
+    pub(crate) fn read_only_by_name(&self) -> io::Result<SharedFile> {
+        self.open_to_read(Mode::RUSR | Mode::WUSR)
+    }
+
+    fn open_to_read(&self, mode: Mode) -> io::Result<SharedFile> {
         // Of memory that everybody may open, any user could have another descriptor from this one.
-        let _ = rustix::fs::fchmod(&self.fd, Mode::RUSR | Mode::WUSR);
+        let _ = rustix::fs::fchmod(&self.fd, mode);
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let fd = fd::above_stdio(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
         Ok(SharedFile { fd: Arc::new(fd), length: self.length })

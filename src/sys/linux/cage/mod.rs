@@ -1,0 +1,11 @@
+//! A process that shuts itself in: Landlock, a seccomp filter, and no privileges.
+
+mod arguments;
+mod calls;
+mod enter;
+mod files;
+mod filter;
+mod privileges;
+mod rights;
+
+pub(crate) use enter::{Closed, Rules, enter, missing};
