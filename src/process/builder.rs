@@ -106,6 +106,9 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// [`start`](Process::start). (One that surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString`
     /// crosses whatever it holds.)
     ///
+    /// A closure must not capture a copyable token without a size, which nothing can tell from no capture: see
+    /// [`Target`](crate::Target#what-a-closure-must-not-capture).
+    ///
     /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is used up whether the process
     /// is started or not. It is a daemon if this process is.
     pub fn new<F, Args>(target: F, args: Args) -> Process<T>
@@ -128,6 +131,12 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// Nothing needs to be encoded but the result. Starting it is refused while this process has other threads: the copy
     /// would have none of them, but the locks that they held, for ever
     /// ([`start_unchecked`](Process::start_unchecked) does it all the same).
+    ///
+    /// References that the closure captures lead to the copy's own memory, which holds what it held at the start. The
+    /// library sees to that for its own memory ([`SharedBuffer`](crate::SharedBuffer) included). It cannot for memory that
+    /// other code maps so that a copy shares it (`MAP_SHARED`), does not have it or finds it wiped (`MADV_DONTFORK`,
+    /// `MADV_WIPEONFORK`): if a crate gives references to such memory, do not use them in the child, of the fork method or,
+    /// from a [preload function](set_forkserver_preload), of the forkserver method.
     ///
     /// ```no_run
     /// use multiproc::Process;
@@ -472,8 +481,9 @@ impl EnvironmentChange {
 /// assert_eq!(child.join()?, 77);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
-pub fn set_forkserver_preload<F: Target<(), Output = ()> + Send>(f: F) -> Result<()> {
-    const { assert!(size_of::<F>() == 0, "a closure that captures variables cannot run in the fork server") };
+pub fn set_forkserver_preload<F: Target<(), Output = ()> + Captureless + Send>(f: F) -> Result<()> {
+    let () = Contentless::<F>::PROOF;
+    // Moved to the fork server, where it is made from nothing.
     mem::forget(f);
     let offset = Offset::of(function_entry::<F, ()>())
         .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;
