@@ -8,12 +8,16 @@ mod cage;
 mod ends;
 #[path = "outside/limits.rs"]
 mod limits;
+#[path = "outside/names.rs"]
+mod names;
 #[path = "outside/objects.rs"]
 mod objects;
 #[path = "outside/pool.rs"]
 mod pool;
 #[path = "outside/start.rs"]
 mod start;
+#[path = "outside/users.rs"]
+mod users;
 #[path = "outside/values.rs"]
 mod values;
 
@@ -26,6 +30,15 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    let files = [cage::TESTS, ends::TESTS, limits::TESTS, objects::TESTS, pool::TESTS, start::TESTS, values::TESTS];
+    let files = [
+        cage::TESTS,
+        ends::TESTS,
+        limits::TESTS,
+        names::TESTS,
+        objects::TESTS,
+        pool::TESTS,
+        start::TESTS,
+        values::TESTS,
+    ];
     support::run(&files.concat());
 }
