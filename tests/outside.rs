@@ -8,6 +8,8 @@ mod cage;
 mod ends;
 #[path = "outside/limits.rs"]
 mod limits;
+#[path = "outside/listeners.rs"]
+mod listeners;
 #[path = "outside/names.rs"]
 mod names;
 #[path = "outside/objects.rs"]
@@ -34,6 +36,7 @@ fn main() {
         cage::TESTS,
         ends::TESTS,
         limits::TESTS,
+        listeners::TESTS,
         names::TESTS,
         objects::TESTS,
         pool::TESTS,

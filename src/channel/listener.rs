@@ -15,6 +15,7 @@ use super::stream::Stream;
 use crate::error::{Cause, Error, Result};
 use crate::log::get_logger;
 use crate::sys::net::{self, Accepted, Place, SocketFile};
+use crate::sys::per_process::Generation;
 use crate::sys::poll::{self, Deadline};
 
 /// What is taken for a handshake unless something else is set.
@@ -61,7 +62,7 @@ pub struct Listener {
     gate: Option<Gate>,
     file: Option<SocketFile>,
     /// Who made the file: a forked copy does not remove it.
-    owner: u32,
+    owner: Generation,
     last_peer: Option<Address>,
     refused: u64,
 }
@@ -224,7 +225,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = self.file.take().filter(|_| self.owner == std::process::id()) {
+        if let Some(file) = self.file.take().filter(|_| self.owner == Generation::current()) {
             file.remove();
         }
     }
@@ -306,8 +307,12 @@ impl ListenerBuilder {
         self
     }
 
-    /// Removes the file of a Unix socket to which nobody listens any more, such as one whose program was killed. One with a living
-    /// listener is in use all the same, and what is no socket stays.
+    /// Takes the place of a Unix socket that no process has any more, such as one whose program was killed. One that lives is in
+    /// use all the same, whether it listens yet or not, and what is no socket stays. Of several listeners that replace one at the
+    /// same time, one gets the path; for the others, it is in use.
+    ///
+    /// While it is replaced, the folder is locked (`flock`), so it must be readable; that somebody else keeps it locked for ten
+    /// seconds is an error (`TimedOut`).
     ///
     /// ```
     /// use multiproc::Listener;
@@ -337,10 +342,12 @@ impl ListenerBuilder {
         let (socket, file) = self.listen(&address.place()).map_err(named)?;
         // From here on, an error removes the file.
         let mut listener =
-            Listener { socket, address, gate: None, file, owner: std::process::id(), last_peer: None, refused: 0 };
+            Listener { socket, address, gate: None, file, owner: Generation::current(), last_peer: None, refused: 0 };
         let ready = |listener: &mut Listener| -> io::Result<()> {
             let socket = listener.socket.as_fd();
-            if let (Address::Tcp(_), Some(place)) = (&listener.address, net::local(socket)?) {
+            if let Address::Tcp(_) = &listener.address
+                && let Some(place) = net::local(socket)?
+            {
                 listener.address = place.into();
             }
             if let Some(key) = self.key {
@@ -355,11 +362,7 @@ impl ListenerBuilder {
     fn listen(&self, place: &Place) -> io::Result<(OwnedFd, Option<SocketFile>)> {
         match (net::listener(place, self.backlog, self.mode), self.stale, place) {
             (Err(error), Stale::Replace, Place::Path(path)) if error.kind() == io::ErrorKind::AddrInUse => {
-                if net::remove_stale(path)? {
-                    net::listener(place, self.backlog, self.mode)
-                } else {
-                    Err(error)
-                }
+                net::listener_in_place(path, self.backlog, self.mode)
             }
             (done, ..) => done,
         }

@@ -12,11 +12,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::flock::Flock;
 use super::poll::Deadline;
 use super::{creds, fd, pidfd, random};
 
@@ -25,9 +25,6 @@ const ROOT: &str = "/dev/shm";
 
 /// The most bytes of a name; the kernel's own limit is 255.
 pub(crate) const LONGEST: usize = 200;
-
-/// How long another process may hold the lock, which it needs for microseconds, before this one gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many other names are looked at on the way: whoever has thousands should not pay for all of them each time.
 const SWEPT: usize = 64;
@@ -326,7 +323,7 @@ fn is_hidden(pid: u32) -> bool {
 
 /// The folder with the names of this user, locked.
 struct Folder {
-    fd: OwnedFd,
+    fd: Flock,
 }
 
 impl Folder {
@@ -350,20 +347,17 @@ impl Folder {
     }
 
     fn lock() -> io::Result<Folder> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(Flock::LONGEST_WAIT);
         loop {
-            let fd = Folder::open()?;
-            match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                // Removed by who had the lock: there is another one, or none.
-                Ok(()) if rustix::fs::fstat(&fd)?.st_nlink == 0 => {}
-                Ok(()) => return Ok(Folder { fd }),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if !deadline.is_over() => {
-                    std::thread::sleep(Duration::from_micros(200));
+            let fd = Flock::take(Folder::open()?, deadline).map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => {
+                    io::Error::new(io::ErrorKind::TimedOut, "another process keeps the names locked")
                 }
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another process keeps the names locked"));
-                }
-                Err(error) => return Err(error.into()),
+                _ => error,
+            })?;
+            // If it was removed by who had the lock, there is another one, or none.
+            if rustix::fs::fstat(&fd)?.st_nlink != 0 {
+                return Ok(Folder { fd });
             }
         }
     }
@@ -406,8 +400,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // Fails unless it is empty. Still locked: whoever comes meanwhile sees that it is gone.
         let _ = rustix::fs::rmdir(Folder::path());
-        // Not left to the closing: a copy that was forked meanwhile has the descriptor, too.
-        let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
     }
 }
 
