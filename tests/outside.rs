@@ -6,6 +6,8 @@ mod support;
 mod cage;
 #[path = "outside/ends.rs"]
 mod ends;
+#[path = "outside/in_flight.rs"]
+mod in_flight;
 #[path = "outside/limits.rs"]
 mod limits;
 #[path = "outside/listeners.rs"]
@@ -35,6 +37,7 @@ fn main() {
     let files = [
         cage::TESTS,
         ends::TESTS,
+        in_flight::TESTS,
         limits::TESTS,
         listeners::TESTS,
         names::TESTS,

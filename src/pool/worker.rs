@@ -267,6 +267,8 @@ impl Worker {
                 Ok(true) => self.outgoing.pop_front(),
                 // A worker that is gone is found so.
                 Ok(false) | Err(SendFault::Disconnected | SendFault::Full) => return,
+                // Sent as soon as others have received theirs.
+                Err(SendFault::Os(error)) if socket::is_congestion(&error) => return,
                 Err(_) => {
                     // Its descriptors cannot go out now; it is as good as none.
                     self.doom.get_or_insert(Doom::Rogue("the way to it is broken"));

@@ -167,12 +167,12 @@ pub(crate) fn send<Header: Serialize>(
         match socket::send(socket, &[&[INLINE, count], &length, &header, payload], fds) {
             // Where the system's socket buffers are small.
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
-            sent => return sent,
+            sent => return sent.map_err(socket::explained),
         }
     }
     let memory = memory::seal(&[&length, &header, payload])?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory.as_fd()]).collect();
-    socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds)
+    socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds).map_err(socket::explained)
 }
 
 /// Makes sure that the next message can be received whole: as many descriptors must be free as it brings.

@@ -195,7 +195,11 @@ impl Newborn {
         match born {
             Ok((tether, control)) => Ok(Clone { control, tether, interrupt }),
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                let errno = match error.raw_os_error() {
+                    Some(errno) => errno,
+                    None if socket::is_congestion(&error) => libc::ETOOMANYREFS,
+                    None => libc::EAGAIN,
+                };
                 reply_with(&server, &ServerReply::Failed { errno, request }, &[]);
                 Err(())
             }

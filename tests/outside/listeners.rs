@@ -314,7 +314,7 @@ fn what_is_no_socket_or_not_ours_stays() {
     // A listener that this user may not connect to is not known to be gone; a folder that may not be written to stays as it is.
     let own = path("folder");
     leave_stale(&own.join("closed"));
-    std::fs::set_permissions(own.join("closed"), std::fs::Permissions::from_mode(0)).expect("close");
+    std::fs::set_permissions(own.join("closed"), std::fs::Permissions::from_mode(0o000)).expect("close");
     leave_stale(&own.join("open"));
     std::fs::set_permissions(own.join("open"), std::fs::Permissions::from_mode(0o666)).expect("open");
     std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o555)).expect("close the folder");
@@ -335,7 +335,8 @@ fn a_locked_folder_is_an_error_that_says_so() {
     let path = folder.0.join("socket");
     leave_stale(&path);
     let lock = std::fs::File::open(&folder.0).expect("open the folder");
-    lock.lock().expect("lock the folder");
+    // SAFETY: a system call on a descriptor that is open.
+    assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) }, 0, "lock the folder");
     let error = replace(&path).expect_err("replaced");
     assert_eq!(kind(&error), ErrorKind::TimedOut);
     assert!(error.to_string().contains("locked"), "{error}");

@@ -23,8 +23,19 @@ pub(crate) fn is_root(test: &str) -> bool {
 /// Runs `body` in a copy of this process that acts as an ordinary user: as `USER` if this is root. A panic there is one here.
 #[track_caller]
 pub(crate) fn as_user(body: impl FnOnce()) {
+    as_user_number(USER, body);
+}
+
+/// `as_user`, as one that the kernel counts apart from others.
+#[track_caller]
+pub(crate) fn as_user_alone(body: impl FnOnce()) {
+    as_user_number(1_000_000_000 + std::process::id(), body);
+}
+
+#[track_caller]
+fn as_user_number(user: u32, body: impl FnOnce()) {
     let copy = fork(|| {
-        become_user();
+        turn_into(user);
         body();
     });
     assert_eq!(status_of(copy), 0, "how the copy ended");
@@ -32,12 +43,16 @@ pub(crate) fn as_user(body: impl FnOnce()) {
 
 /// Gives up root for good, as far as this process has it; it can be looked into as any process of the user.
 pub(crate) fn become_user() {
+    turn_into(USER);
+}
+
+fn turn_into(user: u32) {
     // SAFETY: system calls on integers; one thread.
     let done = unsafe {
         libc::geteuid() != 0
             || (libc::setgroups(0, std::ptr::null()) == 0
-                && libc::setresgid(USER, USER, USER) == 0
-                && libc::setresuid(USER, USER, USER) == 0)
+                && libc::setresgid(user, user, user) == 0
+                && libc::setresuid(user, user, user) == 0)
     };
     assert!(done, "act as an ordinary user: {}", std::io::Error::last_os_error());
     set_dumpable(true);
