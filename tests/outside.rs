@@ -4,6 +4,8 @@ mod support;
 
 #[path = "outside/cage.rs"]
 mod cage;
+#[path = "outside/channels.rs"]
+mod channels;
 #[path = "outside/ends.rs"]
 mod ends;
 #[path = "outside/in_flight.rs"]
@@ -36,6 +38,7 @@ use tests;
 fn main() {
     let files = [
         cage::TESTS,
+        channels::TESTS,
         ends::TESTS,
         in_flight::TESTS,
         limits::TESTS,

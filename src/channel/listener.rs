@@ -100,7 +100,8 @@ impl Listener {
     /// Waits for a connection and gives it. Those who fail to authenticate themselves are logged (debug) and passed over.
     ///
     /// # Errors
-    /// The system refuses, as it does when there is no descriptor left. The listener can be used again.
+    /// The system refuses, as it does when there is no descriptor left. The listener can be used again. (The error comes some
+    /// 20 ms late, so that a loop that goes on after it does not keep a processor busy.)
     pub fn accept<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
         self.accept_by(Deadline::Never)
     }
@@ -184,7 +185,9 @@ impl Listener {
     fn next(&mut self, deadline: Deadline) -> Result<Outcome, AcceptError> {
         let socket = self.socket.as_fd();
         let outcome = match &mut self.gate {
-            Some(gate) => gate.next(socket, deadline).map_err(AcceptError::Os)?.ok_or(AcceptError::TimedOut)?,
+            Some(gate) => {
+                gate.next(socket, deadline).map_err(|error| refused(error, deadline))?.ok_or(AcceptError::TimedOut)?
+            }
             None => open(socket, deadline)?,
         };
         match &outcome {
@@ -198,10 +201,18 @@ impl Listener {
     }
 }
 
+/// The system's error, after a moment: the connection that could not be accepted stays, and so does the lack of descriptors or
+/// memory that mostly is the reason. Whoever goes on at once would find the same, and keep a processor busy.
+fn refused(error: io::Error, deadline: Deadline) -> AcceptError {
+    const PAUSE: Duration = Duration::from_millis(20);
+    std::thread::sleep(deadline.left().map_or(PAUSE, |left| left.min(PAUSE)));
+    AcceptError::Os(error)
+}
+
 /// Whoever comes is admitted.
 fn open(socket: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome, AcceptError> {
     loop {
-        match net::accept(socket).map_err(AcceptError::Os)? {
+        match net::accept(socket).map_err(|error| refused(error, deadline))? {
             Accepted::Socket(accepted, place) => {
                 let stream = Stream::new(accepted).map_err(AcceptError::Os)?;
                 return Ok(Outcome::Admitted { stream, peer: place.map(Address::from) });
@@ -338,7 +349,13 @@ impl ListenerBuilder {
     /// As [`Listener::bind`].
     pub fn bind(self, address: impl Into<Address>) -> Result<Listener> {
         let address = address.into();
-        let named = |error| Error::os(format!("cannot listen at {address}"), error);
+        let named = |error: io::Error| match address.place() {
+            Place::Path(path) if error.kind() == io::ErrorKind::AddrInUse && net::is_abandoned(&path) => {
+                let what = "a socket is there that no process has any more, see `ListenerBuilder::replace_stale`";
+                Error::os(format!("cannot listen at {address} ({what})"), error)
+            }
+            _ => Error::os(format!("cannot listen at {address}"), error),
+        };
         let (socket, file) = self.listen(&address.place()).map_err(named)?;
         // From here on, an error removes the file.
         let mut listener =

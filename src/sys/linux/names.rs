@@ -13,7 +13,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::flock::Flock;
@@ -334,16 +334,32 @@ impl Folder {
     /// Not locked: to look at one name.
     fn open() -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match rustix::fs::open(Folder::path(), flags, Mode::empty()) {
+        let open = || rustix::fs::open(Folder::path(), flags, Mode::empty());
+        let fd = match open() {
             Err(Errno::NOTDIR | Errno::LOOP) => return Err(occupied()),
+            // It was made under an umask that took the owner's rights.
+            Err(Errno::ACCESS) => {
+                let stat = rustix::fs::lstat(Folder::path())?;
+                Folder::check(&stat)?;
+                // In a folder that everybody may write to, nobody else replaces what is ours.
+                rustix::fs::chmod(Folder::path(), Mode::RWXU)?;
+                fd::above_stdio(open()?)?
+            }
             opened => fd::above_stdio(opened?)?,
         };
-        // Anybody may make a folder of that name.
         let stat = rustix::fs::fstat(&fd)?;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
-            return Err(occupied());
+        Folder::check(&stat)?;
+        if stat.st_mode & Mode::RWXU.as_raw_mode() != Mode::RWXU.as_raw_mode() {
+            rustix::fs::fchmod(&fd, Mode::RWXU)?;
         }
         Ok(fd)
+    }
+
+    /// Anybody may make something of that name.
+    fn check(stat: &rustix::fs::Stat) -> io::Result<()> {
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0;
+        if is_folder && is_ours { Ok(()) } else { Err(occupied()) }
     }
 
     fn lock() -> io::Result<Folder> {

@@ -166,6 +166,11 @@ fn lock_folder_of(path: &Path) -> io::Result<Flock> {
     })
 }
 
+/// Whether a socket is at `path` that no process has any more.
+pub(crate) fn is_abandoned(path: &Path) -> bool {
+    look_at(path).is_ok_and(|occupant| occupant == Occupant::Abandoned)
+}
+
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {
