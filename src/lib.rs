@@ -49,6 +49,7 @@
 //!   system from its malice.
 //! - A child is not a thread: it has its own copy of all statics, as they are at a program's start (with the fork server, as the
 //!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
+//! - A closure that captures a copyable value without a size cannot be refused: [`Target`] says what follows from that.
 //! - No async runtime inside; the [`sentinel`](Handle::sentinel) of a process and the descriptors of pipes, queues and
 //!   listeners work with any.
 //! - It does not run code of dynamic libraries in other processes, except by fork. The same holds for a process with rights that its

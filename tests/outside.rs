@@ -2,19 +2,26 @@
 
 mod support;
 
-#[path = "misfortune/common.rs"]
-mod common;
-
 #[path = "outside/cage.rs"]
 mod cage;
+#[path = "outside/channels.rs"]
+mod channels;
+#[path = "misfortune/common.rs"]
+mod common;
 #[path = "outside/copies.rs"]
 mod copies;
 #[path = "outside/ends.rs"]
 mod ends;
 #[path = "outside/given.rs"]
 mod given;
+#[path = "outside/in_flight.rs"]
+mod in_flight;
 #[path = "outside/limits.rs"]
 mod limits;
+#[path = "outside/listeners.rs"]
+mod listeners;
+#[path = "outside/names.rs"]
+mod names;
 #[path = "outside/objects.rs"]
 mod objects;
 #[path = "outside/place.rs"]
@@ -23,6 +30,8 @@ mod place;
 mod pool;
 #[path = "outside/start.rs"]
 mod start;
+#[path = "outside/users.rs"]
+mod users;
 #[path = "outside/values.rs"]
 mod values;
 
@@ -37,10 +46,14 @@ use tests;
 fn main() {
     let files = [
         cage::TESTS,
+        channels::TESTS,
         copies::TESTS,
         ends::TESTS,
         given::TESTS,
+        in_flight::TESTS,
         limits::TESTS,
+        listeners::TESTS,
+        names::TESTS,
         objects::TESTS,
         place::TESTS,
         pool::TESTS,

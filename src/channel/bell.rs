@@ -138,9 +138,14 @@ impl Bell {
         self.packets().early = Some(fds);
     }
 
-    /// Sends descriptors.
-    pub(crate) fn send_packet(&self, fds: &[Arc<OwnedFd>], deadline: Deadline) -> io::Result<Sent> {
-        bell::send_packet(self.as_fd(), fds, deadline)
+    /// Sends descriptors, to a receiver that may be behind with earlier messages.
+    pub(crate) fn send_packet(
+        &self,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+        is_behind: impl FnMut() -> bool,
+    ) -> io::Result<Sent> {
+        bell::send_packet(self.as_fd(), fds, deadline, is_behind)
     }
 
     /// Ends all: nothing that comes could be understood.

@@ -17,6 +17,12 @@ use crate::sys::fd;
 /// only for another process, not to a file or the like, and over TCP it does not pass. What comes out is of the type that the receiver asks
 /// for: what the sender put in decides what it can do.
 ///
+/// # In flight
+/// A descriptor that was sent and is not received yet counts against its sender's user, who may have as many of them as a process of
+/// that user may have open files (`RLIMIT_NOFILE`; root is exempt). At that limit, to put or send waits as if the channel were full
+/// while the receiver has something to receive. If it has received all and the limit is reached elsewhere, nobody would make room:
+/// then it is an error, of the kind `QuotaExceeded`, as it is for a start whose arguments, and a result, that bring descriptors.
+///
 /// ```
 /// use std::io::{PipeWriter, Read, Write};
 /// use multiproc::{Descriptor, Process};

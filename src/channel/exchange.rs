@@ -30,7 +30,7 @@ use super::store::{End, QueueMemory};
 use crate::codec::{self, Carried};
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
-use crate::sys::poll::{self, Deadline};
+use crate::sys::poll::Deadline;
 use crate::sys::robust::{self, Own};
 use crate::sys::socket::{self, Mode};
 use crate::sys::{futex, threads};
@@ -182,7 +182,12 @@ impl Exchange {
         deadline: Deadline,
     ) -> Result<(), PutFault> {
         let ladder = self.memory.ladder();
-        let end = self.enter(self.memory.put_end(), deadline, || self.count() >= most).ok_or(PutFault::Full)?;
+        let is_hopeless = || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
+        let end = self.enter(self.memory.put_end(), deadline, is_hopeless).ok_or(PutFault::Full)?;
+        if end.inherited {
+            // It may have died while it waited.
+            self.memory.flags().put_waits.store(0, Ordering::Relaxed);
+        }
         if self.is_shut_down() {
             return Err(PutFault::ShutDown);
         }
@@ -418,18 +423,22 @@ impl Exchange {
         deadline: Deadline,
     ) -> Result<(), PutFault> {
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-        loop {
-            match socket::send(self.put_end.as_fd(), &[&number.to_le_bytes()], &fds) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(PutFault::Os(error)),
-                Ok(()) => return Ok(()),
-            }
-            if deadline.is_over() {
-                return Err(PutFault::Full);
-            }
-            // Consumers make room; they do not need our lock for it.
-            poll::one_writable(self.put_end.as_fd(), deadline.within_next(ROUND)).map_err(PutFault::Os)?;
+        let number = number.to_le_bytes();
+        let end = self.put_end.as_fd();
+        let is_behind = || socket::has_unreceived(end);
+        let send = |deadline| socket::send_by(end, &[&number], &fds, deadline, is_behind).map_err(PutFault::Os);
+        if send(Deadline::Now)? {
+            return Ok(());
         }
+        if deadline.is_over() {
+            return Err(PutFault::Full);
+        }
+        // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not wait for it.
+        let put_waits = self.memory.flags().put_waits;
+        put_waits.store(1, Ordering::Relaxed);
+        let sent = send(deadline);
+        put_waits.store(0, Ordering::Relaxed);
+        if sent? { Ok(()) } else { Err(PutFault::Full) }
     }
 
     /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.

@@ -105,7 +105,7 @@ fn descriptors_that_belong_to_nothing_are_dropped() {
     let mut bytes = Vec::new();
     // The socket is full of them; who does not expect any takes one wake-up at a time.
     while let Ok(socket_bell::Sent::Done) =
-        socket_bell::send_packet(socket.as_fd(), &[Arc::clone(&null)], Deadline::Now)
+        socket_bell::send_packet(socket.as_fd(), &[Arc::clone(&null)], Deadline::Now, || false)
     {}
     let ended = (0..10_000).find_map(|_| near.recv(&mut bytes, LIMIT, Deadline::Now).err());
     assert!(ended.is_some());

@@ -15,6 +15,7 @@ use super::stream::Stream;
 use crate::error::{Cause, Error, Result};
 use crate::log::get_logger;
 use crate::sys::net::{self, Accepted, Place, SocketFile};
+use crate::sys::per_process::Generation;
 use crate::sys::poll::{self, Deadline};
 
 /// What is taken for a handshake unless something else is set.
@@ -61,7 +62,7 @@ pub struct Listener {
     gate: Option<Gate>,
     file: Option<SocketFile>,
     /// Who made the file: a forked copy does not remove it.
-    owner: u32,
+    owner: Generation,
     last_peer: Option<Address>,
     refused: u64,
 }
@@ -99,7 +100,8 @@ impl Listener {
     /// Waits for a connection and gives it. Those who fail to authenticate themselves are logged (debug) and passed over.
     ///
     /// # Errors
-    /// The system refuses, as it does when there is no descriptor left. The listener can be used again.
+    /// The system refuses, as it does when there is no descriptor left. The listener can be used again. (The error comes some
+    /// 20 ms late, so that a loop that goes on after it does not keep a processor busy.)
     pub fn accept<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
         self.accept_by(Deadline::Never)
     }
@@ -183,7 +185,9 @@ impl Listener {
     fn next(&mut self, deadline: Deadline) -> Result<Outcome, AcceptError> {
         let socket = self.socket.as_fd();
         let outcome = match &mut self.gate {
-            Some(gate) => gate.next(socket, deadline).map_err(AcceptError::Os)?.ok_or(AcceptError::TimedOut)?,
+            Some(gate) => {
+                gate.next(socket, deadline).map_err(|error| refused(error, deadline))?.ok_or(AcceptError::TimedOut)?
+            }
             None => open(socket, deadline)?,
         };
         match &outcome {
@@ -197,10 +201,18 @@ impl Listener {
     }
 }
 
+/// The system's error, after a moment: the connection that could not be accepted stays, and so does the lack of descriptors or
+/// memory that mostly is the reason. Whoever goes on at once would find the same, and keep a processor busy.
+fn refused(error: io::Error, deadline: Deadline) -> AcceptError {
+    const PAUSE: Duration = Duration::from_millis(20);
+    std::thread::sleep(deadline.left().map_or(PAUSE, |left| left.min(PAUSE)));
+    AcceptError::Os(error)
+}
+
 /// Whoever comes is admitted.
 fn open(socket: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome, AcceptError> {
     loop {
-        match net::accept(socket).map_err(AcceptError::Os)? {
+        match net::accept(socket).map_err(|error| refused(error, deadline))? {
             Accepted::Socket(accepted, place) => {
                 let stream = Stream::new(accepted).map_err(AcceptError::Os)?;
                 return Ok(Outcome::Admitted { stream, peer: place.map(Address::from) });
@@ -224,7 +236,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = self.file.take().filter(|_| self.owner == std::process::id()) {
+        if let Some(file) = self.file.take().filter(|_| self.owner == Generation::current()) {
             file.remove();
         }
     }
@@ -306,8 +318,12 @@ impl ListenerBuilder {
         self
     }
 
-    /// Removes the file of a Unix socket to which nobody listens any more, such as one whose program was killed. One with a living
-    /// listener is in use all the same, and what is no socket stays.
+    /// Takes the place of a Unix socket that no process has any more, such as one whose program was killed. One that lives is in
+    /// use all the same, whether it listens yet or not, and what is no socket stays. Of several listeners that replace one at the
+    /// same time, one gets the path; for the others, it is in use.
+    ///
+    /// While it is replaced, the folder is locked (`flock`), so it must be readable; that somebody else keeps it locked for ten
+    /// seconds is an error (`TimedOut`).
     ///
     /// ```
     /// use multiproc::Listener;
@@ -333,14 +349,22 @@ impl ListenerBuilder {
     /// As [`Listener::bind`].
     pub fn bind(self, address: impl Into<Address>) -> Result<Listener> {
         let address = address.into();
-        let named = |error| Error::os(format!("cannot listen at {address}"), error);
+        let named = |error: io::Error| match address.place() {
+            Place::Path(path) if error.kind() == io::ErrorKind::AddrInUse && net::is_abandoned(&path) => {
+                let what = "a socket is there that no process has any more, see `ListenerBuilder::replace_stale`";
+                Error::os(format!("cannot listen at {address} ({what})"), error)
+            }
+            _ => Error::os(format!("cannot listen at {address}"), error),
+        };
         let (socket, file) = self.listen(&address.place()).map_err(named)?;
         // From here on, an error removes the file.
         let mut listener =
-            Listener { socket, address, gate: None, file, owner: std::process::id(), last_peer: None, refused: 0 };
+            Listener { socket, address, gate: None, file, owner: Generation::current(), last_peer: None, refused: 0 };
         let ready = |listener: &mut Listener| -> io::Result<()> {
             let socket = listener.socket.as_fd();
-            if let (Address::Tcp(_), Some(place)) = (&listener.address, net::local(socket)?) {
+            if let Address::Tcp(_) = &listener.address
+                && let Some(place) = net::local(socket)?
+            {
                 listener.address = place.into();
             }
             if let Some(key) = self.key {
@@ -355,11 +379,7 @@ impl ListenerBuilder {
     fn listen(&self, place: &Place) -> io::Result<(OwnedFd, Option<SocketFile>)> {
         match (net::listener(place, self.backlog, self.mode), self.stale, place) {
             (Err(error), Stale::Replace, Place::Path(path)) if error.kind() == io::ErrorKind::AddrInUse => {
-                if net::remove_stale(path)? {
-                    net::listener(place, self.backlog, self.mode)
-                } else {
-                    Err(error)
-                }
+                net::listener_in_place(path, self.backlog, self.mode)
             }
             (done, ..) => done,
         }

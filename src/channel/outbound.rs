@@ -260,7 +260,10 @@ impl Writer {
     ) -> Result<(), SendFault> {
         // This order: the announcement, then the wake-up, then the packet. Who sleeps without expecting one gets the wake-up.
         let other = self.producer.announce_packet(ring);
-        let fault = match wake(bell, other).map(|()| bell.send_packet(fds, deadline)) {
+        let producer = &mut self.producer;
+        // What is corrupt is found by who sends.
+        let is_behind = || producer.is_ahead(ring).unwrap_or(false);
+        let fault = match wake(bell, other).map(|()| bell.send_packet(fds, deadline, is_behind)) {
             Ok(Ok(Sent::Done)) => return Ok(()),
             Ok(Ok(Sent::NoRoom)) => SendFault::Full,
             Ok(Ok(Sent::PeerGone)) => SendFault::Disconnected,

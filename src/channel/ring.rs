@@ -232,6 +232,12 @@ impl Producer {
         Ok(std::mem::replace(&mut self.head, head) != head)
     }
 
+    /// Whether the consumer has not read all that was published.
+    pub(crate) fn is_ahead(&mut self, ring: Ring<'_>) -> Result<bool, Corrupt> {
+        self.look(ring)?;
+        Ok(self.head != self.tail)
+    }
+
     #[inline]
     fn free(&self, ring: Ring<'_>) -> u64 {
         ring.capacity() - (self.tail - self.head)

@@ -60,6 +60,8 @@ pub(crate) struct Flags<'a> {
     pub(crate) polled: &'a AtomicU32,
     /// 1 if nothing may be put any more, 2 if nothing may be got either.
     pub(crate) shut_down: &'a AtomicU32,
+    /// 1 while who puts waits, with its lock held, for descriptors to be received.
+    pub(crate) put_waits: &'a AtomicU32,
 }
 
 fn length_of(rungs: usize) -> usize {
@@ -108,7 +110,9 @@ impl QueueMemory {
 
     pub(crate) fn flags(&self) -> Flags<'_> {
         let flag = |line: usize| self.head.at(FLAGS + line * 128);
-        Flags { wants_record: flag(0), wants_room: flag(1), polled: flag(2), shut_down: flag(3) }
+        // The last one is written by those who look at `wants_room`, and seldom.
+        let put_waits = self.head.at(FLAGS + 128 + 64);
+        Flags { wants_record: flag(0), wants_room: flag(1), polled: flag(2), shut_down: flag(3), put_waits }
     }
 
     pub(crate) fn ladder(&self) -> Ladder<'_, QueueMemory> {

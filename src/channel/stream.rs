@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::fault::{RecvFault, SendFault};
 use crate::codec::{self, Carried, MOST_FDS};
 use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Mode;
+use crate::sys::socket::{self, Congestion, Mode};
 use crate::sys::stream::{self, Kind};
 
 /// The longest header.
@@ -88,6 +88,7 @@ impl Stream {
         let (header, length) = header_for(bytes.len());
         let header = &header[..length];
         let mut fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        let mut congestion = Congestion::default();
         let mut sent = 0;
         while sent < header.len() + bytes.len() {
             let parts = rest_of(header, bytes, sent);
@@ -104,7 +105,12 @@ impl Stream {
                         Err(error) => SendFault::Os(error),
                     }
                 }
-                Err(error) => send_fault(error),
+                Err(error) if fds.is_empty() => send_fault(error),
+                Err(error) => match congestion.wait(error, deadline, || socket::has_unreceived(self.socket.as_fd())) {
+                    Ok(true) => continue,
+                    Ok(false) => SendFault::Full,
+                    Err(error) => send_fault(error),
+                },
             };
             if sent == 0 || matches!(fault, SendFault::Disconnected) {
                 return Err(fault);

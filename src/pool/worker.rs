@@ -32,6 +32,9 @@ const AHEAD: u64 = 1_000_000;
 const MOST_JOBS: u64 = 1024;
 const LEAST_JOBS: usize = 2;
 
+/// How long to wait before descriptors are sent again that could not go out.
+const CONGESTION: Duration = Duration::from_millis(20);
+
 /// A worker that was started.
 pub(super) struct Worker {
     /// What tells it from those that were in its place before.
@@ -61,6 +64,8 @@ pub(super) struct Worker {
     pub(super) started: Instant,
     /// When to listen once more, called or not.
     pub(super) look_at: Option<Instant>,
+    /// Until when it is no use to send descriptors again: nobody tells when there is room for them.
+    congested_until: Option<Instant>,
     /// What each of its tasks may compute.
     cpu_time: Option<Duration>,
     /// How long it was at work, and how many tasks were finished, when that was last looked at.
@@ -147,6 +152,7 @@ impl Worker {
             kill_at: None,
             started: now,
             look_at: None,
+            congested_until: None,
             cpu_time: settings.limits.cpu(),
             seen: (Duration::ZERO, 0),
             pace: 0,
@@ -229,6 +235,11 @@ impl Worker {
         self.outgoing.push_back(Outgoing { bytes: mem::take(bytes), fds, sent: 0 });
     }
 
+    /// Whether descriptors could not go out, a moment ago.
+    fn is_congested(&self) -> bool {
+        self.congested_until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Whether there is something that only `pump` sends.
     pub(super) fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
@@ -236,6 +247,9 @@ impl Worker {
 
     /// Whether more could go out now.
     fn could_pump(&mut self) -> bool {
+        if self.is_congested() {
+            return false;
+        }
         let Worker { link: Some(link), outgoing, .. } = self else { return false };
         outgoing.front().is_some_and(|next| link.outbound().has_room_for_next(next.bytes.len() - next.sent))
     }
@@ -252,6 +266,9 @@ impl Worker {
             }
             let heard = self.listen(scratch);
             if heard != Heard::All || !self.could_pump() {
+                if self.is_congested() {
+                    self.look_at = [self.look_at, self.congested_until].into_iter().flatten().min();
+                }
                 return heard;
             }
         }
@@ -261,12 +278,27 @@ impl Worker {
 
     /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen afterwards.)
     pub(super) fn pump(&mut self) {
+        if self.is_congested() {
+            return;
+        }
         let Some(link) = &mut self.link else { return };
         while let Some(Outgoing { bytes, fds, sent }) = self.outgoing.front_mut() {
             match link.send_some(bytes, fds, sent) {
                 Ok(true) => self.outgoing.pop_front(),
                 // A worker that is gone is found so.
-                Ok(false) | Err(SendFault::Disconnected | SendFault::Full) => return,
+                Err(SendFault::Disconnected) => return,
+                Ok(false) | Err(SendFault::Full) => {
+                    // Else the worker tells when there is room in the ring.
+                    if !fds.is_empty() && link.outbound().has_room_for_next(bytes.len() - *sent) {
+                        self.congested_until = Instant::now().checked_add(CONGESTION);
+                    }
+                    return;
+                }
+                // Sent as soon as others have received theirs.
+                Err(SendFault::Os(error)) if socket::is_congestion(&error) => {
+                    self.congested_until = Instant::now().checked_add(CONGESTION);
+                    return;
+                }
                 Err(_) => {
                     // Its descriptors cannot go out now; it is as good as none.
                     self.doom.get_or_insert(Doom::Rogue("the way to it is broken"));

@@ -111,6 +111,9 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// [`start`](Process::start). (One that surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString`
     /// crosses whatever it holds. For what serde's attributes ask of the format, see [`SelfDescribing`](crate::SelfDescribing).)
     ///
+    /// A closure must not capture a copyable token without a size, which nothing can tell from no capture: see
+    /// [`Target`](crate::Target#what-a-closure-must-not-capture).
+    ///
     /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is used up whether the process
     /// is started or not. It is a daemon if this process is.
     pub fn new<F, Args>(target: F, args: Args) -> Process<T>
@@ -134,6 +137,12 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// such child the same; what must differ has to be seeded anew in the closure. Starting it is refused while this process has other threads: the copy
     /// would have none of them, but the locks that they held, for ever
     /// ([`start_unchecked`](Process::start_unchecked) does it all the same).
+    ///
+    /// References that the closure captures lead to the copy's own memory, which holds what it held at the start. The
+    /// library sees to that for its own memory ([`SharedBuffer`](crate::SharedBuffer) included). It cannot for memory that
+    /// other code maps so that a copy shares it (`MAP_SHARED`), does not have it or finds it wiped (`MADV_DONTFORK`,
+    /// `MADV_WIPEONFORK`): if a crate gives references to such memory, do not use them in the child, of the fork method or,
+    /// from a [preload function](set_forkserver_preload), of the forkserver method.
     ///
     /// ```no_run
     /// use multiproc::Process;

@@ -5,8 +5,8 @@ use std::mem;
 
 use crate::error::{Cause, Result};
 use crate::start::{forkserver, preload};
-use crate::sys::code::Offset;
-use crate::target::{Target, function_entry};
+use crate::sys::code::{Contentless, Offset};
+use crate::target::{Captureless, Target, function_entry};
 
 /// Has `f` run once in the fork server, before the first child: what it loads, all children share, without copying it.
 ///
@@ -43,8 +43,9 @@ use crate::target::{Target, function_entry};
 /// assert_eq!(child.join()?, 77);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
-pub fn set_forkserver_preload<F: Target<(), Output = ()> + Send>(f: F) -> Result<()> {
-    const { assert!(size_of::<F>() == 0, "a closure that captures variables cannot run in the fork server") };
+pub fn set_forkserver_preload<F: Target<(), Output = ()> + Captureless + Send>(f: F) -> Result<()> {
+    let () = Contentless::<F>::PROOF;
+    // Moved to the fork server, where it is made from nothing.
     mem::forget(f);
     let offset = Offset::of(function_entry::<F, ()>())
         .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;

@@ -19,8 +19,11 @@ use crate::sys::exclusive::Exclusive;
 /// Until then nobody else has the memory, so it is an ordinary `[T]` with everything that belongs to one. Memory of buffers that
 /// are dropped without being frozen is kept for the next ones (up to 64 MiB in 4 parts, each with a descriptor).
 ///
-/// A forked copy of the process does not have the memory: there, using the buffer panics, and freezing it is an error. (Each use
-/// looks whether this is a copy; in a loop that should be quick, use `&mut buffer[..]`.)
+/// A forked copy of the process does not own the memory: there, using the buffer panics, and freezing it is an error. (Each use
+/// looks whether this is a copy; in a loop that should be quick, use `&mut buffer[..]`.) Slices that were borrowed before, for
+/// ever (`Box::leak`), stay valid in a copy that this library makes: it sees what was there when it was made, and what either
+/// process writes later is its own. A buffer that was in use then is copied when it is frozen. Where other code forks
+/// (`libc::fork`), such slices lead nowhere in the copy.
 ///
 /// ```
 /// use multiproc::{Process, SharedBuffer, SharedSlice};
@@ -88,8 +91,8 @@ impl<T: Pod> SharedBuffer<T> {
 
     /// Makes the contents constant for ever: after this, the kernel lets nobody write to them, this process included.
     ///
-    /// Nothing is copied. (Only if somebody else can write to the memory, such as a device that a direct transfer was started
-    /// with, it is a copy that becomes constant.)
+    /// Nothing is copied. (Only if this process was forked while it had the buffer, or if somebody else can write to the memory,
+    /// such as a device that a direct transfer was started with, it is a copy that becomes constant.)
     ///
     /// # Errors
     /// There is no memory or no address left, or this is a forked copy of the process that has the buffer. The buffer is gone

@@ -37,6 +37,10 @@ const HUGE: usize = 2 << 20;
 /// goes when the last of them is dropped, when the process ends, however it ends, or by [`unlink`](SharedMemory::unlink). The
 /// memory itself lasts as long as anybody has it. (CPython's names last until somebody removes them.)
 ///
+/// A name is followed by way of the descriptors of the process that gave it, which the kernel does not show to everybody: a process
+/// that has changed its user since its start (a daemon that was root), that set `PR_SET_DUMPABLE` to 0, or that has capabilities
+/// shows them only to itself and to those with more rights. There, to attach is an error that says so; pass the memory itself instead.
+///
 /// [`SharedSlice`]: crate::SharedSlice
 ///
 /// ```
@@ -159,7 +163,9 @@ impl SharedMemory {
     /// The memory that has a name, given by a process of this user.
     ///
     /// # Errors
-    /// No memory has it, or the process that gave it is gone: `NotFound`, by [`Error::os_error`]. What cannot be a name is refused.
+    /// No memory has it, or the process that gave it is gone: `NotFound`, by [`Error::os_error`]. That process does not let this one
+    /// have it (see [Names](SharedMemory#names)): `PermissionDenied`, with the reason; this process may have the memory otherwise, by
+    /// an argument or as a forked copy, and then it is found. What cannot be a name is refused.
     ///
     /// ```
     /// use multiproc::SharedMemory;

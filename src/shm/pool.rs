@@ -42,19 +42,22 @@ fn find(length: usize) -> Option<Exclusive> {
     let mut pool = POOL.get()?.lock().unwrap_or_else(PoisonError::into_inner);
     let fits = |memory: &Exclusive| (length..=length.saturating_mul(2)).contains(&memory.length());
     let (place, _) = pool.iter().enumerate().filter(|(_, memory)| fits(memory)).min_by_key(|(_, one)| one.length())?;
-    Some(pool.swap_remove(place))
+    let memory = pool.swap_remove(place);
+    memory.wake();
+    Some(memory)
 }
 
 /// Keeps memory that nobody else ever had.
 pub(super) fn give_back(memory: Exclusive) {
-    // What came along in a forked copy is not its own.
-    if memory.length() < SMALLEST || memory.length() > MOST_BYTES || !memory.is_ours() {
+    // What came along in a forked copy is not its own, and what a forked copy has is not exclusive.
+    if memory.length() < SMALLEST || memory.length() > MOST_BYTES || !memory.can_be_kept() {
         return;
     }
     let pool = POOL.get_or_init(|_| Mutex::default());
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
     let kept: usize = pool.iter().map(Exclusive::length).sum();
     if pool.len() < MOST && kept + memory.length() <= MOST_BYTES {
+        memory.rest();
         pool.push(memory);
     }
 }

@@ -388,7 +388,7 @@ impl Server {
                 (ServerReply::Failed { errno, request }, _) => {
                     self.ahead = LEAST_AHEAD;
                     if request >= news {
-                        return Err(Trouble::Failed(io::Error::from_raw_os_error(errno)));
+                        return Err(Trouble::Failed(socket::explained(io::Error::from_raw_os_error(errno))));
                     }
                 }
                 (ServerReply::Unfit(why), _) => return Err(Trouble::Unfit(why)),

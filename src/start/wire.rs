@@ -216,10 +216,10 @@ fn send_by<Header: Serialize>(
         match socket::send(socket, &[&[INLINE, count], &length, &header, payload], fds) {
             // Where the system's socket buffers are small.
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
-            sent => return sent,
+            sent => return sent.map_err(socket::explained),
         }
     }
-    send_big(socket, &[&length, &header, payload], count, fds)
+    send_big(socket, &[&length, &header, payload], count, fds).map_err(socket::explained)
 }
 
 /// Makes sure that the next message can be received whole: as many descriptors must be free as it brings.

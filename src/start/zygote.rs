@@ -218,7 +218,11 @@ impl Newborn {
         match born {
             Ok((tether, control)) => Ok((control, tether)),
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                let errno = match error.raw_os_error() {
+                    Some(errno) => errno,
+                    None if socket::is_congestion(&error) => libc::ETOOMANYREFS,
+                    None => libc::EAGAIN,
+                };
                 reply_with(&server, &ServerReply::Failed { errno, request }, &[]);
                 Err(())
             }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::fd;
-use super::poll::{self, Deadline};
+use super::poll::Deadline;
 use super::socket::{self, Mode};
 
 /// What a wake-up consists of, and the first byte of a packet. (The second is how many descriptors it brings.)
@@ -83,26 +83,25 @@ pub(crate) enum Sent {
     PeerGone,
 }
 
-/// Sends descriptors, 1 to 240 of them; waits for room until the deadline.
-pub(crate) fn send_packet(socket: BorrowedFd<'_>, fds: &[Arc<OwnedFd>], deadline: Deadline) -> io::Result<Sent> {
+/// Sends descriptors, 1 to 240 of them; waits for room until the deadline. `is_behind` tells whether the receiver has not
+/// received all messages before: wake-ups, which nobody takes who is awake, do not count.
+pub(crate) fn send_packet(
+    socket: BorrowedFd<'_>,
+    fds: &[Arc<OwnedFd>],
+    deadline: Deadline,
+    is_behind: impl FnMut() -> bool,
+) -> io::Result<Sent> {
     let count = u8::try_from(fds.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-    loop {
-        let error = match socket::send(socket, &[&[PACKET, count]], &fds) {
-            Ok(()) => return Ok(Sent::Done),
-            Err(error) => error,
-        };
-        match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                if !poll::one_writable(socket, deadline)? {
-                    return Ok(Sent::NoRoom);
-                }
-            }
+    match socket::send_by(socket, &[&[PACKET, count]], &fds, deadline, is_behind) {
+        Ok(true) => Ok(Sent::Done),
+        Ok(false) => Ok(Sent::NoRoom),
+        Err(error) => match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
-                return Ok(Sent::PeerGone);
+                Ok(Sent::PeerGone)
             }
-            _ => return Err(error),
-        }
+            _ => Err(error),
+        },
     }
 }
 
@@ -136,7 +135,7 @@ mod tests {
         assert_eq!(peek(b).expect("peek"), Heard::Wake);
         assert_eq!(hear(b, Mode::Wait).expect("hear"), Heard::Wake);
         let null = Arc::new(fd::null().expect("open"));
-        assert!(matches!(send_packet(a, &[null.clone(), null], Deadline::Now).expect("send"), Sent::Done));
+        assert!(matches!(send_packet(a, &[null.clone(), null], Deadline::Now, || false).expect("send"), Sent::Done));
         assert_eq!(peek(b).expect("peek"), Heard::Packet(2));
         assert_eq!(take_packet(b, 2).expect("take").expect("all of them").len(), 2);
         assert_eq!(hear(b, Mode::Now).expect("hear"), Heard::Nothing);
@@ -147,13 +146,13 @@ mod tests {
         let (a, b) = socket::pair().expect("pair");
         let null = Arc::new(fd::null().expect("open"));
         let full = (0..10_000).any(|_| {
-            matches!(send_packet(a.as_fd(), &[Arc::clone(&null)], Deadline::Now).expect("send"), Sent::NoRoom)
+            matches!(send_packet(a.as_fd(), &[Arc::clone(&null)], Deadline::Now, || false).expect("send"), Sent::NoRoom)
         });
         assert!(full);
         assert_eq!(strike(a.as_fd()), Peer::There);
         drop(b);
         assert_eq!(strike(a.as_fd()), Peer::Gone);
-        assert!(matches!(send_packet(a.as_fd(), &[null], Deadline::Now).expect("send"), Sent::PeerGone));
+        assert!(matches!(send_packet(a.as_fd(), &[null], Deadline::Now, || false).expect("send"), Sent::PeerGone));
         assert_eq!(hear(a.as_fd(), Mode::Wait).expect("hear"), Heard::End);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use super::{fd, per_process, threads};
+use super::{exclusive, fd, per_process, threads};
 
 /// Which of the two processes a copy returned in.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
     let Some(tid) = tid_address() else {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
     };
+    exclusive::part_from_copies()?;
     let mut robust_head: *mut libc::c_void = std::ptr::null_mut();
     let mut robust_length: usize = 0;
     // SAFETY: the kernel writes one pointer and one length; 0 means this thread.
@@ -142,6 +143,7 @@ pub(crate) fn fork() -> io::Result<Option<Side<u32>>> {
 /// # Safety
 /// If other threads exist, the child may use nothing that they could have been in the middle of.
 pub(crate) unsafe fn fork_unchecked() -> io::Result<Side<u32>> {
+    exclusive::part_from_copies()?;
     // SAFETY: the caller answers for the other threads.
     match unsafe { libc::fork() } {
         0 => Ok(Side::Child),

@@ -1,5 +1,7 @@
 //! As whom this process acts, and what it may.
 
+use std::io;
+
 use rustix::process as p;
 
 use super::fd::{self, FileId};
@@ -122,6 +124,33 @@ fn supplementary_groups() -> Vec<p::RawGid> {
             Err(_) => return Vec::new(),
         }
     }
+}
+
+/// What `/proc` shows of another process's rights.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// Real, effective, saved, and that for files.
+    pub(super) users: Vec<libc::uid_t>,
+    /// The capabilities that it may use.
+    pub(super) permitted: u64,
+}
+
+impl Shown {
+    pub(super) fn of(pid: u32) -> io::Result<Shown> {
+        let status = fd::read_small(&format!("/proc/{pid}/status"))?;
+        let line = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let users = line("Uid:").map(|ids| ids.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect());
+        let permitted = line("CapPrm:").and_then(|set| u64::from_str_radix(set, 16).ok());
+        let broken = || io::Error::new(io::ErrorKind::InvalidData, "/proc does not show a process's rights");
+        Ok(Shown { users: users.ok_or_else(broken)?, permitted: permitted.ok_or_else(broken)? })
+    }
+}
+
+/// Whether this thread acts with all of some capabilities.
+pub(super) fn have_all(capabilities_of_other: u64) -> bool {
+    let [low, _, _, high, ..] = capabilities();
+    let own = u64::from(low) | u64::from(high) << 32;
+    capabilities_of_other & !own == 0
 }
 
 /// Effective, permitted and inheritable capabilities, 32 a word, as capget(2) gives them.

@@ -17,6 +17,7 @@ pub(crate) mod exclusive;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod fd;
+mod flock;
 pub(crate) mod frozen;
 pub(crate) mod futex;
 pub(crate) mod lifeline;

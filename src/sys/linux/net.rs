@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind,
@@ -18,6 +18,7 @@ use rustix::net::{
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
 use super::fd::{self, FileId};
+use super::flock::Flock;
 use super::poll::{self, Deadline};
 
 /// Where a socket is.
@@ -47,11 +48,19 @@ fn place_of(address: SocketAddrAny) -> Option<Place> {
     if let Ok(inet) = SocketAddr::try_from(address.clone()) {
         return Some(Place::Inet(inet));
     }
-    let unix = SocketAddrUnix::try_from(address).ok()?;
-    match (unix.path_bytes(), unix.abstract_name()) {
-        (Some(path), _) if !path.is_empty() => Some(Place::Path(PathBuf::from(OsStr::from_bytes(path)))),
-        (_, Some(name)) if !name.is_empty() => Some(Place::Abstract(name.to_vec())),
-        _ => None,
+    if address.address_family() != AddressFamily::UNIX {
+        return None;
+    }
+    // Not by `SocketAddrUnix`, which panics at a path without room for a NUL, as any client's can be.
+    // SAFETY: the address has so many bytes, all of them initialised.
+    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize) };
+    match bytes.get(size_of::<libc::sa_family_t>()..)? {
+        [] => None,
+        [0, name @ ..] => (!name.is_empty()).then(|| Place::Abstract(name.to_vec())),
+        path => {
+            let path = path.split(|byte| *byte == 0).next()?;
+            Some(Place::Path(PathBuf::from(OsStr::from_bytes(path))))
+        }
     }
 }
 
@@ -118,26 +127,76 @@ pub(crate) fn listener(place: &Place, backlog: u32, mode: Option<u32>) -> io::Re
     Ok((socket, file))
 }
 
-/// Removes the socket at `path` if nobody listens to it; says whether it did.
+/// `listener` at a path that is taken: in the place of a socket that no process has any more. Whatever else is there stays,
+/// and the path is in use.
 ///
-/// Two that replace one at the same time: the file is looked at again before it is removed, so that a new listener's is taken for
-/// an old one only if it comes to be within an instant.
-pub(crate) fn remove_stale(path: &Path) -> io::Result<bool> {
-    let (FileType::Socket, found) = file_at(path)? else {
-        return Ok(false);
-    };
-    let place = Place::Path(path.to_owned());
-    let socket = socket(&place, SocketFlags::NONBLOCK)?;
-    let refused = with_address(&place, |address| match connect_to(&socket, address) {
-        Err(Errno::CONNREFUSED) => Ok(true),
-        Ok(()) | Err(Errno::AGAIN) => Ok(false),
-        Err(error) => Err(error),
-    })?;
-    if !refused || file_at(path)?.1 != found {
-        return Ok(false);
+/// Of several that do this at the same time, one has the path in the end: each looks at the path, and takes it, with the
+/// folder locked. A socket counts as had from the moment it is bound, so that one which does not listen yet is safe; and who
+/// lets go of one removes its file before closing it.
+pub(crate) fn listener_in_place(
+    path: &Path,
+    backlog: u32,
+    mode: Option<u32>,
+) -> io::Result<(OwnedFd, Option<SocketFile>)> {
+    if look_at(path)? == Occupant::Living {
+        return Err(Errno::ADDRINUSE.into());
     }
-    rustix::fs::unlink(path)?;
-    Ok(true)
+    let _lock = lock_folder_of(path)?;
+    match look_at(path)? {
+        Occupant::Living => return Err(Errno::ADDRINUSE.into()),
+        Occupant::Abandoned => rustix::fs::unlink(path)?,
+        Occupant::None => {}
+    }
+    listener(&Place::Path(path.to_owned()), backlog, mode)
+}
+
+fn lock_folder_of(path: &Path) -> io::Result<Flock> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let opened = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let locked = opened.map_err(io::Error::from).and_then(fd::above_stdio);
+    locked.and_then(|opened| Flock::take(opened, Deadline::after(Flock::LONGEST_WAIT))).map_err(|error| {
+        let text = match error.kind() {
+            io::ErrorKind::TimedOut => format!("another process keeps the folder {} locked", folder.display()),
+            _ => format!("cannot lock the folder {}: {error}", folder.display()),
+        };
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// Whether a socket is at `path` that no process has any more.
+pub(crate) fn is_abandoned(path: &Path) -> bool {
+    look_at(path).is_ok_and(|occupant| occupant == Occupant::Abandoned)
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occupant {
+    None,
+    /// A socket that no process has any more.
+    Abandoned,
+    /// Anything else, as far as this process may see.
+    Living,
+}
+
+fn look_at(path: &Path) -> io::Result<Occupant> {
+    match file_at(path) {
+        Ok((FileType::Socket, _)) => {}
+        Ok(_) => return Ok(Occupant::Living),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::None),
+        Err(error) => return Err(error),
+    }
+    // Of another type than listeners are: the kernel says so of a socket that lives, listening or not, and its listener does
+    // not hear of it. (A connection would be refused by one that does not listen yet as by one that is gone.)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = fd::above_stdio(socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?)?;
+    with_address(&Place::Path(path.to_owned()), |address| match connect_to(&probe, address) {
+        Err(Errno::CONNREFUSED) => Ok(Occupant::Abandoned),
+        Err(Errno::NOENT) => Ok(Occupant::None),
+        Ok(()) | Err(_) => Ok(Occupant::Living),
+    })
 }
 
 /// Where a socket is bound.

@@ -1,9 +1,11 @@
 //! Unix socket pairs that keep message boundaries and carry descriptors.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -12,6 +14,7 @@ use rustix::net::{
 };
 
 use super::fd;
+use super::poll::{self, Deadline};
 
 /// The largest message that is sent in one piece. A socket buffer holds several (its default is 208 KiB), so a
 /// message of this size into an empty socket never blocks.
@@ -52,6 +55,122 @@ pub(super) fn send_slices(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>], fds: &[
             done => return Ok(done?),
         }
     }
+}
+
+/// Sends one message with descriptors, and waits for room until the deadline; false if there was none. Never raises SIGPIPE.
+///
+/// `is_behind` tells whether the receiver has not received all that was sent before: see `Congestion`.
+pub(crate) fn send_by(
+    socket: BorrowedFd<'_>,
+    parts: &[&[u8]],
+    fds: &[BorrowedFd<'_>],
+    deadline: Deadline,
+    mut is_behind: impl FnMut() -> bool,
+) -> io::Result<bool> {
+    /// The kernel tells of room only when there is much of it.
+    const ROUND: Duration = Duration::from_millis(20);
+    let mut congestion = Congestion::default();
+    loop {
+        match send(socket, parts, fds) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if deadline.is_over() {
+                    return Ok(false);
+                }
+                poll::one_writable(socket, deadline.within_next(ROUND))?;
+            }
+            Err(error) => {
+                if !congestion.wait(error, deadline, &mut is_behind)? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// Waits for receivers while this user has as many descriptors in flight (sent, and not received) as the kernel allows.
+///
+/// The kernel tells nobody when that changes, so it is asked again and again, with pauses.
+#[derive(Debug, Default)]
+pub(crate) struct Congestion {
+    pause: Duration,
+    /// The receiver was not behind, the last time.
+    was_free: bool,
+}
+
+impl Congestion {
+    /// After `error` of a message with descriptors: true when it may be sent again, false at the deadline. It is an error if it
+    /// is another one, or if the receiver of this message is not behind, as it makes no room then.
+    pub(crate) fn wait(
+        &mut self,
+        error: io::Error,
+        deadline: Deadline,
+        is_behind: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
+        const SHORTEST: Duration = Duration::from_millis(1);
+        const LONGEST: Duration = Duration::from_millis(20);
+        if error.raw_os_error() != Some(libc::ETOOMANYREFS) {
+            return Err(error);
+        }
+        if is_behind() {
+            self.was_free = false;
+            if deadline.is_over() {
+                return Ok(false);
+            }
+            self.pause = (self.pause * 2).clamp(SHORTEST, LONGEST);
+            std::thread::sleep(deadline.left().map_or(self.pause, |left| left.min(self.pause)));
+        } else {
+            // It may have received the last of it since the message was refused.
+            if mem::replace(&mut self.was_free, true) {
+                return Err(explained(error));
+            }
+            // Who may not wait asks again at once.
+            if !deadline.is_over() {
+                std::thread::sleep(SHORTEST);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether something that was sent over a Unix socket is not received yet.
+pub(crate) fn has_unreceived(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int: the memory that what was sent takes.
+    unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) == 0 && bytes > 0 }
+}
+
+/// This user has more descriptors in flight than the kernel allows.
+#[derive(Debug)]
+struct TooManyInFlight(io::Error);
+
+impl fmt::Display for TooManyInFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this user has too many descriptors in flight, sent to processes that have not received them; ")?;
+        match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+            Some(limit) => write!(f, "the limit is that of open files, RLIMIT_NOFILE, {limit}"),
+            None => f.write_str("the limit is that of open files, RLIMIT_NOFILE"),
+        }
+    }
+}
+
+impl std::error::Error for TooManyInFlight {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// The error, with the name of the limit if it is that of descriptors in flight (of the kind `QuotaExceeded` then).
+pub(crate) fn explained(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ETOOMANYREFS) => io::Error::new(io::ErrorKind::QuotaExceeded, TooManyInFlight(error)),
+        _ => error,
+    }
+}
+
+/// Whether the error is that of descriptors in flight.
+pub(crate) fn is_congestion(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<TooManyInFlight>())
 }
 
 /// Bytes, and the descriptors that go with them.

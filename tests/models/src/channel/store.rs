@@ -15,7 +15,7 @@ const RUNGS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct QueueMemory {
     locks: [RobustCell; 4],
-    flags: [AtomicU32; 4],
+    flags: [AtomicU32; 5],
     control: Control,
     ladder: Vec<Rung>,
     rungs: Vec<Vec<AtomicU64>>,
@@ -34,6 +34,7 @@ pub(crate) struct Flags<'a> {
     pub(crate) wants_room: &'a AtomicU32,
     pub(crate) polled: &'a AtomicU32,
     pub(crate) shut_down: &'a AtomicU32,
+    pub(crate) put_waits: &'a AtomicU32,
 }
 
 impl QueueMemory {
@@ -69,8 +70,8 @@ impl QueueMemory {
     }
 
     pub(crate) fn flags(&self) -> Flags<'_> {
-        let [wants_record, wants_room, polled, shut_down] = &self.flags;
-        Flags { wants_record, wants_room, polled, shut_down }
+        let [wants_record, wants_room, polled, shut_down, put_waits] = &self.flags;
+        Flags { wants_record, wants_room, polled, shut_down, put_waits }
     }
 
     pub(crate) fn ladder(&self) -> Ladder<'_, QueueMemory> {

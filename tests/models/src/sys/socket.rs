@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use super::poll::Deadline;
 use crate::world::{step, world};
 
 /// What is under way to each end.
@@ -65,6 +66,20 @@ pub(crate) fn pair() -> io::Result<(End, End)> {
 pub(crate) fn send(end: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     assert!(fds.is_empty(), "models have no descriptors");
     at(end.as_raw_fd() ^ 1, |messages| messages.push_back(parts.concat()))
+}
+
+pub(crate) fn send_by(
+    _: BorrowedFd<'_>,
+    _: &[&[u8]],
+    _: &[BorrowedFd<'_>],
+    _: Deadline,
+    _: impl FnMut() -> bool,
+) -> io::Result<bool> {
+    unimplemented!("models have no descriptors")
+}
+
+pub(crate) fn has_unreceived(_: BorrowedFd<'_>) -> bool {
+    unimplemented!("models have no descriptors")
 }
 
 pub(crate) fn recv(end: BorrowedFd<'_>, _: Mode) -> io::Result<Option<Received>> {
