@@ -45,6 +45,11 @@ pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result
     Ok(before)
 }
 
+/// How many descriptors this process may have open now.
+pub(crate) fn open_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// How nice this process is to others.
 pub(crate) fn nice(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
