@@ -111,7 +111,8 @@ impl Inbound {
             onto.clear();
             match self.recv(bell, onto, limit, Deadline::Now) {
                 Ok(fds) => each(onto, fds),
-                Err(RecvFault::Empty) => return Ok(false),
+                // Not empty: it has taken many parts of a message, and goes on in the next call.
+                Err(RecvFault::Empty) => return Ok(!self.is_empty()),
                 Err(fault) => return Err(fault),
             }
         }

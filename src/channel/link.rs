@@ -112,6 +112,11 @@ impl RingLink {
         self.inbound.is_ready(&self.bell)
     }
 
+    /// Ends the link for both sides, also while copies of it are open in other processes.
+    pub(crate) fn shut(&mut self) {
+        self.bell.shut();
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }

@@ -17,7 +17,7 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let options = Options { retry: Retry::times((input.byte() % 3).into()), ..Options::default() };
     let gather = Arc::new(Gather::new(Call::new(None, "f", Arc::new(options), true)));
-    let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }));
+    let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
     let (mut word, mut gate) = (0_u64, Gate::default());
     let mut given = 0;
     let mut back = Vec::new();

@@ -71,10 +71,6 @@ impl Crew {
         self.places.iter()
     }
 
-    pub(super) fn each(&mut self, f: impl FnMut(&mut Worker)) {
-        self.places.iter_mut().filter_map(|place| place.worker.as_mut()).for_each(f);
-    }
-
     pub(super) fn count(&self, is: impl Fn(&Worker) -> bool) -> usize {
         self.workers().filter(|worker| is(worker)).count()
     }

@@ -41,6 +41,8 @@ pub(super) struct Engine {
     pub(super) touched: Vec<Arc<dyn Sink>>,
     /// Which workers are to be listened to once more.
     pub(super) listen: Vec<usize>,
+    /// The system refused what a worker's answer needs (descriptors, memory); asked again at once, it would refuse again.
+    pub(super) is_refused: bool,
     scratch: Vec<u8>,
     /// Which workers have been given something and not been called for it.
     to_nudge: Vec<usize>,
@@ -57,6 +59,7 @@ impl Engine {
             phase: Phase::Running,
             touched: Vec::new(),
             listen: Vec::new(),
+            is_refused: false,
             scratch: Vec::new(),
             to_nudge: Vec::new(),
             cursor: 0,
@@ -164,8 +167,10 @@ impl Engine {
         let Some(worker) = self.crew.worker_mut(place) else { return };
         let heard = worker.exchange(&mut self.scratch);
         let link_ended = heard == Heard::End && worker.link.is_some() && !worker.is_silent;
-        if heard == Heard::Part {
-            self.listen.push(place);
+        match heard {
+            Heard::Part => self.listen.push(place),
+            Heard::Refused => self.is_refused = true,
+            Heard::All | Heard::End => {}
         }
         if link_ended {
             worker.is_silent = true;
@@ -207,9 +212,6 @@ impl Engine {
         if worker.is_idle() && worker.doom.is_some() {
             // Done in its grace.
             worker.kill();
-        } else if worker.is_idle() && worker.is_spent && worker.link.is_some() {
-            worker.dismiss();
-            worker.kill_at = Instant::now().checked_add(self.settings.grace);
         }
     }
 
@@ -226,6 +228,7 @@ impl Engine {
         let Some(mut worker) = self.crew.remove(place) else { return };
         let text = worker.ledger.ready.clone().and_then(Result::err).unwrap_or_else(|| why.to_string());
         let doom = worker.doom.take();
+        let is_unasked = matches!(doom, None | Some(Doom::Rogue(_)));
         let was_dismissed = worker.is_dismissed;
         let (back, failed) = worker.bury(|| match doom {
             Some(Doom::Deadline(deadline)) => deadline_failure(deadline),
@@ -236,7 +239,13 @@ impl Engine {
         });
         self.touched.append(&mut worker.ledger.delivered);
         let has_failed = failed.is_some();
+        // It was up and had tasks, and says that it began none of them: it was ended from outside, or its word lies. Either
+        // way another worker may do better, but not again and again.
+        let denies = !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
         self.requeue(back);
+        if denies {
+            self.put_off();
+        }
         if let Some(failed) = failed {
             match failed.settle(&worker.ledger.tag) {
                 Ok(sink) => self.touched.push(sink),
@@ -244,7 +253,7 @@ impl Engine {
             }
         }
         let reason = format!("worker {} (pid {}) {text}", worker.ledger.tag.name, worker.ledger.tag.pid);
-        let is_alright = has_failed || was_dismissed || worker.ledger.finished > 0;
+        let is_alright = has_failed || denies || was_dismissed || worker.ledger.finished > 0;
         self.crew.buried(place, &worker, is_alright, &self.settings);
         match self.phase.clone() {
             Phase::Terminated => self.cancel_all(),
@@ -277,15 +286,39 @@ impl Engine {
             }
         }
         self.share();
-        if self.phase == Phase::Closing && self.queue.is_empty() && self.crew.all(Worker::is_idle) {
-            let kill_at = now.checked_add(self.settings.grace);
-            self.crew.each(|worker| {
-                if worker.link.is_some() {
-                    worker.dismiss();
-                    worker.kill_at = kill_at;
-                }
-            });
+    }
+
+    /// Whether a worker is to leave: its share is done, or that of its closed pool.
+    fn may_leave(&self, worker: &Worker, has_finished: bool) -> bool {
+        worker.link.is_some() && (has_finished || (worker.is_spent && worker.is_idle()))
+    }
+
+    /// Whether a closed pool has done all that it was given.
+    fn has_finished(&self) -> bool {
+        self.phase == Phase::Closing && self.queue.is_empty() && self.crew.all(Worker::is_idle)
+    }
+
+    /// Has workers leave that have nothing to do any more.
+    ///
+    /// This comes last in a turn of the keeper: whatever is heard after it would be heard by nobody who decides.
+    pub(super) fn dismiss_finished(&mut self, now: Instant) {
+        let has_finished = self.has_finished();
+        let kill_at = now.checked_add(self.settings.grace);
+        for place in 0..self.crew.len() {
+            if self.crew.worker(place).is_some_and(|worker| self.may_leave(worker, has_finished))
+                && let Some(worker) = self.crew.worker_mut(place)
+            {
+                worker.dismiss();
+                worker.kill_at = kill_at;
+            }
         }
+    }
+
+    /// Whether nothing is left to decide until something happens or is due. The keeper sleeps only if this holds.
+    pub(super) fn is_settled(&self) -> bool {
+        let has_finished = self.has_finished();
+        let may_anybody_leave = self.crew.workers().any(|worker| self.may_leave(worker, has_finished));
+        !may_anybody_leave && !self.could_dispatch() && self.listen.is_empty() && self.touched.is_empty()
     }
 
     /// Ends a worker whose task takes longer than it may; those behind it are not hurt.
@@ -315,17 +348,17 @@ impl Engine {
     /// The next task was not begun by a worker that had it. That may have been somebody else's doing, or the task's own: so it
     /// does not go on for ever.
     fn put_off(&mut self) {
-        /// How often this may happen to a task.
-        const MOST: u32 = 3;
+        /// How many workers may have a task without beginning it.
+        const ATTEMPTS: u32 = 5;
         let Some(mut job) = self.queue.pop_front() else { return };
         if let Some(rest) = job.split_off(1) {
             self.queue.push_front(rest);
         }
         job.put_off += 1;
-        if job.put_off < MOST {
+        if job.put_off < ATTEMPTS {
             self.queue.push_front(job);
         } else {
-            self.fail(job, Failure::Lost(format!("{MOST} workers did not begin it, or hid that they had")));
+            self.fail(job, Failure::Lost(format!("{ATTEMPTS} workers did not begin it, or hid that they had")));
         }
     }
 

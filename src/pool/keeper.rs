@@ -190,6 +190,7 @@ impl Shared {
                 _ => retry |= !self.see_end(&mut engine, place, &mut said),
             }
         }
+        // In this order: what is due, what is to be sent and heard, and last what follows from all of that.
         engine.dispatch();
         engine.look_after(Instant::now());
         for _ in 0..ROUNDS {
@@ -206,14 +207,16 @@ impl Shared {
             }
         }
         let now = Instant::now();
+        engine.dismiss_finished(now);
         let to_start = engine.take_vacancies(now);
         let mut until = engine.next_look(now).map_or(Deadline::Never, Deadline::At);
-        if retry || !engine.listen.is_empty() || engine.could_dispatch() {
+        let touched = mem::take(&mut engine.touched);
+        if retry || !engine.is_settled() {
             until = Deadline::Now;
         }
         Turn {
-            is_refused: retry,
-            touched: mem::take(&mut engine.touched),
+            is_refused: mem::take(&mut engine.is_refused) || retry,
+            touched,
             said,
             to_start,
             until,

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::job::{Content, Delivery, Job, Sink, Tag};
 use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
+use crate::sys::limits;
 
 /// From so many bytes on, an answer is kept as it came instead of being copied.
 const LONG: usize = 4096;
@@ -32,6 +33,10 @@ pub(crate) struct Ledger {
     pub(crate) again: Vec<Job>,
     /// What was finished, for whoever wants to be woken.
     pub(crate) delivered: Vec<Arc<dyn Sink>>,
+    /// The descriptors that came with answers and that nobody has taken yet, among others.
+    kept: Vec<Weak<OwnedFd>>,
+    /// How many workers the pool has.
+    workers: usize,
 }
 
 /// A job that went out.
@@ -51,7 +56,8 @@ pub(crate) struct Head<'a> {
 }
 
 impl Ledger {
-    pub(crate) fn new(tag: Arc<Tag>) -> Ledger {
+    /// That of one of so many workers.
+    pub(crate) fn new(tag: Arc<Tag>, workers: usize) -> Ledger {
         Ledger {
             sent: VecDeque::new(),
             tag,
@@ -62,6 +68,8 @@ impl Ledger {
             is_garbled: false,
             again: Vec::new(),
             delivered: Vec::new(),
+            kept: Vec::new(),
+            workers,
         }
     }
 
@@ -94,8 +102,38 @@ impl Ledger {
         (self.sent.front().is_some_and(is), self.sent.iter().any(is))
     }
 
+    /// Counts descriptors that came with an answer; the reason if the worker has sent too many that nobody has taken.
+    ///
+    /// A worker may send descriptors with answers of any type. They stay open in this program until the answer is taken, so
+    /// all workers together may have it keep half of what it can open.
+    fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
+        let half = usize::try_from(limits::open_files() / 2).unwrap_or(usize::MAX);
+        let quota = (half / self.workers.max(1)).max(codec::MOST_FDS);
+        if self.kept.len() + fds.len() > quota {
+            self.kept.retain(|fd| fd.strong_count() > 0);
+        }
+        let kept = self.kept.len();
+        if kept + fds.len() > quota {
+            return Err(format!(
+                "it brings {} descriptors, and {kept} that came with earlier results of this worker are not taken yet \
+                 (at most {quota}, by the program's limit of open files)",
+                fds.len()
+            ));
+        }
+        self.kept.extend(fds.iter().map(Arc::downgrade));
+        Ok(())
+    }
+
     /// Takes what the worker says.
-    pub(crate) fn hear(&mut self, message: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
+    pub(crate) fn hear(&mut self, message: &mut Vec<u8>, mut fds: Vec<Arc<OwnedFd>>) {
+        if !fds.is_empty()
+            && let Err(reason) = self.keep(&fds)
+        {
+            fds.clear();
+            message.clear();
+            message.push(Verdict::BadResult as u8);
+            message.extend_from_slice(reason.as_bytes());
+        }
         let Some((verdict, rest)) = speech::only_answer(message) else { return self.is_garbled = true };
         if verdict == Verdict::Ready {
             if self.ready.is_some() {
@@ -292,7 +330,7 @@ mod tests {
     #[test]
     fn answers_that_are_missing_are_delivered_as_such() {
         let gather = Arc::new(Gather::new(Call::new(None, "f", Arc::default(), true)));
-        let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }));
+        let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
         for first in [0, 2] {
             let sink = Arc::clone(&gather) as Arc<dyn Sink>;
             ledger.enter(Job { sink, first, count: 2, failed: 0, put_off: 0, bytes: vec![0; 2], fds: Vec::new() });

@@ -146,10 +146,12 @@ pub(crate) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
     [Verdict::Block as u8, 0, low, high, 0, 0, 0, 0]
 }
 
-/// How many answers a block says that it has, and the answers.
+/// How many answers a block says that it has, and the answers. A block of none is garbage: a worker could send them without
+/// end, where all else that it says is bounded by the tasks that it was given.
 pub(crate) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
     let (head, answers) = message.split_first_chunk::<BLOCK_HEAD>()?;
-    Some((u16::from_le_bytes([head[2], head[3]]).into(), answers))
+    let count = u16::from_le_bytes([head[2], head[3]]);
+    (count > 0).then(|| (count.into(), answers))
 }
 
 /// Worker to pool: what became of a task, in the order in which they came. The first byte of a message.
@@ -229,6 +231,7 @@ mod tests {
         assert_eq!(Verdict::of(77), None);
         assert!(understand(&[200]).is_none());
         assert!(open_block(&[6, 0, 1]).is_none());
+        assert!(open_block(&block_head(0)).is_none());
         assert_eq!(open_block(&block_head(515)), Some((515, &[][..])));
     }
 }

@@ -104,6 +104,8 @@ pub(super) enum Heard {
     All,
     /// Not all of it.
     Part,
+    /// Not all of it: the system has no descriptors or memory for the next.
+    Refused,
     /// Its end of the link is gone, or of no use any more.
     End,
 }
@@ -146,7 +148,7 @@ impl Worker {
             records,
             slate,
             gate: Gate::default(),
-            ledger: Ledger::new(tag),
+            ledger: Ledger::new(tag, settings.processes),
             outgoing: VecDeque::new(),
             doom: None,
             kill_at: None,
@@ -320,14 +322,16 @@ impl Worker {
     pub(super) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
         /// How often what the system refuses is asked for again at once.
         const MOST: u32 = 10;
+        /// How many batches are taken before others have their turn: a worker may go on for as long as it likes.
+        const BATCHES: u32 = 16;
         let Worker { link: Some(link), ledger, .. } = self else { return Heard::End };
         let before = (ledger.finished, ledger.ready.is_some());
-        let mut refusals = 0;
+        let (mut refusals, mut batches) = (0, 0);
         let drained = loop {
             let drained = link.drain(scratch, MAX_MESSAGE, |message, fds| ledger.hear(message, fds));
             match &drained {
                 _ if ledger.is_garbled => break drained,
-                Ok(true) => {}
+                Ok(true) if batches < BATCHES => batches += 1,
                 Err(RecvFault::Os(_)) if refusals < MOST => refusals += 1,
                 _ => break drained,
             }
@@ -339,8 +343,9 @@ impl Worker {
         let heard = match drained {
             _ if ledger.is_garbled => Heard::End,
             Ok(false) => Heard::All,
+            Ok(true) => Heard::Part,
             // What the system refuses now, it may give in a moment.
-            Ok(true) | Err(RecvFault::Os(_)) => Heard::Part,
+            Err(RecvFault::Os(_)) => Heard::Refused,
             Err(_) => Heard::End,
         };
         self.ledger.flush();
@@ -435,9 +440,13 @@ impl Worker {
     }
 
     /// Has it leave when it has done what it has: it sees the end of the link.
+    ///
+    /// A forked copy of this process may hold the link open, too, so it is not enough to close it.
     pub(super) fn dismiss(&mut self) {
         self.is_dismissed = true;
-        self.link = None;
+        if let Some(mut link) = self.link.take() {
+            link.shut();
+        }
     }
 
     /// Its resident memory, in bytes.

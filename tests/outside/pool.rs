@@ -1,6 +1,171 @@
 //! Pools: no task waits for ever, and no worker holds up the others.
+#![expect(unsafe_code, reason = "tasks do what hostile code does")]
 
-use crate::support::Test;
+use std::fs::File;
+use std::time::Duration;
+
+use multiproc::{Descriptor, Event, Failure, Pool, StartMethod};
+
+use crate::support::{METHODS, Test, open_fds, until};
 
 /// The tests of this file.
-pub(crate) const TESTS: &[Test] = crate::tests![];
+pub(crate) const TESTS: &[Test] = crate::tests![
+    a_closed_pool_ends_whatever_its_last_task_took,
+    workers_leave_by_themselves,
+    workers_leave_while_a_copy_holds_their_links,
+    tasks_that_deny_having_begun,
+    results_that_bring_descriptors_nobody_takes,
+];
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+fn is_set(event: Event, text: String) -> (bool, usize) {
+    (event.is_set(), text.len())
+}
+
+/// An argument that does not fit into the worker's ring at once, or brings descriptors, goes out in a later round of the pool's
+/// thread, and so its answer is heard there.
+fn a_closed_pool_ends_whatever_its_last_task_took() {
+    let event = Event::new().expect("event");
+    for method in METHODS {
+        for round in 0..40 {
+            let pool = Pool::builder().processes(1 + round % 2).start_method(method).build().expect("pool");
+            let task = pool.submit(is_set, (event.clone(), "x".repeat(if round % 4 < 2 { 600_000 } else { 10 })));
+            pool.close();
+            if round % 3 > 0 {
+                assert!(task.join_timeout(LONG).expect("it returns").is_some(), "{method}, round {round}: no outcome");
+            }
+            assert!(pool.join_timeout(LONG).expect("it was closed"), "{method}, round {round}: the pool does not end");
+        }
+        let pool = Pool::builder().processes(2).start_method(method);
+        let sent =
+            pool.scope(|pool| pool.submit(is_set, (event.clone(), "x".repeat(600_000))).join().map(|done| done.1));
+        assert_eq!(sent.expect("pool").expect("task"), 600_000);
+    }
+}
+
+/// Has the worker write a letter to a file when it leaves in an orderly way.
+fn leaves_a_note(file: Descriptor<File>) {
+    let file = std::sync::Mutex::new(file.0);
+    multiproc::at_exit(move || {
+        use std::io::Write;
+        let _ = file.lock().expect("nobody panics").write_all(b"x");
+    });
+}
+
+/// A file with a letter for each worker that left in an orderly way.
+struct Notes(File);
+
+impl Notes {
+    fn new() -> Notes {
+        Notes(crate::support::tempfile())
+    }
+
+    fn pool(&self, method: StartMethod) -> Pool {
+        // Whoever waited for the grace to pass would not be done in time.
+        let file = Descriptor(self.0.try_clone().expect("duplicate"));
+        let pool = Pool::builder().processes(2).start_method(method).grace(4 * LONG);
+        pool.initializer(leaves_a_note, (file,)).max_tasks_per_child(3).build().expect("pool")
+    }
+
+    fn count(&self) -> u64 {
+        self.0.metadata().expect("stat").len()
+    }
+}
+
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+fn workers_leave_by_themselves() {
+    for method in METHODS {
+        let notes = Notes::new();
+        let pool = notes.pool(method);
+        assert_eq!(pool.map(square, 0..30).expect("squares").len(), 30);
+        pool.close();
+        assert!(pool.join_timeout(LONG).expect("it was closed"), "{method}: a worker does not leave");
+        assert!(notes.count() >= 10, "{method}: {} workers ran their exit handlers", notes.count());
+    }
+}
+
+/// A copy of the program that somebody forks has all links open, too.
+fn workers_leave_while_a_copy_holds_their_links() {
+    for method in METHODS {
+        let notes = Notes::new();
+        let pool = notes.pool(method);
+        assert_eq!(pool.apply(square, (3,)).expect("a square"), 9);
+        // SAFETY: the copy does nothing but sleep.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            loop {
+                // SAFETY: no preconditions.
+                unsafe { libc::pause() };
+            }
+        }
+        pool.close();
+        let has_ended = pool.join_timeout(LONG).expect("it was closed");
+        // SAFETY: a child of ours that is not waited for yet.
+        unsafe {
+            libc::kill(copy, libc::SIGKILL);
+            libc::waitpid(copy, std::ptr::null_mut(), 0);
+        }
+        assert!(has_ended, "{method}: a worker does not leave");
+        assert_eq!(notes.count(), 2, "{method}: workers that ran their exit handlers");
+    }
+}
+
+/// What this worker shares with its pool beside their messages: its first word counts the tasks that were begun.
+fn own_words() -> *mut u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("read");
+    let line = maps.lines().find(|line| line.contains("multiproc-pool")).expect("a line for it");
+    let start = usize::from_str_radix(line.split_once('-').expect("a range").0, 16).expect("a number");
+    std::ptr::with_exposed_provenance_mut(start)
+}
+
+fn denies(delay: u64) -> u32 {
+    std::thread::sleep(Duration::from_millis(delay));
+    // SAFETY: the first word of a page that is mapped and writable, an atomic for whoever reads it.
+    unsafe { own_words().write_volatile(0) };
+    // SAFETY: no preconditions.
+    unsafe { libc::_exit(0) };
+}
+
+fn tasks_that_deny_having_begun() {
+    for method in METHODS {
+        let pool = Pool::builder().processes(2).start_method(method).build().expect("pool");
+        for delay in [0, 150] {
+            let liar = pool.submit(denies, (delay,));
+            let error = liar.join_timeout(LONG).expect_err("it has no value");
+            assert!(matches!(error.failure(), Failure::Lost(_)), "{method}: {error}");
+            let next = pool.submit(square, (4,)).join_timeout(LONG);
+            assert_eq!(next.expect("the pool goes on"), Some(16), "{method}");
+        }
+    }
+}
+
+fn open_many(count: usize) -> Vec<Descriptor<File>> {
+    (0..count).map(|_| Descriptor(File::open("/dev/null").expect("open"))).collect()
+}
+
+fn results_that_bring_descriptors_nobody_takes() {
+    let limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
+    // SAFETY: the kernel reads one rlimit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let pool = Pool::builder().processes(2).build().expect("pool");
+    let before = open_fds().len();
+    let tasks: Vec<_> = (0..20).map(|_| pool.submit(open_many, (200,))).collect();
+    until("all have their outcomes", || tasks.iter().all(|task| task.is_ready()));
+    assert!(open_fds().len() <= before + 512, "{} descriptors are open", open_fds().len());
+    File::open("/dev/null").expect("the program still opens files");
+    assert_eq!(pool.apply(square, (5,)).expect("the pool goes on"), 25);
+    let (came, refused): (Vec<_>, Vec<_>) = tasks.into_iter().map(|task| task.join()).partition(Result::is_ok);
+    assert!(!came.is_empty() && !refused.is_empty(), "{} came, {} were refused", came.len(), refused.len());
+    for error in refused.into_iter().filter_map(Result::err) {
+        let text = error.to_string();
+        assert!(text.contains("not taken yet"), "{text}");
+    }
+    drop(came);
+    // What was taken does not count any more.
+    assert_eq!(pool.apply(open_many, (200,)).expect("they fit again").len(), 200);
+}

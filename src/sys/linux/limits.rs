@@ -55,6 +55,11 @@ pub(crate) fn stack() -> usize {
     if known { usize::try_from(limit.rlim_cur).unwrap_or(MAX_STACK).clamp(MIN_STACK, MAX_STACK) } else { MIN_STACK }
 }
 
+/// How many descriptors this process may have open now.
+pub(crate) fn open_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// How nice this process is to others.
 pub(crate) fn nice(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
