@@ -1,7 +1,5 @@
 //! Bytes to serde's data model.
 
-use std::mem;
-
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::budget::Budget;
@@ -19,8 +17,8 @@ pub(super) struct Decoder<'de> {
     pub(super) kept: Option<Box<Kept<'de>>>,
     /// The variant of an enum is known, what is in it was not asked for yet.
     pub(super) is_unopened: bool,
-    /// How many items the innermost list or tuple still has.
-    left: usize,
+    /// How many lists and tuples, one in the other, have items left.
+    open: usize,
 }
 
 /// The names that the message has said to be referred to, by slot.
@@ -39,17 +37,16 @@ impl<'de> Decoder<'de> {
             budget: Budget::of(bytes.len()),
             kept: None,
             is_unopened: false,
-            left: 0,
+            open: 0,
         }
     }
 
     /// As many values as there should be; for what the type leaves would pass for what comes after.
     #[inline]
     pub(super) fn items<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value, Fault> {
-        let outer = mem::replace(&mut self.left, count);
-        let value = visitor.visit_seq(Items(&mut *self))?;
-        let left = mem::replace(&mut self.left, outer);
-        if left == 0 { Ok(value) } else { Err(left_over(left)) }
+        let open = self.open;
+        let value = visitor.visit_seq(Items::new(self, count))?;
+        if self.open == open { Ok(value) } else { Err(left_over()) }
     }
 
     /// The items of a tuple struct or a tuple variant, which say how many they are.
@@ -74,8 +71,8 @@ impl<'de> Decoder<'de> {
 }
 
 #[cold]
-fn left_over(left: usize) -> Fault {
-    Fault::text(format!("{left} items more than its Deserialize takes"))
+fn left_over() -> Fault {
+    Fault::text("more items than its Deserialize takes")
 }
 
 #[cold]
@@ -214,11 +211,11 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         let count = self.input.number()?;
         self.budget.claim(count)?;
         self.budget.enter()?;
-        let outer = mem::replace(&mut self.left, usize::try_from(count).unwrap_or(usize::MAX));
-        let value = visitor.visit_map(Entries { items: Items(&mut *self), key_size: 0, is_first: true })?;
-        let left = mem::replace(&mut self.left, outer);
-        if left != 0 {
-            return Err(left_over(left));
+        let open = self.open;
+        let items = Items::new(self, usize::try_from(count).unwrap_or(usize::MAX));
+        let value = visitor.visit_map(Entries { items, key_size: 0, is_first: true })?;
+        if self.open != open {
+            return Err(left_over());
         }
         self.budget.leave();
         Ok(value)
@@ -258,24 +255,38 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 }
 
-/// The items of the innermost list or tuple.
-struct Items<'d, 'de>(&'d mut Decoder<'de>);
+/// The items of a list or a tuple.
+struct Items<'d, 'de> {
+    decoder: &'d mut Decoder<'de>,
+    left: usize,
+}
+
+impl<'d, 'de> Items<'d, 'de> {
+    #[inline]
+    fn new(decoder: &'d mut Decoder<'de>, left: usize) -> Items<'d, 'de> {
+        decoder.open += usize::from(left > 0);
+        Items { decoder, left }
+    }
+}
 
 impl<'de> SeqAccess<'de> for Items<'_, 'de> {
     type Error = Fault;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        if self.0.left == 0 {
+        if self.left == 0 {
             return Ok(None);
         }
-        self.0.left -= 1;
-        seed.deserialize(&mut *self.0).map(Some)
+        self.left -= 1;
+        if self.left == 0 {
+            self.decoder.open -= 1;
+        }
+        seed.deserialize(&mut *self.decoder).map(Some)
     }
 
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.0.budget.hint(self.0.left))
+        Some(self.decoder.budget.hint(self.left))
     }
 }
 
@@ -302,13 +313,13 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
         if self.is_first {
             self.is_first = false;
-            self.items.0.budget.take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
+            self.items.decoder.budget.take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
         }
-        seed.deserialize(&mut *self.items.0)
+        seed.deserialize(&mut *self.items.decoder)
     }
 
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.items.0.budget.hint(self.items.0.left))
+        Some(self.items.decoder.budget.hint(self.items.left))
     }
 }

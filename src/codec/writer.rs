@@ -43,18 +43,14 @@ impl Writer<'_> {
             self.bytes.push(number as u8);
             return Ok(());
         }
+        // Without a branch, and without looking which of them are used.
         let before = self.bytes.len();
-        let mut all = [0; LONGEST];
-        let mut length = 0;
-        while number >= 0x80 {
-            all[length] = number as u8 | 0x80;
-            number >>= 7;
-            length += 1;
-        }
-        all[length] = number as u8;
+        let length = (64 - number.leading_zeros()).div_ceil(7) as usize;
+        let mut all: [u8; LONGEST] = std::array::from_fn(|place| (number >> (7 * place)) as u8 | 0x80);
+        all[length - 1] &= 0x7f;
         // To copy all of them takes less time than to copy the right number.
         self.bytes.extend_from_slice(&all);
-        self.bytes.truncate(before + length + 1);
+        self.bytes.truncate(before + length);
         Ok(())
     }
 
