@@ -2,16 +2,18 @@
 
 mod support;
 
+#[path = "misfortune/common.rs"]
+mod common;
 #[path = "outside/cage.rs"]
 mod cage;
 #[path = "outside/channels.rs"]
 mod channels;
-#[path = "misfortune/common.rs"]
-mod common;
 #[path = "outside/copies.rs"]
 mod copies;
 #[path = "outside/ends.rs"]
 mod ends;
+#[path = "outside/folders.rs"]
+mod folders;
 #[path = "outside/given.rs"]
 mod given;
 #[path = "outside/in_flight.rs"]
@@ -49,6 +51,7 @@ fn main() {
         channels::TESTS,
         copies::TESTS,
         ends::TESTS,
+        folders::TESTS,
         given::TESTS,
         in_flight::TESTS,
         limits::TESTS,

@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) options: Arc<Options>,
     /// Whether it has more than one task.
     pub(crate) is_map: bool,
+    /// Whether its function returns nothing, so that `exit(0)` is a success.
+    pub(crate) returns_nothing: bool,
     /// Nanoseconds that one takes, as seen last; 0 is not known.
     pace: AtomicU64,
 }
@@ -37,7 +39,7 @@ pub(crate) struct Options {
 
 impl Call {
     pub(crate) fn new(entry: Option<Offset>, function: &'static str, options: Arc<Options>, is_map: bool) -> Call {
-        Call { entry, function, options, is_map, pace: AtomicU64::new(0) }
+        Call { entry, function, options, is_map, returns_nothing: false, pace: AtomicU64::new(0) }
     }
 
     /// What a task is called in errors.

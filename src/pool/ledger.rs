@@ -256,8 +256,10 @@ impl Failed {
     /// Delivers it, or gives it back to be tried again.
     pub(crate) fn settle(self, tag: &Arc<Tag>) -> Result<Arc<dyn Sink>, Job> {
         let Failed { mut job, failure } = self;
-        let retry = job.sink.call().options.retry;
-        if !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
+        let call = job.sink.call();
+        let retry = call.options.retry;
+        let is_success = call.returns_nothing && matches!(failure, Failure::Exited(0));
+        if !is_success && !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
             job.failed += 1;
             return Err(job);
         }

@@ -353,7 +353,9 @@ where
     } else {
         None
     };
-    (Call::new(entry, type_name::<F>(), options, is_map), refusal)
+    let mut call = Call::new(entry, type_name::<F>(), options, is_map);
+    call.returns_nothing = size_of::<F::Output>() == 0;
+    (call, refusal)
 }
 
 impl fmt::Debug for Tasks<'_> {

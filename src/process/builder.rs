@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::core::{Description, Due};
 use super::handle::{self, Handle};
 use super::private_dir::PrivateDir;
-use super::{Child, Run, bootstrap, exit, registry, run};
+use super::{Child, Run, bootstrap, exit, registry, removal, run};
 #[cfg(feature = "cage")]
 use crate::cage::Cage;
 use crate::channel::buffered::MAX_MESSAGE;
@@ -35,6 +35,7 @@ use crate::start::{boot, fork};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Contentless, Entry, Offset, Refusal};
 use crate::sys::environ::Environment;
+use crate::sys::poll::Deadline;
 use crate::sys::socket::Parcel;
 use crate::sys::{reserve, title};
 use crate::target::{Captureless, Target, function_entry};
@@ -447,7 +448,11 @@ impl<T> Process<T> {
         reserve::keep().map_err(os("cannot keep a descriptor in reserve"))?;
         let mut launched = match method {
             StartMethod::Fork if exit::is_leaving() => return Err(Cause::Exiting.into()),
-            StartMethod::Fork => start_fork(order, promise, entry, closure)?,
+            StartMethod::Fork => {
+                // A fork has to be alone.
+                removal::finish(Deadline::after(exit::REMOVAL));
+                start_fork(order, promise, entry, closure)?
+            }
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
         };
         let description = Description {

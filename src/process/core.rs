@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::registry;
+use super::{registry, removal};
 use crate::error::{Cause, Error, Failure, JoinError, Result};
 use crate::limits::LimitReached;
 use crate::signal::Signal;
@@ -270,8 +270,7 @@ impl Core {
         drop(phase);
         registry::remove(self.id);
         if let Some(directory) = &self.private_dir {
-            // What it put there is its own business; so is what cannot be removed.
-            let _ = std::fs::remove_dir_all(directory);
+            removal::remove(directory.clone());
         }
         Ok(Some(end))
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::core::Core;
-use super::{parentage, registry};
+use super::{parentage, registry, removal};
 use crate::log::get_logger;
 use crate::start::forkserver;
 use crate::start::wire::Report;
@@ -18,6 +18,9 @@ use crate::unwind;
 
 /// How long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How long the program waits, at its end and before a fork, for private directories that are being removed.
+pub(super) const REMOVAL: Duration = Duration::from_secs(30);
 
 /// What this process has to do at its end.
 #[derive(Default)]
@@ -94,6 +97,7 @@ pub(super) fn wind_down() {
             let _ = child.wait(Deadline::Never);
         }
     }
+    removal::finish(Deadline::after(REMOVAL));
     get_logger().debug("running the remaining \"atexit\" finalizers");
 }
 

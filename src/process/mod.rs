@@ -14,6 +14,7 @@ mod parentage;
 mod private_dir;
 mod registry;
 mod restrict;
+mod removal;
 mod run;
 mod unchecked;
 mod wait;

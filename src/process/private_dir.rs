@@ -44,7 +44,7 @@ impl PrivateDir {
 impl Drop for PrivateDir {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            let _ = fs::remove_dir_all(path);
+            let _ = fs::remove_dir(path);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use multiproc::{Descriptor, Event, Failure, Pool, StartMethod};
+use multiproc::{Descriptor, Event, Failure, Pool, Process, Retry, StartMethod};
 
 use crate::support::{METHODS, Test, open_fds, until};
 
@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     workers_leave_while_a_copy_holds_their_links,
     tasks_that_deny_having_begun,
     results_that_bring_descriptors_nobody_takes,
+    leaving_with_code_0_is_a_success_where_nothing_is_returned,
 ];
 
 /// Longer than anything here takes.
@@ -168,4 +169,25 @@ fn results_that_bring_descriptors_nobody_takes() {
     drop(came);
     // What was taken does not count any more.
     assert_eq!(pool.apply(open_many, (200,)).expect("they fit again").len(), 200);
+}
+
+fn leaves() {
+    std::process::exit(0)
+}
+
+fn leaves_without_a_number() -> u32 {
+    std::process::exit(0)
+}
+
+fn leaving_with_code_0_is_a_success_where_nothing_is_returned() {
+    for method in METHODS {
+        let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
+        Process::new(leaves, ()).start_method(method).start().expect("start").join().expect("a success");
+        pool.apply(leaves, ()).expect("a success");
+        pool.tasks().retry(Retry::times(3)).apply(leaves, ()).expect("a success");
+        let all = pool.map(|n: u32| if n == 1 { leaves() }, 0..3).expect("successes");
+        assert_eq!(all.len(), 3);
+        let error = pool.apply(leaves_without_a_number, ()).expect_err("there is no number");
+        assert!(matches!(error.failure(), Failure::Exited(0)), "{error}");
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) mod poll;
 pub(crate) mod profile;
 pub(crate) mod random;
 mod read_map;
+pub(crate) mod remove_tree;
 pub(crate) mod reserve;
 pub(crate) mod robust;
 pub(crate) mod shared;
