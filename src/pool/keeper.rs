@@ -6,7 +6,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::crew::Crew;
-use super::engine::Engine;
+use super::engine::{Engine, STUCK};
 use super::job::{Options, Sink};
 use super::records::{self, Said};
 use super::settings::Settings;
@@ -210,6 +210,13 @@ impl Shared {
         let mut until = engine.next_look(now).map_or(Deadline::Never, Deadline::At);
         if retry || !engine.listen.is_empty() || engine.could_dispatch() {
             until = Deadline::Now;
+        }
+        if matches!(until, Deadline::Never) {
+            // Tasks of short times follow each other without calling for it. So it sleeps for good only when none has come for a while.
+            engine.sleeps = events.is_empty();
+            if !engine.sleeps {
+                until = Deadline::after(STUCK);
+            }
         }
         Turn {
             is_refused: retry,

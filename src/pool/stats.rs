@@ -96,7 +96,7 @@ pub(super) fn of(pool: &Shared) -> PoolStats {
             tasks: before.tasks + worker.ledger.finished,
             failures: before.failures + worker.ledger.failures,
             restarts: before.restarts,
-            busy: before.busy + worker.busy(),
+            busy: before.busy.saturating_add(worker.busy()),
             resident: worker.weigh(),
         }
     });
