@@ -246,7 +246,7 @@ fn without_first_thread(swells_up: bool) {
         naps()
     });
     // SAFETY: ends this thread, which holds nothing that others need.
-    #[allow(unsafe_code, reason = "there is no other way to end a first thread alone")]
+    #[expect(unsafe_code, reason = "there is no other way to end a first thread alone")]
     unsafe {
         libc::syscall(libc::SYS_exit, 0)
     };
@@ -281,7 +281,7 @@ fn stops(path: String) {
     std::fs::write(path, other.id().to_string()).expect("tell");
     loop {
         // SAFETY: a signal to this process.
-        #[allow(unsafe_code, reason = "a process stops itself by a signal")]
+        #[expect(unsafe_code, reason = "a process stops itself by a signal")]
         unsafe {
             libc::raise(libc::SIGSTOP)
         };
@@ -316,7 +316,7 @@ fn a_stopped_worker_holds_up_no_task() {
         let pool = Pool::builder().processes(processes).build().expect("pool");
         let pid = pool.apply(std::process::id, ()).expect("a pid");
         // SAFETY: a signal to a worker of this pool, which has not ended.
-        #[allow(unsafe_code, reason = "stops a worker from outside")]
+        #[expect(unsafe_code, reason = "stops a worker from outside")]
         unsafe {
             libc::kill(pid.cast_signed(), libc::SIGSTOP)
         };
