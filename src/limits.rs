@@ -1,5 +1,7 @@
 //! What a process may use at most, and which limit it hit.
 
+#![deny(clippy::arithmetic_side_effects, reason = "a limit may be any number")]
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -12,10 +14,13 @@ use crate::sys::watch;
 /// What a process may use at most: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
 ///
-/// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with two exceptions that
-/// code which means harm can undo: the file size, which the library itself must be able to lift to hand over a big result; and
-/// the resident memory, which a timer in the process looks after. Against such code, give it a deadline and an address space, too.
-/// (In a cage, with the feature `cage`, the file size cannot be lifted either.)
+/// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with three exceptions that
+/// code which means harm can undo: the file size, which the library itself must be able to lift to hand over a big result;
+/// the resident memory, which a timer in the process looks after; and the processors. Against such code, give it a deadline and an
+/// address space, too. (In a cage, with the feature `cage`, neither the file size nor the processors can be lifted.)
+///
+/// A limit that cannot be is refused where it is put to use: an error of [`Process::start`](crate::Process::start) and
+/// [`PoolBuilder::build`](crate::PoolBuilder::build), and the outcome of tasks.
 ///
 /// ```
 /// use multiproc::{LimitReached, Limits, Process};
@@ -54,7 +59,7 @@ pub enum LimitReached {
     CpuTime(Duration),
     /// An allocation failed, as its address space may have so many bytes.
     AddressSpace(u64),
-    /// More than so many bytes of it were in memory.
+    /// It took more than so many bytes of memory.
     Resident(u64),
     /// It wrote behind so many bytes of a file.
     FileSize(u64),
@@ -68,14 +73,23 @@ impl Limits {
     }
 
     /// The bytes of its address space: what it has mapped, used or not. More than it uses: the program itself counts, and
-    /// each thread's stack. Beyond it, allocations fail, by which Rust code aborts.
+    /// each thread's stack. Beyond it, allocations fail, by which Rust code aborts. Files in memory that it has not mapped do not
+    /// count. Zero is refused; [`u64::MAX`] is no limit.
     #[must_use]
     pub fn address_space(mut self, bytes: u64) -> Limits {
         self.address_space = Some(bytes);
         self
     }
 
-    /// The bytes of it that are in memory. It is looked at every 10 ms that the process computes, so it may be more for a moment.
+    /// The bytes of memory that it takes from its start on, or a task from its own start on, and that are resident. It is looked at every
+    /// 10 ms that the process computes, so it may be more for a moment.
+    ///
+    /// Only its private memory counts: not the program's code, files that it maps, memory that processes share
+    /// ([`SharedSlice`](crate::SharedSlice) and the like), nor what it inherited, preloaded or at a fork, also if it writes to that.
+    /// So what it puts into memory files (`memfd_create`, `/dev/shm`), shared mappings and pipes' buffers is not counted: a control group
+    /// of the system's counts it.
+    ///
+    /// Zero is refused; what no machine has is no limit.
     #[must_use]
     pub fn resident(mut self, bytes: u64) -> Limits {
         self.resident = Some(bytes);
@@ -84,42 +98,45 @@ impl Limits {
 
     /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends it. Code that sees to it that it
     /// gets no signals is killed by the kernel up to four seconds later in a process of its own, without the limit's name in the
-    /// error; in a pool, give it a deadline, too.
+    /// error; in a pool, give it a deadline, too. Zero is refused; more than a hundred years is no limit.
     #[must_use]
     pub fn cpu_time(mut self, time: Duration) -> Limits {
         self.cpu_time = Some(time);
         self
     }
 
-    /// How many descriptors it may have open. Those that it starts with count: leave it some 16.
+    /// How many descriptors it may have open. Those that it starts with count: leave it some 16. Zero is refused; more than this
+    /// process may have is as many as that.
     #[must_use]
     pub fn open_files(mut self, files: u64) -> Limits {
         self.open_files = Some(files);
         self
     }
 
-    /// How long, in bytes, a file may become that it writes. SIGXFSZ ends it.
+    /// How long, in bytes, a file may become that it writes. SIGXFSZ ends it. With zero, it may write to no file; [`u64::MAX`] is no
+    /// limit.
     #[must_use]
     pub fn file_size(mut self, bytes: u64) -> Limits {
         self.file_size = Some(bytes);
         self
     }
 
-    /// How many processes and threads its user may have at all, those of other programs included. (No limit for root.)
+    /// How many processes and threads its user may have at all, those of other programs included. (No limit for root.) With zero, it
+    /// can start none.
     #[must_use]
     pub fn processes(mut self, processes: u64) -> Limits {
         self.processes = Some(processes);
         self
     }
 
-    /// How nice it is to others: 19 is the nicest. (Below this process's own takes privileges.)
+    /// How nice it is to others, from -20 to 19, the nicest. (Below this process's own takes privileges.)
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Limits {
         self.nice = Some(nice);
         self
     }
 
-    /// Which processors it may run on, counted from 0.
+    /// Which processors it may run on, counted from 0. A process that means harm can lift this one, if no cage keeps it from that.
     #[must_use]
     pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Limits {
         self.affinity = Some(processors.into_iter().collect());
@@ -179,7 +196,26 @@ impl Limits {
         if self.cpu_time == Some(Duration::ZERO) {
             return Err("a process must be allowed some time to compute".to_owned());
         }
+        let none = [
+            (self.address_space, "address space"),
+            (self.resident, "resident memory"),
+            (self.open_files, "open files"),
+        ];
+        if let Some((_, what)) = none.iter().find(|(limit, _)| *limit == Some(0)) {
+            return Err(format!("a process must be allowed some {what}"));
+        }
+        if self.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
+            return Err("a niceness is from -20 to 19".to_owned());
+        }
         Ok(())
+    }
+
+    /// What is wrong with them for a task, if something is.
+    pub(crate) fn check_for_task(&self) -> Result<(), String> {
+        if self.nice.is_some() || self.affinity.is_some() || self.private_dir {
+            return Err("niceness, processors and a private directory are a worker's, not a task's".to_owned());
+        }
+        self.check()
     }
 
     /// Puts them in force in this process, a child. `watch::arm` was called before.
@@ -193,8 +229,10 @@ impl Limits {
                 .map_err(|error| io::Error::other(format!("cannot run on the processors {processors:?}: {error}")))?;
         }
         if let Some(time) = self.cpu_time {
-            watch::limit_cpu(time).map_err(named("CPU time"))?;
-            sys::limit(Resource::Cpu, time.as_secs() + 1, true).map_err(named("CPU time"))?;
+            watch::limit_cpu(Some(time)).map_err(named("CPU time"))?;
+            // The kernel counts nanoseconds.
+            let seconds = time.min(watch::LONGEST).as_secs().saturating_add(1);
+            sys::limit(Resource::Cpu, seconds, true).map_err(named("CPU time"))?;
         }
         if let Some(bytes) = self.file_size {
             watch::note_file_size(bytes).map_err(named("file size"))?;
@@ -219,14 +257,12 @@ impl Limits {
     /// Puts those in force that can be for one task, until what is given back is dropped. Where there is a limit already, the
     /// lower one holds.
     pub(crate) fn for_task(&self) -> io::Result<TaskLimits> {
-        let mut limits = TaskLimits { before: Vec::new(), noted: Vec::new(), has_cpu: false };
+        let mut limits = TaskLimits { before: Vec::new(), noted: Vec::new(), resident: None, has_cpu: false };
         if let Some(bytes) = self.resident {
-            let now = watch::resident();
-            let most = if now == 0 { bytes } else { bytes.min(now) };
-            limits.noted.push((watch::limit_resident, watch::limit_resident(most)?));
+            limits.resident = Some(watch::limit_resident(bytes)?);
         }
         if let Some(time) = self.cpu_time {
-            watch::limit_cpu(time)?;
+            watch::limit_cpu(Some(time))?;
             limits.has_cpu = true;
         }
         let all = [
@@ -257,6 +293,7 @@ type Note = fn(u64) -> io::Result<u64>;
 pub(crate) struct TaskLimits {
     before: Vec<(Resource, u64)>,
     noted: Vec<(Note, u64)>,
+    resident: Option<watch::Resident>,
     has_cpu: bool,
 }
 
@@ -268,8 +305,11 @@ impl Drop for TaskLimits {
         for (note, before) in self.noted.drain(..) {
             let _ = note(before);
         }
+        if let Some(before) = self.resident {
+            watch::restore_resident(before);
+        }
         if self.has_cpu {
-            let _ = watch::limit_cpu(Duration::ZERO);
+            let _ = watch::limit_cpu(None);
         }
     }
 }
@@ -312,6 +352,13 @@ mod tests {
         assert!(Limits::new().affinity([]).check().is_err());
         assert!(Limits::new().affinity([1 << 20]).check().is_err());
         assert!(Limits::new().cpu_time(Duration::ZERO).check().is_err());
+        assert!(Limits::new().resident(0).check().is_err());
+        assert!(Limits::new().address_space(0).check().is_err());
+        assert!(Limits::new().open_files(0).check().is_err());
+        assert!(Limits::new().nice(20).check().is_err());
+        assert!(Limits::new().nice(i32::MIN).check().is_err());
+        assert!(Limits::new().nice(19).file_size(0).processes(0).check().is_ok());
+        assert!(Limits::new().nice(1).check_for_task().is_err());
         assert!(Limits::new().affinity([0]).cpu_time(Duration::from_millis(1)).check().is_ok());
         assert_eq!(LimitReached::from_note(&[]), None);
         assert_eq!(LimitReached::from_note(&[99, 0, 0, 0, 0, 0, 0, 0, 0]), None);

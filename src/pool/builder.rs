@@ -126,8 +126,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Replaces a worker whose resident memory has grown by more than so many bytes since it was ready, when it is between
-    /// two tasks.
+    /// Replaces a worker whose private memory has grown by more than so many bytes since it was ready, when it is between
+    /// two tasks. What it reads of files and of memory that processes share does not count.
     pub fn max_memory_growth(mut self, bytes: u64) -> PoolBuilder {
         self.max_growth = Some(bytes);
         self

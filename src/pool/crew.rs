@@ -108,7 +108,7 @@ impl Crew {
         if let Some(place) = self.places.get_mut(place) {
             place.totals.tasks += worker.ledger.finished;
             place.totals.failures += worker.ledger.failures;
-            place.totals.busy += worker.busy();
+            place.totals.busy = place.totals.busy.saturating_add(worker.busy());
         }
         if is_alright {
             return;

@@ -19,6 +19,10 @@ const LATE: Duration = Duration::from_micros(500);
 /// How long a worker may take to begin a task that it has.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The longest that a worker may take to begin a task that has a long deadline or none. Then somebody has stopped it, and its tasks go
+/// to others.
+pub(super) const STUCK: Duration = Duration::from_secs(5);
+
 /// What a pool is about to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -48,6 +52,8 @@ pub(super) struct Engine {
     to_nudge: Vec<usize>,
     /// Which worker was given the last job.
     cursor: usize,
+    /// Whether the keeper sleeps until it is called, so that it would not see that a task is not begun.
+    pub(super) sleeps: bool,
 }
 
 impl Engine {
@@ -63,6 +69,7 @@ impl Engine {
             scratch: Vec::new(),
             to_nudge: Vec::new(),
             cursor: 0,
+            sleeps: false,
         }
     }
 
@@ -78,7 +85,7 @@ impl Engine {
         // What nobody looks after but the keeper: deadlines.
         let has_deadline = self.queue.back().is_some_and(|job| job.sink.call().options.deadline.is_some());
         let needs_keeper = if had_any { false } else { self.dispatch() };
-        Ok(needs_keeper || has_deadline)
+        Ok(mem::take(&mut self.sleeps) || needs_keeper || has_deadline)
     }
 
     /// How many jobs wait.
@@ -390,7 +397,8 @@ impl Engine {
         let of_workers = self.crew.workers().filter_map(|worker| {
             // A task that begins at this moment is due after its deadline at the soonest.
             let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
-            let due = overdue(worker).map(|left| now + left.min(soonest.unwrap_or(left)));
+            // A time beyond what the clock can count never comes.
+            let due = overdue(worker).and_then(|left| now.checked_add(left.min(soonest.unwrap_or(left))));
             [worker.kill_at, due, worker.look_at].into_iter().flatten().min()
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
@@ -539,7 +547,7 @@ impl Engine {
 
 /// How long the task that a worker is at may still take; `None` if as long as it likes.
 fn overdue(worker: &Worker) -> Option<Duration> {
-    let deadline = worker.ledger.head()?.job.sink.call().options.deadline?;
+    let deadline = worker.ledger.head()?.job.sink.call().options.deadline;
     if worker.doom.is_some() {
         return None;
     }
@@ -547,10 +555,11 @@ fn overdue(worker: &Worker) -> Option<Duration> {
     if worker.is_running() {
         // What it says of its begin is believed for a while only: a hostile one says what it likes.
         let ran = worker.running_for().max(waits.saturating_sub(PATIENCE));
-        return Some(deadline.saturating_sub(ran));
+        return deadline.map(|deadline| deadline.saturating_sub(ran));
     }
     // It is about to begin. If it never does, somebody has stopped it.
-    worker.is_ready().then(|| deadline.saturating_mul(2).saturating_add(PATIENCE).saturating_sub(waits))
+    let begins = deadline.map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(PATIENCE).min(STUCK));
+    worker.is_ready().then(|| begins.saturating_sub(waits))
 }
 
 fn has_grown(worker: &mut Worker, most: Option<u64>) -> bool {

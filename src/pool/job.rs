@@ -55,7 +55,7 @@ impl Call {
     /// Takes note of how long a task took.
     pub(crate) fn took(&self, nanoseconds: u64) {
         let old = self.pace();
-        let new = if old == 0 { nanoseconds } else { (old * 3 + nanoseconds) / 4 };
+        let new = if old == 0 { nanoseconds } else { old.saturating_mul(3).saturating_add(nanoseconds) / 4 };
         self.pace.store(new.max(1), Ordering::Relaxed);
     }
 }

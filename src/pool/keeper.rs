@@ -6,7 +6,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::crew::Crew;
-use super::engine::Engine;
+use super::engine::{Engine, STUCK};
 use super::job::{Options, Sink};
 use super::records::{self, Said};
 use super::settings::Settings;
@@ -213,6 +213,13 @@ impl Shared {
         let touched = mem::take(&mut engine.touched);
         if retry || !engine.is_settled() {
             until = Deadline::Now;
+        }
+        if matches!(until, Deadline::Never) {
+            // Tasks of short times follow each other without calling for it. So it sleeps for good only when none has come for a while.
+            engine.sleeps = events.is_empty();
+            if !engine.sleeps {
+                until = Deadline::after(STUCK);
+            }
         }
         Turn {
             is_refused: mem::take(&mut engine.is_refused) || retry,

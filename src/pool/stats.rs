@@ -1,4 +1,5 @@
 //! What a pool and its workers have done.
+#![deny(clippy::arithmetic_side_effects, reason = "what others claim may be any number")]
 
 use std::time::Duration;
 
@@ -88,15 +89,15 @@ pub(super) fn of(pool: &Shared) -> PoolStats {
                 ..WorkerStats::default()
             };
         };
-        given += worker.ledger.tasks();
+        given = worker.ledger.tasks().saturating_add(given);
         WorkerStats {
             id,
             name: worker.ledger.tag.name.clone(),
             pid: Some(worker.ledger.tag.pid),
-            tasks: before.tasks + worker.ledger.finished,
-            failures: before.failures + worker.ledger.failures,
+            tasks: before.tasks.saturating_add(worker.ledger.finished),
+            failures: before.failures.saturating_add(worker.ledger.failures),
             restarts: before.restarts,
-            busy: before.busy + worker.busy(),
+            busy: before.busy.saturating_add(worker.busy()),
             resident: worker.weigh(),
         }
     });

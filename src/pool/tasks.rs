@@ -80,7 +80,10 @@ impl<'p> Tasks<'p> {
     }
 
     /// What each task may use at most, beside what its worker may: address space, resident memory, CPU time, open files, file size,
-    /// processes. (The others belong to workers.) Where both say something, the lower holds. A task that means harm can lift these.
+    /// processes. Where both say something, the lower holds. A task that means harm can lift these.
+    ///
+    /// Tasks fail with [`Failure::NotSent`] if one of the limits cannot be (such as no memory at all), or is a worker's
+    /// (niceness, processors, a private directory).
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).limits = limits;
         self
@@ -351,7 +354,7 @@ where
     } else if entry.is_none() {
         Some(Failure::NotSent("its function is code of a dynamic library, which workers do not have".to_owned()))
     } else {
-        None
+        options.limits.check_for_task().err().map(Failure::NotSent)
     };
     let mut call = Call::new(entry, type_name::<F>(), options, is_map);
     call.returns_nothing = size_of::<F::Output>() == 0;

@@ -72,7 +72,7 @@ pub(super) struct Worker {
     seen: (Duration, u64),
     /// Nanoseconds that a job takes.
     pace: u64,
-    /// Its resident memory when it was ready, and when it was looked at last.
+    /// Its private memory when it was ready, and when it was looked at last.
     pub(super) resident: Option<u64>,
     pub(super) weighed: Instant,
 }
@@ -449,9 +449,9 @@ impl Worker {
         }
     }
 
-    /// Its resident memory, in bytes.
+    /// Its private memory, in bytes.
     pub(super) fn weigh(&self) -> Option<u64> {
-        weight::resident(self.child.pid())
+        weight::private(self.child.pid())
     }
 
     /// Ends it and all that it started, by SIGTERM at first; it is killed after `grace`.

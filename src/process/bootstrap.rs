@@ -222,10 +222,15 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     Ok(())
 }
 
+/// What the size of a stack is a multiple of: the greatest page of any processor.
+const STACK_UNIT: usize = 64 << 10;
+
 /// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.
 fn on_its_stack<T: Send>(job: &Job, work: impl FnOnce() -> T + Send) -> io::Result<Result<T, unwind::Panic>> {
     let Some(size) = job.stack_size else { return Ok(unwind::catch(work)) };
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    // The standard library rounds it up to pages, and panics where that is too much.
+    let size = usize::try_from(size).ok().and_then(|size| size.checked_next_multiple_of(STACK_UNIT));
+    let size = size.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name(job.name.replace('\0', " "))

@@ -25,8 +25,9 @@ impl<T> Process<T> {
     /// ([`CurrentProcess::time_left`](crate::CurrentProcess::time_left)); then it and what it started gets SIGTERM, and SIGKILL after
     /// the [`grace`](Process::grace).
     ///
-    /// Timers in the process see to it, so that it holds while nobody waits for it; one that has undone them is killed by
-    /// whoever joins it. It gets a session of its own, which Ctrl-C in the terminal does not reach (it ends with this program
+    /// Timers in the process see to it, so that it holds while nobody waits for it, also if it is stopped (it is continued then); one
+    /// that has undone them is killed by whoever joins it. One that a debugger holds while nobody waits for it is killed,
+    /// but then the error says SIGKILL. With zero, it is ended as soon as it has begun; a time beyond what the clock counts is none. It gets a session of its own, which Ctrl-C in the terminal does not reach (it ends with this program
     /// then). What is left of its process group is killed when its end is seen: processes that it started, unless they made a
     /// group of their own and it ended before them.
     ///

@@ -22,18 +22,37 @@ pub(crate) const FILE_SIZE: u8 = 5;
 /// The bytes of a note before what it tells.
 pub(crate) const NOTE_HEAD: usize = 7;
 
+/// What a timer tells that comes when the grace behind the deadline is over.
+const GRACE_OVER: u8 = 6;
+
 /// How often the resident memory is looked at, in time that the process computes.
 const OFTEN: Duration = Duration::from_millis(10);
+
+/// How often a process that has to end is woken from a stop.
+const WAKE: Duration = Duration::from_millis(100);
+
+/// How much later than our own last signal the kernel's comes.
+const SPARE: Duration = Duration::from_millis(100);
+
+/// The longest time that a timer is set to: a hundred years. The kernel counts nanoseconds in 64 bits, and adds.
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// No limit, as a value.
+const NONE: u64 = u64::MAX;
 
 /// Where notes go, and what they begin with.
 static CONTROL: AtomicI32 = AtomicI32::new(-1);
 static HEAD: [AtomicU64; NOTE_HEAD] = [const { AtomicU64::new(0) }; NOTE_HEAD];
 
 /// How much of each there may be.
-static VALUES: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+static VALUES: [AtomicU64; 6] = [const { AtomicU64::new(NONE) }; 6];
 
-/// The descriptor that tells the resident memory.
+/// The private memory from which on the resident memory is counted.
+static BASE: AtomicU64 = AtomicU64::new(0);
+
+/// The descriptors that tell the memory: quickly; and also when the first thread has ended.
 static STATM: AtomicI32 = AtomicI32::new(-1);
+static ROLLUP: AtomicI32 = AtomicI32::new(-1);
 
 /// The timer of the CPU time, once there is one.
 static CPU_TIMER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -51,51 +70,81 @@ pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
 pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
     VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
     handle(own_signal())?;
-    let timer = timer(libc::CLOCK_MONOTONIC, own_signal(), DEADLINE)?;
-    let first = deadline.saturating_add(late).max(Duration::from_nanos(1));
-    set_timer(timer, first, Duration::ZERO)?;
-    // The kernel sends this one by itself, whatever the process does to its handlers.
-    let last = self::timer(libc::CLOCK_MONOTONIC, libc::SIGKILL, 0)?;
-    set_timer(last, first.saturating_add(grace), Duration::ZERO)
+    let first = deadline.saturating_add(late);
+    let last = first.saturating_add(grace);
+    let clock = libc::CLOCK_MONOTONIC;
+    set_timer(timer(clock, own_signal(), DEADLINE)?, first, Duration::ZERO)?;
+    set_timer(timer(clock, own_signal(), GRACE_OVER)?, last, Duration::ZERO)?;
+    // No handler runs in a process that is stopped, and this signal has it go on.
+    set_timer(timer(clock, libc::SIGCONT, 0)?, first, WAKE)?;
+    // The kernel acts on this one by itself, whatever the process does to its handlers, or who traces it.
+    set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
 }
 
-/// Ends this process by SIGXCPU when it has computed for so long from now on; zero is no limit.
-pub(crate) fn limit_cpu(time: Duration) -> io::Result<()> {
-    VALUES[usize::from(CPU)].store(nanoseconds(time), Ordering::Relaxed);
+/// Ends this process by SIGXCPU when it has computed for so long from now on; `None` is no limit.
+pub(crate) fn limit_cpu(time: Option<Duration>) -> io::Result<()> {
+    VALUES[usize::from(CPU)].store(time.map_or(NONE, nanoseconds), Ordering::Relaxed);
     if !HAS_CPU_TIMER.load(Ordering::Relaxed) {
         handle(own_signal())?;
         handle(libc::SIGXCPU)?;
         CPU_TIMER.store(timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), CPU)?, Ordering::Relaxed);
         HAS_CPU_TIMER.store(true, Ordering::Relaxed);
     }
-    set_timer(CPU_TIMER.load(Ordering::Relaxed), time, Duration::ZERO)
+    let timer = CPU_TIMER.load(Ordering::Relaxed);
+    match time {
+        Some(time) => set_timer(timer, time, Duration::ZERO),
+        None => stop_timer(timer),
+    }
 }
 
-/// Has this process killed when more than so many bytes of it are in memory; zero is no limit. Gives what was before.
-pub(crate) fn limit_resident(bytes: u64) -> io::Result<u64> {
-    let before = VALUES[usize::from(RESIDENT)].swap(bytes, Ordering::Relaxed);
+/// A limit of the resident memory: so many bytes more than there were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resident {
+    bytes: u64,
+    base: u64,
+}
+
+/// Has this process killed when it has taken more than so many bytes of memory from now on, or more than a limit allows that was
+/// set before. Gives that one.
+pub(crate) fn limit_resident(bytes: u64) -> io::Result<Resident> {
     if STATM.load(Ordering::Relaxed) < 0 {
-        let file = std::fs::File::open("/proc/self/statm")?;
-        STATM.store(super::fd::above_stdio(file.into())?.into_raw_fd(), Ordering::Relaxed);
+        let open = |path| super::fd::above_stdio(std::fs::File::open(path)?.into());
+        STATM.store(open("/proc/self/statm")?.into_raw_fd(), Ordering::Relaxed);
+        // Not there on a kernel that is built without it.
+        if let Ok(rollup) = open("/proc/self/smaps_rollup") {
+            ROLLUP.store(rollup.into_raw_fd(), Ordering::Relaxed);
+        }
         handle(own_signal())?;
         let timer = timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), RESIDENT)?;
         set_timer(timer, OFTEN, OFTEN)?;
     }
+    let before =
+        Resident { bytes: VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed), base: BASE.load(Ordering::Relaxed) };
+    let now = private_memory().unwrap_or(0);
+    if now.saturating_add(bytes) < before.base.saturating_add(before.bytes) {
+        // Nothing is limited between the two.
+        VALUES[usize::from(RESIDENT)].store(NONE, Ordering::Relaxed);
+        BASE.store(now, Ordering::Relaxed);
+        VALUES[usize::from(RESIDENT)].store(bytes, Ordering::Relaxed);
+    }
     Ok(before)
 }
 
-/// How many bytes are the limit now; zero is no limit.
-pub(crate) fn resident() -> u64 {
-    VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed)
+/// Puts a limit of the resident memory in force that was before.
+pub(crate) fn restore_resident(before: Resident) {
+    let base = before.base.min(BASE.load(Ordering::Relaxed));
+    VALUES[usize::from(RESIDENT)].store(NONE, Ordering::Relaxed);
+    BASE.store(base, Ordering::Relaxed);
+    VALUES[usize::from(RESIDENT)].store(before.bytes, Ordering::Relaxed);
 }
 
-/// Has it noted when this process aborts for want of address space; zero is no limit. Gives what was before.
+/// Has it noted when this process aborts for want of address space; the greatest number is no limit. Gives what was before.
 pub(crate) fn note_address_space(bytes: u64) -> io::Result<u64> {
     handle(libc::SIGABRT)?;
     Ok(VALUES[usize::from(ADDRESS_SPACE)].swap(bytes, Ordering::Relaxed))
 }
 
-/// Has it noted when this process ends of writing too long a file; zero is no limit. Gives what was before.
+/// Has it noted when this process ends of writing too long a file; the greatest number is no limit. Gives what was before.
 pub(crate) fn note_file_size(bytes: u64) -> io::Result<u64> {
     handle(libc::SIGXFSZ)?;
     Ok(VALUES[usize::from(FILE_SIZE)].swap(bytes, Ordering::Relaxed))
@@ -139,9 +188,18 @@ fn timer(clock: libc::clockid_t, signal: c_int, kind: u8) -> io::Result<libc::ti
     }
 }
 
+/// Sets a timer; a time of zero is as soon as can be.
 fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Result<()> {
+    settle_timer(timer, first.max(Duration::from_nanos(1)), then)
+}
+
+fn stop_timer(timer: libc::timer_t) -> io::Result<()> {
+    settle_timer(timer, Duration::ZERO, Duration::ZERO)
+}
+
+fn settle_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Result<()> {
     let spec = |time: Duration| libc::timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_sec: i64::try_from(time.min(LONGEST).as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
     };
     let times = libc::itimerspec { it_value: spec(first), it_interval: spec(then) };
@@ -172,7 +230,7 @@ fn say(kind: u8) {
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: errno is this thread's; the kernel gave a siginfo, of a timer's signal with a value; kill, raise, signal, pread and
+    // SAFETY: errno is this thread's; the kernel gave a siginfo, of a timer's signal with a value; kill, raise, signal and
     // send are async-signal-safe.
     unsafe {
         let errno = *libc::__errno_location();
@@ -180,7 +238,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
             libc::SIGXCPU => end(CPU, signal),
             libc::SIGXFSZ => end(FILE_SIZE, signal),
             libc::SIGABRT => {
-                if VALUES[usize::from(ADDRESS_SPACE)].load(Ordering::Relaxed) > 0 && is_failed_allocation() {
+                if VALUES[usize::from(ADDRESS_SPACE)].load(Ordering::Relaxed) < NONE && is_failed_allocation() {
                     say(ADDRESS_SPACE);
                 }
                 libc::signal(signal, libc::SIG_DFL);
@@ -191,6 +249,12 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
                 Ok(DEADLINE) => {
                     say(DEADLINE);
                     libc::kill(0, libc::SIGTERM);
+                    // Those that are stopped are to meet it, too.
+                    libc::kill(0, libc::SIGCONT);
+                }
+                Ok(GRACE_OVER) => {
+                    say(DEADLINE);
+                    libc::kill(0, libc::SIGKILL);
                 }
                 Ok(CPU) => end(CPU, libc::SIGXCPU),
                 Ok(RESIDENT) => look_at_memory(),
@@ -205,7 +269,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
 /// Ends this process by a signal, with a note.
 unsafe fn end(kind: u8, signal: c_int) {
     // Of a limit that is not ours, there is nothing to tell.
-    if VALUES[usize::from(kind)].load(Ordering::Relaxed) > 0 {
+    if VALUES[usize::from(kind)].load(Ordering::Relaxed) < NONE {
         say(kind);
     }
     // SAFETY: both are async-signal-safe.
@@ -221,23 +285,39 @@ unsafe fn end(kind: u8, signal: c_int) {
 
 fn look_at_memory() {
     let most = VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed);
-    if most == 0 {
+    if most == NONE {
         return;
     }
-    let mut text = [0_u8; 128];
-    // SAFETY: reads into memory of ours; the descriptor is open, or the call fails.
-    let length = unsafe { libc::pread(STATM.load(Ordering::Relaxed), text.as_mut_ptr().cast(), text.len(), 0) };
-    let text = &text[..usize::try_from(length).unwrap_or(0)];
-    let digits = text.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let pages = digits.iter().fold(0_u64, |pages, digit| pages.wrapping_mul(10).wrapping_add((digit & 15).into()));
-    // SAFETY: sysconf of this name only reads; kill is async-signal-safe.
-    unsafe {
-        let page = u64::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap_or(4096);
-        if pages.saturating_mul(page) > most {
-            say(RESIDENT);
-            libc::kill(libc::getpid(), libc::SIGKILL);
-        }
+    let Some(now) = private_memory() else { return };
+    // What it gave back of what it had at first, it may not take again for nothing.
+    let base = BASE.fetch_min(now, Ordering::Relaxed);
+    if now.saturating_sub(base) > most {
+        say(RESIDENT);
+        // SAFETY: both are async-signal-safe.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
+}
+
+/// The bytes in memory that this process shares with nobody but processes that were forked from it, or it from them: no files, no
+/// shared memory. Async-signal-safe.
+fn private_memory() -> Option<u64> {
+    let mut text = [0_u8; 2048];
+    if let Some((resident, shared)) = super::weight::from_statm(read(&STATM, &mut text))
+        && resident > 0
+    {
+        // SAFETY: sysconf of this name only reads.
+        let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        return Some(resident.saturating_sub(shared).saturating_mul(page));
+    }
+    // Its first thread has ended, and with that what the quick file tells.
+    super::weight::from_rollup(read(&ROLLUP, &mut text))
+}
+
+/// What is in a file, as far as there is room. Async-signal-safe.
+fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
+    // SAFETY: reads into memory of ours; the descriptor is open, or the call fails.
+    let length = unsafe { libc::pread(file.load(Ordering::Relaxed), text.as_mut_ptr().cast(), text.len(), 0) };
+    text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default()
 }
 
 /// Whether this thread is in `abort` because an allocation failed: the standard library's function for that is among its callers.
