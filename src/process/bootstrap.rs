@@ -200,6 +200,10 @@ const HANDICAP: Duration = Duration::from_millis(50);
 fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     if job.own_session {
         limits::own_session()?;
+        // The terminal and whoever signals the program's group no longer reach what this process starts.
+        if job.dies_with_parent {
+            parentage.tether.share_fate_with_group()?;
+        }
     }
     watch::arm(parentage.control(), wire::LIMIT_NOTE);
     if let Some((deadline, grace)) = job.deadline {

@@ -130,6 +130,22 @@ impl Tether {
         Ok(())
     }
 
+    /// Has the end of the parent kill this process's whole group, what this process started included.
+    ///
+    /// Nothing changes for a process that does not lead its group: the group is then somebody else's, too.
+    pub(crate) fn share_fate_with_group(&self) -> io::Result<()> {
+        let own = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
+        // SAFETY: a system call without arguments.
+        if own <= 1 || unsafe { libc::getpgrp() } != own {
+            return Ok(());
+        }
+        // SAFETY: an fcntl call with an integer argument on a descriptor of ours; a negative owner is a group.
+        if unsafe { libc::syscall(libc::SYS_fcntl, self.0.as_raw_fd(), libc::F_SETOWN, -own) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     /// Whether the parent has ended.
     pub(crate) fn parent_is_gone(&self) -> bool {
         poll::hung_up(self.0.as_fd()).unwrap_or(false)
