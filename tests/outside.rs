@@ -2,12 +2,12 @@
 
 mod support;
 
-#[path = "misfortune/common.rs"]
-mod common;
 #[path = "outside/cage.rs"]
 mod cage;
 #[path = "outside/channels.rs"]
 mod channels;
+#[path = "misfortune/common.rs"]
+mod common;
 #[path = "outside/copies.rs"]
 mod copies;
 #[path = "outside/ends.rs"]

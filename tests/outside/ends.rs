@@ -1,6 +1,74 @@
 //! The ends of processes: nothing that a child started is left, and how it ended is told.
+#![expect(unsafe_code, reason = "the program is a forked copy, which is killed")]
 
-use crate::support::Test;
+use std::io::{BufRead, BufReader, PipeWriter, Write};
+use std::process::Command;
+use std::time::Duration;
+
+use multiproc::{Descriptor, Limits, Pool, Process, StartMethod};
+
+use crate::support::{METHODS, Test, is_running, until};
 
 /// The tests of this file.
-pub(crate) const TESTS: &[Test] = crate::tests![];
+pub(crate) const TESTS: &[Test] = crate::tests![what_children_with_sessions_started_ends_with_the_program];
+
+/// Starts another program, says its number and waits for it.
+fn starts_a_program(mut to: Descriptor<PipeWriter>) {
+    let mut sleeper = Command::new("sleep").arg("1000").spawn().expect("start a program");
+    writeln!(to.0, "{}", sleeper.id()).expect("say its number");
+    let _ = sleeper.wait();
+}
+
+/// Children that get a session of their own.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Deadline,
+    Limits,
+    Worker,
+}
+
+/// The program: starts a child of that kind, and waits until it is killed.
+fn program(kind: Kind, method: StartMethod, to: PipeWriter) -> ! {
+    let process = |to| Process::new(starts_a_program, (Descriptor(to),)).start_method(method);
+    match kind {
+        Kind::Deadline => drop(process(to).deadline(Duration::from_secs(1000)).start().expect("start")),
+        Kind::Limits => drop(process(to).limits(Limits::new().open_files(100)).start().expect("start")),
+        Kind::Worker => {
+            let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
+            drop(pool.submit(starts_a_program, (Descriptor(to),)));
+            std::mem::forget(pool);
+        }
+    }
+    loop {
+        // SAFETY: no preconditions.
+        unsafe { libc::pause() };
+    }
+}
+
+fn what_children_with_sessions_started_ends_with_the_program() {
+    for method in METHODS {
+        for kind in [Kind::Deadline, Kind::Limits, Kind::Worker] {
+            for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
+                let (from, to) = std::io::pipe().expect("pipe");
+                // SAFETY: this process has one thread.
+                let copy = unsafe { libc::fork() };
+                if copy == 0 {
+                    drop(from);
+                    program(kind, method, to);
+                }
+                drop(to);
+                let mut line = String::new();
+                BufReader::new(from).read_line(&mut line).expect("a number");
+                let sleeper: u32 = line.trim().parse().expect("a number");
+                // SAFETY: a child of ours that is not waited for yet.
+                unsafe {
+                    libc::kill(copy, signal);
+                    libc::waitpid(copy, std::ptr::null_mut(), 0);
+                }
+                until(&format!("what a child with a {kind:?} started ({method}) ends after signal {signal}"), || {
+                    !is_running(sleeper)
+                });
+            }
+        }
+    }
+}

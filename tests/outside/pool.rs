@@ -185,7 +185,16 @@ fn leaving_with_code_0_is_a_success_where_nothing_is_returned() {
         Process::new(leaves, ()).start_method(method).start().expect("start").join().expect("a success");
         pool.apply(leaves, ()).expect("a success");
         pool.tasks().retry(Retry::times(3)).apply(leaves, ()).expect("a success");
-        let all = pool.map(|n: u32| if n == 1 { leaves() }, 0..3).expect("successes");
+        let all = pool
+            .map(
+                |n: u32| {
+                    if n == 1 {
+                        leaves()
+                    }
+                },
+                0..3,
+            )
+            .expect("successes");
         assert_eq!(all.len(), 3);
         let error = pool.apply(leaves_without_a_number, ()).expect_err("there is no number");
         assert!(matches!(error.failure(), Failure::Exited(0)), "{error}");
