@@ -181,8 +181,8 @@ fn leaves_without_a_number() -> u32 {
 
 fn leaving_with_code_0_is_a_success_where_nothing_is_returned() {
     for method in METHODS {
-        let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
         Process::new(leaves, ()).start_method(method).start().expect("start").join().expect("a success");
+        let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
         pool.apply(leaves, ()).expect("a success");
         pool.tasks().retry(Retry::times(3)).apply(leaves, ()).expect("a success");
         let all = pool
