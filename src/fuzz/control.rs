@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, Job, Report, ServerReply, ServerRequest, Setup, StopRequest};
+use crate::sys::environ::Environment;
 use crate::sys::memory;
 use crate::sys::socket::Received;
 use crate::unwind;
@@ -73,6 +74,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
             }
         })
     }
+    let mut environment = Environment::default();
+    environment.push("A".as_ref(), "b".as_ref());
     let job = Job {
         entry: None,
         program: "program".to_owned(),
@@ -88,7 +91,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         decode_limits: crate::DecodeLimits::new(),
         preload: Vec::new(),
         stack_size: Some(1 << 20),
-        environment: Some(vec![(b"A".to_vec(), b"b".to_vec())]),
+        environment: Some(environment.clone()),
         streams: [true, false, true],
         directory: true,
         limits: Limits::new().open_files(7).affinity([1]),
@@ -115,7 +118,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     ] {
         seeds.extend(seed(1, &report, &payload));
     }
-    seeds.extend(seed(2, &Setup { preload: Vec::new() }, &[]));
+    seeds.extend(seed(2, &Setup { preload: Vec::new(), environment }, &[]));
     seeds.extend(seed(3, &ServerRequest { number: 300, taken: Some(1), ahead: 2 }, &[]));
     for reply in [
         ServerReply::Ready { id: 3 },

@@ -250,7 +250,7 @@ fn take() -> Result<Taken> {
             return Ok(Taken::Unfit { news: None });
         }
         // One that acts as who we were, or that did not hear which of its clones was used last.
-        let credentials = Credentials::now();
+        let credentials = Credentials::now().map_err(os("cannot look at the rights of this process"))?;
         if !credentials.are_comparable() {
             slot.retire();
             slot.unfit = true;
@@ -324,7 +324,7 @@ impl Server {
         let birth = Birth {
             environment: Environment::now(),
             directory: FileId::at(".").map_err(os("cannot look at the working directory"))?,
-            credentials: Credentials::now(),
+            credentials: Credentials::now().map_err(os("cannot look at the rights of this process"))?,
         };
         let executed = spawn::execute(
             Role::Zygote,
@@ -439,7 +439,7 @@ impl Server {
         self.lost = true;
         let (how, killed) = match put_down(self.pidfd.as_fd()) {
             Some(Status::Exited(REFUSED)) => {
-                ("its file is not the one that this program runs (it was replaced on disk)".to_owned(), false)
+                ("it refused to run, and has said why on its standard error".to_owned(), false)
             }
             Some(Status::Exited(code)) => (format!("it exited with code {code}"), false),
             Some(Status::Signalled { signal, .. }) => (format!("it was killed by signal {signal}"), true),

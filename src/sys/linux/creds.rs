@@ -38,8 +38,8 @@ enum Filters {
 }
 
 impl Credentials {
-    /// Those of this thread, now.
-    pub(crate) fn now() -> Credentials {
+    /// Those of this thread, now. An error for want of descriptors or memory.
+    pub(crate) fn now() -> io::Result<Credentials> {
         let (mut users, mut groups) = ([0; 3], [0; 3]);
         // SAFETY: each call writes three numbers; the prctls take and give integers.
         let (no_new_privileges, secure_bits) = unsafe {
@@ -50,17 +50,17 @@ impl Credentials {
             (libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, libc::prctl(libc::PR_GET_SECUREBITS))
         };
         let capabilities = capabilities();
-        Credentials {
+        Ok(Credentials {
             users,
             groups,
             supplementary: supplementary_groups(),
             ambient: ambient(capabilities),
             secure_bits,
             no_new_privileges,
-            filters: Filters::now(no_new_privileges || capabilities[0] & CAP_SYS_ADMIN != 0),
+            filters: Filters::now(no_new_privileges || capabilities[0] & CAP_SYS_ADMIN != 0)?,
             capabilities,
             root: FileId::at("/").ok(),
-        }
+        })
     }
 
     /// Whether a change of them would be seen.
@@ -74,19 +74,25 @@ const CAP_SYS_ADMIN: u32 = 1 << 21;
 
 impl Filters {
     /// Those of this thread, which may add others or not.
-    fn now(may_add: bool) -> Filters {
+    fn now(may_add: bool) -> io::Result<Filters> {
         // SAFETY: takes and gives integers.
         let mode = unsafe { libc::prctl(libc::PR_GET_SECCOMP) };
         if mode != libc::SECCOMP_MODE_FILTER as libc::c_int {
-            return Filters::Mode(mode);
+            return Ok(Filters::Mode(mode));
         }
         if !may_add {
-            return Filters::Final;
+            return Ok(Filters::Final);
         }
         // Some ten microseconds, which only a process pays that confines itself.
-        let status = fd::read_small("/proc/thread-self/status").unwrap_or_default();
+        let status = match fd::read_small("/proc/thread-self/status") {
+            Ok(status) => status,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                return Ok(Filters::Unknown);
+            }
+            Err(error) => return Err(error),
+        };
         let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
-        count.map_or(Filters::Unknown, Filters::Count)
+        Ok(count.map_or(Filters::Unknown, Filters::Count))
     }
 }
 

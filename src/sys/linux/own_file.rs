@@ -80,9 +80,15 @@ pub(crate) fn is_own(id: FileId) -> bool {
 
 fn find() -> io::Result<OwnFile> {
     let executed = FileId::at(EXECUTED)?;
-    let mapped = mapped()?;
+    let ordinary = OwnFile { id: executed, loader: None };
+    let mapped = match mapped() {
+        Ok(mapped) => mapped,
+        // A program may have moved its code into memory of another kind.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ordinary),
+        Err(error) => return Err(error),
+    };
     if executed.inode == mapped.id.inode {
-        return Ok(OwnFile { id: executed, loader: None });
+        return Ok(ordinary);
     }
     // The kernel may know a file (of an overlay) by other numbers where it is mapped.
     let is_same = match FileId::at(&mapped.path) {
@@ -91,7 +97,7 @@ fn find() -> io::Result<OwnFile> {
         Err(_) => std::fs::read_link(EXECUTED).is_ok_and(|path| path == mapped.path),
     };
     if is_same {
-        return Ok(OwnFile { id: executed, loader: None });
+        return Ok(ordinary);
     }
     // SAFETY: getauxval has no preconditions.
     let loader_was_executed = unsafe { libc::getauxval(libc::AT_BASE) } == 0;
