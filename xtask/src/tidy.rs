@@ -37,6 +37,7 @@ pub(crate) fn check() -> Result<(), String> {
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
         source(&name, &text, &mut broken);
     }
+    tables(&root, &mut broken)?;
     conformance(&root, &mut broken)?;
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
@@ -111,10 +112,11 @@ fn floor_of(module: &str) -> usize {
     FLOORS.iter().position(|floor| floor.contains(&module)).unwrap_or(FLOORS.len())
 }
 
-/// Every test that the conformance table names exists, and every item is there.
-fn conformance(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
-    let table = "docs/conformance.md";
-    let text = fs::read_to_string(root.join(table)).map_err(|error| format!("{table}: {error}"))?;
+/// The tables that name tests in the last cell of each row.
+const TABLES: [&str; 2] = ["docs/conformance.md", "docs/outside-reports.md"];
+
+/// Every test and file that a table names exists.
+fn tables(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
     let tests: BTreeSet<String> = rust_files(&root.join("tests"))
         .iter()
         .chain(&rust_files(&root.join("src")))
@@ -127,21 +129,31 @@ fn conformance(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
             names.collect::<Vec<_>>()
         })
         .collect();
-    for (number, line) in (1..).zip(text.lines()) {
-        // The last cell of a row holds the names of tests, in back quotes.
-        let Some(cell) = line.trim().strip_prefix('|').and_then(|row| row.trim_end_matches('|').rsplit('|').next())
-        else {
-            continue;
-        };
-        for name in cell.split('`').skip(1).step_by(2) {
-            // A program that must not compile is a file; any other test is a function.
-            let is_file = root.join("tests").join(name).with_extension("rs").is_file();
-            let name = name.rsplit("::").next().unwrap_or(name);
-            if !is_file && !tests.contains(name) {
-                broken.push(format!("{table}:{number}: there is no test `{name}`"));
+    for table in TABLES {
+        let text = fs::read_to_string(root.join(table)).map_err(|error| format!("{table}: {error}"))?;
+        for (number, line) in (1..).zip(text.lines()) {
+            // The last cell of a row holds the names of tests, in back quotes.
+            let Some(cell) = line.trim().strip_prefix('|').and_then(|row| row.trim_end_matches('|').rsplit('|').next())
+            else {
+                continue;
+            };
+            for name in cell.split('`').skip(1).step_by(2) {
+                // A program that must not compile is a file, and so is where a test is; any other name is a function.
+                let is_file = root.join(name).is_file() || root.join("tests").join(name).with_extension("rs").is_file();
+                let name = name.rsplit("::").next().unwrap_or(name);
+                if !is_file && !tests.contains(name) {
+                    broken.push(format!("{table}:{number}: there is no test `{name}`"));
+                }
             }
         }
     }
+    Ok(())
+}
+
+/// The conformance table has every item.
+fn conformance(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
+    let table = "docs/conformance.md";
+    let text = fs::read_to_string(root.join(table)).map_err(|error| format!("{table}: {error}"))?;
     let items = (1..=133).chain(144..=187).map(|item| item.to_string());
     let items = items.chain((1..=15).map(|item| format!("C{item}")));
     for item in items {
