@@ -36,6 +36,9 @@ use crate::task_error::TaskError;
 /// [terminates](Pool::terminate) it and waits for its workers to be gone; [`close`](Pool::close) and [`join`](Pool::join) let it
 /// finish what it was given. At the end of the program, pools are terminated.
 ///
+/// Workers have sessions of their own, so that what tasks start can be ended with them. So Ctrl-C in a terminal reaches the program
+/// only, and takes its workers along; and Ctrl-Z stops the program, while its workers go on with what they have.
+///
 /// With the start method [`Fork`](crate::StartMethod::Fork), the pool has to be made while this process has no other thread;
 /// workers are copies of it as it was then, those that replace them come from the fork server, and are not.
 ///

@@ -97,6 +97,10 @@ impl<'p> Tasks<'p> {
 
     /// How many inputs of a map go to a worker at once; at least 1. Unless set, it follows from how long they take: so many
     /// that handing them out costs little beside.
+    ///
+    /// What waits behind a long task of its chunk goes to workers that have nothing to do. Short tasks without a
+    /// [deadline](Tasks::deadline) or limits are begun up to 128 at a time, though, and what is begun stays with its worker: if one of
+    /// them never ends, the others begun with it wait for it. Set a deadline where that can be: each task is begun by itself then.
     pub fn chunk_size(mut self, size: usize) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).chunk_size = Some(size.max(1));
         self

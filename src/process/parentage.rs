@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::start::wire::{self, Report, StopRequest};
+use crate::sys::fd::{self, Identity};
 use crate::sys::lifeline::Tether;
 use crate::sys::limits::{self, Resource};
 use crate::sys::per_process::PerProcess;
@@ -19,6 +20,8 @@ use crate::sys::socket::{Mode, Parcel};
 #[derive(Debug)]
 pub(super) struct Parentage {
     control: OwnedFd,
+    /// Which socket that is: code that closes all descriptors may have given its number to another.
+    identity: Option<Identity>,
     pub(super) tether: Tether,
     reported: AtomicBool,
     stop_requested: AtomicBool,
@@ -39,6 +42,7 @@ pub(super) fn current() -> Option<&'static Parentage> {
 /// Makes this process a child.
 pub(super) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static Parentage {
     PARENTAGE.set(Parentage {
+        identity: fd::identity(control.as_fd()),
         control,
         tether,
         reported: AtomicBool::new(false),
@@ -52,9 +56,9 @@ pub(super) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static P
 impl Parentage {
     /// Tells the parent how this process ends; only the first time counts.
     ///
-    /// A parent that is gone hears nothing, which is no fault of ours.
+    /// A parent that is gone hears nothing, which is no fault of ours; nor does one whose socket the child's function has closed.
     pub(super) fn report(&self, report: &Report, value: &Parcel) {
-        if self.reported.swap(true, Ordering::Relaxed) {
+        if self.reported.swap(true, Ordering::Relaxed) || fd::identity(self.control.as_fd()) != self.identity {
             return;
         }
         // A big value goes by a file, of which the limit does not speak.

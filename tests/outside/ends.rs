@@ -1,7 +1,9 @@
 //! The ends of processes: nothing that a child started is left, and how it ended is told.
 #![expect(unsafe_code, reason = "the program is a forked copy, which is killed")]
 
-use std::io::{BufRead, BufReader, PipeWriter, Write};
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +12,10 @@ use multiproc::{Descriptor, Limits, Pool, Process, StartMethod};
 use crate::support::{METHODS, Test, is_running, until};
 
 /// The tests of this file.
-pub(crate) const TESTS: &[Test] = crate::tests![what_children_with_sessions_started_ends_with_the_program];
+pub(crate) const TESTS: &[Test] = crate::tests![
+    what_children_with_sessions_started_ends_with_the_program,
+    a_child_that_closes_all_descriptors_writes_to_no_other_socket,
+];
 
 /// Starts another program, says its number and waits for it.
 fn starts_a_program(mut to: Descriptor<PipeWriter>) {
@@ -71,4 +76,31 @@ fn what_children_with_sessions_started_ends_with_the_program() {
             }
         }
     }
+}
+
+/// Closes all that is not its own, as daemons do, and connects to a server.
+fn closes_all(server: PathBuf) -> u32 {
+    for fd in 3..1024 {
+        // SAFETY: whoever does this must not use what it closed; the library has to live with it.
+        unsafe { libc::close(fd) };
+    }
+    std::mem::forget((0..60).map(|_| UnixStream::connect(&server).expect("connect")).collect::<Vec<_>>());
+    7
+}
+
+fn a_child_that_closes_all_descriptors_writes_to_no_other_socket() {
+    let path = std::env::temp_dir().join(format!("multiproc-server-{}", std::process::id()));
+    let server = UnixListener::bind(&path).expect("bind");
+    server.set_nonblocking(true).expect("non-blocking");
+    for method in METHODS {
+        let child = Process::new(closes_all, (path.clone(),)).start_method(method).start().expect("start");
+        assert!(child.join_timeout(Duration::from_secs(60)).is_err(), "{method}: its result cannot come");
+        let mut heard = Vec::new();
+        for _ in 0..60 {
+            let (mut client, _) = server.accept().expect("all are connected");
+            client.read_to_end(&mut heard).expect("read");
+        }
+        assert!(heard.is_empty(), "{method}: the server was sent {heard:?}");
+    }
+    std::fs::remove_file(path).expect("remove");
 }

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     workers_leave_while_a_copy_holds_their_links,
     tasks_that_deny_having_begun,
     results_that_bring_descriptors_nobody_takes,
+    with_a_deadline_nothing_waits_behind_an_endless_task,
     leaving_with_code_0_is_a_success_where_nothing_is_returned,
 ];
 
@@ -198,5 +199,25 @@ fn leaving_with_code_0_is_a_success_where_nothing_is_returned() {
         assert_eq!(all.len(), 3);
         let error = pool.apply(leaves_without_a_number, ()).expect_err("there is no number");
         assert!(matches!(error.failure(), Failure::Exited(0)), "{error}");
+    }
+}
+
+fn endless_at_40(n: u32) -> u32 {
+    while n == 40 {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    n
+}
+
+/// What `Tasks::chunk_size` says: without a deadline, those that were begun together would wait.
+fn with_a_deadline_nothing_waits_behind_an_endless_task() {
+    for chunk in [None, Some(1000)] {
+        let pool = Pool::builder().processes(2).build().expect("pool");
+        let tasks = pool.tasks().deadline(Duration::from_secs(15));
+        let tasks = if let Some(size) = chunk { tasks.chunk_size(size) } else { tasks };
+        let outcomes: Vec<_> = tasks.imap_unordered(endless_at_40, 0..1000).collect();
+        assert_eq!(outcomes.len(), 1000);
+        let late = outcomes.iter().position(Result::is_err);
+        assert_eq!(late, Some(999), "{chunk:?}: some waited for the endless one");
     }
 }

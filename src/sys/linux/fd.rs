@@ -6,6 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 
+/// What a descriptor leads to: device and number of a file or socket.
+pub(crate) type Identity = (u64, u64);
+
+/// Which file or socket a descriptor leads to; `None` if it is not open.
+pub(crate) fn identity(fd: BorrowedFd<'_>) -> Option<Identity> {
+    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
 /// The first number behind standard input, output and error.
 const FIRST: RawFd = 3;
 
