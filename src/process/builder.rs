@@ -143,7 +143,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// library sees to that for its own memory ([`SharedBuffer`](crate::SharedBuffer) included). It cannot for memory that
     /// other code maps so that a copy shares it (`MAP_SHARED`), does not have it or finds it wiped (`MADV_DONTFORK`,
     /// `MADV_WIPEONFORK`): if a crate gives references to such memory, do not use them in the child, of the fork method or,
-    /// from a [preload function](set_forkserver_preload), of the forkserver method.
+    /// from a [preload function](crate::set_forkserver_preload), of the forkserver method.
     ///
     /// ```no_run
     /// use multiproc::Process;
