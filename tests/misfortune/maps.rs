@@ -156,10 +156,17 @@ pub(crate) fn callbacks_that_panic_or_wait() {
     assert!(error.to_string().contains("the callback that it was given to panicked"), "{error}");
     let (told, outcome) = mpsc::channel();
     let own = std::sync::Arc::clone(&pool);
-    let waits = pool.submit(double, (1,)).on_done(move |_| {
+    // The task is not done before it has its callback: that would be called here and now, where it may wait.
+    let has_callback = Event::new().expect("event");
+    let after = |event: Event, n| {
+        event.wait();
+        double(n)
+    };
+    let waits = pool.submit(after, (has_callback.clone(), 1)).on_done(move |_| {
         own.close();
         told.send(own.join().expect_err("it would never end").to_string()).expect("somebody listens");
     });
+    has_callback.set();
     assert_eq!(outcome.recv_timeout(LONG).expect("told"), "a callback cannot wait for its pool");
     assert_eq!(waits.join().expect("a value"), 2);
     assert!(pool.join_timeout(LONG).expect("closed"));
