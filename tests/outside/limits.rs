@@ -222,16 +222,24 @@ fn only_memory_of_its_own_counts() {
     }
 }
 
+fn naps_briefly() -> u32 {
+    std::thread::sleep(Duration::from_millis(10));
+    std::process::id()
+}
+
 fn recycling_counts_only_memory_of_its_own() {
     static KEPT: OnceLock<Vec<u8>> = OnceLock::new();
+    // Kept, so that its pages are still there whenever the worker's memory is looked at.
+    static SHARED: OnceLock<SharedSlice<u8>> = OnceLock::new();
     let shared = SharedSlice::from_slice(&vec![1_u8; 150 * MIB]).expect("share");
     let pool = Pool::builder().processes(1).max_memory_growth(32 << 20).build().expect("pool");
     let pid = || pool.apply(std::process::id, ()).expect("a pid");
     let first = pid();
-    let keeps = |slice: SharedSlice<u8>| reads(slice.clone());
-    for _ in 0..3 {
-        assert_eq!(pool.apply(keeps, (shared.clone(),)).expect("a value"), PAGES);
-        assert_eq!(pid(), first, "replaced for memory that is not its own");
+    let keeps = |slice: SharedSlice<u8>| reads(SHARED.get_or_init(|| slice).clone());
+    assert_eq!(pool.apply(keeps, (shared.clone(),)).expect("a value"), PAGES);
+    // A pool looks at a worker's memory at the end of a task that leaves it idle, and at most every 50 ms else.
+    for _ in 0..20 {
+        assert_eq!(pool.apply(naps_briefly, ()).expect("a pid"), first, "replaced for memory that is not its own");
     }
     pool.apply(|| KEPT.set(vec![1; 100 * MIB]).is_ok(), ()).expect("a value");
     until("it is replaced", || pid() != first);
@@ -275,15 +283,15 @@ fn is_all_over(pid: u32) -> bool {
 }
 
 /// Stops itself, when it has started a process that does not end by itself and has told its number.
-fn stops(path: String) {
+fn stops(path: String, whole_group: bool) {
     #[expect(clippy::zombie_processes, reason = "its deadline is to end both")]
     let other = Command::new("sleep").arg("600").spawn().expect("start a program");
     std::fs::write(path, other.id().to_string()).expect("tell");
     loop {
-        // SAFETY: a signal to this process.
+        // SAFETY: a signal to this process, or to its group, which is its own.
         #[expect(unsafe_code, reason = "a process stops itself by a signal")]
         unsafe {
-            libc::raise(libc::SIGSTOP)
+            libc::kill(if whole_group { 0 } else { libc::getpid() }, libc::SIGSTOP)
         };
     }
 }
@@ -292,21 +300,24 @@ fn the_deadline_of_a_stopped_process_keeps_its_name() {
     let path = std::env::temp_dir().join(format!("multiproc-stops-{}", std::process::id()));
     let text = path.to_str().expect("text").to_owned();
     for_each_method(|method| {
-        let _ = std::fs::remove_file(&path);
-        let (time, grace) = (Duration::from_secs(1), Duration::from_millis(200));
-        let child = Process::new(stops, (text.clone(),)).start_method(method).deadline(time).grace(grace);
-        let child = child.start().expect("start");
-        let pid = child.pid();
-        let mut other = None;
-        until("it has told what it started", || {
-            other = std::fs::read_to_string(&path).ok().and_then(|text| text.parse::<u32>().ok());
-            other.is_some()
-        });
-        let other = other.expect("told");
-        // Nobody waits for it, nor asks.
-        until("both have ended", || [pid, other].iter().all(|pid| matches!(state_of(*pid), None | Some('Z'))));
-        let error = child.join().expect_err("too late");
-        assert_eq!(error.limit(), Some(&LimitReached::Deadline(time)), "{method}: {error}");
+        for whole_group in [false, true] {
+            let _ = std::fs::remove_file(&path);
+            let (time, grace) = (Duration::from_secs(1), Duration::from_millis(200));
+            let child =
+                Process::new(stops, (text.clone(), whole_group)).start_method(method).deadline(time).grace(grace);
+            let child = child.start().expect("start");
+            let pid = child.pid();
+            let mut other = None;
+            until("it has told what it started", || {
+                other = std::fs::read_to_string(&path).ok().and_then(|text| text.parse::<u32>().ok());
+                other.is_some()
+            });
+            let other = other.expect("told");
+            // Nobody waits for it, nor asks.
+            until("both have ended", || [pid, other].iter().all(|pid| matches!(state_of(*pid), None | Some('Z'))));
+            let error = child.join().expect_err("too late");
+            assert_eq!(error.limit(), Some(&LimitReached::Deadline(time)), "{method}, {whole_group}: {error}");
+        }
     });
     let _ = std::fs::remove_file(&path);
 }

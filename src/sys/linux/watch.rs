@@ -248,9 +248,10 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
             _ if (*info).si_code == libc::SI_TIMER => match u8::try_from((*info).si_value().sival_ptr.addr()) {
                 Ok(DEADLINE) => {
                     say(DEADLINE);
-                    libc::kill(0, libc::SIGTERM);
-                    // Those that are stopped are to meet it, too.
+                    // Stopped processes of the group meet SIGTERM only once they run. SIGCONT comes first, as
+                    // SIGTERM may end this process before it sends anything more.
                     libc::kill(0, libc::SIGCONT);
+                    libc::kill(0, libc::SIGTERM);
                 }
                 Ok(GRACE_OVER) => {
                     say(DEADLINE);
