@@ -5,6 +5,8 @@ mod support;
 
 #[path = "cage/escapes.rs"]
 mod escapes;
+#[path = "cage/lifelines.rs"]
+mod lifelines;
 #[path = "cage/memory.rs"]
 mod memory;
 #[path = "cage/paths.rs"]
@@ -51,7 +53,7 @@ const TESTS: &[support::Test] = tests![
 ];
 
 fn main() {
-    let files = [TESTS, escapes::TESTS, memory::TESTS, paths::TESTS, rights::TESTS, streams::TESTS, versions::TESTS];
+    let files = [TESTS, escapes::TESTS, lifelines::TESTS, memory::TESTS, paths::TESTS, rights::TESTS, streams::TESTS, versions::TESTS];
     support::run(&files.concat());
 }
 

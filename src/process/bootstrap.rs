@@ -52,8 +52,12 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 /// A child of the spawn method.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
     let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
-    let reader = lifeline.as_fd();
-    let tether = if job.dies_with_parent { Tether::tie(reader) } else { Tether::watch(reader) };
+    let mut fds = fds.into_iter();
+    let fate = Fate::of(job.dies_with_parent);
+    let tether = match own_lifeline(&job, &mut fds) {
+        Some(own) => own.and_then(|own| Tether::hold(own, fate)),
+        None => Tether::tie(lifeline.as_fd(), fate),
+    };
     let tether = match tether {
         Ok(tether) => tether,
         Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
@@ -66,7 +70,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
         environment.install();
     }
     let parentage = parentage::set(control, tether, false);
-    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds)))
+    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds.collect())))
 }
 
 /// A child of the forkserver method.
@@ -81,6 +85,17 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
         say_untied(&control);
     }
     let mut fds = fds.into_iter();
+    let tether = match own_lifeline(&job, &mut fds) {
+        None => tether,
+        Some(own) => match own.and_then(|own| Tether::hold(own, Fate::of(job.dies_with_parent))) {
+            Ok(own) => {
+                // Not before this process is tied by the other one.
+                drop(tether);
+                own
+            }
+            Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
+        },
+    };
     let ready = set_up(&mut job, &mut fds);
     profile::begin_in_copy(server);
     let parentage = parentage::set(control, tether, true);
@@ -121,6 +136,11 @@ fn say_untied(control: &OwnedFd) {
 fn give_up(control: &OwnedFd, why: &str) -> ! {
     let _ = wire::send(control.as_fd(), &Report::NotRun(why.to_owned()), &[], &[]);
     crate::sys::exit::now(1)
+}
+
+/// The child's end of its own lifeline, if the job brings one.
+fn own_lifeline(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> Option<io::Result<OwnedFd>> {
+    job.own_lifeline.then(|| fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
 }
 
 /// Lays the streams, the directory and the environment of the job. What it does not take of the descriptors belongs to the arguments.

@@ -35,6 +35,8 @@ use crate::start::{boot, fork};
 use crate::sys::clone::Promise;
 use crate::sys::code::{Contentless, Entry, Offset, Refusal};
 use crate::sys::environ::Environment;
+#[cfg(feature = "cage")]
+use crate::sys::lifeline::PrivateLifeline;
 use crate::sys::poll::Deadline;
 use crate::sys::socket::Parcel;
 use crate::sys::{reserve, title};
@@ -408,6 +410,12 @@ impl<T> Process<T> {
         let mut streams = Streams::open(self.stdio)?;
         #[cfg(feature = "cage")]
         let has_own_streams = self.cage.is_some() && streams.part()?;
+        #[cfg(feature = "cage")]
+        let (own_lifeline, lifeline) = match &self.cage {
+            Some(_) => PrivateLifeline::new().map(|(ours, theirs)| (Some(ours), Some(theirs))),
+            None => Ok((None, None)),
+        }
+        .map_err(os("cannot open a lifeline for a process in a cage"))?;
         let order = Order {
             job: Job {
                 entry: offset,
@@ -427,6 +435,10 @@ impl<T> Process<T> {
                 environment: None,
                 streams: [false; 3],
                 directory: false,
+                #[cfg(feature = "cage")]
+                own_lifeline: lifeline.is_some(),
+                #[cfg(not(feature = "cage"))]
+                own_lifeline: false,
                 limits: self.limits,
                 deadline: self.deadline.map(|deadline| (deadline, self.grace)),
                 #[cfg(feature = "cage")]
@@ -440,6 +452,8 @@ impl<T> Process<T> {
             },
             arguments,
             streams,
+            #[cfg(feature = "cage")]
+            lifeline,
             environment,
             directory,
         };
@@ -467,6 +481,8 @@ impl<T> Process<T> {
             }),
             max_result: self.max_result,
             private_dir: private_dir.map(PrivateDir::keep),
+            #[cfg(feature = "cage")]
+            lifeline: own_lifeline,
         };
         ends.keep();
         let pipes = mem::take(&mut launched.pipes);

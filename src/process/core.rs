@@ -16,6 +16,8 @@ use crate::signal::Signal;
 use crate::start::Launched;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, StopRequest};
+#[cfg(feature = "cage")]
+use crate::sys::lifeline::PrivateLifeline;
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::pidfd::Status;
 use crate::sys::poll::{self, Deadline};
@@ -62,6 +64,9 @@ struct Link {
     control: OwnedFd,
     /// Where the kernel does not give it from the socket.
     pidfd: Option<OwnedFd>,
+    /// Closes with this process, which ends the child.
+    #[cfg(feature = "cage")]
+    _lifeline: Option<PrivateLifeline>,
 }
 
 /// A pidfd to use for a moment.
@@ -101,6 +106,8 @@ pub(super) struct Description {
     pub(super) due: Option<Due>,
     pub(super) max_result: u64,
     pub(super) private_dir: Option<PathBuf>,
+    #[cfg(feature = "cage")]
+    pub(super) lifeline: Option<PrivateLifeline>,
 }
 
 impl Core {
@@ -120,7 +127,12 @@ impl Core {
             max_result: description.max_result,
             is_overdue: AtomicBool::new(false),
             private_dir: description.private_dir,
-            phase: Mutex::new(Phase::Running(Arc::new(Link { control: launched.control, pidfd: launched.pidfd }))),
+            phase: Mutex::new(Phase::Running(Arc::new(Link {
+                control: launched.control,
+                pidfd: launched.pidfd,
+                #[cfg(feature = "cage")]
+                _lifeline: description.lifeline,
+            }))),
             sentinel: OnceLock::new(),
         }
     }

@@ -10,7 +10,7 @@ use super::stdio;
 use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
 use crate::sys::clone::{self, Promise, Side};
-use crate::sys::lifeline::Tether;
+use crate::sys::lifeline::{self as line, Fate, Tether};
 use crate::sys::{exit, fd, pidfd, socket};
 use crate::unwind;
 
@@ -79,15 +79,14 @@ fn begin<Work>(
     mut order: Order,
     directory: Option<OwnedFd>,
     control: OwnedFd,
-    reader: BorrowedFd<'_>,
+    reader: BorrowedFd<'static>,
     work: Work,
     life: fn(Order, Link, std::io::Result<()>, Work) -> !,
 ) -> ! {
     if !matches!(socket::recv(control.as_fd(), socket::Mode::Wait), Ok(Some(_))) {
         exit::now(0);
     }
-    let tether = if order.job.dies_with_parent { Tether::tie(reader) } else { Tether::watch(reader) };
-    let tether = match tether {
+    let tether = match tie(&mut order, reader) {
         Ok(tether) => tether,
         Err(error) => {
             let report = Report::NotRun(format!("cannot tie it to its parent: {error}"));
@@ -95,10 +94,21 @@ fn begin<Work>(
             exit::now(1);
         }
     };
+    line::close_reader(reader);
     let ready = prepare(&mut order, directory);
     // The parent's ends of its pipes: held here, they would never be at their end.
     order.streams.close();
     life(order, Link { control, tether }, ready, work)
+}
+
+/// Ties this process to its parent, by the lifeline that is its own or by the one that all share.
+fn tie(order: &mut Order, reader: BorrowedFd<'_>) -> std::io::Result<Tether> {
+    let fate = Fate::of(order.job.dies_with_parent);
+    #[cfg(feature = "cage")]
+    if let Some(own) = order.lifeline.take() {
+        return Tether::hold(own, fate);
+    }
+    Tether::tie(reader, fate)
 }
 
 /// Sets up streams, directory and environment in the child.

@@ -193,9 +193,10 @@ fn hand_over(
     order.job.directory = directory.is_some();
     let streams = order.streams.as_fds();
     order.job.streams = streams.map(|stream| stream.is_some());
-    let fds: Vec<BorrowedFd<'_>> = streams
+    let fds: Vec<BorrowedFd<'_>> = order
+        .lifeline()
         .into_iter()
-        .flatten()
+        .chain(streams.into_iter().flatten())
         .chain(directory.map(AsFd::as_fd))
         .chain(order.arguments.fds.iter().map(|fd| fd.as_fd()))
         .collect();

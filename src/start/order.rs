@@ -1,5 +1,7 @@
 //! An order to start a child, and what comes of it.
 
+#[cfg(feature = "cage")]
+use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +24,9 @@ pub(crate) struct Order {
     /// The encoded arguments.
     pub(crate) arguments: Parcel,
     pub(crate) streams: Streams,
+    /// The child's end of a lifeline of its own, for one in a cage.
+    #[cfg(feature = "cage")]
+    pub(crate) lifeline: Option<OwnedFd>,
     /// Not the caller's environment, but this one.
     pub(crate) environment: Option<Environment>,
     /// Not the caller's working directory, but this one.
@@ -51,6 +56,14 @@ impl Order {
         if !self.job.dies_with_parent {
             let _ = poll::one_readable(control, Deadline::after(PATIENCE));
         }
+    }
+
+    /// The child's end of a lifeline of its own, if it has one.
+    pub(super) fn lifeline(&self) -> Option<BorrowedFd<'_>> {
+        #[cfg(feature = "cage")]
+        return self.lifeline.as_ref().map(AsFd::as_fd);
+        #[cfg(not(feature = "cage"))]
+        None
     }
 
     /// Opens the directory that was asked for.

@@ -22,7 +22,8 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
     // What does not go through exec, and what initialisers change, is set once more when they are done.
     order.job.environment = Some(environment.clone());
     // Waits in the socket until the child asks for it; it fits, so nothing blocks.
-    wire::send(control.as_fd(), &order.job, &order.arguments.bytes, &order.arguments.as_fds())
+    let fds: Vec<BorrowedFd<'_>> = order.lifeline().into_iter().chain(order.arguments.as_fds()).collect();
+    wire::send(control.as_fd(), &order.job, &order.arguments.bytes, &fds)
         .map_err(os("cannot hand over the arguments"))?;
     let executed = execute(
         Role::Child,

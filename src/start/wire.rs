@@ -30,8 +30,8 @@ use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
 ///
-/// Descriptors: the streams that `streams` says, then the working directory if `directory` says so, then those of the
-/// arguments.
+/// Descriptors: the child's end of a lifeline of its own if `own_lifeline` says so, then the streams that `streams` says, then
+/// the working directory if `directory` says so, then those of the arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     /// What to run; `None` if that does not cross, but comes with the fork.
@@ -56,6 +56,7 @@ pub(crate) struct Job {
     pub(crate) environment: Option<Environment>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
+    pub(crate) own_lifeline: bool,
     pub(crate) limits: Limits,
     /// How long it may run, and then have to end.
     pub(crate) deadline: Option<(Duration, Duration)>,

@@ -44,7 +44,7 @@ const MOST_DEATHS: u32 = 3;
 
 /// Serves until the client is gone.
 pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -> ! {
-    let tether = match Tether::tie(lifeline.as_fd()) {
+    let tether = match Tether::tie(lifeline.as_fd(), Fate::Shared) {
         Ok(tether) => tether,
         Err(error) => {
             reply_with(&control, &ServerReply::Unfit(format!("cannot tie it to the program: {error}")), &[]);

@@ -9,12 +9,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::poll::{self, Deadline};
-use super::{exit, fd, per_process};
+use super::{exit, fd, per_process, socket};
 
 /// The parent's side.
 #[derive(Debug)]
@@ -30,11 +30,7 @@ static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 impl Lifeline {
     /// Makes a lifeline for this process.
     pub(crate) fn new() -> io::Result<Lifeline> {
-        static AT_FORK: Once = Once::new();
-        AT_FORK.call_once(|| {
-            // SAFETY: the handler makes one async-signal-safe call (close) and touches only atomics.
-            unsafe { libc::pthread_atfork(None, None, Some(close_in_copy)) };
-        });
+        watch_forks();
         let (read, write) = fd::pipe()?;
         WRITE_END.store(write.as_raw_fd(), Ordering::Relaxed);
         // Children open it anew, also when this process has become another user by then.
@@ -48,17 +44,149 @@ impl Lifeline {
     }
 }
 
-/// In a forked copy of the process: a copy that kept the write end open would keep our children alive after us.
+/// Closes a forked child's copy of the parent's read end, which it needs no more once it has its tether.
+pub(crate) fn close_reader(reader: BorrowedFd<'static>) {
+    // SAFETY: the owner is the parent's `Lifeline`, which lives for ever and of which nothing in the child knows.
+    unsafe { libc::close(reader.as_raw_fd()) };
+}
+
+/// The program's end of a lifeline that is one child's alone.
 ///
-/// The number is not freed but laid over with `/dev/null`, if that can be had, so that an owner which closes it later closes
-/// no stranger.
+/// It is for a child that may be hostile. Whoever has a pipe can open it anew for writing, and make it speak to everybody who
+/// reads from it, or keep it from ever ending. A socket cannot be opened anew, and what this child does to its own end reaches
+/// nobody else.
+#[derive(Debug)]
+pub(crate) struct PrivateLifeline {
+    end: OwnedFd,
+    /// Where a forked copy of this process finds the end.
+    slot: &'static AtomicI32,
+}
+
+impl PrivateLifeline {
+    /// Makes the program's end and the child's, which is for [`Tether::hold`].
+    pub(crate) fn new() -> io::Result<(PrivateLifeline, OwnedFd)> {
+        watch_forks();
+        let mut tries = 0;
+        loop {
+            let (begun, ended) = (FORKS_BEGUN.load(Ordering::SeqCst), FORKS_ENDED.load(Ordering::SeqCst));
+            let (end, theirs) = socket::pair()?;
+            let line = PrivateLifeline { slot: OWN_ENDS.claim(end.as_raw_fd()), end };
+            // A fork that another thread began meanwhile may have copied the end before it could be found.
+            if begun == ended && FORKS_BEGUN.load(Ordering::SeqCst) == begun || tries == FORK_TRIES {
+                // What the child writes goes nowhere.
+                rustix::net::shutdown(&line.end, rustix::net::Shutdown::Read)?;
+                return Ok((line, theirs));
+            }
+            tries += 1;
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// How often a private lifeline is made again as other threads were forking.
+const FORK_TRIES: u32 = 1000;
+
+impl Drop for PrivateLifeline {
+    fn drop(&mut self) {
+        // The child has ended or is to end: a copy of this end that is made from here on would do no harm.
+        let _ = rustix::net::shutdown(&self.end, rustix::net::Shutdown::Both);
+        // In a forked copy of this process, the slot may be another's by now.
+        let _ = self.slot.compare_exchange(self.end.as_raw_fd(), -1, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+/// The ends of private lifelines in this process, for `close_in_copy`: never freed, so that a fork at any instant can read it.
+struct Ends {
+    numbers: [AtomicI32; ENDS],
+    next: AtomicPtr<Ends>,
+}
+
+/// How many ends are kept in one piece.
+const ENDS: usize = 64;
+
+static OWN_ENDS: Ends = Ends::new();
+
+impl Ends {
+    const fn new() -> Ends {
+        Ends { numbers: [const { AtomicI32::new(-1) }; ENDS], next: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Puts a number into a free slot.
+    fn claim(&'static self, number: i32) -> &'static AtomicI32 {
+        let mut piece = self;
+        loop {
+            let free = |slot: &&AtomicI32| {
+                slot.compare_exchange(-1, number, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            };
+            if let Some(slot) = piece.numbers.iter().find(free) {
+                return slot;
+            }
+            piece = piece.next_or_new();
+        }
+    }
+
+    fn next(&self) -> Option<&'static Ends> {
+        // SAFETY: null, or leaked by `next_or_new`.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn next_or_new(&self) -> &'static Ends {
+        if let Some(next) = self.next() {
+            return next;
+        }
+        let new = Box::into_raw(Box::new(Ends::new()));
+        match self.next.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: just leaked.
+            Ok(_) => unsafe { &*new },
+            Err(other) => {
+                // SAFETY: made above, and published nowhere; the other one is leaked.
+                unsafe {
+                    drop(Box::from_raw(new));
+                    &*other
+                }
+            }
+        }
+    }
+}
+
+/// How many forks of this process were begun, and how many have ended in it.
+static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
+static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Has every copy that the C library's `fork` makes of this process close its lifelines.
+fn watch_forks() {
+    extern "C" fn begin() {
+        FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);
+    }
+    extern "C" fn end() {
+        FORKS_ENDED.fetch_add(1, Ordering::SeqCst);
+    }
+    static AT_FORK: Once = Once::new();
+    AT_FORK.call_once(|| {
+        // SAFETY: the handlers make async-signal-safe calls only, and touch only atomics.
+        unsafe { libc::pthread_atfork(Some(begin), Some(end), Some(close_in_copy)) };
+    });
+}
+
+/// In a forked copy of the process: a copy that kept these ends open would keep our children alive after us.
 extern "C" fn close_in_copy() {
-    let number = WRITE_END.swap(-1, Ordering::Relaxed);
+    FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    lay_null_over(WRITE_END.swap(-1, Ordering::Relaxed));
+    let mut piece = Some(&OWN_ENDS);
+    while let Some(ends) = piece {
+        ends.numbers.iter().for_each(|slot| lay_null_over(slot.swap(-1, Ordering::Relaxed)));
+        piece = ends.next();
+    }
+}
+
+/// Closes a descriptor in a forked copy. The number is not freed but laid over with `/dev/null`, if that can be had, so that an
+/// owner which closes it later closes no stranger.
+fn lay_null_over(number: i32) {
     if number < 0 {
         return;
     }
-    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of the write end, which nothing
-    // in the copy uses.
+    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of an end that nothing in the copy
+    // uses.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {
@@ -88,13 +216,28 @@ pub(crate) enum Fate {
     Own,
 }
 
+impl Fate {
+    pub(crate) fn of(dies_with_parent: bool) -> Fate {
+        if dies_with_parent { Fate::Shared } else { Fate::Own }
+    }
+}
+
 impl Tether {
-    /// Ties this process to the one that owns the lifeline behind `reader`.
+    /// Ties this process to the one that owns the lifeline behind `reader`, if their fate is shared.
     ///
     /// A parent that is gone already ends this process here.
-    pub(crate) fn tie(reader: BorrowedFd<'_>) -> io::Result<Tether> {
+    pub(crate) fn tie(reader: BorrowedFd<'_>, fate: Fate) -> io::Result<Tether> {
         let tether = Tether::watch(reader)?;
-        tether.set_fate(Fate::Shared)?;
+        if fate == Fate::Shared {
+            tether.set_fate(fate)?;
+        }
+        Ok(tether)
+    }
+
+    /// `tie`, by the child's end of a private lifeline.
+    pub(crate) fn hold(line: OwnedFd, fate: Fate) -> io::Result<Tether> {
+        let tether = Tether(fd::above_stdio(line)?);
+        tether.set_fate(fate)?;
         Ok(tether)
     }
 
