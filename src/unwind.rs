@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,17 @@ impl fmt::Display for Location {
 
 thread_local! {
     /// What the hook saw of this thread's last panic.
-    static LAST: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
+}
+
+/// Who is told of a panic that nothing can catch.
+type Witness = Arc<dyn Fn(Panic) + Send + Sync>;
+
+static WITNESS: Mutex<Option<Witness>> = Mutex::new(None);
+
+/// Has `witness` called with the panic when one is about to abort this process, in the thread that panicked.
+pub(crate) fn on_abort(witness: Option<Witness>) {
+    *WITNESS.lock().unwrap_or_else(PoisonError::into_inner) = witness;
 }
 
 /// What says which task this thread runs for a pool.
@@ -118,14 +128,33 @@ pub(crate) fn install_hook() {
     }
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        remember(info);
+        let aborting = remember(info);
         // One write, so that lines of several processes do not mix. A closed standard error is no reason to stop.
         let _ = std::io::stderr().write_all(format!("{}:\n", who()).as_bytes());
         previous(info);
+        if let Some(panic) = aborting {
+            let witness = WITNESS.try_lock().ok().and_then(|witness| witness.clone());
+            if let Some(witness) = witness {
+                witness(panic);
+            }
+        }
     }));
 }
 
-fn remember(info: &PanicHookInfo<'_>) {
+/// The texts that the standard library panics with when a panic must not go on: it calls the hook once more, and aborts.
+const CANNOT_UNWIND: [&str; 2] = ["panic in a function that cannot unwind", "panic in a destructor during cleanup"];
+
+/// The text with which it panics, and aborts, where a debug build finds unsafe code at fault.
+const UNSOUND: &str = "unsafe precondition(s) violated";
+
+/// Remembers a panic for `catch`; gives it if it is about to abort this process.
+fn remember(info: &PanicHookInfo<'_>) -> Option<Panic> {
+    let message = text(info.payload());
+    if CANNOT_UNWIND.contains(&message.as_str()) {
+        // What is to be told is the panic that came before.
+        let last = LAST.try_with(|last| last.try_borrow_mut().ok()?.take()).ok().flatten();
+        return Some(last.unwrap_or(Panic { message, location: None, backtrace: None }));
+    }
     let location = info.location().map(|location| Location {
         file: location.file().to_owned(),
         line: location.line(),
@@ -133,12 +162,18 @@ fn remember(info: &PanicHookInfo<'_>) {
     });
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let aborts = cfg!(panic = "abort") || message.starts_with(UNSOUND);
+    let panic = Panic { message, location, backtrace };
+    if aborts {
+        return Some(panic);
+    }
     // Neither a panic in a destructor of this very thread-local nor one while it is borrowed may become another.
     let _ = LAST.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
-            *last = Some((location, backtrace));
+            *last = Some(panic);
         }
     });
+    None
 }
 
 /// A panic that is to go on when something has been put in order.
@@ -169,7 +204,8 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
         let message = text(&*payload);
         // Its destructor is the user's, and could panic again.
         std::mem::forget(payload);
-        let (location, backtrace) = LAST.try_with(|last| last.take()).ok().flatten().unwrap_or((None, None));
+        let last = LAST.try_with(|last| last.take()).ok().flatten();
+        let (location, backtrace) = last.map_or((None, None), |last| (last.location, last.backtrace));
         Panic { message, location, backtrace }
     })
 }

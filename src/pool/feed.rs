@@ -118,7 +118,7 @@ where
     pub(super) fn total(&self) -> Option<u64> {
         match self.inputs.size_hint() {
             _ if self.is_exhausted => Some(self.next),
-            (least, Some(most)) if least == most => Some(self.next + least as u64),
+            (least, Some(most)) if least == most => Some(self.next.saturating_add(least as u64)),
             _ => None,
         }
     }

@@ -224,7 +224,8 @@ impl<'p> Tasks<'p> {
         R: Serialize + DeserializeOwned,
     {
         let outcomes = self.lazily(target, items.into_iter(), true);
-        let mut values = Vec::with_capacity(outcomes.size_hint().0);
+        // What an iterator says of its length may be wrong.
+        let mut values = Vec::with_capacity(outcomes.size_hint().0.min(64 << 10));
         let mut first = None;
         for outcome in outcomes {
             match outcome {

@@ -125,6 +125,10 @@ impl End {
             {
                 self.limit.map_or(Failure::Exited(0), Failure::Limit)
             }
+            // A panic that could not be caught: the process aborted itself, and said before why.
+            (Status::Signalled { signal: libc::SIGABRT, .. }, Said::Report(Report::Panicked(panic), ..)) => {
+                Failure::Panicked(panic.clone())
+            }
             (Status::Signalled { signal, core_dumped }, _) => {
                 Failure::Signalled { signal: Signal::new(signal), core_dumped }
             }

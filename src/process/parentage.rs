@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[cfg(feature = "cage")]
 use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::sys::poll::{self, Deadline};
 #[cfg(feature = "cage")]
 use crate::sys::shared::SharedFile;
 use crate::sys::socket::{Mode, Parcel};
+use crate::unwind;
 
 /// What a child has of its parent.
 #[derive(Debug)]
@@ -41,6 +43,11 @@ pub(super) fn current() -> Option<&'static Parentage> {
 
 /// Makes this process a child.
 pub(super) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static Parentage {
+    unwind::on_abort(Some(Arc::new(|panic| {
+        if let Some(parentage) = current() {
+            parentage.report(&Report::Panicked(panic), &Parcel::default());
+        }
+    })));
     PARENTAGE.set(Parentage {
         identity: fd::identity(control.as_fd()),
         control,

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::wire::{self, ServerReply, ServerRequest, Setup};
 use crate::sys::clone::{self, Side};
@@ -57,7 +58,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         Ok(Some(message)) => message.header,
         _ => exit::now(0),
     };
-    if let Err(reply) = prepare(setup) {
+    if let Err(reply) = prepare(setup, &control) {
         reply_with(&control, &reply, &[]);
         exit::now(1);
     }
@@ -74,9 +75,17 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
 }
 
 /// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be made.
-fn prepare(setup: Setup) -> Result<(), ServerReply> {
+fn prepare(setup: Setup, control: &OwnedFd) -> Result<(), ServerReply> {
     setup.environment.clone().install();
-    preload(&setup.preload)?;
+    if !setup.preload.is_empty() {
+        let witness = fd::duplicate(control).map_err(|error| ServerReply::PreloadFailed(error.to_string()))?;
+        unwind::on_abort(Some(Arc::new(move |panic| {
+            reply_with(&witness, &ServerReply::PreloadFailed(panic.to_string()), &[]);
+        })));
+        let done = preload(&setup.preload);
+        unwind::on_abort(None);
+        done?;
+    }
     // Clones have the client's environment, whatever the preload functions did to it here.
     setup.environment.install();
     // What it left in the buffers would come out of every clone.
@@ -102,9 +111,6 @@ fn prepare(setup: Setup) -> Result<(), ServerReply> {
 /// Runs the preload functions, on a thread that ends before the first clone: a clone is a copy of this one, and would have
 /// its thread-locals, those included that hold the state of a generator of random numbers.
 fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
-    if entries.is_empty() {
-        return Ok(());
-    }
     let run = || entries.iter().try_for_each(run_once);
     let failed = |why| ServerReply::PreloadFailed(why);
     std::thread::scope(|scope| {
