@@ -57,6 +57,9 @@ use crate::sys::cage as sys;
 /// grows until somebody takes from it. (Limits of single [tasks](crate::Tasks::limits) can be lifted by code that means harm; those of
 /// the pool cannot.)
 ///
+/// It does not keep the process from closing all that it has open, the lifeline among it: then it lives on when this program ends
+/// without ending it (it was killed, say).
+///
 /// It does not hide what is in the process's
 /// own memory or close what it has open (with the fork method, the memory and every descriptor of this program: use another for
 /// code that means harm), hide that a file is there, with its size and times, keep it from locking a

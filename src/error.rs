@@ -286,7 +286,8 @@ struct Ended {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Its function panicked, and the panic was not caught.
+    /// Its function panicked, and the panic was not caught. (Where a panic cannot be caught, as with `panic = "abort"`, the exit
+    /// code is that of SIGABRT.)
     Panicked(Panic),
     /// It left by `process::exit` or the like, with this code, before its function returned.
     Exited(i32),

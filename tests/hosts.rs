@@ -92,7 +92,8 @@ fn a_program_as_it_is_shipped() {
 fn a_panic_that_aborts_ends_the_child_only() {
     let programs = build(&["--profile=abort", "--bin=aborts"], "abort");
     let done = runs_well(&mut Command::new(programs.join("aborts")));
-    assert_eq!(done.stderr.matches("3 is too much").count(), 3, "one panic by each method: {}", done.report());
+    let said = done.stderr.matches("3 is too much").count();
+    assert_eq!(said, 6, "two panics by each method, of a process and of a task: {}", done.report());
 }
 
 #[cfg(target_env = "gnu")]

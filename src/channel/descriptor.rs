@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -91,7 +90,31 @@ impl<T: AsFd> Serialize for Descriptor<T> {
 
 impl<'de, T: From<OwnedFd>> Deserialize<'de> for Descriptor<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Descriptor<T>, D::Error> {
-        let owned = Carried::deserialize(deserializer)?.into_owned().map_err(D::Error::custom)?;
-        Ok(Descriptor(T::from(owned)))
+        Ok(Descriptor(T::from(Carried::deserialize_owned(deserializer)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, RawFd};
+
+    use super::*;
+    use crate::codec;
+
+    /// A process at its limit of descriptors could not have them.
+    #[test]
+    fn what_came_is_taken_and_not_duplicated() {
+        let sent: Vec<Descriptor> = (0..3).map(|_| Descriptor(fd::null().expect("open"))).collect();
+        let parcel = codec::encode(&sent).expect("encode");
+        let came: Vec<RawFd> = parcel.fds.iter().map(|fd| fd.as_raw_fd()).collect();
+        let decoded: Vec<Descriptor> = codec::decode(&parcel.bytes, parcel.fds).expect("decode");
+        assert!(decoded.iter().map(|one| one.as_fd().as_raw_fd()).eq(came));
+    }
+
+    #[test]
+    fn one_that_something_else_has_already_is_refused() {
+        let parcel = codec::encode(&Descriptor(fd::null().expect("open"))).expect("encode");
+        let twice = codec::encode(&(0_u8, 0_u8)).expect("encode");
+        assert!(codec::decode::<(Descriptor, Descriptor)>(&twice.bytes, parcel.fds).is_err());
     }
 }

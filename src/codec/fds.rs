@@ -23,8 +23,8 @@ thread_local! {
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
     /// What goes along with the value that is being encoded.
     static GIVEN: Table<Box<Baggage>> = const { RefCell::new(ManuallyDrop::new(None)) };
-    /// The descriptors that came with the value that is being decoded.
-    static BROUGHT: Table<Vec<Arc<OwnedFd>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    /// The descriptors that came with the value that is being decoded, but for those that have an owner by now.
+    static BROUGHT: Table<Vec<Option<Arc<OwnedFd>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// What a thread encodes: most values bring nothing along, and do not touch the table.
@@ -91,13 +91,14 @@ pub(super) fn collected_aside<T>(f: impl FnOnce() -> T) -> T {
 /// Runs `f`, which decodes the value that these descriptors came with. (Values may decode others while they are decoded.)
 pub(super) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
     /// Puts the outer value's back, also if `f` panics.
-    struct Outer(ManuallyDrop<Option<Vec<Arc<OwnedFd>>>>);
+    struct Outer(ManuallyDrop<Option<Vec<Option<Arc<OwnedFd>>>>>);
     impl Drop for Outer {
         fn drop(&mut self) {
             let inner = BROUGHT.replace(mem::replace(&mut self.0, ManuallyDrop::new(None)));
             drop(ManuallyDrop::into_inner(inner));
         }
     }
+    let fds = fds.into_iter().map(Some).collect();
     let _outer = Outer(BROUGHT.replace(ManuallyDrop::new(Some(fds))));
     f()
 }
@@ -118,10 +119,18 @@ fn give<T, E: serde::ser::Error>(f: impl FnOnce(&mut Baggage) -> Result<T, E>) -
 pub(crate) struct Carried(pub(crate) Arc<OwnedFd>);
 
 impl Carried {
-    /// The descriptor for nobody else; a duplicate if the message has it several times.
-    pub(crate) fn into_owned(self) -> std::io::Result<OwnedFd> {
-        Arc::try_unwrap(self.0).or_else(crate::sys::fd::duplicate)
+    /// Decodes a descriptor for nobody else: what it was sent as is taken from the message, so that it needs no duplicate,
+    /// which a process at its limit could not have. (A duplicate if something else in the message has it, too.)
+    pub(crate) fn deserialize_owned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
+        let place = u8::deserialize(deserializer)?;
+        let taken = BROUGHT.with_borrow_mut(|table| table.as_mut()?.get_mut(usize::from(place))?.take());
+        let fd = taken.ok_or_else(did_not_come)?;
+        Arc::try_unwrap(fd).or_else(crate::sys::fd::duplicate).map_err(D::Error::custom)
     }
+}
+
+fn did_not_come<E: serde::de::Error>() -> E {
+    E::custom("the descriptor did not come along")
 }
 
 impl From<OwnedFd> for Carried {
@@ -157,8 +166,8 @@ impl<'de> Deserialize<'de> for Carried {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Carried, D::Error> {
         let place = u8::deserialize(deserializer)?;
         BROUGHT.with_borrow(|table| {
-            let fd = table.as_ref().and_then(|table| table.get(usize::from(place)));
-            fd.map(|fd| Carried(Arc::clone(fd))).ok_or_else(|| D::Error::custom("the descriptor did not come along"))
+            let fd = table.as_ref().and_then(|table| table.get(usize::from(place))?.as_ref());
+            fd.map(|fd| Carried(Arc::clone(fd))).ok_or_else(did_not_come)
         })
     }
 }

@@ -116,6 +116,9 @@ impl Handle {
 
     /// Asks the process to end: SIGTERM. No effect on one that has ended. Its own children are not asked, but end with it.
     ///
+    /// A process that handles or ignores the signal goes on; it ignores what this program ignored when it started it (or when
+    /// it started its fork server). [`stop`](Handle::stop) insists, [`kill`](Handle::kill) cannot be ignored.
+    ///
     /// # Errors
     /// The system's, and [`Error::is_other_process`](crate::Error::is_other_process).
     pub fn terminate(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
 use crate::sys::clone::{self, Promise, Side};
 use crate::sys::lifeline::{self as line, Fate, Tether};
-use crate::sys::{exit, fd, pidfd, socket};
+use crate::sys::{exit, fd, pidfd, signals, socket};
 use crate::unwind;
 
 /// What the child has to speak with its parent.
@@ -95,6 +95,9 @@ fn begin<Work>(
         }
     };
     line::close_reader(reader);
+    // What the thread that forked had blocked is its own affair: `terminate` has to reach this process, as it does those that
+    // are executed.
+    signals::unblock_all();
     let ready = prepare(&mut order, directory);
     // The parent's ends of its pipes: held here, they would never be at their end.
     order.streams.close();

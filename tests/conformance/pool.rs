@@ -310,7 +310,8 @@ pub(crate) fn k160_arguments_and_results_are_let_go() {
             let back = pool.map(|file: multiproc::Descriptor<std::fs::File>| file, (0..20).map(|_| file()));
             assert_eq!(back.expect("mapped").len(), 20);
         }
-        assert_eq!(crate::support::open_fds(), before);
+        // The pool's own thread opens a file for a moment at times.
+        until("none is left open", || crate::support::open_fds() <= before);
     });
 }
 

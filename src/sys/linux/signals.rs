@@ -43,7 +43,15 @@ pub(crate) fn default_for_exec() {
                 libc::sigaction(number, action, std::ptr::null_mut());
             }
         }
-        let mut none = MaybeUninit::uninit();
+    }
+    unblock_all();
+}
+
+/// Lets every signal reach this thread.
+pub(crate) fn unblock_all() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set that pthread_sigmask reads.
+    unsafe {
         libc::sigemptyset(none.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
