@@ -8,8 +8,10 @@ use std::sync::OnceLock;
 use crate::error::{Cause, Error};
 use crate::process::bootstrap;
 use crate::start::boot::{Boot, REFUSED, Unfit, VARIABLE};
-use crate::sys::code::{self, Initialiser};
-use crate::sys::{creds, environ, exit, fd, title};
+use crate::sys::fd;
+use crate::sys::process::exit;
+use crate::sys::program::code::{self, Initialiser};
+use crate::sys::program::{creds, environ, title};
 
 /// One of the program's initialisers: the C library calls it before `main`, in every process of the program.
 #[used]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::limits::{self as sys, Resource};
-use crate::sys::watch;
+use crate::sys::limits::rlimit::{self as sys, Resource};
+use crate::sys::limits::watch;
 
 /// What a process may use at most: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
-use crate::sys::code::{self, Entry, Refusal};
+use crate::sys::program::code::{self, Entry, Refusal};
 
 /// A function that can run in a process with arguments of the types `Args`, a tuple.
 ///

@@ -53,7 +53,16 @@ const TESTS: &[support::Test] = tests![
 ];
 
 fn main() {
-    let files = [TESTS, escapes::TESTS, lifelines::TESTS, memory::TESTS, paths::TESTS, rights::TESTS, streams::TESTS, versions::TESTS];
+    let files = [
+        TESTS,
+        escapes::TESTS,
+        lifelines::TESTS,
+        memory::TESTS,
+        paths::TESTS,
+        rights::TESTS,
+        streams::TESTS,
+        versions::TESTS,
+    ];
     support::run(&files.concat());
 }
 

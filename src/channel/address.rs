@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Cause, Error, Result, os};
-use crate::sys::net::Place;
+use crate::sys::ipc::net::Place;
 use crate::sys::random;
 
 /// Where a [`Listener`](crate::Listener) listens. It can be an argument of a process.

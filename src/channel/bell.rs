@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec;
-use crate::sys::bell::{self, Heard, Peer, Sent};
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Mode;
+use crate::sys::ipc::bell::{self, Heard, Peer, Sent};
+use crate::sys::ipc::socket::Mode;
+use crate::sys::wait::poll::{self, Deadline};
 
 /// How many wake-ups in a row are taken for a message that is there: more of them is a peer's malice.
 const MOST_WAKES: usize = 4096;

@@ -2,7 +2,7 @@
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-pub(crate) use crate::sys::copy::{load_onto as copy_out, store as copy_in, store_few as copy_few_in};
+pub(crate) use crate::sys::memory::copy::{load_onto as copy_out, store as copy_in, store_few as copy_few_in};
 
 /// Stores with release, then a fence: whoever does not see the value is seen by a load (sequentially consistent) that follows here.
 ///

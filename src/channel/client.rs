@@ -12,8 +12,8 @@ use super::gate::converse;
 use super::listener::HANDSHAKE;
 use super::stream::Stream;
 use crate::error::{Cause, Error};
-use crate::sys::net;
-use crate::sys::poll::Deadline;
+use crate::sys::ipc::net;
+use crate::sys::wait::poll::Deadline;
 
 /// Connects to a listener without a key. For one with a key, or to wait for less than 20 seconds, see [`Client`].
 ///

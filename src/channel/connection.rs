@@ -16,7 +16,7 @@ use super::fault::{RecvFault, SendFault};
 use super::link::RingLink;
 use super::stream::Stream;
 use crate::codec::Sole;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// One end of a connection that sends values of type `S` and receives values of type `R`, the same unless given.
 ///

@@ -30,10 +30,11 @@ use super::store::{End, QueueMemory};
 use crate::codec::{self, Carried};
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
-use crate::sys::poll::Deadline;
-use crate::sys::robust::{self, Own};
-use crate::sys::socket::{self, Mode};
-use crate::sys::{futex, threads};
+use crate::sys::ipc::socket::{self, Mode};
+use crate::sys::process::threads;
+use crate::sys::wait::futex;
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::{self, Own};
 
 /// A queue of bytes and descriptors, as this process has it.
 #[derive(Debug)]

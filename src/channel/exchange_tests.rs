@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::exchange::{Exchange, GetFault};
-use crate::sys::poll::{self, Deadline};
-use crate::sys::{fd, socket};
+use crate::sys::fd;
+use crate::sys::ipc::socket;
+use crate::sys::wait::poll::{self, Deadline};
 
 /// A descriptor that is like no other, and what tells it from them.
 fn special() -> (Arc<OwnedFd>, u64) {

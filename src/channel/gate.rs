@@ -9,8 +9,8 @@ use super::address::Address;
 use super::auth::{AuthenticationError, Handshake, Key, LONGEST, Side};
 use super::fault::{RecvFault, SendFault};
 use super::stream::Stream;
-use crate::sys::net::{self, Accepted, Watch};
-use crate::sys::poll::Deadline;
+use crate::sys::ipc::net::{self, Accepted, Watch};
+use crate::sys::wait::poll::Deadline;
 
 /// How long a handshake is left alone at least, when others want its place.
 const GRACE: Duration = Duration::from_secs(1);

@@ -15,9 +15,9 @@ use super::ring::{Consumer, Corrupt, Kind, Other, Record, Ring};
 use super::segment::Segment;
 use super::spin::Spin;
 use crate::codec::Carried;
-use crate::sys::bell::Heard;
-use crate::sys::poll::Deadline;
-use crate::sys::socket::Mode;
+use crate::sys::ipc::bell::Heard;
+use crate::sys::ipc::socket::Mode;
+use crate::sys::wait::poll::Deadline;
 
 /// How often one looks at the clock while there is something to do: at every so many records or wake-ups.
 const PATIENCE: u32 = 64;

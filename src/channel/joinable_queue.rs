@@ -11,7 +11,7 @@ use super::queue::Queue;
 use super::queue_error::{GetError, PutError};
 use crate::error::{Cause, Result};
 use crate::sync::hands::Hands;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A [`Queue`] of tasks, of which each is to be reported done by who got it: CPython's `multiprocessing.JoinableQueue`.
 ///

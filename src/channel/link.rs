@@ -14,8 +14,8 @@ use super::inbound::{Inbound, MovedInbound};
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::codec::Carried;
-use crate::sys::poll::Deadline;
-use crate::sys::socket;
+use crate::sys::ipc::socket;
+use crate::sys::wait::poll::Deadline;
 
 /// One end: sends into one ring, receives from the other.
 pub(crate) struct RingLink {

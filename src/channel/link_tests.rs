@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::cells::AtomicU64;
 use super::*;
 use crate::codec;
-use crate::sys::bell as socket_bell;
 use crate::sys::fd;
-use crate::sys::shared::SharedFile;
+use crate::sys::ipc::bell as socket_bell;
+use crate::sys::memory::shared::SharedFile;
 
 const LIMIT: u64 = 1 << 20;
 

@@ -14,9 +14,9 @@ use super::gate::{Gate, Outcome};
 use super::stream::Stream;
 use crate::error::{Cause, Error, Result};
 use crate::log::get_logger;
-use crate::sys::net::{self, Accepted, Place, SocketFile};
+use crate::sys::ipc::net::{self, Accepted, Place, SocketFile};
 use crate::sys::per_process::Generation;
-use crate::sys::poll::{self, Deadline};
+use crate::sys::wait::poll::{self, Deadline};
 
 /// What is taken for a handshake unless something else is set.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -12,8 +12,8 @@ use super::ring::{Corrupt, Kind, Other, Producer, Ring};
 use super::segment::Segment;
 use super::spin::Spin;
 use crate::codec::MOST_FDS;
-use crate::sys::bell::{Heard, Peer, Sent};
-use crate::sys::poll::{self, Deadline};
+use crate::sys::ipc::bell::{Heard, Peer, Sent};
+use crate::sys::wait::poll::{self, Deadline};
 
 /// Every so many messages, it is looked whether anybody still receives.
 const OFTEN: u32 = 64;

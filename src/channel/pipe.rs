@@ -9,7 +9,7 @@ use super::receiver::Receiver;
 use super::segment::Segment;
 use super::sender::Sender;
 use crate::error::{Result, os};
-use crate::sys::socket;
+use crate::sys::ipc::socket;
 
 /// How much is under way at most, unless told otherwise.
 pub(crate) const CAPACITY: usize = 256 * 1024;

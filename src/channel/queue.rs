@@ -16,7 +16,7 @@ use super::queue_error::{GetError, PutError};
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result, os};
 use crate::log::get_logger;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A queue between processes: any number of them, and of their threads, may put and get. CPython's `multiprocessing.Queue`.
 ///

@@ -16,7 +16,7 @@ use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
 use crate::codec::{Carried, Sole};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that receives.
 ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cells::AtomicU64;
 use super::ring::{CONTROL, LARGEST, Ring, SMALLEST};
-use crate::sys::shared::{Shared, SharedFile};
+use crate::sys::memory::shared::{Shared, SharedFile};
 
 /// Bytes before the data of a ring.
 const BEFORE: usize = CONTROL * 8;

@@ -17,7 +17,7 @@ use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::codec::{Carried, Sole};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that sends.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sys::threads;
+use crate::sys::process::threads;
 
 /// The longest and the shortest time to look.
 const MOST: Duration = Duration::from_micros(20);

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use super::ladder::{Control, Ladder, Rung, Store};
-use crate::sys::robust::{self, RobustCell};
-use crate::sys::shared::{Shared, SharedFile};
+use crate::sys::memory::shared::{Shared, SharedFile};
+use crate::sys::wait::robust::{self, RobustCell};
 
 /// The words of the lowest rung: 256 KiB, which stay in a core's cache.
 const BASE: u64 = 32 * 1024;

@@ -19,9 +19,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fault::{RecvFault, SendFault};
 use crate::codec::{self, Carried, MOST_FDS};
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::{self, Congestion, Mode};
-use crate::sys::stream::{self, Kind};
+use crate::sys::ipc::socket::{self, Congestion, Mode};
+use crate::sys::ipc::stream::{self, Kind};
+use crate::sys::wait::poll::{self, Deadline};
 
 /// The longest header.
 const LONG_HEADER: usize = 12;

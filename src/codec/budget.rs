@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::limits;
-use crate::sys::stack;
+use crate::sys::program::stack;
 
 /// What so many levels of lists and options take of the stack is what honest values take, too; it is not looked at.
 pub(super) const SHALLOW: u32 = 4;

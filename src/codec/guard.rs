@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, Seq
 use super::budget::{Budget, SHALLOW};
 use super::fault::Fault;
 use super::limits;
-use crate::sys::stack;
+use crate::sys::program::stack;
 
 /// How deep a value may be nested.
 const DEPTH: u32 = 128;

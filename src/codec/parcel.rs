@@ -13,7 +13,7 @@ use super::fault::{Fault, Reason};
 use super::fds::{self, Ends};
 use super::shape::Names;
 use super::writer::Writer;
-use crate::sys::socket::Parcel;
+use crate::sys::parcel::Parcel;
 
 /// A value as bytes and descriptors; the reason if its type refuses. It is on its way: what is in it is given away.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel, String> {

@@ -14,9 +14,9 @@ use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, Job, Report, ServerReply, ServerRequest, Setup, StopRequest};
-use crate::sys::environ::Environment;
-use crate::sys::memory;
-use crate::sys::socket::Received;
+use crate::sys::ipc::socket::Received;
+use crate::sys::memory::sealed;
+use crate::sys::program::environ::Environment;
 use crate::unwind;
 
 /// Byte 0: which header; byte 1: how it comes; then descriptors, then the message.
@@ -30,7 +30,7 @@ pub(super) fn run(data: &[u8]) {
         0 => rest.to_vec(),
         1 => [&[0, 0], rest].concat(),
         2 => {
-            fds.extend(memory::seal(&[rest]).ok());
+            fds.extend(sealed::seal(&[rest]).ok());
             vec![1, 1]
         }
         // Whatever the last descriptor is.

@@ -6,8 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::input::Input;
-use crate::sys::shared::SharedFile;
-use crate::sys::{fd, memory, socket, stream};
+use crate::sys::fd;
+use crate::sys::ipc::{socket, stream};
+use crate::sys::memory::sealed;
+use crate::sys::memory::shared::SharedFile;
 
 /// How many kinds there are.
 const KINDS: usize = 14;
@@ -31,7 +33,7 @@ pub(super) fn of(kind: usize, contents: &[u8]) -> Option<OwnedFd> {
         1 => Some(fd::pipe().ok()?.0),
         2 => Some(socket::pair().ok()?.0),
         3 => Some(stream::pair().ok()?.0),
-        4 => memory::seal(&[contents]).ok(),
+        4 => sealed::seal(&[contents]).ok(),
         5 => owned(SharedFile::create_unsealed("fuzz", contents.len().max(1)).ok()?),
         6 => owned(shared(contents.len(), contents)?),
         7 => owned(shared(4096 * (1 + contents.len()), contents)?),

@@ -6,8 +6,8 @@ use super::input::Input;
 use crate::channel::auth::{Handshake, Key, Side};
 use crate::channel::gate::converse;
 use crate::channel::stream::Stream;
-use crate::sys::poll::Deadline;
-use crate::sys::stream;
+use crate::sys::ipc::stream;
+use crate::sys::wait::poll::Deadline;
 
 /// Whatever is said by who does not know the key, nobody is let in.
 pub(super) fn run(data: &[u8]) {

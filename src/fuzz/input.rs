@@ -1,6 +1,6 @@
 //! Bytes as a source of decisions. When they are used up, all is zero.
 
-use crate::sys::robust;
+use crate::sys::wait::robust;
 
 #[derive(Debug)]
 pub(super) struct Input<'a>(&'a [u8]);

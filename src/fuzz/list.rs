@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use crate::codec;
-use crate::sys::shared::SharedFile;
+use crate::sys::memory::shared::SharedFile;
 use crate::{Item, ShareableList, SharedMemory};
 
 pub(super) fn run(data: &[u8]) {

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::input::Input;
 use crate::codec;
 use crate::sync::hands::Hands;
-use crate::sys::poll::Deadline;
-use crate::sys::robust::{self, OWNER};
-use crate::sys::shared::{Shared, SharedFile};
+use crate::sys::memory::shared::{Shared, SharedFile};
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::{self, OWNER};
 use crate::{Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, RwLock, Semaphore};
 
 const MOMENT: Duration = Duration::from_micros(20);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::descriptors;
 use super::input::Input;
 use crate::codec::{self, Carried};
-use crate::sys::shared::{Shared, SharedFile};
-use crate::sys::socket;
+use crate::sys::ipc::socket;
+use crate::sys::memory::shared::{Shared, SharedFile};
 use crate::{Descriptor, Queue};
 
 const MOMENT: Duration = Duration::from_micros(20);

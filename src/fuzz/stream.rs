@@ -8,9 +8,9 @@ use super::input::Input;
 use crate::channel::fault::RecvFault;
 use crate::channel::stream::Stream;
 use crate::codec;
-use crate::sys::poll::Deadline;
-use crate::sys::socket::Mode;
-use crate::sys::stream;
+use crate::sys::ipc::socket::Mode;
+use crate::sys::ipc::stream;
+use crate::sys::wait::poll::Deadline;
 
 /// Longer messages are refused.
 const LIMIT: u64 = 1000;

@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::process;
 use crate::process::cpu_count;
 use crate::start::method::{self, StartMethod};
-use crate::sys::code::{Contentless, Offset};
+use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 
 /// How a [`Pool`] is to be: what [`Pool::builder`] gives.

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::job::{Call, Content, Delivery, Sink};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// The place of a map's outcomes.
 pub(crate) struct Gather {

@@ -22,7 +22,7 @@ use super::worker::Worker;
 use crate::error::{Cause, Result, os};
 use crate::process;
 use crate::sys::per_process::PerProcess;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target};
 use crate::task_error::TaskError;
 

@@ -13,7 +13,7 @@ use super::decode::Opened;
 use super::feed::Feed;
 use super::job::{Delivery, Sink};
 use super::progress::Progress;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 use crate::task_error::TaskError;
 use crate::unwind;
 

@@ -9,7 +9,7 @@ use super::retry::Retry;
 use super::speech;
 use crate::error::Failure;
 use crate::limits::Limits;
-use crate::sys::code::Offset;
+use crate::sys::program::code::Offset;
 
 /// What the tasks of one call of the pool have in common.
 #[derive(Debug)]
@@ -188,8 +188,11 @@ mod tests {
 
     #[test]
     fn a_job_is_cut_between_its_tasks() {
-        fn entry(_: &[u8], _: Vec<Arc<OwnedFd>>) -> Result<crate::sys::socket::Parcel, crate::sys::code::Refusal> {
-            Ok(crate::sys::socket::Parcel::default())
+        fn entry(
+            _: &[u8],
+            _: Vec<Arc<OwnedFd>>,
+        ) -> Result<crate::sys::parcel::Parcel, crate::sys::program::code::Refusal> {
+            Ok(crate::sys::parcel::Parcel::default())
         }
         let offset = Offset::of(entry).expect("code of the test");
         let call = Call::new(Some(offset), "f", Arc::default(), true);

@@ -12,9 +12,9 @@ use super::records::{self, Said};
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::error::{Failure, Result, os};
-use crate::sys::epoll::{Epoll, Summons};
 use crate::sys::per_process::{Generation, pid};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::epoll::{Epoll, Summons};
+use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
 /// What a descriptor is of, in the low bits of its number.

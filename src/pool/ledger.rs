@@ -10,7 +10,7 @@ use super::job::{Content, Delivery, Job, Sink, Tag};
 use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
-use crate::sys::limits;
+use crate::sys::limits::rlimit;
 
 /// From so many bytes on, an answer is kept as it came instead of being copied.
 const LONG: usize = 4096;
@@ -107,7 +107,7 @@ impl Ledger {
     /// A worker may send descriptors with answers of any type. They stay open in this program until the answer is taken, so
     /// all workers together may have it keep half of what it can open.
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
-        let half = usize::try_from(limits::open_files() / 2).unwrap_or(usize::MAX);
+        let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
         let quota = (half / self.workers.max(1)).max(codec::MOST_FDS);
         if self.kept.len() + fds.len() > quota {
             self.kept.retain(|fd| fd.strong_count() > 0);

@@ -14,7 +14,7 @@ use super::decode::Opened;
 use super::gather::Gather;
 use super::job::Sink;
 use super::keeper::Shared;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 use crate::task_error::TaskError;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what [`Pool::map_async`](crate::Pool::map_async) gives.

@@ -8,8 +8,8 @@ use log::{LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Carried};
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::{self, Mode};
+use crate::sys::ipc::socket::{self, Mode};
+use crate::sys::wait::poll::{self, Deadline};
 
 /// How long a worker waits for the pool to take what it logged before; then the record is lost.
 const PATIENCE: Duration = Duration::from_secs(1);

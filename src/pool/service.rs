@@ -19,11 +19,11 @@ use crate::channel::fault::SendFault;
 use crate::channel::link::RingLink;
 use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
-use crate::sys::code::{self, Entry, Offset, Refusal};
-use crate::sys::exit;
+use crate::sys::parcel::Parcel;
 use crate::sys::per_process::Generation;
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Parcel;
+use crate::sys::process::exit;
+use crate::sys::program::code::{self, Entry, Offset, Refusal};
+use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
 use crate::unwind;
 

@@ -10,7 +10,7 @@ use super::ahead::Ahead;
 use super::claim::{self, Epoch, Gate};
 use crate::error::Result;
 use crate::sync::segment::{Crossing, Segment};
-use crate::sys::poll;
+use crate::sys::wait::poll;
 
 const LENGTH: usize = 4096;
 

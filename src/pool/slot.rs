@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::job::{Call, Delivery, Sink};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
 /// The place of one outcome.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::Epoch;
 use crate::codec;
 use crate::limits::Limits;
-use crate::sys::code::Offset;
+use crate::sys::program::code::Offset;
 use crate::unwind::Panic;
 
 /// Pool to worker, ahead of the tasks that follow it.

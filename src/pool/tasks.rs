@@ -24,7 +24,7 @@ use super::task::Task;
 use crate::codec;
 use crate::error::Failure;
 use crate::limits::Limits;
-use crate::sys::code::{Contentless, Offset};
+use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 use crate::task_error::TaskError;
 use crate::unwind;

@@ -20,7 +20,8 @@ use crate::codec::Carried;
 use crate::error::{Failure, Result, os};
 use crate::limits::Limits;
 use crate::process::{Child, Process};
-use crate::sys::{socket, weight};
+use crate::sys::ipc::socket;
+use crate::sys::limits::weight;
 
 /// How much each direction of a link holds.
 const CAPACITY: usize = 128 << 10;

@@ -14,13 +14,17 @@ use crate::log::get_logger;
 use crate::start::boot::{self, Role};
 use crate::start::wire::{self, Job, Report};
 use crate::start::{fork, method, preload, stdio, zygote};
-use crate::sys::code::Refusal;
-use crate::sys::lifeline::{Fate, Tether};
+use crate::sys::fd;
+use crate::sys::ipc::lifeline::{Fate, Tether};
+use crate::sys::ipc::socket::Mode;
+use crate::sys::limits::{rlimit, watch};
+use crate::sys::parcel::Parcel;
 use crate::sys::per_process::Generation;
-use crate::sys::socket::{Mode, Parcel};
+use crate::sys::process::signals;
+use crate::sys::program::code::Refusal;
 #[cfg(feature = "cage")]
-use crate::sys::stack;
-use crate::sys::{fd, limits, profile, signals, title, watch};
+use crate::sys::program::stack;
+use crate::sys::program::{profile, title};
 use crate::unwind;
 
 /// Whether this process was executed to be a child or a fork server, and has not got its job yet.
@@ -51,7 +55,7 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the spawn method.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
-    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
     let mut fds = fds.into_iter();
     let fate = Fate::of(job.dies_with_parent);
     let tether = match own_lifeline(&job, &mut fds) {
@@ -76,7 +80,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
 /// A child of the forkserver method.
 fn live_as_clone(clone: zygote::Clone) -> ! {
     let zygote::Clone { control, tether, interrupt, server } = clone;
-    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::exit::now(0) };
+    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
     if !job.dies_with_parent {
         if let Err(error) = tether.set_fate(Fate::Own) {
@@ -135,7 +139,7 @@ fn say_untied(control: &OwnedFd) {
 
 fn give_up(control: &OwnedFd, why: &str) -> ! {
     let _ = wire::send(control.as_fd(), &Report::NotRun(why.to_owned()), &[], &[]);
-    crate::sys::exit::now(1)
+    crate::sys::process::exit::now(1)
 }
 
 /// The child's end of its own lifeline, if the job brings one.
@@ -205,7 +209,7 @@ fn carry_out(
     let code = i32::from(!matches!(report, Report::Returned));
     if Generation::current() != generation {
         // The function forked, and came back in the copy, too: that one has nothing to report.
-        crate::sys::exit::now(code)
+        crate::sys::process::exit::now(code)
     }
     exit::wind_down();
     get_logger().info(format_args!("process exiting with exitcode {code}"));
@@ -219,7 +223,7 @@ const HANDICAP: Duration = Duration::from_millis(50);
 /// Puts the limits of the job in force.
 fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     if job.own_session {
-        limits::own_session()?;
+        rlimit::own_session()?;
         // The terminal and whoever signals the program's group no longer reach what this process starts.
         if job.dies_with_parent {
             parentage.tether.share_fate_with_group()?;

@@ -32,14 +32,15 @@ use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
 use crate::start::{Launched, Order, launch};
 use crate::start::{boot, fork};
-use crate::sys::clone::Promise;
-use crate::sys::code::{Contentless, Entry, Offset, Refusal};
-use crate::sys::environ::Environment;
 #[cfg(feature = "cage")]
-use crate::sys::lifeline::PrivateLifeline;
-use crate::sys::poll::Deadline;
-use crate::sys::socket::Parcel;
-use crate::sys::{reserve, title};
+use crate::sys::ipc::lifeline::PrivateLifeline;
+use crate::sys::parcel::Parcel;
+use crate::sys::process::clone::Promise;
+use crate::sys::process::reserve;
+use crate::sys::program::code::{Contentless, Entry, Offset, Refusal};
+use crate::sys::program::environ::Environment;
+use crate::sys::program::title;
+use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.

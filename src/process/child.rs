@@ -12,7 +12,7 @@ use super::handle::Handle;
 use super::registry;
 use crate::error::JoinError;
 use crate::start::stdio::Pipes;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A process that runs or has ended, with the typed result of its function: what [`Process::start`](crate::Process::start)
 /// gives.

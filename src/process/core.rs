@@ -16,13 +16,15 @@ use crate::signal::Signal;
 use crate::start::Launched;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, StopRequest};
+use crate::sys::fd;
 #[cfg(feature = "cage")]
-use crate::sys::lifeline::PrivateLifeline;
+use crate::sys::ipc::lifeline::PrivateLifeline;
+use crate::sys::ipc::socket;
+use crate::sys::ipc::socket::Received;
 use crate::sys::per_process::{Generation, pid};
-use crate::sys::pidfd::Status;
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Received;
-use crate::sys::{fd, pidfd, reserve, socket, tree};
+use crate::sys::process::pidfd::Status;
+use crate::sys::process::{pidfd, reserve, tree};
+use crate::sys::wait::poll::{self, Deadline};
 
 /// What all handles of one process share.
 pub(super) struct Core {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{handle, parentage};
 use crate::identity::{self, ParentIdentity};
 use crate::sys::per_process::PerProcess;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 static DEADLINE: PerProcess<Instant> = PerProcess::new();
 

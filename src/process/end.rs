@@ -12,8 +12,8 @@ use crate::error::Failure;
 use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::start::wire::{self, Message, Payload, Report};
-use crate::sys::pidfd::Status;
-use crate::sys::socket::{self, Mode, Received};
+use crate::sys::ipc::socket::{self, Mode, Received};
+use crate::sys::process::pidfd::Status;
 
 /// Everything there is to know of an ended child.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use super::{parentage, registry, removal};
 use crate::log::get_logger;
 use crate::start::forkserver;
 use crate::start::wire::Report;
-use crate::sys::exit as sys;
+use crate::sys::parcel::Parcel;
 use crate::sys::per_process::PerProcess;
-use crate::sys::poll::Deadline;
-use crate::sys::profile;
-use crate::sys::socket::Parcel;
+use crate::sys::process::exit as sys;
+use crate::sys::program::profile;
+use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
 /// How long daemons have at the end of the program between SIGTERM and SIGKILL, all together.

@@ -5,7 +5,7 @@ use std::mem;
 
 use crate::error::{Cause, Result};
 use crate::start::{forkserver, preload};
-use crate::sys::code::{Contentless, Offset};
+use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target, function_entry};
 
 /// Has `f` run once in the fork server, before the first child: what it loads, all children share, without copying it.

@@ -9,7 +9,7 @@ use super::core::Core;
 use crate::error::{JoinError, Result};
 use crate::signal::Signal;
 use crate::start::method::StartMethod;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A started process, running or ended, without the type of its result: what [`active_children`](crate::active_children)
 /// gives, and what a [`Child`](crate::Child) is besides its result.

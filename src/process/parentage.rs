@@ -1,21 +1,22 @@
 //! A child's ties to its parent.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 #[cfg(feature = "cage")]
 use std::sync::OnceLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::start::wire::{self, Report, StopRequest};
 use crate::sys::fd::{self, Identity};
-use crate::sys::lifeline::Tether;
-use crate::sys::limits::{self, Resource};
-use crate::sys::per_process::PerProcess;
-use crate::sys::poll::{self, Deadline};
+use crate::sys::ipc::lifeline::Tether;
+use crate::sys::ipc::socket::Mode;
+use crate::sys::limits::rlimit::{self, Resource};
 #[cfg(feature = "cage")]
-use crate::sys::shared::SharedFile;
-use crate::sys::socket::{Mode, Parcel};
+use crate::sys::memory::shared::SharedFile;
+use crate::sys::parcel::Parcel;
+use crate::sys::per_process::PerProcess;
+use crate::sys::wait::poll::{self, Deadline};
 use crate::unwind;
 
 /// What a child has of its parent.
@@ -69,7 +70,7 @@ impl Parentage {
             return;
         }
         // A big value goes by a file, of which the limit does not speak.
-        let _ = limits::limit(Resource::FileSize, u64::MAX, false);
+        let _ = rlimit::limit(Resource::FileSize, u64::MAX, false);
         if let Err(error) = self.send(report, value) {
             // No memory or descriptor for a big result: say at least that.
             let refusal = Report::BadResult(format!("it could not be handed over: {error}"));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::log::get_logger;
 use crate::sys::per_process::PerProcess;
-use crate::sys::poll::Deadline;
 use crate::sys::remove_tree::{Removal, Rest};
+use crate::sys::wait::poll::Deadline;
 
 /// How many steps are done at once, by whoever hears of the end of the process: some milliseconds at the most.
 const AT_ONCE: u64 = 256;

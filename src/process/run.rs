@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Child, Process};
 use crate::codec;
-use crate::sys::code::{Entry, Refusal};
+use crate::sys::program::code::{Entry, Refusal};
 
 /// A type that does its work in a process of its own: what a class derived from CPython's `Process` is.
 ///

@@ -3,7 +3,7 @@
 
 use super::{Child, Process};
 use crate::error::Result;
-use crate::sys::clone::Promise;
+use crate::sys::process::clone::Promise;
 
 impl<T> Process<T> {
     /// Forks a process even if this one has other threads.

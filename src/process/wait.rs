@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Child, Handle};
 use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, Receiver, SimpleQueue};
 use crate::error::{Result, os};
-use crate::sys::poll::{self, Deadline};
+use crate::sys::wait::poll::{self, Deadline};
 
 /// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes readable.
 pub trait Waitable {

@@ -5,7 +5,7 @@ use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
 };
 
-use crate::sys::shared::Layout;
+use crate::sys::memory::shared::Layout;
 
 mod sealed {
     pub trait Sealed {}

@@ -13,7 +13,7 @@ use super::buffer::size_of_elements;
 use super::memory::SharedMemory;
 use super::slice::bounds;
 use crate::error::{Cause, Result};
-use crate::sys::bytes;
+use crate::sys::memory::bytes;
 
 /// An array of fixed length that everybody who has a handle reads and writes. (CPython's `RawArray`.)
 ///

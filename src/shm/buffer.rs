@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use super::pool::{self, Contents};
 use super::slice::SharedSlice;
 use crate::error::{Cause, Error, Result};
-use crate::sys::exclusive::Exclusive;
+use crate::sys::memory::exclusive::Exclusive;
 
 /// A slice of fixed length that one process fills in, and then [freezes](SharedBuffer::freeze) into a [`SharedSlice`], which goes
 /// to other processes without being copied.

@@ -15,8 +15,8 @@ use super::buffer::no_memory;
 use super::name::{Given, Name};
 use crate::codec::Carried;
 use crate::error::{Cause, Error, Result};
-use crate::sys::bytes;
-use crate::sys::shared::{Shared, SharedFile};
+use crate::sys::memory::bytes;
+use crate::sys::memory::shared::{Shared, SharedFile};
 
 /// From here on, huge pages can be had.
 const HUGE: usize = 2 << 20;
@@ -390,7 +390,8 @@ mod tests {
 
     use super::*;
     use crate::codec;
-    use crate::sys::{fd, memory as sealed};
+    use crate::sys::fd;
+    use crate::sys::memory::sealed;
 
     #[test]
     fn handles_see_the_same_bytes() {

@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Error, Result};
-use crate::sys::exit;
-use crate::sys::names;
+use crate::sys::ipc::names;
+use crate::sys::memory::shared::SharedFile;
 use crate::sys::per_process::{Generation, PerProcess};
-use crate::sys::shared::SharedFile;
+use crate::sys::process::exit;
 use crate::unwind;
 
 /// A name, and the mark of the memory that it leads to.

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::exclusive::Exclusive;
+use crate::sys::memory::exclusive::Exclusive;
 use crate::sys::per_process::PerProcess;
 
 /// Smaller memory is not worth its descriptor.

@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use crate::sys::copy;
-use crate::sys::poll::Deadline;
+use crate::sys::memory::copy;
+use crate::sys::wait::poll::Deadline;
 
 /// How many words come before the value: the count, its kind and length, the sum.
 pub(super) const HEADER: usize = 3;

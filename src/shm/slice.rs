@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::buffer::{SharedBuffer, no_memory, size_of_elements};
 use crate::codec::Carried;
 use crate::error::{Error, Result};
-use crate::sys::frozen::Frozen;
-use crate::sys::memory;
+use crate::sys::memory::frozen::Frozen;
+use crate::sys::memory::sealed;
 
 /// A constant slice that any number of processes read without copies: passed as an argument, given as a result, or inside a
 /// message to any process. What crosses is a descriptor and a few bytes.
@@ -67,7 +67,7 @@ impl<T: Pod> SharedSlice<T> {
             return Ok(SharedSlice::default());
         }
         // Writing to the file costs less than the page faults of a mapping.
-        let fd = memory::seal(&[bytemuck::cast_slice(slice)]);
+        let fd = sealed::seal(&[bytemuck::cast_slice(slice)]);
         let frozen = fd.and_then(|fd| Frozen::open(Arc::new(fd))).map_err(|error| no_memory(size, error))?;
         Ok(SharedSlice::whole(Arc::new(frozen)))
     }
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn parts_that_are_not_there_are_refused() {
-        let frozen = || Carried(Arc::new(memory::seal(&[&[0; 100]]).expect("seal")));
+        let frozen = || Carried(Arc::new(sealed::seal(&[&[0; 100]]).expect("seal")));
         let decoded = |offset: usize, len: usize| {
             let parcel = codec::encode(&Some((frozen(), offset, len))).expect("encode");
             codec::decode::<SharedSlice<u64>>(&parcel.bytes, parcel.fds).is_ok()

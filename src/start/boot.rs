@@ -4,7 +4,10 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::sys::fd::FileId;
-use crate::sys::{own_file, per_process, poll, socket};
+use crate::sys::ipc::socket;
+use crate::sys::per_process;
+use crate::sys::program::own_file;
+use crate::sys::wait::poll;
 
 /// The one private variable. A process that finds it set never reaches `main`.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";

@@ -9,9 +9,11 @@ use super::order::{Launched, Order, in_populated_namespace};
 use super::stdio;
 use super::wire::{self, Report};
 use crate::error::{Cause, Error, Result, os};
-use crate::sys::clone::{self, Promise, Side};
-use crate::sys::lifeline::{self as line, Fate, Tether};
-use crate::sys::{exit, fd, pidfd, signals, socket};
+use crate::sys::fd;
+use crate::sys::ipc::lifeline::{self as line, Fate, Tether};
+use crate::sys::ipc::socket;
+use crate::sys::process::clone::{self, Promise, Side};
+use crate::sys::process::{exit, pidfd, signals};
 use crate::unwind;
 
 /// What the child has to speak with its parent.

@@ -13,14 +13,16 @@ use super::wire::{self, ServerReply, ServerRequest, Setup};
 use super::{preload, spawn, zygote};
 use crate::error::{Cause, Error, Result, os};
 use crate::log::get_logger;
-use crate::sys::creds::Credentials;
-use crate::sys::environ::Environment;
+use crate::sys::fd;
 use crate::sys::fd::FileId;
+use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::per_process::PerProcess;
-use crate::sys::pidfd::Status;
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::{self, Mode};
-use crate::sys::{fd, pidfd, title, tree};
+use crate::sys::process::pidfd::Status;
+use crate::sys::process::{pidfd, tree};
+use crate::sys::program::creds::Credentials;
+use crate::sys::program::environ::Environment;
+use crate::sys::program::title;
+use crate::sys::wait::poll::{self, Deadline};
 
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::lifeline::Lifeline;
+use crate::sys::ipc::lifeline::Lifeline;
 use crate::sys::per_process::PerProcess;
 
 static CURRENT: PerProcess<Mutex<Option<&'static Lifeline>>> = PerProcess::new();

@@ -11,11 +11,11 @@ use super::stdio::{Pipes, Streams};
 use super::wire::Job;
 use super::{forkserver, spawn};
 use crate::error::{Cause, Result, os};
-use crate::sys::environ::Environment;
 use crate::sys::fd;
-use crate::sys::namespaces::{self, ChildNamespace};
-use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Parcel;
+use crate::sys::parcel::Parcel;
+use crate::sys::process::namespaces::{self, ChildNamespace};
+use crate::sys::program::environ::Environment;
+use crate::sys::wait::poll::{self, Deadline};
 
 /// Everything that a child is started with, whatever the method.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::forkserver;
-use crate::sys::code::Offset;
 use crate::sys::per_process::PerProcess;
+use crate::sys::program::code::Offset;
 
 static PRELOAD: PerProcess<Mutex<Vec<Offset>>> = PerProcess::new();
 

@@ -8,9 +8,10 @@ use super::method::StartMethod;
 use super::order::{Launched, Order, in_populated_namespace};
 use super::{lifeline, wire};
 use crate::error::{Result, os};
-use crate::sys::environ::Environment;
-use crate::sys::exec::{Exec, Executed};
-use crate::sys::{own_file, socket, title};
+use crate::sys::ipc::socket;
+use crate::sys::process::exec::{Exec, Executed};
+use crate::sys::program::environ::Environment;
+use crate::sys::program::{own_file, title};
 
 /// Starts a child.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {

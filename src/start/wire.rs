@@ -18,14 +18,14 @@ use crate::cage::Cage;
 use crate::codec::{self, DecodeLimits};
 use crate::limits::Limits;
 use crate::log::LogSettings;
-use crate::sys::code::Offset;
-use crate::sys::environ::Environment;
 use crate::sys::fd;
-use crate::sys::memory::{self, Mapping};
+use crate::sys::ipc::socket::{self, Mode, Received};
+use crate::sys::limits::watch::NOTE_HEAD;
+use crate::sys::memory::sealed::{self, Mapping};
 #[cfg(feature = "cage")]
-use crate::sys::shared::SharedFile;
-use crate::sys::socket::{self, Mode, Received};
-use crate::sys::watch::NOTE_HEAD;
+use crate::sys::memory::shared::SharedFile;
+use crate::sys::program::code::Offset;
+use crate::sys::program::environ::Environment;
 use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
@@ -175,7 +175,7 @@ pub(crate) fn send<Header: Serialize>(
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     send_by(socket, header, payload, fds, |socket, parts, count, fds| {
-        let memory = memory::seal(parts)?;
+        let memory = sealed::seal(parts)?;
         send_memory(socket, memory.as_fd(), count, fds)
     })
 }
@@ -190,7 +190,7 @@ pub(crate) fn send_in<Header: Serialize>(
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     send_by(socket, header, payload, fds, |socket, parts, count, fds| {
-        send_memory(socket, memory::fill(prepared, parts)?, count, fds)
+        send_memory(socket, sealed::fill(prepared, parts)?, count, fds)
     })
 }
 

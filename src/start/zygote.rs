@@ -9,14 +9,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::wire::{self, ServerReply, ServerRequest, Setup};
-use crate::sys::clone::{self, Side};
-use crate::sys::code::{Offset, Refusal};
-use crate::sys::lifeline::{Fate, Tether};
+use crate::sys::fd;
+use crate::sys::ipc::lifeline::{Fate, Tether};
+use crate::sys::ipc::socket::{self, Mode};
+use crate::sys::limits::rlimit;
 use crate::sys::per_process::pid;
-use crate::sys::poll::{self, Deadline};
-use crate::sys::signals::{self, Disposition};
-use crate::sys::socket::{self, Mode};
-use crate::sys::{exit, fd, limits, profile, threads, title};
+use crate::sys::process::clone::{self, Side};
+use crate::sys::process::signals::{self, Disposition};
+use crate::sys::process::{exit, threads};
+use crate::sys::program::code::{Offset, Refusal};
+use crate::sys::program::{profile, title};
+use crate::sys::wait::poll::{self, Deadline};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -114,7 +117,7 @@ fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
     let run = || entries.iter().try_for_each(run_once);
     let failed = |why| ServerReply::PreloadFailed(why);
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("preload".into()).stack_size(limits::stack());
+        let thread = std::thread::Builder::new().name("preload".into()).stack_size(rlimit::stack());
         let thread = thread.spawn_scoped(scope, run).map_err(|why| failed(format!("no thread for it: {why}")))?;
         thread.join().unwrap_or_else(|_| Err(failed("its thread was lost".into())))
     })

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::raw::members::{Entered, Full, Member, Missed};
 use super::table::Table;
 use crate::error::{Cause, Error, Result};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A place where a number of processes or threads wait for each other, again and again: CPython's `multiprocessing.Barrier`.
 ///

@@ -10,7 +10,7 @@ use super::lock::{Lock, LockGuard};
 use super::raw::members::{Entered, Full};
 use super::table::Table;
 use crate::error::Result;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A condition variable with its lock: CPython's `multiprocessing.Condition`.
 ///

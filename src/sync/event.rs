@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::raw::event;
 use super::segment::{Crossing, Segment};
 use crate::error::Result;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A flag that one process sets and others wait for: CPython's `multiprocessing.Event`.
 ///

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::raw::members::{Entered, Member, Missed};
 use super::table::Table;
 use crate::error::Result;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// A count for each thread that has something in hand.
 #[derive(Clone, Debug, Serialize, Deserialize)]

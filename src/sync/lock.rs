@@ -14,8 +14,8 @@ use super::owner;
 use super::raw::mutex::{self, NotTaken, Taken};
 use super::segment::{Crossing, Segment};
 use crate::error::{Cause, Result};
-use crate::sys::poll::Deadline;
-use crate::sys::robust::{self, OWNER, RobustCell};
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::{self, OWNER, RobustCell};
 
 /// A lock that one thread of one process holds at a time: CPython's `multiprocessing.Lock`.
 ///

@@ -1,8 +1,8 @@
 //! Who holds a lock, in the words of CPython's printed forms.
 
 use crate::identity;
-use crate::sys::robust;
-use crate::sys::threads;
+use crate::sys::process::threads;
+use crate::sys::wait::robust;
 
 /// `None`, `MainProcess`, `MainProcess|thread`, `SomeOtherThread` or `SomeOtherProcess`.
 pub(super) fn describe(owner: u32) -> String {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use super::error::AcquireError;
 use super::raw::members::{Entered, Member};
 use super::table::Table;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// What members of a semaphore are.
 const HOLDS: u32 = 1;

@@ -12,8 +12,8 @@ use super::lock::Lock;
 use super::owner;
 use super::raw::mutex;
 use crate::error::Result;
-use crate::sys::poll::Deadline;
-use crate::sys::robust;
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust;
 
 /// A lock that the thread which holds it can acquire again, and must release as often: CPython's `multiprocessing.RLock`.
 ///

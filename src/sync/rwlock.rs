@@ -11,8 +11,8 @@ use super::error::{AcquireError, How, Poisoned};
 use super::raw::members::{Entered, Member};
 use super::table::Table;
 use crate::error::Result;
-use crate::sys::poll::Deadline;
-use crate::sys::robust::pid;
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::pid;
 
 /// A lock that any number of threads of any processes may hold to read, or one to write. (CPython has none.)
 ///

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::Carried;
 use crate::error::{Result, os};
-use crate::sys::robust;
-use crate::sys::shared::{Shared, SharedFile};
+use crate::sys::memory::shared::{Shared, SharedFile};
+use crate::sys::wait::robust;
 
 /// What all handles of an object share in this process.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::error::AcquireError;
 use super::permit::{self, Permit};
 use super::table::Table;
 use crate::error::{Cause, Result};
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 
 /// So many permits, for threads of any process: CPython's `multiprocessing.Semaphore`.
 ///

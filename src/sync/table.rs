@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::raw::members::{Entered, Members};
 use super::segment::{Crossing, Segment};
 use crate::error::Result;
-use crate::sys::robust::RobustCell;
+use crate::sys::wait::robust::RobustCell;
 
 /// How many threads can hold or wait for one object. Memory is taken as they come.
 const MOST: usize = 16_384;
@@ -45,6 +45,6 @@ impl Table {
 
     /// Locks it; `None` if somebody who should not holds it on.
     pub(super) fn enter(&self) -> Option<Entered<'_>> {
-        self.members().enter(crate::sys::poll::Deadline::now())
+        self.members().enter(crate::sys::wait::poll::Deadline::now())
     }
 }

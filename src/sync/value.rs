@@ -13,9 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::AcquireError;
 use super::lock::Lock;
 use crate::error::Result;
-use crate::sys::copy;
-use crate::sys::poll::Deadline;
-use crate::sys::shared::Shared;
+use crate::sys::memory::copy;
+use crate::sys::memory::shared::Shared;
+use crate::sys::wait::poll::Deadline;
 
 /// A value that processes share, with a lock: CPython's `multiprocessing.Value`.
 ///

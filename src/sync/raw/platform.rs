@@ -2,6 +2,6 @@
 
 pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) use crate::sys::futex;
-pub(crate) use crate::sys::poll::Deadline;
-pub(crate) use crate::sys::robust::{self, OWNER, OWNER_DIED, Own, RobustCell, WAITERS};
+pub(crate) use crate::sys::wait::futex;
+pub(crate) use crate::sys::wait::poll::Deadline;
+pub(crate) use crate::sys::wait::robust::{self, OWNER, OWNER_DIED, Own, RobustCell, WAITERS};

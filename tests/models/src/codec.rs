@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::sys::socket::End;
+use crate::sys::ipc::socket::End;
 
 /// An end of a socket.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::backend::{self, Condvar, JoinHandle, Mutex};
-use crate::sys::robust::{self, RobustCell};
+use crate::sys::wait::robust::{self, RobustCell};
 
 /// What all processes of one run share.
 pub(crate) struct World {

@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{calls, files, filter, privileges, rights};
-use crate::sys::shared::SharedFile;
-use crate::sys::{memory, threads};
+use crate::sys::memory::sealed;
+use crate::sys::memory::shared::SharedFile;
+use crate::sys::process::threads;
 
 /// What is allowed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +105,6 @@ fn result_memory(rules: &Rules<'_>) -> io::Result<Option<SharedFile>> {
         return Ok(None);
     }
     let length = rules.memory.unwrap_or(LONGEST_RESULT).clamp(1, LONGEST_RESULT);
-    let prepare = |most| memory::prepare(usize::try_from(length.min(most)).unwrap_or(usize::MAX));
+    let prepare = |most| sealed::prepare(usize::try_from(length.min(most)).unwrap_or(usize::MAX));
     privileges::with_file_size_lifted(prepare).map(Some)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::cells::{AtomicU32, AtomicU64, Unchecked};
 use super::ladder::{Control, Ladder, Rung, Store};
-use crate::sys::robust::RobustCell;
-use crate::sys::socket::End as SocketEnd;
+use crate::sys::wait::robust::RobustCell;
+use crate::sys::ipc::socket::End as SocketEnd;
 
 /// Two records of up to eight bytes fit into the lowest.
 const BASE: u64 = 4;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Result;
-use crate::sys::robust::RobustCell;
+use crate::sys::wait::robust::RobustCell;
 
 #[derive(Debug)]
 pub(crate) struct Segment(Vec<RobustCell>);

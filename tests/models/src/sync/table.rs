@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::raw::members::{Entered, Members};
 use super::segment::{Crossing, Segment};
 use crate::error::Result;
-use crate::sys::poll::Deadline;
-use crate::sys::robust::RobustCell;
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::RobustCell;
 
 const MOST: usize = 4;
 

@@ -2,5 +2,5 @@
 
 /// That of its only thread.
 pub(crate) fn pid() -> u32 {
-    super::robust::tid()
+    super::wait::robust::tid()
 }

@@ -6,7 +6,7 @@ use super::for_each_death;
 use crate::backend::{Plain, explore};
 use crate::sync::raw::event::{clear, is_set, set, wait};
 use crate::sys::atomic::AtomicU32;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::poll::Deadline;
 use crate::world::{End, World};
 
 fn word() -> Arc<AtomicU32> {

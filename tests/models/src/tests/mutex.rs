@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use super::for_each_death;
 use crate::backend::{Plain, explore};
 use crate::sync::raw::mutex::{NotTaken, Taken, lock, unlock};
-use crate::sys::poll::Deadline;
-use crate::sys::robust::{RobustCell, WAITERS};
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::{RobustCell, WAITERS};
 use crate::world::{End, World};
 
 struct Counter {

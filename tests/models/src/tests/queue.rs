@@ -7,8 +7,8 @@ use super::for_each_death;
 use crate::backend::{JoinHandle, explore};
 use crate::channel::exchange::{Exchange, GetFault, PutFault, ShutDown};
 use crate::channel::model;
-use crate::sys::poll::Deadline;
-use crate::sys::socket;
+use crate::sys::wait::poll::Deadline;
+use crate::sys::ipc::socket;
 use crate::world::{End, World};
 
 const UNBOUNDED: u64 = u64::MAX;

@@ -8,8 +8,8 @@ use crate::backend::explore;
 use crate::channel::ring::{CONTROL, Consumer, Kind, Other, Producer, Ring, SMALLEST};
 use crate::channel::{AtomicU64, model};
 use crate::sys::atomic::AtomicU32;
-use crate::sys::futex;
-use crate::sys::poll::Deadline;
+use crate::sys::wait::futex;
+use crate::sys::wait::poll::Deadline;
 use crate::world::{End, World};
 
 /// A ring, and what its sides sleep on: a bell is rung once for each that sleeps.

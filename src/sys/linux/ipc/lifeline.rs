@@ -1,0 +1,302 @@
+//! Children end with their parent.
+//!
+//! A process that starts children holds the only write end of a pipe, its lifeline. Every child opens the pipe anew for
+//! reading and asks the kernel for SIGKILL when anything happens on it. Nothing is ever written, so the one thing that
+//! can happen is that the write end closes: the parent is gone, however it went. No thread, no help from anybody, and
+//! it reaches a child that is stuck in a computation. (`PR_SET_PDEATHSIG` would fire when the *thread* ends that
+//! started the child.)
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::socket;
+use crate::sys::process::exit;
+use crate::sys::wait::poll::{self, Deadline};
+use crate::sys::{fd, per_process};
+
+/// The parent's side.
+#[derive(Debug)]
+pub(crate) struct Lifeline {
+    read: OwnedFd,
+    /// Never read: it lives as long as the process, and closes with it.
+    _write: OwnedFd,
+}
+
+/// The write end of this process, for `close_in_copy`.
+static WRITE_END: AtomicI32 = AtomicI32::new(-1);
+
+impl Lifeline {
+    /// Makes a lifeline for this process.
+    pub(crate) fn new() -> io::Result<Lifeline> {
+        watch_forks();
+        let (read, write) = fd::pipe()?;
+        WRITE_END.store(write.as_raw_fd(), Ordering::Relaxed);
+        // Children open it anew, also when this process has become another user by then.
+        rustix::fs::fchmod(&read, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
+        Ok(Lifeline { read, _write: write })
+    }
+
+    /// What a child needs for `Tether::tie`.
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+}
+
+/// Closes a forked child's copy of the parent's read end, which it needs no more once it has its tether.
+pub(crate) fn close_reader(reader: BorrowedFd<'static>) {
+    // SAFETY: the owner is the parent's `Lifeline`, which lives for ever and of which nothing in the child knows.
+    unsafe { libc::close(reader.as_raw_fd()) };
+}
+
+/// The program's end of a lifeline that is one child's alone.
+///
+/// It is for a child that may be hostile. Whoever has a pipe can open it anew for writing, and make it speak to everybody who
+/// reads from it, or keep it from ever ending. A socket cannot be opened anew, and what this child does to its own end reaches
+/// nobody else.
+#[derive(Debug)]
+pub(crate) struct PrivateLifeline {
+    end: OwnedFd,
+    /// Where a forked copy of this process finds the end.
+    slot: &'static AtomicI32,
+}
+
+impl PrivateLifeline {
+    /// Makes the program's end and the child's, which is for [`Tether::hold`].
+    pub(crate) fn new() -> io::Result<(PrivateLifeline, OwnedFd)> {
+        watch_forks();
+        let mut tries = 0;
+        loop {
+            let (begun, ended) = (FORKS_BEGUN.load(Ordering::SeqCst), FORKS_ENDED.load(Ordering::SeqCst));
+            let (end, theirs) = socket::pair()?;
+            let line = PrivateLifeline { slot: OWN_ENDS.claim(end.as_raw_fd()), end };
+            // A fork that another thread began meanwhile may have copied the end before it could be found.
+            if begun == ended && FORKS_BEGUN.load(Ordering::SeqCst) == begun || tries == FORK_TRIES {
+                // What the child writes goes nowhere.
+                rustix::net::shutdown(&line.end, rustix::net::Shutdown::Read)?;
+                return Ok((line, theirs));
+            }
+            tries += 1;
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// How often a private lifeline is made again as other threads were forking.
+const FORK_TRIES: u32 = 1000;
+
+impl Drop for PrivateLifeline {
+    fn drop(&mut self) {
+        // The child has ended or is to end: a copy of this end that is made from here on would do no harm.
+        let _ = rustix::net::shutdown(&self.end, rustix::net::Shutdown::Both);
+        // In a forked copy of this process, the slot may be another's by now.
+        let _ = self.slot.compare_exchange(self.end.as_raw_fd(), -1, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+/// The ends of private lifelines in this process, for `close_in_copy`: never freed, so that a fork at any instant can read it.
+struct Ends {
+    numbers: [AtomicI32; ENDS],
+    next: AtomicPtr<Ends>,
+}
+
+/// How many ends are kept in one piece.
+const ENDS: usize = 64;
+
+static OWN_ENDS: Ends = Ends::new();
+
+impl Ends {
+    const fn new() -> Ends {
+        Ends { numbers: [const { AtomicI32::new(-1) }; ENDS], next: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Puts a number into a free slot.
+    fn claim(&'static self, number: i32) -> &'static AtomicI32 {
+        let mut piece = self;
+        loop {
+            let free =
+                |slot: &&AtomicI32| slot.compare_exchange(-1, number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if let Some(slot) = piece.numbers.iter().find(free) {
+                return slot;
+            }
+            piece = piece.next_or_new();
+        }
+    }
+
+    fn next(&self) -> Option<&'static Ends> {
+        // SAFETY: null, or leaked by `next_or_new`.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn next_or_new(&self) -> &'static Ends {
+        if let Some(next) = self.next() {
+            return next;
+        }
+        let new = Box::into_raw(Box::new(Ends::new()));
+        match self.next.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: just leaked.
+            Ok(_) => unsafe { &*new },
+            Err(other) => {
+                // SAFETY: made above, and published nowhere; the other one is leaked.
+                unsafe {
+                    drop(Box::from_raw(new));
+                    &*other
+                }
+            }
+        }
+    }
+}
+
+/// How many forks of this process were begun, and how many have ended in it.
+static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
+static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Has every copy that the C library's `fork` makes of this process close its lifelines.
+fn watch_forks() {
+    extern "C" fn begin() {
+        FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);
+    }
+    extern "C" fn end() {
+        FORKS_ENDED.fetch_add(1, Ordering::SeqCst);
+    }
+    static AT_FORK: Once = Once::new();
+    AT_FORK.call_once(|| {
+        // SAFETY: the handlers make async-signal-safe calls only, and touch only atomics.
+        unsafe { libc::pthread_atfork(Some(begin), Some(end), Some(close_in_copy)) };
+    });
+}
+
+/// In a forked copy of the process: a copy that kept these ends open would keep our children alive after us.
+extern "C" fn close_in_copy() {
+    FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    lay_null_over(WRITE_END.swap(-1, Ordering::Relaxed));
+    let mut piece = Some(&OWN_ENDS);
+    while let Some(ends) = piece {
+        ends.numbers.iter().for_each(|slot| lay_null_over(slot.swap(-1, Ordering::Relaxed)));
+        piece = ends.next();
+    }
+}
+
+/// Closes a descriptor in a forked copy. The number is not freed but laid over with `/dev/null`, if that can be had, so that an
+/// owner which closes it later closes no stranger.
+fn lay_null_over(number: i32) {
+    if number < 0 {
+        return;
+    }
+    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of an end that nothing in the copy
+    // uses.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {
+            libc::close(number);
+        }
+        if null >= 0 {
+            libc::close(null);
+        }
+    }
+}
+
+/// The child's side: while it is tied, the end of the parent kills this process.
+#[derive(Debug)]
+pub(crate) struct Tether(OwnedFd);
+
+impl AsFd for Tether {
+    /// What hangs up when the parent ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether the end of the parent ends this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Shared,
+    Own,
+}
+
+impl Fate {
+    pub(crate) fn of(dies_with_parent: bool) -> Fate {
+        if dies_with_parent { Fate::Shared } else { Fate::Own }
+    }
+}
+
+impl Tether {
+    /// Ties this process to the one that owns the lifeline behind `reader`, if their fate is shared.
+    ///
+    /// A parent that is gone already ends this process here.
+    pub(crate) fn tie(reader: BorrowedFd<'_>, fate: Fate) -> io::Result<Tether> {
+        let tether = Tether::watch(reader)?;
+        if fate == Fate::Shared {
+            tether.set_fate(fate)?;
+        }
+        Ok(tether)
+    }
+
+    /// `tie`, by the child's end of a private lifeline.
+    pub(crate) fn hold(line: OwnedFd, fate: Fate) -> io::Result<Tether> {
+        let tether = Tether(fd::above_stdio(line)?);
+        tether.set_fate(fate)?;
+        Ok(tether)
+    }
+
+    /// Watches the owner of the lifeline, without being tied to it.
+    pub(crate) fn watch(reader: BorrowedFd<'_>) -> io::Result<Tether> {
+        // Signals on a descriptor belong to its open file, of which every child needs its own: open the pipe anew.
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let own = fd::above_stdio(rustix::fs::open(path, flags, Mode::empty())?)?;
+        Ok(Tether(own))
+    }
+
+    /// Arms or disarms the tether.
+    pub(crate) fn set_fate(&self, fate: Fate) -> io::Result<()> {
+        /// `asm-generic/fcntl.h`
+        const F_SETSIG: libc::c_int = 10;
+        let number = self.0.as_raw_fd();
+        let flags = libc::O_NONBLOCK | if fate == Fate::Shared { libc::O_ASYNC } else { 0 };
+        // SAFETY: an fcntl call with an integer argument on a descriptor of ours. (As a bare call, since the C library's
+        // code for it would be one more page to map in every new process.)
+        let set = |command: libc::c_int, value: libc::c_int| unsafe {
+            libc::syscall(libc::SYS_fcntl, number, command, value) >= 0
+        };
+        let own_pid = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
+        let done = set(libc::F_SETOWN, own_pid) && set(F_SETSIG, libc::SIGKILL) && set(libc::F_SETFL, flags);
+        if !done {
+            return Err(io::Error::last_os_error());
+        }
+        // This order: armed first, then looked. The other way round, a parent that died in between went unnoticed.
+        if fate == Fate::Shared && self.parent_is_gone() {
+            exit::kill_self();
+        }
+        Ok(())
+    }
+
+    /// Has the end of the parent kill this process's whole group, what this process started included.
+    ///
+    /// Nothing changes for a process that does not lead its group: the group is then somebody else's, too.
+    pub(crate) fn share_fate_with_group(&self) -> io::Result<()> {
+        let own = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
+        // SAFETY: a system call without arguments.
+        if own <= 1 || unsafe { libc::getpgrp() } != own {
+            return Ok(());
+        }
+        // SAFETY: an fcntl call with an integer argument on a descriptor of ours; a negative owner is a group.
+        if unsafe { libc::syscall(libc::SYS_fcntl, self.0.as_raw_fd(), libc::F_SETOWN, -own) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Whether the parent has ended.
+    pub(crate) fn parent_is_gone(&self) -> bool {
+        poll::hung_up(self.0.as_fd()).unwrap_or(false)
+    }
+
+    /// Waits for the parent's end; false at the deadline.
+    pub(crate) fn wait_parent(&self, deadline: Deadline) -> io::Result<bool> {
+        poll::wait_hang_up(self.0.as_fd(), deadline)
+    }
+}

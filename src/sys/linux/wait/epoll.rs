@@ -1,0 +1,103 @@
+//! Waiting for many descriptors that stay the same, and being called away from it by another thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::io::Errno;
+
+use super::poll::{Deadline, timespec};
+use crate::sys::fd;
+
+/// How many events are taken at once.
+const MOST: usize = 256;
+
+/// A set of descriptors, each with a number that tells it from the others.
+#[derive(Debug)]
+pub(crate) struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Epoll> {
+        Ok(Epoll(fd::above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?))
+    }
+
+    /// Adds a descriptor: the set tells while it is readable, at its end or in error.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
+    }
+
+    /// Takes a descriptor out. One that is not in it is no matter.
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.0, fd);
+    }
+
+    /// Waits until something is readable, and puts the numbers into `onto`; none at the deadline.
+    pub(crate) fn wait(&self, onto: &mut Vec<u64>, deadline: Deadline) -> io::Result<()> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(MOST);
+        loop {
+            let timeout = deadline.left().map(timespec);
+            match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => break,
+            }
+        }
+        onto.extend(events.iter().map(|event| event.data.u64()));
+        Ok(())
+    }
+}
+
+/// A descriptor that any thread makes readable, to call another one away from its waiting.
+#[derive(Debug)]
+pub(crate) struct Summons(OwnedFd);
+
+impl Summons {
+    pub(crate) fn new() -> io::Result<Summons> {
+        Ok(Summons(fd::above_stdio(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?))
+    }
+
+    /// Makes it readable.
+    pub(crate) fn ring(&self) {
+        // Full after 2^64 calls that nobody heard; an interrupted one is made again.
+        while let Err(Errno::INTR) = rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {}
+    }
+
+    /// Makes it unreadable.
+    pub(crate) fn clear(&self) {
+        let mut count = [0_u8; 8];
+        while let Err(Errno::INTR) = rustix::io::read(&self.0, &mut count) {}
+    }
+}
+
+impl AsFd for Summons {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_heard_until_it_is_cleared() {
+        let (set, call) = (Epoll::new().expect("epoll"), Summons::new().expect("eventfd"));
+        set.add(call.as_fd(), 7).expect("add");
+        let mut heard = Vec::new();
+        set.wait(&mut heard, Deadline::after(Duration::from_millis(1))).expect("wait");
+        assert!(heard.is_empty());
+        call.ring();
+        call.ring();
+        set.wait(&mut heard, Deadline::Never).expect("wait");
+        assert_eq!(heard, [7]);
+        call.clear();
+        set.wait(&mut heard, Deadline::Now).expect("wait");
+        assert_eq!(heard, [7]);
+        call.ring();
+        set.remove(call.as_fd());
+        set.wait(&mut heard, Deadline::Now).expect("wait");
+        assert_eq!(heard, [7]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Waiting for descriptors, with deadlines, whatever signals arrive.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+/// When to stop waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deadline {
+    Never,
+    /// Look, do not wait. (Apart from `At`, so that looking does not ask for the time.)
+    Now,
+    At(Instant),
+}
+
+impl Deadline {
+    /// `timeout` from now; a time beyond what the clock can count is never.
+    pub(crate) fn after(timeout: Duration) -> Deadline {
+        Instant::now().checked_add(timeout).map_or(Deadline::Never, Deadline::At)
+    }
+
+    /// That of an optional timeout, `None` being no limit.
+    pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
+        match timeout {
+            None => Deadline::Never,
+            Some(Duration::ZERO) => Deadline::Now,
+            Some(timeout) => Deadline::after(timeout),
+        }
+    }
+
+    /// Now: look, do not wait.
+    pub(crate) fn now() -> Deadline {
+        Deadline::Now
+    }
+
+    /// This one, or `time` from now if that comes before.
+    pub(crate) fn within_next(self, time: Duration) -> Deadline {
+        match self.left() {
+            Some(left) if left < time => self,
+            _ => Deadline::after(time),
+        }
+    }
+
+    /// Whether it has come.
+    pub(crate) fn is_over(self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    /// How much time is left; `None` if there is no limit.
+    pub(crate) fn left(self) -> Option<Duration> {
+        match self {
+            Deadline::Never => None,
+            Deadline::Now => Some(Duration::ZERO),
+            Deadline::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
+        }
+    }
+}
+
+/// The time by the clock that deadlines are counted with.
+pub(crate) fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Waits until one of `fds` is readable, at its end or in error, and says which are; none at the deadline.
+pub(crate) fn readable(fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result<Vec<usize>> {
+    let mut set: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    wait(&mut set, deadline)?;
+    Ok(set.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(i, _)| i).collect())
+}
+
+/// `readable` for one descriptor.
+pub(crate) fn one_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    one(fd, PollFlags::IN, deadline)
+}
+
+/// Waits until there is room to write to `fd`, or it is in error; false at the deadline.
+pub(crate) fn one_writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    one(fd, PollFlags::OUT, deadline)
+}
+
+/// Waits until `fd` can be read or written; false at the deadline.
+pub(crate) fn one_ready(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    one(fd, PollFlags::IN | PollFlags::OUT, deadline)
+}
+
+fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, events)];
+    wait(&mut set, deadline)?;
+    Ok(!set[0].revents().is_empty())
+}
+
+/// Whether the other side of `fd` is gone for good.
+pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    wait_hang_up(fd, Deadline::now())
+}
+
+/// Sleeps until the other side of `fd` is gone for good, or until the deadline; says whether it is.
+pub(crate) fn wait_hang_up(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    wait(&mut set, deadline)?;
+    Ok(set[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
+/// A duration as the kernel takes it.
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+/// poll(2), again after every signal, until something is ready or the deadline is there.
+fn wait(set: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<()> {
+    loop {
+        let left = deadline.left();
+        let timeout = left.map(timespec);
+        match rustix::event::poll(set, timeout.as_ref()) {
+            Ok(0) if left.is_none_or(|left| left > Duration::ZERO) => {}
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

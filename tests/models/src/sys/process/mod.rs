@@ -1,0 +1,3 @@
+//! Threads.
+
+pub(crate) mod threads;
