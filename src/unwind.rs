@@ -145,7 +145,7 @@ pub(crate) fn install_hook() {
 const CANNOT_UNWIND: [&str; 2] = ["panic in a function that cannot unwind", "panic in a destructor during cleanup"];
 
 /// The text with which it panics, and aborts, where a debug build finds unsafe code at fault.
-const UNSOUND: &str = "unsafe precondition(s) violated";
+const UNSOUND: &str = " precondition(s) violated";
 
 /// Remembers a panic for `catch`; gives it if it is about to abort this process.
 fn remember(info: &PanicHookInfo<'_>) -> Option<Panic> {
@@ -162,7 +162,7 @@ fn remember(info: &PanicHookInfo<'_>) -> Option<Panic> {
     });
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    let aborts = cfg!(panic = "abort") || message.starts_with(UNSOUND);
+    let aborts = cfg!(panic = "abort") || message.contains(UNSOUND);
     let panic = Panic { message, location, backtrace };
     if aborts {
         return Some(panic);

@@ -9,11 +9,10 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::socket;
 use crate::sys::process::exit;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{fd, per_process};
@@ -52,110 +51,12 @@ pub(crate) fn close_reader(reader: BorrowedFd<'static>) {
     unsafe { libc::close(reader.as_raw_fd()) };
 }
 
-/// The program's end of a lifeline that is one child's alone.
-///
-/// It is for a child that may be hostile. Whoever has a pipe can open it anew for writing, and make it speak to everybody who
-/// reads from it, or keep it from ever ending. A socket cannot be opened anew, and what this child does to its own end reaches
-/// nobody else.
-#[derive(Debug)]
-pub(crate) struct PrivateLifeline {
-    end: OwnedFd,
-    /// Where a forked copy of this process finds the end.
-    slot: &'static AtomicI32,
-}
-
-impl PrivateLifeline {
-    /// Makes the program's end and the child's, which is for [`Tether::hold`].
-    pub(crate) fn new() -> io::Result<(PrivateLifeline, OwnedFd)> {
-        watch_forks();
-        let mut tries = 0;
-        loop {
-            let (begun, ended) = (FORKS_BEGUN.load(Ordering::SeqCst), FORKS_ENDED.load(Ordering::SeqCst));
-            let (end, theirs) = socket::pair()?;
-            let line = PrivateLifeline { slot: OWN_ENDS.claim(end.as_raw_fd()), end };
-            // A fork that another thread began meanwhile may have copied the end before it could be found.
-            if begun == ended && FORKS_BEGUN.load(Ordering::SeqCst) == begun || tries == FORK_TRIES {
-                // What the child writes goes nowhere.
-                rustix::net::shutdown(&line.end, rustix::net::Shutdown::Read)?;
-                return Ok((line, theirs));
-            }
-            tries += 1;
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// How often a private lifeline is made again as other threads were forking.
-const FORK_TRIES: u32 = 1000;
-
-impl Drop for PrivateLifeline {
-    fn drop(&mut self) {
-        // The child has ended or is to end: a copy of this end that is made from here on would do no harm.
-        let _ = rustix::net::shutdown(&self.end, rustix::net::Shutdown::Both);
-        // In a forked copy of this process, the slot may be another's by now.
-        let _ = self.slot.compare_exchange(self.end.as_raw_fd(), -1, Ordering::Release, Ordering::Relaxed);
-    }
-}
-
-/// The ends of private lifelines in this process, for `close_in_copy`: never freed, so that a fork at any instant can read it.
-struct Ends {
-    numbers: [AtomicI32; ENDS],
-    next: AtomicPtr<Ends>,
-}
-
-/// How many ends are kept in one piece.
-const ENDS: usize = 64;
-
-static OWN_ENDS: Ends = Ends::new();
-
-impl Ends {
-    const fn new() -> Ends {
-        Ends { numbers: [const { AtomicI32::new(-1) }; ENDS], next: AtomicPtr::new(std::ptr::null_mut()) }
-    }
-
-    /// Puts a number into a free slot.
-    fn claim(&'static self, number: i32) -> &'static AtomicI32 {
-        let mut piece = self;
-        loop {
-            let free =
-                |slot: &&AtomicI32| slot.compare_exchange(-1, number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-            if let Some(slot) = piece.numbers.iter().find(free) {
-                return slot;
-            }
-            piece = piece.next_or_new();
-        }
-    }
-
-    fn next(&self) -> Option<&'static Ends> {
-        // SAFETY: null, or leaked by `next_or_new`.
-        unsafe { self.next.load(Ordering::Acquire).as_ref() }
-    }
-
-    fn next_or_new(&self) -> &'static Ends {
-        if let Some(next) = self.next() {
-            return next;
-        }
-        let new = Box::into_raw(Box::new(Ends::new()));
-        match self.next.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: just leaked.
-            Ok(_) => unsafe { &*new },
-            Err(other) => {
-                // SAFETY: made above, and published nowhere; the other one is leaked.
-                unsafe {
-                    drop(Box::from_raw(new));
-                    &*other
-                }
-            }
-        }
-    }
-}
-
 /// How many forks of this process were begun, and how many have ended in it.
-static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
-static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
+pub(super) static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
+pub(super) static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// Has every copy that the C library's `fork` makes of this process close its lifelines.
-fn watch_forks() {
+pub(super) fn watch_forks() {
     extern "C" fn begin() {
         FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);
     }
@@ -173,11 +74,8 @@ fn watch_forks() {
 extern "C" fn close_in_copy() {
     FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
     lay_null_over(WRITE_END.swap(-1, Ordering::Relaxed));
-    let mut piece = Some(&OWN_ENDS);
-    while let Some(ends) = piece {
-        ends.numbers.iter().for_each(|slot| lay_null_over(slot.swap(-1, Ordering::Relaxed)));
-        piece = ends.next();
-    }
+    #[cfg(feature = "cage")]
+    super::private_lifeline::all_ends(|slot| lay_null_over(slot.swap(-1, Ordering::Relaxed)));
 }
 
 /// Closes a descriptor in a forked copy. The number is not freed but laid over with `/dev/null`, if that can be had, so that an

@@ -5,5 +5,7 @@ pub(crate) mod flock;
 pub(crate) mod lifeline;
 pub(crate) mod names;
 pub(crate) mod net;
+#[cfg(feature = "cage")]
+pub(crate) mod private_lifeline;
 pub(crate) mod socket;
 pub(crate) mod stream;

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use crate::sys::fd;
 
 /// With these nobody can change a byte or the length any more, so reading cannot race or raise SIGBUS.
-const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
+pub(super) const SEALED: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
 /// A new memory file of `length` bytes, all zero, which can be sealed. Memory is taken as it is written to.
 pub(crate) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {

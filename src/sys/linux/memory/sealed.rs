@@ -104,7 +104,12 @@ impl Deref for Mapping {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::MemfdFlags;
+    use rustix::io::Errno;
+
     use super::*;
+    use crate::sys::fd;
+    use crate::sys::memory::memfd::SEALED;
 
     #[test]
     fn what_is_sealed_is_read_back() {
