@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{RecvError, RecvIntoError, SendError};
-use super::fault::{RecvFault, SendFault};
+use super::transport::{RecvTransportError, SendTransportError};
 use crate::codec;
 
 /// The longest message that is accepted unless something else is set: 1 GiB.
@@ -22,7 +22,7 @@ const KEEP: usize = 1 << 20;
 pub(super) fn send<T: Serialize>(
     value: T,
     buffer: &mut Vec<u8>,
-    send: impl FnOnce(&[u8], &[Arc<OwnedFd>]) -> Result<(), SendFault>,
+    send: impl FnOnce(&[u8], &[Arc<OwnedFd>]) -> Result<(), SendTransportError>,
 ) -> Result<(), SendError<T>> {
     buffer.clear();
     let mut fds = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn send<T: Serialize>(
 #[inline]
 pub(super) fn recv<T: DeserializeOwned>(
     buffer: &mut Vec<u8>,
-    recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvFault>,
+    recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError>,
 ) -> Result<T, RecvError> {
     buffer.clear();
     let fds = recv(buffer)?;
@@ -56,7 +56,7 @@ pub(super) fn recv<T: DeserializeOwned>(
 pub(super) fn recv_into(
     target: &mut [u8],
     buffer: &mut Vec<u8>,
-    recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvFault>,
+    recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError>,
 ) -> Result<usize, RecvIntoError> {
     buffer.clear();
     recv(buffer).map_err(RecvError::from)?;

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::fault::{RecvFault, SendFault};
+use super::transport::{RecvTransportError, SendTransportError};
 use crate::error::{Cause, Error};
 
 /// Why a message was not sent. The value comes back, and nothing of it has reached the other side.
@@ -48,18 +48,18 @@ pub enum SendError<T> {
 }
 
 impl<T> SendError<T> {
-    pub(crate) fn new(fault: SendFault, value: T) -> SendError<T> {
+    pub(crate) fn new(fault: SendTransportError, value: T) -> SendError<T> {
         match fault {
-            SendFault::Full => SendError::Full(value),
-            SendFault::Disconnected => SendError::Disconnected(value),
-            SendFault::NoDescriptors => {
+            SendTransportError::Full => SendError::Full(value),
+            SendTransportError::Disconnected => SendError::Disconnected(value),
+            SendTransportError::NoDescriptors => {
                 let reason = "descriptors cannot leave this machine: only a Unix socket carries them".to_owned();
                 SendError::Encode { value, reason }
             }
-            SendFault::TooManyDescriptors => {
+            SendTransportError::TooManyDescriptors => {
                 SendError::Encode { value, reason: "more descriptors than one message can carry (240)".to_owned() }
             }
-            SendFault::Os(error) => SendError::Os { value, error },
+            SendTransportError::Os(error) => SendError::Os { value, error },
         }
     }
 
@@ -226,15 +226,15 @@ impl RecvError {
     }
 }
 
-impl From<RecvFault> for RecvError {
-    fn from(fault: RecvFault) -> RecvError {
+impl From<RecvTransportError> for RecvError {
+    fn from(fault: RecvTransportError) -> RecvError {
         match fault {
-            RecvFault::Empty => RecvError::Empty,
-            RecvFault::Disconnected => RecvError::Disconnected,
-            RecvFault::Cut => RecvError::Cut,
-            RecvFault::TooLong { length, limit } => RecvError::TooLong { length, limit },
-            RecvFault::Garbage(why) => RecvError::Decode(format!("no message: {why}")),
-            RecvFault::Os(error) => RecvError::Os(error),
+            RecvTransportError::Empty => RecvError::Empty,
+            RecvTransportError::Disconnected => RecvError::Disconnected,
+            RecvTransportError::Cut => RecvError::Cut,
+            RecvTransportError::TooLong { length, limit } => RecvError::TooLong { length, limit },
+            RecvTransportError::Garbage(why) => RecvError::Decode(format!("no message: {why}")),
+            RecvTransportError::Os(error) => RecvError::Os(error),
         }
     }
 }

@@ -1,50 +1,25 @@
 //! Messages between processes: what carries them, and its ends.
+//!
+//! The rooms, lowest first: what stands here, `pipe`, `queue`, `socket`, `connection`.
 
-mod address;
-pub(crate) mod auth;
-mod bell;
 pub(crate) mod buffered;
 pub(crate) mod cells;
-mod client;
 mod connection;
 mod descriptor;
-mod duplex;
 mod error;
-mod exchange;
-#[cfg(test)]
-mod exchange_tests;
-pub(crate) mod fault;
-pub(crate) mod gate;
-mod inbound;
-mod joinable_queue;
-pub(crate) mod ladder;
-pub(crate) mod link;
-mod listener;
-mod outbound;
-mod pipe;
-mod queue;
-mod queue_error;
-mod receiver;
-pub(crate) mod ring;
-mod segment;
-mod sender;
-mod simple_queue;
+pub(crate) mod pipe;
+pub(crate) mod queue;
+pub(crate) mod socket;
 mod spin;
-mod store;
-pub(crate) mod stream;
+pub(crate) mod transport;
 
-pub use address::Address;
-pub use auth::AuthenticationError;
-pub use client::{Client, ConnectError, connect};
-pub use connection::{Connection, ConnectionIntoIter, ConnectionIter};
+pub use connection::{
+    AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener, ListenerBuilder,
+    connect, connection, connection_with_capacity,
+};
 pub use descriptor::Descriptor;
-pub use duplex::{connection, connection_with_capacity};
 pub use error::{RecvError, RecvIntoError, SendError};
-pub use joinable_queue::JoinableQueue;
-pub use listener::{AcceptError, Listener, ListenerBuilder};
-pub use pipe::{pipe, pipe_with_capacity};
-pub use queue::{Queue, QueueIter};
-pub use queue_error::{GetError, PutError};
-pub use receiver::{Receiver, ReceiverIntoIter, ReceiverIter};
-pub use sender::Sender;
-pub use simple_queue::SimpleQueue;
+pub use pipe::{Receiver, ReceiverIntoIter, ReceiverIter, Sender, pipe, pipe_with_capacity};
+pub use queue::{GetError, JoinableQueue, PutError, Queue, QueueIter, SimpleQueue};
+pub use socket::address::Address;
+pub use socket::auth::AuthenticationError;

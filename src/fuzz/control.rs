@@ -94,6 +94,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         environment: Some(environment.clone()),
         streams: [true, false, true],
         directory: true,
+        own_lifeline: false,
         limits: Limits::new().open_files(7).affinity([1]),
         deadline: Some((Duration::from_secs(1), Duration::ZERO)),
         #[cfg(feature = "cage")]

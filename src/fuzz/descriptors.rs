@@ -37,7 +37,7 @@ pub(super) fn of(kind: usize, contents: &[u8]) -> Option<OwnedFd> {
         5 => owned(SharedFile::create_unsealed("fuzz", contents.len().max(1)).ok()?),
         6 => owned(shared(contents.len(), contents)?),
         7 => owned(shared(4096 * (1 + contents.len()), contents)?),
-        // The memory of a queue with two rungs.
+        // The memory of a queue with two segments.
         8 => owned(shared(8192 + 3 * (256 << 10), contents)?),
         9 => owned(shared(1 << 40, contents)?.read_only().ok()?),
         // Of locks and of tables.

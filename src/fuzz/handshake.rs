@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 
 use super::input::Input;
-use crate::channel::auth::{Handshake, Key, Side};
-use crate::channel::gate::converse;
-use crate::channel::stream::Stream;
+use crate::channel::socket::auth::{Handshake, Key, Side};
+use crate::channel::socket::pending::converse;
+use crate::channel::socket::stream::Stream;
 use crate::sys::ipc::stream;
 use crate::sys::wait::poll::Deadline;
 

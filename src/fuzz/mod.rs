@@ -7,10 +7,10 @@
 mod address;
 mod control;
 mod descriptors;
+mod growable;
 mod handles;
 mod handshake;
 mod input;
-mod ladder;
 mod list;
 mod locks;
 mod pool;

@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Where things lie: the locks and alarms, the cells for all, the flags, the cells of two rungs, the first records.
+/// Where things lie: the locks and alarms, the cells for all, the flags, the cells of two segments, the first records.
 const PLACES: [usize; 23] = [
     0, 64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1032, 1040, 1048, 1152, 1160, 1280, 1288, 1296, 1304, 1408,
     1416, 8192,
@@ -87,9 +87,9 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
     }
 }
 
-/// A queue with few rungs, and its memory as another process has it.
-fn queue(rungs: usize, most: u64) -> Option<(Queue<Value>, Shared)> {
-    let memory = SharedFile::create("fuzz", 8192 + (256 << 10) * ((1 << rungs) - 1)).ok()?;
+/// A queue with few segments, and its memory as another process has it.
+fn queue(segments: usize, most: u64) -> Option<(Queue<Value>, Shared)> {
+    let memory = SharedFile::create("fuzz", 8192 + (256 << 10) * ((1 << segments) - 1)).ok()?;
     let (put_end, get_end) = socket::pair().ok()?;
     let crossing = (Carried(Arc::clone(memory.fd())), Carried::from(put_end), Carried::from(get_end), most);
     let parcel = codec::encode(&crossing).expect("descriptors");

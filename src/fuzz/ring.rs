@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::input::Input;
-use crate::channel::ring::{CONTROL, Consumer, Kind, Producer, Ring, SMALLEST};
+use crate::channel::pipe::ring::{CONTROL, Consumer, Kind, Producer, Ring, SMALLEST};
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::descriptors;
 use super::input::Input;
-use crate::channel::fault::RecvFault;
-use crate::channel::stream::Stream;
+use crate::channel::socket::stream::Stream;
+use crate::channel::transport::RecvTransportError;
 use crate::codec;
 use crate::sys::ipc::socket::Mode;
 use crate::sys::ipc::stream;
@@ -99,15 +99,22 @@ impl Model {
 
     fn check(&mut self, near: &mut Stream) {
         let mut bytes = Vec::new();
-        let received: Result<Vec<Arc<OwnedFd>>, RecvFault> = near.recv(&mut bytes, LIMIT, Deadline::Now);
+        let received: Result<Vec<Arc<OwnedFd>>, RecvTransportError> = near.recv(&mut bytes, LIMIT, Deadline::Now);
         match (self.next(), received) {
             (Next::Message(expected), Ok(_)) => {
                 assert_eq!(bytes, expected, "another message than was sent");
                 let is_long = self.sent[self.at..].starts_with(&[255; 4]);
                 self.at += if is_long { 12 } else { 4 } + expected.len();
             }
-            (Next::Lacks, Err(RecvFault::Empty)) => {}
-            (Next::Fault, Err(RecvFault::TooLong { .. } | RecvFault::Garbage(_) | RecvFault::Disconnected)) => {
+            (Next::Lacks, Err(RecvTransportError::Empty)) => {}
+            (
+                Next::Fault,
+                Err(
+                    RecvTransportError::TooLong { .. }
+                    | RecvTransportError::Garbage(_)
+                    | RecvTransportError::Disconnected,
+                ),
+            ) => {
                 self.is_over = true;
             }
             (_, Ok(_)) => panic!("a message that was not sent: {bytes:?}"),

@@ -1,6 +1,6 @@
 //! All targets, by name.
 
-use super::{address, control, handles, handshake, ladder, list, locks, pool, queue, ring, stream, values};
+use super::{address, control, growable, handles, handshake, list, locks, pool, queue, ring, stream, values};
 
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "handles", run: handles::run, seeds: handles::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
-    Target { name: "ladder", run: ladder::run, seeds: ladder::seeds },
+    Target { name: "growable", run: growable::run, seeds: growable::seeds },
     Target { name: "list", run: list::run, seeds: list::seeds },
     Target { name: "locks", run: locks::run, seeds: locks::seeds },
     Target { name: "pool", run: pool::run, seeds: pool::seeds },

@@ -15,8 +15,8 @@ use super::ahead::Ahead;
 use super::records;
 use super::slate::Slate;
 use super::speech::{self, Order, Verdict};
-use crate::channel::fault::SendFault;
-use crate::channel::link::RingLink;
+use crate::channel::pipe::link::RingLink;
+use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
 use crate::sys::parcel::Parcel;
@@ -401,7 +401,7 @@ impl Station {
         to_do: &mut u32,
         fds: &mut Vec<Arc<OwnedFd>>,
         mut task: impl FnMut(&mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
-    ) -> Result<(), SendFault> {
+    ) -> Result<(), SendTransportError> {
         let mut start = 0;
         // Once for all of them: to catch each for itself takes longer than a short one does.
         let done = unwind::catch(|| {
@@ -440,7 +440,7 @@ impl Station {
 
     /// Takes note of a short value, which begins at `start` of the block.
     #[inline]
-    fn note(&mut self, start: usize) -> Result<(), SendFault> {
+    fn note(&mut self, start: usize) -> Result<(), SendTransportError> {
         if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
             return self.answer_alone(start, &[]);
         }
@@ -460,10 +460,12 @@ impl Station {
         &mut self,
         start: usize,
         done: Result<Result<Vec<Arc<OwnedFd>>, Refusal>, unwind::Panic>,
-    ) -> Result<(), SendFault> {
+    ) -> Result<(), SendTransportError> {
         match done {
             Ok(Ok(fds)) => match self.answer_alone(start, &fds) {
-                Err(SendFault::Os(error)) => self.refuse(start, Verdict::BadResult, error.to_string().as_bytes()),
+                Err(SendTransportError::Os(error)) => {
+                    self.refuse(start, Verdict::BadResult, error.to_string().as_bytes())
+                }
                 said => said,
             },
             Ok(Err(Refusal::Arguments(reason))) => self.refuse(start, Verdict::BadArguments, reason.as_bytes()),
@@ -474,7 +476,7 @@ impl Station {
 
     /// Says a value by itself.
     #[cold]
-    fn answer_alone(&mut self, start: usize, fds: &[Arc<OwnedFd>]) -> Result<(), SendFault> {
+    fn answer_alone(&mut self, start: usize, fds: &[Arc<OwnedFd>]) -> Result<(), SendTransportError> {
         // The byte in front of it was kept for its length.
         self.block[start] = Verdict::Returned as u8;
         self.publish_before(start)?;
@@ -487,7 +489,7 @@ impl Station {
         said
     }
 
-    fn refuse(&mut self, start: usize, verdict: Verdict, reason: &[u8]) -> Result<(), SendFault> {
+    fn refuse(&mut self, start: usize, verdict: Verdict, reason: &[u8]) -> Result<(), SendTransportError> {
         self.block.truncate(start);
         let mut message = vec![verdict as u8];
         message.extend_from_slice(reason);
@@ -495,21 +497,21 @@ impl Station {
     }
 
     /// Says something at once, behind what was written.
-    fn say(&mut self, message: &[u8], fds: &[Arc<OwnedFd>]) -> Result<(), SendFault> {
+    fn say(&mut self, message: &[u8], fds: &[Arc<OwnedFd>]) -> Result<(), SendTransportError> {
         self.publish()?;
         self.link.nudge()?;
         self.link.send(message, fds, Deadline::Never)
     }
 
     /// Publishes what was written.
-    fn publish(&mut self) -> Result<(), SendFault> {
+    fn publish(&mut self) -> Result<(), SendTransportError> {
         self.publish_before(self.block.len())?;
         self.block.truncate(speech::BLOCK_HEAD);
         Ok(())
     }
 
     /// Publishes what stands before the `end`th byte of the block.
-    fn publish_before(&mut self, end: usize) -> Result<(), SendFault> {
+    fn publish_before(&mut self, end: usize) -> Result<(), SendTransportError> {
         if self.count == 0 {
             return Ok(());
         }
@@ -522,7 +524,7 @@ impl Station {
     }
 
     /// Between tasks that are not begun together: has what was done known, and sees how long it took.
-    fn pause(&mut self) -> Result<(), SendFault> {
+    fn pause(&mut self) -> Result<(), SendTransportError> {
         // Before the next begins: so the pool knows which one that is.
         self.publish()?;
         let now = poll::monotonic();

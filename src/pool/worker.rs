@@ -14,8 +14,8 @@ use super::settings::Settings;
 use super::slate::Slate;
 use super::speech::{self, Order};
 use crate::channel::buffered::MAX_MESSAGE;
-use crate::channel::fault::{RecvFault, SendFault};
-use crate::channel::link::RingLink;
+use crate::channel::pipe::link::RingLink;
+use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::error::{Failure, Result, os};
 use crate::limits::Limits;
@@ -289,8 +289,8 @@ impl Worker {
             match link.send_some(bytes, fds, sent) {
                 Ok(true) => self.outgoing.pop_front(),
                 // A worker that is gone is found so.
-                Err(SendFault::Disconnected) => return,
-                Ok(false) | Err(SendFault::Full) => {
+                Err(SendTransportError::Disconnected) => return,
+                Ok(false) | Err(SendTransportError::Full) => {
                     // Else the worker tells when there is room in the ring.
                     if !fds.is_empty() && link.outbound().has_room_for_next(bytes.len() - *sent) {
                         self.congested_until = Instant::now().checked_add(CONGESTION);
@@ -298,7 +298,7 @@ impl Worker {
                     return;
                 }
                 // Sent as soon as others have received theirs.
-                Err(SendFault::Os(error)) if socket::is_congestion(&error) => {
+                Err(SendTransportError::Os(error)) if socket::is_congestion(&error) => {
                     self.congested_until = Instant::now().checked_add(CONGESTION);
                     return;
                 }
@@ -333,11 +333,11 @@ impl Worker {
             match &drained {
                 _ if ledger.is_garbled => break drained,
                 Ok(true) if batches < BATCHES => batches += 1,
-                Err(RecvFault::Os(_)) if refusals < MOST => refusals += 1,
+                Err(RecvTransportError::Os(_)) if refusals < MOST => refusals += 1,
                 _ => break drained,
             }
         };
-        if matches!(drained, Err(RecvFault::TooLong { .. })) {
+        if matches!(drained, Err(RecvTransportError::TooLong { .. })) {
             self.doom.get_or_insert(Doom::Rogue("its answer is longer than 1 GiB"));
             self.kill_at = Some(Instant::now());
         }
@@ -346,7 +346,7 @@ impl Worker {
             Ok(false) => Heard::All,
             Ok(true) => Heard::Part,
             // What the system refuses now, it may give in a moment.
-            Err(RecvFault::Os(_)) => Heard::Refused,
+            Err(RecvTransportError::Os(_)) => Heard::Refused,
             Err(_) => Heard::End,
         };
         self.ledger.flush();

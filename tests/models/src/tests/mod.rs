@@ -1,7 +1,7 @@
 //! What must hold in every order of steps, whoever dies at which.
 
 mod event;
-mod ladder;
+mod growable;
 mod members;
 mod mutex;
 mod pool;

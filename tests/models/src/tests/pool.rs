@@ -7,7 +7,7 @@ use super::for_each_death;
 use super::ring::Pipe;
 use crate::channel::cells::AtomicU64;
 use crate::channel::model;
-use crate::channel::ring::{Consumer, Kind, Producer};
+use crate::channel::pipe::ring::{Consumer, Kind, Producer};
 use crate::pool::ahead::Ahead;
 use crate::pool::claim::{self, Gate};
 use crate::world::{End, World};

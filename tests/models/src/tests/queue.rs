@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::for_each_death;
 use crate::backend::{JoinHandle, explore};
-use crate::channel::exchange::{Exchange, GetFault, PutFault, ShutDown};
+use crate::channel::queue::core::{QueueCore, GetTransportError, PutTransportError, ShutDown};
 use crate::channel::model;
 use crate::sys::wait::poll::Deadline;
 use crate::sys::ipc::socket;
@@ -13,28 +13,28 @@ use crate::world::{End, World};
 
 const UNBOUNDED: u64 = u64::MAX;
 
-fn exchange() -> Arc<Exchange> {
-    Arc::new(Exchange::create().expect("create"))
+fn core() -> Arc<QueueCore> {
+    Arc::new(QueueCore::create().expect("create"))
 }
 
-fn put(exchange: &Exchange, number: u8, most: u64) -> Result<(), PutFault> {
-    exchange.put(&[number; 8], &[], most, Deadline::Never)
+fn put(core: &QueueCore, number: u8, most: u64) -> Result<(), PutTransportError> {
+    core.put(&[number; 8], &[], most, Deadline::Never)
 }
 
-fn get_until(exchange: &Exchange, deadline: Deadline) -> Result<u8, GetFault> {
+fn get_until(core: &QueueCore, deadline: Deadline) -> Result<u8, GetTransportError> {
     let mut bytes = Vec::new();
-    exchange.get(&mut bytes, deadline, || Ok(()))?;
+    core.get(&mut bytes, deadline, || Ok(()))?;
     assert!(bytes.len() == 8 && bytes.iter().all(|byte| *byte == bytes[0]), "half a record");
     Ok(bytes[0])
 }
 
-fn get(exchange: &Exchange) -> Result<u8, GetFault> {
-    get_until(exchange, Deadline::Never)
+fn get(core: &QueueCore) -> Result<u8, GetTransportError> {
+    get_until(core, Deadline::Never)
 }
 
 /// What is left in it.
-fn rest(exchange: &Exchange) -> Vec<u8> {
-    std::iter::from_fn(|| get_until(exchange, Deadline::Now).ok()).collect()
+fn rest(core: &QueueCore) -> Vec<u8> {
+    std::iter::from_fn(|| get_until(core, Deadline::Now).ok()).collect()
 }
 
 /// What processes got.
@@ -59,7 +59,7 @@ fn putter(
     world: &Arc<World>,
     tid: u32,
     dies_at: usize,
-    queue: &Arc<Exchange>,
+    queue: &Arc<QueueCore>,
     numbers: &'static [u8],
 ) -> JoinHandle<End> {
     let queue = Arc::clone(queue);
@@ -71,7 +71,7 @@ fn getter(
     world: &Arc<World>,
     tid: u32,
     dies_at: usize,
-    (queue, got): (&Arc<Exchange>, &Arc<Got>),
+    (queue, got): (&Arc<QueueCore>, &Arc<Got>),
     count: usize,
 ) -> JoinHandle<End> {
     let (queue, got) = (Arc::clone(queue), Arc::clone(got));
@@ -82,7 +82,7 @@ fn getter(
 fn what_two_put_comes_once() {
     model(|| {
         explore(2, || {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let others = [putter(&world, 2, 0, &queue, &[1]), putter(&world, 3, 0, &queue, &[2])];
             let mut got = [get(&queue).expect("a record"), get(&queue).expect("a record")];
             got.sort_unstable();
@@ -97,7 +97,7 @@ fn what_two_put_comes_once() {
 fn what_one_puts_comes_to_one_of_two() {
     model(|| {
         explore(2, || {
-            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let (world, queue, got) = (World::new(), core(), Arc::new(Got::default()));
             let others = [2, 3].map(|tid| getter(&world, tid, 0, (&queue, &got), 1));
             put(&queue, 1, UNBOUNDED).expect("put");
             put(&queue, 2, UNBOUNDED).expect("put");
@@ -111,7 +111,7 @@ fn what_one_puts_comes_to_one_of_two() {
 fn a_full_queue_is_waited_for() {
     model(|| {
         explore(2, || {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let other = {
                 let queue = Arc::clone(&queue);
                 world.process(2, move || (1..=2).for_each(|number| put(&queue, number, 1).expect("put")))
@@ -127,7 +127,7 @@ fn a_full_queue_is_waited_for() {
 fn who_dies_putting_leaves_nobody_asleep() {
     model(|| {
         for_each_death(1, |dies_at| {
-            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let (world, queue, got) = (World::new(), core(), Arc::new(Got::default()));
             let victim = putter(&world, 2, dies_at, &queue, &[1]);
             let other = getter(&world, 3, 0, (&queue, &got), 1);
             let end = victim.join().expect("join");
@@ -148,7 +148,7 @@ fn who_dies_putting_leaves_nobody_asleep() {
 fn who_dies_putting_keeps_nobody_from_it() {
     model(|| {
         for_each_death(1, |dies_at| {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let victim = putter(&world, 2, dies_at, &queue, &[1]);
             let other = putter(&world, 3, 0, &queue, &[2]);
             let first = get(&queue).expect("a record");
@@ -167,7 +167,7 @@ fn who_dies_putting_keeps_nobody_from_it() {
 fn who_dies_getting_takes_one_at_most() {
     model(|| {
         for_each_death(1, |dies_at| {
-            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let (world, queue, got) = (World::new(), core(), Arc::new(Got::default()));
             let victim = getter(&world, 2, dies_at, (&queue, &got), 1);
             let other = getter(&world, 3, 0, (&queue, &got), 1);
             put(&queue, 1, UNBOUNDED).expect("put");
@@ -185,7 +185,7 @@ fn who_dies_getting_takes_one_at_most() {
 fn who_dies_getting_leaves_nobody_asleep_for_room() {
     model(|| {
         for_each_death(1, |dies_at| {
-            let (world, queue, got) = (World::new(), exchange(), Arc::new(Got::default()));
+            let (world, queue, got) = (World::new(), core(), Arc::new(Got::default()));
             put(&queue, 1, 1).expect("put");
             let victim = getter(&world, 2, dies_at, (&queue, &got), 1);
             let other = {
@@ -215,7 +215,7 @@ fn two_who_die_putting_leave_nobody_asleep() {
         for_each_death(0, |number| {
             const LAST: u8 = 9;
             let (first_dies_at, second_dies_at) = (1 + number / STEPS, 1 + number % STEPS);
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let other = {
                 let queue = Arc::clone(&queue);
                 world.process(3, move || while get(&queue).expect("a record") != LAST {})
@@ -238,18 +238,18 @@ fn two_who_die_putting_leave_nobody_asleep() {
 fn a_shutdown_tells_all() {
     model(|| {
         explore(2, || {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             put(&queue, 1, UNBOUNDED).expect("put");
             let others = [2, 3].map(|tid| {
                 let queue = Arc::clone(&queue);
                 world.process(tid, move || match get(&queue) {
-                    Ok(1) => assert!(matches!(get(&queue), Err(GetFault::ShutDown))),
-                    got => assert!(matches!(got, Err(GetFault::ShutDown)), "{got:?}"),
+                    Ok(1) => assert!(matches!(get(&queue), Err(GetTransportError::ShutDown))),
+                    got => assert!(matches!(got, Err(GetTransportError::ShutDown)), "{got:?}"),
                 })
             });
             queue.shut_down(ShutDown::Put);
             assert!(others.into_iter().all(|other| other.join().expect("join") == End::Done));
-            assert!(matches!(put(&queue, 2, UNBOUNDED), Err(PutFault::ShutDown)));
+            assert!(matches!(put(&queue, 2, UNBOUNDED), Err(PutTransportError::ShutDown)));
             assert_eq!(queue.count(), 0, "what was in it was not got");
         });
     });
@@ -260,13 +260,13 @@ fn a_shutdown_tells_all() {
 fn a_shutdown_loses_nothing() {
     model(|| {
         explore(2, || {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let was_put = Arc::new(AtomicBool::new(false));
             let other = {
                 let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
                 world.process(2, move || match put(&queue, 1, UNBOUNDED) {
                     Ok(()) => was_put.store(true, Ordering::SeqCst),
-                    error => assert!(matches!(error, Err(PutFault::ShutDown)), "{error:?}"),
+                    error => assert!(matches!(error, Err(PutTransportError::ShutDown)), "{error:?}"),
                 })
             };
             let shutter = {
@@ -276,7 +276,7 @@ fn a_shutdown_loses_nothing() {
             let got = match get(&queue) {
                 Ok(1) => true,
                 got => {
-                    assert!(matches!(got, Err(GetFault::ShutDown)), "{got:?}");
+                    assert!(matches!(got, Err(GetTransportError::ShutDown)), "{got:?}");
                     false
                 }
             };
@@ -288,7 +288,7 @@ fn a_shutdown_loses_nothing() {
 }
 
 /// If it was shut down, those who sleep have to hear of it without our help.
-fn finish_shutting_down(queue: &Exchange) {
+fn finish_shutting_down(queue: &QueueCore) {
     if !queue.is_shut_down() {
         queue.shut_down(ShutDown::Put);
     }
@@ -298,10 +298,10 @@ fn finish_shutting_down(queue: &Exchange) {
 fn who_dies_shutting_down_leaves_nobody_asleep_for_a_record() {
     model(|| {
         for_each_death(2, |dies_at| {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(3, move || assert!(matches!(get(&queue), Err(GetFault::ShutDown))))
+                world.process(3, move || assert!(matches!(get(&queue), Err(GetTransportError::ShutDown))))
             };
             world.settle(1);
             let victim = {
@@ -320,11 +320,11 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_a_record() {
 fn who_dies_shutting_down_leaves_nobody_asleep_for_room() {
     model(|| {
         for_each_death(2, |dies_at| {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             put(&queue, 1, 1).expect("put");
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(3, move || assert!(matches!(put(&queue, 2, 1), Err(PutFault::ShutDown))))
+                world.process(3, move || assert!(matches!(put(&queue, 2, 1), Err(PutTransportError::ShutDown))))
             };
             world.settle(1);
             let victim = {
@@ -344,7 +344,7 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_room() {
 fn who_polls_is_told() {
     model(|| {
         explore(3, || {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             assert!(!queue.arm());
             let was_ready = Arc::new(AtomicBool::new(false));
             let poller = {
@@ -371,7 +371,7 @@ fn who_polls_is_told() {
 fn who_polls_is_told_in_place_of_the_dead() {
     model(|| {
         for_each_death(1, |dies_at| {
-            let (world, queue) = (World::new(), exchange());
+            let (world, queue) = (World::new(), core());
             let victim = putter(&world, 2, dies_at, &queue, &[1]);
             let was_ready = queue.arm();
             let end = victim.join().expect("join");

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use super::for_each_death;
 use crate::backend::explore;
-use crate::channel::ring::{CONTROL, Consumer, Kind, Other, Producer, Ring, SMALLEST};
+use crate::channel::pipe::ring::{CONTROL, Consumer, Kind, Other, Producer, Ring, SMALLEST};
 use crate::channel::{AtomicU64, model};
 use crate::sys::atomic::AtomicU32;
 use crate::sys::wait::futex;
 use crate::sys::wait::poll::Deadline;
 use crate::world::{End, World};
 
-/// A ring, and what its sides sleep on: a bell is rung once for each that sleeps.
+/// A ring, and what its sides sleep on: a bell is segment once for each that sleeps.
 pub(super) struct Pipe {
     words: Vec<AtomicU64>,
     bells: [AtomicU32; 2],

@@ -1,0 +1,493 @@
+//! One end of a duplex connection, as users see it.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::channel::buffered::{self, MAX_MESSAGE};
+use crate::channel::error::{RecvError, RecvIntoError, SendError};
+use crate::channel::pipe::link::RingLink;
+use crate::channel::socket::stream::Stream;
+use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::codec::Sole;
+use crate::sys::wait::poll::Deadline;
+
+/// One end of a connection that sends values of type `S` and receives values of type `R`, the same unless given.
+///
+/// Connections come from [`Listener::accept`](crate::Listener::accept) and [`connect`](crate::connect). They are passed to
+/// other processes as arguments of a [`Process`](crate::Process) and inside messages (over a Unix socket), together with what
+/// has begun to arrive; whoever passes one on uses it no longer. Any type that serde can encode crosses, descriptors included
+/// ([`Descriptor`](crate::Descriptor), connections, locks, shared memory) where the transport carries them: TCP does not.
+///
+/// Both sides must mean the same types: what crosses says nothing of its type, so another one is an error at best. For bytes
+/// ([`send_bytes`](Connection::send_bytes)), they do not matter; these are CPython's messages, so that a Python program can be at the
+/// other end.
+///
+/// Every call is bounded if its timeout is. A call that runs out of time loses nothing: a message that arrived in part is kept
+/// for the next call, and one of which a part was sent counts as sent; the rest goes out with the next message, while this side
+/// waits to receive, or by [`flush`](Connection::flush). Two sides that both send, without a timeout, more than the system holds
+/// (some 200 KiB), and neither receives, wait for each other for ever, as in CPython.
+///
+/// One process at a time uses an end, as one thread does: a forked copy that uses its parent's gets parts of messages. An end that
+/// was given away, by who has it in an `Arc`, can be neither used here nor given away again.
+///
+/// ```
+/// use multiproc::{Address, Connection, Listener, Process, connect};
+///
+/// fn double(address: Address) {
+///     let mut requests: Connection<u32> = connect(&address).unwrap();
+///     while let Ok(n) = requests.recv() {
+///         requests.send(2 * n).unwrap();
+///     }
+/// }
+///
+/// let mut listener = Listener::bind(Address::fresh()?)?;
+/// let child = Process::new(double, (listener.address().clone(),)).start()?;
+/// let mut connection: Connection<u32> = listener.accept()?;
+/// connection.send(21)?;
+/// assert_eq!(connection.recv()?, 42);
+/// drop(connection);
+/// child.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub struct Connection<S, R = S> {
+    link: Link,
+    max_message: u64,
+    sole: Sole,
+    /// The bytes of the message that is being sent, and of the one that was received: kept for their room.
+    sent: Vec<u8>,
+    received: Vec<u8>,
+    types: PhantomData<fn(S) -> R>,
+}
+
+/// What it is called in errors.
+const WHAT: &str = "an end of a connection";
+
+/// What carries the messages. Another transport is another variant, with the same methods.
+#[derive(Debug, Serialize, Deserialize)]
+enum Link {
+    Stream(Stream),
+    Ring(Box<RingLink>),
+}
+
+impl Link {
+    fn send(&mut self, bytes: &[u8], fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), SendTransportError> {
+        match self {
+            Link::Stream(stream) => stream.send(bytes, fds, deadline),
+            Link::Ring(link) => link.send(bytes, fds, deadline),
+        }
+    }
+
+    fn flush(&mut self, deadline: Deadline) -> Result<(), SendTransportError> {
+        match self {
+            Link::Stream(stream) => stream.flush(deadline),
+            // A message is sent, or it is not.
+            Link::Ring(_) => Ok(()),
+        }
+    }
+
+    fn recv(
+        &mut self,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        match self {
+            Link::Stream(stream) => stream.recv(onto, limit, deadline),
+            Link::Ring(link) => link.recv(onto, limit, deadline),
+        }
+    }
+
+    fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
+        match self {
+            Link::Stream(stream) => stream.poll(limit, deadline),
+            Link::Ring(link) => link.poll(limit, deadline),
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Link::Stream(stream) => stream.as_fd(),
+            Link::Ring(link) => link.as_fd(),
+        }
+    }
+}
+
+impl<S: Serialize, R> Connection<S, R> {
+    /// Sends a value; waits until there is room for it.
+    ///
+    /// # Errors
+    /// The other end is gone, the value's type refuses, or the system does; the value comes back.
+    pub fn send(&mut self, value: S) -> Result<(), SendError<S>> {
+        self.send_by(value, Deadline::Never)
+    }
+
+    /// Sends a value if there is room for it now.
+    ///
+    /// # Errors
+    /// As [`send`](Connection::send), and [`SendError::Full`] if there is no room at all. If there is for a part, it counts as
+    /// sent.
+    pub fn try_send(&mut self, value: S) -> Result<(), SendError<S>> {
+        self.send_by(value, Deadline::now())
+    }
+
+    /// Sends a value; waits at most so long for room.
+    ///
+    /// # Errors
+    /// As [`try_send`](Connection::try_send), after that time.
+    pub fn send_timeout(&mut self, value: S, timeout: Duration) -> Result<(), SendError<S>> {
+        self.send_by(value, Deadline::after(timeout))
+    }
+
+    fn send_by(&mut self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendTransportError::Os(error), value));
+        }
+        buffered::send(value, &mut self.sent, |bytes, fds| self.link.send(bytes, fds, deadline))
+    }
+}
+
+impl<S, R: DeserializeOwned> Connection<S, R> {
+    /// Receives a value; waits until one comes.
+    ///
+    /// # Errors
+    /// The other end is gone and nothing is left ([`RecvError::Disconnected`]), what came is no such value (later ones can be
+    /// received), or the rest of [`RecvError`].
+    pub fn recv(&mut self) -> Result<R, RecvError> {
+        self.recv_by(Deadline::Never)
+    }
+
+    /// Receives a value if one is there.
+    ///
+    /// # Errors
+    /// As [`recv`](Connection::recv), and [`RecvError::Empty`] if none is there.
+    pub fn try_recv(&mut self) -> Result<R, RecvError> {
+        self.recv_by(Deadline::now())
+    }
+
+    /// Receives a value; waits at most so long.
+    ///
+    /// # Errors
+    /// As [`recv`](Connection::recv), and [`RecvError::Empty`] if none came in time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use multiproc::{Address, Connection, Listener, connect};
+    /// # let mut listener = Listener::bind(Address::fresh()?)?;
+    /// # let mut near: Connection<u8> = connect(listener.address())?;
+    /// # let far: Connection<u8> = listener.accept()?;
+    /// assert!(near.recv_timeout(Duration::from_millis(10)).unwrap_err().is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<R, RecvError> {
+        self.recv_by(Deadline::after(timeout))
+    }
+
+    fn recv_by(&mut self, deadline: Deadline) -> Result<R, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
+        buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
+    }
+
+    /// The values that come, until the other end is gone. Other errors are items: behind [`RecvError::Decode`] there can be more
+    /// values, behind what ends the connection comes the end.
+    ///
+    /// ```
+    /// # use multiproc::{Address, Connection, Listener, connect};
+    /// # let mut listener = Listener::bind(Address::fresh()?)?;
+    /// # let mut near: Connection<u8> = connect(listener.address())?;
+    /// # let mut far: Connection<u8> = listener.accept()?;
+    /// near.send(1)?;
+    /// near.send(2)?;
+    /// near.close()?;
+    /// assert_eq!(far.iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn iter(&mut self) -> ConnectionIter<'_, S, R> {
+        ConnectionIter { connection: self }
+    }
+}
+
+impl<S, R> Connection<S, R> {
+    /// Over a connected socket.
+    pub(crate) fn over_stream(stream: Stream) -> Connection<S, R> {
+        Connection::over(Link::Stream(stream))
+    }
+
+    /// Over rings in shared memory.
+    pub(crate) fn over_ring(link: RingLink) -> Connection<S, R> {
+        Connection::over(Link::Ring(Box::new(link)))
+    }
+
+    fn over(link: Link) -> Connection<S, R> {
+        Connection {
+            link,
+            max_message: MAX_MESSAGE,
+            sole: Sole::default(),
+            sent: Vec::new(),
+            received: Vec::new(),
+            types: PhantomData,
+        }
+    }
+
+    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part of a buffer is a slice.
+    ///
+    /// # Errors
+    /// The other end is gone, or the system refuses.
+    ///
+    /// ```
+    /// # use multiproc::{Address, Connection, Listener, connect};
+    /// # let mut listener = Listener::bind(Address::fresh()?)?;
+    /// # let mut near: Connection<()> = connect(listener.address())?;
+    /// # let mut far: Connection<()> = listener.accept()?;
+    /// near.send_bytes(b"")?;
+    /// near.send_bytes(&b"abcdef"[2..5])?;
+    /// assert_eq!(far.recv_bytes()?, b"");
+    /// assert_eq!(far.recv_bytes()?, b"cde");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.send_bytes_by(bytes, Deadline::Never)
+    }
+
+    /// Sends bytes if there is room for them now.
+    ///
+    /// # Errors
+    /// As [`send_bytes`](Connection::send_bytes), and [`SendError::Full`] if there is no room at all.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.send_bytes_by(bytes, Deadline::now())
+    }
+
+    /// Sends bytes; waits at most so long for room.
+    ///
+    /// # Errors
+    /// As [`try_send_bytes`](Connection::try_send_bytes), after that time.
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+        self.send_bytes_by(bytes, Deadline::after(timeout))
+    }
+
+    fn send_bytes_by(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendTransportError::Os(error), ()));
+        }
+        self.link.send(bytes, &[], deadline).map_err(|fault| SendError::new(fault, ()))
+    }
+
+    /// Receives a message as it is; waits until one comes. Descriptors that came with it are closed.
+    ///
+    /// # Errors
+    /// As [`recv`](Connection::recv), except that any bytes will do.
+    pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
+        self.recv_bytes_by(Deadline::Never)
+    }
+
+    /// Receives a message as it is if one is there.
+    ///
+    /// # Errors
+    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvError::Empty`] if none is there.
+    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
+        self.recv_bytes_by(Deadline::now())
+    }
+
+    /// Receives a message as it is; waits at most so long.
+    ///
+    /// # Errors
+    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvError::Empty`] if none came in time.
+    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvError> {
+        self.recv_bytes_by(Deadline::after(timeout))
+    }
+
+    fn recv_bytes_by(&mut self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
+        let mut bytes = Vec::new();
+        self.link.recv(&mut bytes, self.max_message, deadline)?;
+        Ok(bytes)
+    }
+
+    /// Receives a message into the beginning of `buffer`, and says how long it is; waits until one comes. To begin elsewhere,
+    /// give a part of a buffer.
+    ///
+    /// # Errors
+    /// [`RecvIntoError::BufferTooShort`] has the whole message if it does not fit; else as [`recv_bytes`](Connection::recv_bytes).
+    ///
+    /// ```
+    /// use multiproc::RecvIntoError;
+    /// # use multiproc::{Address, Connection, Listener, connect};
+    /// # let mut listener = Listener::bind(Address::fresh()?)?;
+    /// # let mut near: Connection<()> = connect(listener.address())?;
+    /// # let mut far: Connection<()> = listener.accept()?;
+    /// let mut buffer = [b'.'; 6];
+    /// near.send_bytes(b"abc")?;
+    /// assert_eq!(far.recv_bytes_into(&mut buffer[2..])?, 3);
+    /// assert_eq!(&buffer, b"..abc.");
+    ///
+    /// near.send_bytes(b"too long")?;
+    /// let Err(RecvIntoError::BufferTooShort(message)) = far.recv_bytes_into(&mut buffer) else { panic!() };
+    /// assert_eq!(message, b"too long");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        self.recv_bytes_into_by(buffer, Deadline::Never)
+    }
+
+    /// Receives a message into the beginning of `buffer`; waits at most so long.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`RecvError::Empty`] if no message came in time.
+    pub fn recv_bytes_into_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Result<usize, RecvIntoError> {
+        self.recv_bytes_into_by(buffer, Deadline::after(timeout))
+    }
+
+    fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
+        buffered::recv_into(buffer, &mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
+    }
+
+    /// Whether a message, or the end, can be had without waiting; waits for it at most so long, for ever without a timeout. The
+    /// message stays.
+    ///
+    /// Stronger than CPython's: a message that has arrived in part does not count, so whoever sends drop by drop does not block the
+    /// `recv` that follows.
+    ///
+    /// # Errors
+    /// The system refuses to wait or to receive.
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
+        self.sole.check(WHAT).map_err(RecvError::Os)?;
+        self.link.poll(self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
+    }
+
+    /// Sends the rest of a message that [`try_send`](Connection::try_send) or [`send_timeout`](Connection::send_timeout) began;
+    /// waits until there is room for it.
+    ///
+    /// # Errors
+    /// The other end is gone, or the system refuses.
+    pub fn flush(&mut self) -> Result<(), SendError<()>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendTransportError::Os(error), ()));
+        }
+        self.link.flush(Deadline::Never).map_err(|fault| SendError::new(fault, ()))
+    }
+
+    /// Closes this end, after [`flush`](Connection::flush). What was sent can still be received at the other, which then is told
+    /// of the end. To drop a connection does the same, without the flush.
+    ///
+    /// # Errors
+    /// As [`flush`](Connection::flush). It is closed all the same.
+    pub fn close(mut self) -> Result<(), SendError<()>> {
+        self.flush()
+    }
+
+    /// Sets how long a message may be that is received here, in bytes; 1 GiB at first. A longer one is
+    /// [`RecvError::TooLong`], and the end of what can be received.
+    ///
+    /// Whatever the limit: room is made only for what has arrived.
+    pub fn set_max_message(&mut self, bytes: u64) {
+        self.max_message = bytes;
+    }
+
+    /// How long a message may be that is received here, in bytes.
+    #[must_use]
+    pub fn max_message(&self) -> u64 {
+        self.max_message
+    }
+
+    /// Whether something can be had without waiting for the descriptor.
+    pub(crate) fn is_ready(&self) -> io::Result<bool> {
+        match &self.link {
+            Link::Stream(stream) => Ok(stream.has_message()),
+            Link::Ring(link) => link.is_ready(),
+        }
+    }
+
+    /// Whether the descriptor may be readable for nothing.
+    pub(crate) fn may_wake_for_nothing(&self) -> bool {
+        matches!(self.link, Link::Ring(_))
+    }
+}
+
+impl<S, R> AsFd for Connection<S, R> {
+    /// To poll for reading, in `epoll` or an async runtime: readable means that something can be received or has come to its end.
+    /// After [`poll`](Connection::poll), the message is in this process already; receive until [`RecvError::Empty`] before waiting.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}
+
+impl<S, R> fmt::Debug for Connection<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+impl<S, R> Serialize for Connection<S, R> {
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        self.sole.give(WHAT)?;
+        (&self.link, self.max_message).serialize(serializer)
+    }
+}
+
+impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Connection<S, R>, D::Error> {
+        let (link, max_message) = Deserialize::deserialize(deserializer)?;
+        Ok(Connection { max_message, ..Connection::over(link) })
+    }
+}
+
+/// The values that come over a connection: see [`Connection::iter`].
+pub struct ConnectionIter<'a, S, R> {
+    connection: &'a mut Connection<S, R>,
+}
+
+impl<S, R: DeserializeOwned> Iterator for ConnectionIter<'_, S, R> {
+    type Item = Result<R, RecvError>;
+
+    fn next(&mut self) -> Option<Result<R, RecvError>> {
+        match self.connection.recv() {
+            Err(RecvError::Disconnected) => None,
+            item => Some(item),
+        }
+    }
+}
+
+impl<S, R> fmt::Debug for ConnectionIter<'_, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionIter").field("connection", &self.connection).finish()
+    }
+}
+
+/// The values that come over a connection that is the iterator's own: see [`Connection::iter`].
+#[derive(Debug)]
+pub struct ConnectionIntoIter<S, R> {
+    connection: Connection<S, R>,
+}
+
+impl<S, R: DeserializeOwned> Iterator for ConnectionIntoIter<S, R> {
+    type Item = Result<R, RecvError>;
+
+    fn next(&mut self) -> Option<Result<R, RecvError>> {
+        self.connection.iter().next()
+    }
+}
+
+impl<S, R: DeserializeOwned> IntoIterator for Connection<S, R> {
+    type Item = Result<R, RecvError>;
+    type IntoIter = ConnectionIntoIter<S, R>;
+
+    fn into_iter(self) -> ConnectionIntoIter<S, R> {
+        ConnectionIntoIter { connection: self }
+    }
+}
+
+impl<'a, S, R: DeserializeOwned> IntoIterator for &'a mut Connection<S, R> {
+    type Item = Result<R, RecvError>;
+    type IntoIter = ConnectionIter<'a, S, R>;
+
+    fn into_iter(self) -> ConnectionIter<'a, S, R> {
+        self.iter()
+    }
+}

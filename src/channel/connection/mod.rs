@@ -1,0 +1,11 @@
+//! Connections, over rings or sockets, and how programs come by one.
+
+mod client;
+mod duplex;
+mod ends;
+mod listener;
+
+pub use client::{Client, ConnectError, connect};
+pub use duplex::{connection, connection_with_capacity};
+pub use ends::{Connection, ConnectionIntoIter, ConnectionIter};
+pub use listener::{AcceptError, Listener, ListenerBuilder};

@@ -1,0 +1,419 @@
+//! The receiving end of a ring: messages out of records, and sleeping until there are some.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::doorbell::{Bell, Missing};
+use super::ring::{Consumer, Corrupt, Kind, Other, Record, Ring};
+use super::segment::Segment;
+use crate::channel::spin::Spin;
+use crate::channel::transport::RecvTransportError;
+use crate::codec::Carried;
+use crate::sys::ipc::bell::Heard;
+use crate::sys::ipc::socket::Mode;
+use crate::sys::wait::poll::Deadline;
+
+/// How often one looks at the clock while there is something to do: at every so many records or wake-ups.
+const PATIENCE: u32 = 64;
+
+/// How many messages the longer way brings in one call of `drain`.
+const MOST_LONG: usize = 64;
+
+/// The receiving end of a ring.
+pub(crate) struct Inbound {
+    segment: Arc<Segment>,
+    place: usize,
+    reader: Reader,
+    /// What is here of a message that a call did not finish, or all of one that `poll` found.
+    begun: Vec<u8>,
+    /// What `poll` found and `recv` has not told yet.
+    found: Option<Result<Vec<Arc<OwnedFd>>, RecvTransportError>>,
+}
+
+/// What takes records, apart from the memory and from what is kept.
+struct Reader {
+    consumer: Consumer,
+    /// Nothing more can be received.
+    is_over: bool,
+    spin: Spin,
+}
+
+/// Where a message goes: behind `start` of `onto`, and how long it may be.
+struct Target<'a> {
+    onto: &'a mut Vec<u8>,
+    start: usize,
+    limit: u64,
+}
+
+impl Inbound {
+    pub(crate) fn new(segment: Arc<Segment>, place: usize) -> Inbound {
+        let consumer = Consumer::new(segment.ring(place));
+        Inbound::with(segment, place, consumer)
+    }
+
+    fn with(segment: Arc<Segment>, place: usize, consumer: Consumer) -> Inbound {
+        let reader = Reader { consumer, is_over: false, spin: Spin::new() };
+        Inbound { segment, place, reader, begun: Vec::new(), found: None }
+    }
+
+    /// Receives one message behind what `onto` holds, and gives what came with it.
+    pub(crate) fn recv(
+        &mut self,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        let start = onto.len();
+        if !self.begun.is_empty() {
+            if start == 0 {
+                mem::swap(onto, &mut self.begun);
+                self.begun.clear();
+            } else {
+                onto.append(&mut self.begun);
+            }
+        }
+        if let Some(found) = self.found.take() {
+            return found;
+        }
+        let ring = self.segment.ring(self.place);
+        let done = self.reader.fill(ring, bell, &mut Target { onto, start, limit }, deadline);
+        match &done {
+            Ok(_) => {}
+            Err(RecvTransportError::Empty | RecvTransportError::Os(_)) if start == 0 => {
+                mem::swap(onto, &mut self.begun)
+            }
+            Err(RecvTransportError::Empty | RecvTransportError::Os(_)) => self.begun.extend(onto.drain(start..)),
+            Err(_) => onto.truncate(start),
+        }
+        done
+    }
+
+    /// Receives the messages that are there and has `each` see them; whether there may be more. If not, the descriptor will tell.
+    /// `onto` is for the one at a time that is looked at; `each` may keep it.
+    pub(crate) fn drain(
+        &mut self,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
+    ) -> Result<bool, RecvTransportError> {
+        let ring = self.segment.ring(self.place);
+        if self.begun.is_empty() && self.found.is_none() && !self.reader.is_over {
+            self.reader.sip(ring, bell, onto, limit, &mut each);
+        }
+        // What is in several parts or brings descriptors, what cannot be, and sleeping: the longer way.
+        for _ in 0..MOST_LONG {
+            onto.clear();
+            match self.recv(bell, onto, limit, Deadline::Now) {
+                Ok(fds) => each(onto, fds),
+                // Not empty: it has taken many parts of a message, and goes on in the next call.
+                Err(RecvTransportError::Empty) => return Ok(!self.is_empty()),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(true)
+    }
+
+    /// See `Consumer::salvage`.
+    pub(crate) fn salvage(&self, mark: u32, length: usize, onto: &mut Vec<u8>) -> bool {
+        self.reader.consumer.salvage(self.segment.ring(self.place), mark, length, onto)
+    }
+
+    /// Whether there is nothing in the ring.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reader.consumer.is_empty(self.segment.ring(self.place))
+    }
+
+    /// Whether a message, or the end, can be had at once; waits for it until the deadline. The message stays.
+    pub(crate) fn poll(&mut self, bell: &mut Bell, limit: u64, deadline: Deadline) -> io::Result<bool> {
+        if self.found.is_some() {
+            return Ok(true);
+        }
+        let ring = self.segment.ring(self.place);
+        let mut target = Target { onto: &mut self.begun, start: 0, limit };
+        let done = self.reader.fill(ring, bell, &mut target, deadline);
+        match done {
+            Err(RecvTransportError::Empty) => return Ok(false),
+            Err(RecvTransportError::Os(error)) => return Err(error),
+            Err(_) => self.begun.clear(),
+            Ok(_) => {}
+        }
+        self.found = Some(done);
+        Ok(true)
+    }
+
+    /// Whether there is something to receive, the beginning of a message or the end. If not, the descriptor will tell.
+    pub(crate) fn is_ready(&self, bell: &Bell) -> io::Result<bool> {
+        let ring = self.segment.ring(self.place);
+        if self.found.is_some() || self.reader.is_over || bell.is_over || !self.reader.consumer.is_empty(ring) {
+            return Ok(true);
+        }
+        for _ in 0..PATIENCE {
+            self.reader.consumer.raise_flag(ring);
+            if !self.reader.consumer.is_empty(ring) {
+                return Ok(true);
+            }
+            match bell.look()? {
+                Heard::Nothing => return Ok(false),
+                Heard::Wake => {}
+                // The next `recv` says what is wrong.
+                Heard::Packet(_) | Heard::End => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sees to it that a sender notices that nobody is here, if this was the last of us.
+    pub(crate) fn leave(&self) {
+        self.reader.consumer.raise_flag(self.segment.ring(self.place));
+    }
+}
+
+impl Reader {
+    /// Takes the messages of one record that are there, up to one of another kind, and no more than the ring holds at once.
+    fn sip(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        each: &mut impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
+    ) {
+        let mut taken = 0;
+        let mut held = 0;
+        while let Ok(Some(record)) = self.consumer.peek(ring) {
+            let is_plain = record.kind == Kind::Last && record.fds == 0 && !self.consumer.is_inside();
+            onto.clear();
+            if !is_plain || record.length as u64 > limit || onto.try_reserve(record.length).is_err() {
+                break;
+            }
+            self.consumer.take_quietly(ring, record, onto);
+            let size = record.length as u64 + 8;
+            held += size;
+            // Some room back now and then, so that the other side can go on meanwhile.
+            if held >= ring.capacity() / 4 {
+                held = 0;
+                self.give_back(ring, bell);
+            }
+            each(onto, Vec::new());
+            taken += size;
+            if taken >= ring.capacity() {
+                break;
+            }
+        }
+        if held > 0 {
+            self.give_back(ring, bell);
+        }
+    }
+
+    fn give_back(&self, ring: Ring<'_>, bell: &mut Bell) {
+        if self.consumer.give_back(ring) == Other::Sleeps {
+            // Whether anybody is there is no matter: what was sent is received.
+            let _ = bell.strike();
+        }
+    }
+
+    /// Takes records until a message is whole.
+    fn fill(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        target: &mut Target<'_>,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        if self.is_over {
+            return Err(RecvTransportError::Disconnected);
+        }
+        let mut waiting = Waiting { since: None };
+        let mut turns = 0_u32;
+        loop {
+            // Seen before the ring is: what is in it then is all that there will be.
+            let is_last_look = bell.is_over;
+            match self.consumer.peek(ring) {
+                Ok(Some(record)) => {
+                    if let Some(fds) = self.accept(ring, record, bell, target)? {
+                        waiting.came(&mut self.spin);
+                        return Ok(fds);
+                    }
+                }
+                Ok(None) if is_last_look => {
+                    self.is_over = true;
+                    let cut = self.consumer.is_inside();
+                    return Err(if cut { RecvTransportError::Cut } else { RecvTransportError::Disconnected });
+                }
+                Ok(None) => self.wait(ring, bell, deadline, &mut waiting)?,
+                Err(corrupt) => return Err(self.garbage(bell, corrupt)),
+            }
+            // A peer that is always about to send does not keep us beyond the deadline.
+            turns += 1;
+            if turns.is_multiple_of(PATIENCE) && deadline.is_over() {
+                return Err(RecvTransportError::Empty);
+            }
+        }
+    }
+
+    /// Takes a record; gives the descriptors of the message if that was its end.
+    fn accept(
+        &mut self,
+        ring: Ring<'_>,
+        record: Record,
+        bell: &mut Bell,
+        Target { onto, start, limit }: &mut Target<'_>,
+    ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
+        let (start, limit) = (*start, *limit);
+        let length = (onto.len() - start + record.length) as u64;
+        if length > limit {
+            self.end(bell);
+            return Err(RecvTransportError::TooLong { length, limit });
+        }
+        let fds = match record.fds {
+            0 => Vec::new(),
+            count => match bell.packet(count) {
+                Ok(fds) => fds,
+                Err(Missing::Os(error)) => return Err(RecvTransportError::Os(error)),
+                Err(Missing::Never) => return Err(self.garbage(bell, Corrupt("its descriptors did not come"))),
+            },
+        };
+        if onto.try_reserve(record.length).is_err() {
+            if !fds.is_empty() {
+                bell.put_back(fds);
+            }
+            return Err(RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()));
+        }
+        if self.consumer.take(ring, record, onto) == Other::Sleeps {
+            // Whether anybody is there is no matter: what was sent is received.
+            let _ = bell.strike();
+        }
+        match record.kind {
+            Kind::Last => return Ok(Some(fds)),
+            Kind::Abort => onto.truncate(start),
+            Kind::Part => {}
+        }
+        Ok(None)
+    }
+
+    /// Waits until there may be something in the ring, or something was heard.
+    fn wait(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        deadline: Deadline,
+        waiting: &mut Waiting,
+    ) -> Result<(), RecvTransportError> {
+        if waiting.since.is_none() && !matches!(deadline, Deadline::Now) {
+            let own = self.spin.own_cpu();
+            ring.consumer_is_on(own);
+            let consumer = &self.consumer;
+            match self.spin.until(own, ring.producer_cpu(), || !consumer.is_empty(ring)) {
+                Ok(()) => return Ok(()),
+                Err(since) => waiting.since = Some(since),
+            }
+        }
+        // This order: the flag, then the ring. The producer's is the other way round, so one of us sees the other.
+        self.consumer.raise_flag(ring);
+        if !self.consumer.is_empty(ring) {
+            self.consumer.lower_flag(ring);
+            return Ok(());
+        }
+        let heard = if ring.expects_packet(bell.packets_came()) {
+            bell.hear_or_take()
+        } else {
+            // One call at a time: whoever sends a packet takes the flag down and wakes us before.
+            bell.hear(if matches!(deadline, Deadline::Never) { Mode::Wait } else { Mode::Now })
+        };
+        match heard.map_err(RecvTransportError::Os)? {
+            Heard::Wake | Heard::End => Ok(()),
+            Heard::Packet(_) => Err(self.garbage(bell, Corrupt("descriptors without a message"))),
+            Heard::Nothing if matches!(deadline, Deadline::Now) => Err(RecvTransportError::Empty),
+            Heard::Nothing => match bell.sleep(deadline).map_err(RecvTransportError::Os)? {
+                true => Ok(()),
+                false if self.consumer.is_empty(ring) => Err(RecvTransportError::Empty),
+                false => Ok(()),
+            },
+        }
+    }
+
+    fn garbage(&mut self, bell: &mut Bell, Corrupt(why): Corrupt) -> RecvTransportError {
+        self.end(bell);
+        RecvTransportError::Garbage(why)
+    }
+
+    /// Nothing more can be received. The other side is told, so that it does not wait for room for ever.
+    fn end(&mut self, bell: &mut Bell) {
+        self.is_over = true;
+        bell.shut();
+    }
+}
+
+/// How a message was waited for.
+struct Waiting {
+    /// Since when, if looking did not help.
+    since: Option<Instant>,
+}
+
+impl Waiting {
+    /// It came.
+    fn came(&self, spin: &mut Spin) {
+        if let Some(since) = self.since {
+            spin.slept(since.elapsed());
+        }
+    }
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Inbound");
+        shown.field("capacity", &self.segment.ring(self.place).capacity()).field("consumer", &self.reader.consumer);
+        shown.field("begun", &self.begun.len()).field("is_over", &self.reader.is_over).finish()
+    }
+}
+
+/// A receiving end on its way to another process: what is not in the memory.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MovedInbound {
+    consumer: (u64, bool),
+    begun: Vec<u8>,
+    /// The descriptors of the message that is there already.
+    found: Option<Vec<Carried>>,
+    is_over: bool,
+}
+
+impl Inbound {
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> MovedInbound {
+        let carried = |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
+        let found = match &self.found {
+            Some(Ok(fds)) => Some(carried(fds)),
+            _ => None,
+        };
+        MovedInbound {
+            consumer: self.reader.consumer.state(),
+            begun: self.begun.clone(),
+            found,
+            is_over: self.reader.is_over,
+        }
+    }
+
+    /// How much is here of a message that is not whole.
+    #[cfg(test)]
+    pub(crate) fn state_has_begun(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// The end that was in another process.
+    pub(crate) fn resume(segment: Arc<Segment>, place: usize, moved: MovedInbound) -> Result<Inbound, Corrupt> {
+        let consumer = Consumer::resume(segment.ring(place), moved.consumer)?;
+        let mut inbound = Inbound::with(segment, place, consumer);
+        inbound.begun = moved.begun;
+        inbound.found = moved.found.map(|fds| Ok(fds.into_iter().map(|fd| fd.0).collect()));
+        inbound.reader.is_over = moved.is_over;
+        Ok(inbound)
+    }
+}

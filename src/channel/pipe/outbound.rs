@@ -1,0 +1,368 @@
+//! The sending end of a ring: messages into records, and sleeping until there is room.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::doorbell::Bell;
+use super::ring::{Corrupt, Kind, Other, Producer, Ring};
+use super::segment::Segment;
+use crate::channel::spin::Spin;
+use crate::channel::transport::SendTransportError;
+use crate::codec::MOST_FDS;
+use crate::sys::ipc::bell::{Heard, Peer, Sent};
+use crate::sys::wait::poll::{self, Deadline};
+
+/// Every so many messages, it is looked whether anybody still receives.
+const OFTEN: u32 = 64;
+
+/// How long to sleep where nobody can wake us.
+const BLIND: Duration = Duration::from_millis(1);
+
+/// The sending end of a ring.
+pub(crate) struct Outbound {
+    segment: Arc<Segment>,
+    place: usize,
+    writer: Writer,
+}
+
+/// All of it but the memory.
+struct Writer {
+    producer: Producer,
+    spin: Spin,
+    count: u32,
+}
+
+impl Outbound {
+    pub(crate) fn new(segment: Arc<Segment>, place: usize) -> Outbound {
+        Outbound::with(segment, place, Producer::new())
+    }
+
+    fn with(segment: Arc<Segment>, place: usize, producer: Producer) -> Outbound {
+        Outbound { segment, place, writer: Writer { producer, spin: Spin::new(), count: 0 } }
+    }
+
+    /// The end that was in another process.
+    pub(crate) fn resume(segment: Arc<Segment>, place: usize, state: [u64; 2]) -> Result<Outbound, Corrupt> {
+        let producer = Producer::resume(segment.ring(place), state)?;
+        Ok(Outbound::with(segment, place, producer))
+    }
+
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> [u64; 2] {
+        self.writer.producer.state()
+    }
+
+    /// Sends one message. On a fault, the other side will not see it.
+    pub(crate) fn send(
+        &mut self,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        if fds.len() > MOST_FDS {
+            return Err(SendTransportError::TooManyDescriptors);
+        }
+        if bell.is_over {
+            return Err(SendTransportError::Disconnected);
+        }
+        self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
+    }
+
+    /// Publishes a short message without descriptors if there is room, and wakes nobody; whether it did.
+    pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendTransportError> {
+        let ring = self.segment.ring(self.place);
+        let producer = &mut self.writer.producer;
+        let fits = bytes.len() <= ring.longest()
+            && producer.has_room(ring, Producer::room_for(Kind::Last, bytes.len())).map_err(corrupt)?;
+        if fits {
+            producer.push_quietly(ring, bytes);
+        }
+        Ok(fits)
+    }
+
+    /// Whether a short message of that length could be published now.
+    pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, SendTransportError> {
+        let ring = self.segment.ring(self.place);
+        let producer = &mut self.writer.producer;
+        Ok(length <= ring.longest()
+            && producer.has_room(ring, Producer::room_for(Kind::Last, length)).map_err(corrupt)?)
+    }
+
+    /// See `Producer::write_ahead`. There is room for it.
+    #[inline]
+    pub(crate) fn write_ahead(&self, from: usize, bytes: &[u8]) {
+        self.writer.producer.write_ahead(self.segment.ring(self.place), from, bytes);
+    }
+
+    /// See `Producer::publish`.
+    pub(crate) fn publish(&mut self, length: usize) {
+        self.writer.producer.publish(self.segment.ring(self.place), length);
+    }
+
+    /// See `Producer::mark`.
+    pub(crate) fn mark(&self) -> u32 {
+        self.writer.producer.mark()
+    }
+
+    /// Whether the next part of a message, of which so much is left, could go out now.
+    pub(crate) fn has_room_for_next(&mut self, left: usize) -> bool {
+        let ring = self.segment.ring(self.place);
+        let room = match ring.longest() {
+            longest if left > longest => Producer::room_for(Kind::Part, longest),
+            _ => Producer::room_for(Kind::Last, left),
+        };
+        // What is corrupt is found by who sends.
+        self.writer.producer.has_room(ring, room).unwrap_or(true)
+    }
+
+    /// Wakes the other side, if it sleeps, for what was pushed quietly.
+    pub(crate) fn nudge(&mut self, bell: &mut Bell) -> Result<(), SendTransportError> {
+        wake(bell, self.writer.producer.nudge(self.segment.ring(self.place)))
+    }
+
+    /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much went out before. Without
+    /// room, the descriptor tells when there is some. Until it is all, no other message may be sent.
+    pub(crate) fn send_some(
+        &mut self,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        if bell.is_over {
+            return Err(SendTransportError::Disconnected);
+        }
+        let ring = self.segment.ring(self.place);
+        self.writer.send_some(ring, bell, bytes, fds, sent)
+    }
+}
+
+impl Writer {
+    fn send(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(OFTEN) {
+            self.look_around(ring, bell)?;
+        }
+        let longest = ring.longest();
+        if bytes.len() <= longest {
+            return self.send_last(ring, bell, bytes, fds, deadline);
+        }
+        if matches!(deadline, Deadline::Now) {
+            // All or nothing.
+            self.wait_for_room(ring, bell, ring.room_for(bytes.len()), deadline)?;
+        }
+        let mut has_begun = false;
+        let done = self.send_parts(ring, bell, bytes, fds, deadline, &mut has_begun);
+        if done.is_err() && has_begun {
+            // There is room: each part has left it.
+            let other = self.producer.push(ring, Kind::Abort, 0, &[]);
+            let _ = wake(bell, other);
+        }
+        done
+    }
+
+    fn send_parts(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        mut bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+        has_begun: &mut bool,
+    ) -> Result<(), SendTransportError> {
+        while let Some((part, rest)) = bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty()) {
+            self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
+            let other = self.producer.push(ring, Kind::Part, 0, part);
+            *has_begun = true;
+            wake(bell, other)?;
+            bytes = rest;
+        }
+        self.send_last(ring, bell, bytes, fds, deadline)
+    }
+
+    fn send_some(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        let done = loop {
+            let rest = &bytes[*sent..];
+            let step = match rest.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty()) {
+                None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
+                Some((part, _)) => {
+                    let room = Producer::room_for(Kind::Part, part.len());
+                    self.wait_for_room(ring, bell, room, Deadline::Now).and_then(|()| {
+                        let other = self.producer.push(ring, Kind::Part, 0, part);
+                        wake(bell, other).map(|()| part.len())
+                    })
+                }
+            };
+            match step {
+                Ok(length) => *sent += length,
+                Err(SendTransportError::Full) if rest.len() > ring.longest() => {
+                    // A wish for more than the next part, so as not to be woken for each.
+                    let more = ring.room_for(rest.len()).min(ring.capacity() / 2);
+                    self.producer.wish(ring, more);
+                    if !self.producer.has_room(ring, more).map_err(corrupt)? {
+                        break false;
+                    }
+                    self.producer.withdraw_wish(ring);
+                }
+                Err(SendTransportError::Full) => break false,
+                Err(fault) => return Err(fault),
+            }
+            if *sent == bytes.len() {
+                break true;
+            }
+        };
+        Ok(done)
+    }
+
+    /// The last record of a message, or the only one.
+    fn send_last(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        self.wait_for_room(ring, bell, Producer::room_for(Kind::Last, bytes.len()), deadline)?;
+        if !fds.is_empty() {
+            self.send_packet(ring, bell, fds, deadline)?;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most 240")]
+        let other = self.producer.push(ring, Kind::Last, fds.len() as u8, bytes);
+        wake(bell, other)
+    }
+
+    /// Sends descriptors ahead of the record that they belong to. There is room for that: whoever receives them finds it.
+    fn send_packet(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        // This order: the announcement, then the wake-up, then the packet. Who sleeps without expecting one gets the wake-up.
+        let other = self.producer.announce_packet(ring);
+        let producer = &mut self.producer;
+        // What is corrupt is found by who sends.
+        let is_behind = || producer.is_ahead(ring).unwrap_or(false);
+        let fault = match wake(bell, other).map(|()| bell.send_packet(fds, deadline, is_behind)) {
+            Ok(Ok(Sent::Done)) => return Ok(()),
+            Ok(Ok(Sent::NoRoom)) => SendTransportError::Full,
+            Ok(Ok(Sent::PeerGone)) => SendTransportError::Disconnected,
+            Ok(Err(error)) => SendTransportError::Os(error),
+            Err(fault) => fault,
+        };
+        self.producer.withdraw_packet(ring);
+        Err(fault)
+    }
+
+    /// Now and then: says where we are, and looks whether the other side is still there if it does not go on.
+    fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendTransportError> {
+        ring.producer_is_on(self.spin.own_cpu());
+        let goes_on = self.producer.look(ring).map_err(corrupt)?;
+        if !goes_on && bell.is_deserted().map_err(SendTransportError::Os)? {
+            bell.is_over = true;
+            return Err(SendTransportError::Disconnected);
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        if self.producer.has_room(ring, bytes).map_err(corrupt)? {
+            return Ok(());
+        }
+        if matches!(deadline, Deadline::Now) {
+            return self.sleep_for_room(ring, bell, bytes, deadline);
+        }
+        let own = self.spin.own_cpu();
+        ring.producer_is_on(own);
+        let producer = &mut self.producer;
+        // What is corrupt is found right below.
+        let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
+        let helped = self.spin.until(own, ring.consumer_cpu(), has_room);
+        self.sleep_for_room(ring, bell, bytes, deadline)?;
+        if let Err(since) = helped {
+            self.spin.slept(since.elapsed());
+        }
+        Ok(())
+    }
+
+    fn sleep_for_room(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        loop {
+            if self.producer.has_room(ring, bytes).map_err(corrupt)? {
+                return Ok(());
+            }
+            // This order: the wish, then the ring. The consumer's is the other way round.
+            self.producer.wish(ring, bytes);
+            if self.producer.has_room(ring, bytes).map_err(corrupt)? {
+                self.producer.withdraw_wish(ring);
+                return Ok(());
+            }
+            match bell.hear_no_packet().map_err(SendTransportError::Os)? {
+                Heard::End => return Err(SendTransportError::Disconnected),
+                // At the deadline, the wish stays: the descriptor tells when there is room.
+                _ if deadline.is_over() => return Err(SendTransportError::Full),
+                Heard::Wake => {}
+                Heard::Nothing => {
+                    bell.sleep(deadline).map_err(SendTransportError::Os)?;
+                }
+                // It is for who receives at this end, and the wake-ups are behind it.
+                Heard::Packet(_) => {
+                    poll::readable(&[], deadline.within_next(BLIND)).map_err(SendTransportError::Os)?;
+                }
+            }
+        }
+    }
+}
+
+/// Wakes the other side if it sleeps.
+fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
+    if other == Other::Sleeps && bell.strike() == Peer::Gone {
+        return Err(SendTransportError::Disconnected);
+    }
+    Ok(())
+}
+
+fn corrupt(Corrupt(why): Corrupt) -> SendTransportError {
+    SendTransportError::Os(io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Outbound");
+        shown
+            .field("capacity", &self.segment.ring(self.place).capacity())
+            .field("producer", &self.writer.producer)
+            .finish()
+    }
+}

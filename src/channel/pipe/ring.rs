@@ -1,0 +1,512 @@
+//! A ring of bytes in shared memory, with one producer and one consumer: what is in it and who may touch what. It never
+//! waits; who does is told what to do before it sleeps and whom to wake.
+//!
+//! The memory is words that both processes may write to at any time:
+//!
+//! ```text
+//! control: | tail | ... | head | ... | the consumer's flag, cpu | ... | the producer's wish, cpu, descriptors | ... |
+//! data:    | header, payload | header, payload | ...
+//! ```
+//!
+//! `tail` and `head` count bytes and never wrap; `tail` is the producer's, `head` the consumer's, each in cache lines of its
+//! own. A record is a header of one word and a payload that is filled up to whole words, and may go on at the beginning of the
+//! data. The producer writes all of it, then stores `tail`: who dies half-way has published nothing.
+//!
+//! A message that is longer than a fragment goes in several records. Each but the last leaves room for one more header: so a
+//! producer that gives up in the middle can always say so.
+//!
+//! **Sleeping.** The consumer raises its flag, then looks once more, then sleeps. The producer stores `tail`, then looks at the
+//! flag; if it takes it down, it owes a wake-up. Between the two steps of each is a fence: one of them sees the other. The same
+//! the other way round with the producer's wish, which is the `head` that it needs.
+//!
+//! **Distrust.** Each side keeps its own position to itself and checks what it reads of the other's. What a position or a header
+//! cannot be is `Corrupt`; nothing is read or written outside of the data in any case.
+
+use crate::channel::cells::{AtomicU64, Ordering, copy_few_in, copy_in, copy_out, fence, store_and_fence};
+
+/// The words before the data.
+pub(crate) const CONTROL: usize = 64;
+/// The least and the most bytes of data; it is a power of two.
+pub(crate) const SMALLEST: usize = 4096;
+pub(crate) const LARGEST: usize = 1 << 30;
+
+/// Two cache lines apart: processors fetch them in pairs.
+const TAIL: usize = 0;
+const HEAD: usize = 16;
+const CONSUMER_SLEEPS: usize = 32;
+const CONSUMER_CPU: usize = 33;
+const PRODUCER_WANTS: usize = 48;
+const PRODUCER_CPU: usize = 49;
+const DESCRIPTORS: usize = 50;
+
+/// The bytes of a header.
+const HEADER: u64 = 8;
+
+/// So few bytes are faster copied one by one.
+const FEW: usize = 16;
+
+/// Bits of a header: the length of the payload in the low half, what the record is, how many descriptors come with it.
+const IS_LAST: u64 = 1 << 32;
+const IS_ABORT: u64 = 1 << 33;
+const FDS_SHIFT: u32 = 40;
+const KNOWN: u64 = 0xff << FDS_SHIFT | IS_LAST | IS_ABORT | u32::MAX as u64;
+
+/// The memory of a ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ring<'a> {
+    control: &'a [AtomicU64],
+    data: &'a [AtomicU64],
+}
+
+/// What the other side wrote cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt(pub(crate) &'static str);
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A part of a message; more comes.
+    Part,
+    /// The end of a message, or all of it.
+    Last,
+    /// The message that had begun will not be finished.
+    Abort,
+}
+
+/// A record that is in the ring, as its header said when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    /// The bytes of the payload.
+    pub(crate) length: usize,
+    /// How many descriptors come with the message.
+    pub(crate) fds: u8,
+}
+
+/// Whether the other side sleeps, and is to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Other {
+    Awake,
+    Sleeps,
+}
+
+impl<'a> Ring<'a> {
+    /// A ring in `words`, or nothing if there is no such length.
+    pub(crate) fn new(words: &'a [AtomicU64]) -> Option<Ring<'a>> {
+        let data = size_of_val(words).saturating_sub(CONTROL * 8);
+        let fits = data.is_power_of_two() && (SMALLEST..=LARGEST).contains(&data);
+        fits.then(|| Ring::known(words))
+    }
+
+    /// `new`, when the length was checked before.
+    #[inline]
+    pub(crate) fn known(words: &'a [AtomicU64]) -> Ring<'a> {
+        let (control, data) = words.split_at(CONTROL);
+        Ring { control, data }
+    }
+
+    /// The bytes that fit in.
+    #[inline]
+    pub(crate) fn capacity(self) -> u64 {
+        size_of_val(self.data) as u64
+    }
+
+    /// The longest payload of one record. An eighth: while one side writes such a part, the other reads those before.
+    #[inline]
+    pub(crate) fn longest(self) -> usize {
+        size_of_val(self.data) / 8 - 8
+    }
+
+    /// The room that a message takes.
+    pub(crate) fn room_for(self, length: usize) -> u64 {
+        let parts = length.div_ceil(self.longest()).max(1) as u64;
+        (length as u64).next_multiple_of(8) + parts * HEADER
+    }
+
+    /// Whether packets of descriptors came or will come, when `came` were taken from the socket.
+    ///
+    /// If not, asked after the consumer's flag was raised: the next thing that comes over the socket is no such packet.
+    pub(crate) fn expects_packet(self, came: u64) -> bool {
+        self.control[DESCRIPTORS].load(Ordering::Relaxed) != came
+    }
+
+    /// Says where the consumer runs.
+    pub(crate) fn consumer_is_on(self, cpu: u64) {
+        note(&self.control[CONSUMER_CPU], cpu);
+    }
+
+    /// Says where the producer runs.
+    pub(crate) fn producer_is_on(self, cpu: u64) {
+        note(&self.control[PRODUCER_CPU], cpu);
+    }
+
+    /// Where the consumer was seen last.
+    pub(crate) fn consumer_cpu(self) -> u64 {
+        self.control[CONSUMER_CPU].load(Ordering::Relaxed)
+    }
+
+    /// Where the producer was seen last.
+    pub(crate) fn producer_cpu(self) -> u64 {
+        self.control[PRODUCER_CPU].load(Ordering::Relaxed)
+    }
+
+    /// The words for the bytes from `position` on: those up to the end of the data, and the data from its beginning.
+    #[inline]
+    fn from(self, position: u64) -> (&'a [AtomicU64], &'a [AtomicU64]) {
+        let capacity = self.capacity();
+        #[expect(clippy::cast_possible_truncation, reason = "less than the length of a slice")]
+        let word = (position & (capacity - 1)) as usize / 8;
+        (&self.data[word..], self.data)
+    }
+}
+
+/// The low half of a position, in words.
+fn mark(position: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "enough to tell neighbours apart")]
+    let mark = (position / 8) as u32;
+    mark
+}
+
+/// Writes only what is new, as the other side reads it.
+fn note(word: &AtomicU64, value: u64) {
+    if word.load(Ordering::Relaxed) != value {
+        word.store(value, Ordering::Relaxed);
+    }
+}
+
+/// A position that the other side stored: not behind where it was, not ahead of what it may be.
+fn checked(new: u64, old: u64, most: u64) -> Result<u64, Corrupt> {
+    if !new.is_multiple_of(8) || new < old || new > most {
+        return Err(Corrupt("a position in the ring cannot be"));
+    }
+    Ok(new)
+}
+
+/// The side that writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    /// Where the next record goes.
+    tail: u64,
+    /// Where the consumer was when we last looked.
+    head: u64,
+    /// How many packets of descriptors went out.
+    packets: u64,
+}
+
+impl Producer {
+    /// Of a new ring.
+    pub(crate) fn new() -> Producer {
+        Producer { tail: 0, head: 0, packets: 0 }
+    }
+
+    /// One that was in another process.
+    pub(crate) fn resume(ring: Ring<'_>, [tail, packets]: [u64; 2]) -> Result<Producer, Corrupt> {
+        let lowest = tail.saturating_sub(ring.capacity());
+        let head = checked(ring.control[HEAD].load(Ordering::Acquire), lowest, tail)?;
+        checked(tail, 0, u64::MAX / 2)?;
+        Ok(Producer { tail, head, packets })
+    }
+
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> [u64; 2] {
+        [self.tail, self.packets]
+    }
+
+    /// Whether there is room for `bytes`, headers included.
+    #[inline]
+    pub(crate) fn has_room(&mut self, ring: Ring<'_>, bytes: u64) -> Result<bool, Corrupt> {
+        // What we saw last may do; the consumer's cache line is left to it.
+        if self.free(ring) >= bytes {
+            return Ok(true);
+        }
+        self.look(ring)?;
+        Ok(self.free(ring) >= bytes)
+    }
+
+    /// Looks where the consumer is; whether it went on.
+    #[inline]
+    pub(crate) fn look(&mut self, ring: Ring<'_>) -> Result<bool, Corrupt> {
+        // Acquire: the consumer has read what we overwrite.
+        let head = checked(ring.control[HEAD].load(Ordering::Acquire), self.head, self.tail)?;
+        Ok(std::mem::replace(&mut self.head, head) != head)
+    }
+
+    /// Whether the consumer has not read all that was published.
+    pub(crate) fn is_ahead(&mut self, ring: Ring<'_>) -> Result<bool, Corrupt> {
+        self.look(ring)?;
+        Ok(self.head != self.tail)
+    }
+
+    #[inline]
+    fn free(&self, ring: Ring<'_>) -> u64 {
+        ring.capacity() - (self.tail - self.head)
+    }
+
+    /// The room that a record needs before it is pushed.
+    #[inline]
+    pub(crate) fn room_for(kind: Kind, length: usize) -> u64 {
+        let spare = if kind == Kind::Part { HEADER } else { 0 };
+        HEADER + (length as u64).next_multiple_of(8) + spare
+    }
+
+    /// Writes a record and publishes it. There is room for it: the caller looked.
+    #[inline]
+    pub(crate) fn push(&mut self, ring: Ring<'_>, kind: Kind, fds: u8, payload: &[u8]) -> Other {
+        self.write(ring, kind, fds, payload);
+        // Release: who sees the tail sees the record.
+        store_and_fence(&ring.control[TAIL], self.tail);
+        self.rouse(ring)
+    }
+
+    /// Writes and publishes a whole message, but leaves a consumer that sleeps asleep, until `nudge`. A third of what `push` costs.
+    #[inline]
+    pub(crate) fn push_quietly(&mut self, ring: Ring<'_>, payload: &[u8]) {
+        self.write(ring, Kind::Last, 0, payload);
+        // Release: who sees the tail sees the record.
+        ring.control[TAIL].store(self.tail, Ordering::Release);
+    }
+
+    /// Writes the payload of the next record from byte `from` on; `payload` is all of it so far. Nobody sees it before
+    /// `publish`, but for who looks after a producer that was killed.
+    #[inline]
+    pub(crate) fn write_ahead(&self, ring: Ring<'_>, from: usize, payload: &[u8]) {
+        let (words, rest) = ring.from(self.tail + HEADER + from as u64);
+        let within = from & 7;
+        let part = &payload[from..];
+        if part.len() <= FEW && within + part.len() <= size_of_val(words) {
+            return copy_few_in(words, within, part);
+        }
+        let part = &payload[from - within..];
+        match part.split_at_checked(size_of_val(words)) {
+            Some((first, second)) => {
+                copy_in(words, first);
+                copy_in(rest, second);
+            }
+            None => copy_in(words, part),
+        }
+    }
+
+    /// Publishes what was written ahead as a whole message of that length, as `push_quietly` would.
+    pub(crate) fn publish(&mut self, ring: Ring<'_>, length: usize) {
+        let size = HEADER + (length as u64).next_multiple_of(8);
+        assert!(self.free(ring) >= size, "there is no room for a record");
+        let (words, _) = ring.from(self.tail);
+        words[0].store(length as u64 | IS_LAST, Ordering::Relaxed);
+        self.tail += size;
+        // Release: who sees the tail sees the record.
+        ring.control[TAIL].store(self.tail, Ordering::Release);
+    }
+
+    /// What tells the next record from others that were written ahead.
+    pub(crate) fn mark(&self) -> u32 {
+        mark(self.tail)
+    }
+
+    /// Whether the consumer is to be woken for what was pushed quietly.
+    pub(crate) fn nudge(&self, ring: Ring<'_>) -> Other {
+        fence(Ordering::SeqCst);
+        self.rouse(ring)
+    }
+
+    /// Writes a record. There is room for it: the caller looked.
+    #[inline]
+    fn write(&mut self, ring: Ring<'_>, kind: Kind, fds: u8, payload: &[u8]) {
+        let size = HEADER + (payload.len() as u64).next_multiple_of(8);
+        assert!(self.free(ring) >= size, "there is no room for a record");
+        let bits = match kind {
+            Kind::Part => 0,
+            Kind::Last => IS_LAST,
+            Kind::Abort => IS_ABORT,
+        };
+        let (words, _) = ring.from(self.tail);
+        words[0].store(payload.len() as u64 | bits | u64::from(fds) << FDS_SHIFT, Ordering::Relaxed);
+        let (words, rest) = ring.from(self.tail + HEADER);
+        match payload.split_at_checked(size_of_val(words)) {
+            Some((first, second)) => {
+                copy_in(words, first);
+                copy_in(rest, second);
+            }
+            None => copy_in(words, payload),
+        }
+        self.tail += size;
+    }
+
+    /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits for was stored, and a fence.
+    #[inline]
+    fn rouse(&self, ring: Ring<'_>) -> Other {
+        let flag = &ring.control[CONSUMER_SLEEPS];
+        if flag.load(Ordering::SeqCst) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
+            return Other::Sleeps;
+        }
+        Other::Awake
+    }
+
+    /// Says that a packet of descriptors is about to go over the socket. A consumer that sleeps is to be woken *before* it.
+    pub(crate) fn announce_packet(&mut self, ring: Ring<'_>) -> Other {
+        self.packets = self.packets.wrapping_add(1);
+        store_and_fence(&ring.control[DESCRIPTORS], self.packets);
+        self.rouse(ring)
+    }
+
+    /// Says that it does not go after all.
+    pub(crate) fn withdraw_packet(&mut self, ring: Ring<'_>) {
+        self.packets = self.packets.wrapping_sub(1);
+        ring.control[DESCRIPTORS].store(self.packets, Ordering::Relaxed);
+    }
+
+    /// Asks to be woken when there is room for `bytes`. The caller looks once more, then sleeps.
+    pub(crate) fn wish(&self, ring: Ring<'_>, bytes: u64) {
+        // Zero is no wish; and as there is no room, some of it is still to be read.
+        let head = (self.tail + bytes).saturating_sub(ring.capacity()).max(1);
+        ring.control[PRODUCER_WANTS].swap(head, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes the wish back.
+    pub(crate) fn withdraw_wish(&self, ring: Ring<'_>) {
+        ring.control[PRODUCER_WANTS].swap(0, Ordering::AcqRel);
+    }
+}
+
+/// The side that reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Consumer {
+    /// Where the next record is.
+    head: u64,
+    /// Where the producer was when we last looked.
+    tail: u64,
+    /// A message has begun.
+    is_inside: bool,
+}
+
+impl Consumer {
+    /// Of a new ring. It counts as asleep: whoever waits for the descriptor alone is to be woken by the first record.
+    pub(crate) fn new(ring: Ring<'_>) -> Consumer {
+        ring.control[CONSUMER_SLEEPS].store(1, Ordering::Relaxed);
+        Consumer { head: 0, tail: 0, is_inside: false }
+    }
+
+    /// One that was in another process.
+    pub(crate) fn resume(ring: Ring<'_>, (head, is_inside): (u64, bool)) -> Result<Consumer, Corrupt> {
+        checked(head, 0, u64::MAX / 2)?;
+        let tail = checked(ring.control[TAIL].load(Ordering::Acquire), head, head + ring.capacity())?;
+        Ok(Consumer { head, tail, is_inside })
+    }
+
+    /// What `resume` needs.
+    pub(crate) fn state(&self) -> (u64, bool) {
+        (self.head, self.is_inside)
+    }
+
+    /// Whether a message has begun that is not at its end.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.is_inside
+    }
+
+    /// Whether there is no record. What cannot be counts as one: who takes it is told.
+    pub(crate) fn is_empty(&self, ring: Ring<'_>) -> bool {
+        self.head == self.tail && ring.control[TAIL].load(Ordering::Acquire) == self.head
+    }
+
+    /// The next record, which stays.
+    #[inline]
+    pub(crate) fn peek(&mut self, ring: Ring<'_>) -> Result<Option<Record>, Corrupt> {
+        if self.head == self.tail {
+            // Acquire: the records up to there are written.
+            let tail = ring.control[TAIL].load(Ordering::Acquire);
+            self.tail = checked(tail, self.tail, self.head + ring.capacity())?;
+            if self.head == self.tail {
+                return Ok(None);
+            }
+        }
+        let header = ring.from(self.head).0[0].load(Ordering::Relaxed);
+        self.understand(header).map(Some)
+    }
+
+    /// What a header says, if it can be.
+    #[inline]
+    fn understand(&self, header: u64) -> Result<Record, Corrupt> {
+        if header & !KNOWN != 0 {
+            return Err(Corrupt("the header of a record cannot be"));
+        }
+        let length = header & u64::from(u32::MAX);
+        let published = self.tail - self.head;
+        if HEADER + length.next_multiple_of(8) > published {
+            return Err(Corrupt("a record is longer than what is in the ring"));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "shifted and masked by `KNOWN`")]
+        let fds = (header >> FDS_SHIFT) as u8;
+        let kind = match (header & IS_LAST != 0, header & IS_ABORT != 0) {
+            (true, false) => Kind::Last,
+            (false, false) if length > 0 && fds == 0 => Kind::Part,
+            (false, true) if length == 0 && fds == 0 && self.is_inside => Kind::Abort,
+            _ => return Err(Corrupt("the header of a record cannot be")),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "at most the length of the data")]
+        Ok(Record { kind, length: length as usize, fds })
+    }
+
+    /// Puts the payload of the record that `peek` gave behind `onto`, and gives its room back.
+    #[inline]
+    pub(crate) fn take(&mut self, ring: Ring<'_>, record: Record, onto: &mut Vec<u8>) -> Other {
+        self.take_quietly(ring, record, onto);
+        self.give_back(ring)
+    }
+
+    /// `take`, but the room stays taken until `give_back`.
+    #[inline]
+    pub(crate) fn take_quietly(&mut self, ring: Ring<'_>, record: Record, onto: &mut Vec<u8>) {
+        let (words, rest) = ring.from(self.head + HEADER);
+        let first = record.length.min(size_of_val(words));
+        copy_out(words, first, onto);
+        if record.length > first {
+            copy_out(rest, record.length - first, onto);
+        }
+        self.head += HEADER + (record.length as u64).next_multiple_of(8);
+        self.is_inside = record.kind == Kind::Part;
+    }
+
+    /// Gives the room of all that was taken back. Whether the producer is to be woken.
+    #[inline]
+    pub(crate) fn give_back(&self, ring: Ring<'_>) -> Other {
+        // Release: who sees the head may overwrite what was read.
+        store_and_fence(&ring.control[HEAD], self.head);
+        let wish = &ring.control[PRODUCER_WANTS];
+        let wanted = wish.load(Ordering::SeqCst);
+        if wanted != 0 && self.head >= wanted && wish.swap(0, Ordering::AcqRel) != 0 {
+            return Other::Sleeps;
+        }
+        Other::Awake
+    }
+
+    /// What a producer that is gone had written ahead, if `mark` is that of the next record; put behind `onto`. It may be
+    /// anything.
+    pub(crate) fn salvage(&self, ring: Ring<'_>, mark_seen: u32, length: usize, onto: &mut Vec<u8>) -> bool {
+        if mark(self.head) != mark_seen || !self.is_empty(ring) || HEADER + length as u64 > ring.capacity() {
+            return false;
+        }
+        let (words, rest) = ring.from(self.head + HEADER);
+        let first = length.min(size_of_val(words));
+        copy_out(words, first, onto);
+        if length > first {
+            copy_out(rest, length - first, onto);
+        }
+        true
+    }
+
+    /// Raises the flag. The caller looks once more, then sleeps.
+    pub(crate) fn raise_flag(&self, ring: Ring<'_>) {
+        ring.control[CONSUMER_SLEEPS].swap(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes the flag down.
+    pub(crate) fn lower_flag(&self, ring: Ring<'_>) {
+        ring.control[CONSUMER_SLEEPS].swap(0, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;

@@ -1,0 +1,189 @@
+//! The end of a pipe that sends.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::doorbell::Bell;
+use super::link::MovedBell;
+use super::outbound::Outbound;
+use super::segment::Segment;
+use crate::channel::buffered;
+use crate::channel::error::SendError;
+use crate::channel::transport::SendTransportError;
+use crate::codec::{Carried, Sole};
+use crate::sys::wait::poll::Deadline;
+
+/// The end of a [`pipe`](crate::pipe) that sends.
+///
+/// It is passed on by value, so whoever sent it away cannot use it any more. It is not `Clone`: a pipe has one sender. Threads
+/// of one process share it in a `Mutex`; processes share a [`Queue`](crate::Queue). Whoever has it in an `Arc` can give it away once:
+/// a second time is an error where it is encoded, and so is its use here.
+pub struct Sender<T> {
+    bell: Bell,
+    segment: Arc<Segment>,
+    outbound: Outbound,
+    sole: Sole,
+    /// The bytes of the value that is being sent, kept for their room.
+    bytes: Vec<u8>,
+    values: PhantomData<fn(T)>,
+}
+
+/// What it is called in errors.
+const WHAT: &str = "the sender of a pipe";
+
+impl<T: Serialize> Sender<T> {
+    /// Sends a value; waits until there is room for it.
+    ///
+    /// That it is sent does not say that it will be received: the other side may end before. When that is known, the next
+    /// `send` tells.
+    ///
+    /// # Errors
+    /// The other end is gone, the value's type refuses, or the system does; the value comes back.
+    ///
+    /// ```
+    /// let (mut sender, receiver) = multiproc::pipe::<String>()?;
+    /// drop(receiver);
+    /// let error = sender.send("hello".to_owned()).unwrap_err();
+    /// assert!(error.is_disconnected());
+    /// assert_eq!(error.into_value(), "hello");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn send(&mut self, value: T) -> Result<(), SendError<T>> {
+        self.send_by(value, Deadline::Never)
+    }
+
+    /// Sends a value if there is room for all of it now. (There never is for one that is longer than the pipe's capacity.)
+    ///
+    /// # Errors
+    /// As [`send`](Sender::send), and [`SendError::Full`].
+    ///
+    /// ```
+    /// let (mut sender, receiver) = multiproc::pipe_with_capacity::<u64>(4096)?;
+    /// let sent = (0..1000).take_while(|n| sender.try_send(*n).is_ok()).count();
+    /// assert_eq!(sent, 4096 / 16);
+    /// assert!(sender.try_send(7).unwrap_err().is_full());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn try_send(&mut self, value: T) -> Result<(), SendError<T>> {
+        self.send_by(value, Deadline::now())
+    }
+
+    /// Sends a value; waits at most so long for room. If the time is over inside of a message that goes in parts, the receiver
+    /// forgets what it has of it.
+    ///
+    /// # Errors
+    /// As [`send`](Sender::send), and [`SendError::Full`] after that time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (mut sender, mut receiver) = multiproc::pipe_with_capacity::<Vec<u64>>(4096)?;
+    /// let error = sender.send_timeout(vec![u64::MAX; 1000], Duration::from_millis(10)).unwrap_err();
+    /// assert!(error.is_full());
+    /// sender.send(vec![1])?;
+    /// assert_eq!(receiver.recv()?, [1]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
+        self.send_by(value, Deadline::after(timeout))
+    }
+
+    fn send_by(&mut self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendTransportError::Os(error), value));
+        }
+        buffered::send(value, &mut self.bytes, |bytes, fds| self.outbound.send(&mut self.bell, bytes, fds, deadline))
+    }
+}
+
+impl<T> Sender<T> {
+    pub(crate) fn over(bell: Bell, segment: Arc<Segment>, outbound: Outbound) -> Sender<T> {
+        Sender { bell, segment, outbound, sole: Sole::default(), bytes: Vec::new(), values: PhantomData }
+    }
+
+    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part of a buffer is a slice.
+    ///
+    /// # Errors
+    /// The other end is gone, or the system refuses.
+    ///
+    /// ```
+    /// let (mut sender, mut receiver) = multiproc::pipe::<()>()?;
+    /// sender.send_bytes(b"")?;
+    /// sender.send_bytes(&b"abcdef"[2..5])?;
+    /// assert_eq!(receiver.recv_bytes()?, b"");
+    /// assert_eq!(receiver.recv_bytes()?, b"cde");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.send_bytes_by(bytes, Deadline::Never)
+    }
+
+    /// Sends bytes if there is room for all of them now.
+    ///
+    /// # Errors
+    /// As [`send_bytes`](Sender::send_bytes), and [`SendError::Full`].
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        self.send_bytes_by(bytes, Deadline::now())
+    }
+
+    /// Sends bytes; waits at most so long for room.
+    ///
+    /// # Errors
+    /// As [`send_bytes`](Sender::send_bytes), and [`SendError::Full`] after that time.
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+        self.send_bytes_by(bytes, Deadline::after(timeout))
+    }
+
+    fn send_bytes_by(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
+        if let Err(error) = self.sole.check(WHAT) {
+            return Err(SendError::new(SendTransportError::Os(error), ()));
+        }
+        self.outbound.send(&mut self.bell, bytes, &[], deadline).map_err(|fault| SendError::new(fault, ()))
+    }
+}
+
+impl<T> AsFd for Sender<T> {
+    /// To poll for reading, in `epoll` or an async runtime: after [`SendError::Full`], readable means that there may be room now, or
+    /// that the other end is gone. Without a `Full` right before, it says nothing.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("bell", &self.bell).field("outbound", &self.outbound).finish_non_exhaustive()
+    }
+}
+
+/// A sender on its way to another process.
+#[derive(Serialize, Deserialize)]
+struct Moved {
+    bell: MovedBell,
+    memory: Carried,
+    outbound: [u64; 2],
+}
+
+impl<T> Serialize for Sender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.sole.give(WHAT)?;
+        let memory = Carried(Arc::clone(self.segment.fd()));
+        Moved { bell: self.bell.state(), memory, outbound: self.outbound.state() }.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Sender<T>, D::Error> {
+        let moved = Moved::deserialize(deserializer)?;
+        let segment = Arc::new(Segment::open(moved.memory.0, 1).map_err(D::Error::custom)?);
+        let outbound = Outbound::resume(Arc::clone(&segment), 0, moved.outbound);
+        let outbound = outbound.map_err(|corrupt| D::Error::custom(corrupt.0))?;
+        Ok(Sender::over(Bell::resume(moved.bell), segment, outbound))
+    }
+}

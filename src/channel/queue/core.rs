@@ -1,0 +1,479 @@
+//! What queues of all kinds are: a growable with a robust lock at each end, and sleeping at both.
+//!
+//! Who wants a record and finds none sleeps with the lock of its end held, so that there is one at most who is to be woken, and
+//! the kernel hands the lock on if that one dies. It raises a flag before it looks a last time; who publishes looks at the flag
+//! afterwards. The other end may die between publishing and waking: so it arms an alarm before, which a sleeper watches, too, and
+//! whoever finds a dead owner's lock wakes the other end in its place. The same holds for room in a bounded queue.
+//!
+//! ```text
+//!   put:  lock P -> room? -> fill -> publish -> record wanted? wake -> unlock P
+//!   get:  lock G -> record? -> read -> take -> room wanted? wake -> unlock G
+//! ```
+//!
+//! A socket pair goes along, for two things: descriptors inside records travel on it, from `put_end` to `get_end`, with the number
+//! that their record has; and a token travels the other way for whoever polls, so that `put_end` is readable when there may be a
+//! record.
+//!
+//! Descriptors are sent before their record is published, and thrown away after it was taken out. In between, getting makes
+//! duplicates of them: so who dies over it, or has no room for them, has not taken them from the next one. What somebody sent who
+//! died before publishing has a number of its own, by which the next one to get descriptors throws it away.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::growable::{Fault, REVERSED, Record, numbers_between};
+use super::store::{End, QueueMemory};
+use crate::channel::cells::{AtomicU32, Ordering, fence};
+use crate::channel::spin::Spin;
+use crate::codec::{self, Carried};
+use crate::sync::raw::alarm;
+use crate::sync::raw::mutex::{self, NotTaken, Taken};
+use crate::sys::ipc::socket::{self, Mode};
+use crate::sys::process::threads;
+use crate::sys::wait::futex;
+use crate::sys::wait::poll::Deadline;
+use crate::sys::wait::robust::{self, Own};
+
+/// A queue of bytes and descriptors, as this process has it.
+#[derive(Debug)]
+pub(crate) struct QueueCore {
+    pub(crate) memory: QueueMemory,
+    put_end: Carried,
+    pub(crate) get_end: Carried,
+    /// How long it is worth to look again before sleeping, for a record and for room.
+    spins: [Mutex<Spin>; 2],
+}
+
+/// Why nothing was put.
+#[derive(Debug)]
+pub(crate) enum PutTransportError {
+    Full,
+    ShutDown,
+    TooLong,
+    Corrupt,
+    Os(io::Error),
+}
+
+/// Why nothing was got.
+#[derive(Debug)]
+pub(crate) enum GetTransportError {
+    Empty,
+    ShutDown,
+    Corrupt,
+    Os(io::Error),
+}
+
+/// What `shutdown` writes.
+const NO_PUT: u32 = 1;
+const NO_GET: u32 = 2;
+
+/// How long the lock of an end may be held by somebody who neither sleeps nor ends.
+const LONGEST_HOLD: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
+
+/// How long to sleep at a time where the kernel cannot watch two words.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// What an end waits for.
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    Record,
+    Room,
+}
+
+impl From<Fault<io::Error>> for PutTransportError {
+    fn from(fault: Fault<io::Error>) -> PutTransportError {
+        match fault {
+            Fault::Full => PutTransportError::Os(io::ErrorKind::OutOfMemory.into()),
+            Fault::TooLong => PutTransportError::TooLong,
+            Fault::Corrupt => PutTransportError::Corrupt,
+            Fault::Store(error) => PutTransportError::Os(error),
+        }
+    }
+}
+
+impl From<Fault<io::Error>> for GetTransportError {
+    fn from(fault: Fault<io::Error>) -> GetTransportError {
+        match fault {
+            Fault::Full | Fault::TooLong | Fault::Corrupt => GetTransportError::Corrupt,
+            Fault::Store(error) => GetTransportError::Os(error),
+        }
+    }
+}
+
+/// One end, with its lock held.
+struct Held<'a> {
+    own: Own,
+    end: End<'a>,
+    /// The last holder died, perhaps before it woke the other end.
+    inherited: bool,
+}
+
+impl<'a> Held<'a> {
+    fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        let own = robust::own();
+        match mutex::lock_as(own, end.lock, deadline) {
+            Ok(taken) => {
+                let cpu = threads::cpu() + 1;
+                if end.cpu.load(Ordering::Relaxed) != cpu {
+                    end.cpu.store(cpu, Ordering::Relaxed);
+                }
+                Some(Held { own, end, inherited: taken == Taken::FromDead })
+            }
+            Err(NotTaken::Busy | NotTaken::Own) => None,
+        }
+    }
+
+    /// Changes something and tells the other end of it; if we die between, the kernel tells it.
+    fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+        alarm::arm(self.own, self.end.alarm);
+        change();
+        tell();
+        alarm::disarm(self.own, self.end.alarm);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        mutex::unlock_as(self.own, self.end.lock);
+    }
+}
+
+/// Wakes the one who sleeps on a flag, if it is raised.
+fn wake(flag: &AtomicU32) {
+    fence(Ordering::SeqCst);
+    if flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
+        futex::wake(flag, 1);
+    }
+}
+
+impl QueueCore {
+    pub(crate) fn create() -> io::Result<QueueCore> {
+        let memory = QueueMemory::create()?;
+        let (put_end, get_end) = socket::pair()?;
+        Ok(QueueCore::of(memory, put_end.into(), get_end.into()))
+    }
+
+    /// One that came from somewhere.
+    pub(crate) fn open(memory: Carried, put_end: Carried, get_end: Carried) -> io::Result<QueueCore> {
+        Ok(QueueCore::of(QueueMemory::open(memory.0)?, put_end, get_end))
+    }
+
+    fn of(memory: QueueMemory, put_end: Carried, get_end: Carried) -> QueueCore {
+        QueueCore { memory, put_end, get_end, spins: [const { Mutex::new(Spin::new()) }; 2] }
+    }
+
+    /// What it is elsewhere.
+    pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried) {
+        (Carried(Arc::clone(self.memory.fd())), self.put_end.clone(), self.get_end.clone())
+    }
+
+    /// How many records there are at this moment.
+    pub(crate) fn count(&self) -> u64 {
+        self.memory.growable().count().unwrap_or(0)
+    }
+
+    /// Puts a record, when there are fewer than `most`.
+    pub(crate) fn put(
+        &self,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        most: u64,
+        deadline: Deadline,
+    ) -> Result<(), PutTransportError> {
+        let growable = self.memory.growable();
+        let is_hopeless = || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
+        let end = self.enter(self.memory.put_end(), deadline, is_hopeless).ok_or(PutTransportError::Full)?;
+        if end.inherited {
+            // It may have died while it waited.
+            self.memory.flags().put_waits.store(0, Ordering::Relaxed);
+        }
+        if self.is_shut_down() {
+            return Err(PutTransportError::ShutDown);
+        }
+        if most != u64::MAX && growable.count()? >= most {
+            let may_go_on = || self.count() < most || self.is_shut_down();
+            if !self.sleep(Want::Room, deadline, may_go_on) {
+                return Err(PutTransportError::Full);
+            }
+            if self.is_shut_down() {
+                return Err(PutTransportError::ShutDown);
+            }
+        }
+        let place = growable.prepare(bytes.len())?;
+        let descriptors = u8::try_from(fds.len()).map_err(|_| PutTransportError::TooLong)?;
+        let number = growable.fill(&place, descriptors, bytes)?;
+        if descriptors > 0 {
+            self.send_descriptors(number, fds, deadline)?;
+        }
+        end.change(|| growable.publish(&place), || self.tell_of_record());
+        Ok(())
+    }
+
+    /// Gets a record: its bytes go behind what `onto` holds. `before` is called when it is sure, before it is taken out.
+    pub(crate) fn get(
+        &self,
+        onto: &mut Vec<u8>,
+        deadline: Deadline,
+        before: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Vec<Arc<OwnedFd>>, GetTransportError> {
+        let (growable, flags) = (self.memory.growable(), self.memory.flags());
+        let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
+            return Err(if self.is_shut_down() && self.count() == 0 {
+                GetTransportError::ShutDown
+            } else {
+                GetTransportError::Empty
+            });
+        };
+        let record = loop {
+            if flags.shut_down.load(Ordering::Acquire) == NO_GET {
+                return Err(GetTransportError::ShutDown);
+            }
+            match self.peek()? {
+                Some(record) => break record,
+                None if self.is_shut_down() => {
+                    // Who is about to put did not see the flag yet; who comes later does.
+                    drop(self.hold(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
+                    break self.peek()?.ok_or(GetTransportError::ShutDown)?;
+                }
+                None => {}
+            }
+            // A corrupt growable is a reason to look, too.
+            let may_go_on = || !matches!(self.memory.growable().peek(), Ok(None)) || self.is_shut_down();
+            if !self.sleep(Want::Record, deadline, may_go_on) {
+                return Err(GetTransportError::Empty);
+            }
+        };
+        onto.try_reserve(record.length).map_err(|_| GetTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
+        growable.read(&record, onto)?;
+        let fds = match record.descriptors {
+            0 => None,
+            _ => self.recv_descriptors(&record)?,
+        };
+        before().map_err(GetTransportError::Os)?;
+        end.change(|| growable.take(&record), || wake(flags.wants_room));
+        if fds.is_some() {
+            socket::discard(self.get_end.as_fd());
+        }
+        // A value whose descriptors are not there cannot be decoded; it is lost, the queue goes on.
+        Ok(fds.unwrap_or_default())
+    }
+
+    /// The next record. If the growable is corrupt, it is emptied: what was there is lost, what comes is not.
+    fn peek(&self) -> Result<Option<Record>, GetTransportError> {
+        let growable = self.memory.growable();
+        growable.peek().map_err(|fault| {
+            if matches!(fault, Fault::Corrupt) {
+                growable.clear();
+            }
+            fault.into()
+        })
+    }
+
+    /// Takes the lock of an end, and tells what its last owner may have died over.
+    fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        let held = Held::take(end, deadline)?;
+        if held.inherited {
+            // Like any change: dying between taking down a flag and waking would leave a sleeper whom nobody wakes any more.
+            held.change(
+                || {},
+                || {
+                    wake(self.memory.flags().wants_room);
+                    wake(self.memory.flags().wants_record);
+                    self.send_token();
+                },
+            );
+        }
+        Some(held)
+    }
+
+    /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is no use in waiting longer than
+    /// the deadline; else, it is held for moments only, and these are waited for.
+    fn enter<'a>(&self, end: End<'a>, deadline: Deadline, is_hopeless: impl Fn() -> bool) -> Option<Held<'a>> {
+        let entered = self.hold(end, deadline);
+        if entered.is_some() || matches!(deadline, Deadline::Never) {
+            return entered;
+        }
+        let patient = Deadline::after(LONGEST_HOLD);
+        while !is_hopeless() && !patient.is_over() {
+            let entered = self.hold(end, Deadline::after(Duration::from_millis(1)));
+            if entered.is_some() {
+                return entered;
+            }
+        }
+        None
+    }
+
+    /// Sleeps, with the lock of the own end held, until it `may_go_on`; false at the deadline.
+    fn sleep(&self, want: Want, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
+        if matches!(deadline, Deadline::Now) {
+            return may_go_on();
+        }
+        let flags = self.memory.flags();
+        let (flag, other, spin) = match want {
+            Want::Record => (flags.wants_record, self.memory.put_end(), &self.spins[0]),
+            Want::Room => (flags.wants_room, self.memory.get_end(), &self.spins[1]),
+        };
+        // Whoever waits holds the lock of its end, so nobody else is at it, unless this is a forked copy of one who was.
+        let mut fresh = Spin::new();
+        let mut kept = spin.try_lock().ok();
+        let spin = match &mut kept {
+            Some(kept) => &mut **kept,
+            None => &mut fresh,
+        };
+        let own_cpu = spin.own_cpu();
+        let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on) else { return true };
+        let may_go_on = loop {
+            flag.swap(1, Ordering::AcqRel);
+            let seen = other.alarm.word.load(Ordering::Acquire);
+            fence(Ordering::SeqCst);
+            if may_go_on() {
+                break true;
+            }
+            if deadline.is_over() {
+                break false;
+            }
+            if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
+                futex::wait(flag, 1, deadline.within_next(ROUND));
+            }
+        };
+        flag.swap(0, Ordering::AcqRel);
+        spin.slept(started.elapsed());
+        may_go_on
+    }
+
+    /// Wakes whoever sleeps for a record, by the flag or by the descriptor.
+    fn tell_of_record(&self) {
+        let flags = self.memory.flags();
+        wake(flags.wants_record);
+        if flags.polled.load(Ordering::Relaxed) != 0 && flags.polled.swap(0, Ordering::AcqRel) != 0 {
+            self.send_token();
+        }
+    }
+
+    /// If it is full of tokens, the other side is readable already.
+    fn send_token(&self) {
+        let _ = socket::send(self.get_end.as_fd(), &[&[0]], &[]);
+    }
+
+    /// The descriptor that turns readable when there may be a record, once `arm` said no.
+    pub(crate) fn pollable(&self) -> BorrowedFd<'_> {
+        self.put_end.as_fd()
+    }
+
+    /// Whether there is a record (or an end) to be had; if not, the descriptor tells when that changes.
+    pub(crate) fn arm(&self) -> bool {
+        /// Tokens to take away at a time: somebody may send them faster than we take them.
+        const MOST: u32 = 64;
+        let flags = self.memory.flags();
+        let is_ready = || self.count() > 0 || self.is_shut_down();
+        flags.polled.swap(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        if is_ready() {
+            return true;
+        }
+        for _ in 0..MOST {
+            if socket::recv(self.put_end.as_fd(), Mode::Now).is_err() {
+                break;
+            }
+        }
+        // Again, as whoever sent what was taken away has taken the flag down.
+        flags.polled.swap(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        let is_ready = is_ready();
+        if is_ready {
+            // It may have been another's token that we took away.
+            self.send_token();
+        }
+        is_ready
+    }
+
+    /// Ends it for all: nothing can be put any more, and perhaps nothing be got.
+    pub(crate) fn shut_down(&self, how: ShutDown) {
+        let flags = self.memory.flags();
+        let how = match how {
+            ShutDown::Put => NO_PUT,
+            ShutDown::PutAndGet => NO_GET,
+        };
+        // With a lock held, so that the others are woken if we die before we wake them. The one that is held by somebody who
+        // sleeps is not to be had; but then the other end's alarm is what that one watches.
+        let hold = |end| self.hold(end, Deadline::after(Duration::from_millis(10)));
+        let end = hold(self.memory.put_end()).or_else(|| hold(self.memory.get_end()));
+        let raise = || {
+            flags.shut_down.fetch_max(how, Ordering::SeqCst);
+        };
+        let tell = || {
+            wake(flags.wants_room);
+            self.tell_of_record();
+        };
+        match end {
+            Some(end) => end.change(raise, tell),
+            None => {
+                raise();
+                tell();
+            }
+        }
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.memory.flags().shut_down.load(Ordering::Acquire) != 0
+    }
+
+    /// Sends the descriptors of a record that will be published.
+    pub(crate) fn send_descriptors(
+        &self,
+        number: u32,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), PutTransportError> {
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        let number = number.to_le_bytes();
+        let end = self.put_end.as_fd();
+        let is_behind = || socket::has_unreceived(end);
+        let send =
+            |deadline| socket::send_by(end, &[&number], &fds, deadline, is_behind).map_err(PutTransportError::Os);
+        if send(Deadline::Now)? {
+            return Ok(());
+        }
+        if deadline.is_over() {
+            return Err(PutTransportError::Full);
+        }
+        // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not wait for it.
+        let put_waits = self.memory.flags().put_waits;
+        put_waits.store(1, Ordering::Relaxed);
+        let sent = send(deadline);
+        put_waits.store(0, Ordering::Relaxed);
+        if sent? { Ok(()) } else { Err(PutTransportError::Full) }
+    }
+
+    /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
+    pub(crate) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, GetTransportError> {
+        /// So many may have died between sending and publishing, or between taking out and throwing away.
+        const MOST: u32 = 1024;
+        let get_end = self.get_end.as_fd();
+        for _ in 0..MOST {
+            let Some(number) = socket::peek(get_end).map_err(GetTransportError::Os)? else { break };
+            match numbers_between(u32::from_le_bytes(number), record.number) {
+                0 => {}
+                REVERSED.. => break,
+                _ => {
+                    socket::discard(get_end);
+                    continue;
+                }
+            }
+            return match socket::recv_kept(get_end) {
+                Ok(received) => Ok(received.map(|received| codec::table(received.fds))),
+                Err(error) => Err(GetTransportError::Os(error)),
+            };
+        }
+        Ok(None)
+    }
+}
+
+/// How to end a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShutDown {
+    Put,
+    PutAndGet,
+}

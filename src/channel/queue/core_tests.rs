@@ -1,0 +1,100 @@
+//! Queues of bytes and descriptors, with somebody who dies half-way.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::core::{GetTransportError, QueueCore};
+use crate::sys::fd;
+use crate::sys::ipc::socket;
+use crate::sys::wait::poll::{self, Deadline};
+
+/// A descriptor that is like no other, and what tells it from them.
+fn special() -> (Arc<OwnedFd>, u64) {
+    let fd = Arc::new(fd::pipe().expect("pipe").0);
+    let number = inode(&fd);
+    (fd, number)
+}
+
+fn inode(fd: &Arc<OwnedFd>) -> u64 {
+    rustix::fs::fstat(fd).expect("fstat").st_ino
+}
+
+fn put(core: &QueueCore, bytes: &[u8], fds: &[Arc<OwnedFd>]) {
+    core.put(bytes, fds, u64::MAX, Deadline::Never).expect("put");
+}
+
+/// What comes out: the bytes and which descriptors.
+fn get(core: &QueueCore) -> (Vec<u8>, Vec<u64>) {
+    let mut bytes = Vec::new();
+    let fds = core.get(&mut bytes, Deadline::now(), || Ok(())).expect("get");
+    (bytes, fds.iter().map(inode).collect())
+}
+
+#[test]
+fn descriptors_of_who_died_before_publishing_come_to_nobody() {
+    let core = QueueCore::create().expect("create");
+    let (first, first_is) = special();
+    let (second, second_is) = special();
+    put(&core, b"first", &[Arc::clone(&first)]);
+    for _ in 0..3 {
+        let growable = core.memory.growable();
+        let place = growable.prepare(4).expect("room");
+        let number = growable.fill(&place, 1, b"dead").expect("memory");
+        core.send_descriptors(number, &[special().0], Deadline::Never).expect("send");
+    }
+    put(&core, b"none", &[]);
+    put(&core, b"second", &[Arc::clone(&second), Arc::clone(&first)]);
+    assert_eq!(get(&core), (b"first".to_vec(), vec![first_is]));
+    assert_eq!(get(&core), (b"none".to_vec(), vec![]));
+    assert_eq!(get(&core), (b"second".to_vec(), vec![second_is, first_is]));
+}
+
+#[test]
+fn who_dies_over_getting_takes_no_descriptors_away() {
+    let core = QueueCore::create().expect("create");
+    let all: Vec<(Arc<OwnedFd>, u64)> = (0..4).map(|_| special()).collect();
+    for (fd, _) in &all {
+        put(&core, b"value", &[Arc::clone(fd)]);
+    }
+    // One who does not get as far as taking it out.
+    let record = core.memory.growable().peek().expect("sound").expect("a record");
+    assert_eq!(core.recv_descriptors(&record).expect("recv").map(|fds| inode(&fds[0])), Some(all[0].1));
+    let refused = core.get(&mut Vec::new(), Deadline::now(), || Err(io::ErrorKind::Other.into()));
+    assert!(matches!(refused, Err(GetTransportError::Os(_))));
+    assert_eq!(get(&core), (b"value".to_vec(), vec![all[0].1]));
+    // One who gets as far as that, but not further.
+    core.memory.growable().take(&core.memory.growable().peek().expect("sound").expect("a record"));
+    assert_eq!(get(&core).1, [all[2].1]);
+    // One whose descriptors somebody took: those of others stay.
+    socket::discard(core.get_end.as_fd());
+    put(&core, b"value", &[Arc::clone(&all[0].0)]);
+    assert!(get(&core).1.is_empty());
+    assert_eq!(get(&core).1, [all[0].1]);
+}
+
+#[test]
+fn numbers_go_round() {
+    let core = QueueCore::create().expect("create");
+    // The cell of the last number: the third of the producers'.
+    core.memory.growable().control[2].store((1 << 24) - 3, Ordering::Relaxed);
+    for _ in 0..6 {
+        let (fd, is) = special();
+        put(&core, b"", &[fd]);
+        assert_eq!(get(&core).1, [is]);
+    }
+    assert!(core.memory.growable().control[2].load(Ordering::Relaxed) < 8);
+}
+
+/// Whoever takes a token away that was for somebody else is told itself when there is more.
+#[test]
+fn who_polls_is_told_though_others_poll_and_get() {
+    let core = QueueCore::create().expect("create");
+    assert!(!core.arm());
+    put(&core, b"one", &[]);
+    get(&core);
+    assert!(!core.arm());
+    put(&core, b"two", &[]);
+    assert!(poll::one_readable(core.pollable(), Deadline::now()).expect("poll"));
+}

@@ -1,0 +1,555 @@
+//! The storage of a queue: rings, each double the former, at fixed places of one sparse memory file.
+//!
+//! Producers write into one segment of the growable, consumers read from one; most of the time it is the lowest, and warm in the
+//! caches. When it is full, producers go on in a higher one, and leave a note where; consumers follow when they have emptied
+//! theirs, and give the memory of the high ones back. When a high one is empty, producers go down again. So a queue takes what
+//! fits into memory, and costs what a ring costs.
+//!
+//! This is the state alone. Whoever writes holds the lock of that end, whoever reads that of the other; sleeping and waking is
+//! the business of the queue. A record is published by one store, its place and its count together, so that who dies at any
+//! instruction has either written it or not:
+//!
+//! ```text
+//! position = count of records (24 bits) | place in words (40 bits)
+//! record   = descriptors (8 bits) | their number (24 bits) | length in bytes (32 bits), then the bytes, filled up to a word
+//! ```
+//!
+//! Descriptors themselves go another way. Each lot has a number, one more than the last, whether its record was published or not.
+//!
+//! What is read from here may be anything: the other side may be hostile. Places are checked, and loops are bounded.
+
+use crate::channel::cells::{AtomicU64, Ordering, copy_in, copy_out};
+
+/// The cells of one segment: what producers write is in the first half, what consumers write in the second.
+pub(crate) type RingSegment = [AtomicU64; 32];
+
+/// Of a segment: where the next record goes.
+const TAIL: usize = 0;
+/// Of a segment: 0, or the segment where producers went on, plus 1.
+const NEXT: usize = 1;
+/// Of a segment: so many words of it have memory.
+const RESERVED: usize = 2;
+/// Of a segment: where consumers were when producers last looked.
+const SEEN_HEAD: usize = 3;
+/// Of a segment: where the next record comes from.
+const HEAD: usize = 16;
+/// Of a segment: where producers were when consumers last looked.
+const SEEN_TAIL: usize = 17;
+
+/// The cells for all: the segment of the producers, that of the consumers.
+pub(crate) type Control = [AtomicU64; 32];
+const PUT: usize = 0;
+/// The number of the last descriptors that were to be sent. (The cell between is the queue's.)
+const SENT: usize = 2;
+const GET: usize = 16;
+
+const PLACE: u64 = (1 << 40) - 1;
+const COUNT: u64 = (1 << 24) - 1;
+const LENGTH: u64 = (1 << 32) - 1;
+const NUMBER: u64 = (1 << 24) - 1;
+
+/// The most that one record may have, in bytes: what a reader is willing to take on somebody's word.
+pub(crate) const LONGEST: usize = 1 << 30;
+
+/// Memory is taken in steps of so many words.
+const STEP: u64 = 8 * 1024;
+
+/// A segment of so many words or more gives its memory back when it is left.
+const COLD: u64 = 512 * 1024;
+
+/// The memory of the segments.
+pub(crate) trait Store {
+    type Error;
+
+    /// The words of a segment, as many as it has.
+    fn words(&self, segment: usize) -> Result<&[AtomicU64], Self::Error>;
+
+    /// Takes memory for the words of a segment from `from` to `to`.
+    fn reserve(&self, segment: usize, from: u64, to: u64) -> Result<(), Self::Error>;
+
+    /// Gives the memory of a segment back.
+    fn release(&self, segment: usize);
+}
+
+/// Why the growable did not do it.
+#[derive(Debug)]
+pub(crate) enum Fault<E> {
+    /// Even the highest segment is full.
+    Full,
+    /// More than one record can have.
+    TooLong,
+    /// What is written there is nobody's honest work.
+    Corrupt,
+    /// The memory is not to be had.
+    Store(E),
+}
+
+#[derive(Debug)]
+pub(crate) struct GrowableRing<'a, S> {
+    pub(crate) control: &'a Control,
+    pub(crate) segments: &'a [RingSegment],
+    pub(crate) store: &'a S,
+    /// The words of the lowest segment, a power of two; each further one has double.
+    pub(crate) base: u64,
+}
+
+/// A place for a record, not published yet.
+#[derive(Debug)]
+pub(crate) struct Place {
+    segment: usize,
+    tail: u64,
+    need: u64,
+}
+
+/// A record that waits to be taken.
+#[derive(Debug)]
+pub(crate) struct Record {
+    segment: usize,
+    head: u64,
+    pub(crate) length: usize,
+    pub(crate) descriptors: u8,
+    /// That of its descriptors.
+    pub(crate) number: u32,
+}
+
+/// How far the number `later` is from `earlier`; a large one if it is the other way round.
+pub(crate) fn numbers_between(earlier: u32, later: u32) -> u32 {
+    later.wrapping_sub(earlier) & NUMBER as u32
+}
+
+/// A distance of numbers from which on it is the other way round.
+pub(crate) const REVERSED: u32 = 1 << 23;
+
+fn words_for(bytes: usize) -> u64 {
+    1 + (bytes as u64).div_ceil(8)
+}
+
+fn advance(position: u64, words: u64) -> u64 {
+    let count = ((position >> 40) + 1) & COUNT;
+    (count << 40) | (((position & PLACE) + words) & PLACE)
+}
+
+/// The words between two positions.
+fn words_between(head: u64, tail: u64) -> u64 {
+    (tail & PLACE).wrapping_sub(head & PLACE) & PLACE
+}
+
+/// The records between two positions.
+fn records_between(head: u64, tail: u64) -> u64 {
+    (tail >> 40).wrapping_sub(head >> 40) & COUNT
+}
+
+impl<S: Store> GrowableRing<'_, S> {
+    fn words_of(&self, segment: usize) -> u64 {
+        self.base << segment
+    }
+
+    fn cell(&self, segment: usize, cell: usize) -> &AtomicU64 {
+        &self.segments[segment][cell]
+    }
+
+    fn current(&self, end: usize) -> Result<usize, Fault<S::Error>> {
+        let segment = usize::try_from(self.control[end].load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        if segment < self.segments.len() { Ok(segment) } else { Err(Fault::Corrupt) }
+    }
+
+    /// Where producers went on from a segment.
+    fn next_of(&self, segment: usize) -> Result<Option<usize>, Fault<S::Error>> {
+        let next = usize::try_from(self.cell(segment, NEXT).load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        if next > self.segments.len() { Err(Fault::Corrupt) } else { Ok(next.checked_sub(1)) }
+    }
+
+    /// The segments in use, from the consumers' to the producers'.
+    fn chain(&self) -> Result<impl Iterator<Item = usize> + use<S>, Fault<S::Error>> {
+        let mut segment = self.current(GET)?;
+        let mut chain = vec![segment];
+        while let Some(next) = self.next_of(segment)? {
+            // A chain that bites its tail is nobody's honest work.
+            if chain.len() > self.segments.len() {
+                return Err(Fault::Corrupt);
+            }
+            chain.push(next);
+            segment = next;
+        }
+        Ok(chain.into_iter())
+    }
+
+    /// How many records there are at this moment.
+    pub(crate) fn count(&self) -> Result<u64, Fault<S::Error>> {
+        /// After so many times of bad luck, it may be off.
+        const TRIES: u32 = 8;
+        let head_of = |segment| self.cell(segment, HEAD).load(Ordering::Acquire);
+        let count_of = |segment| records_between(head_of(segment), self.cell(segment, TAIL).load(Ordering::Acquire));
+        let mut count = 0;
+        for _ in 0..TRIES {
+            let first = self.current(GET)?;
+            let head = head_of(first);
+            count = match self.next_of(first)? {
+                // Nearly always, there is one segment.
+                None => count_of(first),
+                Some(_) => self.chain()?.map(count_of).sum(),
+            };
+            // As long as consumers are there, none of the segments begins anew; and as they took nothing, it is exact.
+            if self.current(GET)? == first && head_of(first) == head {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Finds a place for a record of `length` bytes. (By who holds the producers' lock.)
+    pub(crate) fn prepare(&self, length: usize) -> Result<Place, Fault<S::Error>> {
+        if length > LONGEST {
+            return Err(Fault::TooLong);
+        }
+        let need = words_for(length);
+        let mut segment = self.current(PUT)?;
+        for _ in 0..=2 * self.segments.len() {
+            // One who died may have left the note, but not gone there.
+            if let Some(next) = self.next_of(segment)? {
+                self.control[PUT].store(next as u64, Ordering::Release);
+                segment = next;
+                continue;
+            }
+            let tail = self.cell(segment, TAIL).load(Ordering::Relaxed);
+            let mut head = self.cell(segment, SEEN_HEAD).load(Ordering::Relaxed);
+            let size = self.words_of(segment);
+            let has_room = |head| words_between(head, tail) + need <= size && records_between(head, tail) < COUNT;
+            if segment > 0 || !has_room(head) {
+                head = self.cell(segment, HEAD).load(Ordering::Acquire);
+                self.cell(segment, SEEN_HEAD).store(head, Ordering::Relaxed);
+            }
+            if words_between(head, tail) > size {
+                return Err(Fault::Corrupt);
+            }
+            let may_go_down = segment > 0 && head == tail && need <= self.base && self.current(GET)? == segment;
+            if may_go_down {
+                segment = self.go(segment, 0);
+            } else if has_room(head) {
+                self.reserve(segment, tail, need)?;
+                return Ok(Place { segment, tail, need });
+            } else {
+                let in_use: Vec<usize> = self.chain()?.collect();
+                let free = (segment + 1..self.segments.len())
+                    .find(|next| !in_use.contains(next) && self.words_of(*next) >= need)
+                    .ok_or(Fault::Full)?;
+                segment = self.go(segment, free);
+            }
+        }
+        Err(Fault::Corrupt)
+    }
+
+    /// Makes `next`, which is not in use, the producers' segment.
+    fn go(&self, segment: usize, next: usize) -> usize {
+        for cell in [TAIL, NEXT, SEEN_HEAD, HEAD, SEEN_TAIL] {
+            self.cell(next, cell).store(0, Ordering::Relaxed);
+        }
+        // From here on, consumers may come.
+        self.cell(segment, NEXT).store(next as u64 + 1, Ordering::Release);
+        self.control[PUT].store(next as u64, Ordering::Release);
+        next
+    }
+
+    /// Sees to it that the words of a record have memory.
+    fn reserve(&self, segment: usize, tail: u64, need: u64) -> Result<(), Fault<S::Error>> {
+        let size = self.words_of(segment);
+        let end = (tail & PLACE & (size - 1)) + need;
+        let end = if end > size { size } else { end };
+        let reserved = self.cell(segment, RESERVED).load(Ordering::Relaxed);
+        if end > reserved {
+            let target = end.next_multiple_of(STEP).min(size);
+            self.store.reserve(segment, reserved, target).map_err(Fault::Store)?;
+            self.cell(segment, RESERVED).store(target, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Writes a record at its place; nobody sees it yet. Gives the number of its descriptors, if it has any.
+    pub(crate) fn fill(&self, place: &Place, descriptors: u8, bytes: &[u8]) -> Result<u32, Fault<S::Error>> {
+        let words = self.store.words(place.segment).map_err(Fault::Store)?;
+        let at = self.index(place.segment, place.tail);
+        let number = if descriptors == 0 { 0 } else { self.next_number() };
+        let header = (u64::from(descriptors) << 56) | (number << 32) | bytes.len() as u64;
+        words[at].store(header, Ordering::Relaxed);
+        let start = self.index(place.segment, place.tail.wrapping_add(1));
+        let first = bytes.len().min((words.len() - start) * 8);
+        copy_in(&words[start..], &bytes[..first]);
+        copy_in(words, &bytes[first..]);
+        Ok(number as u32)
+    }
+
+    /// One that was not given before, also by somebody who died then.
+    fn next_number(&self) -> u64 {
+        let number = self.control[SENT].load(Ordering::Relaxed).wrapping_add(1) & NUMBER;
+        self.control[SENT].store(number, Ordering::Relaxed);
+        number
+    }
+
+    /// Publishes a record that was filled in.
+    pub(crate) fn publish(&self, place: &Place) {
+        self.cell(place.segment, TAIL).store(advance(place.tail, place.need), Ordering::Release);
+    }
+
+    fn index(&self, segment: usize, position: u64) -> usize {
+        // Less than the words of the segment, which are in memory.
+        usize::try_from(position & PLACE & (self.words_of(segment) - 1)).unwrap_or(0)
+    }
+
+    /// The next record, if there is one. (By who holds the consumers' lock.)
+    pub(crate) fn peek(&self) -> Result<Option<Record>, Fault<S::Error>> {
+        let mut segment = self.current(GET)?;
+        for _ in 0..=2 * self.segments.len() {
+            let head = self.cell(segment, HEAD).load(Ordering::Relaxed);
+            let mut tail = self.cell(segment, SEEN_TAIL).load(Ordering::Relaxed);
+            if head == tail {
+                tail = self.cell(segment, TAIL).load(Ordering::Acquire);
+                self.cell(segment, SEEN_TAIL).store(tail, Ordering::Relaxed);
+            }
+            if head != tail {
+                return self.record(segment, head, tail).map(Some);
+            }
+            let Some(next) = self.next_of(segment)? else { return Ok(None) };
+            // Nothing is put here any more; but something may have been, before the note.
+            if self.cell(segment, TAIL).load(Ordering::Acquire) != head {
+                continue;
+            }
+            if self.words_of(segment) >= COLD {
+                self.cell(segment, RESERVED).store(0, Ordering::Relaxed);
+                self.store.release(segment);
+            }
+            // From here on, producers may use it again.
+            self.control[GET].store(next as u64, Ordering::Release);
+            segment = next;
+        }
+        Err(Fault::Corrupt)
+    }
+
+    /// Reads the header of the record at `head`.
+    fn record(&self, segment: usize, head: u64, tail: u64) -> Result<Record, Fault<S::Error>> {
+        let words = self.store.words(segment).map_err(Fault::Store)?;
+        let header = words[self.index(segment, head)].load(Ordering::Relaxed);
+        let length = usize::try_from(header & LENGTH).unwrap_or(usize::MAX);
+        let published = words_between(head, tail);
+        if published > self.words_of(segment) || length > LONGEST || words_for(length) > published {
+            return Err(Fault::Corrupt);
+        }
+        let number = ((header >> 32) & NUMBER) as u32;
+        Ok(Record { segment, head, length, descriptors: (header >> 56) as u8, number })
+    }
+
+    /// Copies a record's bytes behind what `onto` holds.
+    pub(crate) fn read(&self, record: &Record, onto: &mut Vec<u8>) -> Result<(), Fault<S::Error>> {
+        let words = self.store.words(record.segment).map_err(Fault::Store)?;
+        let start = self.index(record.segment, record.head.wrapping_add(1));
+        let first = record.length.min((words.len() - start) * 8);
+        copy_out(&words[start..], first, onto);
+        copy_out(words, record.length - first, onto);
+        Ok(())
+    }
+
+    /// Takes a record out.
+    pub(crate) fn take(&self, record: &Record) {
+        let head = advance(record.head, words_for(record.length));
+        self.cell(record.segment, HEAD).store(head, Ordering::Release);
+    }
+
+    /// Takes out all that is there: nobody can tell where a record begins.
+    pub(crate) fn clear(&self) {
+        if let Ok(segment) = self.current(GET) {
+            let tail = self.cell(segment, TAIL).load(Ordering::Acquire);
+            self.cell(segment, SEEN_TAIL).store(tail, Ordering::Relaxed);
+            self.cell(segment, HEAD).store(tail, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    struct Memory {
+        segments: Vec<Vec<AtomicU64>>,
+        released: Cell<u32>,
+    }
+
+    impl Store for Memory {
+        type Error = Infallible;
+
+        fn words(&self, segment: usize) -> Result<&[AtomicU64], Infallible> {
+            Ok(&self.segments[segment])
+        }
+
+        fn reserve(&self, segment: usize, from: u64, to: u64) -> Result<(), Infallible> {
+            assert!(from < to && to <= self.segments[segment].len() as u64);
+            Ok(())
+        }
+
+        fn release(&self, _: usize) {
+            self.released.set(self.released.get() + 1);
+        }
+    }
+
+    struct Cells {
+        control: Control,
+        segments: Vec<RingSegment>,
+        memory: Memory,
+    }
+
+    const BASE: usize = 16;
+
+    impl Cells {
+        fn new(segments: usize) -> Cells {
+            Cells {
+                control: [const { AtomicU64::new(0) }; 32],
+                segments: (0..segments).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
+                memory: Memory {
+                    segments: (0..segments).map(|i| (0..BASE << i).map(|_| AtomicU64::new(0)).collect()).collect(),
+                    released: Cell::new(0),
+                },
+            }
+        }
+
+        fn growable(&self) -> GrowableRing<'_, Memory> {
+            GrowableRing { control: &self.control, segments: &self.segments, store: &self.memory, base: BASE as u64 }
+        }
+    }
+
+    fn put(growable: &GrowableRing<'_, Memory>, bytes: &[u8]) -> Result<(), Fault<Infallible>> {
+        let place = growable.prepare(bytes.len())?;
+        growable.fill(&place, 3, bytes)?;
+        growable.publish(&place);
+        Ok(())
+    }
+
+    fn get(growable: &GrowableRing<'_, Memory>) -> Option<Vec<u8>> {
+        let record = growable.peek().expect("sound")?;
+        assert_eq!(record.descriptors, 3);
+        let mut bytes = Vec::new();
+        growable.read(&record, &mut bytes).expect("sound");
+        growable.take(&record);
+        Some(bytes)
+    }
+
+    #[test]
+    fn it_is_a_queue_whatever_the_lengths_and_the_order() {
+        let cells = Cells::new(6);
+        let growable = cells.growable();
+        let mut expected = VecDeque::new();
+        // A small generator of numbers that look like none.
+        let mut state = 12_345_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for round in 0..if cfg!(miri) { 500 } else { 50_000_u32 } {
+            let fills = random(1000) < if round / 100 % 2 == 0 { 600 } else { 400 };
+            if fills {
+                let bytes: Vec<u8> = (0..random(100)).map(|_| random(256) as u8).collect();
+                match put(&growable, &bytes) {
+                    Ok(()) => expected.push_back(bytes),
+                    Err(Fault::Full) => {}
+                    Err(fault) => panic!("{fault:?}"),
+                }
+            } else {
+                assert_eq!(get(&growable), expected.pop_front());
+            }
+            assert_eq!(growable.count().expect("sound"), expected.len() as u64);
+        }
+        while let Some(bytes) = expected.pop_front() {
+            assert_eq!(get(&growable), Some(bytes));
+        }
+        assert_eq!(get(&growable), None);
+    }
+
+    #[test]
+    fn it_grows_and_comes_down_again() {
+        let cells = Cells::new(4);
+        let growable = cells.growable();
+        for i in 0..20_u8 {
+            put(&growable, &[i; 20]).expect("room");
+        }
+        assert!(growable.current(PUT).expect("sound") > 0);
+        for i in 0..20_u8 {
+            assert_eq!(get(&growable), Some(vec![i; 20]));
+        }
+        put(&growable, &[7]).expect("room");
+        assert_eq!(growable.current(PUT).expect("sound"), 0);
+        assert_eq!(get(&growable), Some(vec![7]));
+        assert_eq!(growable.current(GET).expect("sound"), 0);
+        // What never fits in low segments goes to one where it does.
+        put(&growable, &[9; 1000]).expect("room");
+        assert_eq!(get(&growable), Some(vec![9; 1000]));
+        assert!(matches!(put(&growable, &[0; 2000]), Err(Fault::Full)));
+    }
+
+    #[test]
+    fn one_who_died_after_the_note_is_followed() {
+        let cells = Cells::new(3);
+        let growable = cells.growable();
+        put(&growable, &[1]).expect("room");
+        growable.go(0, 1);
+        cells.control[PUT].store(0, Ordering::Relaxed);
+        put(&growable, &[2]).expect("room");
+        assert_eq!((get(&growable), get(&growable), get(&growable)), (Some(vec![1]), Some(vec![2]), None));
+    }
+
+    #[test]
+    fn positions_may_be_the_last_there_are() {
+        let cells = Cells::new(1);
+        let growable = cells.growable();
+        cells.segments[0][HEAD].store(u64::MAX, Ordering::Relaxed);
+        cells.segments[0][SEEN_TAIL].store(advance(u64::MAX, 2), Ordering::Relaxed);
+        cells.memory.segments[0][15].store(3 << 56 | 5, Ordering::Relaxed);
+        assert_eq!(get(&growable), Some(vec![0; 5]));
+    }
+
+    #[test]
+    fn garbage_is_an_error_or_a_record_and_never_a_panic_or_a_loop() {
+        let mut state = 99_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            match state >> 62 {
+                0 => 0,
+                1 => state >> 58,
+                2 => state >> 33,
+                _ => state,
+            }
+        };
+        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
+            let cells = Cells::new(3);
+            let growable = cells.growable();
+            put(&growable, &[1; 30]).expect("room");
+            for _ in 0..3 {
+                let places = [TAIL, NEXT, RESERVED, SEEN_HEAD, HEAD, SEEN_TAIL];
+                let place = places[random() as usize % places.len()];
+                cells.segments[random() as usize % 3][place].store(random(), Ordering::Relaxed);
+            }
+            if random() % 4 == 0 {
+                cells.control[[PUT, GET][random() as usize % 2]].store(random(), Ordering::Relaxed);
+            }
+            if random() % 4 == 0 {
+                cells.memory.segments[0][0].store(random(), Ordering::Relaxed);
+            }
+            let _ = growable.count();
+            cells.segments.iter().for_each(|segment| {
+                // The tests' store insists on honest places.
+                segment[RESERVED].store(0, Ordering::Relaxed);
+            });
+            if let Ok(place) = growable.prepare(10) {
+                let _ = growable.fill(&place, 0, &[2; 10]);
+                growable.publish(&place);
+            }
+            for _ in 0..5 {
+                if let Ok(Some(record)) = growable.peek() {
+                    let mut bytes = Vec::new();
+                    let _ = growable.read(&record, &mut bytes);
+                    growable.take(&record);
+                }
+            }
+        }
+    }
+}

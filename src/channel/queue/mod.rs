@@ -1,0 +1,16 @@
+//! Queues: a growable ring in shared memory, with a robust lock at each end.
+
+mod core;
+#[cfg(test)]
+mod core_tests;
+mod error;
+pub(crate) mod growable;
+mod joinable;
+mod simple;
+mod store;
+mod values;
+
+pub use error::{GetError, PutError};
+pub use joinable::JoinableQueue;
+pub use simple::SimpleQueue;
+pub use values::{Queue, QueueIter};

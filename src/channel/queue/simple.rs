@@ -1,0 +1,88 @@
+//! A queue with the fewest methods.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::{GetError, PutError};
+use super::values::Queue;
+use crate::error::Result;
+
+/// A [`Queue`] without a bound and time-outs: CPython's `multiprocessing.SimpleQueue`. Unlike that one's, its `put` never waits.
+///
+/// ```
+/// use multiproc::{Process, SimpleQueue};
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let queue = SimpleQueue::new()?;
+/// let child = Process::new(|queue: SimpleQueue<String>| queue.put("hello".into()).unwrap(), (queue.clone(),)).start()?;
+/// child.join()?;
+/// assert_eq!(queue.get()?, "hello");
+/// assert!(queue.empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct SimpleQueue<T>(Queue<T>);
+
+impl<T> SimpleQueue<T> {
+    /// A new queue.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or memory.
+    pub fn new() -> Result<SimpleQueue<T>> {
+        Queue::new().map(SimpleQueue)
+    }
+
+    /// Whether there is nothing in it at this moment.
+    #[must_use]
+    pub fn empty(&self) -> bool {
+        self.0.empty()
+    }
+
+    /// As of the [`Queue`](Queue::poll_ready).
+    #[must_use]
+    pub fn poll_ready(&self) -> bool {
+        self.0.poll_ready()
+    }
+
+    /// Lets go of it, as dropping it does.
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl<T: Serialize> SimpleQueue<T> {
+    /// Puts a value.
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+        self.0.put(value)
+    }
+}
+
+impl<T: DeserializeOwned> SimpleQueue<T> {
+    /// Gets the oldest value; waits for one.
+    ///
+    /// # Errors
+    /// See [`GetError`].
+    pub fn get(&self) -> Result<T, GetError> {
+        self.0.get()
+    }
+}
+
+impl<T> Clone for SimpleQueue<T> {
+    fn clone(&self) -> SimpleQueue<T> {
+        SimpleQueue(self.0.clone())
+    }
+}
+
+impl<T> AsFd for SimpleQueue<T> {
+    /// As of the [`Queue`](Queue::poll_ready).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

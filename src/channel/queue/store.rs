@@ -1,0 +1,162 @@
+//! The shared memory of a queue: its locks and cells, and the segments of its growable, mapped as they are needed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use super::growable::{Control, GrowableRing, RingSegment, Store};
+use crate::sys::memory::shared::{Shared, SharedFile};
+use crate::sys::wait::robust::{self, RobustCell};
+
+/// The words of the lowest segment: 256 KiB, which stay in a core's cache.
+const BASE: u64 = 32 * 1024;
+
+/// The most segments: the highest holds 128 GiB.
+const RUNGS: usize = 20;
+
+/// Where things lie, in bytes. What different sides write is 128 bytes apart.
+const PUT_LOCK: usize = 0;
+const PUT_ALARM: usize = 64;
+const GET_LOCK: usize = 128;
+const GET_ALARM: usize = 192;
+const CONTROL: usize = 256;
+/// In the lines of what that side writes anyway.
+const PUT_CPU: usize = CONTROL + 8;
+const GET_CPU: usize = CONTROL + 128 + 8;
+const FLAGS: usize = 512;
+const LADDER: usize = 1024;
+const DATA: usize = 8192;
+
+const _: () = assert!(LADDER + RUNGS * size_of::<RingSegment>() <= DATA && CONTROL + size_of::<Control>() <= FLAGS);
+
+/// The memory of a queue in this process.
+#[derive(Debug)]
+pub(crate) struct QueueMemory {
+    file: SharedFile,
+    head: Shared,
+    segments: Box<[OnceLock<Shared>]>,
+}
+
+/// What those who put, or those who get, share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End<'a> {
+    /// Only one of them at a time works or sleeps.
+    pub(crate) lock: &'a RobustCell,
+    /// Armed from before that one changes something until it has woken who waits for that.
+    pub(crate) alarm: &'a RobustCell,
+    /// The processor that the last of them ran on.
+    pub(crate) cpu: &'a AtomicU64,
+}
+
+/// What the sides tell each other, besides records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags<'a> {
+    /// 1 while who gets sleeps for a record.
+    pub(crate) wants_record: &'a AtomicU32,
+    /// 1 while who puts sleeps for room.
+    pub(crate) wants_room: &'a AtomicU32,
+    /// 1 while somebody polls the descriptor.
+    pub(crate) polled: &'a AtomicU32,
+    /// 1 if nothing may be put any more, 2 if nothing may be got either.
+    pub(crate) shut_down: &'a AtomicU32,
+    /// 1 while who puts waits, with its lock held, for descriptors to be received.
+    pub(crate) put_waits: &'a AtomicU32,
+}
+
+fn length_of(segments: usize) -> usize {
+    DATA + (BASE as usize) * 8 * ((1 << segments) - 1)
+}
+
+impl QueueMemory {
+    /// New memory, with as many segments as this process may make a file for.
+    pub(crate) fn create() -> io::Result<QueueMemory> {
+        robust::check()?;
+        let mut segments = RUNGS;
+        let file = loop {
+            match SharedFile::create("multiproc-queue", length_of(segments)) {
+                Err(error) if error.raw_os_error() == Some(libc::EFBIG) && segments > 1 => segments -= 1,
+                created => break created?,
+            }
+        };
+        QueueMemory::of(file, segments)
+    }
+
+    /// Memory that came from somewhere.
+    pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<QueueMemory> {
+        robust::check()?;
+        let file = SharedFile::open(fd)?;
+        let segments = (1..=RUNGS).find(|segments| length_of(*segments) == file.length());
+        let segments = segments.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no memory of a queue"))?;
+        QueueMemory::of(file, segments)
+    }
+
+    fn of(file: SharedFile, segments: usize) -> io::Result<QueueMemory> {
+        let head = file.map(0, DATA)?;
+        Ok(QueueMemory { file, head, segments: (0..segments).map(|_| OnceLock::new()).collect() })
+    }
+
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
+        self.file.fd()
+    }
+
+    pub(crate) fn put_end(&self) -> End<'_> {
+        End { lock: self.head.at(PUT_LOCK), alarm: self.head.at(PUT_ALARM), cpu: self.head.at(PUT_CPU) }
+    }
+
+    pub(crate) fn get_end(&self) -> End<'_> {
+        End { lock: self.head.at(GET_LOCK), alarm: self.head.at(GET_ALARM), cpu: self.head.at(GET_CPU) }
+    }
+
+    pub(crate) fn flags(&self) -> Flags<'_> {
+        let flag = |line: usize| self.head.at(FLAGS + line * 128);
+        // The last one is written by those who look at `wants_room`, and seldom.
+        let put_waits = self.head.at(FLAGS + 128 + 64);
+        Flags { wants_record: flag(0), wants_room: flag(1), polled: flag(2), shut_down: flag(3), put_waits }
+    }
+
+    pub(crate) fn growable(&self) -> GrowableRing<'_, QueueMemory> {
+        GrowableRing {
+            control: self.head.at(CONTROL),
+            segments: self.head.many(LADDER, self.segments.len()),
+            store: self,
+            base: BASE,
+        }
+    }
+
+    /// Where a segment lies in the file, and how long it is, in bytes.
+    fn place(segment: usize) -> (usize, usize) {
+        (length_of(segment), (BASE as usize * 8) << segment)
+    }
+}
+
+impl Store for QueueMemory {
+    type Error = io::Error;
+
+    fn words(&self, segment: usize) -> io::Result<&[AtomicU64]> {
+        let (start, length) = QueueMemory::place(segment);
+        let mapped = match self.segments[segment].get() {
+            Some(mapped) => mapped,
+            None => {
+                let mapped = self.file.map(start, length)?;
+                self.segments[segment].get_or_init(|| mapped)
+            }
+        };
+        Ok(mapped.many(0, length / 8))
+    }
+
+    fn reserve(&self, segment: usize, from: u64, to: u64) -> io::Result<()> {
+        let (start, length) = QueueMemory::place(segment);
+        let (from, to) = (from as usize * 8, to as usize * 8);
+        if from >= to || to > length {
+            return Ok(());
+        }
+        self.file.reserve(start + from, to - from)
+    }
+
+    fn release(&self, segment: usize) {
+        let (start, length) = QueueMemory::place(segment);
+        // What is not given back is used again.
+        let _ = self.file.release(start, length);
+    }
+}

@@ -1,0 +1,594 @@
+//! Messages over a stream socket: a length, then as many bytes, in CPython's form.
+//!
+//! The length is 4 bytes, big-endian and signed; -1 says that 8 bytes follow with a greater one. Exactly one message is read
+//! ahead of the caller, never a byte of the next: so descriptors belong to the message that they come with, and whoever polls the socket
+//! sees every message.
+//!
+//! A send that runs out of time inside of a message has sent it all the same: the rest is kept, and goes out ahead of the next
+//! message, or while this side waits to receive. (Not when it is dropped: one that moved to another process is dropped here, and the
+//! rest is the other's to send.)
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::codec::{self, Carried, MOST_FDS};
+use crate::sys::ipc::socket::{self, Congestion, Mode};
+use crate::sys::ipc::stream::{self, Kind};
+use crate::sys::wait::poll::{self, Deadline};
+
+/// The longest header.
+const LONG_HEADER: usize = 12;
+
+/// A usual one.
+const SHORT_HEADER: usize = 4;
+
+/// How much room is made for what has not arrived yet, at least; and never more than has arrived already.
+const STEP: usize = 64 * 1024;
+
+/// One end of a connected stream socket.
+pub(crate) struct Stream {
+    socket: Arc<OwnedFd>,
+    kind: Kind,
+    incoming: Incoming,
+    /// What `poll` found and `recv` has not told yet.
+    found: Option<RecvTransportError>,
+    /// Nothing more can be received.
+    is_over: bool,
+    /// The rest of a message that was begun, and how much of that is out already.
+    outgoing: Vec<u8>,
+    gone: usize,
+}
+
+/// The message that is being received.
+#[derive(Default)]
+struct Incoming {
+    header: [u8; LONG_HEADER],
+    /// How many bytes of the header are there.
+    got: usize,
+    body: Vec<u8>,
+    fds: Vec<Arc<OwnedFd>>,
+    fds_lost: bool,
+}
+
+/// What a message still lacks.
+enum Lack {
+    Header(usize),
+    Body(usize),
+    Nothing,
+}
+
+impl Stream {
+    /// Over a connected socket; what is no stream socket is refused.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Stream> {
+        Stream::over(Arc::new(socket))
+    }
+
+    fn over(socket: Arc<OwnedFd>) -> io::Result<Stream> {
+        let kind = stream::kind(socket.as_fd())?;
+        let (incoming, outgoing) = (Incoming::default(), Vec::new());
+        Ok(Stream { socket, kind, incoming, found: None, is_over: false, outgoing, gone: 0 })
+    }
+
+    /// Sends one message. `Full` says that nothing of it went out; once it has begun, it is accepted.
+    pub(crate) fn send(
+        &mut self,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        if !fds.is_empty() && self.kind != Kind::Local {
+            return Err(SendTransportError::NoDescriptors);
+        }
+        if fds.len() > MOST_FDS {
+            return Err(SendTransportError::TooManyDescriptors);
+        }
+        self.flush(deadline)?;
+        let (header, length) = header_for(bytes.len());
+        let header = &header[..length];
+        let mut fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        let mut congestion = Congestion::default();
+        let mut sent = 0;
+        while sent < header.len() + bytes.len() {
+            let parts = rest_of(header, bytes, sent);
+            let fault = match stream::send(self.socket.as_fd(), parts, &fds) {
+                Ok(count) => {
+                    sent += count;
+                    fds.clear();
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    match poll::one_writable(self.socket.as_fd(), deadline) {
+                        Ok(true) => continue,
+                        Ok(false) => SendTransportError::Full,
+                        Err(error) => SendTransportError::Os(error),
+                    }
+                }
+                Err(error) if fds.is_empty() => send_fault(error),
+                Err(error) => match congestion.wait(error, deadline, || socket::has_unreceived(self.socket.as_fd())) {
+                    Ok(true) => continue,
+                    Ok(false) => SendTransportError::Full,
+                    Err(error) => send_fault(error),
+                },
+            };
+            if sent == 0 || matches!(fault, SendTransportError::Disconnected) {
+                return Err(fault);
+            }
+            let [header, bytes] = rest_of(header, bytes, sent);
+            self.outgoing = [header, bytes].concat();
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of a message that was begun; `Full` if it does not get out in time.
+    pub(crate) fn flush(&mut self, deadline: Deadline) -> Result<(), SendTransportError> {
+        while self.gone < self.outgoing.len() {
+            match stream::send(self.socket.as_fd(), [&self.outgoing[self.gone..], &[]], &[]) {
+                Ok(count) => self.gone += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !poll::one_writable(self.socket.as_fd(), deadline).map_err(SendTransportError::Os)? {
+                        return Err(SendTransportError::Full);
+                    }
+                }
+                Err(error) => return Err(send_fault(error)),
+            }
+        }
+        self.outgoing = Vec::new();
+        self.gone = 0;
+        Ok(())
+    }
+
+    /// Receives one message behind what `onto` holds, and gives what came with it.
+    pub(crate) fn recv(
+        &mut self,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        if let Some(fault) = self.found.take() {
+            return Err(fault);
+        }
+        self.fill(limit, deadline)?;
+        self.incoming.got = 0;
+        let fds = mem::take(&mut self.incoming.fds);
+        if mem::take(&mut self.incoming.fds_lost) {
+            self.incoming.body.clear();
+            return Err(RecvTransportError::Os(stream::no_descriptors()));
+        }
+        if onto.is_empty() {
+            mem::swap(onto, &mut self.incoming.body);
+        } else {
+            onto.extend_from_slice(&self.incoming.body);
+        }
+        self.incoming.body.clear();
+        Ok(fds)
+    }
+
+    /// Whether a message, or the end, can be had at once; waits for it until the deadline.
+    pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
+        if self.found.is_some() {
+            return Ok(true);
+        }
+        match self.fill(limit, deadline) {
+            Ok(()) => Ok(true),
+            Err(RecvTransportError::Empty) => Ok(false),
+            Err(RecvTransportError::Os(error)) => Err(error),
+            Err(fault) => {
+                self.found = Some(fault);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whether a message is here already, so that the socket does not tell of it.
+    pub(crate) fn has_message(&self) -> bool {
+        self.found.is_some() || self.is_over || matches!(self.incoming.lack(u64::MAX), Ok(Lack::Nothing))
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Receives until the message is whole.
+    fn fill(&mut self, limit: u64, deadline: Deadline) -> Result<(), RecvTransportError> {
+        // To sleep in the call itself saves two others; but not while something waits to go out.
+        let mode = match deadline {
+            Deadline::Never if self.outgoing.is_empty() => Mode::Wait,
+            _ => Mode::Now,
+        };
+        loop {
+            let lack = match self.incoming.lack(limit) {
+                Ok(Lack::Nothing) => return Ok(()),
+                Ok(lack) => lack,
+                Err(fault) => {
+                    self.end();
+                    return Err(fault);
+                }
+            };
+            if self.is_over {
+                return Err(RecvTransportError::Disconnected);
+            }
+            match self.incoming.take(self.socket.as_fd(), &lack, mode) {
+                Ok(0) => {
+                    self.is_over = true;
+                    let cut = self.incoming.got > 0;
+                    self.incoming = Incoming::default();
+                    return Err(if cut { RecvTransportError::Cut } else { RecvTransportError::Disconnected });
+                }
+                // Whoever sends drop by drop does not keep us beyond the deadline.
+                Ok(_) => match deadline {
+                    Deadline::At(_) if deadline.is_over() && !self.is_whole() => return Err(RecvTransportError::Empty),
+                    _ => {}
+                },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(deadline)?,
+                Err(error) => return Err(RecvTransportError::Os(error)),
+            }
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.incoming.lack(u64::MAX), Ok(Lack::Nothing))
+    }
+
+    /// Waits for something to receive, and sends what is left to send meanwhile.
+    fn wait(&mut self, deadline: Deadline) -> Result<(), RecvTransportError> {
+        // A fault of sending is the next send's to tell.
+        let stuck = matches!(self.flush(Deadline::Now), Err(SendTransportError::Full));
+        let socket = self.socket.as_fd();
+        let ready = if stuck { poll::one_ready(socket, deadline) } else { poll::one_readable(socket, deadline) };
+        if ready.map_err(RecvTransportError::Os)? { Ok(()) } else { Err(RecvTransportError::Empty) }
+    }
+
+    /// Nothing more can be received, as the place of the next message is not known.
+    fn end(&mut self) {
+        self.is_over = true;
+        self.incoming = Incoming::default();
+        stream::stop_receiving(&self.socket);
+    }
+}
+
+impl Incoming {
+    /// What is lacking; a fault if what is there is no message that could be accepted.
+    fn lack(&self, limit: u64) -> Result<Lack, RecvTransportError> {
+        if self.got < SHORT_HEADER {
+            return Ok(Lack::Header(SHORT_HEADER - self.got));
+        }
+        let [a, b, c, d, long @ ..] = self.header;
+        let length = match i32::from_be_bytes([a, b, c, d]) {
+            -1 if self.got < LONG_HEADER => return Ok(Lack::Header(LONG_HEADER - self.got)),
+            -1 => u64::from_be_bytes(long),
+            length => u64::try_from(length).map_err(|_| RecvTransportError::Garbage("its length is negative"))?,
+        };
+        if length > limit {
+            return Err(RecvTransportError::TooLong { length, limit });
+        }
+        let lacking = usize::try_from(length).ok().and_then(|length| length.checked_sub(self.body.len()));
+        match lacking {
+            Some(0) => Ok(Lack::Nothing),
+            Some(lacking) => Ok(Lack::Body(lacking)),
+            None => Err(RecvTransportError::Garbage("it is longer than its length")),
+        }
+    }
+
+    /// Receives a part of what is lacking, and says how much; 0 at end-of-file.
+    fn take(&mut self, socket: BorrowedFd<'_>, lack: &Lack, mode: Mode) -> io::Result<usize> {
+        match *lack {
+            Lack::Header(lacking) => {
+                let start = stream::recv_start(socket, &mut self.header[self.got..self.got + lacking], mode)?;
+                // Descriptors come with the first byte of a message. Any others are nobody's, and closed.
+                if self.got == 0 {
+                    self.fds = codec::table(start.fds);
+                    self.fds_lost = start.fds_lost;
+                }
+                self.got += start.length;
+                Ok(start.length)
+            }
+            Lack::Body(lacking) => {
+                let most = lacking.min(STEP.max(self.body.len()));
+                stream::recv_onto(socket, &mut self.body, most, mode)
+            }
+            Lack::Nothing => Ok(0),
+        }
+    }
+}
+
+/// The header of a message, and its length.
+fn header_for(length: usize) -> ([u8; LONG_HEADER], usize) {
+    let mut header = [0; LONG_HEADER];
+    match i32::try_from(length) {
+        Ok(short) => {
+            header[..SHORT_HEADER].copy_from_slice(&short.to_be_bytes());
+            (header, SHORT_HEADER)
+        }
+        Err(_) => {
+            header[..SHORT_HEADER].copy_from_slice(&(-1_i32).to_be_bytes());
+            header[SHORT_HEADER..].copy_from_slice(&(length as u64).to_be_bytes());
+            (header, LONG_HEADER)
+        }
+    }
+}
+
+/// What is left of both after `sent` bytes.
+fn rest_of<'a>(header: &'a [u8], bytes: &'a [u8], sent: usize) -> [&'a [u8]; 2] {
+    let of_header = sent.min(header.len());
+    [&header[of_header..], &bytes[sent - of_header..]]
+}
+
+fn send_fault(error: io::Error) -> SendTransportError {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
+            SendTransportError::Disconnected
+        }
+        _ => SendTransportError::Os(error),
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Stream");
+        shown.field("socket", &self.socket).field("kind", &self.kind);
+        shown.field("received", &(self.incoming.got + self.incoming.body.len()));
+        shown.field("unsent", &(self.outgoing.len() - self.gone)).finish()
+    }
+}
+
+/// A stream on its way to another process.
+#[derive(Serialize, Deserialize)]
+struct Moved {
+    socket: Carried,
+    /// The message that has begun to arrive, its header included, and what came with it.
+    received: Vec<u8>,
+    fds: Vec<Carried>,
+    fds_lost: bool,
+    /// The rest of the one that has begun to go out.
+    outgoing: Vec<u8>,
+    /// What is still in the socket after garbage must not pass for messages.
+    is_over: bool,
+    untold: Option<Untold>,
+}
+
+/// What `poll` found and `recv` has not told.
+#[derive(Serialize, Deserialize)]
+enum Untold {
+    Disconnected,
+    Cut,
+    TooLong { length: u64, limit: u64 },
+    Garbage,
+}
+
+impl Untold {
+    fn of(found: &RecvTransportError) -> Option<Untold> {
+        match *found {
+            RecvTransportError::Disconnected => Some(Untold::Disconnected),
+            RecvTransportError::Cut => Some(Untold::Cut),
+            RecvTransportError::TooLong { length, limit } => Some(Untold::TooLong { length, limit }),
+            RecvTransportError::Garbage(_) => Some(Untold::Garbage),
+            RecvTransportError::Empty | RecvTransportError::Os(_) => None,
+        }
+    }
+}
+
+impl From<Untold> for RecvTransportError {
+    fn from(untold: Untold) -> RecvTransportError {
+        match untold {
+            Untold::Disconnected => RecvTransportError::Disconnected,
+            Untold::Cut => RecvTransportError::Cut,
+            Untold::TooLong { length, limit } => RecvTransportError::TooLong { length, limit },
+            Untold::Garbage => RecvTransportError::Garbage("it was none before the connection moved"),
+        }
+    }
+}
+
+impl Serialize for Stream {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Incoming { header, got, body, fds, fds_lost } = &self.incoming;
+        let moved = Moved {
+            socket: Carried(Arc::clone(&self.socket)),
+            received: [&header[..*got], body].concat(),
+            fds: fds.iter().map(|fd| Carried(Arc::clone(fd))).collect(),
+            fds_lost: *fds_lost,
+            outgoing: self.outgoing[self.gone..].to_vec(),
+            is_over: self.is_over,
+            untold: self.found.as_ref().and_then(Untold::of),
+        };
+        moved.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Stream, D::Error> {
+        let moved = Moved::deserialize(deserializer)?;
+        let mut stream = Stream::over(moved.socket.0).map_err(D::Error::custom)?;
+        let mut rest = moved.received.as_slice();
+        let incoming = &mut stream.incoming;
+        while let Ok(Lack::Header(lacking)) = incoming.lack(u64::MAX) {
+            let (now, later) = rest.split_at(lacking.min(rest.len()));
+            incoming.header[incoming.got..incoming.got + now.len()].copy_from_slice(now);
+            incoming.got += now.len();
+            rest = later;
+            if now.is_empty() {
+                break;
+            }
+        }
+        incoming.body = rest.to_vec();
+        incoming.fds = moved.fds.into_iter().map(|fd| fd.0).collect();
+        incoming.lack(u64::MAX).map_err(|_| D::Error::custom("a stream with more than one message under way"))?;
+        stream.incoming.fds_lost = moved.fds_lost;
+        stream.outgoing = moved.outgoing;
+        stream.is_over = moved.is_over;
+        stream.found = moved.untold.map(RecvTransportError::from);
+        Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::fd;
+
+    const LIMIT: u64 = 1 << 30;
+
+    fn pair() -> (Stream, Stream) {
+        let (a, b) = stream::pair().expect("pair");
+        (Stream::new(a).expect("stream"), Stream::new(b).expect("stream"))
+    }
+
+    fn half() -> (Stream, UnixStream) {
+        let (a, b) = UnixStream::pair().expect("pair");
+        (Stream::new(a.into()).expect("stream"), b)
+    }
+
+    fn recv(stream: &mut Stream, deadline: Deadline) -> Result<Vec<u8>, RecvTransportError> {
+        let mut bytes = Vec::new();
+        stream.recv(&mut bytes, LIMIT, deadline).map(|_| bytes)
+    }
+
+    #[test]
+    fn messages_keep_their_bounds_and_descriptors() {
+        let (mut a, mut b) = pair();
+        let null = Arc::new(fd::null().expect("open"));
+        a.send(b"one", &[], Deadline::Never).expect("send");
+        a.send(b"", &[Arc::clone(&null), null], Deadline::Never).expect("send");
+        a.send(b"three", &[], Deadline::Never).expect("send");
+        let mut onto = b">".to_vec();
+        assert!(b.recv(&mut onto, LIMIT, Deadline::Never).expect("recv").is_empty());
+        assert!(b.poll(LIMIT, Deadline::Now).expect("poll"));
+        assert_eq!(b.recv(&mut onto, LIMIT, Deadline::Never).expect("recv").len(), 2);
+        assert!(b.recv(&mut onto, LIMIT, Deadline::Never).expect("recv").is_empty());
+        assert_eq!(onto, b">onethree");
+        assert!(matches!(recv(&mut b, Deadline::Now), Err(RecvTransportError::Empty)));
+        drop(a);
+        assert!(matches!(recv(&mut b, Deadline::Never), Err(RecvTransportError::Disconnected)));
+        assert!(matches!(b.send(b"x", &[], Deadline::Never), Err(SendTransportError::Disconnected)));
+    }
+
+    #[test]
+    fn drop_by_drop_nothing_is_lost() {
+        let (mut a, mut b) = half();
+        for byte in [0, 0, 0, 3, b'a', b'b'] {
+            b.write_all(&[byte]).expect("write");
+            assert!(matches!(recv(&mut a, Deadline::after(Duration::from_millis(1))), Err(RecvTransportError::Empty)));
+            assert!(!a.poll(LIMIT, Deadline::Now).expect("poll"));
+        }
+        b.write_all(b"c").expect("write");
+        assert_eq!(recv(&mut a, Deadline::Never).expect("recv"), b"abc");
+        // The long form of a header.
+        b.write_all(&[255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 2, b'x', b'y']).expect("write");
+        assert_eq!(recv(&mut a, Deadline::Never).expect("recv"), b"xy");
+    }
+
+    #[test]
+    fn ends_and_garbage_are_told_apart() {
+        let (mut a, mut b) = half();
+        b.write_all(&[0, 0, 0, 9, b'a']).expect("write");
+        drop(b);
+        assert!(a.poll(LIMIT, Deadline::Never).expect("poll"));
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Cut)));
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Disconnected)));
+
+        let (mut a, mut b) = half();
+        b.write_all(&[255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]).expect("write");
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::TooLong { length: u64::MAX, .. })));
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Disconnected)));
+        a.send(b"still", &[], Deadline::Never).expect("the other direction works");
+
+        let (mut a, mut b) = half();
+        b.write_all(&[128, 0, 0, 0]).expect("write");
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Garbage(_))));
+    }
+
+    #[test]
+    fn room_is_made_for_what_arrived_only() {
+        let (mut a, mut b) = half();
+        b.write_all(&[0x3f, 0, 0, 0]).expect("write");
+        b.write_all(&[7; 1000]).expect("write");
+        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvTransportError::Empty)));
+        assert!(a.incoming.body.capacity() <= 2 * STEP, "{}", a.incoming.body.capacity());
+    }
+
+    #[test]
+    fn a_message_that_has_begun_is_finished_later() {
+        let (mut a, mut b) = pair();
+        let big = vec![7_u8; 4 << 20];
+        a.send(&big, &[], Deadline::Now).expect("it begins");
+        assert!(matches!(a.send(b"next", &[], Deadline::Now), Err(SendTransportError::Full)));
+        // While one side does nothing but wait for an answer, the other gets it all.
+        let answer = std::thread::spawn(move || {
+            let got = recv(&mut b, Deadline::Never).expect("recv");
+            b.send(b"thanks", &[], Deadline::Never).expect("send");
+            got
+        });
+        assert_eq!(recv(&mut a, Deadline::Never).expect("recv"), b"thanks");
+        assert!(answer.join().expect("join") == big);
+        a.flush(Deadline::Now).expect("nothing is left");
+    }
+
+    #[test]
+    fn what_is_under_way_moves_along() {
+        let (mut a, mut b) = pair();
+        let null = Arc::new(fd::null().expect("open"));
+        a.send(b"early", &[null], Deadline::Now).expect("send");
+        assert!(b.poll(LIMIT, Deadline::Now).expect("poll"));
+        let big = vec![7_u8; 1 << 20];
+        b.send(&big, &[], Deadline::Now).expect("it begins");
+        let parcel = codec::encode(&b).expect("encode");
+        drop(b);
+        let mut b: Stream = codec::decode(&parcel.bytes, parcel.fds).expect("decode");
+        let mut onto = Vec::new();
+        assert_eq!(b.recv(&mut onto, LIMIT, Deadline::Now).expect("recv").len(), 1);
+        assert_eq!(onto, b"early");
+        let rest = std::thread::spawn(move || b.flush(Deadline::Never).is_ok());
+        let got = recv(&mut a, Deadline::Never).expect("recv");
+        assert!(rest.join().expect("join"));
+        assert!(got == big, "bytes were lost or came twice");
+    }
+
+    #[test]
+    fn what_follows_garbage_is_no_message_after_a_move_either() {
+        let (mut a, mut b) = half();
+        b.write_all(&[128, 0, 0, 0]).expect("write");
+        b.write_all(&[0, 0, 0, 1, 7]).expect("write");
+        let moved = |stream: &Stream| -> Stream {
+            let parcel = codec::encode(stream).expect("encode");
+            codec::decode(&parcel.bytes, parcel.fds).expect("decode")
+        };
+        assert!(a.poll(LIMIT, Deadline::Now).expect("poll"));
+        let mut a = moved(&a);
+        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvTransportError::Garbage(_))));
+        let mut a = moved(&a);
+        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvTransportError::Disconnected)));
+    }
+
+    #[test]
+    fn only_streams_are_taken_for_streams() {
+        let forged = |received: Vec<u8>, socket: OwnedFd| {
+            let moved = Moved {
+                socket: Carried::from(socket),
+                received,
+                fds: Vec::new(),
+                fds_lost: false,
+                outgoing: Vec::new(),
+                is_over: false,
+                untold: None,
+            };
+            let parcel = codec::encode(&moved).expect("encode");
+            codec::decode::<Stream>(&parcel.bytes, parcel.fds)
+        };
+        let socket = || stream::pair().expect("pair").0;
+        assert!(forged(Vec::new(), fd::null().expect("open")).is_err());
+        assert!(forged(vec![0, 0, 0, 1, 7], socket()).is_ok());
+        assert!(forged(vec![0, 0, 0, 1, 7, 7], socket()).is_err());
+        assert!(forged(vec![128, 0, 0, 1], socket()).is_err());
+    }
+}

@@ -1,0 +1,4 @@
+//! The ring of a pipe.
+
+#[path = "../../../../../src/channel/pipe/ring.rs"]
+pub(crate) mod ring;
