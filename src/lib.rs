@@ -148,7 +148,6 @@ mod error;
 #[cfg(multiproc_fuzz)]
 #[doc(hidden)]
 pub mod fuzz;
-mod hook;
 mod identity;
 mod limits;
 mod log;

@@ -181,7 +181,7 @@ impl PoolBuilder {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn limits(mut self, limits: Limits) -> PoolBuilder {
-        self.temporary = limits.wants_dir().then(process::temporary);
+        self.temporary = limits.wants_dir().then(process::temporary_directory);
         self.limits = limits;
         self
     }

@@ -57,7 +57,7 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
     let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
     let mut fds = fds.into_iter();
-    let fate = Fate::of(job.dies_with_parent);
+    let fate = Fate::of(job.spec.dies_with_parent);
     let tether = match own_lifeline(&job, &mut fds) {
         Some(own) => own.and_then(|own| Tether::hold(own, fate)),
         None => Tether::tie(lifeline.as_fd(), fate),
@@ -67,7 +67,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
         Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
     };
     drop(lifeline);
-    if !job.dies_with_parent {
+    if !job.spec.dies_with_parent {
         say_untied(&control);
     }
     if let Some(environment) = job.environment.take() {
@@ -82,7 +82,7 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let zygote::Clone { control, tether, interrupt, server } = clone;
     let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
     signals::react(libc::SIGINT, &interrupt);
-    if !job.dies_with_parent {
+    if !job.spec.dies_with_parent {
         if let Err(error) = tether.set_fate(Fate::Own) {
             give_up(&control, &format!("cannot untie it from its parent: {error}"));
         }
@@ -91,7 +91,7 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let mut fds = fds.into_iter();
     let tether = match own_lifeline(&job, &mut fds) {
         None => tether,
-        Some(own) => match own.and_then(|own| Tether::hold(own, Fate::of(job.dies_with_parent))) {
+        Some(own) => match own.and_then(|own| Tether::hold(own, Fate::of(job.spec.dies_with_parent))) {
             Ok(own) => {
                 // Not before this process is tied by the other one.
                 drop(tether);
@@ -177,13 +177,13 @@ fn carry_out(
 ) -> ! {
     let parent = ParentIdentity { name: job.parent_name.clone(), pid: job.parent_pid };
     identity::become_child(Identity::new(
-        job.kind.clone(),
-        job.name.clone(),
-        job.path.clone(),
-        job.daemon,
+        job.spec.kind.clone(),
+        job.spec.name.clone(),
+        job.spec.path.clone(),
+        job.spec.daemon,
         Some(parent),
     ));
-    title::set(&job.program, &job.name);
+    title::set(&job.program, &job.spec.name);
     method::force_start_method(Some(job.method));
     preload::inherit(job.preload.clone());
     job.log.apply();
@@ -222,26 +222,26 @@ const HANDICAP: Duration = Duration::from_millis(50);
 
 /// Puts the limits of the job in force.
 fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
-    if job.own_session {
+    if job.spec.leads_session() {
         rlimit::own_session()?;
         // The terminal and whoever signals the program's group no longer reach what this process starts.
-        if job.dies_with_parent {
+        if job.spec.dies_with_parent {
             parentage.tether.share_fate_with_group()?;
         }
     }
     watch::arm(parentage.control(), wire::LIMIT_NOTE);
-    if let Some((deadline, grace)) = job.deadline {
+    if let Some(deadline) = job.spec.deadline {
         current::set_deadline(deadline);
         // Somebody who waits comes first.
-        watch::limit_time(deadline, HANDICAP, grace)?;
+        watch::limit_time(deadline, HANDICAP, job.spec.grace)?;
     }
-    job.limits.apply()?;
+    job.spec.limits.apply()?;
     #[cfg(feature = "cage")]
-    if let Some(cage) = &job.cage {
+    if let Some(cage) = &job.spec.cage {
         // Inside, it may not read where the stack of its first thread is.
         stack::is_low();
         let closed = cage
-            .enter(&job.limits, job.has_own_streams)
+            .enter(&job.spec.limits, job.has_own_streams)
             .map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
         if let Some(memory) = closed.result {
             parentage.prepare(memory);
@@ -255,13 +255,13 @@ const STACK_UNIT: usize = 64 << 10;
 
 /// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.
 fn on_its_stack<T: Send>(job: &Job, work: impl FnOnce() -> T + Send) -> io::Result<Result<T, unwind::Panic>> {
-    let Some(size) = job.stack_size else { return Ok(unwind::catch(work)) };
+    let Some(size) = job.spec.stack_size else { return Ok(unwind::catch(work)) };
     // The standard library rounds it up to pages, and panics where that is too much.
     let size = usize::try_from(size).ok().and_then(|size| size.checked_next_multiple_of(STACK_UNIT));
     let size = size.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
-            .name(job.name.replace('\0', " "))
+            .name(job.spec.name.replace('\0', " "))
             .stack_size(size)
             .spawn_scoped(scope, || unwind::catch(work))?;
         thread.join().map_err(|_| io::Error::other("the thread was lost"))

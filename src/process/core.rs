@@ -13,9 +13,9 @@ use super::{registry, removal};
 use crate::error::{Cause, Error, Failure, JoinError, Result};
 use crate::limits::LimitReached;
 use crate::signal::Signal;
-use crate::start::Launched;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, StopRequest};
+use crate::start::{Launched, ProcessSpec};
 use crate::sys::fd;
 #[cfg(feature = "cage")]
 use crate::sys::ipc::private_lifeline::PrivateLifeline;
@@ -32,20 +32,14 @@ pub(super) struct Core {
     owner: (Generation, u32),
     /// Its place in the registry.
     pub(super) id: u64,
-    pub(super) kind: String,
+    /// As it was started; its handles may have given it another name since.
+    pub(super) spec: ProcessSpec,
     name: Mutex<String>,
     pub(super) pid: u32,
     pub(super) function: &'static str,
-    pub(super) daemon: bool,
-    /// Whether it ends with us.
-    pub(super) tied: bool,
     pub(super) method: StartMethod,
-    /// Whether it has a session of its own, with all that it starts.
-    leads: bool,
     /// When it is to end.
     due: Option<Due>,
-    /// How long its encoded result may be.
-    max_result: u64,
     is_overdue: AtomicBool,
     /// Its own directory, which goes with it.
     private_dir: Option<PathBuf>,
@@ -91,22 +85,24 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// When a process is to end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Due {
-    pub(super) at: Instant,
-    pub(super) deadline: Duration,
-    pub(super) grace: Duration,
+struct Due {
+    at: Instant,
+    deadline: Duration,
+    grace: Duration,
+}
+
+impl Due {
+    /// When a process that starts now is to end; a time beyond what the clock counts is none.
+    fn from_now(spec: &ProcessSpec) -> Option<Due> {
+        let deadline = spec.deadline?;
+        Some(Due { at: Instant::now().checked_add(deadline)?, deadline, grace: spec.grace })
+    }
 }
 
 /// How a new core is described.
 pub(super) struct Description {
-    pub(super) kind: String,
-    pub(super) name: String,
+    pub(super) spec: ProcessSpec,
     pub(super) function: &'static str,
-    pub(super) daemon: bool,
-    pub(super) tied: bool,
-    pub(super) leads: bool,
-    pub(super) due: Option<Due>,
-    pub(super) max_result: u64,
     pub(super) private_dir: Option<PathBuf>,
     #[cfg(feature = "cage")]
     pub(super) lifeline: Option<PrivateLifeline>,
@@ -117,16 +113,12 @@ impl Core {
         Core {
             owner: (Generation::current(), pid()),
             id,
-            kind: description.kind,
-            name: Mutex::new(description.name),
+            name: Mutex::new(description.spec.name.clone()),
             pid: launched.pid,
             function: description.function,
-            daemon: description.daemon,
-            tied: description.tied,
             method: launched.method,
-            leads: description.leads,
-            due: description.due,
-            max_result: description.max_result,
+            due: Due::from_now(&description.spec),
+            spec: description.spec,
             is_overdue: AtomicBool::new(false),
             private_dir: description.private_dir,
             phase: Mutex::new(Phase::Running(Arc::new(Link {
@@ -292,7 +284,7 @@ impl Core {
     /// Takes the status of an ended child; before that, it ends what is left of its session.
     fn bury(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
         // While its status is not taken, its number is its own.
-        if self.leads && poll::one_readable(pidfd, Deadline::Now)? {
+        if self.spec.leads_session() && poll::one_readable(pidfd, Deadline::Now)? {
             pidfd::signal_group(pidfd, self.pid, libc::SIGKILL);
         }
         pidfd::reap(pidfd)
@@ -327,7 +319,7 @@ impl Core {
 
     /// The value of an ended child, or why there is none.
     pub(super) fn value_of<T: serde::de::DeserializeOwned>(&self, end: &End) -> Result<T, JoinError> {
-        end.value(self.max_result).map_err(|failure| self.join_error(end.exitcode(), failure))
+        end.value(self.spec.max_result).map_err(|failure| self.join_error(end.exitcode(), failure))
     }
 
     pub(super) fn set_name(&self, name: String) {

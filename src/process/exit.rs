@@ -82,18 +82,18 @@ pub(super) fn wind_down() {
     forkserver::shut_down();
     registry::sweep();
     let children = registry::tied();
-    for child in children.iter().filter(|child| child.daemon) {
+    for child in children.iter().filter(|child| child.spec.ends_with_parent()) {
         get_logger().info(format_args!("calling terminate() for daemon {}", child.name()));
         let _ = child.signal(libc::SIGTERM);
     }
     // Daemons first: another child may be waiting for one of them to end.
     let mut grace = None;
-    for daemon in children.iter().filter(|child| child.daemon) {
+    for daemon in children.iter().filter(|child| child.spec.ends_with_parent()) {
         put_down(daemon, *grace.get_or_insert_with(|| Deadline::after(GRACE)));
     }
     for child in &children {
         get_logger().info(format_args!("calling join() for process {}", child.name()));
-        if !child.daemon {
+        if !child.spec.ends_with_parent() {
             let _ = child.wait(Deadline::Never);
         }
     }

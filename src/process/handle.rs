@@ -60,7 +60,7 @@ impl Handle {
     /// Whether the process is terminated when this one ends, and may have no children.
     #[must_use]
     pub fn daemon(&self) -> bool {
-        self.0.daemon
+        self.0.spec.ends_with_parent()
     }
 
     /// How the process was really started: [`StartMethod::Spawn`] also where the fork server cannot work.
@@ -264,7 +264,7 @@ impl fmt::Display for Handle {
                 None => "stopped[?]".to_owned(),
             },
         };
-        print(f, &self.0.kind, &self.name(), &state, self.0.daemon)
+        print(f, &self.0.spec.kind, &self.name(), &state, self.0.spec.ends_with_parent())
     }
 }
 

@@ -10,6 +10,7 @@ mod end;
 mod exit;
 mod forkserver;
 mod handle;
+mod hook;
 mod parentage;
 mod private_dir;
 mod registry;
@@ -20,7 +21,7 @@ mod unchecked;
 mod wait;
 
 pub use builder::Process;
-pub(crate) use builder::temporary;
+pub(crate) use builder::temporary_directory;
 pub use child::{Child, StillRunning};
 pub use context::{Context, get_context};
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};

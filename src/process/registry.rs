@@ -89,5 +89,9 @@ pub fn active_children() -> Vec<Handle> {
 
 /// The running children that end with this process.
 pub(super) fn tied() -> Vec<Arc<Core>> {
-    active_children().into_iter().map(|handle| Arc::clone(handle.core())).filter(|core| core.tied).collect()
+    active_children()
+        .into_iter()
+        .map(|handle| Arc::clone(handle.core()))
+        .filter(|core| core.spec.dies_with_parent)
+        .collect()
 }

@@ -7,16 +7,13 @@ use std::io;
 use std::mem;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::method::StartMethod;
-#[cfg(feature = "cage")]
-use crate::cage::Cage;
+use super::spec::ProcessSpec;
 use crate::codec::{self, DecodeLimits};
-use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::sys::fd;
 use crate::sys::ipc::socket::{self, Mode, Received};
@@ -34,15 +31,11 @@ use crate::unwind::Panic;
 /// the working directory if `directory` says so, then those of the arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
+    pub(crate) spec: ProcessSpec,
     /// What to run; `None` if that does not cross, but comes with the fork.
     pub(crate) entry: Option<Offset>,
     /// What `ps` calls the program.
     pub(crate) program: String,
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) path: Vec<u32>,
-    pub(crate) daemon: bool,
-    pub(crate) dies_with_parent: bool,
     pub(crate) parent_name: String,
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
@@ -51,22 +44,14 @@ pub(crate) struct Job {
     pub(crate) decode_limits: DecodeLimits,
     /// What the child's own fork server is to run before its first clone.
     pub(crate) preload: Vec<Offset>,
-    pub(crate) stack_size: Option<u64>,
     /// All of the environment, if it is not the fork server's own.
     pub(crate) environment: Option<Environment>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
     pub(crate) own_lifeline: bool,
-    pub(crate) limits: Limits,
-    /// How long it may run, and then have to end.
-    pub(crate) deadline: Option<(Duration, Duration)>,
-    #[cfg(feature = "cage")]
-    pub(crate) cage: Option<Cage>,
     /// Whether no status flag of its standard streams is anybody else's.
     #[cfg(feature = "cage")]
     pub(crate) has_own_streams: bool,
-    /// Whether it gets a session of its own.
-    pub(crate) own_session: bool,
 }
 
 /// Parent to child, later: a request to end when it suits.

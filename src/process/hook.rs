@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
+use super::bootstrap;
 use crate::error::{Cause, Error};
-use crate::process::bootstrap;
 use crate::start::boot::{Boot, REFUSED, Unfit, VARIABLE};
 use crate::sys::fd;
 use crate::sys::process::exit;
