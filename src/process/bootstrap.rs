@@ -11,6 +11,7 @@ use crate::codec;
 use crate::error::Cause;
 use crate::identity::{self, Identity, ParentIdentity};
 use crate::log::get_logger;
+use crate::signal::Signal;
 use crate::start::boot::{self, Role};
 use crate::start::wire::{self, Job, Report};
 use crate::start::{fork, method, preload, stdio, zygote};
@@ -44,7 +45,7 @@ pub(super) fn refuse_while_bootstrapping() -> Result<(), Cause> {
 /// The life of a process that was executed in a role. Never returns to `main`.
 pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
     // What the standard library's start would have done; without it, a closed pipe would kill silently.
-    signals::ignore(libc::SIGPIPE);
+    signals::ignore_broken_pipes();
     unwind::install_hook();
     exit::arm();
     match role {
@@ -81,7 +82,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
 fn live_as_clone(clone: zygote::Clone) -> ! {
     let zygote::Clone { control, tether, interrupt, server } = clone;
     let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
-    signals::react(libc::SIGINT, &interrupt);
+    signals::react(Signal::INT.number(), &interrupt);
     if !job.spec.dies_with_parent {
         if let Err(error) = tether.set_fate(Fate::Own) {
             give_up(&control, &format!("cannot untie it from its parent: {error}"));

@@ -167,7 +167,7 @@ impl Core {
         match socket::peer_pidfd(link.control.as_fd()) {
             Ok(pidfd) => Ok(Some(Pidfd::Made(pidfd))),
             // Ended, and its status taken by somebody else.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA)) => Ok(None),
+            Err(error) if socket::says_peer_is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -285,16 +285,16 @@ impl Core {
     fn bury(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
         // While its status is not taken, its number is its own.
         if self.spec.leads_session() && poll::one_readable(pidfd, Deadline::Now)? {
-            pidfd::signal_group(pidfd, self.pid, libc::SIGKILL);
+            pidfd::signal_group(pidfd, self.pid, Signal::KILL.number());
         }
         pidfd::reap(pidfd)
     }
 
     /// Sends a signal; nothing if the child has ended.
-    pub(super) fn signal(&self, number: i32) -> io::Result<()> {
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(link) = self.link() else { return Ok(()) };
         let send = || match self.pidfd(&link)? {
-            Some(pidfd) => pidfd::signal(pidfd.as_fd(), number),
+            Some(pidfd) => pidfd::signal(pidfd.as_fd(), signal.number()),
             None => Ok(()),
         };
         match send() {
@@ -329,7 +329,7 @@ impl Core {
     /// Sends a signal on behalf of a handle.
     pub(super) fn send(&self, signal: Signal) -> Result<()> {
         self.check_owner("signal")?;
-        self.signal(signal.number()).map_err(|error| self.cannot(&format!("send {signal} to"), error))
+        self.signal(signal).map_err(|error| self.cannot(&format!("send {signal} to"), error))
     }
 
     /// Sends a signal to the process and everything that it started.

@@ -126,7 +126,9 @@ impl End {
                 self.limit.map_or(Failure::Exited(0), Failure::Limit)
             }
             // A panic that could not be caught: the process aborted itself, and said before why.
-            (Status::Signalled { signal: libc::SIGABRT, .. }, Said::Report(Report::Panicked(panic), ..)) => {
+            (Status::Signalled { signal, .. }, Said::Report(Report::Panicked(panic), ..))
+                if signal == Signal::ABRT.number() =>
+            {
                 Failure::Panicked(panic.clone())
             }
             (Status::Signalled { signal, core_dumped }, _) => {

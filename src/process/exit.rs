@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::{parentage, registry, removal};
 use crate::log::get_logger;
+use crate::signal::Signal;
 use crate::start::forkserver;
 use crate::start::wire::Report;
 use crate::sys::parcel::Parcel;
@@ -84,7 +85,7 @@ pub(super) fn wind_down() {
     let children = registry::tied();
     for child in children.iter().filter(|child| child.spec.ends_with_parent()) {
         get_logger().info(format_args!("calling terminate() for daemon {}", child.name()));
-        let _ = child.signal(libc::SIGTERM);
+        let _ = child.signal(Signal::TERM);
     }
     // Daemons first: another child may be waiting for one of them to end.
     let mut grace = None;
@@ -114,7 +115,7 @@ fn run_finalizers() {
 /// Waits for a daemon that was terminated; kills it after the grace.
 fn put_down(daemon: &Arc<Core>, grace: Deadline) {
     // One that we may not kill (it is another user's than we are by now) ends with us.
-    if matches!(daemon.wait(grace), Ok(None)) && daemon.signal(libc::SIGKILL).is_ok() {
+    if matches!(daemon.wait(grace), Ok(None)) && daemon.signal(Signal::KILL).is_ok() {
         let _ = daemon.wait(Deadline::Never);
     }
 }

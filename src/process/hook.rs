@@ -1,6 +1,7 @@
 //! Before main: where a process that we executed learns that it is a child.
 #![expect(unsafe_code, reason = "runs before main, on what the C library and the parent process left")]
 
+use std::ffi::{c_char, c_int};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
@@ -56,7 +57,7 @@ impl From<NoHook> for Error {
 }
 
 /// Does nothing in an ordinary process. In one that we executed, it never returns, so `main` does not run.
-extern "C" fn hook(count: libc::c_int, arguments: *const *const libc::c_char, environment: *const *const libc::c_char) {
+extern "C" fn hook(count: c_int, arguments: *const *const c_char, environment: *const *const c_char) {
     const { assert!(VARIABLE.len() + 1 == NAME.count_bytes() + 1) };
     const NAME: &std::ffi::CStr = c"MULTIPROC_BOOT";
     // SAFETY: before main there is one thread (a library's initialiser that started another does not change the

@@ -13,7 +13,7 @@ use super::order::{ANSWER_TIMEOUT, Launched, Order};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
 use super::{preload, zygote};
 use crate::error::{Cause, Error, Result, os};
-use crate::sys::fd;
+use crate::signal::Signal;
 use crate::sys::fd::FileId;
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::per_process::PerProcess;
@@ -23,6 +23,7 @@ use crate::sys::program::creds::Credentials;
 use crate::sys::program::environ::Environment;
 use crate::sys::program::title;
 use crate::sys::wait::poll::{self, Deadline};
+use crate::sys::{errno, fd};
 
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -217,7 +218,7 @@ fn is_dead_end(error: &io::Error) -> bool {
 fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        socket::peer_pidfd(control).err().is_none_or(|error| error.raw_os_error() != Some(libc::ENOPROTOOPT))
+        socket::peer_pidfd(control).err().is_none_or(|error| error.raw_os_error() != Some(errno::NO_OPTION))
     })
 }
 
@@ -488,7 +489,7 @@ impl Server {
 
 /// Ends a process that nobody needs and takes its status. One that we may not kill has been told to leave, and gets some time.
 fn put_down(process: BorrowedFd<'_>) -> Option<Status> {
-    let _ = pidfd::signal(process, libc::SIGKILL);
+    let _ = pidfd::signal(process, Signal::KILL.number());
     match poll::one_readable(process, Deadline::after(FAREWELL)) {
         Ok(true) => pidfd::reap(process).ok().flatten(),
         _ => None,

@@ -1,5 +1,6 @@
 //! An order to start a child, and what comes of it.
 
+use std::io::ErrorKind;
 #[cfg(feature = "cage")]
 use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -81,7 +82,7 @@ pub(super) fn in_populated_namespace<T>(make: impl FnOnce() -> Result<T>) -> Res
         return Err(Cause::EmptyNamespace.into());
     }
     make().map_err(|error| {
-        let refused = error.raw_os_error() == Some(libc::ENOMEM);
+        let refused = error.os_error().is_some_and(|error| error.kind() == ErrorKind::OutOfMemory);
         let ended = refused && namespaces::of_children(true) == ChildNamespace::Ended;
         if ended { Cause::EndedNamespace.into() } else { error }
     })

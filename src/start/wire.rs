@@ -15,7 +15,6 @@ use super::method::StartMethod;
 use super::spec::ProcessSpec;
 use crate::codec::{self, DecodeLimits};
 use crate::log::LogSettings;
-use crate::sys::fd;
 use crate::sys::ipc::socket::{self, Mode, Received};
 use crate::sys::limits::watch::NOTE_HEAD;
 use crate::sys::memory::sealed::{self, Mapping};
@@ -23,6 +22,7 @@ use crate::sys::memory::sealed::{self, Mapping};
 use crate::sys::memory::shared::SharedFile;
 use crate::sys::program::code::Offset;
 use crate::sys::program::environ::Environment;
+use crate::sys::{errno, fd};
 use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
@@ -201,7 +201,7 @@ fn send_by<Header: Serialize>(
     if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
         match socket::send(socket, &[&[INLINE, count], &length, &header, payload], fds) {
             // Where the system's socket buffers are small.
-            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
+            Err(error) if error.raw_os_error() == Some(errno::MESSAGE_SIZE) => {}
             sent => return sent.map_err(socket::explained),
         }
     }
@@ -227,7 +227,7 @@ pub(crate) fn recv<Header: DeserializeOwned>(
 /// Makes a message of what came in. If there is no memory for it, it is left as it was, to be opened later.
 pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Result<Message<Header>> {
     if received.fds_lost {
-        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        return Err(io::Error::from_raw_os_error(errno::NO_DESCRIPTORS));
     }
     let (bytes, offset) = match received.bytes.first() {
         Some(&INLINE) => (Bytes::Inline(mem::take(&mut received.bytes)), 2),
