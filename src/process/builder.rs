@@ -12,10 +12,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::Description;
-use super::handle::{self, Handle};
-use super::private_dir::PrivateDir;
-use super::{Child, Run, bootstrap, exit, hook, registry, removal, run};
+use super::children::core::Description;
+use super::children::handle::{self, Handle};
+use super::children::private_dir::PrivateDir;
+use super::children::{registry, removal};
+use super::inside::{bootstrap, exit, hook};
+use super::{Child, Run, run};
 use crate::channel::buffered::MAX_MESSAGE;
 use crate::codec::{self, Ends};
 use crate::error::{Cause, Result, os};

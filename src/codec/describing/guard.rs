@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use super::budget::{Budget, SHALLOW};
-use super::fault::Fault;
-use super::limits;
+use crate::codec::budget::{Budget, SHALLOW};
+use crate::codec::fault::Fault;
+use crate::codec::limits;
 use crate::sys::program::stack;
 
 /// How deep a value may be nested.
@@ -16,19 +16,19 @@ const DEPTH: u32 = 128;
 const LEVEL: usize = 16 * 1024;
 
 /// Something of serde's that is asked for values, each of which counts.
-pub(super) struct Guarded<'b, T> {
+pub(crate) struct Guarded<'b, T> {
     inner: T,
     budget: &'b mut Budget,
 }
 
 impl<'b, T> Guarded<'b, T> {
-    pub(super) fn new(inner: T, budget: &'b mut Budget) -> Guarded<'b, T> {
+    pub(crate) fn new(inner: T, budget: &'b mut Budget) -> Guarded<'b, T> {
         Guarded { inner, budget }
     }
 }
 
 /// What the format says of a failure.
-pub(super) fn text(error: &rmp_serde::decode::Error) -> String {
+pub(crate) fn text(error: &rmp_serde::decode::Error) -> String {
     match error {
         rmp_serde::decode::Error::Uncategorized(text) | rmp_serde::decode::Error::Syntax(text) => text.clone(),
         error => error.to_string(),
@@ -46,7 +46,7 @@ fn enter<E: Error>(budget: &mut Budget) -> Result<(), E> {
 }
 
 /// Whether a value may be nested so deep, here.
-pub(super) fn check(depth: u32) -> Result<(), Fault> {
+pub(crate) fn check(depth: u32) -> Result<(), Fault> {
     let limit = limits::depth().min(DEPTH);
     if depth > limit {
         return Err(Fault::text(format!("a self-describing value that is nested more than {limit} deep")));
@@ -166,7 +166,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         // A small map may have room for many entries.
-        self.budget.take(super::decoder::NODE * size_of::<S::Value>()).map_err(told)?;
+        self.budget.take(crate::codec::decoder::NODE * size_of::<S::Value>()).map_err(told)?;
         self.inner.next_key_seed(Guarded { inner: seed, budget: &mut *self.budget })
     }
 

@@ -9,11 +9,11 @@ use crate::sys::random;
 
 /// A new directory, removed with all that is in it unless it is kept.
 #[derive(Debug)]
-pub(super) struct PrivateDir(Option<PathBuf>);
+pub(crate) struct PrivateDir(Option<PathBuf>);
 
 impl PrivateDir {
     /// A new one in `place`, which only this user can enter.
-    pub(super) fn make(place: &Path) -> io::Result<PrivateDir> {
+    pub(crate) fn make(place: &Path) -> io::Result<PrivateDir> {
         /// How many names are tried.
         const MOST: u32 = 100;
         if !place.is_absolute() {
@@ -31,12 +31,12 @@ impl PrivateDir {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.as_deref().unwrap_or(Path::new(""))
     }
 
     /// Leaves it to somebody else to remove it.
-    pub(super) fn keep(mut self) -> PathBuf {
+    pub(crate) fn keep(mut self) -> PathBuf {
         self.0.take().unwrap_or_default()
     }
 }

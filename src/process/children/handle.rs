@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::registry;
 use crate::error::{JoinError, Result};
 use crate::signal::Signal;
 use crate::start::method::StartMethod;
@@ -32,11 +33,11 @@ use crate::sys::wait::poll::Deadline;
 pub struct Handle(Arc<Core>);
 
 impl Handle {
-    pub(super) fn new(core: Arc<Core>) -> Handle {
+    pub(crate) fn new(core: Arc<Core>) -> Handle {
         Handle(core)
     }
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }
 
@@ -78,8 +79,7 @@ impl Handle {
     /// Whether the process is running. False, too, in a forked copy of the process that started it, which cannot know.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        // What cannot be asked at the moment (no descriptor left) has not been seen to end.
-        self.0.is_ours() && self.0.look().map_or(true, |end| end.is_none())
+        self.0.is_running()
     }
 
     /// `None` while the process runs; then 0 if its function returned, 1 if it panicked, the code that it exited with, or
@@ -110,7 +110,9 @@ impl Handle {
     }
 
     fn join_until(&self, deadline: Deadline) -> Result<bool, JoinError> {
-        let Some(end) = self.0.wait_to_join(deadline)? else { return Ok(false) };
+        let end = self.0.wait_to_join(deadline)?;
+        registry::sweep();
+        let Some(end) = end else { return Ok(false) };
         if end.is_success() { Ok(true) } else { Err(self.0.join_error(end.exitcode(), end.failure())) }
     }
 
@@ -243,7 +245,7 @@ impl Handle {
 }
 
 /// The printed form of a process: `<Process(Process-1, started)>`.
-pub(super) fn print(f: &mut fmt::Formatter<'_>, kind: &str, name: &str, state: &str, daemon: bool) -> fmt::Result {
+pub(crate) fn print(f: &mut fmt::Formatter<'_>, kind: &str, name: &str, state: &str, daemon: bool) -> fmt::Result {
     let daemon = if daemon { ", daemon" } else { "" };
     write!(f, "<{kind}({name}, {state}{daemon})>")
 }
@@ -272,4 +274,24 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The running children of this process, in the order of their start; takes the status of those that have ended.
+///
+/// Not their children, nor the fork server.
+///
+/// ```
+/// use multiproc::{Process, active_children};
+///
+/// assert!(active_children().is_empty());
+/// let child = Process::new(std::thread::sleep, (std::time::Duration::from_secs(60),)).name("sleeper").start()?;
+/// assert_eq!(active_children()[0].name(), "sleeper");
+/// child.kill()?;
+/// let _ = child.join();
+/// assert!(active_children().is_empty());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use]
+pub fn active_children() -> Vec<Handle> {
+    registry::running().into_iter().map(Handle::new).collect()
 }

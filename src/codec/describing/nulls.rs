@@ -5,12 +5,12 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::fault::Fault;
 use super::guard;
+use crate::codec::fault::Fault;
 
 /// Writes nothing, and says of each value whether it would be written as nothing is. Also looks how deep they are nested.
 #[derive(Clone, Copy)]
-pub(super) struct Nulls(pub(super) u32);
+pub(crate) struct Nulls(pub(crate) u32);
 
 impl Nulls {
     fn deeper(self) -> Result<Nulls, Fault> {

@@ -7,9 +7,9 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
-use super::{Child, Handle};
 use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, Receiver, SimpleQueue};
 use crate::error::{Result, os};
+use crate::process::{Child, Handle};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes readable.

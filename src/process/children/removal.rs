@@ -35,7 +35,7 @@ struct Waiting {
 static REMOVALS: PerProcess<Removals> = PerProcess::new();
 
 /// Removes a directory: a small one at once, a big one on a thread that ends when it is gone. What cannot be removed is logged.
-pub(super) fn remove(path: PathBuf) {
+pub(crate) fn remove(path: PathBuf) {
     match Removal::begin(path.clone()) {
         Ok(None) => {}
         Ok(Some(mut removal)) => {
@@ -97,7 +97,7 @@ fn empty(removals: &Removals) {
 }
 
 /// Waits until nothing is being removed and no thread is left of that, at the most until the deadline.
-pub(super) fn finish(deadline: Deadline) {
+pub(crate) fn finish(deadline: Deadline) {
     let Some(removals) = REMOVALS.get() else { return };
     let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
     while waiting.is_running {

@@ -37,7 +37,7 @@ pub(crate) fn begin() {
 }
 
 /// An error while this process has not got its job, or if it should have got one and runs `main` all the same.
-pub(super) fn refuse_while_bootstrapping() -> Result<(), Cause> {
+pub(crate) fn refuse_while_bootstrapping() -> Result<(), Cause> {
     let bootstrapping = BOOTSTRAPPING.load(Ordering::Relaxed) || std::env::var_os(boot::VARIABLE).is_some();
     if bootstrapping { Err(Cause::Bootstrapping) } else { Ok(()) }
 }
@@ -111,7 +111,7 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
 }
 
 /// A child of the fork method, which brings its work along.
-pub(super) fn live_as_fork(
+pub(crate) fn live_as_fork(
     job: &Job,
     link: fork::Link,
     ready: io::Result<()>,

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::{handle, parentage};
+use super::parentage;
 use crate::identity::{self, ParentIdentity};
+use crate::process::children::handle;
 use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::Deadline;
 
 static DEADLINE: PerProcess<Instant> = PerProcess::new();
 
 /// Says when this process will be ended.
-pub(super) fn set_deadline(left: Duration) {
+pub(crate) fn set_deadline(left: Duration) {
     if let Some(deadline) = Instant::now().checked_add(left) {
         DEADLINE.set(deadline);
     }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::core::Core;
-use super::{parentage, registry, removal};
+use super::parentage;
 use crate::log::get_logger;
+use crate::process::children::core::Core;
+use crate::process::children::{registry, removal};
 use crate::signal::Signal;
 use crate::start::forkserver;
 use crate::start::wire::Report;
@@ -21,7 +22,7 @@ use crate::unwind;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// How long the program waits, at its end and before a fork, for private directories that are being removed.
-pub(super) const REMOVAL: Duration = Duration::from_secs(30);
+pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
 /// What this process has to do at its end.
 #[derive(Default)]
@@ -40,13 +41,13 @@ fn ending() -> &'static Ending {
 }
 
 /// Has this process wind down when it leaves by `exit`.
-pub(super) fn arm() {
+pub(crate) fn arm() {
     ending();
     sys::at_exit(leaving);
 }
 
 /// `arm`, in a forked child, before everything that the parent registered.
-pub(super) fn arm_first() {
+pub(crate) fn arm_first() {
     sys::at_exit(leaving);
     sys::at_exit_first();
 }
@@ -72,7 +73,7 @@ pub fn at_exit(f: impl FnOnce() + Send + 'static) {
 }
 
 /// Ends what this process started, in CPython's order and with its log lines. Only the first call does.
-pub(super) fn wind_down() {
+pub(crate) fn wind_down() {
     if ending().done.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -121,7 +122,7 @@ fn put_down(daemon: &Arc<Core>, grace: Deadline) {
 }
 
 /// Whether the C library is at its exit handlers, in which another `exit` would not do what it says.
-pub(super) fn is_leaving() -> bool {
+pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Relaxed)
 }
 
@@ -159,6 +160,6 @@ fn leaving(code: Option<i32>) {
 }
 
 /// Leaves this process, a child that has wound down and reported.
-pub(super) fn leave(code: i32) -> ! {
+pub(crate) fn leave(code: i32) -> ! {
     std::process::exit(code)
 }

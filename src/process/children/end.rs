@@ -17,7 +17,7 @@ use crate::sys::process::pidfd::Status;
 
 /// Everything there is to know of an ended child.
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     status: Status,
     said: Said,
     /// The limit that it noted, or that we ended it for.
@@ -36,7 +36,7 @@ enum Said {
 impl End {
     /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: then it stays there, or
     /// in `unopened`, for the next time.
-    pub(super) fn read(
+    pub(crate) fn read(
         status: Status,
         control: &OwnedFd,
         unopened: &mut Option<Received>,
@@ -74,7 +74,7 @@ impl End {
     }
 
     /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken by somebody else.
-    pub(super) fn exitcode(&self) -> Option<i32> {
+    pub(crate) fn exitcode(&self) -> Option<i32> {
         match (self.status, &self.said) {
             (Status::Signalled { signal, .. }, _) => Some(-signal),
             // The kernel keeps 8 bits of a code; the child said all of it. Of a negative one, they are what counts, as in
@@ -93,7 +93,7 @@ impl End {
     }
 
     /// The value that the child's function returned, or why there is none.
-    pub(super) fn value<T: DeserializeOwned>(&self, max_result: u64) -> Result<T, Failure> {
+    pub(crate) fn value<T: DeserializeOwned>(&self, max_result: u64) -> Result<T, Failure> {
         match &self.said {
             Said::Report(Report::Returned, payload, _) if payload.len() as u64 > max_result => {
                 let length = payload.len();
@@ -117,7 +117,7 @@ impl End {
     }
 
     /// Why there is no value.
-    pub(super) fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         match (self.status, &self.said) {
             // Whatever it made of the signal.
             (Status::Signalled { .. }, _) | (_, Said::Nothing | Said::Report(Report::Exiting(_), ..))
@@ -149,7 +149,7 @@ impl End {
     }
 
     /// Whether the function returned or the process left with code 0.
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         matches!(self.said, Said::Report(Report::Returned, ..)) || self.exitcode() == Some(0)
     }
 }

@@ -7,10 +7,10 @@ use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::budget::Budget;
-use super::fds;
 use super::guard::{self, Guarded};
 use super::nulls::Nulls;
+use crate::codec::budget::Budget;
+use crate::codec::fds;
 
 /// A value that crosses in a self-describing format (MessagePack, with names), for types whose `Deserialize` asks what comes next:
 /// enums with `#[serde(untagged)]` or `#[serde(tag = "..")]`, structs with `#[serde(flatten)]`, `serde_json::Value`. (With the
@@ -111,5 +111,5 @@ impl<T: DeserializeOwned> Visitor<'_> for Bytes<T> {
 }
 
 #[cfg(test)]
-#[path = "self_describing_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -21,29 +21,29 @@ use crate::unwind;
 
 /// What a child has of its parent.
 #[derive(Debug)]
-pub(super) struct Parentage {
+pub(crate) struct Parentage {
     control: OwnedFd,
     /// Which socket that is: code that closes all descriptors may have given its number to another.
     identity: Option<Identity>,
-    pub(super) tether: Tether,
+    pub(crate) tether: Tether,
     reported: AtomicBool,
     stop_requested: AtomicBool,
     /// Where a big value goes, in a process that cannot make a file for it.
     #[cfg(feature = "cage")]
     prepared: OnceLock<SharedFile>,
     /// Whether this process is a copy of another, and does not run what that registered for its own end.
-    pub(super) is_copy: bool,
+    pub(crate) is_copy: bool,
 }
 
 static PARENTAGE: PerProcess<Parentage> = PerProcess::new();
 
 /// This process's, if it is a child.
-pub(super) fn current() -> Option<&'static Parentage> {
+pub(crate) fn current() -> Option<&'static Parentage> {
     PARENTAGE.get()
 }
 
 /// Makes this process a child.
-pub(super) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static Parentage {
+pub(crate) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static Parentage {
     unwind::on_abort(Some(Arc::new(|panic| {
         if let Some(parentage) = current() {
             parentage.report(&Report::Panicked(panic), &Parcel::default());
@@ -65,7 +65,7 @@ impl Parentage {
     /// Tells the parent how this process ends; only the first time counts.
     ///
     /// A parent that is gone hears nothing, which is no fault of ours; nor does one whose socket the child's function has closed.
-    pub(super) fn report(&self, report: &Report, value: &Parcel) {
+    pub(crate) fn report(&self, report: &Report, value: &Parcel) {
         if self.reported.swap(true, Ordering::Relaxed) || fd::identity(self.control.as_fd()) != self.identity {
             return;
         }
@@ -89,27 +89,27 @@ impl Parentage {
 
     /// Has a big value go into memory that was prepared for it.
     #[cfg(feature = "cage")]
-    pub(super) fn prepare(&self, memory: SharedFile) {
+    pub(crate) fn prepare(&self, memory: SharedFile) {
         let _ = self.prepared.set(memory);
     }
 
     /// The socket to the parent.
-    pub(super) fn control(&self) -> BorrowedFd<'_> {
+    pub(crate) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
     }
 
     /// Whether something was reported.
-    pub(super) fn has_reported(&self) -> bool {
+    pub(crate) fn has_reported(&self) -> bool {
         self.reported.load(Ordering::Relaxed)
     }
 
     /// Whether the parent asked this process to end, or is gone.
-    pub(super) fn stop_requested(&self) -> bool {
+    pub(crate) fn stop_requested(&self) -> bool {
         self.wait_stop(Deadline::now())
     }
 
     /// Waits for the request to end; false at the deadline.
-    pub(super) fn wait_stop(&self, deadline: Deadline) -> bool {
+    pub(crate) fn wait_stop(&self, deadline: Deadline) -> bool {
         if self.stop_requested.load(Ordering::Relaxed) {
             return true;
         }
@@ -136,7 +136,7 @@ impl Parentage {
     }
 
     /// `wait_stop`, for as long as `timeout`.
-    pub(super) fn wait_stop_timeout(&self, timeout: Duration) -> bool {
+    pub(crate) fn wait_stop_timeout(&self, timeout: Duration) -> bool {
         self.wait_stop(Deadline::after(timeout))
     }
 }

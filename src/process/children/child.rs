@@ -44,7 +44,7 @@ pub struct Child<T> {
 pub struct StillRunning<T>(pub Child<T>);
 
 impl<T> Child<T> {
-    pub(super) fn new(handle: Handle, pipes: Pipes) -> Child<T> {
+    pub(crate) fn new(handle: Handle, pipes: Pipes) -> Child<T> {
         Child { handle, pipes, result: PhantomData }
     }
 
@@ -129,7 +129,9 @@ impl<T: DeserializeOwned> Child<T> {
 
     fn join_until(&self, deadline: Deadline) -> Result<Option<T>, JoinError> {
         let core = self.handle.core();
-        match core.wait_to_join(deadline)? {
+        let end = core.wait_to_join(deadline)?;
+        registry::sweep();
+        match end {
             Some(end) => core.value_of(&end).map(Some),
             None => Ok(None),
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::{registry, removal};
+use super::removal;
 use crate::error::{Cause, Error, Failure, JoinError, Result};
 use crate::limits::LimitReached;
 use crate::signal::Signal;
@@ -27,17 +27,18 @@ use crate::sys::process::{pidfd, reserve, tree};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// What all handles of one process share.
-pub(super) struct Core {
+pub(crate) struct Core {
     /// The process that started it.
     owner: (Generation, u32),
-    /// Its place in the registry.
-    pub(super) id: u64,
+    /// Its place in the registry, and what removes it there once its status is taken.
+    id: u64,
+    forget: fn(u64),
     /// As it was started; its handles may have given it another name since.
-    pub(super) spec: ProcessSpec,
+    pub(crate) spec: ProcessSpec,
     name: Mutex<String>,
-    pub(super) pid: u32,
-    pub(super) function: &'static str,
-    pub(super) method: StartMethod,
+    pub(crate) pid: u32,
+    pub(crate) function: &'static str,
+    pub(crate) method: StartMethod,
     /// When it is to end.
     due: Option<Due>,
     is_overdue: AtomicBool,
@@ -100,19 +101,20 @@ impl Due {
 }
 
 /// How a new core is described.
-pub(super) struct Description {
-    pub(super) spec: ProcessSpec,
-    pub(super) function: &'static str,
-    pub(super) private_dir: Option<PathBuf>,
+pub(crate) struct Description {
+    pub(crate) spec: ProcessSpec,
+    pub(crate) function: &'static str,
+    pub(crate) private_dir: Option<PathBuf>,
     #[cfg(feature = "cage")]
-    pub(super) lifeline: Option<PrivateLifeline>,
+    pub(crate) lifeline: Option<PrivateLifeline>,
 }
 
 impl Core {
-    pub(super) fn new(id: u64, description: Description, launched: Launched) -> Core {
+    pub(crate) fn new(id: u64, forget: fn(u64), description: Description, launched: Launched) -> Core {
         Core {
             owner: (Generation::current(), pid()),
             id,
+            forget,
             name: Mutex::new(description.spec.name.clone()),
             pid: launched.pid,
             function: description.function,
@@ -131,13 +133,19 @@ impl Core {
         }
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether this process started it, and not one of which this is a forked copy.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
+    }
+
+    /// Whether this process started it, and has not seen it end.
+    pub(crate) fn is_running(&self) -> bool {
+        // What cannot be asked at the moment (no descriptor left) has not been seen to end.
+        self.is_ours() && self.look().map_or(true, |end| end.is_none())
     }
 
     fn check_owner(&self, verb: &str) -> Result<()> {
@@ -173,7 +181,7 @@ impl Core {
     }
 
     /// How the child ended, if it has; takes its status and its report the first time.
-    pub(super) fn look(&self) -> io::Result<Option<Arc<End>>> {
+    pub(crate) fn look(&self) -> io::Result<Option<Arc<End>>> {
         let mut seen = self.look_now();
         // Once for the status, once for a report that brings a descriptor.
         for _ in 0..2 {
@@ -196,7 +204,7 @@ impl Core {
     }
 
     /// Waits for the end; nothing at the deadline.
-    pub(super) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
+    pub(crate) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         if let Some(due) = self.due {
             // It sees to that itself, too, for when nobody waits; but only from here, all that it started is found.
             for (signal, after) in [(Signal::TERM, Duration::ZERO), (Signal::KILL, due.grace)] {
@@ -274,7 +282,7 @@ impl Core {
         };
         *phase = Phase::Ended(Arc::clone(&end));
         drop(phase);
-        registry::remove(self.id);
+        (self.forget)(self.id);
         if let Some(directory) = &self.private_dir {
             removal::remove(directory.clone());
         }
@@ -291,7 +299,7 @@ impl Core {
     }
 
     /// Sends a signal; nothing if the child has ended.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(link) = self.link() else { return Ok(()) };
         let send = || match self.pidfd(&link)? {
             Some(pidfd) => pidfd::signal(pidfd.as_fd(), signal.number()),
@@ -303,37 +311,36 @@ impl Core {
         }
     }
 
-    pub(super) fn join_error(&self, exitcode: Option<i32>, failure: Failure) -> JoinError {
+    pub(crate) fn join_error(&self, exitcode: Option<i32>, failure: Failure) -> JoinError {
         JoinError::new(self.name(), self.pid, self.function.to_owned(), exitcode, failure)
     }
 
     /// Waits for the end, for `join` and its like; an error if that is not for us or not possible now.
-    pub(super) fn wait_to_join(&self, deadline: Deadline) -> Result<Option<Arc<End>>, JoinError> {
+    pub(crate) fn wait_to_join(&self, deadline: Deadline) -> Result<Option<Arc<End>>, JoinError> {
         if let Err(error) = self.check_owner("join") {
             return Err(self.join_error(None, Failure::Lost(error.to_string())));
         }
         let end = self.wait(deadline).map_err(|error| self.join_error(None, Failure::Os(error)))?;
-        registry::sweep();
         Ok(end)
     }
 
     /// The value of an ended child, or why there is none.
-    pub(super) fn value_of<T: serde::de::DeserializeOwned>(&self, end: &End) -> Result<T, JoinError> {
+    pub(crate) fn value_of<T: serde::de::DeserializeOwned>(&self, end: &End) -> Result<T, JoinError> {
         end.value(self.spec.max_result).map_err(|failure| self.join_error(end.exitcode(), failure))
     }
 
-    pub(super) fn set_name(&self, name: String) {
+    pub(crate) fn set_name(&self, name: String) {
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     /// Sends a signal on behalf of a handle.
-    pub(super) fn send(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn send(&self, signal: Signal) -> Result<()> {
         self.check_owner("signal")?;
         self.signal(signal).map_err(|error| self.cannot(&format!("send {signal} to"), error))
     }
 
     /// Sends a signal to the process and everything that it started.
-    pub(super) fn send_to_tree(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn send_to_tree(&self, signal: Signal) -> Result<()> {
         self.check_owner("signal")?;
         let cannot = |error| self.cannot(&format!("send {signal} to the tree of"), error);
         let Some(link) = self.link() else { return Ok(()) };
@@ -342,7 +349,7 @@ impl Core {
     }
 
     /// Has the process see a request to end, if it looks.
-    pub(super) fn request_stop(&self) {
+    pub(crate) fn request_stop(&self) {
         if let Some(link) = self.link() {
             // One that has ended needs no request; one that does not look has it waiting already.
             let _ = wire::send(link.control.as_fd(), &StopRequest, &[], &[]);
@@ -350,7 +357,7 @@ impl Core {
     }
 
     /// Asks, insists, and ends the process; returns when it has ended.
-    pub(super) fn stop(&self, grace: Duration, signal: fn(&Core, Signal) -> Result<()>) -> Result<()> {
+    pub(crate) fn stop(&self, grace: Duration, signal: fn(&Core, Signal) -> Result<()>) -> Result<()> {
         self.check_owner("stop")?;
         let ended =
             |deadline| self.wait(deadline).map(|end| end.is_some()).map_err(|error| self.cannot("wait for", error));
@@ -365,7 +372,7 @@ impl Core {
     }
 
     /// A descriptor that is readable from the end on.
-    pub(super) fn sentinel(&self) -> Result<BorrowedFd<'_>> {
+    pub(crate) fn sentinel(&self) -> Result<BorrowedFd<'_>> {
         self.check_owner("wait for")?;
         if let Some(sentinel) = self.sentinel.get() {
             return Ok(sentinel.as_fd());
