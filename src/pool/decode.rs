@@ -11,7 +11,7 @@ use super::ledger;
 use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
-use crate::task_error::TaskError;
+use crate::error::TaskError;
 use crate::unwind;
 
 /// How many values are decoded at once: what `Deserialize` does may panic, and to catch each for itself takes longer than to

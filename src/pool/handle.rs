@@ -19,12 +19,12 @@ use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
 use super::worker::Worker;
+use crate::error::TaskError;
 use crate::error::{Cause, Result, os};
 use crate::process;
 use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target};
-use crate::task_error::TaskError;
 
 /// Worker processes that run tasks, and that survive whatever the tasks do: CPython's `multiprocessing.Pool`.
 ///

@@ -13,8 +13,8 @@ use super::decode::Opened;
 use super::feed::Feed;
 use super::job::{Delivery, Sink};
 use super::progress::Progress;
+use crate::error::TaskError;
 use crate::sys::wait::poll::Deadline;
-use crate::task_error::TaskError;
 use crate::unwind;
 
 /// How often progress is shown, at the most.

@@ -14,8 +14,8 @@ use super::decode::Opened;
 use super::gather::Gather;
 use super::job::Sink;
 use super::keeper::Shared;
+use crate::error::TaskError;
 use crate::sys::wait::poll::Deadline;
-use crate::task_error::TaskError;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what [`Pool::map_async`](crate::Pool::map_async) gives.
 ///

@@ -16,8 +16,8 @@ use super::job::{Content, Delivery, Sink};
 use super::keeper::Shared;
 use super::slot::{Outcome, Slot};
 use crate::error::Failure;
+use crate::error::TaskError;
 use crate::sys::wait::poll::Deadline;
-use crate::task_error::TaskError;
 
 /// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have: CPython's `AsyncResult`.
 ///

@@ -23,10 +23,10 @@ use super::speech;
 use super::task::Task;
 use crate::codec;
 use crate::error::Failure;
+use crate::error::TaskError;
 use crate::limits::Limits;
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
-use crate::task_error::TaskError;
 use crate::unwind;
 
 /// Tasks for a [`Pool`](crate::Pool), with settings of their own: what [`Pool::tasks`](crate::Pool::tasks) gives.

@@ -30,7 +30,7 @@ use crate::start::wire::Job;
 use crate::start::{Launched, Order, ProcessSpec, launch};
 use crate::start::{boot, fork};
 #[cfg(feature = "cage")]
-use crate::sys::ipc::private_lifeline::PrivateLifeline;
+use crate::sys::ipc::lifeline::PrivateLifeline;
 use crate::sys::parcel::Parcel;
 use crate::sys::process::clone::Promise;
 use crate::sys::process::reserve;

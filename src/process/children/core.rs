@@ -18,7 +18,7 @@ use crate::start::wire::{self, StopRequest};
 use crate::start::{Launched, ProcessSpec};
 use crate::sys::fd;
 #[cfg(feature = "cage")]
-use crate::sys::ipc::private_lifeline::PrivateLifeline;
+use crate::sys::ipc::lifeline::PrivateLifeline;
 use crate::sys::ipc::socket;
 use crate::sys::ipc::socket::Received;
 use crate::sys::per_process::{Generation, pid};

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::Failure;
+use super::failure::Failure;
 use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
