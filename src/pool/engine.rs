@@ -54,6 +54,8 @@ pub(super) struct Engine {
     cursor: usize,
     /// Whether the keeper sleeps until it is called, so that it would not see that a task is not begun.
     pub(super) sleeps: bool,
+    /// Which workers this program could not end, and why.
+    pub(super) unended: Vec<String>,
 }
 
 impl Engine {
@@ -70,6 +72,7 @@ impl Engine {
             to_nudge: Vec::new(),
             cursor: 0,
             sleeps: false,
+            unended: Vec::new(),
         }
     }
 
@@ -237,8 +240,10 @@ impl Engine {
         let doom = worker.doom.take();
         let is_unasked = matches!(doom, None | Some(Doom::Rogue(_)));
         let was_dismissed = worker.is_dismissed;
+        let is_given_up = worker.give_up_at.is_some_and(|at| at <= Instant::now());
         let (back, failed) = worker.bury(|| match doom {
             Some(Doom::Deadline(deadline)) => deadline_failure(deadline),
+            _ if is_given_up => why,
             Some(Doom::Cancelled) => Failure::Cancelled("while it ran".to_owned()),
             Some(Doom::Terminated) => Failure::Cancelled("its pool was terminated".to_owned()),
             Some(Doom::Rogue(reason)) => Failure::Lost(format!("its worker was killed: {reason}")),
@@ -268,6 +273,15 @@ impl Engine {
             Phase::Running | Phase::Closing => {}
         }
         self.break_if_hopeless(&reason);
+    }
+
+    /// The places of workers that may not be ended and have not left by themselves.
+    pub(super) fn unreachable(&self, now: Instant) -> Vec<usize> {
+        let is_due = |place: &usize| {
+            let worker = self.crew.worker(*place);
+            worker.is_some_and(|worker| worker.give_up_at.is_some_and(|at| at <= now))
+        };
+        (0..self.crew.len()).filter(is_due).collect()
     }
 
     /// Gives up if workers fail again and again before they have done anything.
@@ -399,7 +413,7 @@ impl Engine {
             let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
             // A time beyond what the clock can count never comes.
             let due = overdue(worker).and_then(|left| now.checked_add(left.min(soonest.unwrap_or(left))));
-            [worker.kill_at, due, worker.look_at].into_iter().flatten().min()
+            [worker.kill_at, worker.give_up_at, due, worker.look_at].into_iter().flatten().min()
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
         let sharing = if self.queue.is_empty() && self.crew.count(is_idle) > 0 {

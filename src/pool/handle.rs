@@ -1,6 +1,7 @@
 //! A pool of worker processes, as users see it.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,9 +20,8 @@ use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
 use super::worker::Worker;
-use crate::error::TaskError;
-use crate::error::{Cause, Result, os};
-use crate::process;
+use crate::error::{Cause, Error, Result, TaskError, os};
+use crate::process::{self, Handle};
 use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target};
@@ -38,6 +38,11 @@ use crate::target::{Captureless, Target};
 ///
 /// Workers have sessions of their own, so that what tasks start can be ended with them. So Ctrl-C in a terminal reaches the program
 /// only, and takes its workers along; and Ctrl-Z stops the program, while its workers go on with what they have.
+///
+/// A program that becomes another user (a server of root's that drops its rights, say) may not signal the workers that it had started
+/// before. They end with it all the same, and end tasks at their deadlines by timers of their own; a worker that is still at its
+/// task when it has to go is given up after a second. Its task fails, [`join`](Pool::join) says so, and the pool goes on with
+/// workers of the new user.
 ///
 /// With the start method [`Fork`](crate::StartMethod::Fork), the pool has to be made while this process has no other thread;
 /// workers are copies of it as it was then, those that replace them come from the fork server, and are not.
@@ -119,10 +124,7 @@ impl Pool {
         }
         let children: Vec<_> = workers.iter().map(|worker| worker.child.handle()).collect();
         let undo = |error| {
-            for child in &children {
-                let _ = child.kill();
-                let _ = child.join();
-            }
+            children.iter().for_each(end_now);
             error
         };
         let shared = Arc::new(Shared::new(settings, workers).map_err(undo)?);
@@ -322,7 +324,8 @@ impl Pool {
     /// Waits until a pool that was closed or terminated has no workers any more.
     ///
     /// # Errors
-    /// It was neither: `pool is still running`. A callback cannot wait for its pool, nor can a forked copy of the process.
+    /// It was neither: `pool is still running`. A callback cannot wait for its pool, nor can a forked copy of the process. A worker
+    /// runs as another user than this program by now, which may not end it.
     pub fn join(&self) -> Result<()> {
         self.join_by(Deadline::Never).map(drop)
     }
@@ -346,7 +349,11 @@ impl Pool {
         if self.shared.is_keeper() {
             return Err(Cause::BadInput("a callback cannot wait for its pool".to_owned()).into());
         }
-        Ok(self.shared.wait_over(deadline))
+        let is_over = self.shared.wait_over(deadline);
+        match self.shared.lock().unended.first() {
+            Some(why) if is_over => Err(Error::os(why.clone(), io::ErrorKind::PermissionDenied.into())),
+            _ => Ok(is_over),
+        }
     }
 
     /// What the pool and its workers have done so far.
@@ -389,9 +396,15 @@ fn end_all(workers: &[Worker]) {
     }
     for worker in workers {
         if !matches!(worker.child.join_timeout(Duration::from_secs(3)), Ok(Some(()))) {
-            let _ = worker.child.kill();
-            let _ = worker.child.join();
+            end_now(&worker.child.handle());
         }
+    }
+}
+
+/// Kills a worker and takes its status, unless this program may not: it ends with the program then.
+fn end_now(child: &Handle) {
+    if child.kill().is_ok() {
+        let _ = child.join();
     }
 }
 

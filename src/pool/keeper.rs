@@ -12,6 +12,7 @@ use super::records::{self, Said};
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::error::{Failure, Result, os};
+use crate::log::get_logger;
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::wait::epoll::{Epoll, Summons};
 use crate::sys::wait::poll::Deadline;
@@ -154,6 +155,9 @@ impl Shared {
             for (worker, said) in &turn.said {
                 records::give(worker, said);
             }
+            for warning in &turn.warnings {
+                get_logger().warning(warning);
+            }
             let has_started = !turn.to_start.is_empty();
             for (place, number) in turn.to_start {
                 self.start(place, number);
@@ -190,6 +194,10 @@ impl Shared {
                 _ => retry |= !self.see_end(&mut engine, place, &mut said),
             }
         }
+        let mut warnings = Vec::new();
+        for place in engine.unreachable(Instant::now()) {
+            warnings.extend(self.give_up(&mut engine, place, &mut said));
+        }
         // In this order: what is due, what is to be sent and heard, and last what follows from all of that.
         engine.dispatch();
         engine.look_after(Instant::now());
@@ -225,6 +233,7 @@ impl Shared {
             is_refused: mem::take(&mut engine.is_refused) || retry,
             touched,
             said,
+            warnings,
             to_start,
             until,
             is_over: engine.is_over(),
@@ -260,6 +269,22 @@ impl Shared {
         }
         engine.bury(place, why);
         true
+    }
+
+    /// For a worker that may not be ended: this program has become another user since it started it. It ends with this program at
+    /// the latest, as it is tied to it.
+    fn give_up(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) -> Option<String> {
+        let tag = Arc::clone(&engine.crew.worker(place)?.ledger.tag);
+        let why = format!("may not end worker {} (pid {}): it runs as another user", tag.name, tag.pid);
+        self.take_records(engine, place, said);
+        if let Some(worker) = engine.crew.worker(place) {
+            for fd in [worker.fds().ok().map(|(_, end)| end), worker.records_fd()].into_iter().flatten() {
+                self.set.remove(fd);
+            }
+        }
+        engine.bury(place, Failure::Lost(why.clone()));
+        engine.unended.push(why.clone());
+        Some(why)
     }
 
     fn take_records(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) {
@@ -299,6 +324,8 @@ impl Shared {
 struct Turn {
     touched: Vec<Arc<dyn Sink>>,
     said: Vec<(String, Said)>,
+    /// What the program's log is to be told.
+    warnings: Vec<String>,
     to_start: Vec<(usize, u64)>,
     until: Deadline,
     is_over: bool,

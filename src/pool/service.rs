@@ -19,6 +19,7 @@ use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
+use crate::sys::limits::watch;
 use crate::sys::parcel::Parcel;
 use crate::sys::per_process::Generation;
 use crate::sys::process::exit;
@@ -60,6 +61,9 @@ const KEEP: usize = 4 << 20;
 /// The most tasks that are begun together, and how long they may take for it to be more the next time.
 const MOST_STRIDE: u32 = 128;
 const SHORT_STRIDE: Duration = Duration::from_micros(5);
+
+/// How much later than the deadline of its task a worker ends itself.
+const HANDICAP: Duration = Duration::from_millis(50);
 
 /// What a worker has while it runs tasks.
 struct Station {
@@ -312,8 +316,8 @@ struct Todo {
     name: Option<String>,
     count: u32,
     first: u64,
-    /// How long each may take.
-    deadline: Option<Duration>,
+    /// How long each may take, and this process has then to end.
+    deadline: Option<(Duration, Duration)>,
     /// What else each may use.
     limits: Option<Box<Limits>>,
 }
@@ -335,7 +339,10 @@ fn run(
     while left > 0 && !station.is_over {
         // Together only if nobody has to know when each began.
         let mut to_do = if limit.is_some() || limits.is_some() { 1 } else { station.stride.min(left) };
-        if let Some(limit) = limit {
+        if let Some((limit, grace)) = limit {
+            // The pool comes first, unless it may not signal this process. Without a timer (the user has none left), it is the
+            // only one.
+            let _ = watch::begin_task(limit, HANDICAP, grace);
             station.slate.starts(poll::monotonic());
             TASK.with_borrow_mut(|task| {
                 if let Some(task) = task {
@@ -362,6 +369,8 @@ fn run(
             });
             station.is_over = done.is_err();
         }
+        // Done in its grace, as the last task here.
+        station.is_over |= limit.is_some() && watch::end_task();
         station.is_over |= left > 0 && station.pause().is_err();
     }
     TASK.set(None);

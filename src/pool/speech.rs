@@ -22,8 +22,8 @@ pub(crate) enum Order {
         first: u64,
         /// What the tasks are called, if not by their function.
         name: Option<String>,
-        /// How long each may take.
-        deadline: Option<Duration>,
+        /// How long each may take, and its worker has then to end.
+        deadline: Option<(Duration, Duration)>,
         /// What each may use, if the worker is to see to it.
         limits: Option<Box<Limits>>,
     },

@@ -33,6 +33,9 @@ const AHEAD: u64 = 1_000_000;
 const MOST_JOBS: u64 = 1024;
 const LEAST_JOBS: usize = 2;
 
+/// How long a worker that may not be killed has to leave by itself.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// How long to wait before descriptors are sent again that could not go out.
 const CONGESTION: Duration = Duration::from_millis(20);
 
@@ -67,6 +70,10 @@ pub(super) struct Worker {
     pub(super) look_at: Option<Instant>,
     /// Until when it is no use to send descriptors again: nobody tells when there is room for them.
     congested_until: Option<Instant>,
+    /// How long it has between SIGTERM and SIGKILL, unless a task says otherwise.
+    grace: Duration,
+    /// It may not be signalled. When it is given up, if it has not ended by itself.
+    pub(super) give_up_at: Option<Instant>,
     /// What each of its tasks may compute.
     cpu_time: Option<Duration>,
     /// How long it was at work, and how many tasks were finished, when that was last looked at.
@@ -156,6 +163,8 @@ impl Worker {
             started: now,
             look_at: None,
             congested_until: None,
+            grace: settings.grace,
+            give_up_at: None,
             cpu_time: settings.limits.cpu(),
             seen: (Duration::ZERO, 0),
             pace: 0,
@@ -207,7 +216,7 @@ impl Worker {
             count: job.count,
             first: job.first,
             name: call.options.name.clone(),
-            deadline: call.options.deadline,
+            deadline: call.options.deadline.map(|deadline| (deadline, call.options.grace.unwrap_or(self.grace))),
             limits: self.limits_for(&call.options.limits),
         };
         scratch.clear();
@@ -463,13 +472,26 @@ impl Worker {
     }
 
     /// Kills it and all that it started.
+    ///
+    /// One that runs as another user (this program became another one since) may not be killed. It is told to leave, which it
+    /// does when its task is done, or its own timer ends it, and it is given up if that takes long.
     pub(super) fn kill(&mut self) {
-        let _ = self.child.kill_tree();
         self.kill_at = None;
+        let killed = self.child.kill_tree();
+        if killed.is_err_and(|error| error.os_error().is_some_and(is_forbidden)) {
+            self.dismiss();
+            if self.give_up_at.is_none() {
+                self.give_up_at = Instant::now().checked_add(LEAVE);
+            }
+        }
     }
 
     /// The descriptor of what it logs.
     pub(super) fn records_fd(&self) -> Option<BorrowedFd<'_>> {
         self.records.as_ref().map(AsFd::as_fd)
     }
+}
+
+fn is_forbidden(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied
 }
