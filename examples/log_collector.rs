@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use multiproc::{Address, Client, Connection, Listener, Process, RecvError, Result, Waitable, wait};
+use multiproc::{Address, Client, Connection, Listener, Process, Result, TryRecvError, Waitable, wait};
 use serde::{Deserialize, Serialize};
 
 const KEY: &str = "only for workers";
@@ -64,7 +64,7 @@ fn collect(listener: &mut Listener, sources: usize) -> Result<BTreeMap<String, K
                         last.pop_front();
                     }
                 }
-                Err(RecvError::Empty) => {}
+                Err(TryRecvError::Empty) => {}
                 Err(_) => drop(open.swap_remove(place)),
             }
         }

@@ -35,6 +35,7 @@ fn made_up() -> impl Iterator<Item = String> {
 
 fn parse(lines: Queue<String>, requests: Queue<Request>) {
     for line in &lines {
+        let line = line.expect("get");
         // This parser is as good as many: it is killed by what it does not expect.
         let Ok(request) = request(&line) else { std::process::abort() };
         requests.put(request).expect("put");
@@ -50,7 +51,8 @@ fn request(line: &str) -> std::result::Result<Request, Box<dyn std::error::Error
 /// Requests and milliseconds by path, and how many were not found.
 fn sum_up(requests: Queue<Request>) -> (BTreeMap<String, (u32, u32)>, u32) {
     let (mut paths, mut missing) = (BTreeMap::<String, (u32, u32)>::new(), 0);
-    for (path, status, milliseconds) in &requests {
+    for request in &requests {
+        let (path, status, milliseconds) = request.expect("get");
         let (count, total) = paths.entry(path).or_default();
         (*count, *total) = (*count + 1, *total + milliseconds);
         missing += u32::from(status == 404);

@@ -122,6 +122,9 @@
 //! | `Pipe(duplex=False)`, `Pipe()` | [`pipe`], [`connection`] |
 //! | `Queue(n)`, `JoinableQueue(n)`, `SimpleQueue()` | [`Queue::bounded`] or [`Queue::new`], [`JoinableQueue`], [`SimpleQueue`] |
 //! | `q.put(x)`, `put_nowait`, `put(x, timeout=t)`, and `get` | [`put`](Queue::put), [`try_put`](Queue::try_put), [`put_timeout`](Queue::put_timeout), and `get` |
+//! | `q.qsize()`, `q.empty()`, `q.full()`, `maxsize` | [`len`](Queue::len), [`is_empty`](Queue::is_empty), [`is_full`](Queue::is_full), [`capacity`](Queue::capacity) |
+//! | `queue.Full`, `queue.Empty` | [`TrySendError::Full`], [`SendTimeoutError::Timeout`]; [`TryRecvError::Empty`], [`RecvTimeoutError::Timeout`] |
+//! | `queue.ShutDown`, `EOFError`, `BrokenPipeError` | `Disconnected` of [`RecvError`] and [`SendError`] |
 //! | `q.close()`, `q.join_thread()`, `queue.shutdown()` | drop it, not needed, [`Queue::shutdown`] |
 //! | `Lock()`, `RLock()`, `with lock:` | [`Lock`], [`RLock`], `let _guard = lock.acquire()?;` |
 //! | `lock.acquire(block=False)`, `acquire(timeout=t)`, `release()` | [`try_acquire`](Lock::try_acquire), [`acquire_timeout`](Lock::acquire_timeout), drop the guard |
@@ -169,9 +172,9 @@ pub use bytemuck;
 pub use cage::Cage;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
-    Descriptor, GetError, JoinableQueue, Listener, ListenerBuilder, PutError, Queue, QueueIter, Receiver,
-    ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, SendError, Sender, SimpleQueue, connect, connection,
-    connection_with_capacity, pipe, pipe_with_capacity,
+    Descriptor, JoinableQueue, Listener, ListenerBuilder, Queue, QueueIter, Receiver, ReceiverIntoIter, ReceiverIter,
+    RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, SimpleQueue, TryRecvError,
+    TrySendError, connect, connection, connection_with_capacity, pipe, pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;

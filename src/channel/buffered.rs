@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::{RecvError, RecvIntoError, SendError};
+use super::error::{RecvError, RecvFailure, RecvIntoError, SendFailure};
 use super::transport::{RecvTransportError, SendTransportError};
 use crate::codec;
 
@@ -19,47 +19,47 @@ const KEEP: usize = 1 << 20;
 
 /// Encodes a value and has it sent.
 #[inline]
-pub(super) fn send<T: Serialize>(
+pub(super) fn send<T: Serialize, E: SendFailure<T>>(
     value: T,
     buffer: &mut Vec<u8>,
     send: impl FnOnce(&[u8], &[Arc<OwnedFd>]) -> Result<(), SendTransportError>,
-) -> Result<(), SendError<T>> {
+) -> Result<(), E> {
     buffer.clear();
     let mut fds = Vec::new();
     let ends = match codec::encode_within(&value, buffer, usize::MAX, &mut fds) {
         Ok(ends) => ends,
-        Err(reason) => return Err(SendError::Encode { value, reason }),
+        Err(reason) => return Err(E::new(SendTransportError::Encode(reason), value)),
     };
     let done = send(buffer, &fds);
     if done.is_ok() {
         ends.keep();
     }
     forget_if_big(buffer);
-    done.map_err(|fault| SendError::new(fault, value))
+    done.map_err(|error| E::new(error, value))
 }
 
 /// Has a message received and decodes the value.
 #[inline]
-pub(super) fn recv<T: DeserializeOwned>(
+pub(super) fn recv<T: DeserializeOwned, E: RecvFailure>(
     buffer: &mut Vec<u8>,
     recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError>,
-) -> Result<T, RecvError> {
+) -> Result<T, E> {
     buffer.clear();
     let fds = recv(buffer)?;
     let value = codec::decode(buffer, fds);
     forget_if_big(buffer);
-    value.map_err(RecvError::Decode)
+    value.map_err(|reason| RecvError::Decode(reason).into())
 }
 
 /// Has a message received, and puts it at the beginning of `target`; gives its length.
 #[inline]
-pub(super) fn recv_into(
+pub(super) fn recv_into<E: RecvFailure>(
     target: &mut [u8],
     buffer: &mut Vec<u8>,
     recv: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError>,
-) -> Result<usize, RecvIntoError> {
+) -> Result<usize, RecvIntoError<E>> {
     buffer.clear();
-    recv(buffer).map_err(RecvError::from)?;
+    recv(buffer).map_err(E::from)?;
     let length = buffer.len();
     match target.get_mut(..length) {
         Some(part) => part.copy_from_slice(buffer),

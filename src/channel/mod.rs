@@ -18,8 +18,8 @@ pub use connection::{
     connect, connection, connection_with_capacity,
 };
 pub use descriptor::Descriptor;
-pub use error::{RecvError, RecvIntoError, SendError};
+pub use error::{RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use pipe::{Receiver, ReceiverIntoIter, ReceiverIter, Sender, pipe, pipe_with_capacity};
-pub use queue::{GetError, JoinableQueue, PutError, Queue, QueueIter, SimpleQueue};
+pub use queue::{JoinableQueue, Queue, QueueIter, SimpleQueue};
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;

@@ -1,4 +1,4 @@
-//! What a transport of messages can answer, whichever it is; the public errors are made of these.
+//! The errors of transports (rings, sockets, queue cores), from which the public errors are made.
 
 use std::io;
 
@@ -13,6 +13,12 @@ pub(crate) enum SendTransportError {
     NoDescriptors,
     /// More descriptors than one message can carry.
     TooManyDescriptors,
+    /// The message is longer than this transport can carry.
+    TooLong,
+    /// The value was not encoded, for this reason. (No transport says this; the layer above does.)
+    Encode(String),
+    /// The shared memory was overwritten by somebody.
+    Corrupt,
     /// The operating system refused.
     Os(io::Error),
 }
@@ -24,12 +30,12 @@ pub(crate) enum RecvTransportError {
     Empty,
     /// None will ever come.
     Disconnected,
-    /// The other side ended inside of a message.
-    Cut,
+    /// The peer disconnected in the middle of a message.
+    Truncated,
     /// A message is longer than the receiver accepts. What is behind it cannot be received.
     TooLong { length: u64, limit: u64 },
-    /// What came is no message, for this reason.
-    Garbage(&'static str),
+    /// What came is no message, or the shared memory was overwritten, for this reason.
+    Corrupt(&'static str),
     /// The operating system refused.
     Os(io::Error),
 }

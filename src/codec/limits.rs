@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Whoever sends a message chooses its bytes, and a few of them can stand for a value that takes all stack, time or memory there
 /// is: lists in lists in lists, a list of 2^64 empty values, a thousand variants of an enum that is a megabyte big. Such a message is
-/// an error where it is decoded ([`RecvError::Decode`](crate::RecvError::Decode),
-/// [`GetError::Decode`](crate::GetError::Decode), [`Failure::BadResult`](crate::Failure::BadResult),
+/// an error where it is decoded ([`RecvError::Decode`](crate::RecvError::Decode), [`Failure::BadResult`](crate::Failure::BadResult),
 /// [`Failure::BadArguments`](crate::Failure::BadArguments)), and the next message arrives. What is nested deeper than
 /// [`depth`](DecodeLimits::depth) is also refused where it is encoded.
 ///

@@ -100,7 +100,7 @@ pub(super) fn run(data: &[u8]) {
             event.clear();
         }),
         16 => value!(Queue<String>, |queue| {
-            let _ = (queue.qsize(), queue.poll_ready(), queue.get_timeout(MOMENT).is_ok());
+            let _ = (queue.len(), queue.poll_ready(), queue.get_timeout(MOMENT).is_ok());
             let _ = (queue.put_timeout("text".to_owned(), MOMENT).is_ok(), queue.try_get().is_ok());
         }),
         17 => value!(JoinableQueue<u32>, |queue| {

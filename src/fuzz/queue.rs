@@ -72,7 +72,7 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
             8..=10 => drop(queue.try_get()),
             11 => drop(queue.get_timeout(MOMENT)),
             12 => {
-                let _ = (queue.qsize(), queue.full(), queue.empty(), queue.is_shut_down(), format!("{queue:?}"));
+                let _ = (queue.len(), queue.is_full(), queue.is_empty(), queue.is_shut_down(), format!("{queue:?}"));
             }
             13 => {
                 let _ = queue.poll_ready();

@@ -111,7 +111,7 @@ impl Model {
                 Next::Fault,
                 Err(
                     RecvTransportError::TooLong { .. }
-                    | RecvTransportError::Garbage(_)
+                    | RecvTransportError::Corrupt(_)
                     | RecvTransportError::Disconnected,
                 ),
             ) => {

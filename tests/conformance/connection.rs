@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use multiproc::{Address, Client, Connection, Descriptor, Listener, Process, RecvError, RecvIntoError, connect, wait};
+use multiproc::{
+    Address, Client, Connection, Descriptor, Listener, Process, RecvError, RecvIntoError, TryRecvError, connect, wait,
+};
 
 use crate::support::{for_each_method, send_signal, tempfile};
 use crate::tools::{self, Gate, SIGNALS, pass};
@@ -371,11 +373,11 @@ pub(crate) fn e58_wait_for_connections() {
                         assert_eq!(n, *next);
                         *next += 1;
                     }
-                    Err(RecvError::Disconnected) => {
+                    Err(TryRecvError::Disconnected) => {
                         assert_eq!(*next, 10);
                         ends.remove(place);
                     }
-                    Err(RecvError::Empty) => {}
+                    Err(TryRecvError::Empty) => {}
                     Err(error) => panic!("{error}"),
                 }
             }

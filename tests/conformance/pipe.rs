@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Child, Connection, Process, Receiver, RecvError, RecvIntoError, Sender, Waitable, connection,
+    Child, Connection, Process, Receiver, RecvError, RecvIntoError, Sender, TryRecvError, Waitable, connection,
     connection_with_capacity, pipe, pipe_with_capacity, wait,
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn l172_poll_with_and_without_time_in_pipes() {
         assert!(!near.poll(Some(timeout)).expect("poll"));
         assert!(started.elapsed() >= timeout);
         let started = Instant::now();
-        assert!(near.recv_timeout(timeout).expect_err("nothing").is_empty());
+        assert!(near.recv_timeout(timeout).expect_err("nothing").is_timeout());
         assert!(started.elapsed() >= timeout);
         near.send("here".to_owned()).expect("send");
         assert!(near.poll(None).expect("poll"));
@@ -287,7 +287,7 @@ pub(crate) fn e55_signals_while_using_pipes() {
         let child = Process::new(echo, (far,)).start_method(method).start().expect("start");
         let rain = Rain::start();
         let started = Instant::now();
-        assert!(near.recv_timeout(Duration::from_millis(50)).expect_err("nothing").is_empty());
+        assert!(near.recv_timeout(Duration::from_millis(50)).expect_err("nothing").is_timeout());
         assert!(started.elapsed() >= Duration::from_millis(50), "a signal ended a wait");
         assert!(!near.poll(Some(Duration::from_millis(20))).expect("poll"));
         for round in 0..2000_u32 {
@@ -355,7 +355,7 @@ pub(crate) fn e58_wait_for_pipes() {
                     // Whatever is ready can be had at once.
                     match receivers[place].try_recv() {
                         Ok(line) => lines.push(line),
-                        Err(RecvError::Disconnected) => drop(receivers.remove(place)),
+                        Err(TryRecvError::Disconnected) => drop(receivers.remove(place)),
                         Err(error) => panic!("{error}"),
                     }
                 }
@@ -479,8 +479,8 @@ pub(crate) fn deviation_descriptors_tell_after_empty() {
                         lines += 1;
                     }
                 }
-                Err(RecvError::Empty) => {}
-                Err(RecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => break,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -512,7 +512,7 @@ pub(crate) fn deviation_full_in_both_directions() {
             near.send(vec![2; 500]).expect("send");
         }
         let full = near.send_timeout(vec![3; 100_000], Duration::from_millis(20)).expect_err("no room");
-        assert!(full.is_full());
+        assert!(full.is_timeout());
         assert_eq!(full.into_value().len(), 100_000);
         at.release();
         let mut came = 0;
@@ -529,7 +529,7 @@ pub(crate) fn deviation_a_time_out_inside_of_a_message() {
     for_each_method(|method| {
         let (mut sender, receiver) = pipe_with_capacity::<String>(4096).expect("pipe");
         let error = sender.send_timeout("x".repeat(100_000), Duration::from_millis(10)).expect_err("nobody receives");
-        assert!(error.is_full());
+        assert!(error.is_timeout());
         assert_eq!(error.into_value().len(), 100_000);
         assert!(sender.try_send("y".repeat(100_000)).expect_err("never fits").is_full());
         let collect = |mut receiver: Receiver<String>| {
@@ -541,7 +541,7 @@ pub(crate) fn deviation_a_time_out_inside_of_a_message() {
         sender.send("after".to_owned()).expect("send");
         let (first, second) = child.join().expect("join");
         assert_eq!(first.as_deref(), Ok("after"));
-        assert_eq!(second.expect_err("nothing more"), RecvError::Empty.to_string());
+        assert_eq!(second.expect_err("nothing more"), TryRecvError::Empty.to_string());
     });
 }
 

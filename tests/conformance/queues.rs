@@ -5,7 +5,10 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc::{Event, GetError, JoinableQueue, Lock, Process, PutError, Queue, SimpleQueue, Waitable, wait};
+use multiproc::{
+    Event, JoinableQueue, Lock, Process, Queue, RecvError, RecvTimeoutError, SendError, SendTimeoutError, SimpleQueue,
+    TryRecvError, TrySendError, Waitable, wait,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::support::{METHODS, for_each_method};
@@ -52,23 +55,23 @@ pub(crate) fn f65_put_into_a_bounded_queue() {
         let (may_start, done) = (Event::new().expect("event"), Event::new().expect("event"));
         let arguments = (queue.clone(), may_start.clone(), done.clone());
         let child = Process::new(empties, arguments).start_method(method).start().expect("start");
-        assert!(queue.empty() && !queue.full());
+        assert!(queue.is_empty() && !queue.is_full());
         queue.put(1).expect("room");
         queue.put_timeout(2, LONG).expect("room");
         queue.try_put(3).expect("room");
         queue.put(4).expect("room");
         queue.put(5).expect("room");
-        assert!(!queue.full());
+        assert!(!queue.is_full());
         queue.put(6).expect("room");
-        assert!(queue.full() && !queue.empty());
-        assert!(matches!(queue.try_put(7), Err(PutError::Full(7))));
-        assert!(matches!(queue.put_timeout(8, Duration::ZERO), Err(PutError::Full(8))));
+        assert!(queue.is_full() && !queue.is_empty());
+        assert!(matches!(queue.try_put(7), Err(TrySendError::Full(7))));
+        assert!(matches!(queue.put_timeout(8, Duration::ZERO), Err(SendTimeoutError::Timeout(8))));
         let before = Instant::now();
-        assert!(matches!(queue.put_timeout(9, SHORT), Err(PutError::Full(9))));
+        assert!(matches!(queue.put_timeout(9, SHORT), Err(SendTimeoutError::Timeout(9))));
         assert!(before.elapsed() >= SHORT);
         may_start.set();
         assert!(done.wait_timeout(LONG));
-        assert!(queue.empty() && !queue.full());
+        assert!(queue.is_empty() && !queue.is_full());
         assert_eq!(child.join().expect("join"), [1, 2, 3, 4, 5, 6]);
     });
 }
@@ -79,16 +82,16 @@ pub(crate) fn f66_get_in_order_and_from_an_empty_queue() {
     }
     for_each_method(|method| {
         let queue = Queue::new().expect("queue");
-        assert!(matches!(queue.try_get(), Err(GetError::Empty)));
+        assert!(matches!(queue.try_get(), Err(TryRecvError::Empty)));
         Process::new(fills, (queue.clone(),)).start_method(method).start().expect("start").join().expect("join");
-        assert!(!queue.empty());
+        assert!(!queue.is_empty());
         assert_eq!(queue.get().expect("a value"), 1);
         assert_eq!(queue.try_get().expect("a value"), 2);
         assert_eq!(queue.get_timeout(LONG).expect("a value"), 3);
-        assert_eq!(queue.iter().take(2).collect::<Vec<_>>(), [4, 5]);
-        assert!(queue.empty());
-        assert!(matches!(queue.try_get(), Err(GetError::Empty)));
-        assert!(matches!(queue.get_timeout(Duration::ZERO), Err(GetError::Empty)));
+        assert_eq!(queue.iter().take(2).collect::<Result<Vec<_>, _>>().expect("values"), [4, 5]);
+        assert!(queue.is_empty());
+        assert!(matches!(queue.try_get(), Err(TryRecvError::Empty)));
+        assert!(matches!(queue.get_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout)));
     });
 }
 
@@ -102,7 +105,7 @@ pub(crate) fn f67_a_queue_in_use_goes_to_a_child() {
         let child = Process::new(adds, (queue.clone(),)).start_method(method).start().expect("start");
         let got: Vec<u32> = (0..20).map(|_| queue.get_timeout(LONG).expect("a value")).collect();
         assert!(got.into_iter().eq(0..20), "not in order");
-        assert!(matches!(queue.try_get(), Err(GetError::Empty)));
+        assert!(matches!(queue.try_get(), Err(TryRecvError::Empty)));
         child.join().expect("join");
     });
 }
@@ -110,14 +113,14 @@ pub(crate) fn f67_a_queue_in_use_goes_to_a_child() {
 pub(crate) fn f68_qsize_follows() {
     for_each_method(|method| {
         let queue = Queue::new().expect("queue");
-        assert_eq!(queue.qsize(), 0);
+        assert_eq!(queue.len(), 0);
         queue.put(1).expect("room");
-        assert_eq!(queue.qsize(), 1);
+        assert_eq!(queue.len(), 1);
         let child = Process::new(|queue: Queue<u8>| queue.put(2).expect("room"), (queue.clone(),));
         child.start_method(method).start().expect("start").join().expect("join");
-        assert_eq!(queue.qsize(), 2);
+        assert_eq!(queue.len(), 2);
         let _ = (queue.get().expect("a value"), queue.get().expect("a value"));
-        assert_eq!(queue.qsize(), 0);
+        assert_eq!(queue.len(), 0);
     });
 }
 
@@ -135,7 +138,7 @@ pub(crate) fn f69_join_waits_for_all_tasks() {
         let workers: Vec<_> = (0..4).map(|_| worker().expect("start")).collect();
         (0..50).for_each(|job| jobs.put(Some(job)).expect("room"));
         assert!(jobs.join_timeout(LONG));
-        assert_eq!(results.qsize(), 50, "join returned before the work was done");
+        assert_eq!(results.len(), 50, "join returned before the work was done");
         assert_eq!(jobs.unfinished(), 0);
         (0..4).for_each(|_| jobs.put(None).expect("room"));
         assert!(jobs.join_timeout(LONG));
@@ -158,7 +161,7 @@ pub(crate) fn f69_join_waits_for_all_tasks() {
 pub(crate) fn f71_get_waits_as_long_as_it_is_told() {
     let queue = Queue::<u8>::new().expect("queue");
     let before = Instant::now();
-    assert!(matches!(queue.get_timeout(Duration::from_millis(200)), Err(GetError::Empty)));
+    assert!(matches!(queue.get_timeout(Duration::from_millis(200)), Err(RecvTimeoutError::Timeout)));
     assert!(before.elapsed() >= Duration::from_millis(200));
 }
 
@@ -181,11 +184,11 @@ pub(crate) fn f72_what_cannot_be_encoded_comes_back() {
     let queue = Queue::bounded(2).expect("queue");
     for _ in 0..10 {
         match queue.put(Shy) {
-            Err(PutError::Encode { value: Shy, reason, .. }) => assert!(reason.contains("Shy"), "{reason}"),
+            Err(SendError::Encode { value: Shy, reason, .. }) => assert!(reason.contains("Shy"), "{reason}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(queue.qsize(), 0);
+    assert_eq!(queue.len(), 0);
     IS_SHY.store(false, Ordering::Relaxed);
     queue.put(Shy).expect("room");
     queue.get().expect("a value");
@@ -193,8 +196,8 @@ pub(crate) fn f72_what_cannot_be_encoded_comes_back() {
     let queue = Queue::new().expect("queue");
     queue.put(Liar).expect("room");
     queue.put(Liar).expect("room");
-    assert!(matches!(queue.get(), Err(GetError::Decode(reason)) if reason.contains("Liar")));
-    assert_eq!(queue.qsize(), 1);
+    assert!(matches!(queue.get(), Err(RecvError::Decode(reason)) if reason.contains("Liar")));
+    assert_eq!(queue.len(), 1);
 }
 
 /// Encodes as what it does not decode from.
@@ -228,25 +231,25 @@ pub(crate) fn f74_a_queue_goes_with_its_last_holder() {
 pub(crate) fn f75_put_and_get_after_the_shutdown() {
     fn waits(queue: Queue<u8>, waiting: Event) -> bool {
         waiting.set();
-        queue.get().is_err_and(|error| error.is_shut_down())
+        queue.get().is_err_and(|error| error.is_disconnected())
     }
     fn waits_for_room(queue: Queue<u8>, waiting: Event) -> bool {
         waiting.set();
-        queue.put(9).is_err_and(|error| error.is_shut_down())
+        queue.put(9).is_err_and(|error| error.is_disconnected())
     }
     for_each_method(|method| {
         let queue = Queue::new().expect("queue");
         queue.put(1).expect("room");
         queue.shutdown();
         assert!(queue.is_shut_down());
-        assert!(matches!(queue.put(2), Err(PutError::ShutDown(2))));
+        assert!(matches!(queue.put(2), Err(SendError::Disconnected(2))));
         assert_eq!(queue.get().expect("what was in it"), 1);
-        assert!(matches!(queue.get(), Err(GetError::ShutDown)));
-        assert!(matches!(queue.try_get(), Err(GetError::ShutDown)));
+        assert!(matches!(queue.get(), Err(RecvError::Disconnected)));
+        assert!(matches!(queue.try_get(), Err(TryRecvError::Disconnected)));
         let queue = Queue::new().expect("queue");
         queue.put(1).expect("room");
         queue.shutdown_now();
-        assert!(matches!(queue.get(), Err(GetError::ShutDown)));
+        assert!(matches!(queue.get(), Err(RecvError::Disconnected)));
         // Those who wait are told.
         let (queue, full) = (Queue::new().expect("queue"), Queue::bounded(1).expect("queue"));
         full.put(1).expect("room");
@@ -274,8 +277,8 @@ pub(crate) fn f76_simple_queue_is_closed_by_letting_go() {
 pub(crate) fn f77_simple_queue_is_empty_in_parent_and_child() {
     fn looks(queue: SimpleQueue<bool>, may_look: Event, looked: Event) {
         assert!(may_look.wait_timeout(LONG));
-        queue.put(queue.empty()).expect("room");
-        queue.put(queue.empty()).expect("room");
+        queue.put(queue.is_empty()).expect("room");
+        queue.put(queue.is_empty()).expect("room");
         looked.set();
     }
     for_each_method(|method| {
@@ -283,12 +286,12 @@ pub(crate) fn f77_simple_queue_is_empty_in_parent_and_child() {
         let (may_look, looked) = (Event::new().expect("event"), Event::new().expect("event"));
         let arguments = (queue.clone(), may_look.clone(), looked.clone());
         let child = Process::new(looks, arguments).start_method(method).start().expect("start");
-        assert!(queue.empty());
+        assert!(queue.is_empty());
         may_look.set();
         assert!(looked.wait_timeout(LONG));
-        assert!(!queue.empty());
+        assert!(!queue.is_empty());
         assert_eq!((queue.get().expect("a value"), queue.get().expect("a value")), (true, false));
-        assert!(queue.empty());
+        assert!(queue.is_empty());
         child.join().expect("join");
     });
 }
@@ -318,7 +321,7 @@ pub(crate) fn deviation_a_child_is_joined_before_its_queue_is_emptied() {
             (queue.clone(),),
         );
         child.start_method(method).start().expect("start").join().expect("join");
-        assert_eq!(queue.qsize(), MANY as usize + 1);
+        assert_eq!(queue.len(), MANY as usize + 1);
         for number in 0..MANY {
             assert_eq!(queue.get().expect("a value"), (number, vec![1; 100]));
         }
@@ -332,7 +335,8 @@ pub(crate) fn deviation_a_child_is_joined_before_its_queue_is_emptied() {
 
 pub(crate) fn deviation_queues_go_through_queues() {
     fn answers(questions: Queue<(u32, Queue<u32>)>) {
-        for (number, answer) in &questions {
+        for question in &questions {
+            let (number, answer) = question.expect("a question");
             answer.put(number * 2).expect("room");
         }
     }
@@ -355,7 +359,7 @@ pub(crate) fn deviation_many_producers_and_consumers() {
         (0..EACH).for_each(|number| queue.put((own, number)).expect("room"));
     }
     fn consumes(queue: Queue<(u64, u64)>) -> Vec<(u64, u64)> {
-        queue.iter().collect()
+        queue.iter().collect::<Result<_, _>>().expect("values")
     }
     for_each_method(|method| {
         for queue in [Queue::new().expect("queue"), Queue::bounded(7).expect("queue")] {

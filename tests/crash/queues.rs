@@ -29,7 +29,7 @@ fn produce(queue: Queue<Item>, producer: u64) {
 
 fn relay(from: Queue<Item>, to: Queue<(usize, Item)>, own: usize) {
     for item in &from {
-        to.put((own, item)).expect("put");
+        to.put((own, item.expect("a value"))).expect("put");
     }
 }
 
@@ -58,7 +58,8 @@ pub(crate) fn queues_survive_whoever_is_killed() {
             .collect::<Result<_, _>>()
             .expect("start");
         // What comes out must be taken away all the while, or a bounded queue holds all up; so another process does it.
-        let collector = Process::new(|queue: Queue<(usize, Item)>| queue.iter().collect::<Vec<_>>(), (second.clone(),));
+        let collect = |queue: Queue<(usize, Item)>| queue.iter().collect::<Result<Vec<_>, _>>().expect("values");
+        let collector = Process::new(collect, (second.clone(),));
         let collector = collector.start_method(method).start().expect("start");
         let dead_producers = kill_some(&dice, &producers, PRODUCERS - 1);
         let dead_relays = kill_some(&dice, &relays, RELAYS as u64 - 1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use multiproc::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, Descriptor, Listener, Process,
-    RecvError, connect,
+    RecvError, RecvTimeoutError, connect,
 };
 
 use crate::common::Hoard;
@@ -217,11 +217,11 @@ fn half<S, R>() -> (Connection<S, R>, TcpStream) {
 pub(crate) fn half_a_message_then_gone() {
     let (mut connection, mut raw) = half::<String, String>();
     raw.write_all(&[0, 0, 0, 6, 5, b'h', b'a']).expect("write");
-    assert!(matches!(connection.recv_timeout(Duration::from_millis(10)), Err(RecvError::Empty)));
+    assert!(matches!(connection.recv_timeout(Duration::from_millis(10)), Err(RecvTimeoutError::Timeout)));
     raw.write_all(b"l").expect("write");
     drop(raw);
     assert!(connection.poll(Some(LONG)).expect("poll"), "its end can be had");
-    assert!(matches!(connection.recv(), Err(RecvError::Cut)));
+    assert!(matches!(connection.recv(), Err(RecvError::Truncated)));
     assert!(matches!(connection.recv(), Err(RecvError::Disconnected)));
 }
 
@@ -229,7 +229,7 @@ pub(crate) fn a_header_that_promises_too_much() {
     // Within the limit: no room is made for what does not come.
     let (mut connection, mut raw) = half::<String, String>();
     raw.write_all(&[0x3f, 0xff, 0xff, 0xff, 1, 2, 3]).expect("write");
-    assert!(matches!(connection.recv_timeout(Duration::from_millis(10)), Err(RecvError::Empty)));
+    assert!(matches!(connection.recv_timeout(Duration::from_millis(10)), Err(RecvTimeoutError::Timeout)));
     // Beyond it: the end.
     for (header, length) in [
         (&[0x7f, 0xff, 0xff, 0xff][..], 0x7fff_ffff),
@@ -238,7 +238,7 @@ pub(crate) fn a_header_that_promises_too_much() {
         let (mut connection, mut raw) = half::<String, String>();
         raw.write_all(header).expect("write");
         match connection.recv_timeout(LONG) {
-            Err(RecvError::TooLong { length: said, limit, .. }) => assert_eq!((said, limit), (length, 1 << 30)),
+            Err(RecvTimeoutError::TooLong { length: said, limit, .. }) => assert_eq!((said, limit), (length, 1 << 30)),
             other => panic!("{other:?}"),
         }
         assert!(connection.recv().expect_err("the end").is_disconnected());
@@ -247,7 +247,7 @@ pub(crate) fn a_header_that_promises_too_much() {
     connection.set_max_message(4);
     raw.write_all(b"\0\0\0\x04\x03abc\0\0\0\x05\x04abcd").expect("write");
     assert_eq!(connection.recv_timeout(LONG).expect("recv"), "abc");
-    assert!(matches!(connection.recv_timeout(LONG), Err(RecvError::TooLong { length: 5, limit: 4, .. })));
+    assert!(matches!(connection.recv_timeout(LONG), Err(RecvTimeoutError::TooLong { length: 5, limit: 4, .. })));
 }
 
 pub(crate) fn garbage_over_a_connection() {
@@ -264,7 +264,7 @@ pub(crate) fn garbage_over_a_connection() {
     assert!(connection.recv_timeout(LONG).expect_err("not endless").is_decode());
     // No message at all: nothing behind it can be found.
     raw.write_all(&[0x80, 0, 0, 0, 0, 0, 0, 0]).expect("write");
-    assert!(connection.recv_timeout(LONG).expect_err("no message").is_decode());
+    assert!(connection.recv_timeout(LONG).expect_err("no message").is_corrupt());
     assert!(connection.recv_timeout(LONG).expect_err("the end").is_disconnected());
 }
 
@@ -384,7 +384,7 @@ pub(crate) fn killed_senders() {
                 }
                 n += 1;
             };
-            assert!(matches!(end, RecvError::Disconnected | RecvError::Cut), "{end}");
+            assert!(matches!(end, RecvTimeoutError::Disconnected | RecvTimeoutError::Truncated), "{end}");
             let _ = child.join();
         }
     });

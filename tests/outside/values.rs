@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use multiproc::{
-    Address, Connection, DecodeLimits, Failure, JoinableQueue, Listener, Pool, Process, Queue, RecvError, SimpleQueue,
-    connect, connection_with_capacity, pipe_with_capacity, set_decode_limits,
+    Address, Connection, DecodeLimits, Failure, JoinableQueue, Listener, Pool, Process, Queue, RecvTimeoutError,
+    SimpleQueue, connect, connection_with_capacity, pipe_with_capacity, set_decode_limits,
 };
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeTuple;
@@ -74,7 +74,7 @@ fn over_a_socket<T: Serialize + DeserializeOwned>(value: T) -> Result<T, String>
     near.try_send(value).map_err(told)?;
     loop {
         match far.recv_timeout(Duration::from_millis(1)) {
-            Err(RecvError::Empty) => assert!(near.try_recv().is_err()),
+            Err(RecvTimeoutError::Timeout) => assert!(near.try_recv().is_err()),
             arrived => return arrived.map_err(told),
         }
     }

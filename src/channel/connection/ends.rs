@@ -5,13 +5,16 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{RecvError, RecvIntoError, SendError};
+use crate::channel::error::{
+    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
+    TryRecvError, TrySendError,
+};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
@@ -131,23 +134,32 @@ impl<S: Serialize, R> Connection<S, R> {
     /// Sends a value if there is room for it now.
     ///
     /// # Errors
-    /// As [`send`](Connection::send), and [`SendError::Full`] if there is no room at all. If there is for a part, it counts as
-    /// sent.
-    pub fn try_send(&mut self, value: S) -> Result<(), SendError<S>> {
+    /// As [`send`](Connection::send), and [`TrySendError::Full`] if there is no room at all. If
+    /// there is for a part, it counts as sent.
+    pub fn try_send(&mut self, value: S) -> Result<(), TrySendError<S>> {
         self.send_by(value, Deadline::now())
     }
 
-    /// Sends a value; waits at most so long for room.
+    /// Sends a value; waits for room for `timeout` at most.
     ///
     /// # Errors
-    /// As [`try_send`](Connection::try_send), after that time.
-    pub fn send_timeout(&mut self, value: S, timeout: Duration) -> Result<(), SendError<S>> {
+    /// As [`send`](Connection::send), and [`SendTimeoutError::Timeout`] if there was no room at
+    /// all in that time. If there was for a part, it counts as sent.
+    pub fn send_timeout(&mut self, value: S, timeout: Duration) -> Result<(), SendTimeoutError<S>> {
         self.send_by(value, Deadline::after(timeout))
     }
 
-    fn send_by(&mut self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
+    /// Sends a value; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Connection::send_timeout).
+    pub fn send_deadline(&mut self, value: S, deadline: Instant) -> Result<(), SendTimeoutError<S>> {
+        self.send_by(value, Deadline::At(deadline))
+    }
+
+    fn send_by<E: SendFailure<S>>(&mut self, value: S, deadline: Deadline) -> Result<(), E> {
         if let Err(error) = self.sole.check(WHAT) {
-            return Err(SendError::new(SendTransportError::Os(error), value));
+            return Err(E::new(SendTransportError::Os(error), value));
         }
         buffered::send(value, &mut self.sent, |bytes, fds| self.link.send(bytes, fds, deadline))
     }
@@ -166,15 +178,15 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// Receives a value if one is there.
     ///
     /// # Errors
-    /// As [`recv`](Connection::recv), and [`RecvError::Empty`] if none is there.
-    pub fn try_recv(&mut self) -> Result<R, RecvError> {
+    /// As [`recv`](Connection::recv), and [`TryRecvError::Empty`] if none is there.
+    pub fn try_recv(&mut self) -> Result<R, TryRecvError> {
         self.recv_by(Deadline::now())
     }
 
-    /// Receives a value; waits at most so long.
+    /// Receives a value; waits for one for `timeout` at most.
     ///
     /// # Errors
-    /// As [`recv`](Connection::recv), and [`RecvError::Empty`] if none came in time.
+    /// As [`recv`](Connection::recv), and [`RecvTimeoutError::Timeout`] if none came in time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -182,14 +194,22 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// # let mut listener = Listener::bind(Address::fresh()?)?;
     /// # let mut near: Connection<u8> = connect(listener.address())?;
     /// # let far: Connection<u8> = listener.accept()?;
-    /// assert!(near.recv_timeout(Duration::from_millis(10)).unwrap_err().is_empty());
+    /// assert!(near.recv_timeout(Duration::from_millis(10)).unwrap_err().is_timeout());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<R, RecvError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<R, RecvTimeoutError> {
         self.recv_by(Deadline::after(timeout))
     }
 
-    fn recv_by(&mut self, deadline: Deadline) -> Result<R, RecvError> {
+    /// Receives a value; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_timeout`](Connection::recv_timeout).
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<R, RecvTimeoutError> {
+        self.recv_by(Deadline::At(deadline))
+    }
+
+    fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<R, E> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
     }
@@ -210,6 +230,20 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// ```
     pub fn iter(&mut self) -> ConnectionIter<'_, S, R> {
         ConnectionIter { connection: self }
+    }
+
+    /// Returns an iterator over the values that are there now; it never waits. It ends where
+    /// nothing is there yet and where the other end is gone; other errors are items.
+    ///
+    /// ```
+    /// let (mut near, mut far) = multiproc::connection::<u8, u8>()?;
+    /// near.send(1)?;
+    /// near.send(2)?;
+    /// assert_eq!(far.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<R, RecvError>> {
+        error::try_iter(|| self.try_recv())
     }
 }
 
@@ -258,24 +292,32 @@ impl<S, R> Connection<S, R> {
     /// Sends bytes if there is room for them now.
     ///
     /// # Errors
-    /// As [`send_bytes`](Connection::send_bytes), and [`SendError::Full`] if there is no room at all.
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
+    /// As [`send_bytes`](Connection::send_bytes), and [`TrySendError::Full`] if there is no room
+    /// at all.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
         self.send_bytes_by(bytes, Deadline::now())
     }
 
-    /// Sends bytes; waits at most so long for room.
+    /// Sends bytes; waits for room for `timeout` at most.
     ///
     /// # Errors
-    /// As [`try_send_bytes`](Connection::try_send_bytes), after that time.
-    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+    /// As [`send_bytes`](Connection::send_bytes), and [`SendTimeoutError::Timeout`] if there was
+    /// no room at all in that time.
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendTimeoutError<()>> {
         self.send_bytes_by(bytes, Deadline::after(timeout))
     }
 
-    fn send_bytes_by(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
-        if let Err(error) = self.sole.check(WHAT) {
-            return Err(SendError::new(SendTransportError::Os(error), ()));
-        }
-        self.link.send(bytes, &[], deadline).map_err(|fault| SendError::new(fault, ()))
+    /// Sends bytes; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`send_bytes_timeout`](Connection::send_bytes_timeout).
+    pub fn send_bytes_deadline(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), SendTimeoutError<()>> {
+        self.send_bytes_by(bytes, Deadline::At(deadline))
+    }
+
+    fn send_bytes_by<E: SendFailure<()>>(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), E> {
+        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
+        checked.and_then(|()| self.link.send(bytes, &[], deadline)).map_err(|error| E::new(error, ()))
     }
 
     /// Receives a message as it is; waits until one comes. Descriptors that came with it are closed.
@@ -289,20 +331,29 @@ impl<S, R> Connection<S, R> {
     /// Receives a message as it is if one is there.
     ///
     /// # Errors
-    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvError::Empty`] if none is there.
-    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
+    /// As [`recv_bytes`](Connection::recv_bytes), and [`TryRecvError::Empty`] if none is there.
+    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, TryRecvError> {
         self.recv_bytes_by(Deadline::now())
     }
 
-    /// Receives a message as it is; waits at most so long.
+    /// Receives a message as it is; waits for one for `timeout` at most.
     ///
     /// # Errors
-    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvError::Empty`] if none came in time.
-    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvError> {
+    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvTimeoutError::Timeout`] if none came in
+    /// time.
+    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
         self.recv_bytes_by(Deadline::after(timeout))
     }
 
-    fn recv_bytes_by(&mut self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
+    /// Receives a message as it is; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_timeout`](Connection::recv_bytes_timeout).
+    pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
+        self.recv_bytes_by(Deadline::At(deadline))
+    }
+
+    fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         let mut bytes = Vec::new();
         self.link.recv(&mut bytes, self.max_message, deadline)?;
@@ -335,17 +386,48 @@ impl<S, R> Connection<S, R> {
         self.recv_bytes_into_by(buffer, Deadline::Never)
     }
 
-    /// Receives a message into the beginning of `buffer`; waits at most so long.
+    /// Receives a message into the beginning of `buffer` if one is there.
     ///
     /// # Errors
-    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`RecvError::Empty`] if no message came in time.
-    pub fn recv_bytes_into_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Result<usize, RecvIntoError> {
+    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`TryRecvError::Empty`] if none is
+    /// there.
+    pub fn try_recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<TryRecvError>> {
+        self.recv_bytes_into_by(buffer, Deadline::now())
+    }
+
+    /// Receives a message into the beginning of `buffer`; waits for one for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`RecvTimeoutError::Timeout`] if none
+    /// came in time.
+    pub fn recv_bytes_into_timeout(
+        &mut self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
         self.recv_bytes_into_by(buffer, Deadline::after(timeout))
     }
 
-    fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        buffered::recv_into(buffer, &mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
+    /// Receives a message into the beginning of `buffer`; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into_timeout`](Connection::recv_bytes_into_timeout).
+    pub fn recv_bytes_into_deadline(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
+        self.recv_bytes_into_by(buffer, Deadline::At(deadline))
+    }
+
+    fn recv_bytes_into_by<E: RecvFailure>(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<usize, RecvIntoError<E>> {
+        let limit = self.max_message;
+        self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
+        buffered::recv_into(buffer, &mut self.received, |onto| self.link.recv(onto, limit, deadline))
     }
 
     /// Whether a message, or the end, can be had without waiting; waits for it at most so long, for ever without a timeout. The
@@ -367,10 +449,8 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// The other end is gone, or the system refuses.
     pub fn flush(&mut self) -> Result<(), SendError<()>> {
-        if let Err(error) = self.sole.check(WHAT) {
-            return Err(SendError::new(SendTransportError::Os(error), ()));
-        }
-        self.link.flush(Deadline::Never).map_err(|fault| SendError::new(fault, ()))
+        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
+        checked.and_then(|()| self.link.flush(Deadline::Never)).map_err(|error| SendError::new(error, ()))
     }
 
     /// Closes this end, after [`flush`](Connection::flush). What was sent can still be received at the other, which then is told
@@ -412,7 +492,7 @@ impl<S, R> Connection<S, R> {
 
 impl<S, R> AsFd for Connection<S, R> {
     /// To poll for reading, in `epoll` or an async runtime: readable means that something can be received or has come to its end.
-    /// After [`poll`](Connection::poll), the message is in this process already; receive until [`RecvError::Empty`] before waiting.
+    /// After [`poll`](Connection::poll), the message is in this process already; receive until [`TryRecvError::Empty`] before waiting.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
     }
@@ -447,10 +527,7 @@ impl<S, R: DeserializeOwned> Iterator for ConnectionIter<'_, S, R> {
     type Item = Result<R, RecvError>;
 
     fn next(&mut self) -> Option<Result<R, RecvError>> {
-        match self.connection.recv() {
-            Err(RecvError::Disconnected) => None,
-            item => Some(item),
-        }
+        error::item(self.connection.recv())
     }
 }
 

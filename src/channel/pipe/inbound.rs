@@ -246,7 +246,7 @@ impl Reader {
                 Ok(None) if is_last_look => {
                     self.is_over = true;
                     let cut = self.consumer.is_inside();
-                    return Err(if cut { RecvTransportError::Cut } else { RecvTransportError::Disconnected });
+                    return Err(if cut { RecvTransportError::Truncated } else { RecvTransportError::Disconnected });
                 }
                 Ok(None) => self.wait(ring, bell, deadline, &mut waiting)?,
                 Err(corrupt) => return Err(self.garbage(bell, corrupt)),
@@ -342,7 +342,7 @@ impl Reader {
 
     fn garbage(&mut self, bell: &mut Bell, Corrupt(why): Corrupt) -> RecvTransportError {
         self.end(bell);
-        RecvTransportError::Garbage(why)
+        RecvTransportError::Corrupt(why)
     }
 
     /// Nothing more can be received. The other side is told, so that it does not wait for room for ever.

@@ -121,7 +121,7 @@ fn a_message_whose_descriptors_do_not_come_is_garbage() {
     words[64].store(1 << 32 | 3 << 40, Ordering::Relaxed);
     words[0].store(8, Ordering::Release);
     let mut bytes = Vec::new();
-    assert!(matches!(near.recv(&mut bytes, LIMIT, soon()), Err(RecvTransportError::Garbage(_))));
+    assert!(matches!(near.recv(&mut bytes, LIMIT, soon()), Err(RecvTransportError::Corrupt(_))));
     assert!(matches!(near.recv(&mut bytes, LIMIT, soon()), Err(RecvTransportError::Disconnected)));
 }
 

@@ -1,7 +1,6 @@
 //! The sending end of a ring: messages into records, and sleeping until there is room.
 
 use std::fmt;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -353,8 +352,8 @@ fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
     Ok(())
 }
 
-fn corrupt(Corrupt(why): Corrupt) -> SendTransportError {
-    SendTransportError::Os(io::Error::new(io::ErrorKind::InvalidData, why))
+fn corrupt(_: Corrupt) -> SendTransportError {
+    SendTransportError::Corrupt
 }
 
 impl fmt::Debug for Outbound {

@@ -24,7 +24,7 @@ pub(crate) const CAPACITY: usize = 256 * 1024;
 /// was. In a fork, a captured end is a copy: use only one of the two.
 ///
 /// A process that is killed while it sends has sent nothing of its last message, or the receiver is told so
-/// ([`RecvError::Cut`](crate::RecvError::Cut)); what it sent before arrives.
+/// ([`RecvError::Truncated`](crate::RecvError::Truncated)); what it sent before arrives.
 ///
 /// # Errors
 /// The system has no descriptor or no memory left.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +14,7 @@ use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{RecvError, RecvIntoError};
+use crate::channel::error::{self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, TryRecvError};
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
 
@@ -49,7 +49,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// Receives a value if one is there.
     ///
     /// # Errors
-    /// As [`recv`](Receiver::recv), and [`RecvError::Empty`] if none is there.
+    /// As [`recv`](Receiver::recv), and [`TryRecvError::Empty`] if none is there.
     ///
     /// ```
     /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
@@ -60,22 +60,31 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// assert!(receiver.try_recv().unwrap_err().is_disconnected());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn try_recv(&mut self) -> Result<T, RecvError> {
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.recv_by(Deadline::now())
     }
 
-    /// Receives a value; waits at most so long.
+    /// Receives a value; waits for one for `timeout` at most.
     ///
     /// # Errors
-    /// As [`recv`](Receiver::recv), and [`RecvError::Empty`] if none came in time.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvError> {
+    /// As [`recv`](Receiver::recv), and [`RecvTimeoutError::Timeout`] if none came in time.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.recv_by(Deadline::after(timeout))
     }
 
-    fn recv_by(&mut self, deadline: Deadline) -> Result<T, RecvError> {
+    /// Receives a value; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_timeout`](Receiver::recv_timeout).
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_by(Deadline::At(deadline))
+    }
+
+    fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<T, E> {
         let limit = self.max_message;
         self.sole.check(WHAT).map_err(RecvError::Os)?;
-        buffered::recv(&mut self.bytes, |onto| self.inbound.recv(&mut self.bell, onto, limit, deadline))
+        let (bell, inbound) = (&mut self.bell, &mut self.inbound);
+        buffered::recv(&mut self.bytes, |onto| inbound.recv(bell, onto, limit, deadline))
     }
 
     /// The values that come, until the other end is gone. Other errors are items, and are final unless they are
@@ -91,6 +100,21 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// ```
     pub fn iter(&mut self) -> ReceiverIter<'_, T> {
         ReceiverIter { receiver: self }
+    }
+
+    /// Returns an iterator over the values that are there now; it never waits. It ends where
+    /// nothing is there yet and where the other end is gone; other errors are items.
+    ///
+    /// ```
+    /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
+    /// sender.send(1)?;
+    /// sender.send(2)?;
+    /// assert_eq!(receiver.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
+    /// assert!(receiver.try_recv().unwrap_err().is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<T, RecvError>> {
+        error::try_iter(|| self.try_recv())
     }
 }
 
@@ -118,20 +142,29 @@ impl<T> Receiver<T> {
     /// Receives a message as it is if one is there.
     ///
     /// # Errors
-    /// As [`recv_bytes`](Receiver::recv_bytes), and [`RecvError::Empty`] if none is there.
-    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
+    /// As [`recv_bytes`](Receiver::recv_bytes), and [`TryRecvError::Empty`] if none is there.
+    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, TryRecvError> {
         self.recv_bytes_by(Deadline::now())
     }
 
-    /// Receives a message as it is; waits at most so long.
+    /// Receives a message as it is; waits for one for `timeout` at most.
     ///
     /// # Errors
-    /// As [`recv_bytes`](Receiver::recv_bytes), and [`RecvError::Empty`] if none came in time.
-    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvError> {
+    /// As [`recv_bytes`](Receiver::recv_bytes), and [`RecvTimeoutError::Timeout`] if none came in
+    /// time.
+    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
         self.recv_bytes_by(Deadline::after(timeout))
     }
 
-    fn recv_bytes_by(&mut self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
+    /// Receives a message as it is; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_timeout`](Receiver::recv_bytes_timeout).
+    pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
+        self.recv_bytes_by(Deadline::At(deadline))
+    }
+
+    fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         let mut bytes = Vec::new();
         self.inbound.recv(&mut self.bell, &mut bytes, self.max_message, deadline)?;
@@ -162,18 +195,49 @@ impl<T> Receiver<T> {
         self.recv_bytes_into_by(buffer, Deadline::Never)
     }
 
-    /// Receives a message into the beginning of `buffer`; waits at most so long.
+    /// Receives a message into the beginning of `buffer` if one is there.
     ///
     /// # Errors
-    /// As [`recv_bytes_into`](Receiver::recv_bytes_into), and [`RecvError::Empty`] if no message came in time.
-    pub fn recv_bytes_into_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Result<usize, RecvIntoError> {
+    /// As [`recv_bytes_into`](Receiver::recv_bytes_into), and [`TryRecvError::Empty`] if none is
+    /// there.
+    pub fn try_recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<TryRecvError>> {
+        self.recv_bytes_into_by(buffer, Deadline::now())
+    }
+
+    /// Receives a message into the beginning of `buffer`; waits for one for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into`](Receiver::recv_bytes_into), and [`RecvTimeoutError::Timeout`] if none
+    /// came in time.
+    pub fn recv_bytes_into_timeout(
+        &mut self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
         self.recv_bytes_into_by(buffer, Deadline::after(timeout))
     }
 
-    fn recv_bytes_into_by(&mut self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, RecvIntoError> {
+    /// Receives a message into the beginning of `buffer`; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into_timeout`](Receiver::recv_bytes_into_timeout).
+    pub fn recv_bytes_into_deadline(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
+        self.recv_bytes_into_by(buffer, Deadline::At(deadline))
+    }
+
+    fn recv_bytes_into_by<E: RecvFailure>(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<usize, RecvIntoError<E>> {
         let limit = self.max_message;
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        buffered::recv_into(buffer, &mut self.bytes, |onto| self.inbound.recv(&mut self.bell, onto, limit, deadline))
+        self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
+        let (bell, inbound) = (&mut self.bell, &mut self.inbound);
+        buffered::recv_into(buffer, &mut self.bytes, |onto| inbound.recv(bell, onto, limit, deadline))
     }
 
     /// Whether a message, or the end, can be had without waiting; waits for it at most so long, for ever without a timeout. The
@@ -183,7 +247,7 @@ impl<T> Receiver<T> {
     /// The system refuses to wait or to receive.
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
     /// assert!(!receiver.poll(Some(Duration::ZERO))?);
@@ -217,7 +281,7 @@ impl<T> Receiver<T> {
 }
 
 impl<T> AsFd for Receiver<T> {
-    /// To poll for reading, in `epoll` or an async runtime: after [`RecvError::Empty`], readable means that something may be there,
+    /// To poll for reading, in `epoll` or an async runtime: after [`TryRecvError::Empty`], readable means that something may be there,
     /// or that the other end is gone. Without an `Empty` right before, it says nothing: messages do not go over it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
@@ -279,10 +343,7 @@ impl<T: DeserializeOwned> Iterator for ReceiverIter<'_, T> {
     type Item = Result<T, RecvError>;
 
     fn next(&mut self) -> Option<Result<T, RecvError>> {
-        match self.receiver.recv() {
-            Err(RecvError::Disconnected) => None,
-            item => Some(item),
-        }
+        error::item(self.receiver.recv())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +14,7 @@ use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::buffered;
-use crate::channel::error::SendError;
+use crate::channel::error::{SendError, SendFailure, SendTimeoutError, TrySendError};
 use crate::channel::transport::SendTransportError;
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
@@ -58,10 +58,11 @@ impl<T: Serialize> Sender<T> {
         self.send_by(value, Deadline::Never)
     }
 
-    /// Sends a value if there is room for all of it now. (There never is for one that is longer than the pipe's capacity.)
+    /// Sends a value if there is room for all of it now. (There never is for one that is longer
+    /// than the pipe's capacity.)
     ///
     /// # Errors
-    /// As [`send`](Sender::send), and [`SendError::Full`].
+    /// As [`send`](Sender::send), and [`TrySendError::Full`].
     ///
     /// ```
     /// let (mut sender, receiver) = multiproc::pipe_with_capacity::<u64>(4096)?;
@@ -70,35 +71,44 @@ impl<T: Serialize> Sender<T> {
     /// assert!(sender.try_send(7).unwrap_err().is_full());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn try_send(&mut self, value: T) -> Result<(), SendError<T>> {
+    pub fn try_send(&mut self, value: T) -> Result<(), TrySendError<T>> {
         self.send_by(value, Deadline::now())
     }
 
-    /// Sends a value; waits at most so long for room. If the time is over inside of a message that goes in parts, the receiver
-    /// forgets what it has of it.
+    /// Sends a value; waits for room for `timeout` at most. If the time is over in the middle of
+    /// a message that goes in parts, the receiver discards what it has of it.
     ///
     /// # Errors
-    /// As [`send`](Sender::send), and [`SendError::Full`] after that time.
+    /// As [`send`](Sender::send), and [`SendTimeoutError::Timeout`] after that time.
     ///
     /// ```
     /// use std::time::Duration;
     ///
     /// let (mut sender, mut receiver) = multiproc::pipe_with_capacity::<Vec<u64>>(4096)?;
     /// let error = sender.send_timeout(vec![u64::MAX; 1000], Duration::from_millis(10)).unwrap_err();
-    /// assert!(error.is_full());
+    /// assert!(error.is_timeout());
     /// sender.send(vec![1])?;
     /// assert_eq!(receiver.recv()?, [1]);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
+    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         self.send_by(value, Deadline::after(timeout))
     }
 
-    fn send_by(&mut self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
+    /// Sends a value; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Sender::send_timeout).
+    pub fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.send_by(value, Deadline::At(deadline))
+    }
+
+    fn send_by<E: SendFailure<T>>(&mut self, value: T, deadline: Deadline) -> Result<(), E> {
         if let Err(error) = self.sole.check(WHAT) {
-            return Err(SendError::new(SendTransportError::Os(error), value));
+            return Err(E::new(SendTransportError::Os(error), value));
         }
-        buffered::send(value, &mut self.bytes, |bytes, fds| self.outbound.send(&mut self.bell, bytes, fds, deadline))
+        let (bell, outbound) = (&mut self.bell, &mut self.outbound);
+        buffered::send(value, &mut self.bytes, |bytes, fds| outbound.send(bell, bytes, fds, deadline))
     }
 }
 
@@ -127,29 +137,37 @@ impl<T> Sender<T> {
     /// Sends bytes if there is room for all of them now.
     ///
     /// # Errors
-    /// As [`send_bytes`](Sender::send_bytes), and [`SendError::Full`].
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
+    /// As [`send_bytes`](Sender::send_bytes), and [`TrySendError::Full`].
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
         self.send_bytes_by(bytes, Deadline::now())
     }
 
-    /// Sends bytes; waits at most so long for room.
+    /// Sends bytes; waits for room for `timeout` at most.
     ///
     /// # Errors
-    /// As [`send_bytes`](Sender::send_bytes), and [`SendError::Full`] after that time.
-    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendError<()>> {
+    /// As [`send_bytes`](Sender::send_bytes), and [`SendTimeoutError::Timeout`] after that time.
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendTimeoutError<()>> {
         self.send_bytes_by(bytes, Deadline::after(timeout))
     }
 
-    fn send_bytes_by(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
-        if let Err(error) = self.sole.check(WHAT) {
-            return Err(SendError::new(SendTransportError::Os(error), ()));
-        }
-        self.outbound.send(&mut self.bell, bytes, &[], deadline).map_err(|fault| SendError::new(fault, ()))
+    /// Sends bytes; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`send_bytes_timeout`](Sender::send_bytes_timeout).
+    pub fn send_bytes_deadline(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), SendTimeoutError<()>> {
+        self.send_bytes_by(bytes, Deadline::At(deadline))
+    }
+
+    fn send_bytes_by<E: SendFailure<()>>(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), E> {
+        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
+        checked
+            .and_then(|()| self.outbound.send(&mut self.bell, bytes, &[], deadline))
+            .map_err(|error| E::new(error, ()))
     }
 }
 
 impl<T> AsFd for Sender<T> {
-    /// To poll for reading, in `epoll` or an async runtime: after [`SendError::Full`], readable means that there may be room now, or
+    /// To poll for reading, in `epoll` or an async runtime: after [`TrySendError::Full`], readable means that there may be room now, or
     /// that the other end is gone. Without a `Full` right before, it says nothing.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()

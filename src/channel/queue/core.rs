@@ -27,6 +27,7 @@ use super::growable::{Fault, REVERSED, Record, numbers_between};
 use super::store::{End, QueueMemory};
 use crate::channel::cells::{AtomicU32, Ordering, fence};
 use crate::channel::spin::Spin;
+use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::{self, Carried};
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
@@ -46,25 +47,6 @@ pub(crate) struct QueueCore {
     spins: [Mutex<Spin>; 2],
 }
 
-/// Why nothing was put.
-#[derive(Debug)]
-pub(crate) enum PutTransportError {
-    Full,
-    ShutDown,
-    TooLong,
-    Corrupt,
-    Os(io::Error),
-}
-
-/// Why nothing was got.
-#[derive(Debug)]
-pub(crate) enum GetTransportError {
-    Empty,
-    ShutDown,
-    Corrupt,
-    Os(io::Error),
-}
-
 /// What `shutdown` writes.
 const NO_PUT: u32 = 1;
 const NO_GET: u32 = 2;
@@ -82,22 +64,24 @@ enum Want {
     Room,
 }
 
-impl From<Fault<io::Error>> for PutTransportError {
-    fn from(fault: Fault<io::Error>) -> PutTransportError {
+impl From<Fault<io::Error>> for SendTransportError {
+    fn from(fault: Fault<io::Error>) -> SendTransportError {
         match fault {
-            Fault::Full => PutTransportError::Os(io::ErrorKind::OutOfMemory.into()),
-            Fault::TooLong => PutTransportError::TooLong,
-            Fault::Corrupt => PutTransportError::Corrupt,
-            Fault::Store(error) => PutTransportError::Os(error),
+            Fault::Full => SendTransportError::Os(io::ErrorKind::OutOfMemory.into()),
+            Fault::TooLong => SendTransportError::TooLong,
+            Fault::Corrupt => SendTransportError::Corrupt,
+            Fault::Store(error) => SendTransportError::Os(error),
         }
     }
 }
 
-impl From<Fault<io::Error>> for GetTransportError {
-    fn from(fault: Fault<io::Error>) -> GetTransportError {
+impl From<Fault<io::Error>> for RecvTransportError {
+    fn from(fault: Fault<io::Error>) -> RecvTransportError {
         match fault {
-            Fault::Full | Fault::TooLong | Fault::Corrupt => GetTransportError::Corrupt,
-            Fault::Store(error) => GetTransportError::Os(error),
+            Fault::Full | Fault::TooLong | Fault::Corrupt => {
+                RecvTransportError::Corrupt("the shared memory of the queue was overwritten")
+            }
+            Fault::Store(error) => RecvTransportError::Os(error),
         }
     }
 }
@@ -181,28 +165,28 @@ impl QueueCore {
         fds: &[Arc<OwnedFd>],
         most: u64,
         deadline: Deadline,
-    ) -> Result<(), PutTransportError> {
+    ) -> Result<(), SendTransportError> {
         let growable = self.memory.growable();
         let is_hopeless = || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
-        let end = self.enter(self.memory.put_end(), deadline, is_hopeless).ok_or(PutTransportError::Full)?;
+        let end = self.enter(self.memory.put_end(), deadline, is_hopeless).ok_or(SendTransportError::Full)?;
         if end.inherited {
             // It may have died while it waited.
             self.memory.flags().put_waits.store(0, Ordering::Relaxed);
         }
         if self.is_shut_down() {
-            return Err(PutTransportError::ShutDown);
+            return Err(SendTransportError::Disconnected);
         }
         if most != u64::MAX && growable.count()? >= most {
             let may_go_on = || self.count() < most || self.is_shut_down();
             if !self.sleep(Want::Room, deadline, may_go_on) {
-                return Err(PutTransportError::Full);
+                return Err(SendTransportError::Full);
             }
             if self.is_shut_down() {
-                return Err(PutTransportError::ShutDown);
+                return Err(SendTransportError::Disconnected);
             }
         }
         let place = growable.prepare(bytes.len())?;
-        let descriptors = u8::try_from(fds.len()).map_err(|_| PutTransportError::TooLong)?;
+        let descriptors = u8::try_from(fds.len()).map_err(|_| SendTransportError::TooManyDescriptors)?;
         let number = growable.fill(&place, descriptors, bytes)?;
         if descriptors > 0 {
             self.send_descriptors(number, fds, deadline)?;
@@ -217,41 +201,41 @@ impl QueueCore {
         onto: &mut Vec<u8>,
         deadline: Deadline,
         before: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Vec<Arc<OwnedFd>>, GetTransportError> {
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
         let (growable, flags) = (self.memory.growable(), self.memory.flags());
         let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
             return Err(if self.is_shut_down() && self.count() == 0 {
-                GetTransportError::ShutDown
+                RecvTransportError::Disconnected
             } else {
-                GetTransportError::Empty
+                RecvTransportError::Empty
             });
         };
         let record = loop {
             if flags.shut_down.load(Ordering::Acquire) == NO_GET {
-                return Err(GetTransportError::ShutDown);
+                return Err(RecvTransportError::Disconnected);
             }
             match self.peek()? {
                 Some(record) => break record,
                 None if self.is_shut_down() => {
                     // Who is about to put did not see the flag yet; who comes later does.
                     drop(self.hold(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
-                    break self.peek()?.ok_or(GetTransportError::ShutDown)?;
+                    break self.peek()?.ok_or(RecvTransportError::Disconnected)?;
                 }
                 None => {}
             }
             // A corrupt growable is a reason to look, too.
             let may_go_on = || !matches!(self.memory.growable().peek(), Ok(None)) || self.is_shut_down();
             if !self.sleep(Want::Record, deadline, may_go_on) {
-                return Err(GetTransportError::Empty);
+                return Err(RecvTransportError::Empty);
             }
         };
-        onto.try_reserve(record.length).map_err(|_| GetTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
+        onto.try_reserve(record.length).map_err(|_| RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
         growable.read(&record, onto)?;
         let fds = match record.descriptors {
             0 => None,
             _ => self.recv_descriptors(&record)?,
         };
-        before().map_err(GetTransportError::Os)?;
+        before().map_err(RecvTransportError::Os)?;
         end.change(|| growable.take(&record), || wake(flags.wants_room));
         if fds.is_some() {
             socket::discard(self.get_end.as_fd());
@@ -261,7 +245,7 @@ impl QueueCore {
     }
 
     /// The next record. If the growable is corrupt, it is emptied: what was there is lost, what comes is not.
-    fn peek(&self) -> Result<Option<Record>, GetTransportError> {
+    fn peek(&self) -> Result<Option<Record>, RecvTransportError> {
         let growable = self.memory.growable();
         growable.peek().map_err(|fault| {
             if matches!(fault, Fault::Corrupt) {
@@ -426,34 +410,34 @@ impl QueueCore {
         number: u32,
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
-    ) -> Result<(), PutTransportError> {
+    ) -> Result<(), SendTransportError> {
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
         let number = number.to_le_bytes();
         let end = self.put_end.as_fd();
         let is_behind = || socket::has_unreceived(end);
         let send =
-            |deadline| socket::send_by(end, &[&number], &fds, deadline, is_behind).map_err(PutTransportError::Os);
+            |deadline| socket::send_by(end, &[&number], &fds, deadline, is_behind).map_err(SendTransportError::Os);
         if send(Deadline::Now)? {
             return Ok(());
         }
         if deadline.is_over() {
-            return Err(PutTransportError::Full);
+            return Err(SendTransportError::Full);
         }
         // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not wait for it.
         let put_waits = self.memory.flags().put_waits;
         put_waits.store(1, Ordering::Relaxed);
         let sent = send(deadline);
         put_waits.store(0, Ordering::Relaxed);
-        if sent? { Ok(()) } else { Err(PutTransportError::Full) }
+        if sent? { Ok(()) } else { Err(SendTransportError::Full) }
     }
 
     /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
-    pub(crate) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, GetTransportError> {
+    pub(crate) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
         /// So many may have died between sending and publishing, or between taking out and throwing away.
         const MOST: u32 = 1024;
         let get_end = self.get_end.as_fd();
         for _ in 0..MOST {
-            let Some(number) = socket::peek(get_end).map_err(GetTransportError::Os)? else { break };
+            let Some(number) = socket::peek(get_end).map_err(RecvTransportError::Os)? else { break };
             match numbers_between(u32::from_le_bytes(number), record.number) {
                 0 => {}
                 REVERSED.. => break,
@@ -464,7 +448,7 @@ impl QueueCore {
             }
             return match socket::recv_kept(get_end) {
                 Ok(received) => Ok(received.map(|received| codec::table(received.fds))),
-                Err(error) => Err(GetTransportError::Os(error)),
+                Err(error) => Err(RecvTransportError::Os(error)),
             };
         }
         Ok(None)

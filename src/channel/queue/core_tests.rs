@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::core::{GetTransportError, QueueCore};
+use super::core::QueueCore;
+use crate::channel::transport::RecvTransportError;
 use crate::sys::fd;
 use crate::sys::ipc::socket;
 use crate::sys::wait::poll::{self, Deadline};
@@ -62,7 +63,7 @@ fn who_dies_over_getting_takes_no_descriptors_away() {
     let record = core.memory.growable().peek().expect("sound").expect("a record");
     assert_eq!(core.recv_descriptors(&record).expect("recv").map(|fds| inode(&fds[0])), Some(all[0].1));
     let refused = core.get(&mut Vec::new(), Deadline::now(), || Err(io::ErrorKind::Other.into()));
-    assert!(matches!(refused, Err(GetTransportError::Os(_))));
+    assert!(matches!(refused, Err(RecvTransportError::Os(_))));
     assert_eq!(get(&core), (b"value".to_vec(), vec![all[0].1]));
     // One who gets as far as that, but not further.
     core.memory.growable().take(&core.memory.growable().peek().expect("sound").expect("a record"));

@@ -2,13 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::error::{GetError, PutError};
 use super::values::Queue;
+use crate::channel::error::{
+    RecvError, RecvFailure, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
 use crate::error::{Cause, Result};
 use crate::sync::hands::Hands;
 use crate::sys::wait::poll::Deadline;
@@ -76,20 +78,51 @@ impl<T> JoinableQueue<T> {
 
     /// Waits until all that was put was got, and reported as done.
     pub fn join(&self) {
-        self.hands.wait_empty(Deadline::Never, || self.queue.empty());
+        self.join_until(Deadline::Never);
     }
 
-    /// `join`, for `timeout` at the most; says whether all is done.
+    /// Returns true if all that was put was got, and reported as done.
+    #[must_use]
+    pub fn try_join(&self) -> bool {
+        self.join_until(Deadline::now())
+    }
+
+    /// Waits as [`join`](JoinableQueue::join) does, for `timeout` at most; returns false if the
+    /// time is over, as [`Event::wait_timeout`](crate::Event::wait_timeout) does.
+    ///
+    /// ```
+    /// use multiproc::JoinableQueue;
+    /// use std::time::Duration;
+    ///
+    /// let jobs = JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// assert!(!jobs.join_timeout(Duration::from_millis(10)));
+    /// jobs.get()?;
+    /// jobs.task_done()?;
+    /// assert!(jobs.try_join());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn join_timeout(&self, timeout: Duration) -> bool {
-        self.hands.wait_empty(Deadline::after(timeout), || self.queue.empty())
+        self.join_until(Deadline::after(timeout))
+    }
+
+    /// Waits as [`join`](JoinableQueue::join) does, until `deadline` at most; returns false if
+    /// the time is over.
+    #[must_use]
+    pub fn join_deadline(&self, deadline: Instant) -> bool {
+        self.join_until(Deadline::At(deadline))
+    }
+
+    fn join_until(&self, deadline: Deadline) -> bool {
+        self.hands.wait_empty(deadline, || self.queue.is_empty())
     }
 
     /// How many were put and are not done.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         // In this order: what is got meanwhile is counted twice rather than not at all.
-        self.queue.qsize() + self.hands.count()
+        self.queue.len() + self.hands.count()
     }
 
     /// As of the [`Queue`](Queue::poll_ready).
@@ -109,54 +142,75 @@ impl<T: Serialize> JoinableQueue<T> {
     /// Puts a value; waits for room if the queue is bounded.
     ///
     /// # Errors
-    /// See [`PutError`].
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.queue.put(value)
+    /// The queue was shut down, the value's type refuses, or the rest of [`SendError`].
+    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
+        self.queue.put_until(value, Deadline::Never)
     }
 
     /// Puts a value if there is room.
     ///
     /// # Errors
-    /// [`PutError::Full`] if there is none; see [`PutError`].
-    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.queue.try_put(value)
+    /// As [`put`](JoinableQueue::put), and [`TrySendError::Full`] if there is none.
+    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.queue.put_until(value, Deadline::now())
     }
 
-    /// Puts a value; waits for room for `timeout` at the most.
+    /// Puts a value; waits for room for `timeout` at most.
     ///
     /// # Errors
-    /// [`PutError::Full`] if there was none; see [`PutError`].
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.queue.put_timeout(value, timeout)
+    /// As [`put`](JoinableQueue::put), and [`SendTimeoutError::Timeout`] if there was none in time.
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.queue.put_until(value, Deadline::after(timeout))
+    }
+
+    /// Puts a value; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`put_timeout`](JoinableQueue::put_timeout).
+    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.queue.put_until(value, Deadline::At(deadline))
     }
 }
 
 impl<T: DeserializeOwned> JoinableQueue<T> {
-    /// Gets the oldest value; waits for one. It is to be reported [done](JoinableQueue::task_done).
+    /// Gets the oldest value; waits for one. It is to be reported
+    /// [done](JoinableQueue::task_done).
     ///
     /// # Errors
-    /// See [`GetError`].
-    pub fn get(&self) -> Result<T, GetError> {
+    /// The queue was shut down and is empty ([`RecvError::Disconnected`]), the oldest value is
+    /// not of this type (it is lost, later ones can be got), or the rest of [`RecvError`].
+    pub fn get(&self) -> Result<T, RecvError> {
         self.get_until(Deadline::Never)
     }
 
-    /// Gets the oldest value if there is one. It is to be reported [done](JoinableQueue::task_done).
+    /// Gets the oldest value if there is one. It is to be reported
+    /// [done](JoinableQueue::task_done).
     ///
     /// # Errors
-    /// [`GetError::Empty`] if there is none; see [`GetError`].
-    pub fn try_get(&self) -> Result<T, GetError> {
+    /// As [`get`](JoinableQueue::get), and [`TryRecvError::Empty`] if there is none.
+    pub fn try_get(&self) -> Result<T, TryRecvError> {
         self.get_until(Deadline::now())
     }
 
-    /// Gets the oldest value; waits for `timeout` at the most. It is to be reported [done](JoinableQueue::task_done).
+    /// Gets the oldest value; waits for one for `timeout` at most. It is to be reported
+    /// [done](JoinableQueue::task_done).
     ///
     /// # Errors
-    /// [`GetError::Empty`] if none came; see [`GetError`].
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+    /// As [`get`](JoinableQueue::get), and [`RecvTimeoutError::Timeout`] if none came in time.
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.get_until(Deadline::after(timeout))
     }
 
-    fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
+    /// Gets the oldest value; waits for one until `deadline`. It is to be reported
+    /// [done](JoinableQueue::task_done).
+    ///
+    /// # Errors
+    /// As [`get_timeout`](JoinableQueue::get_timeout).
+    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.get_until(Deadline::At(deadline))
+    }
+
+    fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
         // It is in hand before it is out of the queue, so that it is somewhere at any moment.
         let took = std::cell::Cell::new(false);
         let pick_up = || {

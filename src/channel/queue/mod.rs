@@ -3,14 +3,12 @@
 mod core;
 #[cfg(test)]
 mod core_tests;
-mod error;
 pub(crate) mod growable;
 mod joinable;
 mod simple;
 mod store;
 mod values;
 
-pub use error::{GetError, PutError};
 pub use joinable::JoinableQueue;
 pub use simple::SimpleQueue;
 pub use values::{Queue, QueueIter};

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::error::{GetError, PutError};
 use super::values::Queue;
+use crate::channel::error::{RecvError, SendError};
 use crate::error::Result;
 
 /// A [`Queue`] without a bound and time-outs: CPython's `multiprocessing.SimpleQueue`. Unlike that one's, its `put` never waits.
@@ -19,7 +19,7 @@ use crate::error::Result;
 /// let child = Process::new(|queue: SimpleQueue<String>| queue.put("hello".into()).unwrap(), (queue.clone(),)).start()?;
 /// child.join()?;
 /// assert_eq!(queue.get()?, "hello");
-/// assert!(queue.empty());
+/// assert!(queue.is_empty());
 /// # Ok(())
 /// # }
 /// ```
@@ -36,10 +36,10 @@ impl<T> SimpleQueue<T> {
         Queue::new().map(SimpleQueue)
     }
 
-    /// Whether there is nothing in it at this moment.
+    /// Returns true if the queue has no value at this moment. (CPython's `empty`.)
     #[must_use]
-    pub fn empty(&self) -> bool {
-        self.0.empty()
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// As of the [`Queue`](Queue::poll_ready).
@@ -58,8 +58,8 @@ impl<T: Serialize> SimpleQueue<T> {
     /// Puts a value.
     ///
     /// # Errors
-    /// See [`PutError`].
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+    /// See [`SendError`].
+    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
         self.0.put(value)
     }
 }
@@ -68,8 +68,8 @@ impl<T: DeserializeOwned> SimpleQueue<T> {
     /// Gets the oldest value; waits for one.
     ///
     /// # Errors
-    /// See [`GetError`].
-    pub fn get(&self) -> Result<T, GetError> {
+    /// See [`RecvError`].
+    pub fn get(&self) -> Result<T, RecvError> {
         self.0.get()
     }
 }

@@ -5,17 +5,20 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::core::{QueueCore, ShutDown};
-use super::error::{GetError, PutError};
 use super::growable::LONGEST;
+use crate::channel::error::{
+    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError, TryRecvError,
+    TrySendError,
+};
+use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result, os};
-use crate::log::get_logger;
 use crate::sys::wait::poll::Deadline;
 
 /// A queue between processes: any number of them, and of their threads, may put and get. CPython's `multiprocessing.Queue`.
@@ -36,6 +39,7 @@ use crate::sys::wait::poll::Deadline;
 ///
 /// fn worker(jobs: Queue<u32>, results: Queue<(u32, u32)>) {
 ///     for job in &jobs {
+///         let job = job.unwrap();
 ///         results.put((job, job * job)).unwrap();
 ///     }
 /// }
@@ -109,32 +113,35 @@ impl<T> Queue<T> {
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })
     }
 
-    /// How many values are in it at this moment.
+    /// Returns the number of values that are in the queue at this moment. (CPython's `qsize`.)
     #[must_use]
-    pub fn qsize(&self) -> usize {
+    pub fn len(&self) -> usize {
         usize::try_from(self.core.count()).unwrap_or(usize::MAX)
     }
 
-    /// Whether there is none at this moment.
+    /// Returns true if the queue has no value at this moment. (CPython's `empty`.)
     #[must_use]
-    pub fn empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.core.count() == 0
     }
 
-    /// Whether there is no room at this moment.
+    /// Returns true if the queue has no room at this moment; false if it is not bounded.
+    /// (CPython's `full`.)
     #[must_use]
-    pub fn full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.core.count() >= self.most
     }
 
-    /// How many values it holds; `None` if it is not bounded.
+    /// Returns the number of values that the queue holds at most; `None` if it is not bounded.
+    /// (CPython's `maxsize`.)
     #[must_use]
-    pub fn maxsize(&self) -> Option<usize> {
+    pub fn capacity(&self) -> Option<usize> {
         (self.most != u64::MAX).then(|| usize::try_from(self.most).unwrap_or(usize::MAX))
     }
 
-    /// Ends it for everybody who has it: whoever puts from now on gets [`PutError::ShutDown`], and whoever gets, what is still in
-    /// it, then [`GetError::ShutDown`]. (`shutdown` of the queues that Python's threads have.)
+    /// Ends the queue for everybody who has it: whoever puts from now on gets
+    /// [`SendError::Disconnected`], and whoever gets, what is still in it, then
+    /// [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads have.)
     pub fn shutdown(&self) {
         self.core.shut_down(ShutDown::Put);
     }
@@ -168,39 +175,47 @@ impl<T: Serialize> Queue<T> {
     /// Puts a value; waits for room if the queue is bounded.
     ///
     /// # Errors
-    /// See [`PutError`].
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+    /// The queue was shut down, the value's type refuses, or the rest of [`SendError`].
+    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
         self.put_until(value, Deadline::Never)
     }
 
     /// Puts a value if there is room.
     ///
     /// # Errors
-    /// [`PutError::Full`] if there is none; see [`PutError`].
-    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
+    /// As [`put`](Queue::put), and [`TrySendError::Full`] if there is none.
+    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
         self.put_until(value, Deadline::now())
     }
 
-    /// Puts a value; waits for room for `timeout` at the most.
+    /// Puts a value; waits for room for `timeout` at most.
     ///
     /// # Errors
-    /// [`PutError::Full`] if there was none; see [`PutError`].
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+    /// As [`put`](Queue::put), and [`SendTimeoutError::Timeout`] if there was none in time.
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         self.put_until(value, Deadline::after(timeout))
     }
 
-    pub(crate) fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
+    /// Puts a value; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`put_timeout`](Queue::put_timeout).
+    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.put_until(value, Deadline::At(deadline))
+    }
+
+    pub(super) fn put_until<E: SendFailure<T>>(&self, value: T, deadline: Deadline) -> Result<(), E> {
         with_buffer(|buffer| {
             let mut fds = Vec::new();
             let ends = match codec::encode_within(&value, buffer, LONGEST, &mut fds) {
                 Ok(ends) => ends,
-                Err(reason) => return Err(PutError::Encode { value, reason }),
+                Err(reason) => return Err(E::new(SendTransportError::Encode(reason), value)),
             };
             let done = self.core.put(buffer, &fds, self.most, deadline);
             if done.is_ok() {
                 ends.keep();
             }
-            done.map_err(|fault| PutError::new(fault, value))
+            done.map_err(|error| E::new(error, value))
         })
     }
 }
@@ -209,71 +224,94 @@ impl<T: DeserializeOwned> Queue<T> {
     /// Gets the oldest value; waits for one.
     ///
     /// # Errors
-    /// See [`GetError`].
-    pub fn get(&self) -> Result<T, GetError> {
+    /// The queue was shut down and is empty ([`RecvError::Disconnected`]), the oldest value is
+    /// not of this type (it is lost, later ones can be got), or the rest of [`RecvError`].
+    pub fn get(&self) -> Result<T, RecvError> {
         self.get_until(Deadline::Never, || Ok(()))
     }
 
     /// Gets the oldest value if there is one.
     ///
     /// # Errors
-    /// [`GetError::Empty`] if there is none; see [`GetError`].
-    pub fn try_get(&self) -> Result<T, GetError> {
+    /// As [`get`](Queue::get), and [`TryRecvError::Empty`] if there is none.
+    pub fn try_get(&self) -> Result<T, TryRecvError> {
         self.get_until(Deadline::now(), || Ok(()))
     }
 
-    /// Gets the oldest value; waits for `timeout` at the most.
+    /// Gets the oldest value; waits for one for `timeout` at most.
     ///
     /// # Errors
-    /// [`GetError::Empty`] if none came; see [`GetError`].
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+    /// As [`get`](Queue::get), and [`RecvTimeoutError::Timeout`] if none came in time.
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.get_until(Deadline::after(timeout), || Ok(()))
     }
 
-    /// The values as they come, until the queue is [shut down](Queue::shutdown). A value that cannot be decoded is left out, and a
-    /// refusal of the operating system is the end; both are logged. (Who wants to see them calls [`get`](Queue::get).)
+    /// Gets the oldest value; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`get_timeout`](Queue::get_timeout).
+    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.get_until(Deadline::At(deadline), || Ok(()))
+    }
+
+    /// Returns an iterator over the values as they come, until the queue is
+    /// [shut down](Queue::shutdown) and empty. Other errors are items; behind
+    /// [`RecvError::Decode`], there can be more values.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put(1)?;
+    /// queue.put(2)?;
+    /// queue.shutdown();
+    /// assert_eq!(queue.iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn iter(&self) -> QueueIter<'_, T> {
         QueueIter { queue: self }
     }
 
-    pub(crate) fn get_until(
+    /// Returns an iterator over the values that are there now; it never waits. It ends where the
+    /// queue is empty; errors are items.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put(1)?;
+    /// queue.put(2)?;
+    /// assert_eq!(queue.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn try_iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
+        error::try_iter(|| self.try_get())
+    }
+
+    pub(super) fn get_until<E: RecvFailure>(
         &self,
         deadline: Deadline,
         before: impl FnOnce() -> std::io::Result<()>,
-    ) -> Result<T, GetError> {
+    ) -> Result<T, E> {
         with_buffer(|buffer| {
-            let fds = self.core.get(buffer, deadline, before).map_err(GetError::new)?;
-            codec::decode(buffer, fds).map_err(GetError::Decode)
+            let fds = self.core.get(buffer, deadline, before)?;
+            codec::decode(buffer, fds).map_err(|reason| RecvError::Decode(reason).into())
         })
     }
 }
 
-/// The values of a [`Queue`] as they come: [`Queue::iter`].
+/// An iterator over the values of a [`Queue`] as they come: [`Queue::iter`].
 #[derive(Debug)]
 pub struct QueueIter<'a, T> {
     queue: &'a Queue<T>,
 }
 
 impl<T: DeserializeOwned> Iterator for QueueIter<'_, T> {
-    type Item = T;
+    type Item = Result<T, RecvError>;
 
-    fn next(&mut self) -> Option<T> {
-        loop {
-            match self.queue.get() {
-                Ok(value) => return Some(value),
-                Err(error @ GetError::Decode(_)) => get_logger().warning(&error),
-                Err(GetError::ShutDown) => return None,
-                Err(error) => {
-                    get_logger().error(&error);
-                    return None;
-                }
-            }
-        }
+    fn next(&mut self) -> Option<Result<T, RecvError>> {
+        error::item(self.queue.get())
     }
 }
 
 impl<'a, T: DeserializeOwned> IntoIterator for &'a Queue<T> {
-    type Item = T;
+    type Item = Result<T, RecvError>;
     type IntoIter = QueueIter<'a, T>;
 
     fn into_iter(self) -> QueueIter<'a, T> {
@@ -296,7 +334,8 @@ impl<T> AsFd for Queue<T> {
 
 impl<T> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("qsize", &self.qsize()).field("maxsize", &self.maxsize()).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Queue");
+        shown.field("len", &self.len()).field("capacity", &self.capacity()).finish_non_exhaustive()
     }
 }
 

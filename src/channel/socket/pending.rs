@@ -222,9 +222,9 @@ pub(crate) fn converse(
         message.clear();
         stream.recv(&mut message, LONGEST, deadline).map_err(|fault| match fault {
             RecvTransportError::Empty => AuthenticationError::TimedOut,
-            RecvTransportError::Disconnected | RecvTransportError::Cut => AuthenticationError::Disconnected,
+            RecvTransportError::Disconnected | RecvTransportError::Truncated => AuthenticationError::Disconnected,
             RecvTransportError::TooLong { .. } => AuthenticationError::Garbage("a message that is too long".to_owned()),
-            RecvTransportError::Garbage(why) => AuthenticationError::Garbage(why.to_owned()),
+            RecvTransportError::Corrupt(why) => AuthenticationError::Garbage(why.to_owned()),
             RecvTransportError::Os(error) => AuthenticationError::Os(error),
         })?;
         match handshake.received(&message) {
@@ -247,6 +247,9 @@ fn say(stream: &mut Stream, message: &[u8]) -> Result<(), AuthenticationError> {
         SendTransportError::Os(error) => AuthenticationError::Os(error),
         SendTransportError::Disconnected
         | SendTransportError::NoDescriptors
-        | SendTransportError::TooManyDescriptors => AuthenticationError::Disconnected,
+        | SendTransportError::TooManyDescriptors
+        | SendTransportError::TooLong
+        | SendTransportError::Encode(_)
+        | SendTransportError::Corrupt => AuthenticationError::Disconnected,
     })
 }

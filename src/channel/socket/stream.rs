@@ -220,7 +220,7 @@ impl Stream {
                     self.is_over = true;
                     let cut = self.incoming.got > 0;
                     self.incoming = Incoming::default();
-                    return Err(if cut { RecvTransportError::Cut } else { RecvTransportError::Disconnected });
+                    return Err(if cut { RecvTransportError::Truncated } else { RecvTransportError::Disconnected });
                 }
                 // Whoever sends drop by drop does not keep us beyond the deadline.
                 Ok(_) => match deadline {
@@ -264,7 +264,7 @@ impl Incoming {
         let length = match i32::from_be_bytes([a, b, c, d]) {
             -1 if self.got < LONG_HEADER => return Ok(Lack::Header(LONG_HEADER - self.got)),
             -1 => u64::from_be_bytes(long),
-            length => u64::try_from(length).map_err(|_| RecvTransportError::Garbage("its length is negative"))?,
+            length => u64::try_from(length).map_err(|_| RecvTransportError::Corrupt("its length is negative"))?,
         };
         if length > limit {
             return Err(RecvTransportError::TooLong { length, limit });
@@ -273,7 +273,7 @@ impl Incoming {
         match lacking {
             Some(0) => Ok(Lack::Nothing),
             Some(lacking) => Ok(Lack::Body(lacking)),
-            None => Err(RecvTransportError::Garbage("it is longer than its length")),
+            None => Err(RecvTransportError::Corrupt("it is longer than its length")),
         }
     }
 
@@ -358,18 +358,18 @@ struct Moved {
 #[derive(Serialize, Deserialize)]
 enum Untold {
     Disconnected,
-    Cut,
+    Truncated,
     TooLong { length: u64, limit: u64 },
-    Garbage,
+    Corrupt,
 }
 
 impl Untold {
     fn of(found: &RecvTransportError) -> Option<Untold> {
         match *found {
             RecvTransportError::Disconnected => Some(Untold::Disconnected),
-            RecvTransportError::Cut => Some(Untold::Cut),
+            RecvTransportError::Truncated => Some(Untold::Truncated),
             RecvTransportError::TooLong { length, limit } => Some(Untold::TooLong { length, limit }),
-            RecvTransportError::Garbage(_) => Some(Untold::Garbage),
+            RecvTransportError::Corrupt(_) => Some(Untold::Corrupt),
             RecvTransportError::Empty | RecvTransportError::Os(_) => None,
         }
     }
@@ -379,9 +379,9 @@ impl From<Untold> for RecvTransportError {
     fn from(untold: Untold) -> RecvTransportError {
         match untold {
             Untold::Disconnected => RecvTransportError::Disconnected,
-            Untold::Cut => RecvTransportError::Cut,
+            Untold::Truncated => RecvTransportError::Truncated,
             Untold::TooLong { length, limit } => RecvTransportError::TooLong { length, limit },
-            Untold::Garbage => RecvTransportError::Garbage("it was none before the connection moved"),
+            Untold::Corrupt => RecvTransportError::Corrupt("it was none before the connection moved"),
         }
     }
 }
@@ -494,7 +494,7 @@ mod tests {
         b.write_all(&[0, 0, 0, 9, b'a']).expect("write");
         drop(b);
         assert!(a.poll(LIMIT, Deadline::Never).expect("poll"));
-        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Cut)));
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Truncated)));
         assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Disconnected)));
 
         let (mut a, mut b) = half();
@@ -505,7 +505,7 @@ mod tests {
 
         let (mut a, mut b) = half();
         b.write_all(&[128, 0, 0, 0]).expect("write");
-        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Garbage(_))));
+        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Corrupt(_))));
     }
 
     #[test]
@@ -565,7 +565,7 @@ mod tests {
         };
         assert!(a.poll(LIMIT, Deadline::Now).expect("poll"));
         let mut a = moved(&a);
-        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvTransportError::Garbage(_))));
+        assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvTransportError::Corrupt(_))));
         let mut a = moved(&a);
         assert!(matches!(recv(&mut a, Deadline::Now), Err(RecvTransportError::Disconnected)));
     }

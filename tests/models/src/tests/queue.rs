@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::for_each_death;
 use crate::backend::{JoinHandle, explore};
-use crate::channel::queue::core::{QueueCore, GetTransportError, PutTransportError, ShutDown};
 use crate::channel::model;
+use crate::channel::queue::core::{QueueCore, ShutDown};
+use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::wait::poll::Deadline;
 use crate::sys::ipc::socket;
 use crate::world::{End, World};
@@ -17,18 +18,18 @@ fn core() -> Arc<QueueCore> {
     Arc::new(QueueCore::create().expect("create"))
 }
 
-fn put(core: &QueueCore, number: u8, most: u64) -> Result<(), PutTransportError> {
+fn put(core: &QueueCore, number: u8, most: u64) -> Result<(), SendTransportError> {
     core.put(&[number; 8], &[], most, Deadline::Never)
 }
 
-fn get_until(core: &QueueCore, deadline: Deadline) -> Result<u8, GetTransportError> {
+fn get_until(core: &QueueCore, deadline: Deadline) -> Result<u8, RecvTransportError> {
     let mut bytes = Vec::new();
     core.get(&mut bytes, deadline, || Ok(()))?;
     assert!(bytes.len() == 8 && bytes.iter().all(|byte| *byte == bytes[0]), "half a record");
     Ok(bytes[0])
 }
 
-fn get(core: &QueueCore) -> Result<u8, GetTransportError> {
+fn get(core: &QueueCore) -> Result<u8, RecvTransportError> {
     get_until(core, Deadline::Never)
 }
 
@@ -243,13 +244,13 @@ fn a_shutdown_tells_all() {
             let others = [2, 3].map(|tid| {
                 let queue = Arc::clone(&queue);
                 world.process(tid, move || match get(&queue) {
-                    Ok(1) => assert!(matches!(get(&queue), Err(GetTransportError::ShutDown))),
-                    got => assert!(matches!(got, Err(GetTransportError::ShutDown)), "{got:?}"),
+                    Ok(1) => assert!(matches!(get(&queue), Err(RecvTransportError::Disconnected))),
+                    got => assert!(matches!(got, Err(RecvTransportError::Disconnected)), "{got:?}"),
                 })
             });
             queue.shut_down(ShutDown::Put);
             assert!(others.into_iter().all(|other| other.join().expect("join") == End::Done));
-            assert!(matches!(put(&queue, 2, UNBOUNDED), Err(PutTransportError::ShutDown)));
+            assert!(matches!(put(&queue, 2, UNBOUNDED), Err(SendTransportError::Disconnected)));
             assert_eq!(queue.count(), 0, "what was in it was not got");
         });
     });
@@ -266,7 +267,7 @@ fn a_shutdown_loses_nothing() {
                 let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
                 world.process(2, move || match put(&queue, 1, UNBOUNDED) {
                     Ok(()) => was_put.store(true, Ordering::SeqCst),
-                    error => assert!(matches!(error, Err(PutTransportError::ShutDown)), "{error:?}"),
+                    error => assert!(matches!(error, Err(SendTransportError::Disconnected)), "{error:?}"),
                 })
             };
             let shutter = {
@@ -276,7 +277,7 @@ fn a_shutdown_loses_nothing() {
             let got = match get(&queue) {
                 Ok(1) => true,
                 got => {
-                    assert!(matches!(got, Err(GetTransportError::ShutDown)), "{got:?}");
+                    assert!(matches!(got, Err(RecvTransportError::Disconnected)), "{got:?}");
                     false
                 }
             };
@@ -301,7 +302,7 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_a_record() {
             let (world, queue) = (World::new(), core());
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(3, move || assert!(matches!(get(&queue), Err(GetTransportError::ShutDown))))
+                world.process(3, move || assert!(matches!(get(&queue), Err(RecvTransportError::Disconnected))))
             };
             world.settle(1);
             let victim = {
@@ -324,7 +325,7 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_room() {
             put(&queue, 1, 1).expect("put");
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(3, move || assert!(matches!(put(&queue, 2, 1), Err(PutTransportError::ShutDown))))
+                world.process(3, move || assert!(matches!(put(&queue, 2, 1), Err(SendTransportError::Disconnected))))
             };
             world.settle(1);
             let victim = {
