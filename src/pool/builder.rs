@@ -265,3 +265,31 @@ impl fmt::Debug for PoolBuilder {
             .finish_non_exhaustive()
     }
 }
+
+impl Pool {
+    /// A pool of so many workers; `None` is one for each processor ([`cpu_count`](crate::cpu_count)).
+    ///
+    /// # Errors
+    /// No workers at all are asked for; one cannot be started (those that were are ended); those of
+    /// [`Process::start`](crate::Process::start).
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// assert_eq!(Pool::new(3)?.processes(), 3);
+    /// assert_eq!(Pool::new(None)?.processes(), multiproc::cpu_count());
+    /// assert_eq!(Pool::new(0).unwrap_err().to_string(), "number of processes must be at least 1");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn new(processes: impl Into<Option<usize>>) -> Result<Pool> {
+        match processes.into() {
+            Some(processes) => Pool::builder().processes(processes).build(),
+            None => Pool::builder().build(),
+        }
+    }
+
+    /// A pool with more settings.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::crew::{Crew, Place};
-use super::job::{Content, Delivery, Job, Sink};
+use super::job::{self, Content, Delivery, Job, Sink};
 use super::settings::Settings;
 use super::worker::{Doom, Heard, Worker};
 use crate::error::Failure;
@@ -212,7 +212,7 @@ impl Engine {
         self.crew.worked(place);
         let Some(worker) = self.crew.worker_mut(place) else { return };
         let is_spent = self.settings.max_tasks.is_some_and(|most| worker.ledger.finished >= most)
-            || has_grown(worker, self.settings.max_growth);
+            || worker.has_grown(self.settings.max_growth);
         if is_spent && worker.is_open() {
             worker.is_spent = true;
             let back = if worker.is_idle() { Vec::new() } else { worker.take_back() };
@@ -399,7 +399,7 @@ impl Engine {
         let Some(worker) = late.and_then(|place| self.crew.worker_mut(place)) else { return };
         let back = worker.take_back();
         let pieces = u32::try_from(idle).unwrap_or(u32::MAX);
-        let back = if back.len() == 1 { split(back, pieces) } else { back };
+        let back = if back.len() == 1 { job::split(back, pieces) } else { back };
         self.requeue(back);
         if let Some(place) = late {
             self.collect(place);
@@ -483,7 +483,7 @@ impl Engine {
 
     fn fail_all(&mut self, failure: &Failure) {
         for job in mem::take(&mut self.queue) {
-            self.fail(job, super::job::again(failure));
+            self.fail(job, job::again(failure));
         }
     }
 
@@ -574,30 +574,6 @@ fn overdue(worker: &Worker) -> Option<Duration> {
     // It is about to begin. If it never does, somebody has stopped it.
     let begins = deadline.map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(PATIENCE).min(STUCK));
     worker.is_ready().then(|| begins.saturating_sub(waits))
-}
-
-fn has_grown(worker: &mut Worker, most: Option<u64>) -> bool {
-    /// How often memory is looked at.
-    const OFTEN: Duration = Duration::from_millis(50);
-    let (Some(most), Some(before)) = (most, worker.resident) else { return false };
-    if !worker.is_idle() && worker.weighed.elapsed() < OFTEN {
-        return false;
-    }
-    worker.weighed = Instant::now();
-    worker.weigh().is_some_and(|now| now.saturating_sub(before) > most)
-}
-
-/// A chunk in so many pieces and one.
-fn split(back: Vec<Job>, pieces: u32) -> Vec<Job> {
-    let mut all = Vec::new();
-    for mut job in back {
-        let each = job.count.div_ceil(pieces.saturating_add(1)).max(1);
-        while let Some(rest) = job.split_off(each) {
-            all.push(mem::replace(&mut job, rest));
-        }
-        all.push(job);
-    }
-    all
 }
 
 fn deadline_failure(deadline: Duration) -> Failure {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::builder::PoolBuilder;
 use super::crew::Crew;
 use super::engine::Phase;
 use super::imap::IMap;
@@ -80,32 +79,6 @@ static GLOBAL: PerProcess<OnceLock<Pool>> = PerProcess::new();
 const AT_EXIT: Duration = Duration::from_secs(4);
 
 impl Pool {
-    /// A pool of so many workers; `None` is one for each processor ([`cpu_count`](crate::cpu_count)).
-    ///
-    /// # Errors
-    /// No workers at all are asked for; one cannot be started (those that were are ended); those of
-    /// [`Process::start`](crate::Process::start).
-    ///
-    /// ```
-    /// use multiproc::Pool;
-    ///
-    /// assert_eq!(Pool::new(3)?.processes(), 3);
-    /// assert_eq!(Pool::new(None)?.processes(), multiproc::cpu_count());
-    /// assert_eq!(Pool::new(0).unwrap_err().to_string(), "number of processes must be at least 1");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn new(processes: impl Into<Option<usize>>) -> Result<Pool> {
-        match processes.into() {
-            Some(processes) => Pool::builder().processes(processes).build(),
-            None => Pool::builder().build(),
-        }
-    }
-
-    /// A pool with more settings.
-    pub fn builder() -> PoolBuilder {
-        PoolBuilder::new()
-    }
-
     pub(super) fn start(settings: Settings) -> Result<Pool> {
         let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
         for place in 0..settings.processes {

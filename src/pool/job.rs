@@ -1,5 +1,6 @@
 //! A chunk of tasks of one function, as it waits for a worker, and what becomes of it.
 
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,6 +168,19 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         Failure::NotSent(reason) => Failure::NotSent(reason.clone()),
         other => Failure::NotRun(other.to_string()),
     }
+}
+
+/// A chunk in so many pieces and one.
+pub(crate) fn split(back: Vec<Job>, pieces: u32) -> Vec<Job> {
+    let mut all = Vec::new();
+    for mut job in back {
+        let each = job.count.div_ceil(pieces.saturating_add(1)).max(1);
+        while let Some(rest) = job.split_off(each) {
+            all.push(mem::replace(&mut job, rest));
+        }
+        all.push(job);
+    }
+    all
 }
 
 #[cfg(test)]

@@ -464,6 +464,18 @@ impl Worker {
         weight::private(self.child.pid())
     }
 
+    /// Whether its private memory has grown by more than that since it was ready.
+    pub(super) fn has_grown(&mut self, most: Option<u64>) -> bool {
+        /// How often memory is looked at.
+        const OFTEN: Duration = Duration::from_millis(50);
+        let (Some(most), Some(before)) = (most, self.resident) else { return false };
+        if !self.is_idle() && self.weighed.elapsed() < OFTEN {
+            return false;
+        }
+        self.weighed = Instant::now();
+        self.weigh().is_some_and(|now| now.saturating_sub(before) > most)
+    }
+
     /// Ends it and all that it started, by SIGTERM at first; it is killed after `grace`.
     pub(super) fn terminate(&mut self, doom: Doom, grace: Duration) {
         self.doom.get_or_insert(doom);
