@@ -12,7 +12,7 @@ use super::progress::Progress;
 /// is not known a turning dash. Nothing if standard error is no terminal. The line stays when this is dropped.
 ///
 /// Draws only when called, 20 times a second at most and at the end: it has no thread.
-pub(super) fn bar() -> impl FnMut(&Progress) {
+pub(crate) fn bar() -> impl FnMut(&Progress) {
     on(ProgressDrawTarget::stderr())
 }
 

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ahead::Ahead;
-use super::records;
-use super::slate::Slate;
-use super::speech::{self, Order, Verdict};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
+use crate::pool::protocol::messages::{self, Reply, Request};
+use crate::pool::protocol::records;
+use crate::pool::protocol::unpublished::Unpublished;
+use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::sys::limits::watch;
 use crate::sys::parcel::Parcel;
 use crate::sys::per_process::Generation;
@@ -30,27 +30,27 @@ use crate::unwind;
 
 /// What a worker is started with.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Duty {
-    pub(super) link: RingLink,
-    pub(super) slate: Slate,
-    pub(super) id: usize,
-    pub(super) initializer: Option<Initializer>,
+pub(crate) struct Duty {
+    pub(crate) link: RingLink,
+    pub(crate) memory: WorkerMemory,
+    pub(crate) id: usize,
+    pub(crate) initializer: Option<Initializer>,
     /// Where records go, and the least important that does.
-    pub(super) records: Option<(Carried, usize)>,
+    pub(crate) records: Option<(Carried, usize)>,
 }
 
 /// What runs in a worker before its first task, with encoded arguments.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Initializer {
-    pub(super) entry: Offset,
-    pub(super) bytes: Vec<u8>,
-    pub(super) fds: Vec<Carried>,
+pub(crate) struct Initializer {
+    pub(crate) entry: Offset,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fds: Vec<Carried>,
 }
 
 /// After how much work the pool is woken to take what has come of it, if there is more to do.
 ///
 /// What is said within this time after the last call may go unheard. So the pool looks once more by itself when it has passed.
-pub(super) const NUDGE: Duration = Duration::from_micros(250);
+pub(crate) const NUDGE: Duration = Duration::from_micros(250);
 
 /// The most bytes of answers that are published together.
 const MOST_BLOCK: usize = 4096;
@@ -66,9 +66,9 @@ const SHORT_STRIDE: Duration = Duration::from_micros(5);
 const HANDICAP: Duration = Duration::from_millis(50);
 
 /// What a worker has while it runs tasks.
-struct Station {
+struct WorkerLoop {
     link: RingLink,
-    slate: Slate,
+    memory: WorkerMemory,
     /// The process's, which is not that of its forked copies.
     generation: Generation,
     /// What the order says that is about to be followed.
@@ -93,7 +93,7 @@ struct Station {
 type State = Option<Box<dyn Any>>;
 
 thread_local! {
-    static STATION: RefCell<Option<Box<Station>>> = const { RefCell::new(None) };
+    static WORKER_LOOP: RefCell<Option<Box<WorkerLoop>>> = const { RefCell::new(None) };
     static TASK: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
     /// The number of the task, apart from what it has in common with those after it.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
@@ -207,7 +207,7 @@ pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R
 }
 
 /// The entry for an initializer: it leaves what the function returns in the worker.
-pub(super) fn initializer_entry<F, Args>() -> Entry
+pub(crate) fn initializer_entry<F, Args>() -> Entry
 where
     F: Target<Args>,
     Args: DeserializeOwned,
@@ -226,7 +226,7 @@ where
 }
 
 /// The entry for tasks of a function: it runs all whose arguments it gets.
-pub(super) fn tasks_entry<F, Args>() -> Entry
+pub(crate) fn tasks_entry<F, Args>() -> Entry
 where
     F: Target<Args>,
     Args: DeserializeOwned,
@@ -237,15 +237,15 @@ where
             let came = if fds.is_empty() { Vec::new() } else { mem::take(fds) };
             let arguments = codec::decode::<Args>(arguments, came).map_err(Refusal::Arguments)?;
             let output = code::conjure::<F>().call(arguments);
-            codec::encode_within(&output, onto, speech::LONGEST, fds).map(Ends::keep).map_err(Refusal::Result)
+            codec::encode_within(&output, onto, messages::LONGEST, fds).map(Ends::keep).map_err(Refusal::Result)
         });
         Ok(Parcel::default())
     }
 }
 
 /// The function that a worker's process runs.
-pub(super) fn serve(duty: Duty) {
-    let Duty { mut link, slate, id, initializer, records } = duty;
+pub(crate) fn serve(duty: Duty) {
+    let Duty { mut link, memory, id, initializer, records } = duty;
     WORKER.set(Some((id, None)));
     unwind::name_tasks(|| {
         let name = TASK.try_with(|task| task.try_borrow().ok()?.as_ref().map(|task| task.name().to_owned()));
@@ -254,7 +254,7 @@ pub(super) fn serve(duty: Duty) {
     if let Some((socket, level)) = records {
         records::install(socket, level);
     }
-    let mut ready = vec![Verdict::Ready as u8];
+    let mut ready = vec![Reply::Ready as u8];
     if let Some(reason) = initializer.and_then(initialize) {
         ready.extend_from_slice(reason.as_bytes());
     }
@@ -263,10 +263,10 @@ pub(super) fn serve(duty: Duty) {
     }
     let mut message = Vec::new();
     let mut fds = Vec::new();
-    STATION.set(Some(Box::new(Station::new(link, slate))));
-    while with_station(|station| station.receive(&mut message, &mut fds)) == Some(true) {
+    WORKER_LOOP.set(Some(Box::new(WorkerLoop::new(link, memory))));
+    while with_worker_loop(|worker_loop| worker_loop.receive(&mut message, &mut fds)) == Some(true) {
         if !obey(&message, mem::take(&mut fds))
-            || with_station(|station| !station.is_over && station.pause().is_ok()) != Some(true)
+            || with_worker_loop(|worker_loop| !worker_loop.is_over && worker_loop.pause().is_ok()) != Some(true)
         {
             return;
         }
@@ -276,8 +276,8 @@ pub(super) fn serve(duty: Duty) {
     }
 }
 
-fn with_station<T>(f: impl FnOnce(&mut Station) -> T) -> Option<T> {
-    STATION.with_borrow_mut(|station| station.as_deref_mut().map(f))
+fn with_worker_loop<T>(f: impl FnOnce(&mut WorkerLoop) -> T) -> Option<T> {
+    WORKER_LOOP.with_borrow_mut(|worker_loop| worker_loop.as_deref_mut().map(f))
 }
 
 /// Runs what is to run before the first task; the reason if it fails.
@@ -295,14 +295,14 @@ fn initialize(Initializer { entry, bytes, fds }: Initializer) -> Option<String> 
 
 /// Does what an order says; whether it could be understood.
 fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
-    match speech::understand(message) {
-        Some((Order::Open(epoch), _)) => {
-            with_station(|station| station.slate.open(epoch, station.begun));
+    match messages::understand(message) {
+        Some((Request::Open(epoch), _)) => {
+            with_worker_loop(|worker_loop| worker_loop.memory.open(epoch, worker_loop.begun));
             true
         }
-        Some((Order::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
+        Some((Request::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            with_station(|station| station.order = Some(Todo { name, count, first, deadline, limits }));
+            with_worker_loop(|worker_loop| worker_loop.order = Some(Todo { name, count, first, deadline, limits }));
             let _ = entry(arguments, fds);
             TASK.set(None);
             true
@@ -330,51 +330,52 @@ fn run(
     mut fds: Vec<Arc<OwnedFd>>,
     call: impl Fn(&[u8], &mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
 ) {
-    let Some(mut station) = STATION.take() else { return };
-    let Some(Todo { name, count: mut left, first: mut next, deadline: limit, limits }) = station.order.take() else {
+    let Some(mut worker_loop) = WORKER_LOOP.take() else { return };
+    let Some(Todo { name, count: mut left, first: mut next, deadline: limit, limits }) = worker_loop.order.take()
+    else {
         return;
     };
     TASK.set(Some(CurrentTask { name, function, number: next, deadline: None }));
     let mut at = 0;
-    while left > 0 && !station.is_over {
+    while left > 0 && !worker_loop.is_over {
         // Together only if nobody has to know when each began.
-        let mut to_do = if limit.is_some() || limits.is_some() { 1 } else { station.stride.min(left) };
+        let mut to_do = if limit.is_some() || limits.is_some() { 1 } else { worker_loop.stride.min(left) };
         if let Some((limit, grace)) = limit {
             // The pool comes first, unless it may not signal this process. Without a timer (the user has none left), it is the
             // only one.
             let _ = watch::begin_task(limit, HANDICAP, grace);
-            station.slate.starts(poll::monotonic());
+            worker_loop.memory.starts(poll::monotonic());
             TASK.with_borrow_mut(|task| {
                 if let Some(task) = task {
                     task.deadline = Instant::now().checked_add(limit);
                 }
             });
         }
-        if !station.slate.begin(to_do) {
+        if !worker_loop.memory.begin(to_do) {
             // All that is left was taken back.
             break;
         }
-        station.begun += u64::from(to_do);
+        worker_loop.begun += u64::from(to_do);
         left -= to_do;
-        while to_do > 0 && !station.is_over {
-            let done = station.stretch(&mut to_do, &mut fds, |onto, fds| {
+        while to_do > 0 && !worker_loop.is_over {
+            let done = worker_loop.stretch(&mut to_do, &mut fds, |onto, fds| {
                 NUMBER.set(next);
                 next += 1;
-                let arguments = speech::next_frame(arguments, &mut at).unwrap_or_default();
+                let arguments = messages::next_frame(arguments, &mut at).unwrap_or_default();
                 let _in_force = match &limits {
                     Some(limits) => Some(limits.for_task().map_err(not_in_force)?),
                     None => None,
                 };
                 call(arguments, onto, fds)
             });
-            station.is_over = done.is_err();
+            worker_loop.is_over = done.is_err();
         }
         // Done in its grace, as the last task here.
-        station.is_over |= limit.is_some() && watch::end_task();
-        station.is_over |= left > 0 && station.pause().is_err();
+        worker_loop.is_over |= limit.is_some() && watch::end_task();
+        worker_loop.is_over |= left > 0 && worker_loop.pause().is_err();
     }
     TASK.set(None);
-    STATION.set(Some(station));
+    WORKER_LOOP.set(Some(worker_loop));
 }
 
 #[cold]
@@ -382,13 +383,13 @@ fn not_in_force(error: io::Error) -> Refusal {
     Refusal::Result(format!("its limits cannot be put in force: {error}"))
 }
 
-impl Station {
-    fn new(link: RingLink, slate: Slate) -> Station {
+impl WorkerLoop {
+    fn new(link: RingLink, memory: WorkerMemory) -> WorkerLoop {
         let now = poll::monotonic();
-        let block = speech::block_head(0).to_vec();
-        Station {
+        let block = messages::block_head(0).to_vec();
+        WorkerLoop {
             link,
-            slate,
+            memory,
             generation: Generation::current(),
             order: None,
             begun: 0,
@@ -421,7 +422,7 @@ impl Station {
                 let done = task(&mut self.block, fds);
                 self.leave_if_copy();
                 match done {
-                    Ok(()) if fds.is_empty() && self.block.len() - start - 1 <= speech::SHORT => self.note(start)?,
+                    Ok(()) if fds.is_empty() && self.block.len() - start - 1 <= messages::SHORT => self.note(start)?,
                     other => return Ok(Some(other)),
                 }
             }
@@ -453,14 +454,14 @@ impl Station {
         if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
             return self.answer_alone(start, &[]);
         }
-        speech::close_frame(&mut self.block, start);
+        messages::close_frame(&mut self.block, start);
         self.link.outbound().write_ahead(start, &self.block);
         self.count += 1;
         // Both within their bounds: a block is closed before.
         #[expect(clippy::cast_possible_truncation, reason = "at most `MOST_BLOCK`")]
         let bytes = self.block.len() as u16;
-        self.slate.has_written(Ahead { mark: self.link.outbound().mark(), count: self.count, bytes });
-        if self.block.len() + speech::SHORT + 8 > MOST_BLOCK { self.publish() } else { Ok(()) }
+        self.memory.has_written(Unpublished { mark: self.link.outbound().mark(), count: self.count, bytes });
+        if self.block.len() + messages::SHORT + 8 > MOST_BLOCK { self.publish() } else { Ok(()) }
     }
 
     /// Says what became of a task that is no short value; what it wrote begins at `start` of the block.
@@ -473,13 +474,13 @@ impl Station {
         match done {
             Ok(Ok(fds)) => match self.answer_alone(start, &fds) {
                 Err(SendTransportError::Os(error)) => {
-                    self.refuse(start, Verdict::BadResult, error.to_string().as_bytes())
+                    self.refuse(start, Reply::BadResult, error.to_string().as_bytes())
                 }
                 said => said,
             },
-            Ok(Err(Refusal::Arguments(reason))) => self.refuse(start, Verdict::BadArguments, reason.as_bytes()),
-            Ok(Err(Refusal::Result(reason))) => self.refuse(start, Verdict::BadResult, reason.as_bytes()),
-            Err(panic) => self.refuse(start, Verdict::Panicked, &speech::panic_bytes(&panic)),
+            Ok(Err(Refusal::Arguments(reason))) => self.refuse(start, Reply::BadArguments, reason.as_bytes()),
+            Ok(Err(Refusal::Result(reason))) => self.refuse(start, Reply::BadResult, reason.as_bytes()),
+            Err(panic) => self.refuse(start, Reply::Panicked, &messages::panic_bytes(&panic)),
         }
     }
 
@@ -487,18 +488,18 @@ impl Station {
     #[cold]
     fn answer_alone(&mut self, start: usize, fds: &[Arc<OwnedFd>]) -> Result<(), SendTransportError> {
         // The byte in front of it was kept for its length.
-        self.block[start] = Verdict::Returned as u8;
+        self.block[start] = Reply::Returned as u8;
         self.publish_before(start)?;
         self.link.nudge()?;
         let said = self.link.send(&self.block[start..], fds, Deadline::Never);
-        self.block.truncate(speech::BLOCK_HEAD);
+        self.block.truncate(messages::BLOCK_HEAD);
         if self.block.capacity() > KEEP {
             self.block.shrink_to(MOST_BLOCK);
         }
         said
     }
 
-    fn refuse(&mut self, start: usize, verdict: Verdict, reason: &[u8]) -> Result<(), SendTransportError> {
+    fn refuse(&mut self, start: usize, verdict: Reply, reason: &[u8]) -> Result<(), SendTransportError> {
         self.block.truncate(start);
         let mut message = vec![verdict as u8];
         message.extend_from_slice(reason);
@@ -515,7 +516,7 @@ impl Station {
     /// Publishes what was written.
     fn publish(&mut self) -> Result<(), SendTransportError> {
         self.publish_before(self.block.len())?;
-        self.block.truncate(speech::BLOCK_HEAD);
+        self.block.truncate(messages::BLOCK_HEAD);
         Ok(())
     }
 
@@ -524,7 +525,7 @@ impl Station {
         if self.count == 0 {
             return Ok(());
         }
-        let head = speech::block_head(self.count);
+        let head = messages::block_head(self.count);
         self.block[..head.len()].copy_from_slice(&head);
         self.link.outbound().write_ahead(0, &head);
         self.link.outbound().publish(end);
@@ -540,7 +541,7 @@ impl Station {
         let took = now.saturating_sub(self.looked);
         self.looked = now;
         self.busy += took;
-        self.slate.was_busy(self.busy);
+        self.memory.was_busy(self.busy);
         if took < SHORT_STRIDE {
             self.stride = (self.stride * 2).min(MOST_STRIDE);
         } else if took > 4 * SHORT_STRIDE {

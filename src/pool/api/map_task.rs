@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::decode::Opened;
-use super::gather::Gather;
-use super::job::Sink;
-use super::keeper::Shared;
 use crate::error::TaskError;
+use crate::pool::host::decode::Opened;
+use crate::pool::host::job::Sink;
+use crate::pool::host::map_results::MapResults;
+use crate::pool::host::supervisor::Shared;
 use crate::sys::wait::poll::Deadline;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what [`Pool::map_async`](crate::Pool::map_async) gives.
@@ -31,15 +31,15 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 #[must_use = "a map goes on without its handle, but nobody learns what becomes of it"]
 pub struct MapTask<R> {
-    gather: Arc<Gather>,
+    results: Arc<MapResults>,
     pool: Arc<Shared>,
     count: u64,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned> MapTask<R> {
-    pub(super) fn new(gather: Arc<Gather>, pool: Arc<Shared>, count: u64) -> MapTask<R> {
-        MapTask { gather, pool, count, result: PhantomData }
+    pub(crate) fn new(results: Arc<MapResults>, pool: Arc<Shared>, count: u64) -> MapTask<R> {
+        MapTask { results, pool, count, result: PhantomData }
     }
 
     /// Waits for all tasks and gives what they returned, in the order of the inputs.
@@ -54,46 +54,46 @@ impl<R: DeserializeOwned> MapTask<R> {
     #[must_use]
     pub fn join_all(self) -> Vec<Result<R, TaskError>> {
         if !self.pool.is_ours() && !self.is_ready() {
-            let lost = |number| TaskError::new(self.gather.call().label(number), None, 0, self.pool.lost_to_copy());
+            let lost = |number| TaskError::new(self.results.call().label(number), None, 0, self.pool.lost_to_copy());
             return (0..self.count).map(|number| Err(lost(number))).collect();
         }
-        self.gather.wait_for(self.count, Deadline::Never);
+        self.results.wait_for(self.count, Deadline::Never);
         self.outcomes()
     }
 
     fn outcomes(&self) -> Vec<Result<R, TaskError>> {
-        let mut arrived: Vec<_> = self.gather.take().into();
+        let mut arrived: Vec<_> = self.results.take().into();
         arrived.sort_by_key(|delivery| delivery.first);
         let mut all = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
         for delivery in arrived {
             let mut opened = Opened::new(delivery);
-            all.extend(std::iter::from_fn(|| opened.next(self.gather.call())));
+            all.extend(std::iter::from_fn(|| opened.next(self.results.call())));
         }
         all
     }
 
     /// Waits at most so long for all tasks; whether they are done.
     pub fn wait(&self, timeout: Duration) -> bool {
-        self.gather.wait_for(self.count, Deadline::after(timeout))
+        self.results.wait_for(self.count, Deadline::after(timeout))
     }
 
     /// Whether all tasks are done.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.gather.came() >= self.count
+        self.results.came() >= self.count
     }
 
     /// How many tasks are done.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.gather.came()
+        self.results.came()
     }
 
     /// Calls all off that are not done, as [`Task::cancel`](crate::Task::cancel) does one.
     pub fn cancel(self) {
-        self.gather.cancel();
+        self.results.cancel();
         if self.pool.is_ours() {
-            self.pool.lock().cancel(Arc::as_ptr(&self.gather).cast(), true);
+            self.pool.lock().cancel(Arc::as_ptr(&self.results).cast(), true);
             self.pool.summon();
         }
     }
@@ -105,20 +105,20 @@ impl<R: DeserializeOwned> MapTask<R> {
         R: 'static,
     {
         let mut callback = Some(callback);
-        let MapTask { gather, pool, count, .. } = self;
-        let place = Arc::downgrade(&gather);
+        let MapTask { results, pool, count, .. } = self;
+        let place = Arc::downgrade(&results);
         let mut tell = move || {
-            let Some(gather) = place.upgrade().filter(|gather| gather.came() >= count) else { return };
+            let Some(results) = place.upgrade().filter(|results| results.came() >= count) else { return };
             let Some(callback) = callback.take() else { return };
-            let all = MapTask::<R>::new(gather, Arc::clone(&pool), count);
+            let all = MapTask::<R>::new(results, Arc::clone(&pool), count);
             let _ = crate::unwind::catch(|| callback(all.outcomes().into_iter().collect()));
         };
-        if gather.came() >= count {
+        if results.came() >= count {
             tell();
         } else {
-            gather.on_change(Box::new(tell));
+            results.on_change(Box::new(tell));
             // It may have become so meanwhile; the callback sees to it that it is called once.
-            gather.wake();
+            results.wake();
         }
     }
 }
@@ -127,7 +127,7 @@ impl<R: DeserializeOwned> Future for MapTask<R> {
     type Output = Result<Vec<R>, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Vec<R>, TaskError>> {
-        if self.gather.register(context.waker(), |came, _| came >= self.count) {
+        if self.results.register(context.waker(), |came, _| came >= self.count) {
             Poll::Ready(self.outcomes().into_iter().collect())
         } else {
             Poll::Pending
@@ -137,6 +137,6 @@ impl<R: DeserializeOwned> Future for MapTask<R> {
 
 impl<R> fmt::Debug for MapTask<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MapTask").field("count", &self.count).field("done", &self.gather.came()).finish()
+        f.debug_struct("MapTask").field("count", &self.count).field("done", &self.results.came()).finish()
     }
 }

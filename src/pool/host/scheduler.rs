@@ -1,15 +1,15 @@
 //! A pool's mind: which tasks wait, which worker is at what, and what is to be done about it. It never waits, and calls no code
-//! of users but `Retry`'s; `keeper` has it act.
+//! of users but `Retry`'s; `supervisor` has it act.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::crew::{Crew, Place};
 use super::job::{self, Content, Delivery, Job, Sink};
 use super::settings::Settings;
-use super::worker::{Doom, Heard, Worker};
+use super::worker::{Heard, KillReason, Worker};
+use super::worker_set::{Place, WorkerSet};
 use crate::error::Failure;
 use crate::limits::LimitReached;
 
@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The longest that a worker may take to begin a task that has a long deadline or none. Then somebody has stopped it, and its tasks go
 /// to others.
-pub(super) const STUCK: Duration = Duration::from_secs(5);
+pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
 /// What a pool is about to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Running,
     /// No more tasks are taken; those that there are, are done.
     Closing,
@@ -36,32 +36,32 @@ pub(super) enum Phase {
 }
 
 /// The state of a pool.
-pub(super) struct Engine {
-    pub(super) settings: Settings,
-    pub(super) crew: Crew,
+pub(crate) struct Scheduler {
+    pub(crate) settings: Settings,
+    pub(crate) workers: WorkerSet,
     queue: VecDeque<Job>,
-    pub(super) phase: Phase,
+    pub(crate) phase: Phase,
     /// Whose tasks are finished, and who is to be told.
-    pub(super) touched: Vec<Arc<dyn Sink>>,
+    pub(crate) touched: Vec<Arc<dyn Sink>>,
     /// Which workers are to be listened to once more.
-    pub(super) listen: Vec<usize>,
+    pub(crate) listen: Vec<usize>,
     /// The system refused what a worker's answer needs (descriptors, memory); asked again at once, it would refuse again.
-    pub(super) is_refused: bool,
+    pub(crate) is_refused: bool,
     scratch: Vec<u8>,
     /// Which workers have been given something and not been called for it.
     to_nudge: Vec<usize>,
     /// Which worker was given the last job.
     cursor: usize,
-    /// Whether the keeper sleeps until it is called, so that it would not see that a task is not begun.
-    pub(super) sleeps: bool,
+    /// Whether the supervisor sleeps until it is called, so that it would not see that a task is not begun.
+    pub(crate) sleeps: bool,
     /// Which workers this program could not end, and why.
-    pub(super) unended: Vec<String>,
+    pub(crate) unended: Vec<String>,
 }
 
-impl Engine {
-    pub(super) fn new(settings: Settings, workers: Vec<Worker>) -> Engine {
-        Engine {
-            crew: Crew::new(workers),
+impl Scheduler {
+    pub(crate) fn new(settings: Settings, workers: Vec<Worker>) -> Scheduler {
+        Scheduler {
+            workers: WorkerSet::new(workers),
             settings,
             queue: VecDeque::new(),
             phase: Phase::Running,
@@ -76,8 +76,8 @@ impl Engine {
         }
     }
 
-    /// Takes tasks; the reason why not. `true` if the keeper is to be called.
-    pub(super) fn submit(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<bool, Failure> {
+    /// Takes tasks; the reason why not. `true` if the supervisor is to be called.
+    pub(crate) fn submit(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<bool, Failure> {
         match &self.phase {
             Phase::Running => {}
             Phase::Closing | Phase::Terminated => return Err(Failure::Cancelled("the pool is not running".to_owned())),
@@ -85,20 +85,20 @@ impl Engine {
         }
         let had_any = !self.queue.is_empty();
         self.queue.extend(jobs);
-        // What nobody looks after but the keeper: deadlines.
+        // What nobody looks after but the supervisor: deadlines.
         let has_deadline = self.queue.back().is_some_and(|job| job.sink.call().options.deadline.is_some());
-        let needs_keeper = if had_any { false } else { self.dispatch() };
-        Ok(mem::take(&mut self.sleeps) || needs_keeper || has_deadline)
+        let needs_supervisor = if had_any { false } else { self.dispatch() };
+        Ok(mem::take(&mut self.sleeps) || needs_supervisor || has_deadline)
     }
 
     /// How many jobs wait.
-    pub(super) fn queued(&self) -> u64 {
+    pub(crate) fn queued(&self) -> u64 {
         self.queue.iter().map(|job| u64::from(job.count)).sum()
     }
 
-    /// Gives tasks to workers that have room. `true` if there is something to send that only the keeper sends.
-    pub(super) fn dispatch(&mut self) -> bool {
-        let mut needs_keeper = false;
+    /// Gives tasks to workers that have room. `true` if there is something to send that only the supervisor sends.
+    pub(crate) fn dispatch(&mut self) -> bool {
+        let mut needs_supervisor = false;
         while let Some(front) = self.queue.front() {
             if front.sink.is_cancelled() {
                 self.queue.pop_front();
@@ -106,7 +106,7 @@ impl Engine {
             }
             let Some(place) = self.choose() else { break };
             let Some(mut job) = self.queue.pop_front() else { break };
-            let Some(worker) = self.crew.worker_mut(place) else { break };
+            let Some(worker) = self.workers.worker_mut(place) else { break };
             if let Some(most) = self.settings.max_tasks {
                 let left = most.saturating_sub(worker.ledger.finished + worker.ledger.tasks());
                 if let Some(rest) = job.split_off(u32::try_from(left).unwrap_or(u32::MAX)) {
@@ -118,26 +118,26 @@ impl Engine {
             // With several, the first may be done without a call.
             if (has_several || worker.ledger.jobs() > 1) && worker.look_at.is_none() {
                 worker.look_soon();
-                needs_keeper = true;
+                needs_supervisor = true;
             }
-            needs_keeper |= worker.has_outgoing();
+            needs_supervisor |= worker.has_outgoing();
             // One call for all that goes to a worker.
             if !mem::replace(&mut worker.is_to_be_nudged, true) {
                 self.to_nudge.push(place);
             }
         }
         for place in self.to_nudge.drain(..) {
-            if let Some(worker) = self.crew.worker_mut(place) {
+            if let Some(worker) = self.workers.worker_mut(place) {
                 worker.is_to_be_nudged = false;
                 worker.nudge();
             }
         }
-        needs_keeper
+        needs_supervisor
     }
 
     /// Whether there is a task, and a worker with room for it.
-    pub(super) fn could_dispatch(&self) -> bool {
-        !self.queue.is_empty() && self.crew.count(|worker| self.takes_more(worker)) > 0
+    pub(crate) fn could_dispatch(&self) -> bool {
+        !self.queue.is_empty() && self.workers.count(|worker| self.takes_more(worker)) > 0
     }
 
     fn takes_more(&self, worker: &Worker) -> bool {
@@ -150,11 +150,11 @@ impl Engine {
     fn choose(&mut self) -> Option<usize> {
         /// How many are looked at, at the most, once one has been found.
         const LOOKED_AT: usize = 16;
-        let count = self.crew.len();
+        let count = self.workers.len();
         let mut best: Option<(usize, usize)> = None;
         for step in 0..count {
             let place = (self.cursor + step) % count;
-            let Some(worker) = self.crew.worker(place) else { continue };
+            let Some(worker) = self.workers.worker(place) else { continue };
             if !self.takes_more(worker) {
                 continue;
             }
@@ -173,8 +173,8 @@ impl Engine {
     }
 
     /// Sends to a worker what there is room for, and takes what it says.
-    pub(super) fn attend(&mut self, place: usize) {
-        let Some(worker) = self.crew.worker_mut(place) else { return };
+    pub(crate) fn attend(&mut self, place: usize) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
         let heard = worker.exchange(&mut self.scratch);
         let link_ended = heard == Heard::End && worker.link.is_some() && !worker.is_silent;
         match heard {
@@ -185,7 +185,7 @@ impl Engine {
         if link_ended {
             worker.is_silent = true;
             if worker.ledger.is_garbled {
-                worker.terminate(Doom::Rogue("it said what is no answer"), Duration::ZERO);
+                worker.terminate(KillReason::Rogue("it said what is no answer"), Duration::ZERO);
             } else {
                 // It is about to end. If it is not, it has no business to go on.
                 worker.kill_at = Instant::now().checked_add(self.settings.grace);
@@ -196,21 +196,21 @@ impl Engine {
 
     /// Takes from a worker's ledger what has come of its tasks, and sees what is to become of it.
     fn collect(&mut self, place: usize) {
-        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let Some(worker) = self.workers.worker_mut(place) else { return };
         self.touched.append(&mut worker.ledger.delivered);
         for job in worker.ledger.again.drain(..) {
             self.queue.push_back(job);
         }
         if worker.is_ready() && worker.resident.is_none() {
             worker.resident = Some(worker.weigh().unwrap_or(0));
-            self.crew.started_well();
+            self.workers.started_well();
         }
-        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let Some(worker) = self.workers.worker_mut(place) else { return };
         if worker.ledger.finished == 0 {
             return;
         }
-        self.crew.worked(place);
-        let Some(worker) = self.crew.worker_mut(place) else { return };
+        self.workers.worked(place);
+        let Some(worker) = self.workers.worker_mut(place) else { return };
         let is_spent = self.settings.max_tasks.is_some_and(|most| worker.ledger.finished >= most)
             || worker.has_grown(self.settings.max_growth);
         if is_spent && worker.is_open() {
@@ -218,8 +218,8 @@ impl Engine {
             let back = if worker.is_idle() { Vec::new() } else { worker.take_back() };
             self.requeue(back);
         }
-        let Some(worker) = self.crew.worker_mut(place) else { return };
-        if worker.is_idle() && worker.doom.is_some() {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if worker.is_idle() && worker.kill_reason.is_some() {
             // Done in its grace.
             worker.kill();
         }
@@ -233,20 +233,20 @@ impl Engine {
     }
 
     /// For a worker that has ended: settles what it was at. `why` is how it ended.
-    pub(super) fn bury(&mut self, place: usize, why: Failure) {
+    pub(crate) fn bury(&mut self, place: usize, why: Failure) {
         self.attend(place);
-        let Some(mut worker) = self.crew.remove(place) else { return };
+        let Some(mut worker) = self.workers.remove(place) else { return };
         let text = worker.ledger.ready.clone().and_then(Result::err).unwrap_or_else(|| why.to_string());
-        let doom = worker.doom.take();
-        let is_unasked = matches!(doom, None | Some(Doom::Rogue(_)));
+        let kill_reason = worker.kill_reason.take();
+        let is_unasked = matches!(kill_reason, None | Some(KillReason::Rogue(_)));
         let was_dismissed = worker.is_dismissed;
         let is_given_up = worker.give_up_at.is_some_and(|at| at <= Instant::now());
-        let (back, failed) = worker.bury(|| match doom {
-            Some(Doom::Deadline(deadline)) => deadline_failure(deadline),
+        let (back, failed) = worker.bury(|| match kill_reason {
+            Some(KillReason::Deadline(deadline)) => deadline_failure(deadline),
             _ if is_given_up => why,
-            Some(Doom::Cancelled) => Failure::Cancelled("while it ran".to_owned()),
-            Some(Doom::Terminated) => Failure::Cancelled("its pool was terminated".to_owned()),
-            Some(Doom::Rogue(reason)) => Failure::Lost(format!("its worker was killed: {reason}")),
+            Some(KillReason::Cancelled) => Failure::Cancelled("while it ran".to_owned()),
+            Some(KillReason::Terminated) => Failure::Cancelled("its pool was terminated".to_owned()),
+            Some(KillReason::Rogue(reason)) => Failure::Lost(format!("its worker was killed: {reason}")),
             None => why,
         });
         self.touched.append(&mut worker.ledger.delivered);
@@ -266,7 +266,7 @@ impl Engine {
         }
         let reason = format!("worker {} (pid {}) {text}", worker.ledger.tag.name, worker.ledger.tag.pid);
         let is_alright = has_failed || denies || was_dismissed || worker.ledger.finished > 0;
-        self.crew.buried(place, &worker, is_alright, &self.settings);
+        self.workers.buried(place, &worker, is_alright, &self.settings);
         match self.phase.clone() {
             Phase::Terminated => self.cancel_all(),
             Phase::Broken(reason) => self.fail_all(&Failure::NotRun(reason)),
@@ -276,17 +276,17 @@ impl Engine {
     }
 
     /// The places of workers that may not be ended and have not left by themselves.
-    pub(super) fn unreachable(&self, now: Instant) -> Vec<usize> {
+    pub(crate) fn unreachable(&self, now: Instant) -> Vec<usize> {
         let is_due = |place: &usize| {
-            let worker = self.crew.worker(*place);
+            let worker = self.workers.worker(*place);
             worker.is_some_and(|worker| worker.give_up_at.is_some_and(|at| at <= now))
         };
-        (0..self.crew.len()).filter(is_due).collect()
+        (0..self.workers.len()).filter(is_due).collect()
     }
 
     /// Gives up if workers fail again and again before they have done anything.
-    pub(super) fn break_if_hopeless(&mut self, reason: &str) {
-        if self.crew.is_hopeless(&self.settings) && matches!(self.phase, Phase::Running | Phase::Closing) {
+    pub(crate) fn break_if_hopeless(&mut self, reason: &str) {
+        if self.workers.is_hopeless(&self.settings) && matches!(self.phase, Phase::Running | Phase::Closing) {
             let text = format!("the pool's workers cannot start: {reason}");
             self.phase = Phase::Broken(text.clone());
             self.fail_all(&Failure::NotRun(text));
@@ -295,9 +295,9 @@ impl Engine {
     }
 
     /// Does what is due: deadlines, workers that do not leave, tasks that others could do sooner.
-    pub(super) fn look_after(&mut self, now: Instant) {
-        for place in 0..self.crew.len() {
-            let Some(worker) = self.crew.worker_mut(place) else { continue };
+    pub(crate) fn look_after(&mut self, now: Instant) {
+        for place in 0..self.workers.len() {
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
             if worker.kill_at.is_some_and(|at| at <= now) {
                 worker.kill();
             } else if worker.look_at.is_some_and(|at| at <= now) {
@@ -316,18 +316,18 @@ impl Engine {
 
     /// Whether a closed pool has done all that it was given.
     fn has_finished(&self) -> bool {
-        self.phase == Phase::Closing && self.queue.is_empty() && self.crew.all(Worker::is_idle)
+        self.phase == Phase::Closing && self.queue.is_empty() && self.workers.all(Worker::is_idle)
     }
 
     /// Has workers leave that have nothing to do any more.
     ///
-    /// This comes last in a turn of the keeper: whatever is heard after it would be heard by nobody who decides.
-    pub(super) fn dismiss_finished(&mut self, now: Instant) {
+    /// This comes last in a turn of the supervisor: whatever is heard after it would be heard by nobody who decides.
+    pub(crate) fn dismiss_finished(&mut self, now: Instant) {
         let has_finished = self.has_finished();
         let kill_at = now.checked_add(self.settings.grace);
-        for place in 0..self.crew.len() {
-            if self.crew.worker(place).is_some_and(|worker| self.may_leave(worker, has_finished))
-                && let Some(worker) = self.crew.worker_mut(place)
+        for place in 0..self.workers.len() {
+            if self.workers.worker(place).is_some_and(|worker| self.may_leave(worker, has_finished))
+                && let Some(worker) = self.workers.worker_mut(place)
             {
                 worker.dismiss();
                 worker.kill_at = kill_at;
@@ -335,26 +335,26 @@ impl Engine {
         }
     }
 
-    /// Whether nothing is left to decide until something happens or is due. The keeper sleeps only if this holds.
-    pub(super) fn is_settled(&self) -> bool {
+    /// Whether nothing is left to decide until something happens or is due. The supervisor sleeps only if this holds.
+    pub(crate) fn is_settled(&self) -> bool {
         let has_finished = self.has_finished();
-        let may_anybody_leave = self.crew.workers().any(|worker| self.may_leave(worker, has_finished));
+        let may_anybody_leave = self.workers.workers().any(|worker| self.may_leave(worker, has_finished));
         !may_anybody_leave && !self.could_dispatch() && self.listen.is_empty() && self.touched.is_empty()
     }
 
     /// Ends a worker whose task takes longer than it may; those behind it are not hurt.
     fn end_overdue(&mut self, place: usize) {
         self.attend(place);
-        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let Some(worker) = self.workers.worker_mut(place) else { return };
         let is_frozen = !worker.is_running() && worker.ledger.jobs() > 0;
         let back = worker.take_back();
         self.requeue(back);
         // Nothing is begun any more. So whatever it is at now, is what took too long.
         self.attend(place);
-        let Some(worker) = self.crew.worker_mut(place) else { return };
+        let Some(worker) = self.workers.worker_mut(place) else { return };
         let Some(head) = worker.ledger.head() else {
             if worker.link.is_some() && !worker.is_running() && is_frozen {
-                worker.terminate(Doom::Rogue("it did not begin its task"), Duration::ZERO);
+                worker.terminate(KillReason::Rogue("it did not begin its task"), Duration::ZERO);
                 self.put_off();
             }
             return;
@@ -362,7 +362,7 @@ impl Engine {
         let options = Arc::clone(&head.job.sink.call().options);
         let Some(deadline) = options.deadline else { return };
         if overdue(worker).is_some_and(|left| left.is_zero()) {
-            worker.terminate(Doom::Deadline(deadline), options.grace.unwrap_or(self.settings.grace));
+            worker.terminate(KillReason::Deadline(deadline), options.grace.unwrap_or(self.settings.grace));
         }
     }
 
@@ -388,15 +388,15 @@ impl Engine {
         if !self.queue.is_empty() {
             return;
         }
-        let idle = self.crew.count(|worker| worker.is_open() && worker.is_ready() && worker.is_idle());
+        let idle = self.workers.count(|worker| worker.is_open() && worker.is_ready() && worker.is_idle());
         if idle == 0 {
             return;
         }
-        let late = (0..self.crew.len()).find(|place| {
-            let worker = self.crew.worker(*place);
+        let late = (0..self.workers.len()).find(|place| {
+            let worker = self.workers.worker(*place);
             worker.is_some_and(|worker| worker.could_share() && worker.ledger.since.elapsed() >= LATE)
         });
-        let Some(worker) = late.and_then(|place| self.crew.worker_mut(place)) else { return };
+        let Some(worker) = late.and_then(|place| self.workers.worker_mut(place)) else { return };
         let back = worker.take_back();
         let pieces = u32::try_from(idle).unwrap_or(u32::MAX);
         let back = if back.len() == 1 { job::split(back, pieces) } else { back };
@@ -407,8 +407,8 @@ impl Engine {
     }
 
     /// When to look again, at the latest.
-    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
-        let of_workers = self.crew.workers().filter_map(|worker| {
+    pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let of_workers = self.workers.workers().filter_map(|worker| {
             // A task that begins at this moment is due after its deadline at the soonest.
             let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
             // A time beyond what the clock can count never comes.
@@ -416,42 +416,42 @@ impl Engine {
             [worker.kill_at, worker.give_up_at, due, worker.look_at].into_iter().flatten().min()
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
-        let sharing = if self.queue.is_empty() && self.crew.count(is_idle) > 0 {
-            let late = self.crew.workers().filter(|worker| worker.could_share());
+        let sharing = if self.queue.is_empty() && self.workers.count(is_idle) > 0 {
+            let late = self.workers.workers().filter(|worker| worker.could_share());
             late.map(|worker| (worker.ledger.since + LATE).max(now)).min()
         } else {
             None
         };
-        of_workers.chain(sharing).chain(self.crew.next_start()).min()
+        of_workers.chain(sharing).chain(self.workers.next_start()).min()
     }
 
     /// Which places want a worker now.
-    pub(super) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
+    pub(crate) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
         let wants = match self.phase {
             Phase::Running => true,
             Phase::Closing => !self.queue.is_empty(),
             Phase::Terminated | Phase::Broken(_) => false,
         };
-        if wants { self.crew.take_vacancies(now) } else { Vec::new() }
+        if wants { self.workers.take_vacancies(now) } else { Vec::new() }
     }
 
     /// Puts a worker into its place. One that came too late is ended.
-    pub(super) fn install(&mut self, place: usize, mut worker: Worker) {
+    pub(crate) fn install(&mut self, place: usize, mut worker: Worker) {
         if matches!(self.phase, Phase::Terminated | Phase::Broken(_)) {
-            worker.terminate(Doom::Terminated, Duration::ZERO);
+            worker.terminate(KillReason::Terminated, Duration::ZERO);
         }
-        self.crew.put(place, worker);
+        self.workers.put(place, worker);
     }
 
     /// No more tasks are taken.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if self.phase == Phase::Running {
             self.phase = Phase::Closing;
         }
     }
 
     /// No task is done any more: those that are not finished fail, workers are ended.
-    pub(super) fn terminate(&mut self) {
+    pub(crate) fn terminate(&mut self) {
         if !matches!(self.phase, Phase::Terminated) {
             if !matches!(self.phase, Phase::Broken(_)) {
                 self.phase = Phase::Terminated;
@@ -462,14 +462,14 @@ impl Engine {
     }
 
     fn end_workers(&mut self, grace: Duration) {
-        for place in 0..self.crew.len() {
-            let Some(worker) = self.crew.worker_mut(place) else { continue };
+        for place in 0..self.workers.len() {
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
             if worker.link.is_some() {
                 let back = worker.take_back();
                 self.requeue(back);
             }
-            let Some(worker) = self.crew.worker_mut(place) else { continue };
-            worker.terminate(Doom::Terminated, grace);
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
+            worker.terminate(KillReason::Terminated, grace);
         }
         match self.phase.clone() {
             Phase::Broken(reason) => self.fail_all(&Failure::NotRun(reason)),
@@ -500,12 +500,12 @@ impl Engine {
         }
     }
 
-    /// For a keeper that cannot go on: no task is left without an outcome, and no worker.
-    pub(super) fn abandon(&mut self) {
+    /// For a supervisor that cannot go on: no task is left without an outcome, and no worker.
+    pub(crate) fn abandon(&mut self) {
         const WHY: &str = "the pool's own thread has failed";
         self.phase = Phase::Broken(WHY.to_owned());
-        for place in 0..self.crew.len() {
-            let Some(mut worker) = self.crew.remove(place) else { continue };
+        for place in 0..self.workers.len() {
+            let Some(mut worker) = self.workers.remove(place) else { continue };
             worker.kill();
             let (back, failed) = worker.bury(|| Failure::Lost(WHY.to_owned()));
             self.requeue(back);
@@ -517,52 +517,52 @@ impl Engine {
     }
 
     /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are at its tasks are killed.
-    pub(super) fn cancel(&mut self, sink: *const (), with_running: bool) {
-        for place in 0..self.crew.len() {
-            let Some(worker) = self.crew.worker_mut(place) else { continue };
-            if worker.link.is_none() || worker.doom.is_some() || !worker.ledger.holds(sink).1 {
+    pub(crate) fn cancel(&mut self, sink: *const (), with_running: bool) {
+        for place in 0..self.workers.len() {
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
+            if worker.link.is_none() || worker.kill_reason.is_some() || !worker.ledger.holds(sink).1 {
                 continue;
             }
             self.attend(place);
-            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
             if worker.link.is_none() {
                 continue;
             }
             let back = worker.take_back();
             self.requeue(back);
             self.attend(place);
-            let Some(worker) = self.crew.worker_mut(place) else { continue };
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
             if with_running && worker.is_running() && worker.ledger.holds(sink).0 {
-                worker.doom = Some(Doom::Cancelled);
+                worker.kill_reason = Some(KillReason::Cancelled);
                 worker.kill();
             }
         }
     }
 
     /// Whether all is over: no worker is left, and none will be.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let ends = match self.phase {
             Phase::Running => false,
             Phase::Closing => self.queue.is_empty(),
             Phase::Terminated | Phase::Broken(_) => true,
         };
-        ends && self.crew.is_gone()
+        ends && self.workers.is_gone()
     }
 
     /// How many tasks run at this moment.
-    pub(super) fn running(&self) -> usize {
-        self.crew.count(|worker| !worker.is_idle())
+    pub(crate) fn running(&self) -> usize {
+        self.workers.count(|worker| !worker.is_idle())
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
-        self.crew.places()
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.workers.places()
     }
 }
 
 /// How long the task that a worker is at may still take; `None` if as long as it likes.
 fn overdue(worker: &Worker) -> Option<Duration> {
     let deadline = worker.ledger.head()?.job.sink.call().options.deadline;
-    if worker.doom.is_some() {
+    if worker.kill_reason.is_some() {
         return None;
     }
     let waits = worker.ledger.since.elapsed();

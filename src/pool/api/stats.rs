@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::keeper::Shared;
+use crate::pool::host::supervisor::Shared;
 
 /// What a [`Pool`](crate::Pool) has done so far: what [`Pool::stats`](crate::Pool::stats) gives.
 ///
@@ -71,13 +71,13 @@ impl PoolStats {
 }
 
 /// Those of a pool; none in a forked copy of the process that made it.
-pub(super) fn of(pool: &Shared) -> PoolStats {
+pub(crate) fn of(pool: &Shared) -> PoolStats {
     if !pool.is_ours() {
         return PoolStats::default();
     }
-    let engine = pool.lock();
+    let scheduler = pool.lock();
     let mut given = 0;
-    let workers = (1..).zip(engine.places()).map(|(id, place)| {
+    let workers = (1..).zip(scheduler.places()).map(|(id, place)| {
         let before = place.totals;
         let Some(worker) = &place.worker else {
             return WorkerStats {
@@ -102,5 +102,5 @@ pub(super) fn of(pool: &Shared) -> PoolStats {
         }
     });
     let workers = workers.collect();
-    PoolStats { queued: engine.queued(), given, running: engine.running(), workers }
+    PoolStats { queued: scheduler.queued(), given, running: scheduler.running(), workers }
 }

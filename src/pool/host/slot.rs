@@ -11,7 +11,7 @@ use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
 /// The place of one outcome.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
@@ -25,10 +25,10 @@ struct State {
 }
 
 /// What is called with the outcome, and gives it back decoded.
-pub(super) type Callback = Box<dyn FnOnce(Delivery, &Call) -> Box<dyn Any + Send> + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(Delivery, &Call) -> Box<dyn Any + Send> + Send>;
 
 /// An outcome on its way to the user.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Pending,
     Here(Delivery),
     /// Decoded for a callback.
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 }
 
 impl Slot {
-    pub(super) fn new(call: Call) -> Slot {
+    pub(crate) fn new(call: Call) -> Slot {
         let state = State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
         Slot { call, state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -49,14 +49,14 @@ impl Slot {
     }
 
     /// Whether the outcome is here, or was.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let state = self.lock();
         // One for which a callback is called is ready when that has returned.
         state.callback.is_none() && !matches!(state.outcome, Outcome::Pending)
     }
 
     /// Waits for the outcome; whether it is here at the deadline.
-    pub(super) fn wait(&self, deadline: Deadline) -> bool {
+    pub(crate) fn wait(&self, deadline: Deadline) -> bool {
         let mut state = self.lock();
         while state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
             state = match deadline.left() {
@@ -69,7 +69,7 @@ impl Slot {
     }
 
     /// Takes the outcome, if it is here.
-    pub(super) fn take(&self) -> Option<Outcome> {
+    pub(crate) fn take(&self) -> Option<Outcome> {
         let mut state = self.lock();
         match state.outcome {
             Outcome::Pending => None,
@@ -79,7 +79,7 @@ impl Slot {
     }
 
     /// `take`, or has the waker told.
-    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Outcome> {
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Outcome> {
         {
             let mut state = self.lock();
             if state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
@@ -91,7 +91,7 @@ impl Slot {
     }
 
     /// Has `callback` called with the outcome: at once, if that is here.
-    pub(super) fn call_back(&self, callback: Callback) {
+    pub(crate) fn call_back(&self, callback: Callback) {
         let mut state = self.lock();
         state.callback = Some(callback);
         let is_here = !matches!(state.outcome, Outcome::Pending);
@@ -102,7 +102,7 @@ impl Slot {
     }
 
     /// Nobody wants the outcome that comes; this one is it. `false` if it is here already.
-    pub(super) fn cancel(&self, delivery: Delivery) -> bool {
+    pub(crate) fn cancel(&self, delivery: Delivery) -> bool {
         let mut state = self.lock();
         let is_pending = matches!(state.outcome, Outcome::Pending);
         if is_pending {

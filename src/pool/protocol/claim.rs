@@ -36,12 +36,12 @@ pub(crate) fn open(word: &AtomicU64, epoch: Epoch, begun: u64) {
 
 /// What the pool knows of the word.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct ClaimHandle {
     /// The last closing, and how many tasks were begun at it.
     closed: Option<(Epoch, u64)>,
 }
 
-impl Gate {
+impl ClaimHandle {
     /// Has no further task begun, and says how many are, and what opens the word again.
     pub(crate) fn close(&mut self, word: &AtomicU64) -> (u64, Epoch) {
         let before = word
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_is_closed_is_not_begun_until_it_is_opened() {
-        let (word, mut gate) = (AtomicU64::new(0), Gate::default());
+        let (word, mut gate) = (AtomicU64::new(0), ClaimHandle::default());
         assert!(begin(&word, 1) && begin(&word, 1));
         assert_eq!(gate.begun(&word), 2);
         let (begun, first) = gate.close(&word);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_older_opening_opens_nothing() {
-        let (word, mut gate) = (AtomicU64::new(0), Gate::default());
+        let (word, mut gate) = (AtomicU64::new(0), ClaimHandle::default());
         assert!(begin(&word, 1));
         let (_, first) = gate.close(&word);
         assert!(!begin(&word, 1));
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_number_of_a_closing_may_come_round() {
-        let (word, mut gate) = (AtomicU64::new(0), Gate::default());
+        let (word, mut gate) = (AtomicU64::new(0), ClaimHandle::default());
         for round in 0..70_000_u64 {
             assert!(begin(&word, 1));
             let (begun, epoch) = gate.close(&word);
@@ -127,7 +127,7 @@ mod tests {
         let word = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| (0..TASKS).take_while(|_| begin(&word, 1)).count() as u64);
-            let pool = scope.spawn(|| Gate::default().close(&word).0);
+            let pool = scope.spawn(|| ClaimHandle::default().close(&word).0);
             assert_eq!(worker.join().expect("worker"), pool.join().expect("pool").min(TASKS));
         });
     }

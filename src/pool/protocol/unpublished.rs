@@ -4,14 +4,14 @@ use crate::channel::cells::{AtomicU64, Ordering};
 
 /// Answers that are written, behind the head of their block: how many, and the bytes of it all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ahead {
+pub(crate) struct Unpublished {
     /// Which record they are to be.
     pub(crate) mark: u32,
     pub(crate) count: u16,
     pub(crate) bytes: u16,
 }
 
-impl Ahead {
+impl Unpublished {
     /// In the worker, when it has written them.
     #[inline]
     pub(crate) fn store(self, word: &AtomicU64) {
@@ -21,10 +21,10 @@ impl Ahead {
     }
 
     /// In the pool, when the worker is gone.
-    pub(crate) fn load(word: &AtomicU64) -> Ahead {
+    pub(crate) fn load(word: &AtomicU64) -> Unpublished {
         let value = word.load(Ordering::Acquire);
         #[expect(clippy::cast_possible_truncation, reason = "shifted and cut as it was put together")]
-        Ahead { mark: (value >> 32) as u32, count: (value >> 16) as u16, bytes: value as u16 }
+        Unpublished { mark: (value >> 32) as u32, count: (value >> 16) as u16, bytes: value as u16 }
     }
 }
 
@@ -35,8 +35,8 @@ mod tests {
     #[test]
     fn what_is_stored_is_loaded() {
         let word = AtomicU64::new(0);
-        let ahead = Ahead { mark: u32::MAX - 1, count: 515, bytes: 4095 };
+        let ahead = Unpublished { mark: u32::MAX - 1, count: 515, bytes: 4095 };
         ahead.store(&word);
-        assert_eq!(Ahead::load(&word), ahead);
+        assert_eq!(Unpublished::load(&word), ahead);
     }
 }

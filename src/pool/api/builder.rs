@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::handle::Pool;
-use super::service::{self, Initializer};
-use super::settings::Settings;
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result};
 use crate::limits::Limits;
+use crate::pool::child::worker_loop::{self, Initializer};
+use crate::pool::host::settings::Settings;
 use crate::process;
 use crate::process::cpu_count;
 use crate::start::method::{self, StartMethod};
@@ -55,7 +55,7 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    pub(super) fn new() -> PoolBuilder {
+    pub(crate) fn new() -> PoolBuilder {
         PoolBuilder {
             processes: None,
             name: None,
@@ -104,7 +104,7 @@ impl PoolBuilder {
         // Moved to the workers, where it is made from nothing; so it must not be dropped here.
         mem::forget(target);
         let function = type_name::<F>();
-        let entry = Offset::of(service::initializer_entry::<F, Args>())
+        let entry = Offset::of(worker_loop::initializer_entry::<F, Args>())
             .ok_or_else(|| Cause::ForeignCode { function: function.to_owned() });
         let arguments = codec::encode_with_ends(&args)
             .and_then(|(parcel, ends)| {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ahead::Ahead;
-use super::claim::{self, Epoch, Gate};
+use super::claim::{self, ClaimHandle, Epoch};
+use super::unpublished::Unpublished;
 use crate::error::Result;
 use crate::sync::segment::{Crossing, Segment};
 use crate::sys::wait::poll;
@@ -22,11 +22,11 @@ const AHEAD: usize = 144;
 
 /// A worker's words. A hostile worker can write there what it likes: it harms nobody but itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Slate(Crossing<LENGTH>);
+pub(crate) struct WorkerMemory(Crossing<LENGTH>);
 
-impl Slate {
-    pub(super) fn create() -> Result<Slate> {
-        Ok(Slate(Crossing(Segment::create("pool", LENGTH)?)))
+impl WorkerMemory {
+    pub(crate) fn create() -> Result<WorkerMemory> {
+        Ok(WorkerMemory(Crossing(Segment::create("pool", LENGTH)?)))
     }
 
     #[inline]
@@ -37,55 +37,55 @@ impl Slate {
 
     /// In the worker: whether the next tasks are to be begun.
     #[inline]
-    pub(super) fn begin(&self, count: u32) -> bool {
+    pub(crate) fn begin(&self, count: u32) -> bool {
         claim::begin(self.word(CLAIM), count)
     }
 
     /// In the worker: what it has written ahead.
     #[inline]
-    pub(super) fn has_written(&self, ahead: Ahead) {
+    pub(crate) fn has_written(&self, ahead: Unpublished) {
         ahead.store(self.word(AHEAD));
     }
 
     /// In the pool, when the worker is gone: what it had written ahead.
-    pub(super) fn ahead(&self) -> Ahead {
-        Ahead::load(self.word(AHEAD))
+    pub(crate) fn ahead(&self) -> Unpublished {
+        Unpublished::load(self.word(AHEAD))
     }
 
     /// In the worker: what was taken back is behind.
-    pub(super) fn open(&self, epoch: Epoch, begun: u64) {
+    pub(crate) fn open(&self, epoch: Epoch, begun: u64) {
         claim::open(self.word(CLAIM), epoch, begun);
     }
 
     /// In the worker, ahead of `begin`: when the task starts.
-    pub(super) fn starts(&self, now: Duration) {
+    pub(crate) fn starts(&self, now: Duration) {
         self.word(STARTED).store(nanoseconds(now), Ordering::Release);
     }
 
     /// In the worker: how long it was at work so far.
     #[inline]
-    pub(super) fn was_busy(&self, busy: Duration) {
+    pub(crate) fn was_busy(&self, busy: Duration) {
         self.word(BUSY).store(nanoseconds(busy), Ordering::Relaxed);
     }
 
-    /// In the pool: see `Gate::close`.
-    pub(super) fn close(&self, gate: &mut Gate) -> (u64, Epoch) {
+    /// In the pool: see `ClaimHandle::close`.
+    pub(crate) fn close(&self, gate: &mut ClaimHandle) -> (u64, Epoch) {
         gate.close(self.word(CLAIM))
     }
 
-    /// In the pool: see `Gate::begun`.
-    pub(super) fn begun(&self, gate: &Gate) -> u64 {
+    /// In the pool: see `ClaimHandle::begun`.
+    pub(crate) fn begun(&self, gate: &ClaimHandle) -> u64 {
         gate.begun(self.word(CLAIM))
     }
 
     /// In the pool: for how long the task that began last has been running, as far as one can believe it.
-    pub(super) fn running_for(&self) -> Duration {
+    pub(crate) fn running_for(&self) -> Duration {
         let started = Duration::from_nanos(self.word(STARTED).load(Ordering::Acquire));
         poll::monotonic().saturating_sub(started)
     }
 
     /// In the pool: how long it was at work so far.
-    pub(super) fn busy(&self) -> Duration {
+    pub(crate) fn busy(&self) -> Duration {
         Duration::from_nanos(self.word(BUSY).load(Ordering::Relaxed))
     }
 }

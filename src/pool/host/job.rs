@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::retry::Retry;
-use super::speech;
 use crate::error::Failure;
 use crate::limits::Limits;
+use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 
 /// What the tasks of one call of the pool have in common.
@@ -65,7 +65,7 @@ impl Call {
 pub(crate) trait Sink: Send + Sync {
     fn call(&self) -> &Call;
 
-    /// Takes what became of some. Called with the engine locked: it only keeps it.
+    /// Takes what became of some. Called with the scheduler locked: it only keeps it.
     fn deliver(&self, delivery: Delivery);
 
     /// Wakes who waits. Called with nothing locked.
@@ -106,7 +106,7 @@ impl Job {
             failed: self.failed,
             put_off: self.put_off,
             bytes,
-            fds: if at == 0 { std::mem::take(&mut self.fds) } else { Vec::new() },
+            fds: if at == 0 { mem::take(&mut self.fds) } else { Vec::new() },
         };
         self.count = at;
         Some(rest)
@@ -125,7 +125,7 @@ impl Job {
     fn place_of(&self, number: u32) -> usize {
         let mut place = 0;
         for _ in 0..number {
-            if speech::next_frame(&self.bytes, &mut place).is_none() {
+            if messages::next_frame(&self.bytes, &mut place).is_none() {
                 break;
             }
         }
@@ -212,7 +212,7 @@ mod tests {
         let call = Call::new(Some(offset), "f", Arc::default(), true);
         let mut bytes = Vec::new();
         for n in 0..10_u8 {
-            speech::framed::<_, ()>(&mut bytes, |onto| {
+            messages::framed::<_, ()>(&mut bytes, |onto| {
                 onto.resize(onto.len() + usize::from(n), n);
                 Ok(())
             })
@@ -223,7 +223,7 @@ mod tests {
         let mut rest = job.split_off(7).expect("the rest");
         assert_eq!((job.count, rest.first, rest.count), (7, 107, 3));
         let mut at = 0;
-        assert_eq!(speech::next_frame(&rest.bytes, &mut at), Some(&[7; 7][..]));
+        assert_eq!(messages::next_frame(&rest.bytes, &mut at), Some(&[7; 7][..]));
         assert!(rest.split_off(3).is_none());
         assert_eq!(rest.split_off(0).map(|all| all.count), Some(3));
         assert_eq!(rest.count, 0);

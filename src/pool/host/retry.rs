@@ -52,17 +52,17 @@ impl Retry {
     }
 
     /// Whether nothing is ever tried again.
-    pub(super) fn is_never(self) -> bool {
+    pub(crate) fn is_never(self) -> bool {
         self.times == 0
     }
 
     /// That arguments which have these things in them may be sent so often.
-    pub(super) fn check(self, ends: &Ends) -> Result<(), String> {
+    pub(crate) fn check(self, ends: &Ends) -> Result<(), String> {
         if self.is_never() { Ok(()) } else { ends.must_be_none("a task that is retried gets its arguments anew") }
     }
 
     /// Whether a task that failed so is tried again, when it failed `before` times before.
-    pub(super) fn wants(self, failure: &Failure, before: u32) -> bool {
+    pub(crate) fn wants(self, failure: &Failure, before: u32) -> bool {
         before < self.times
             && !matches!(failure, Failure::Cancelled(_) | Failure::NotSent(_))
             && self.only.is_none_or(|only| unwind::catch(|| only(failure)).unwrap_or(false))

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::gather::Gather;
 use super::job::{self, Content, Delivery, Job, Sink};
-use super::keeper::Shared;
-use super::speech;
+use super::map_results::MapResults;
+use super::supervisor::Shared;
 use crate::codec;
 use crate::error::Failure;
+use crate::pool::protocol::messages;
 use crate::unwind;
 
 /// How long a chunk is to take, in nanoseconds: long beside what it costs to hand it out, short beside what anybody waits for.
@@ -41,9 +41,9 @@ const PATIENCE: Duration = Duration::from_micros(100);
 const SOON: u64 = 100_000;
 
 /// The inputs of a map on their way out.
-pub(super) struct Feed<I, Args> {
+pub(crate) struct Chunker<I, Args> {
     inputs: I,
-    gather: Arc<Gather>,
+    results: Arc<MapResults>,
     pool: Arc<Shared>,
     /// The number of the next input.
     next: u64,
@@ -51,7 +51,7 @@ pub(super) struct Feed<I, Args> {
     out: u64,
     chunks_out: u64,
     bytes_out: usize,
-    pub(super) is_exhausted: bool,
+    pub(crate) is_exhausted: bool,
     /// Chunks that are not handed out yet.
     batch: Vec<Job>,
     /// Why nothing can be handed out.
@@ -71,15 +71,20 @@ struct Chunk {
     fds: Vec<Arc<OwnedFd>>,
 }
 
-impl<I, Args> Feed<I, Args>
+impl<I, Args> Chunker<I, Args>
 where
     I: Iterator<Item = Args>,
     Args: Serialize,
 {
-    pub(super) fn new(inputs: I, gather: Arc<Gather>, pool: Arc<Shared>, refusal: Option<Failure>) -> Feed<I, Args> {
-        Feed {
+    pub(crate) fn new(
+        inputs: I,
+        results: Arc<MapResults>,
+        pool: Arc<Shared>,
+        refusal: Option<Failure>,
+    ) -> Chunker<I, Args> {
+        Chunker {
             inputs,
-            gather,
+            results,
             pool,
             next: 0,
             out: 0,
@@ -93,29 +98,29 @@ where
     }
 
     /// How many inputs were pulled.
-    pub(super) fn pulled(&self) -> u64 {
+    pub(crate) fn pulled(&self) -> u64 {
         self.next
     }
 
     /// Whether this is a forked copy of the process that began it.
-    pub(super) fn is_copy(&self) -> bool {
+    pub(crate) fn is_copy(&self) -> bool {
         self.refusal.is_none() && !self.pool.is_ours()
     }
 
     /// Nothing more comes, from the outcome of this number on.
-    pub(super) fn lose(&mut self, next: u64) {
+    pub(crate) fn lose(&mut self, next: u64) {
         self.is_exhausted = true;
         self.next = next;
         self.out = 0;
     }
 
     /// How many tasks are out.
-    pub(super) fn out(&self) -> u64 {
+    pub(crate) fn out(&self) -> u64 {
         self.out
     }
 
     /// How many there are at all, if the inputs tell.
-    pub(super) fn total(&self) -> Option<u64> {
+    pub(crate) fn total(&self) -> Option<u64> {
         match self.inputs.size_hint() {
             _ if self.is_exhausted => Some(self.next),
             (least, Some(most)) if least == most => Some(self.next.saturating_add(least as u64)),
@@ -124,7 +129,7 @@ where
     }
 
     /// Takes note that outcomes went to the user.
-    pub(super) fn came_back(&mut self, count: u32) {
+    pub(crate) fn came_back(&mut self, count: u32) {
         let count = u64::from(count).min(self.out);
         // Chunks come back in parts at times; on the whole, this is right.
         if let Some(each) = self.out.checked_div(self.chunks_out) {
@@ -139,7 +144,7 @@ where
     }
 
     /// Pulls and hands out as much as is needed now.
-    pub(super) fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         // Not one by one: each call costs as much as some short tasks.
         let window = self.window();
         if self.chunks_out > window - window / 4 {
@@ -159,7 +164,7 @@ where
     }
 
     /// Pulls and hands out all.
-    pub(super) fn send_all(&mut self) {
+    pub(crate) fn send_all(&mut self) {
         while !self.is_exhausted {
             self.make_chunk();
             if self.batch.len() >= BATCH {
@@ -171,15 +176,15 @@ where
 
     /// How many outcomes to wait for before there is something to do, when so many have arrived: more than one of tasks that
     /// are short.
-    pub(super) fn worth_waking_for(&self, arrived: u64) -> u64 {
-        let pace = self.gather.call().pace();
+    pub(crate) fn worth_waking_for(&self, arrived: u64) -> u64 {
+        let pace = self.results.call().pace();
         let soon = (self.pool.processes as u64 * SOON).checked_div(pace).unwrap_or(1);
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
     /// How many chunks are to be out.
     fn window(&self) -> u64 {
-        let chunk = self.gather.call().pace().saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
+        let chunk = self.results.call().pace().saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
         self.pool.processes as u64 * AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MOST_CHUNKS)
     }
 
@@ -191,10 +196,10 @@ where
     /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk takes a while, but every
     /// worker gets several.
     fn chunk_size(&self) -> u64 {
-        if let Some(size) = self.gather.call().options.chunk_size {
+        if let Some(size) = self.results.call().options.chunk_size {
             return size as u64;
         }
-        let by_time = match self.gather.call().pace() {
+        let by_time = match self.results.call().pace() {
             0 => 1,
             pace => (CHUNK / pace).clamp(1, MOST_TASKS),
         };
@@ -236,7 +241,7 @@ where
 
     /// Pulls inputs and encodes them, up to one with descriptors or one that cannot be encoded.
     fn pull(&mut self, chunk: &mut Chunk, size: u64) -> Result<(), String> {
-        let is_free = self.gather.call().options.chunk_size.is_none();
+        let is_free = self.results.call().options.chunk_size.is_none();
         while u64::from(chunk.count) < size && !(is_free && chunk.bytes.len() >= MOST_BYTES) {
             let Some(input) = self.inputs.next() else {
                 self.is_exhausted = true;
@@ -245,10 +250,10 @@ where
             self.next += 1;
             chunk.last = chunk.bytes.len();
             chunk.is_encoding = true;
-            let most = chunk.last + speech::LONGEST;
+            let most = chunk.last + messages::LONGEST;
             let fds = &mut chunk.fds;
-            let ends = speech::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
-            self.gather.call().options.retry.check(&ends)?;
+            let ends = messages::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
+            self.results.call().options.retry.check(&ends)?;
             ends.keep();
             chunk.is_encoding = false;
             if !chunk.fds.is_empty() {
@@ -266,7 +271,7 @@ where
         self.out += u64::from(count);
         self.chunks_out += 1;
         self.bytes_out += bytes.len();
-        let sink = Arc::clone(&self.gather) as Arc<dyn Sink>;
+        let sink = Arc::clone(&self.results) as Arc<dyn Sink>;
         self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, bytes, fds });
     }
 
@@ -296,25 +301,25 @@ where
 
     fn fail(&self, first: u64, count: u32, failure: Failure) {
         let content = Content::Failed(failure);
-        self.gather.enter(Delivery { first, count, content, worker: None, attempts: 0 });
-        self.gather.wake();
+        self.results.enter(Delivery { first, count, content, worker: None, attempts: 0 });
+        self.results.wake();
     }
 }
 
-impl<I, Args> Feed<I, Args> {
-    pub(super) fn gather(&self) -> &Arc<Gather> {
-        &self.gather
+impl<I, Args> Chunker<I, Args> {
+    pub(crate) fn results(&self) -> &Arc<MapResults> {
+        &self.results
     }
 
-    pub(super) fn pool(&self) -> &Arc<Shared> {
+    pub(crate) fn pool(&self) -> &Arc<Shared> {
         &self.pool
     }
 
     /// Nobody wants what is out: what is not begun will not be run.
-    pub(super) fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         if self.out > 0 && self.pool.is_ours() {
-            self.gather.cancel();
-            self.pool.lock().cancel(Arc::as_ptr(&self.gather).cast(), false);
+            self.results.cancel();
+            self.pool.lock().cancel(Arc::as_ptr(&self.results).cast(), false);
             self.pool.summon();
         }
     }

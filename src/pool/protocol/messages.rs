@@ -12,7 +12,7 @@ use crate::unwind::Panic;
 
 /// Pool to worker, ahead of the tasks that follow it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum Request {
     /// Tasks of one function. What stands behind is their arguments, each with its length before it.
     Tasks {
         entry: Option<Offset>,
@@ -32,13 +32,13 @@ pub(crate) enum Order {
 }
 
 /// Puts an order behind `onto`; what belongs to it goes behind it.
-pub(crate) fn put_order(onto: &mut Vec<u8>, order: &Order) {
+pub(crate) fn put_request(onto: &mut Vec<u8>, order: &Request) {
     // It brings no descriptors, and is refused only for want of memory; a worker that cannot understand it ends.
     let _ = codec::encode_plain(order, onto);
 }
 
 /// An order, and what stands behind it.
-pub(crate) fn understand(bytes: &[u8]) -> Option<(Order, &[u8])> {
+pub(crate) fn understand(bytes: &[u8]) -> Option<(Request, &[u8])> {
     codec::decode_front(bytes).ok()
 }
 
@@ -83,11 +83,11 @@ fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
 }
 
 /// Puts a verdict and what belongs to it behind `onto`.
-pub(crate) fn put_answer(onto: &mut Vec<u8>, verdict: Verdict, value: &[u8]) {
+pub(crate) fn put_answer(onto: &mut Vec<u8>, verdict: Reply, value: &[u8]) {
     let length = u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes();
     match (verdict, u8::try_from(value.len())) {
-        (Verdict::Returned, Ok(short)) if value.len() <= SHORT => onto.push(short),
-        (Verdict::Returned, _) => {
+        (Reply::Returned, Ok(short)) if value.len() <= SHORT => onto.push(short),
+        (Reply::Returned, _) => {
             onto.push(LONG);
             onto.extend_from_slice(&length);
         }
@@ -107,7 +107,7 @@ pub(crate) fn next_frame<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]
 
 /// `next_frame`, with the verdict.
 #[inline]
-pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])> {
+pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> {
     let first = *bytes.get(*at)?;
     if usize::from(first) > SHORT {
         return next_other(bytes, at);
@@ -115,14 +115,14 @@ pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdic
     let start = *at + 1;
     let value = bytes.get(start..start + usize::from(first))?;
     *at = start + value.len();
-    Some((Verdict::Returned, value))
+    Some((Reply::Returned, value))
 }
 
 #[cold]
-fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])> {
+fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> {
     let (verdict, head, rest) = match bytes.get(*at..)? {
-        [LONG, rest @ ..] => (Verdict::Returned, 1, rest),
-        [OTHER, verdict, rest @ ..] => (Verdict::of(*verdict)?, 2, rest),
+        [LONG, rest @ ..] => (Reply::Returned, 1, rest),
+        [OTHER, verdict, rest @ ..] => (Reply::of(*verdict)?, 2, rest),
         _ => return None,
     };
     let (length, rest) = rest.split_first_chunk()?;
@@ -132,9 +132,9 @@ fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Verdict, &'a [u8])
 }
 
 /// The verdict that a message begins with, and what belongs to it.
-pub(crate) fn only_answer(message: &[u8]) -> Option<(Verdict, &[u8])> {
+pub(crate) fn only_answer(message: &[u8]) -> Option<(Reply, &[u8])> {
     let (&verdict, rest) = message.split_first()?;
-    Some((Verdict::of(verdict)?, rest))
+    Some((Reply::of(verdict)?, rest))
 }
 
 /// What stands before the answers of a block: that it is one, and how many there are.
@@ -143,7 +143,7 @@ pub(crate) const BLOCK_HEAD: usize = 8;
 /// The first bytes of a block of so many answers.
 pub(crate) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
     let [low, high] = count.to_le_bytes();
-    [Verdict::Block as u8, 0, low, high, 0, 0, 0, 0]
+    [Reply::Block as u8, 0, low, high, 0, 0, 0, 0]
 }
 
 /// How many answers a block says that it has, and the answers. A block of none is garbage: a worker could send them without
@@ -157,7 +157,7 @@ pub(crate) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
 /// Worker to pool: what became of a task, in the order in which they came. The first byte of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Verdict {
+pub(crate) enum Reply {
     /// The worker is up. The reason why not, if one follows.
     Ready = 0,
     /// The value that the function returned follows.
@@ -172,9 +172,9 @@ pub(crate) enum Verdict {
     Block = 6,
 }
 
-impl Verdict {
-    pub(crate) fn of(byte: u8) -> Option<Verdict> {
-        use Verdict::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
+impl Reply {
+    pub(crate) fn of(byte: u8) -> Option<Reply> {
+        use Reply::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
         [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block]
             .into_iter()
             .find(|verdict| *verdict as u8 == byte)
@@ -208,17 +208,17 @@ mod tests {
             Err::<(), _>("refused")
         });
         assert_eq!(refused, Err("refused"));
-        put_answer(&mut bytes, Verdict::Panicked, b"why");
-        put_answer(&mut bytes, Verdict::Returned, &long);
-        put_answer(&mut bytes, Verdict::Returned, b"x");
+        put_answer(&mut bytes, Reply::Panicked, b"why");
+        put_answer(&mut bytes, Reply::Returned, &long);
+        put_answer(&mut bytes, Reply::Returned, b"x");
         let mut at = 0;
         let mut next = || next_answer(&bytes, &mut at).map(|(verdict, value)| (verdict, value.to_vec()));
         for value in [&b"one"[..], b"", &long, b"three"] {
-            assert_eq!(next(), Some((Verdict::Returned, value.to_vec())));
+            assert_eq!(next(), Some((Reply::Returned, value.to_vec())));
         }
-        assert_eq!(next(), Some((Verdict::Panicked, b"why".to_vec())));
-        assert_eq!(next(), Some((Verdict::Returned, long.clone())));
-        assert_eq!(next(), Some((Verdict::Returned, b"x".to_vec())));
+        assert_eq!(next(), Some((Reply::Panicked, b"why".to_vec())));
+        assert_eq!(next(), Some((Reply::Returned, long.clone())));
+        assert_eq!(next(), Some((Reply::Returned, b"x".to_vec())));
         assert_eq!(next(), None);
     }
 
@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(next_frame(bytes, &mut 0), None, "{bytes:?}");
         }
         assert_eq!(next_frame(&[], &mut 9), None);
-        assert_eq!(Verdict::of(77), None);
+        assert_eq!(Reply::of(77), None);
         assert!(understand(&[200]).is_none());
         assert!(open_block(&[6, 0, 1]).is_none());
         assert!(open_block(&block_head(0)).is_none());

@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::job::{Content, Delivery, Job, Sink, Tag};
-use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
+use crate::pool::protocol::messages::{self, Reply};
 use crate::sys::limits::rlimit;
 
 /// From so many bytes on, an answer is kept as it came instead of being copied.
@@ -131,11 +131,11 @@ impl Ledger {
         {
             fds.clear();
             message.clear();
-            message.push(Verdict::BadResult as u8);
+            message.push(Reply::BadResult as u8);
             message.extend_from_slice(reason.as_bytes());
         }
-        let Some((verdict, rest)) = speech::only_answer(message) else { return self.is_garbled = true };
-        if verdict == Verdict::Ready {
+        let Some((verdict, rest)) = messages::only_answer(message) else { return self.is_garbled = true };
+        if verdict == Reply::Ready {
             if self.ready.is_some() {
                 return self.is_garbled = true;
             }
@@ -143,8 +143,8 @@ impl Ledger {
             self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
             return;
         }
-        if verdict == Verdict::Block {
-            match speech::open_block(message) {
+        if verdict == Reply::Block {
+            match messages::open_block(message) {
                 Some((count, answers)) => self.hear_block(count, answers),
                 None => self.is_garbled = true,
             }
@@ -154,7 +154,7 @@ impl Ledger {
         self.finished += 1;
         let number = sent.job.first + u64::from(sent.done);
         sent.done += 1;
-        if verdict != Verdict::Returned {
+        if verdict != Reply::Returned {
             self.failures += 1;
             let retry = sent.job.sink.call().options.retry;
             if !retry.is_never() && retry.wants(&failure(verdict, rest), sent.job.failed) {
@@ -165,7 +165,7 @@ impl Ledger {
             }
         }
         if fds.is_empty() && message.len() < LONG {
-            speech::put_answer(&mut sent.answers, verdict, rest);
+            messages::put_answer(&mut sent.answers, verdict, rest);
         } else {
             sent.flush_but_last(&self.tag, &mut self.delivered);
             sent.deliver(Content::Message { bytes: mem::take(message), fds }, &self.tag, &mut self.delivered);
@@ -184,7 +184,7 @@ impl Ledger {
                 at = answers.len();
             } else {
                 for _ in 0..here {
-                    if speech::next_frame(answers, &mut at).is_none() {
+                    if messages::next_frame(answers, &mut at).is_none() {
                         return self.is_garbled = true;
                     }
                 }
@@ -310,36 +310,36 @@ impl Sent {
 }
 
 /// What a verdict other than a value says.
-pub(crate) fn failure(verdict: Verdict, reason: &[u8]) -> Failure {
+pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
     let text = || String::from_utf8_lossy(reason).into_owned();
     match verdict {
-        Verdict::Panicked => match codec::decode_plain(reason) {
+        Reply::Panicked => match codec::decode_plain(reason) {
             Ok(panic) => Failure::Panicked(panic),
             Err(reason) => Failure::BadResult(format!("a panic that cannot be understood: {reason}")),
         },
-        Verdict::BadArguments => Failure::BadArguments(text()),
-        Verdict::NotRun => Failure::NotRun(text()),
-        Verdict::Ready | Verdict::Returned | Verdict::BadResult | Verdict::Block => Failure::BadResult(text()),
+        Reply::BadArguments => Failure::BadArguments(text()),
+        Reply::NotRun => Failure::NotRun(text()),
+        Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => Failure::BadResult(text()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::gather::Gather;
-    use crate::pool::job::Call;
+    use crate::pool::host::job::Call;
+    use crate::pool::host::map_results::MapResults;
 
     #[test]
     fn answers_that_are_missing_are_delivered_as_such() {
-        let gather = Arc::new(Gather::new(Call::new(None, "f", Arc::default(), true)));
+        let results = Arc::new(MapResults::new(Call::new(None, "f", Arc::default(), true)));
         let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
         for first in [0, 2] {
-            let sink = Arc::clone(&gather) as Arc<dyn Sink>;
+            let sink = Arc::clone(&results) as Arc<dyn Sink>;
             ledger.enter(Job { sink, first, count: 2, failed: 0, put_off: 0, bytes: vec![0; 2], fds: Vec::new() });
         }
         // Two answers, it says, and gives none.
         ledger.hear_block(2, &[]);
-        let delivered: u32 = gather.take().iter().map(|delivery| delivery.count).sum();
+        let delivered: u32 = results.take().iter().map(|delivery| delivery.count).sum();
         let (back, failed) = ledger.bury(4, || Failure::Exited(1));
         let back: u32 = back.iter().map(|job| job.count).sum();
         assert_eq!((delivered, back, failed.is_some()), (2, 1, true));

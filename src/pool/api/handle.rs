@@ -9,17 +9,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::crew::Crew;
-use super::engine::Phase;
 use super::imap::IMap;
-use super::keeper::Shared;
 use super::map_task::MapTask;
-use super::settings::Settings;
 use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
-use super::worker::Worker;
 use crate::error::{Cause, Error, Result, TaskError, os};
+use crate::pool::host::scheduler::Phase;
+use crate::pool::host::settings::Settings;
+use crate::pool::host::supervisor::Shared;
+use crate::pool::host::worker::Worker;
+use crate::pool::host::worker_set::WorkerSet;
 use crate::process::{self, Handle};
 use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::Deadline;
@@ -66,7 +66,7 @@ use crate::target::{Captureless, Target};
 /// ```
 pub struct Pool {
     shared: Arc<Shared>,
-    keeper: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<()>>,
 }
 
 /// The pools of this process that are not over, to be ended with it.
@@ -79,10 +79,10 @@ static GLOBAL: PerProcess<OnceLock<Pool>> = PerProcess::new();
 const AT_EXIT: Duration = Duration::from_secs(4);
 
 impl Pool {
-    pub(super) fn start(settings: Settings) -> Result<Pool> {
+    pub(crate) fn start(settings: Settings) -> Result<Pool> {
         let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
         for place in 0..settings.processes {
-            match Worker::start(&settings, place + 1, Crew::number(place as u64, place)) {
+            match Worker::start(&settings, place + 1, WorkerSet::number(place as u64, place)) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     end_all(&workers);
@@ -102,13 +102,13 @@ impl Pool {
         };
         let shared = Arc::new(Shared::new(settings, workers).map_err(undo)?);
         let kept = Arc::clone(&shared);
-        let keeper = thread::Builder::new()
+        let supervisor = thread::Builder::new()
             .name("multiproc-pool".to_owned())
             .spawn(move || kept.live())
             .map_err(os("cannot start a pool's thread"))
             .map_err(undo)?;
         enter(&shared);
-        Ok(Pool { shared, keeper: Some(keeper) })
+        Ok(Pool { shared, supervisor: Some(supervisor) })
     }
 
     /// The pool that [`process_map`](crate::ProcessMap::process_map) uses: one worker for each processor, started at the first
@@ -319,7 +319,7 @@ impl Pool {
         if phase == Phase::Running {
             return Err(Cause::BadInput("pool is still running".to_owned()).into());
         }
-        if self.shared.is_keeper() {
+        if self.shared.is_supervisor() {
             return Err(Cause::BadInput("a callback cannot wait for its pool".to_owned()).into());
         }
         let is_over = self.shared.wait_over(deadline);
@@ -340,10 +340,10 @@ impl Drop for Pool {
     fn drop(&mut self) {
         if self.shared.is_ours() {
             self.terminate();
-            // Not if the last handle went in a callback, which the keeper called.
-            if let Some(keeper) = self.keeper.take().filter(|_| !self.shared.is_keeper()) {
+            // Not if the last handle went in a callback, which the supervisor called.
+            if let Some(supervisor) = self.supervisor.take().filter(|_| !self.shared.is_supervisor()) {
                 self.shared.wait_over(Deadline::Never);
-                let _ = keeper.join();
+                let _ = supervisor.join();
             }
         }
     }

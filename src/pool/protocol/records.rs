@@ -19,7 +19,7 @@ const MOST: usize = 64;
 
 /// One record as it crosses.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Said {
+pub(crate) struct Said {
     level: usize,
     target: String,
     message: String,
@@ -32,7 +32,7 @@ pub(super) struct Said {
 struct Forwarder(Arc<OwnedFd>);
 
 /// Has this process's records go over a socket, unless it has a logger of its own.
-pub(super) fn install(Carried(socket): Carried, level: usize) {
+pub(crate) fn install(Carried(socket): Carried, level: usize) {
     if log::set_boxed_logger(Box::new(Forwarder(socket))).is_ok() {
         log::set_max_level(filter(level));
     }
@@ -91,7 +91,7 @@ impl Log for Forwarder {
 }
 
 /// What has come from a worker; what is no record is passed over. Also whether nothing more will come.
-pub(super) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
+pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     let mut all = Vec::new();
     for _ in 0..MOST {
         match socket::recv(socket.as_fd(), Mode::Now) {
@@ -104,7 +104,7 @@ pub(super) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
 }
 
 /// Gives a worker's record to this program's logger.
-pub(super) fn give(worker: &str, said: &Said) {
+pub(crate) fn give(worker: &str, said: &Said) {
     let Some(level) = filter(said.level).to_level() else { return };
     if level > log::max_level() {
         return;

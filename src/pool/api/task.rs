@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::decode;
-use super::job::{Content, Delivery, Sink};
-use super::keeper::Shared;
-use super::slot::{Outcome, Slot};
 use crate::error::Failure;
 use crate::error::TaskError;
+use crate::pool::host::decode;
+use crate::pool::host::job::{Content, Delivery, Sink};
+use crate::pool::host::slot::{Outcome, Slot};
+use crate::pool::host::supervisor::Shared;
 use crate::sys::wait::poll::Deadline;
 
 /// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have: CPython's `AsyncResult`.
@@ -45,7 +45,7 @@ pub struct Task<R> {
 }
 
 impl<R: DeserializeOwned + 'static> Task<R> {
-    pub(super) fn new(slot: Arc<Slot>, pool: Arc<Shared>) -> Task<R> {
+    pub(crate) fn new(slot: Arc<Slot>, pool: Arc<Shared>) -> Task<R> {
         Task { slot, pool, result: PhantomData }
     }
 

@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// All places.
-pub(super) struct Crew {
+pub(crate) struct WorkerSet {
     places: Vec<Place>,
     /// How many workers were started.
     started: u64,
@@ -25,76 +25,76 @@ pub(super) struct Crew {
 }
 
 /// A place for a worker.
-pub(super) struct Place {
-    pub(super) worker: Option<Worker>,
+pub(crate) struct Place {
+    pub(crate) worker: Option<Worker>,
     /// Somebody is starting one.
     is_starting: bool,
     start_at: Option<Instant>,
     /// Of those that were here before.
-    pub(super) totals: Totals,
+    pub(crate) totals: Totals,
 }
 
 /// What workers have done.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) tasks: u64,
-    pub(super) failures: u64,
-    pub(super) restarts: u64,
-    pub(super) busy: Duration,
+pub(crate) struct Totals {
+    pub(crate) tasks: u64,
+    pub(crate) failures: u64,
+    pub(crate) restarts: u64,
+    pub(crate) busy: Duration,
 }
 
-impl Crew {
-    pub(super) fn new(workers: Vec<Worker>) -> Crew {
+impl WorkerSet {
+    pub(crate) fn new(workers: Vec<Worker>) -> WorkerSet {
         let place =
             |worker| Place { worker: Some(worker), is_starting: false, start_at: None, totals: Totals::default() };
         let started = workers.len() as u64;
-        Crew { places: workers.into_iter().map(place).collect(), started, failed_starts: 0, quick_ends: 0 }
+        WorkerSet { places: workers.into_iter().map(place).collect(), started, failed_starts: 0, quick_ends: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    pub(super) fn worker(&self, place: usize) -> Option<&Worker> {
+    pub(crate) fn worker(&self, place: usize) -> Option<&Worker> {
         self.places.get(place)?.worker.as_ref()
     }
 
-    pub(super) fn worker_mut(&mut self, place: usize) -> Option<&mut Worker> {
+    pub(crate) fn worker_mut(&mut self, place: usize) -> Option<&mut Worker> {
         self.places.get_mut(place)?.worker.as_mut()
     }
 
-    pub(super) fn workers(&self) -> impl Iterator<Item = &Worker> {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.places.iter().filter_map(|place| place.worker.as_ref())
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
         self.places.iter()
     }
 
-    pub(super) fn count(&self, is: impl Fn(&Worker) -> bool) -> usize {
+    pub(crate) fn count(&self, is: impl Fn(&Worker) -> bool) -> usize {
         self.workers().filter(|worker| is(worker)).count()
     }
 
-    pub(super) fn all(&self, is: impl Fn(&Worker) -> bool) -> bool {
+    pub(crate) fn all(&self, is: impl Fn(&Worker) -> bool) -> bool {
         self.workers().all(is)
     }
 
     /// The place of the worker of that number, if it is there still.
-    pub(super) fn place_of(&self, number: u64) -> Option<usize> {
+    pub(crate) fn place_of(&self, number: u64) -> Option<usize> {
         let place = usize::try_from(number & 0xffff).ok()?;
         self.worker(place).is_some_and(|worker| worker.number == number).then_some(place)
     }
 
     /// The number of the `serial`th worker, in a place.
-    pub(super) fn number(serial: u64, place: usize) -> u64 {
+    pub(crate) fn number(serial: u64, place: usize) -> u64 {
         serial << 16 | place as u64
     }
 
-    pub(super) fn remove(&mut self, place: usize) -> Option<Worker> {
+    pub(crate) fn remove(&mut self, place: usize) -> Option<Worker> {
         self.places.get_mut(place)?.worker.take()
     }
 
-    pub(super) fn put(&mut self, place: usize, worker: Worker) {
+    pub(crate) fn put(&mut self, place: usize, worker: Worker) {
         if let Some(place) = self.places.get_mut(place) {
             place.is_starting = false;
             place.totals.restarts += 1;
@@ -103,7 +103,7 @@ impl Crew {
     }
 
     /// Takes note of a worker that ended. `is_alright`: that it did is no sign that another one would, too.
-    pub(super) fn buried(&mut self, place: usize, worker: &Worker, is_alright: bool, _settings: &Settings) {
+    pub(crate) fn buried(&mut self, place: usize, worker: &Worker, is_alright: bool, _settings: &Settings) {
         let was_ready = worker.is_ready();
         if let Some(place) = self.places.get_mut(place) {
             place.totals.tasks += worker.ledger.finished;
@@ -121,7 +121,7 @@ impl Crew {
     }
 
     /// A worker could not start, or did not get as far as its first task.
-    pub(super) fn failed(&mut self, place: usize) {
+    pub(crate) fn failed(&mut self, place: usize) {
         self.failed_starts += 1;
         let pause = PAUSE.saturating_mul(1 << self.failed_starts.min(10)).min(LONGEST_PAUSE);
         if let Some(place) = self.places.get_mut(place) {
@@ -131,24 +131,24 @@ impl Crew {
     }
 
     /// One is up.
-    pub(super) fn started_well(&mut self) {
+    pub(crate) fn started_well(&mut self) {
         self.failed_starts = 0;
     }
 
     /// One has done something.
-    pub(super) fn worked(&mut self, _place: usize) {
+    pub(crate) fn worked(&mut self, _place: usize) {
         self.quick_ends = 0;
     }
 
     /// Whether there is no sense in starting more.
-    pub(super) fn is_hopeless(&self, settings: &Settings) -> bool {
+    pub(crate) fn is_hopeless(&self, settings: &Settings) -> bool {
         let most = settings.max_restarts.saturating_add(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
         let is_any_up = self.workers().any(Worker::is_ready);
         (self.failed_starts >= most && !is_any_up) || self.quick_ends >= MOST_QUICK_ENDS
     }
 
     /// When the next one is to be started.
-    pub(super) fn next_start(&self) -> Option<Instant> {
+    pub(crate) fn next_start(&self) -> Option<Instant> {
         self.places
             .iter()
             .filter(|place| place.worker.is_none() && !place.is_starting)
@@ -157,13 +157,13 @@ impl Crew {
     }
 
     /// Which places want a worker now, with its number; they count as being looked after.
-    pub(super) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
+    pub(crate) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
         let mut all = Vec::new();
         for (number, place) in self.places.iter_mut().enumerate() {
             if place.worker.is_none() && !place.is_starting && place.start_at.is_none_or(|at| at <= now) {
                 place.is_starting = true;
                 place.start_at = None;
-                all.push((number, Crew::number(self.started, number)));
+                all.push((number, WorkerSet::number(self.started, number)));
                 self.started += 1;
             }
         }
@@ -171,7 +171,7 @@ impl Crew {
     }
 
     /// Whether there is nobody, and nobody will come.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.places.iter().all(|place| place.worker.is_none() && !place.is_starting)
     }
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::decode::Opened;
-use super::feed::Feed;
-use super::job::{Delivery, Sink};
 use super::progress::Progress;
 use crate::error::TaskError;
+use crate::pool::host::chunker::Chunker;
+use crate::pool::host::decode::Opened;
+use crate::pool::host::job::{Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
@@ -39,7 +39,7 @@ const SHOWN: Duration = Duration::from_millis(100);
 /// ```
 #[must_use = "a lazy map does nothing until it is asked for its outcomes"]
 pub struct IMap<'p, I, Args, R> {
-    feed: Feed<I, Args>,
+    chunker: Chunker<I, Args>,
     /// Those that came ahead of their turn, by the number of their first.
     early: BTreeMap<u64, Delivery>,
     /// What came, if the order does not matter.
@@ -54,10 +54,10 @@ pub struct IMap<'p, I, Args, R> {
 }
 
 /// What shows it.
-pub(super) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
+pub(crate) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
 
 /// Who is shown how far a map is.
-pub(super) struct Watch<'p> {
+pub(crate) struct Watch<'p> {
     show: Show<'p>,
     started: Instant,
     shown: Option<Instant>,
@@ -66,7 +66,7 @@ pub(super) struct Watch<'p> {
 }
 
 impl<'p> Watch<'p> {
-    pub(super) fn new(show: Show<'p>) -> Watch<'p> {
+    pub(crate) fn new(show: Show<'p>) -> Watch<'p> {
         Watch { show, started: Instant::now(), shown: None, failed: 0, is_over: false }
     }
 
@@ -87,9 +87,13 @@ where
     Args: Serialize,
     R: DeserializeOwned,
 {
-    pub(super) fn new(feed: Feed<I, Args>, is_ordered: bool, progress: Option<Watch<'p>>) -> IMap<'p, I, Args, R> {
+    pub(crate) fn new(
+        chunker: Chunker<I, Args>,
+        is_ordered: bool,
+        progress: Option<Watch<'p>>,
+    ) -> IMap<'p, I, Args, R> {
         IMap {
-            feed,
+            chunker,
             early: BTreeMap::new(),
             ready: VecDeque::new(),
             current: None,
@@ -134,11 +138,11 @@ where
             if let Some(lost) = self.lost_to_copy() {
                 return Poll::Ready(lost.map(Err));
             }
-            self.feed.fill();
+            self.chunker.fill();
             if self.is_at_end() {
                 return Poll::Ready(None);
             }
-            if !self.feed.gather().register(context.waker(), |_, is_any| is_any) {
+            if !self.chunker.results().register(context.waker(), |_, is_any| is_any) {
                 return Poll::Pending;
             }
         }
@@ -152,14 +156,14 @@ where
             if let Some(lost) = self.lost_to_copy() {
                 return Ok(lost.map(Err));
             }
-            self.feed.fill();
+            self.chunker.fill();
             if self.is_at_end() {
                 self.show(true);
                 return Ok(None);
             }
             // Woken now and then to show that time goes by.
             let until = if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
-            let came = self.feed.gather().wait(self.feed.worth_waking_for(self.arrived), until);
+            let came = self.chunker.results().wait(self.chunker.worth_waking_for(self.arrived), until);
             self.show(false);
             if !came && deadline.is_over() {
                 return Err(TimedOut(()));
@@ -169,13 +173,14 @@ where
 
     /// In a forked copy of the process: an error once, and the end.
     fn lost_to_copy(&mut self) -> Option<Option<TaskError>> {
-        if !self.feed.is_copy() {
+        if !self.chunker.is_copy() {
             return None;
         }
         let is_at_end = self.is_at_end();
-        self.feed.lose(self.next);
-        let lost =
-            || TaskError::new(self.feed.gather().call().label(self.next), None, 0, self.feed.pool().lost_to_copy());
+        self.chunker.lose(self.next);
+        let lost = || {
+            TaskError::new(self.chunker.results().call().label(self.next), None, 0, self.chunker.pool().lost_to_copy())
+        };
         Some((!is_at_end).then(lost))
     }
 
@@ -183,13 +188,13 @@ where
     fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
         loop {
             if let Some(opened) = &mut self.current {
-                if let Some(outcome) = opened.next(self.feed.gather().call()) {
+                if let Some(outcome) = opened.next(self.chunker.results().call()) {
                     self.next += 1;
                     if let Some(watch) = &mut self.progress {
                         watch.failed += u64::from(outcome.is_err());
                     }
                     // With the last outcome, as nobody may ask for another.
-                    if self.next == self.feed.pulled() && self.feed.is_exhausted {
+                    if self.next == self.chunker.pulled() && self.chunker.is_exhausted {
                         self.show(true);
                     }
                     return Some(outcome);
@@ -198,7 +203,7 @@ where
             }
             let mut turn = self.take_turn();
             if turn.is_none() {
-                for delivery in self.feed.gather().take() {
+                for delivery in self.chunker.results().take() {
                     self.arrived += u64::from(delivery.count);
                     if self.is_ordered {
                         self.early.insert(delivery.first, delivery);
@@ -209,10 +214,10 @@ where
                 turn = self.take_turn();
             }
             let delivery = turn?;
-            self.feed.came_back(delivery.count);
+            self.chunker.came_back(delivery.count);
             self.current = Some(Opened::new(delivery));
             // While the user looks at these, others are to be at work.
-            self.feed.fill();
+            self.chunker.fill();
             self.show(false);
         }
     }
@@ -222,15 +227,15 @@ where
     }
 
     fn is_at_end(&self) -> bool {
-        self.feed.is_exhausted && self.next == self.feed.pulled() && self.feed.out() == 0
+        self.chunker.is_exhausted && self.next == self.chunker.pulled() && self.chunker.out() == 0
     }
 
     fn show(&mut self, is_last: bool) {
         let Some(watch) = &mut self.progress else { return };
         // Those that have arrived, also if one before them has not.
-        let running = self.feed.pulled().saturating_sub(self.arrived);
-        let running = usize::try_from(running).unwrap_or(usize::MAX).min(self.feed.pool().processes);
-        watch.show(self.feed.total(), self.arrived, running, is_last);
+        let running = self.chunker.pulled().saturating_sub(self.arrived);
+        let running = usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
+        watch.show(self.chunker.total(), self.arrived, running, is_last);
     }
 }
 
@@ -247,14 +252,14 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let total = self.feed.total().and_then(|total| usize::try_from(total - self.next).ok());
+        let total = self.chunker.total().and_then(|total| usize::try_from(total - self.next).ok());
         (total.unwrap_or(0), total)
     }
 }
 
 impl<I, Args, R> Drop for IMap<'_, I, Args, R> {
     fn drop(&mut self) {
-        self.feed.abandon();
+        self.chunker.abandon();
     }
 }
 

@@ -9,22 +9,22 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::feed::Feed;
-use super::gather::Gather;
 use super::imap::{IMap, Show, Watch};
-use super::job::{Call, Content, Delivery, Job, Options, Sink};
-use super::keeper::Shared;
 use super::map_task::MapTask;
 use super::progress::Progress;
-use super::retry::Retry;
-use super::service;
-use super::slot::Slot;
-use super::speech;
 use super::task::Task;
 use crate::codec;
 use crate::error::Failure;
 use crate::error::TaskError;
 use crate::limits::Limits;
+use crate::pool::child::worker_loop;
+use crate::pool::host::chunker::Chunker;
+use crate::pool::host::job::{Call, Content, Delivery, Job, Options, Sink};
+use crate::pool::host::map_results::MapResults;
+use crate::pool::host::retry::Retry;
+use crate::pool::host::slot::Slot;
+use crate::pool::host::supervisor::Shared;
+use crate::pool::protocol::messages;
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 use crate::unwind;
@@ -54,7 +54,7 @@ pub struct Tasks<'p> {
 }
 
 impl<'p> Tasks<'p> {
-    pub(super) fn new(pool: Arc<Shared>) -> Tasks<'p> {
+    pub(crate) fn new(pool: Arc<Shared>) -> Tasks<'p> {
         Tasks { options: Arc::clone(&pool.defaults), pool, show: None }
     }
 
@@ -128,7 +128,7 @@ impl<'p> Tasks<'p> {
     /// feature `progress`.)
     #[cfg(feature = "progress")]
     pub fn progress_bar(self) -> Tasks<'p> {
-        self.progress(super::bar::bar())
+        self.progress(crate::pool::api::bar::bar())
     }
 
     /// Runs `target` in a worker with `args`, a tuple, and waits for what it returns.
@@ -162,12 +162,12 @@ impl<'p> Tasks<'p> {
             Some(failure) => Err(failure),
             None => {
                 let encode = |onto: &mut Vec<u8>| {
-                    let ends = codec::encode_within(&args, onto, speech::LONGEST, &mut fds)?;
+                    let ends = codec::encode_within(&args, onto, messages::LONGEST, &mut fds)?;
                     retry.check(&ends)?;
                     ends.keep();
                     Ok(())
                 };
-                unwind::catch(|| speech::framed(&mut bytes, encode))
+                unwind::catch(|| messages::framed(&mut bytes, encode))
                     .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
                     .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}")))
             }
@@ -263,9 +263,9 @@ impl<'p> Tasks<'p> {
         let by_count = items.size_hint().0.div_ceil(4 * self.pool.processes).max(1);
         Arc::make_mut(&mut self.options).chunk_size.get_or_insert(by_count);
         let pool = Arc::clone(&self.pool);
-        let mut feed = self.feed(target, items);
-        feed.send_all();
-        MapTask::new(Arc::clone(feed.gather()), pool, feed.pulled())
+        let mut chunker = self.chunker(target, items);
+        chunker.send_all();
+        MapTask::new(Arc::clone(chunker.results()), pool, chunker.pulled())
     }
 
     /// The outcomes of calling `target` with each input, in the order of the inputs, which are pulled as needed.
@@ -320,7 +320,7 @@ impl<'p> Tasks<'p> {
         self.lazily(target, items.into_iter(), false)
     }
 
-    pub(super) fn lazily<F, I, Args, R>(mut self, target: F, items: I, is_ordered: bool) -> IMap<'p, I, Args, R>
+    pub(crate) fn lazily<F, I, Args, R>(mut self, target: F, items: I, is_ordered: bool) -> IMap<'p, I, Args, R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
         I: Iterator<Item = Args>,
@@ -328,10 +328,10 @@ impl<'p> Tasks<'p> {
         R: Serialize + DeserializeOwned,
     {
         let watch = self.show.take().map(Watch::new);
-        IMap::new(self.feed(target, items), is_ordered, watch)
+        IMap::new(self.chunker(target, items), is_ordered, watch)
     }
 
-    fn feed<F, I, Args>(self, target: F, items: I) -> Feed<I, Args>
+    fn chunker<F, I, Args>(self, target: F, items: I) -> Chunker<I, Args>
     where
         F: Target<Args> + Captureless + Send,
         F::Output: Serialize,
@@ -339,7 +339,7 @@ impl<'p> Tasks<'p> {
         Args: Serialize + DeserializeOwned,
     {
         let (call, refusal) = call::<F, Args>(target, self.options, true, &self.pool);
-        Feed::new(items, Arc::new(Gather::new(call)), self.pool, refusal)
+        Chunker::new(items, Arc::new(MapResults::new(call)), self.pool, refusal)
     }
 }
 
@@ -353,7 +353,7 @@ where
     let () = Contentless::<F>::PROOF;
     // Moved to the workers, where it is made from nothing; so it must not be dropped here.
     mem::forget(target);
-    let entry = Offset::of(service::tasks_entry::<F, Args>());
+    let entry = Offset::of(worker_loop::tasks_entry::<F, Args>());
     let refusal = if !pool.is_ours() {
         Some(Failure::NotSent(format!("the pool belongs to process {}, of which this one is a copy", pool.owner.1)))
     } else if entry.is_none() {

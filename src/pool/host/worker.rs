@@ -6,19 +6,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::claim::Gate;
 use super::job::{Job, Tag};
 use super::ledger::Ledger;
-use super::service::{self, Duty};
 use super::settings::Settings;
-use super::slate::Slate;
-use super::speech::{self, Order};
 use crate::channel::buffered::MAX_MESSAGE;
 use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::error::{Failure, Result, os};
 use crate::limits::Limits;
+use crate::pool::child::worker_loop::{self, Duty};
+use crate::pool::protocol::claim::ClaimHandle;
+use crate::pool::protocol::messages::{self, Request};
+use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::process::{Child, Process};
 use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
@@ -40,40 +40,40 @@ const LEAVE: Duration = Duration::from_secs(1);
 const CONGESTION: Duration = Duration::from_millis(20);
 
 /// A worker that was started.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     /// What tells it from those that were in its place before.
-    pub(super) number: u64,
-    pub(super) child: Child<()>,
+    pub(crate) number: u64,
+    pub(crate) child: Child<()>,
     /// None once it is told to leave.
-    pub(super) link: Option<RingLink>,
+    pub(crate) link: Option<RingLink>,
     /// It was given something and not called for it.
-    pub(super) is_to_be_nudged: bool,
+    pub(crate) is_to_be_nudged: bool,
     /// Nothing more comes over the link.
-    pub(super) is_silent: bool,
+    pub(crate) is_silent: bool,
     /// How many tasks were finished when all that could be was taken back, unless it was given more since.
     taken_back_at: Option<u64>,
     /// It has done its share, and leaves when it is done with what it is at.
-    pub(super) is_spent: bool,
+    pub(crate) is_spent: bool,
     /// It was told to leave.
-    pub(super) is_dismissed: bool,
-    pub(super) records: Option<OwnedFd>,
-    slate: Slate,
-    gate: Gate,
-    pub(super) ledger: Ledger,
+    pub(crate) is_dismissed: bool,
+    pub(crate) records: Option<OwnedFd>,
+    memory: WorkerMemory,
+    gate: ClaimHandle,
+    pub(crate) ledger: Ledger,
     outgoing: VecDeque<Outgoing>,
     /// Why it is being ended, for the task that it is at.
-    pub(super) doom: Option<Doom>,
+    pub(crate) kill_reason: Option<KillReason>,
     /// When it is killed, if it is still there.
-    pub(super) kill_at: Option<Instant>,
-    pub(super) started: Instant,
+    pub(crate) kill_at: Option<Instant>,
+    pub(crate) started: Instant,
     /// When to listen once more, called or not.
-    pub(super) look_at: Option<Instant>,
+    pub(crate) look_at: Option<Instant>,
     /// Until when it is no use to send descriptors again: nobody tells when there is room for them.
     congested_until: Option<Instant>,
     /// How long it has between SIGTERM and SIGKILL, unless a task says otherwise.
     grace: Duration,
     /// It may not be signalled. When it is given up, if it has not ended by itself.
-    pub(super) give_up_at: Option<Instant>,
+    pub(crate) give_up_at: Option<Instant>,
     /// What each of its tasks may compute.
     cpu_time: Option<Duration>,
     /// How long it was at work, and how many tasks were finished, when that was last looked at.
@@ -81,8 +81,8 @@ pub(super) struct Worker {
     /// Nanoseconds that a job takes.
     pace: u64,
     /// Its private memory when it was ready, and when it was looked at last.
-    pub(super) resident: Option<u64>,
-    pub(super) weighed: Instant,
+    pub(crate) resident: Option<u64>,
+    pub(crate) weighed: Instant,
 }
 
 /// What is on its way to a worker.
@@ -95,7 +95,7 @@ struct Outgoing {
 
 /// Why a worker is being ended.
 #[derive(Debug)]
-pub(super) enum Doom {
+pub(crate) enum KillReason {
     /// The task took too long.
     Deadline(Duration),
     Cancelled,
@@ -107,7 +107,7 @@ pub(super) enum Doom {
 
 /// What came of listening to a worker.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// All that it said so far.
     All,
     /// Not all of it.
@@ -120,11 +120,11 @@ pub(super) enum Heard {
 
 impl Worker {
     /// Starts one. `id` is that of its place, from 1.
-    pub(super) fn start(settings: &Settings, id: usize, number: u64) -> Result<Worker> {
+    pub(crate) fn start(settings: &Settings, id: usize, number: u64) -> Result<Worker> {
         let name = settings.worker_name(id);
         let cannot = |error| os(format!("cannot make the link to {name}"))(error);
         let (link, far) = RingLink::pair(CAPACITY).map_err(cannot)?;
-        let slate = Slate::create()?;
+        let memory = WorkerMemory::create()?;
         let level = log::max_level();
         let (records, far_records) = if settings.forwards_records && level > log::LevelFilter::Off {
             let (near, far) = socket::pair().map_err(cannot)?;
@@ -134,12 +134,12 @@ impl Worker {
         };
         let duty = Duty {
             link: far,
-            slate: slate.clone(),
+            memory: memory.clone(),
             id,
             initializer: settings.initializer.clone(),
             records: far_records,
         };
-        let mut process = Process::new(service::serve, (duty,)).name(name.clone()).for_pool();
+        let mut process = Process::new(worker_loop::serve, (duty,)).name(name.clone()).for_pool();
         process = settings.prepare(process);
         let child = process.start()?;
         let tag = Arc::new(Tag { name, pid: child.pid() });
@@ -154,11 +154,11 @@ impl Worker {
             is_spent: false,
             is_dismissed: false,
             records,
-            slate,
-            gate: Gate::default(),
+            memory,
+            gate: ClaimHandle::default(),
             ledger: Ledger::new(tag, settings.processes),
             outgoing: VecDeque::new(),
-            doom: None,
+            kill_reason: None,
             kill_at: None,
             started: now,
             look_at: None,
@@ -174,32 +174,32 @@ impl Worker {
     }
 
     /// The descriptor that tells of its messages, and the one that tells of its end.
-    pub(super) fn fds(&self) -> Result<(Option<BorrowedFd<'_>>, BorrowedFd<'_>)> {
+    pub(crate) fn fds(&self) -> Result<(Option<BorrowedFd<'_>>, BorrowedFd<'_>)> {
         Ok((self.link.as_ref().map(RingLink::as_fd), self.child.sentinel()?))
     }
 
     /// Whether it takes tasks.
-    pub(super) fn is_open(&self) -> bool {
-        self.link.is_some() && !self.is_silent && !self.is_spent && self.doom.is_none()
+    pub(crate) fn is_open(&self) -> bool {
+        self.link.is_some() && !self.is_silent && !self.is_spent && self.kill_reason.is_none()
     }
 
     /// Whether it has tasks that another might do, as far as one knows: of those that it has begun together, none comes back.
-    pub(super) fn could_share(&self) -> bool {
+    pub(crate) fn could_share(&self) -> bool {
         self.is_open() && self.ledger.tasks() > 1 && self.taken_back_at != Some(self.ledger.finished)
     }
 
     /// Whether it has said that it is up.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         matches!(self.ledger.ready, Some(Ok(())))
     }
 
     /// Whether it has nothing to do.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.ledger.jobs() == 0
     }
 
     /// How many more jobs it may have now.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         let most = match self.pace {
             _ if !self.outgoing.is_empty() => 0,
             0 => LEAST_JOBS,
@@ -209,9 +209,9 @@ impl Worker {
     }
 
     /// Gives it a job. `true` if it is to be called for it by `nudge`, or by `pump` if there is more to go out.
-    pub(super) fn give(&mut self, job: Job, scratch: &mut Vec<u8>) {
+    pub(crate) fn give(&mut self, job: Job, scratch: &mut Vec<u8>) {
         let call = job.sink.call();
-        let order = Order::Tasks {
+        let order = Request::Tasks {
             entry: call.entry,
             count: job.count,
             first: job.first,
@@ -221,7 +221,7 @@ impl Worker {
         };
         scratch.clear();
         scratch.reserve(job.bytes.len() + 64);
-        speech::put_order(scratch, &order);
+        messages::put_request(scratch, &order);
         scratch.extend_from_slice(&job.bytes);
         let fds = job.fds.clone();
         self.ledger.enter(job);
@@ -253,7 +253,7 @@ impl Worker {
     }
 
     /// Whether there is something that only `pump` sends.
-    pub(super) fn has_outgoing(&self) -> bool {
+    pub(crate) fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
@@ -268,7 +268,7 @@ impl Worker {
 
     /// Sends what there is room for, and takes what it says. Each of these may take the wake-up that was for the other, so that
     /// both are done until neither has anything to do.
-    pub(super) fn exchange(&mut self, scratch: &mut Vec<u8>) -> Heard {
+    pub(crate) fn exchange(&mut self, scratch: &mut Vec<u8>) -> Heard {
         /// How often, at the most, before others have their turn.
         const TURNS: u32 = 16;
         for _ in 0..TURNS {
@@ -289,7 +289,7 @@ impl Worker {
     }
 
     /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen afterwards.)
-    pub(super) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         if self.is_congested() {
             return;
         }
@@ -313,7 +313,7 @@ impl Worker {
                 }
                 Err(_) => {
                     // Its descriptors cannot go out now; it is as good as none.
-                    self.doom.get_or_insert(Doom::Rogue("the way to it is broken"));
+                    self.kill_reason.get_or_insert(KillReason::Rogue("the way to it is broken"));
                     self.kill_at = Some(Instant::now());
                     return;
                 }
@@ -322,14 +322,14 @@ impl Worker {
     }
 
     /// Wakes it, if it sleeps.
-    pub(super) fn nudge(&mut self) {
+    pub(crate) fn nudge(&mut self) {
         if let Some(link) = &mut self.link {
             let _ = link.nudge();
         }
     }
 
     /// Takes what it says.
-    pub(super) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
+    pub(crate) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
         /// How often what the system refuses is asked for again at once.
         const MOST: u32 = 10;
         /// How many batches are taken before others have their turn: a worker may go on for as long as it likes.
@@ -347,7 +347,7 @@ impl Worker {
             }
         };
         if matches!(drained, Err(RecvTransportError::TooLong { .. })) {
-            self.doom.get_or_insert(Doom::Rogue("its answer is longer than 1 GiB"));
+            self.kill_reason.get_or_insert(KillReason::Rogue("its answer is longer than 1 GiB"));
             self.kill_at = Some(Instant::now());
         }
         let heard = match drained {
@@ -371,13 +371,13 @@ impl Worker {
     }
 
     /// Has it listened to once more when it may have said something without a call.
-    pub(super) fn look_soon(&mut self) {
-        self.look_at = Instant::now().checked_add(2 * service::NUDGE);
+    pub(crate) fn look_soon(&mut self) {
+        self.look_at = Instant::now().checked_add(2 * worker_loop::NUDGE);
     }
 
     /// Sees how long its tasks take.
     fn look_at_pace(&mut self) {
-        let now = (self.slate.busy(), self.ledger.finished);
+        let now = (self.memory.busy(), self.ledger.finished);
         let (busy, finished) = (now.0.saturating_sub(self.seen.0), now.1.saturating_sub(self.seen.1));
         if finished == 0 || busy.is_zero() {
             return;
@@ -397,8 +397,8 @@ impl Worker {
     }
 
     /// Takes back what is not begun.
-    pub(super) fn take_back(&mut self) -> Vec<Job> {
-        let (begun, epoch) = self.slate.close(&mut self.gate);
+    pub(crate) fn take_back(&mut self) -> Vec<Job> {
+        let (begun, epoch) = self.memory.close(&mut self.gate);
         // What was finished before is said by now: a worker says what became of a task before it begins the next.
         let _ = self.listen(&mut Vec::new());
         let back = self.ledger.take_back(begun);
@@ -406,7 +406,7 @@ impl Worker {
         // What has begun to go out has to go out whole.
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
         let mut order = Vec::new();
-        speech::put_order(&mut order, &Order::Open(epoch));
+        messages::put_request(&mut order, &Request::Open(epoch));
         self.send(&mut order, Vec::new());
         self.pump();
         self.nudge();
@@ -415,22 +415,25 @@ impl Worker {
     }
 
     /// Whether it is at a task.
-    pub(super) fn is_running(&self) -> bool {
-        self.slate.begun(&self.gate) > self.ledger.finished
+    pub(crate) fn is_running(&self) -> bool {
+        self.memory.begun(&self.gate) > self.ledger.finished
     }
 
     /// How long the task that it is at has been running.
-    pub(super) fn running_for(&self) -> Duration {
-        self.slate.running_for()
+    pub(crate) fn running_for(&self) -> Duration {
+        self.memory.running_for()
     }
 
-    pub(super) fn busy(&self) -> Duration {
-        self.slate.busy()
+    pub(crate) fn busy(&self) -> Duration {
+        self.memory.busy()
     }
 
     /// What it was at when it ended is failed, the rest is to be given to another.
-    pub(super) fn bury(&mut self, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<super::ledger::Failed>) {
-        let begun = self.slate.begun(&self.gate);
+    pub(crate) fn bury(
+        &mut self,
+        failure: impl FnOnce() -> Failure,
+    ) -> (Vec<Job>, Option<crate::pool::host::ledger::Failed>) {
+        let begun = self.memory.begun(&self.gate);
         self.outgoing.clear();
         self.salvage();
         self.ledger.bury(begun, failure)
@@ -439,11 +442,11 @@ impl Worker {
     /// Takes what it had written but not published when it ended.
     fn salvage(&mut self) {
         let Some(link) = &self.link else { return };
-        let ahead = self.slate.ahead();
+        let ahead = self.memory.ahead();
         let mut message = Vec::new();
         if ahead.count > 0
             && link.salvage(ahead.mark, ahead.bytes.into(), &mut message)
-            && let Some(answers) = message.get(speech::BLOCK_HEAD..)
+            && let Some(answers) = message.get(messages::BLOCK_HEAD..)
         {
             self.ledger.hear_block(ahead.count.into(), answers);
         }
@@ -452,7 +455,7 @@ impl Worker {
     /// Has it leave when it has done what it has: it sees the end of the link.
     ///
     /// A forked copy of this process may hold the link open, too, so it is not enough to close it.
-    pub(super) fn dismiss(&mut self) {
+    pub(crate) fn dismiss(&mut self) {
         self.is_dismissed = true;
         if let Some(mut link) = self.link.take() {
             link.shut();
@@ -460,12 +463,12 @@ impl Worker {
     }
 
     /// Its private memory, in bytes.
-    pub(super) fn weigh(&self) -> Option<u64> {
+    pub(crate) fn weigh(&self) -> Option<u64> {
         weight::private(self.child.pid())
     }
 
     /// Whether its private memory has grown by more than that since it was ready.
-    pub(super) fn has_grown(&mut self, most: Option<u64>) -> bool {
+    pub(crate) fn has_grown(&mut self, most: Option<u64>) -> bool {
         /// How often memory is looked at.
         const OFTEN: Duration = Duration::from_millis(50);
         let (Some(most), Some(before)) = (most, self.resident) else { return false };
@@ -477,8 +480,8 @@ impl Worker {
     }
 
     /// Ends it and all that it started, by SIGTERM at first; it is killed after `grace`.
-    pub(super) fn terminate(&mut self, doom: Doom, grace: Duration) {
-        self.doom.get_or_insert(doom);
+    pub(crate) fn terminate(&mut self, kill_reason: KillReason, grace: Duration) {
+        self.kill_reason.get_or_insert(kill_reason);
         let _ = self.child.terminate_tree();
         self.kill_at = Instant::now().checked_add(grace);
     }
@@ -487,7 +490,7 @@ impl Worker {
     ///
     /// One that runs as another user (this program became another one since) may not be killed. It is told to leave, which it
     /// does when its task is done, or its own timer ends it, and it is given up if that takes long.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.kill_at = None;
         let killed = self.child.kill_tree();
         if killed.is_err_and(|error| error.os_error().is_some_and(is_forbidden)) {
@@ -499,7 +502,7 @@ impl Worker {
     }
 
     /// The descriptor of what it logs.
-    pub(super) fn records_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn records_fd(&self) -> Option<BorrowedFd<'_>> {
         self.records.as_ref().map(AsFd::as_fd)
     }
 }

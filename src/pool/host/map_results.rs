@@ -10,7 +10,7 @@ use super::job::{Call, Content, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 
 /// The place of a map's outcomes.
-pub(crate) struct Gather {
+pub(crate) struct MapResults {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
@@ -29,9 +29,9 @@ struct State {
     on_change: Option<Box<dyn FnMut() + Send>>,
 }
 
-impl Gather {
-    pub(crate) fn new(call: Call) -> Gather {
-        Gather { call, state: Mutex::default(), changed: Condvar::new() }
+impl MapResults {
+    pub(crate) fn new(call: Call) -> MapResults {
+        MapResults { call, state: Mutex::default(), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -101,7 +101,7 @@ impl Gather {
     }
 }
 
-impl Sink for Gather {
+impl Sink for MapResults {
     fn call(&self) -> &Call {
         &self.call
     }

@@ -1,18 +1,18 @@
-//! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has the engine see to it.
+//! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has the scheduler see to it.
 
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use super::crew::Crew;
-use super::engine::{Engine, STUCK};
 use super::job::{Options, Sink};
-use super::records::{self, Said};
+use super::scheduler::{STUCK, Scheduler};
 use super::settings::Settings;
 use super::worker::Worker;
+use super::worker_set::WorkerSet;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
+use crate::pool::protocol::records::{self, Said};
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::wait::epoll::{Epoll, Summons};
 use crate::sys::wait::poll::Deadline;
@@ -24,7 +24,7 @@ const END: u64 = 1;
 const RECORDS: u64 = 2;
 const KINDS: u32 = 2;
 
-/// The number of the keeper's own.
+/// The number of the supervisor's own.
 const SUMMONS: u64 = u64::MAX;
 
 /// How often, in one turn, what was sent makes room for more before others have theirs.
@@ -33,25 +33,25 @@ const ROUNDS: u32 = 64;
 /// How often to try again what the system refused.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// What a pool's handles and its keeper share.
-pub(super) struct Shared {
-    engine: Mutex<Engine>,
+/// What a pool's handles and its supervisor share.
+pub(crate) struct Shared {
+    scheduler: Mutex<Scheduler>,
     /// Told when all is over.
     over: Condvar,
     is_over: Mutex<bool>,
-    /// The keeper's thread.
-    keeper: OnceLock<ThreadId>,
+    /// The supervisor's thread.
+    supervisor: OnceLock<ThreadId>,
     set: Epoll,
     summons: Summons,
-    pub(super) owner: (Generation, u32),
-    pub(super) processes: usize,
+    pub(crate) owner: (Generation, u32),
+    pub(crate) processes: usize,
     /// How tasks are run that say nothing else: one for all of them.
-    pub(super) defaults: Arc<Options>,
+    pub(crate) defaults: Arc<Options>,
 }
 
 impl Shared {
-    /// A pool with these workers; its keeper is not there yet.
-    pub(super) fn new(settings: Settings, workers: Vec<Worker>) -> Result<Shared> {
+    /// A pool with these workers; its supervisor is not there yet.
+    pub(crate) fn new(settings: Settings, workers: Vec<Worker>) -> Result<Shared> {
         let cannot = || os("cannot make a pool's waiting place");
         let set = Epoll::new().map_err(cannot())?;
         let summons = Summons::new().map_err(cannot())?;
@@ -59,10 +59,10 @@ impl Shared {
         let processes = settings.processes;
         let defaults = Options { deadline: settings.deadline, ..Options::default() };
         let shared = Shared {
-            engine: Mutex::new(Engine::new(settings, Vec::new())),
+            scheduler: Mutex::new(Scheduler::new(settings, Vec::new())),
             over: Condvar::new(),
             is_over: Mutex::new(false),
-            keeper: OnceLock::new(),
+            supervisor: OnceLock::new(),
             set,
             summons,
             owner: (Generation::current(), pid()),
@@ -72,38 +72,38 @@ impl Shared {
         for worker in &workers {
             shared.watch(worker)?;
         }
-        shared.lock().crew = Crew::new(workers);
+        shared.lock().workers = WorkerSet::new(workers);
         Ok(shared)
     }
 
-    /// The engine. A panic while it was locked is a fault of ours that must not make others hang.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The scheduler. A panic while it was locked is a fault of ours that must not make others hang.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Scheduler> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this process made the pool, and is not a forked copy of it.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
     }
 
-    /// Calls the keeper, who has something to see to.
-    pub(super) fn summon(&self) {
+    /// Calls the supervisor, who has something to see to.
+    pub(crate) fn summon(&self) {
         self.summons.ring();
     }
 
-    /// Whether this is the keeper's thread, in a callback, which must not wait for the pool.
-    pub(super) fn is_keeper(&self) -> bool {
-        self.keeper.get() == Some(&thread::current().id())
+    /// Whether this is the supervisor's thread, in a callback, which must not wait for the pool.
+    pub(crate) fn is_supervisor(&self) -> bool {
+        self.supervisor.get() == Some(&thread::current().id())
     }
 
     /// What becomes of the pool's tasks in a forked copy of its process: nothing.
-    pub(super) fn lost_to_copy(&self) -> Failure {
+    pub(crate) fn lost_to_copy(&self) -> Failure {
         Failure::Lost(format!("its pool belongs to process {}, of which this one is a copy", self.owner.1))
     }
 
-    /// Waits until nothing is left of the pool; whether that is so at the deadline, or as seen by the keeper.
-    pub(super) fn wait_over(&self, deadline: Deadline) -> bool {
-        let deadline = if self.is_keeper() { Deadline::Now } else { deadline };
+    /// Waits until nothing is left of the pool; whether that is so at the deadline, or as seen by the supervisor.
+    pub(crate) fn wait_over(&self, deadline: Deadline) -> bool {
+        let deadline = if self.is_supervisor() { Deadline::Now } else { deadline };
         let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*is_over {
             is_over = match deadline.left() {
@@ -128,14 +128,14 @@ impl Shared {
         self.set.add(end, number | END).map_err(cannot)
     }
 
-    /// The keeper's life. Should it fail (a fault of ours, or no memory), nobody is left waiting.
-    pub(super) fn live(&self) {
-        let _ = self.keeper.set(thread::current().id());
+    /// The supervisor's life. Should it fail (a fault of ours, or no memory), nobody is left waiting.
+    pub(crate) fn live(&self) {
+        let _ = self.supervisor.set(thread::current().id());
         if unwind::catch(|| self.keep()).is_err() {
             let touched = {
-                let mut engine = self.lock();
-                engine.abandon();
-                mem::take(&mut engine.touched)
+                let mut scheduler = self.lock();
+                scheduler.abandon();
+                mem::take(&mut scheduler.touched)
             };
             for sink in touched {
                 let _ = unwind::catch(|| sink.wake());
@@ -178,71 +178,71 @@ impl Shared {
     fn turn(&self, events: &[u64]) -> Turn {
         let mut said = Vec::new();
         let mut retry = false;
-        let mut engine = self.lock();
+        let mut scheduler = self.lock();
         for event in events {
             if *event == SUMMONS {
                 self.summons.clear();
                 continue;
             }
-            let Some(place) = engine.crew.place_of(event >> KINDS) else { continue };
+            let Some(place) = scheduler.workers.place_of(event >> KINDS) else { continue };
             match event & ((1 << KINDS) - 1) {
                 LINK => {
-                    engine.attend(place);
-                    self.turn_from_silent(&engine, place);
+                    scheduler.attend(place);
+                    self.turn_from_silent(&scheduler, place);
                 }
-                RECORDS => self.take_records(&mut engine, place, &mut said),
-                _ => retry |= !self.see_end(&mut engine, place, &mut said),
+                RECORDS => self.take_records(&mut scheduler, place, &mut said),
+                _ => retry |= !self.see_end(&mut scheduler, place, &mut said),
             }
         }
         let mut warnings = Vec::new();
-        for place in engine.unreachable(Instant::now()) {
-            warnings.extend(self.give_up(&mut engine, place, &mut said));
+        for place in scheduler.unreachable(Instant::now()) {
+            warnings.extend(self.give_up(&mut scheduler, place, &mut said));
         }
         // In this order: what is due, what is to be sent and heard, and last what follows from all of that.
-        engine.dispatch();
-        engine.look_after(Instant::now());
+        scheduler.dispatch();
+        scheduler.look_after(Instant::now());
         for _ in 0..ROUNDS {
-            engine.dispatch();
+            scheduler.dispatch();
             // What is sent here makes room for more, and may take wake-ups that were for who listens.
-            let mut places = mem::take(&mut engine.listen);
-            let is_sending = |place: &usize| engine.crew.worker(*place).is_some_and(Worker::has_outgoing);
-            places.extend((0..engine.crew.len()).filter(is_sending));
+            let mut places = mem::take(&mut scheduler.listen);
+            let is_sending = |place: &usize| scheduler.workers.worker(*place).is_some_and(Worker::has_outgoing);
+            places.extend((0..scheduler.workers.len()).filter(is_sending));
             for place in &places {
-                engine.attend(*place);
+                scheduler.attend(*place);
             }
-            if places.is_empty() || !engine.could_dispatch() {
+            if places.is_empty() || !scheduler.could_dispatch() {
                 break;
             }
         }
         let now = Instant::now();
-        engine.dismiss_finished(now);
-        let to_start = engine.take_vacancies(now);
-        let mut until = engine.next_look(now).map_or(Deadline::Never, Deadline::At);
-        let touched = mem::take(&mut engine.touched);
-        if retry || !engine.is_settled() {
+        scheduler.dismiss_finished(now);
+        let to_start = scheduler.take_vacancies(now);
+        let mut until = scheduler.next_look(now).map_or(Deadline::Never, Deadline::At);
+        let touched = mem::take(&mut scheduler.touched);
+        if retry || !scheduler.is_settled() {
             until = Deadline::Now;
         }
         if matches!(until, Deadline::Never) {
             // Tasks of short times follow each other without calling for it. So it sleeps for good only when none has come for a while.
-            engine.sleeps = events.is_empty();
-            if !engine.sleeps {
+            scheduler.sleeps = events.is_empty();
+            if !scheduler.sleeps {
                 until = Deadline::after(STUCK);
             }
         }
         Turn {
-            is_refused: mem::take(&mut engine.is_refused) || retry,
+            is_refused: mem::take(&mut scheduler.is_refused) || retry,
             touched,
             said,
             warnings,
             to_start,
             until,
-            is_over: engine.is_over(),
+            is_over: scheduler.is_over(),
         }
     }
 
     /// A link over which nothing more comes would have us wake up again and again.
-    fn turn_from_silent(&self, engine: &Engine, place: usize) {
-        if let Some(worker) = engine.crew.worker(place)
+    fn turn_from_silent(&self, scheduler: &Scheduler, place: usize) {
+        if let Some(worker) = scheduler.workers.worker(place)
             && worker.is_silent
             && let Ok((Some(link), _)) = worker.fds()
         {
@@ -251,8 +251,8 @@ impl Shared {
     }
 
     /// For a worker that seems to have ended; `false` if that cannot be told yet.
-    fn see_end(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) -> bool {
-        let Some(worker) = engine.crew.worker(place) else { return true };
+    fn see_end(&self, scheduler: &mut Scheduler, place: usize, said: &mut Vec<(String, Said)>) -> bool {
+        let Some(worker) = scheduler.workers.worker(place) else { return true };
         let why = match worker.child.try_join() {
             Ok(None) => return false,
             Ok(Some(())) => Failure::Exited(0),
@@ -261,34 +261,34 @@ impl Shared {
                 failure => failure,
             },
         };
-        self.take_records(engine, place, said);
-        if let Some(worker) = engine.crew.worker(place)
+        self.take_records(scheduler, place, said);
+        if let Some(worker) = scheduler.workers.worker(place)
             && let Ok((_, end)) = worker.fds()
         {
             self.set.remove(end);
         }
-        engine.bury(place, why);
+        scheduler.bury(place, why);
         true
     }
 
     /// For a worker that may not be ended: this program has become another user since it started it. It ends with this program at
     /// the latest, as it is tied to it.
-    fn give_up(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) -> Option<String> {
-        let tag = Arc::clone(&engine.crew.worker(place)?.ledger.tag);
+    fn give_up(&self, scheduler: &mut Scheduler, place: usize, said: &mut Vec<(String, Said)>) -> Option<String> {
+        let tag = Arc::clone(&scheduler.workers.worker(place)?.ledger.tag);
         let why = format!("may not end worker {} (pid {}): it runs as another user", tag.name, tag.pid);
-        self.take_records(engine, place, said);
-        if let Some(worker) = engine.crew.worker(place) {
+        self.take_records(scheduler, place, said);
+        if let Some(worker) = scheduler.workers.worker(place) {
             for fd in [worker.fds().ok().map(|(_, end)| end), worker.records_fd()].into_iter().flatten() {
                 self.set.remove(fd);
             }
         }
-        engine.bury(place, Failure::Lost(why.clone()));
-        engine.unended.push(why.clone());
+        scheduler.bury(place, Failure::Lost(why.clone()));
+        scheduler.unended.push(why.clone());
         Some(why)
     }
 
-    fn take_records(&self, engine: &mut Engine, place: usize, said: &mut Vec<(String, Said)>) {
-        let Some(worker) = engine.crew.worker_mut(place) else { return };
+    fn take_records(&self, scheduler: &mut Scheduler, place: usize, said: &mut Vec<(String, Said)>) {
+        let Some(worker) = scheduler.workers.worker_mut(place) else { return };
         let Some(socket) = &worker.records else { return };
         let (records, is_over) = records::take(socket);
         let name = &worker.ledger.tag.name;
@@ -299,7 +299,7 @@ impl Shared {
         }
     }
 
-    /// Starts a worker. The engine is not locked meanwhile.
+    /// Starts a worker. The scheduler is not locked meanwhile.
     fn start(&self, place: usize, number: u64) {
         let settings = self.lock().settings.clone();
         let started = Worker::start(&settings, place + 1, number).and_then(|worker| match self.watch(&worker) {
@@ -309,18 +309,18 @@ impl Shared {
                 Err(error)
             }
         });
-        let mut engine = self.lock();
+        let mut scheduler = self.lock();
         match started {
-            Ok(worker) => engine.install(place, worker),
+            Ok(worker) => scheduler.install(place, worker),
             Err(error) => {
-                engine.crew.failed(place);
-                engine.break_if_hopeless(&error.to_string());
+                scheduler.workers.failed(place);
+                scheduler.break_if_hopeless(&error.to_string());
             }
         }
     }
 }
 
-/// What one turn of the keeper came to.
+/// What one turn of the supervisor came to.
 struct Turn {
     touched: Vec<Arc<dyn Sink>>,
     said: Vec<(String, Said)>,

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::job::{self, Call, Content, Delivery};
 use super::ledger;
-use super::speech::{self, Verdict};
 use crate::codec;
 use crate::error::Failure;
 use crate::error::TaskError;
+use crate::pool::protocol::messages::{self, Reply};
 use crate::unwind;
 
 /// How many values are decoded at once: what `Deserialize` does may panic, and to catch each for itself takes longer than to
@@ -70,14 +70,14 @@ impl<R: DeserializeOwned> Opened<R> {
             while values.len() < left.min(AHEAD) {
                 *taken += 1;
                 match &mut delivery.content {
-                    Content::Answers(bytes) => match speech::next_answer(bytes, at) {
-                        Some((Verdict::Returned, value)) => {
+                    Content::Answers(bytes) => match messages::next_answer(bytes, at) {
+                        Some((Reply::Returned, value)) => {
                             values.push(codec::decode(value, Vec::new()).map_err(Failure::BadResult)?);
                         }
                         other => return Err(not_a_value(other)),
                     },
-                    Content::Message { bytes, fds } => match speech::only_answer(bytes) {
-                        Some((Verdict::Returned, value)) => {
+                    Content::Message { bytes, fds } => match messages::only_answer(bytes) {
+                        Some((Reply::Returned, value)) => {
                             values.push(codec::decode(value, mem::take(fds)).map_err(Failure::BadResult)?);
                         }
                         other => return Err(not_a_value(other)),
@@ -103,7 +103,7 @@ impl<R: DeserializeOwned> Opened<R> {
 }
 
 #[cold]
-fn not_a_value(answer: Option<(Verdict, &[u8])>) -> Failure {
+fn not_a_value(answer: Option<(Reply, &[u8])>) -> Failure {
     match answer {
         Some((verdict, reason)) => ledger::failure(verdict, reason),
         None => Failure::Lost("nothing came of it".to_owned()),

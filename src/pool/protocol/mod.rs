@@ -1,0 +1,7 @@
+//! What a pool and its workers say to each other and share.
+
+pub(crate) mod claim;
+pub(crate) mod messages;
+pub(crate) mod records;
+pub(crate) mod unpublished;
+pub(crate) mod worker_memory;
