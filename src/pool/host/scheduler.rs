@@ -304,6 +304,10 @@ impl Scheduler {
                 self.attend(place);
             } else if overdue(worker).is_some_and(|left| left.is_zero()) {
                 self.end_overdue(place);
+            } else if self.stop_check(place).is_some_and(|at| at <= now)
+                && let Some(worker) = self.workers.worker_mut(place)
+            {
+                worker.continue_if_stopped();
             }
         }
         self.share();
@@ -340,6 +344,18 @@ impl Scheduler {
         let has_finished = self.has_finished();
         let may_anybody_leave = self.workers.workers().any(|worker| self.may_leave(worker, has_finished));
         !may_anybody_leave && !self.could_dispatch() && self.listen.is_empty() && self.touched.is_empty()
+    }
+
+    /// When to look whether the worker in a place is stopped in the midst of a task without a deadline, which nothing else would
+    /// notice: only while other tasks wait.
+    fn stop_check(&self, place: usize) -> Option<Instant> {
+        let worker = self.workers.worker(place)?;
+        let is_endless = worker.ledger.head()?.job.sink.call().options.deadline.is_none();
+        let holds_up = !self.queue.is_empty() || worker.ledger.tasks() > 1;
+        if !(is_endless && holds_up && worker.kill_reason.is_none() && worker.is_running()) {
+            return None;
+        }
+        worker.ledger.since.max(worker.looked_for_stop).checked_add(STUCK)
     }
 
     /// Ends a worker whose task takes longer than it may; those behind it are not hurt.
@@ -422,7 +438,8 @@ impl Scheduler {
         } else {
             None
         };
-        of_workers.chain(sharing).chain(self.workers.next_start()).min()
+        let stops = (0..self.workers.len()).filter_map(|place| self.stop_check(place)).min();
+        of_workers.chain(sharing).chain(stops).chain(self.workers.next_start()).min()
     }
 
     /// Which places want a worker now.

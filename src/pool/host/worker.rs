@@ -20,8 +20,10 @@ use crate::pool::protocol::claim::ClaimHandle;
 use crate::pool::protocol::messages::{self, Request};
 use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::process::{Child, Process};
+use crate::signal::Signal;
 use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
+use crate::sys::process::tree;
 
 /// How much each direction of a link holds.
 const CAPACITY: usize = 128 << 10;
@@ -72,6 +74,8 @@ pub(crate) struct Worker {
     congested_until: Option<Instant>,
     /// How long it has between SIGTERM and SIGKILL, unless a task says otherwise.
     grace: Duration,
+    /// When it was last looked whether somebody has stopped it.
+    pub(crate) looked_for_stop: Instant,
     /// It may not be signalled. When it is given up, if it has not ended by itself.
     pub(crate) give_up_at: Option<Instant>,
     /// What each of its tasks may compute.
@@ -164,6 +168,7 @@ impl Worker {
             look_at: None,
             congested_until: None,
             grace: settings.grace,
+            looked_for_stop: now,
             give_up_at: None,
             cpu_time: settings.limits.cpu(),
             seen: (Duration::ZERO, 0),
@@ -477,6 +482,14 @@ impl Worker {
         }
         self.weighed = Instant::now();
         self.weigh().is_some_and(|now| now.saturating_sub(before) > most)
+    }
+
+    /// Continues it if somebody has stopped it, or its task has stopped itself.
+    pub(crate) fn continue_if_stopped(&mut self) {
+        self.looked_for_stop = Instant::now();
+        if tree::is_stopped(self.child.pid()) {
+            let _ = self.child.send_signal(Signal::CONT);
+        }
     }
 
     /// Ends it and all that it started, by SIGTERM at first; it is killed after `grace`.
