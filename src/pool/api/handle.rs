@@ -82,7 +82,7 @@ impl Pool {
     pub(crate) fn start(settings: Settings) -> Result<Pool> {
         let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
         for place in 0..settings.processes {
-            match Worker::start(&settings, place + 1, WorkerSet::number(place as u64, place)) {
+            match Worker::start(&settings, place.saturating_add(1), WorkerSet::number(place as u64, place)) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     end_all(&workers);

@@ -189,9 +189,9 @@ where
         loop {
             if let Some(opened) = &mut self.current {
                 if let Some(outcome) = opened.next(self.chunker.results().call()) {
-                    self.next += 1;
+                    self.next = self.next.saturating_add(1);
                     if let Some(watch) = &mut self.progress {
-                        watch.failed += u64::from(outcome.is_err());
+                        watch.failed = watch.failed.saturating_add(u64::from(outcome.is_err()));
                     }
                     // With the last outcome, as nobody may ask for another.
                     if self.next == self.chunker.pulled() && self.chunker.is_exhausted {
@@ -204,7 +204,7 @@ where
             let mut turn = self.take_turn();
             if turn.is_none() {
                 for delivery in self.chunker.results().take() {
-                    self.arrived += u64::from(delivery.count);
+                    self.arrived = self.arrived.saturating_add(u64::from(delivery.count));
                     if self.is_ordered {
                         self.early.insert(delivery.first, delivery);
                     } else {
@@ -252,7 +252,7 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let total = self.chunker.total().and_then(|total| usize::try_from(total - self.next).ok());
+        let total = self.chunker.total().and_then(|total| usize::try_from(total.saturating_sub(self.next)).ok());
         (total.unwrap_or(0), total)
     }
 }

@@ -260,7 +260,7 @@ impl<'p> Tasks<'p> {
     {
         let items = items.into_iter();
         // CPython's measure, as nothing is known yet.
-        let by_count = items.size_hint().0.div_ceil(4 * self.pool.processes).max(1);
+        let by_count = items.size_hint().0.div_ceil(self.pool.processes.saturating_mul(4)).max(1);
         Arc::make_mut(&mut self.options).chunk_size.get_or_insert(by_count);
         let pool = Arc::clone(&self.pool);
         let mut chunker = self.chunker(target, items);

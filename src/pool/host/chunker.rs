@@ -133,10 +133,13 @@ where
         let count = u64::from(count).min(self.out);
         // Chunks come back in parts at times; on the whole, this is right.
         if let Some(each) = self.out.checked_div(self.chunks_out) {
-            self.chunks_out -= (count / each.max(1)).min(self.chunks_out);
+            self.chunks_out = self.chunks_out.saturating_sub(count.checked_div(each).unwrap_or(0).min(self.chunks_out));
         }
-        self.bytes_out -= usize::try_from(self.bytes_out as u64 * count / self.out.max(1)).unwrap_or(0);
-        self.out -= count;
+        self.bytes_out = self.bytes_out.saturating_sub(
+            usize::try_from((self.bytes_out as u64).saturating_mul(count).checked_div(self.out).unwrap_or(0))
+                .unwrap_or(0),
+        );
+        self.out = self.out.saturating_sub(count);
         if self.out == 0 {
             self.chunks_out = 0;
             self.bytes_out = 0;
@@ -147,7 +150,7 @@ where
     pub(crate) fn fill(&mut self) {
         // Not one by one: each call costs as much as some short tasks.
         let window = self.window();
-        if self.chunks_out > window - window / 4 {
+        if self.chunks_out > window.saturating_sub(window / 4) {
             return;
         }
         let mut since = None;
@@ -178,19 +181,21 @@ where
     /// are short.
     pub(crate) fn worth_waking_for(&self, arrived: u64) -> u64 {
         let pace = self.results.call().pace();
-        let soon = (self.pool.processes as u64 * SOON).checked_div(pace).unwrap_or(1);
+        let soon = ((self.pool.processes as u64).saturating_mul(SOON)).checked_div(pace).unwrap_or(1);
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
     /// How many chunks are to be out.
     fn window(&self) -> u64 {
         let chunk = self.results.call().pace().saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
-        self.pool.processes as u64 * AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MOST_CHUNKS)
+        (self.pool.processes as u64).saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MOST_CHUNKS))
     }
 
     /// Whether there is no harm in more.
     fn has_room(&self) -> bool {
-        self.chunks_out < 2 * self.pool.processes as u64 || self.bytes_out < MOST_BYTES_OUT * self.pool.processes
+        let processes = self.pool.processes;
+        self.chunks_out < (processes as u64).saturating_mul(2)
+            || self.bytes_out < MOST_BYTES_OUT.saturating_mul(processes)
     }
 
     /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk takes a while, but every
@@ -201,11 +206,11 @@ where
         }
         let by_time = match self.results.call().pace() {
             0 => 1,
-            pace => (CHUNK / pace).clamp(1, MOST_TASKS),
+            pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MOST_TASKS),
         };
         match self.inputs.size_hint() {
             (least, Some(most)) if least == most => {
-                by_time.min((least as u64).div_ceil(self.pool.processes as u64 * 3)).max(1)
+                by_time.min((least as u64).div_ceil((self.pool.processes as u64).saturating_mul(3))).max(1)
             }
             _ => by_time,
         }
@@ -226,7 +231,7 @@ where
         self.add(first, count, bytes, Vec::new());
         let reason = match pulled {
             // One with descriptors goes alone.
-            Ok(Ok(())) if !fds.is_empty() => return self.add(self.next - 1, 1, own, fds),
+            Ok(Ok(())) if !fds.is_empty() => return self.add(self.next.saturating_sub(1), 1, own, fds),
             Ok(Ok(())) => return,
             Ok(Err(reason)) => reason,
             Err(panic) if is_encoding => format!("{}: it panicked: {}", type_name::<Args>(), panic.into_text()),
@@ -235,8 +240,12 @@ where
                 panic.go_on()
             }
         };
-        self.out += 1;
-        self.fail(self.next - 1, 1, Failure::NotSent(format!("the arguments cannot be encoded: {reason}")));
+        self.out = self.out.saturating_add(1);
+        self.fail(
+            self.next.saturating_sub(1),
+            1,
+            Failure::NotSent(format!("the arguments cannot be encoded: {reason}")),
+        );
     }
 
     /// Pulls inputs and encodes them, up to one with descriptors or one that cannot be encoded.
@@ -247,10 +256,10 @@ where
                 self.is_exhausted = true;
                 break;
             };
-            self.next += 1;
+            self.next = self.next.saturating_add(1);
             chunk.last = chunk.bytes.len();
             chunk.is_encoding = true;
-            let most = chunk.last + messages::LONGEST;
+            let most = chunk.last.saturating_add(messages::LONGEST);
             let fds = &mut chunk.fds;
             let ends = messages::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
             self.results.call().options.retry.check(&ends)?;
@@ -259,7 +268,7 @@ where
             if !chunk.fds.is_empty() {
                 break;
             }
-            chunk.count += 1;
+            chunk.count = chunk.count.saturating_add(1);
         }
         Ok(())
     }
@@ -268,9 +277,9 @@ where
         if count == 0 {
             return;
         }
-        self.out += u64::from(count);
-        self.chunks_out += 1;
-        self.bytes_out += bytes.len();
+        self.out = self.out.saturating_add(u64::from(count));
+        self.chunks_out = self.chunks_out.saturating_add(1);
+        self.bytes_out = self.bytes_out.saturating_add(bytes.len());
         let sink = Arc::clone(&self.results) as Arc<dyn Sink>;
         self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, bytes, fds });
     }

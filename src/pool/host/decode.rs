@@ -53,7 +53,7 @@ impl<R: DeserializeOwned> Opened<R> {
             }
         }
         let failure = self.failed.take()?;
-        let number = self.delivery.first + u64::from(self.taken) - 1;
+        let number = self.delivery.first.saturating_add(self.taken.saturating_sub(1).into());
         let worker = self.delivery.worker.as_ref().map(|tag| (tag.name.clone(), tag.pid));
         Some(Err(TaskError::new(call.label(number), worker, self.delivery.attempts, failure)))
     }
@@ -61,14 +61,14 @@ impl<R: DeserializeOwned> Opened<R> {
     /// Decodes some of those that are left, up to one that failed.
     fn decode(&mut self) {
         let Opened { delivery, taken, at, .. } = self;
-        let left = (delivery.count - *taken) as usize;
+        let left = delivery.count.saturating_sub(*taken) as usize;
         if left == 0 {
             return;
         }
         let mut values = Vec::with_capacity(left.min(AHEAD));
         let decoded = unwind::catch(|| {
             while values.len() < left.min(AHEAD) {
-                *taken += 1;
+                *taken = taken.saturating_add(1);
                 match &mut delivery.content {
                     Content::Answers(bytes) => match messages::next_answer(bytes, at) {
                         Some((Reply::Returned, value)) => {

@@ -101,8 +101,8 @@ impl Job {
         let bytes = self.bytes.split_off(place);
         let rest = Job {
             sink: Arc::clone(&self.sink),
-            first: self.first + u64::from(at),
-            count: self.count - at,
+            first: self.first.saturating_add(at.into()),
+            count: self.count.saturating_sub(at),
             failed: self.failed,
             put_off: self.put_off,
             bytes,
@@ -114,7 +114,7 @@ impl Job {
 
     /// A job of one of its tasks, by its number in the call, that failed so often.
     pub(crate) fn one(&self, number: u64, failed: u32) -> Job {
-        let place = u32::try_from(number - self.first).unwrap_or(u32::MAX);
+        let place = u32::try_from(number.saturating_sub(self.first)).unwrap_or(u32::MAX);
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
         let bytes = self.bytes[start..end].to_vec();
         let fds = if self.count == 1 { self.fds.clone() } else { Vec::new() };

@@ -80,7 +80,7 @@ impl Ledger {
 
     /// How many tasks are out.
     pub(crate) fn tasks(&self) -> u64 {
-        self.sent.iter().map(|sent| u64::from(sent.job.count - sent.done)).sum()
+        self.sent.iter().map(|sent| u64::from(sent.job.count.saturating_sub(sent.done))).sum()
     }
 
     /// Enters a job that goes out.
@@ -108,12 +108,12 @@ impl Ledger {
     /// all workers together may have it keep half of what it can open.
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
         let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
-        let quota = (half / self.workers.max(1)).max(codec::MOST_FDS);
-        if self.kept.len() + fds.len() > quota {
+        let quota = (half.checked_div(self.workers).unwrap_or(half)).max(codec::MOST_FDS);
+        if self.kept.len().saturating_add(fds.len()) > quota {
             self.kept.retain(|fd| fd.strong_count() > 0);
         }
         let kept = self.kept.len();
-        if kept + fds.len() > quota {
+        if kept.saturating_add(fds.len()) > quota {
             return Err(format!(
                 "it brings {} descriptors, and {kept} that came with earlier results of this worker are not taken yet \
                  (at most {quota}, by the program's limit of open files)",
@@ -151,16 +151,16 @@ impl Ledger {
             return;
         }
         let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
-        self.finished += 1;
-        let number = sent.job.first + u64::from(sent.done);
-        sent.done += 1;
+        self.finished = self.finished.saturating_add(1);
+        let number = sent.job.first.saturating_add(sent.done.into());
+        sent.done = sent.done.saturating_add(1);
         if verdict != Reply::Returned {
-            self.failures += 1;
+            self.failures = self.failures.saturating_add(1);
             let retry = sent.job.sink.call().options.retry;
             if !retry.is_never() && retry.wants(&failure(verdict, rest), sent.job.failed) {
                 sent.flush_but_last(&self.tag, &mut self.delivered);
                 sent.delivered = sent.done;
-                self.again.push(sent.job.one(number, sent.job.failed + 1));
+                self.again.push(sent.job.one(number, sent.job.failed.saturating_add(1)));
                 return self.pop_if_done();
             }
         }
@@ -178,7 +178,7 @@ impl Ledger {
         let (mut left, mut at) = (count, 0);
         while left > 0 {
             let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
-            let here = left.min(sent.job.count - sent.done);
+            let here = left.min(sent.job.count.saturating_sub(sent.done));
             let start = at;
             if here == left {
                 at = answers.len();
@@ -190,9 +190,9 @@ impl Ledger {
                 }
             }
             sent.answers.extend_from_slice(&answers[start..at]);
-            sent.done += here;
-            left -= here;
-            self.finished += u64::from(here);
+            sent.done = sent.done.saturating_add(here);
+            left = left.saturating_sub(here);
+            self.finished = self.finished.saturating_add(u64::from(here));
             self.pop_if_done();
         }
     }
@@ -219,8 +219,8 @@ impl Ledger {
         let mut back = Vec::new();
         let mut sent = mem::take(&mut self.sent).into_iter();
         if let Some(mut front) = sent.next() {
-            let keep = running.min(front.job.count - front.done);
-            back.extend(front.job.split_off(front.done + keep));
+            let keep = running.min(front.job.count.saturating_sub(front.done));
+            back.extend(front.job.split_off(front.done.saturating_add(keep)));
             if keep > 0 {
                 self.sent.push_back(front);
             } else {
@@ -234,14 +234,14 @@ impl Ledger {
     /// For a worker that has ended: takes back what was not begun, and says what befell the task that was running.
     pub(crate) fn bury(&mut self, begun: u64, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<Failed>) {
         // Of those that were begun together, it came as far as the first.
-        let begun = begun.min(self.finished + 1);
+        let begun = begun.min(self.finished.saturating_add(1));
         let back = self.take_back(begun);
         let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
         sent.flush(&self.tag, &mut self.delivered);
-        let number = sent.job.first + u64::from(sent.done);
+        let number = sent.job.first.saturating_add(sent.done.into());
         let victim = sent.job.split_off(sent.done).unwrap_or_else(|| sent.job.one(number, sent.job.failed));
-        self.finished += 1;
-        self.failures += 1;
+        self.finished = self.finished.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         (back, Some(Failed { job: victim, failure: failure() }))
     }
 }
@@ -260,7 +260,7 @@ impl Failed {
         let retry = call.options.retry;
         let is_success = call.returns_nothing && matches!(failure, Failure::Exited(0));
         if !is_success && !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
-            job.failed += 1;
+            job.failed = job.failed.saturating_add(1);
             return Err(job);
         }
         job.sink.deliver(Delivery {
@@ -268,7 +268,7 @@ impl Failed {
             count: 1,
             content: Content::Failed(failure),
             worker: Some(Arc::clone(tag)),
-            attempts: job.failed + 1,
+            attempts: job.failed.saturating_add(1),
         });
         Ok(job.sink)
     }
@@ -286,20 +286,20 @@ impl Sent {
 
     /// `flush`, when the last that is finished is not among the answers.
     fn flush_but_last(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
-        self.done -= 1;
+        self.done = self.done.saturating_sub(1);
         self.flush(tag, delivered);
-        self.done += 1;
+        self.done = self.done.saturating_add(1);
     }
 
     /// Delivers those that are finished and were not delivered.
     fn deliver(&mut self, content: Content, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
-        let count = self.done - self.delivered;
+        let count = self.done.saturating_sub(self.delivered);
         let delivery = Delivery {
-            first: self.job.first + u64::from(self.delivered),
+            first: self.job.first.saturating_add(self.delivered.into()),
             count,
             content,
             worker: Some(Arc::clone(tag)),
-            attempts: self.job.failed + 1,
+            attempts: self.job.failed.saturating_add(1),
         };
         self.delivered = self.done;
         self.job.sink.deliver(delivery);
@@ -343,5 +343,49 @@ mod tests {
         let (back, failed) = ledger.bury(4, || Failure::Exited(1));
         let back: u32 = back.iter().map(|job| job.count).sum();
         assert_eq!((delivered, back, failed.is_some()), (2, 1, true));
+    }
+
+    /// A ledger with two jobs of two tasks each.
+    fn with_two_jobs() -> (Ledger, Arc<MapResults>) {
+        let results = Arc::new(MapResults::new(Call::new(None, "f", Arc::default(), true)));
+        let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
+        for first in [0, 2] {
+            let sink = Arc::clone(&results) as Arc<dyn Sink>;
+            ledger.enter(Job { sink, first, count: 2, failed: 0, put_off: 0, bytes: vec![0; 2], fds: Vec::new() });
+        }
+        (ledger, results)
+    }
+
+    fn tasks_of(jobs: &[Job]) -> u32 {
+        jobs.iter().map(|job| job.count).sum()
+    }
+
+    #[test]
+    fn what_a_worker_claims_to_have_begun_is_no_more_than_it_has() {
+        for (claimed, back, left) in
+            [(0, 4, 0), (1, 3, 1), (2, 2, 2), (3, 2, 2), (u64::MAX - 1, 2, 2), (u64::MAX, 2, 2)]
+        {
+            let (mut ledger, _) = with_two_jobs();
+            assert_eq!((tasks_of(&ledger.take_back(claimed)), ledger.tasks()), (back, left), "{claimed}");
+            let (mut ledger, _) = with_two_jobs();
+            let (back, failed) = ledger.bury(claimed, || Failure::Exited(1));
+            assert_eq!(
+                (tasks_of(&back), failed.is_some()),
+                if claimed == 0 { (4, false) } else { (3, true) },
+                "{claimed}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_worker_claims_to_have_finished_is_no_more_than_it_was_given() {
+        for claimed in [5, 1000, u32::MAX] {
+            let (mut ledger, results) = with_two_jobs();
+            ledger.hear_block(claimed, &[0; 16]);
+            assert!(ledger.is_garbled, "{claimed}");
+            assert_eq!((ledger.finished, ledger.tasks()), (4, 0), "{claimed}");
+            let delivered: u32 = results.take().iter().map(|delivery| delivery.count).sum();
+            assert_eq!(delivered, 4, "{claimed}");
+        }
     }
 }

@@ -108,11 +108,11 @@ impl Sink for MapResults {
 
     fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
-        state.came += u64::from(delivery.count);
+        state.came = state.came.saturating_add(u64::from(delivery.count));
         if state.is_cancelled && !matches!(delivery.content, Content::Failed(_)) {
             return;
         }
-        state.here += u64::from(delivery.count);
+        state.here = state.here.saturating_add(u64::from(delivery.count));
         state.arrived.push_back(delivery);
     }
 

@@ -108,7 +108,7 @@ impl Scheduler {
             let Some(mut job) = self.queue.pop_front() else { break };
             let Some(worker) = self.workers.worker_mut(place) else { break };
             if let Some(most) = self.settings.max_tasks {
-                let left = most.saturating_sub(worker.ledger.finished + worker.ledger.tasks());
+                let left = most.saturating_sub(worker.ledger.finished.saturating_add(worker.ledger.tasks()));
                 if let Some(rest) = job.split_off(u32::try_from(left).unwrap_or(u32::MAX)) {
                     self.queue.push_front(rest);
                 }
@@ -142,7 +142,7 @@ impl Scheduler {
 
     fn takes_more(&self, worker: &Worker) -> bool {
         let most = self.settings.max_tasks;
-        let is_spent = most.is_some_and(|most| worker.ledger.finished + worker.ledger.tasks() >= most);
+        let is_spent = most.is_some_and(|most| worker.ledger.finished.saturating_add(worker.ledger.tasks()) >= most);
         worker.is_open() && !is_spent && worker.room() > 0
     }
 
@@ -153,7 +153,7 @@ impl Scheduler {
         let count = self.workers.len();
         let mut best: Option<(usize, usize)> = None;
         for step in 0..count {
-            let place = (self.cursor + step) % count;
+            let place = self.cursor.wrapping_add(step).checked_rem(count).unwrap_or(0);
             let Some(worker) = self.workers.worker(place) else { continue };
             if !self.takes_more(worker) {
                 continue;
@@ -168,7 +168,8 @@ impl Scheduler {
         }
         let (place, jobs) = best?;
         // The next one begins with the next worker, unless this one gets several in a row.
-        self.cursor = if jobs == 0 { place + 1 } else { place } % count;
+        let next = if jobs == 0 { place.wrapping_add(1) } else { place };
+        self.cursor = next.checked_rem(count).unwrap_or(0);
         Some(place)
     }
 
@@ -391,7 +392,7 @@ impl Scheduler {
         if let Some(rest) = job.split_off(1) {
             self.queue.push_front(rest);
         }
-        job.put_off += 1;
+        job.put_off = job.put_off.saturating_add(1);
         if job.put_off < ATTEMPTS {
             self.queue.push_front(job);
         } else {
@@ -434,7 +435,7 @@ impl Scheduler {
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
         let sharing = if self.queue.is_empty() && self.workers.count(is_idle) > 0 {
             let late = self.workers.workers().filter(|worker| worker.could_share());
-            late.map(|worker| (worker.ledger.since + LATE).max(now)).min()
+            late.map(|worker| (worker.ledger.since.checked_add(LATE).unwrap_or(now)).max(now)).min()
         } else {
             None
         };

@@ -302,13 +302,14 @@ impl Shared {
     /// Starts a worker. The scheduler is not locked meanwhile.
     fn start(&self, place: usize, number: u64) {
         let settings = self.lock().settings.clone();
-        let started = Worker::start(&settings, place + 1, number).and_then(|worker| match self.watch(&worker) {
-            Ok(()) => Ok(worker),
-            Err(error) => {
-                let _ = worker.child.kill();
-                Err(error)
-            }
-        });
+        let started =
+            Worker::start(&settings, place.saturating_add(1), number).and_then(|worker| match self.watch(&worker) {
+                Ok(()) => Ok(worker),
+                Err(error) => {
+                    let _ = worker.child.kill();
+                    Err(error)
+                }
+            });
         let mut scheduler = self.lock();
         match started {
             Ok(worker) => scheduler.install(place, worker),

@@ -208,7 +208,9 @@ impl Worker {
         let most = match self.pace {
             _ if !self.outgoing.is_empty() => 0,
             0 => LEAST_JOBS,
-            pace => usize::try_from((AHEAD / pace).min(MOST_JOBS)).unwrap_or(LEAST_JOBS).max(LEAST_JOBS),
+            pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MOST_JOBS))
+                .unwrap_or(LEAST_JOBS)
+                .max(LEAST_JOBS),
         };
         most.saturating_sub(self.ledger.jobs())
     }
@@ -225,7 +227,7 @@ impl Worker {
             limits: self.limits_for(&call.options.limits),
         };
         scratch.clear();
-        scratch.reserve(job.bytes.len() + 64);
+        scratch.reserve(job.bytes.len().saturating_add(64));
         messages::put_request(scratch, &order);
         scratch.extend_from_slice(&job.bytes);
         let fds = job.fds.clone();
@@ -268,7 +270,9 @@ impl Worker {
             return false;
         }
         let Worker { link: Some(link), outgoing, .. } = self else { return false };
-        outgoing.front().is_some_and(|next| link.outbound().has_room_for_next(next.bytes.len() - next.sent))
+        outgoing
+            .front()
+            .is_some_and(|next| link.outbound().has_room_for_next(next.bytes.len().saturating_sub(next.sent)))
     }
 
     /// Sends what there is room for, and takes what it says. Each of these may take the wake-up that was for the other, so that
@@ -306,7 +310,7 @@ impl Worker {
                 Err(SendTransportError::Disconnected) => return,
                 Ok(false) | Err(SendTransportError::Full) => {
                     // Else the worker tells when there is room in the ring.
-                    if !fds.is_empty() && link.outbound().has_room_for_next(bytes.len() - *sent) {
+                    if !fds.is_empty() && link.outbound().has_room_for_next(bytes.len().saturating_sub(*sent)) {
                         self.congested_until = Instant::now().checked_add(CONGESTION);
                     }
                     return;
@@ -346,8 +350,8 @@ impl Worker {
             let drained = link.drain(scratch, MAX_MESSAGE, |message, fds| ledger.hear(message, fds));
             match &drained {
                 _ if ledger.is_garbled => break drained,
-                Ok(true) if batches < BATCHES => batches += 1,
-                Err(RecvTransportError::Os(_)) if refusals < MOST => refusals += 1,
+                Ok(true) if batches < BATCHES => batches = batches.saturating_add(1),
+                Err(RecvTransportError::Os(_)) if refusals < MOST => refusals = refusals.saturating_add(1),
                 _ => break drained,
             }
         };
@@ -377,7 +381,7 @@ impl Worker {
 
     /// Has it listened to once more when it may have said something without a call.
     pub(crate) fn look_soon(&mut self) {
-        self.look_at = Instant::now().checked_add(2 * worker_loop::NUDGE);
+        self.look_at = Instant::now().checked_add(worker_loop::NUDGE.saturating_mul(2));
     }
 
     /// Sees how long its tasks take.
@@ -388,11 +392,12 @@ impl Worker {
             return;
         }
         self.seen = now;
-        let each = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX) / finished;
+        let each = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX).checked_div(finished).unwrap_or(0);
         if let Some(head) = self.ledger.head() {
             head.job.sink.call().took(each);
             let job = each.saturating_mul(u64::from(head.job.count));
-            self.pace = if self.pace == 0 { job } else { (self.pace / 4) * 3 + job / 4 }.max(1);
+            self.pace =
+                if self.pace == 0 { job } else { (self.pace / 4).saturating_mul(3).saturating_add(job / 4) }.max(1);
         } else {
             if let Some(sink) = self.ledger.delivered.last() {
                 sink.call().took(each);

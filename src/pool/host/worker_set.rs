@@ -97,7 +97,7 @@ impl WorkerSet {
     pub(crate) fn put(&mut self, place: usize, worker: Worker) {
         if let Some(place) = self.places.get_mut(place) {
             place.is_starting = false;
-            place.totals.restarts += 1;
+            place.totals.restarts = place.totals.restarts.saturating_add(1);
             place.worker = Some(worker);
         }
     }
@@ -106,15 +106,15 @@ impl WorkerSet {
     pub(crate) fn buried(&mut self, place: usize, worker: &Worker, is_alright: bool, _settings: &Settings) {
         let was_ready = worker.is_ready();
         if let Some(place) = self.places.get_mut(place) {
-            place.totals.tasks += worker.ledger.finished;
-            place.totals.failures += worker.ledger.failures;
+            place.totals.tasks = place.totals.tasks.saturating_add(worker.ledger.finished);
+            place.totals.failures = place.totals.failures.saturating_add(worker.ledger.failures);
             place.totals.busy = place.totals.busy.saturating_add(worker.busy());
         }
         if is_alright {
             return;
         }
         if was_ready {
-            self.quick_ends += u32::from(worker.started.elapsed() < QUICK);
+            self.quick_ends = self.quick_ends.saturating_add(u32::from(worker.started.elapsed() < QUICK));
         } else {
             self.failed(place);
         }
@@ -122,7 +122,7 @@ impl WorkerSet {
 
     /// A worker could not start, or did not get as far as its first task.
     pub(crate) fn failed(&mut self, place: usize) {
-        self.failed_starts += 1;
+        self.failed_starts = self.failed_starts.saturating_add(1);
         let pause = PAUSE.saturating_mul(1 << self.failed_starts.min(10)).min(LONGEST_PAUSE);
         if let Some(place) = self.places.get_mut(place) {
             place.is_starting = false;
@@ -164,7 +164,7 @@ impl WorkerSet {
                 place.is_starting = true;
                 place.start_at = None;
                 all.push((number, WorkerSet::number(self.started, number)));
-                self.started += 1;
+                self.started = self.started.saturating_add(1);
             }
         }
         all

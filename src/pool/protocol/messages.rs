@@ -68,7 +68,7 @@ pub(crate) fn framed<T, E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) 
 /// Puts the length of what stands behind the byte at `start` there.
 #[inline]
 pub(crate) fn close_frame(onto: &mut Vec<u8>, start: usize) {
-    let length = onto.len() - start - 1;
+    let length = onto.len().saturating_sub(start).saturating_sub(1);
     match u8::try_from(length) {
         Ok(short) if length <= SHORT => onto[start] = short,
         _ => close_long_frame(onto, start),
@@ -77,9 +77,9 @@ pub(crate) fn close_frame(onto: &mut Vec<u8>, start: usize) {
 
 #[cold]
 fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
-    let length = u32::try_from(onto.len() - start - 1).unwrap_or(u32::MAX).to_le_bytes();
+    let length = u32::try_from(onto.len().saturating_sub(start).saturating_sub(1)).unwrap_or(u32::MAX).to_le_bytes();
     onto[start] = LONG;
-    onto.splice(start + 1..start + 1, length);
+    onto.splice(start.saturating_add(1)..start.saturating_add(1), length);
 }
 
 /// Puts a verdict and what belongs to it behind `onto`.
@@ -112,22 +112,22 @@ pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply,
     if usize::from(first) > SHORT {
         return next_other(bytes, at);
     }
-    let start = *at + 1;
-    let value = bytes.get(start..start + usize::from(first))?;
-    *at = start + value.len();
+    let start = at.checked_add(1)?;
+    let value = bytes.get(start..start.checked_add(first.into())?)?;
+    *at = start.saturating_add(value.len());
     Some((Reply::Returned, value))
 }
 
 #[cold]
 fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> {
     let (verdict, head, rest) = match bytes.get(*at..)? {
-        [LONG, rest @ ..] => (Reply::Returned, 1, rest),
+        [LONG, rest @ ..] => (Reply::Returned, 1_usize, rest),
         [OTHER, verdict, rest @ ..] => (Reply::of(*verdict)?, 2, rest),
         _ => return None,
     };
     let (length, rest) = rest.split_first_chunk()?;
     let value = rest.get(..u32::from_le_bytes(*length) as usize)?;
-    *at += head + length.len() + value.len();
+    *at = at.saturating_add(head).saturating_add(length.len()).saturating_add(value.len());
     Some((verdict, value))
 }
 

@@ -68,7 +68,7 @@ impl Log for Forwarder {
         };
         let Ok(mut parcel) = codec::encode(&said) else { return };
         while parcel.bytes.len() > socket::LARGEST && !said.message.is_empty() {
-            let over = (parcel.bytes.len() - socket::LARGEST).max(1);
+            let over = (parcel.bytes.len().saturating_sub(socket::LARGEST)).max(1);
             let most = said.message.len().saturating_sub(over);
             shorten(&mut said.message, most);
             shorten(&mut said.target, 1024);
