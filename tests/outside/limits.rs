@@ -1,16 +1,17 @@
 //! Durations, limits and deadlines: each does what it says, whatever its size and whatever state the process is in.
 
 use std::hint::black_box;
-use std::io::Write;
+use std::io::{BufRead, BufReader, PipeWriter, Write};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Failure, LimitReached, Limits, Pool, Process, SharedSlice, StartMethod, pipe, set_forkserver_preload, wait,
+    Descriptor, Failure, LimitReached, Limits, Pool, Process, SharedSlice, StartMethod, pipe, set_forkserver_preload,
+    wait,
 };
 
-use crate::support::{METHODS, Test, for_each_method, send_signal, state_of, until};
+use crate::support::{METHODS, Test, for_each_method, is_running, send_signal, state_of, until};
 
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
@@ -22,6 +23,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     limits_hold_without_the_first_thread,
     the_deadline_of_a_stopped_process_keeps_its_name,
     a_stopped_worker_holds_up_no_task,
+    what_ignores_the_signal_of_a_deadline_is_killed_though_nobody_waits,
     a_task_that_stops_its_only_worker_holds_up_no_other,
 ];
 
@@ -321,6 +323,31 @@ fn the_deadline_of_a_stopped_process_keeps_its_name() {
         }
     });
     let _ = std::fs::remove_file(&path);
+}
+
+/// Starts a program that ignores SIGTERM, in a copy of which nobody else has started anything, and waits.
+fn starts_a_stubborn_one(mut to: Descriptor<PipeWriter>) {
+    let stubborn = Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn();
+    to.0.write_all(format!("{}\n", stubborn.expect("start a program").id()).as_bytes()).expect("say its number");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A leader that SIGTERM ends does not go before those who do not: nobody else would end them.
+fn what_ignores_the_signal_of_a_deadline_is_killed_though_nobody_waits() {
+    for_each_method(|method| {
+        let (from, to) = std::io::pipe().expect("pipe");
+        let child = Process::new(starts_a_stubborn_one, (Descriptor(to),)).start_method(method);
+        let child = child.deadline(Duration::from_millis(500)).grace(Duration::from_millis(300));
+        let child = child.start().expect("start");
+        let mut line = String::new();
+        BufReader::new(from).read_line(&mut line).expect("a number");
+        let stubborn: u32 = line.trim().parse().expect("a number");
+        until("it is killed", || !is_running(stubborn));
+        let error = child.join().expect_err("its time is over");
+        assert!(matches!(error.limit(), Some(LimitReached::Deadline(_))), "{method}: {error}");
+    });
 }
 
 fn stops_itself() -> u32 {

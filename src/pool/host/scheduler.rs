@@ -288,7 +288,9 @@ impl Scheduler {
     /// Gives up if workers fail again and again before they have done anything.
     pub(crate) fn break_if_hopeless(&mut self, reason: &str) {
         if self.workers.is_hopeless(&self.settings) && matches!(self.phase, Phase::Running | Phase::Closing) {
-            let text = format!("the pool's workers cannot start: {reason}");
+            let limits = &self.settings.limits.of_worker();
+            let hint = if limits.is_empty() { "" } else { " (the limits that the pool gives them may be too low)" };
+            let text = format!("the pool's workers cannot start: {reason}{hint}");
             self.phase = Phase::Broken(text.clone());
             self.fail_all(&Failure::NotRun(text));
             self.end_workers(Duration::ZERO);

@@ -1,5 +1,6 @@
 //! What this process may use.
 
+mod group;
 pub(crate) mod rlimit;
 pub(crate) mod watch;
 pub(crate) mod weight;

@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::group;
 use crate::sys::wait::poll::monotonic;
 
 /// What a note tells of.
@@ -74,6 +75,7 @@ pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
 /// Ends this process and all of its group by SIGTERM so long after `deadline`, and by SIGKILL after `grace` more.
 pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
     VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
+    GRACE.store(nanoseconds(grace), Ordering::Relaxed);
     handle(own_signal())?;
     let first = deadline.saturating_add(late);
     let last = first.saturating_add(grace);
@@ -85,6 +87,9 @@ pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) ->
     // The kernel acts on this one by itself, whatever the process does to its handlers, or who traces it.
     set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
 }
+
+/// How long this process has between SIGTERM and SIGKILL at its deadline.
+static GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two below.
 static DUE: AtomicU64 = AtomicU64::new(NO_TASK);
@@ -151,18 +156,8 @@ fn look_at_task() {
         let grace = Duration::from_nanos(TASK_GRACE.load(Ordering::Relaxed));
         let _ = set_timer(TASK_TIMERS[1].load(Ordering::Relaxed), grace, Duration::ZERO);
         let _ = set_timer(TASK_TIMERS[2].load(Ordering::Relaxed), grace.saturating_add(SPARE), Duration::ZERO);
-        end_group();
-    }
-}
-
-/// Ends all of this process's group by SIGTERM, and says that the deadline is why. Async-signal-safe.
-fn end_group() {
-    say(DEADLINE);
-    // SAFETY: both are async-signal-safe. Stopped processes of the group meet SIGTERM only once they run. SIGCONT comes first, as
-    // SIGTERM may end this process before it sends anything more.
-    unsafe {
-        libc::kill(0, libc::SIGCONT);
-        libc::kill(0, libc::SIGTERM);
+        say(DEADLINE);
+        group::terminate(grace);
     }
 }
 
@@ -331,7 +326,10 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
             }
             // Others may send it, too: what they say is not looked at.
             _ if (*info).si_code == libc::SI_TIMER => match u8::try_from((*info).si_value().sival_ptr.addr()) {
-                Ok(DEADLINE) => end_group(),
+                Ok(DEADLINE) => {
+                    say(DEADLINE);
+                    group::terminate(Duration::from_nanos(GRACE.load(Ordering::Relaxed)));
+                }
                 Ok(TASK) => look_at_task(),
                 Ok(GRACE_OVER) => {
                     say(DEADLINE);
