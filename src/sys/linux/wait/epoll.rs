@@ -47,6 +47,13 @@ impl Epoll {
     }
 }
 
+impl AsFd for Epoll {
+    /// Readable while something in the set is.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// A descriptor that any thread makes readable, to call another one away from its waiting.
 #[derive(Debug)]
 pub(crate) struct Summons(OwnedFd);
