@@ -177,9 +177,10 @@ pub use bytemuck;
 pub use cage::Cage;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
-    Descriptor, JoinableQueue, Listener, ListenerBuilder, Queue, QueueIter, QueueReceiver, QueueSender, Receiver,
-    ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-    SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity, pipe, pipe_with_capacity,
+    Descriptor, JoinableQueue, Listener, ListenerBuilder, Queue, QueueIter, QueueReceiver, QueueReceiverIter,
+    QueueSender, Receiver, ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError,
+    SendTimeoutError, Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
+    pipe, pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;

@@ -229,7 +229,7 @@ impl<T> QueueReceiver<T> {
         }
         let both = Epoll::new()?;
         both.add(self.queue.as_fd(), 0)?;
-        both.add(self.end.as_fd(), 1)?;
+        both.add_end(self.end.as_fd(), 1)?;
         Ok(self.both.get_or_init(|| both).as_fd())
     }
 }
@@ -271,8 +271,8 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
 
     /// Returns an iterator over the values as they come, until the queue is empty and all sending
     /// halves are gone. Other errors are items, as of [`Queue::iter`].
-    pub fn iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
-        std::iter::from_fn(|| error::item(self.get()))
+    pub fn iter(&self) -> QueueReceiverIter<'_, T> {
+        QueueReceiverIter { receiver: self }
     }
 
     /// Returns an iterator over the values that are there now; it never waits: see
@@ -299,8 +299,8 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
                 return Err(E::from(RecvTransportError::Empty));
             }
             if !self.queue.poll_ready() {
-                let fds = [self.queue.as_fd(), self.end.as_fd()];
-                poll::readable(&fds, deadline.within_next(RECV_ROUND)).map_err(RecvError::Os)?;
+                let round = deadline.within_next(RECV_ROUND);
+                poll::readable_or_hung_up(self.queue.as_fd(), self.end.as_fd(), round).map_err(RecvError::Os)?;
             }
         }
     }
@@ -311,6 +311,29 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
             Ok(value) => Some(Ok(value)),
             Err(error) => error.into_recv_error().map(Err),
         }
+    }
+}
+
+/// An iterator over the values of a [`QueueReceiver`] as they come: [`QueueReceiver::iter`].
+#[derive(Debug)]
+pub struct QueueReceiverIter<'a, T> {
+    receiver: &'a QueueReceiver<T>,
+}
+
+impl<T: DeserializeOwned> Iterator for QueueReceiverIter<'_, T> {
+    type Item = Result<T, RecvError>;
+
+    fn next(&mut self) -> Option<Result<T, RecvError>> {
+        error::item(self.receiver.get())
+    }
+}
+
+impl<'a, T: DeserializeOwned> IntoIterator for &'a QueueReceiver<T> {
+    type Item = Result<T, RecvError>;
+    type IntoIter = QueueReceiverIter<'a, T>;
+
+    fn into_iter(self) -> QueueReceiverIter<'a, T> {
+        self.iter()
     }
 }
 

@@ -10,7 +10,7 @@ mod simple;
 mod store;
 mod values;
 
-pub use halves::{QueueReceiver, QueueSender};
+pub use halves::{QueueReceiver, QueueReceiverIter, QueueSender};
 pub use joinable::JoinableQueue;
 pub use simple::SimpleQueue;
 pub use values::{Queue, QueueIter};
