@@ -191,6 +191,7 @@ fn main() {
         the_last_receiver_is_killed,
         halves_count_wherever_they_are,
         all_receivers_hear_of_the_death_of_all_senders,
+        a_chain_of_halves_survives_the_death_of_relays,
         queues_without_descriptors,
         a_queue_finds_no_room,
         values_with_as_many_descriptors_as_go,

@@ -172,3 +172,49 @@ pub(crate) fn all_receivers_hear_of_the_death_of_all_senders() {
         }
     }
 }
+
+/// Producers, relays and a collector, who end by nothing but their ends; relays are killed at any moment.
+pub(crate) fn a_chain_of_halves_survives_the_death_of_relays() {
+    const EACH: u32 = 3_000;
+    const KILLED: usize = 3;
+    fn produces(sender: QueueSender<(u32, u32)>, own: u32) {
+        (0..EACH).for_each(|number| sender.put((own, number)).expect("put"));
+    }
+    fn relays(receiver: QueueReceiver<(u32, u32)>, sender: QueueSender<(u32, u32)>) {
+        for item in &receiver {
+            sender.put(item.expect("get")).expect("put");
+        }
+    }
+    for method in [StartMethod::Forkserver, StartMethod::Spawn] {
+        for queue in [Queue::new().expect("queue"), Queue::bounded(3).expect("queue")] {
+            let (first, from) = queue.split().expect("split");
+            let (to, last) = Queue::new().expect("queue").split().expect("split");
+            let relay =
+                || Process::new(relays, (from.clone(), to.clone())).start_method(method).start().expect("start");
+            let relays: Vec<_> = (0..KILLED + 1).map(|_| relay()).collect();
+            let start = |own| Process::new(produces, (first.clone(), own)).start_method(method).start().expect("start");
+            let producers: Vec<_> = (0..2).map(start).collect();
+            drop((first, from, to));
+            let mut got = Vec::new();
+            for relay in &relays[..KILLED] {
+                // One after the other while values flow, and with them out of the way for a while.
+                (0..EACH / 10).for_each(|_| got.push(last.get_timeout(LONG).expect("a value")));
+                relay.kill().expect("kill");
+            }
+            loop {
+                match last.get_timeout(LONG) {
+                    Ok(item) => got.push(item),
+                    Err(error) => break assert_eq!(error, RecvTimeoutError::Disconnected),
+                }
+            }
+            producers.iter().for_each(|child| child.join().expect("join"));
+            relays[KILLED].join().expect("join");
+            let all = got.len();
+            got.sort_unstable();
+            got.dedup();
+            assert_eq!(got.len(), all, "a value came twice");
+            let sent = 2 * EACH as usize;
+            assert!(all <= sent && all + KILLED >= sent, "{all} of {sent}");
+        }
+    }
+}
