@@ -31,9 +31,12 @@
 //! - Shared memory: [`SharedSlice`], which nobody can change any more and all read without copies, made in a [`SharedBuffer`];
 //!   [`SharedMemory`] and [`SharedArray`], which all write to; [`ShareableList`] for mixed small values. All cross as arguments and
 //!   results. Whatever another process does to them is an error here, never undefined behaviour.
-//! - Messages: [`pipe`] and [`connection`], as fast as memory; [`Queue`], [`JoinableQueue`] and [`SimpleQueue`] for many who put and many
-//!   who get; [`Listener`] and [`connect`] for programs that do not know each other. Ends of all of them, locks, files and sockets
-//!   ([`Descriptor`]) cross as arguments, results and inside messages.
+//! - Messages: [`pipe`] and [`connection`], as fast as memory; [`Queue`], [`JoinableQueue`] and
+//!   [`SimpleQueue`] for many who put and many who get; the halves of a queue ([`Queue::split`]), of
+//!   which each side learns when the other is gone; [`Listener`] and [`connect`] for programs that
+//!   do not know each other. Ends of all of them, locks, files and sockets ([`Descriptor`]) cross as
+//!   arguments, results and inside messages. All have one family of errors: [`SendError`] and
+//!   [`RecvError`] of calls that wait, and those of their `try_` and `_timeout` forms.
 //! - Locks for threads and processes alike: [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`], [`BoundedSemaphore`], [`Condition`], [`Event`],
 //!   [`Barrier`]. A process that is killed while it holds, waits, puts or gets leaves them usable: a lock tells its next owner
 //!   ([`AcquireError::Poisoned`]), permits come back, barriers break, a queue loses the one value that was in the dead one's hand.
@@ -172,9 +175,10 @@ pub use bytemuck;
 pub use cage::Cage;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
-    Descriptor, JoinableQueue, Listener, ListenerBuilder, Queue, QueueIter, Receiver, ReceiverIntoIter, ReceiverIter,
-    RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, SimpleQueue, TryRecvError,
-    TrySendError, connect, connection, connection_with_capacity, pipe, pipe_with_capacity,
+    Descriptor, JoinableQueue, Listener, ListenerBuilder, Queue, QueueIter, QueueReceiver, QueueReceiverIter,
+    QueueSender, Receiver, ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError,
+    SendTimeoutError, Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
+    pipe, pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;

@@ -16,6 +16,8 @@ mod file;
 mod forged;
 #[path = "misfortune/forks.rs"]
 mod forks;
+#[path = "misfortune/halves.rs"]
+mod halves;
 #[path = "misfortune/kernel.rs"]
 mod kernel;
 #[path = "misfortune/limits.rs"]
@@ -45,6 +47,7 @@ use endings::*;
 use file::*;
 use forged::*;
 use forks::*;
+use halves::*;
 use kernel::*;
 use limits::*;
 use locks::*;
@@ -183,6 +186,12 @@ fn main() {
         garbage_all_over_the_memory_of_locks,
         garbage_in_the_tables_of_locks,
         locks_without_descriptors,
+        the_last_sender_is_killed,
+        a_wait_for_halves_ends_with_the_last_sender,
+        the_last_receiver_is_killed,
+        halves_count_wherever_they_are,
+        all_receivers_hear_of_the_death_of_all_senders,
+        a_chain_of_halves_survives_the_death_of_relays,
         queues_without_descriptors,
         a_queue_finds_no_room,
         values_with_as_many_descriptors_as_go,

@@ -20,6 +20,6 @@ pub use connection::{
 pub use descriptor::Descriptor;
 pub use error::{RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use pipe::{Receiver, ReceiverIntoIter, ReceiverIter, Sender, pipe, pipe_with_capacity};
-pub use queue::{JoinableQueue, Queue, QueueIter, SimpleQueue};
+pub use queue::{JoinableQueue, Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, SimpleQueue};
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;

@@ -10,8 +10,9 @@ use super::descriptors;
 use super::input::Input;
 use crate::codec;
 use crate::{
-    Address, Barrier, BoundedSemaphore, Condition, Connection, Descriptor, Event, JoinableQueue, Lock, Queue, RLock,
-    ReadOnly, RwLock, Semaphore, ShareableList, SharedArray, SharedMemory, SharedSlice,
+    Address, Barrier, BoundedSemaphore, Condition, Connection, Descriptor, Event, JoinableQueue, Lock, Queue,
+    QueueReceiver, QueueSender, RLock, ReadOnly, RwLock, Semaphore, ShareableList, SharedArray, SharedMemory,
+    SharedSlice,
 };
 
 const MOMENT: Duration = Duration::from_micros(20);
@@ -32,7 +33,7 @@ pub(super) fn run(data: &[u8]) {
             }
         };
     }
-    match kind % 22 {
+    match kind % 24 {
         0 => value!(SharedSlice<u8>, |slice| {
             let _ = slice.first().copied().max(slice.last().copied());
         }),
@@ -113,6 +114,12 @@ pub(super) fn run(data: &[u8]) {
         }),
         19 => value!(Descriptor<std::fs::File>, |file| drop(file.metadata())),
         20 => value!(Vec<(Option<Descriptor>, Address)>, |many| drop(many)),
+        21 => value!(QueueSender<String>, |sender| {
+            let _ = (sender.put_timeout("text".to_owned(), MOMENT).is_ok(), sender.is_disconnected());
+        }),
+        22 => value!(QueueReceiver<String>, |receiver| {
+            let _ = (receiver.get_timeout(MOMENT).is_ok(), crate::wait(&[&receiver], Some(MOMENT)));
+        }),
         _ => value!(Vec<Vec<Option<String>>>, |many| drop(many)),
     }
 }

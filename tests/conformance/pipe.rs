@@ -112,7 +112,10 @@ pub(crate) fn l173_a_big_message_and_the_end() {
         let error = sender.send("nobody".to_owned()).expect_err("the other end is gone");
         assert!(error.is_disconnected(), "{error}");
         assert_eq!(error.into_value(), "nobody");
-        assert_eq!(sender.send_bytes(b"x").expect_err("gone").to_string(), "the other end of the connection is gone");
+        assert_eq!(
+            sender.send_bytes(b"x").expect_err("gone").to_string(),
+            "the receiving side of the channel is disconnected"
+        );
     });
 }
 

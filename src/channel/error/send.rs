@@ -138,7 +138,7 @@ macro_rules! send_error {
                 }
             }
 
-            fn into_parts(self) -> (T, SendTransportError) {
+            pub(crate) fn into_parts(self) -> (T, SendTransportError) {
                 match self {
                     $( $name::$extra(value) => (value, SendTransportError::Full), )?
                     $name::Disconnected(value) => (value, SendTransportError::Disconnected),
@@ -175,7 +175,9 @@ macro_rules! send_error {
                     SendTransportError::Full => $no_room(value),
                     SendTransportError::Disconnected => $name::Disconnected(value),
                     SendTransportError::NoDescriptors => {
-                        let reason = "only a Unix socket carries descriptors".to_owned();
+                        let reason = "descriptors cannot leave this machine: only a Unix socket \
+                                      carries them";
+                        let reason = reason.to_owned();
                         $name::Encode { value, reason }
                     }
                     SendTransportError::TooManyDescriptors => {

@@ -21,9 +21,10 @@ use crate::sys::wait::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that sends.
 ///
-/// It is passed on by value, so whoever sent it away cannot use it any more. It is not `Clone`: a pipe has one sender. Threads
-/// of one process share it in a `Mutex`; processes share a [`Queue`](crate::Queue). Whoever has it in an `Arc` can give it away once:
-/// a second time is an error where it is encoded, and so is its use here.
+/// It is passed on by value, so whoever sent it away cannot use it any more. It is not `Clone`: a
+/// pipe has one sender. Threads of one process share it in a `Mutex`; processes share a
+/// [`Queue`](crate::Queue). Whoever has it in an `Arc` can give it away once: a second time is an
+/// error where it is encoded, and so is its use here.
 pub struct Sender<T> {
     bell: Bell,
     segment: Arc<Segment>,
@@ -34,14 +35,14 @@ pub struct Sender<T> {
     values: PhantomData<fn(T)>,
 }
 
-/// What it is called in errors.
+/// The name of this end in errors.
 const WHAT: &str = "the sender of a pipe";
 
 impl<T: Serialize> Sender<T> {
     /// Sends a value; waits until there is room for it.
     ///
-    /// That it is sent does not say that it will be received: the other side may end before. When that is known, the next
-    /// `send` tells.
+    /// That a value was sent does not mean that it will be received: the other side may end before.
+    /// When that is known, the next `send` is an error.
     ///
     /// # Errors
     /// The other end is gone, the value's type refuses, or the system does; the value comes back.
@@ -85,7 +86,8 @@ impl<T: Serialize> Sender<T> {
     /// use std::time::Duration;
     ///
     /// let (mut sender, mut receiver) = multiproc::pipe_with_capacity::<Vec<u64>>(4096)?;
-    /// let error = sender.send_timeout(vec![u64::MAX; 1000], Duration::from_millis(10)).unwrap_err();
+    /// let long = vec![u64::MAX; 1000];
+    /// let error = sender.send_timeout(long, Duration::from_millis(10)).unwrap_err();
     /// assert!(error.is_timeout());
     /// sender.send(vec![1])?;
     /// assert_eq!(receiver.recv()?, [1]);
@@ -117,7 +119,8 @@ impl<T> Sender<T> {
         Sender { bell, segment, outbound, sole: Sole::default(), bytes: Vec::new(), values: PhantomData }
     }
 
-    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part of a buffer is a slice.
+    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part
+    /// of a buffer is a slice.
     ///
     /// # Errors
     /// The other end is gone, or the system refuses.
@@ -167,8 +170,9 @@ impl<T> Sender<T> {
 }
 
 impl<T> AsFd for Sender<T> {
-    /// To poll for reading, in `epoll` or an async runtime: after [`TrySendError::Full`], readable means that there may be room now, or
-    /// that the other end is gone. Without a `Full` right before, it says nothing.
+    /// To poll for reading, in `epoll` or an async runtime: after [`TrySendError::Full`], readable
+    /// means that there may be room now, or that the other end is gone. Without a `Full` right
+    /// before, it says nothing.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }

@@ -15,10 +15,12 @@ use crate::error::{Cause, Result};
 use crate::sync::hands::Hands;
 use crate::sys::wait::poll::Deadline;
 
-/// A [`Queue`] of tasks, of which each is to be reported done by who got it: CPython's `multiprocessing.JoinableQueue`.
+/// A [`Queue`] of tasks, of which each is to be reported done by who got it: CPython's
+/// `multiprocessing.JoinableQueue`.
 ///
-/// [`join`](JoinableQueue::join) waits until all that was put is done. What a process had got and not reported when it died
-/// counts as done, for nobody else will do it; CPython's `join` waits for ever then.
+/// [`join`](JoinableQueue::join) waits until all that was put is done. What a process had got and
+/// not reported when it died counts as done, for nobody else will do it; CPython's `join` waits for
+/// ever then.
 ///
 /// ```
 /// use multiproc::{JoinableQueue, Process};
@@ -48,7 +50,7 @@ pub struct JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
-    /// A queue without a bound.
+    /// Creates a queue without a bound.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
@@ -56,7 +58,7 @@ impl<T> JoinableQueue<T> {
         Ok(JoinableQueue { queue: Queue::new()?, hands: Hands::new()? })
     }
 
-    /// A queue that holds up to `maxsize` values; who puts more waits.
+    /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
     ///
     /// # Errors
     /// `maxsize` is 0; the system lacks descriptors or memory.
@@ -64,8 +66,8 @@ impl<T> JoinableQueue<T> {
         Ok(JoinableQueue { queue: Queue::bounded(maxsize)?, hands: Hands::new()? })
     }
 
-    /// Reports one of the values that were got as done. Usually, the thread that got it does; another may in its place, as long as
-    /// that lives.
+    /// Reports one of the values that were got as done. Usually, the thread that got it does;
+    /// another may in its place, as long as that lives.
     ///
     /// # Errors
     /// More were reported than got.
@@ -118,7 +120,7 @@ impl<T> JoinableQueue<T> {
         self.hands.wait_empty(deadline, || self.queue.is_empty())
     }
 
-    /// How many were put and are not done.
+    /// Returns the number of values that were put and are not reported as done.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         // In this order: what is got meanwhile is counted twice rather than not at all.
@@ -131,7 +133,8 @@ impl<T> JoinableQueue<T> {
         self.queue.poll_ready()
     }
 
-    /// The queue without the counting, to look at its size and the like, or to [shut it down](Queue::shutdown).
+    /// Returns the queue without the counting, to look at its length and the like, or to
+    /// [shut it down](Queue::shutdown).
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue

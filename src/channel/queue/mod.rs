@@ -4,11 +4,13 @@ mod core;
 #[cfg(test)]
 mod core_tests;
 pub(crate) mod growable;
+mod halves;
 mod joinable;
 mod simple;
 mod store;
 mod values;
 
+pub use halves::{QueueReceiver, QueueReceiverIter, QueueSender};
 pub use joinable::JoinableQueue;
 pub use simple::SimpleQueue;
 pub use values::{Queue, QueueIter};

@@ -9,7 +9,8 @@ use super::values::Queue;
 use crate::channel::error::{RecvError, SendError};
 use crate::error::Result;
 
-/// A [`Queue`] without a bound and time-outs: CPython's `multiprocessing.SimpleQueue`. Unlike that one's, its `put` never waits.
+/// A [`Queue`] without a bound and time-outs: CPython's `multiprocessing.SimpleQueue`. Unlike that
+/// one's, its `put` never waits.
 ///
 /// ```
 /// use multiproc::{Process, SimpleQueue};

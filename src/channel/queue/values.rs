@@ -21,18 +21,21 @@ use crate::codec::{self, Carried};
 use crate::error::{Cause, Result, os};
 use crate::sys::wait::poll::Deadline;
 
-/// A queue between processes: any number of them, and of their threads, may put and get. CPython's `multiprocessing.Queue`.
+/// A queue between processes: any number of them, and of their threads, may put and get. CPython's
+/// `multiprocessing.Queue`.
 ///
-/// Clone it for other threads, pass it to other processes as an argument or inside a message, also inside another queue.
-/// What one thread puts comes out in that order. Values are encoded when they are put, and what they carry (ends of pipes,
-/// files, locks) goes along.
+/// Clone it for other threads, pass it to other processes as an argument or inside a message, also
+/// inside another queue. What one thread puts comes out in that order. Values are encoded when they
+/// are put, and what they carry (ends of pipes, files, locks) goes along.
 ///
-/// Its storage is memory that all who have it share, not a pipe, and nobody's thread works for it: what is put is there for
-/// the others at once, and stays when the process that put it has ended. So a process can be joined before the queue that it
-/// filled is emptied. An unbounded queue takes what fits into memory.
+/// Its storage is memory that all who have it share, not a pipe, and nobody's thread works for it:
+/// what is put is there for the others at once, and stays when the process that put it has ended.
+/// So a process can be joined before the queue that it filled is emptied. An unbounded queue takes
+/// what fits into memory.
 ///
-/// A process that dies at any moment, while it puts, gets or waits, leaves the queue usable: what it was about to put is not in
-/// it, and at most the one value that it was about to get is gone with it.
+/// A process that dies at any moment, while it puts, gets or waits, leaves the queue usable: what
+/// it was about to put is not in it, and at most the one value that it was about to get is gone
+/// with it.
 ///
 /// ```
 /// use multiproc::{Process, Queue};
@@ -89,7 +92,7 @@ fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 }
 
 impl<T> Queue<T> {
-    /// A queue without a bound.
+    /// Creates a queue without a bound.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
@@ -97,7 +100,7 @@ impl<T> Queue<T> {
         Queue::with_most(u64::MAX)
     }
 
-    /// A queue that holds up to `maxsize` values; who puts more waits.
+    /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
     ///
     /// # Errors
     /// `maxsize` is 0; the system lacks descriptors or memory.
@@ -151,20 +154,21 @@ impl<T> Queue<T> {
         self.core.shut_down(ShutDown::PutAndGet);
     }
 
-    /// Whether it was shut down.
+    /// Returns true if the queue was shut down.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.core.is_shut_down()
     }
 
-    /// Lets go of it, as dropping it does. Others who have it go on; so does what is in it. (CPython's `close`; there is nothing to
-    /// flush and no thread to join.)
+    /// Drops this handle. Others who have it go on; so does what is in it. (CPython's `close`;
+    /// there is nothing to flush and no thread to join.)
     pub fn close(self) {
         drop(self);
     }
 
-    /// Whether there is something to get (a value, or the end). If not, the descriptor of [`as_fd`](AsFd::as_fd) turns readable when
-    /// that may have changed; ask again then. This is how to wait for it with `epoll` or in an async runtime.
+    /// Returns true if there is something to get: a value, or the end. If not, the descriptor of
+    /// [`as_fd`](AsFd::as_fd) turns readable when that may have changed; ask again then. This is
+    /// how to wait for a queue with `epoll` or in an async runtime.
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.core.arm()

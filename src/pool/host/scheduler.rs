@@ -8,20 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::job::{self, Content, Delivery, Job, Sink};
 use super::settings::Settings;
-use super::worker::{Heard, KillReason, Worker};
+use super::worker::{Heard, KillReason, STUCK, Worker};
 use super::worker_set::{Place, WorkerSet};
 use crate::error::Failure;
 use crate::limits::LimitReached;
 
 /// How long a task has to be running before those behind it are given to a worker that has nothing to do.
 const LATE: Duration = Duration::from_micros(500);
-
-/// How long a worker may take to begin a task that it has.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// The longest that a worker may take to begin a task that has a long deadline or none. Then somebody has stopped it, and its tasks go
-/// to others.
-pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
 /// What a pool is about to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,7 +298,7 @@ impl Scheduler {
                 worker.kill();
             } else if worker.look_at.is_some_and(|at| at <= now) {
                 self.attend(place);
-            } else if overdue(worker).is_some_and(|left| left.is_zero()) {
+            } else if worker.overdue().is_some_and(|left| left.is_zero()) {
                 self.end_overdue(place);
             } else if self.stop_check(place).is_some_and(|at| at <= now)
                 && let Some(worker) = self.workers.worker_mut(place)
@@ -380,7 +373,7 @@ impl Scheduler {
         };
         let options = Arc::clone(&head.job.sink.call().options);
         let Some(deadline) = options.deadline else { return };
-        if overdue(worker).is_some_and(|left| left.is_zero()) {
+        if worker.overdue().is_some_and(|left| left.is_zero()) {
             worker.terminate(KillReason::Deadline(deadline), options.grace.unwrap_or(self.settings.grace));
         }
     }
@@ -431,7 +424,7 @@ impl Scheduler {
             // A task that begins at this moment is due after its deadline at the soonest.
             let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
             // A time beyond what the clock can count never comes.
-            let due = overdue(worker).and_then(|left| now.checked_add(left.min(soonest.unwrap_or(left))));
+            let due = worker.overdue().and_then(|left| now.checked_add(left.min(soonest.unwrap_or(left))));
             [worker.kill_at, worker.give_up_at, due, worker.look_at].into_iter().flatten().min()
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
@@ -577,23 +570,6 @@ impl Scheduler {
     pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
         self.workers.places()
     }
-}
-
-/// How long the task that a worker is at may still take; `None` if as long as it likes.
-fn overdue(worker: &Worker) -> Option<Duration> {
-    let deadline = worker.ledger.head()?.job.sink.call().options.deadline;
-    if worker.kill_reason.is_some() {
-        return None;
-    }
-    let waits = worker.ledger.since.elapsed();
-    if worker.is_running() {
-        // What it says of its begin is believed for a while only: a hostile one says what it likes.
-        let ran = worker.running_for().max(waits.saturating_sub(PATIENCE));
-        return deadline.map(|deadline| deadline.saturating_sub(ran));
-    }
-    // It is about to begin. If it never does, somebody has stopped it.
-    let begins = deadline.map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(PATIENCE).min(STUCK));
-    worker.is_ready().then(|| begins.saturating_sub(waits))
 }
 
 fn deadline_failure(deadline: Duration) -> Failure {

@@ -6,9 +6,9 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::job::{Options, Sink};
-use super::scheduler::{STUCK, Scheduler};
+use super::scheduler::Scheduler;
 use super::settings::Settings;
-use super::worker::Worker;
+use super::worker::{STUCK, Worker};
 use super::worker_set::WorkerSet;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;

@@ -38,6 +38,13 @@ const LEAST_JOBS: usize = 2;
 /// How long a worker that may not be killed has to leave by itself.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// How long a worker may take to begin a task that it has.
+const BEGIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// The longest that a worker may take to begin a task that has a long deadline or none. Then somebody has stopped it, and its tasks go
+/// to others.
+pub(crate) const STUCK: Duration = Duration::from_secs(5);
+
 /// How long to wait before descriptors are sent again that could not go out.
 const CONGESTION: Duration = Duration::from_millis(20);
 
@@ -427,6 +434,24 @@ impl Worker {
     /// Whether it is at a task.
     pub(crate) fn is_running(&self) -> bool {
         self.memory.begun(&self.gate) > self.ledger.finished
+    }
+
+    /// Returns how long the task that it is at may still take; `None` if as long as it likes.
+    pub(crate) fn overdue(&self) -> Option<Duration> {
+        let deadline = self.ledger.head()?.job.sink.call().options.deadline;
+        if self.kill_reason.is_some() {
+            return None;
+        }
+        let waits = self.ledger.since.elapsed();
+        if self.is_running() {
+            // What it says of its begin is believed for a while only: a hostile one says what it likes.
+            let ran = self.running_for().max(waits.saturating_sub(BEGIN_LIMIT));
+            return deadline.map(|deadline| deadline.saturating_sub(ran));
+        }
+        // It is about to begin. If it never does, somebody has stopped it.
+        let begins =
+            deadline.map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK));
+        self.is_ready().then(|| begins.saturating_sub(waits))
     }
 
     /// How long the task that it is at has been running.

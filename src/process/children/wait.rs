@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
-use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, Receiver, SimpleQueue};
+use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, SimpleQueue};
 use crate::error::{Result, os};
 use crate::process::{Child, Handle};
 use crate::sys::wait::poll::{self, Deadline};
@@ -109,6 +109,24 @@ macro_rules! waitable_queues {
 const ROUND: Duration = Duration::from_secs(1);
 
 waitable_queues!(Queue, JoinableQueue, SimpleQueue);
+
+impl<T> Waitable for QueueReceiver<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        QueueReceiver::wait_fd(self).map_err(os("cannot wait for a queue"))
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        QueueReceiver::poll_ready(self).map_err(os("cannot look into a queue"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
+    }
+
+    fn look_again(&self) -> Option<Duration> {
+        Some(ROUND)
+    }
+}
 
 impl<T: AsFd> Waitable for Descriptor<T> {
     fn wait_fd(&self) -> Result<BorrowedFd<'_>> {

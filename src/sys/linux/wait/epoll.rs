@@ -26,6 +26,11 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
     }
 
+    /// Adds a descriptor: the set tells when its other side is gone, and not what can be read.
+    pub(crate) fn add_end(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::empty())?)
+    }
+
     /// Takes a descriptor out. One that is not in it is no matter.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         let _ = epoll::delete(&self.0, fd);
@@ -44,6 +49,13 @@ impl Epoll {
         }
         onto.extend(events.iter().map(|event| event.data.u64()));
         Ok(())
+    }
+}
+
+impl AsFd for Epoll {
+    /// Readable while something in the set is.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -99,5 +111,19 @@ mod tests {
         set.remove(call.as_fd());
         set.wait(&mut heard, Deadline::Now).expect("wait");
         assert_eq!(heard, [7]);
+    }
+
+    #[test]
+    fn an_end_is_told_of_when_the_other_one_is_closed_only() {
+        let (near, far) = crate::sys::ipc::socket::pair().expect("pair");
+        let set = Epoll::new().expect("epoll");
+        set.add_end(near.as_fd(), 3).expect("add");
+        crate::sys::ipc::socket::send(far.as_fd(), &[b"x"], &[]).expect("send");
+        let mut heard = Vec::new();
+        set.wait(&mut heard, Deadline::after(Duration::from_millis(1))).expect("wait");
+        assert!(heard.is_empty());
+        drop(far);
+        set.wait(&mut heard, Deadline::Never).expect("wait");
+        assert_eq!(heard, [3]);
     }
 }

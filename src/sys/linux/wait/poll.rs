@@ -74,6 +74,13 @@ pub(crate) fn readable(fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result
     Ok(set.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(i, _)| i).collect())
 }
 
+/// Waits until `fd` is readable or the other side of `end` is gone, or until the deadline. What
+/// can be read from `end` wakes nobody.
+pub(crate) fn readable_or_hung_up(fd: BorrowedFd<'_>, end: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::from_borrowed_fd(end, PollFlags::empty())];
+    wait(&mut set, deadline)
+}
+
 /// `readable` for one descriptor.
 pub(crate) fn one_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     one(fd, PollFlags::IN, deadline)

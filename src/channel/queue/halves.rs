@@ -1,0 +1,350 @@
+//! The halves of a queue, of which each side learns when the other is gone.
+//!
+//! The kernel counts the halves: the sending ones have one end of a socket pair, the receiving ones
+//! the other, and nothing is ever sent on it. When the last descriptor of an end is closed, because
+//! handles were dropped, messages with halves inside thrown away or processes killed, the other end
+//! reports that it hung up.
+//!
+//! A receiver that finds nothing sleeps in these steps:
+//!
+//! 1. Look for a value, and spin while that is worth it.
+//! 2. Ask if the senders are gone. If so, look a last time: what they put was published before
+//!    their end was closed.
+//! 3. Raise the flag for whoever polls the queue; on if there is a value by now.
+//! 4. Sleep on two descriptors: the queue's, which turns readable after the next put, and the end.
+//!
+//! A sender that finds no room sleeps in the queue as all do who put, and looks for the receivers
+//! between rounds.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::values::Queue;
+use crate::channel::error::{
+    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError, TryRecvError,
+    TrySendError,
+};
+use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::codec::Carried;
+use crate::error::{Result as AnyResult, os};
+use crate::sys::ipc::socket;
+use crate::sys::wait::epoll::Epoll;
+use crate::sys::wait::poll::{self, Deadline};
+
+/// The longest that a sender waits for room before it looks again if anybody still receives.
+const SEND_ROUND: Duration = Duration::from_millis(50);
+
+/// The longest that a receiver sleeps after a sender was killed between publishing and telling.
+const RECV_ROUND: Duration = Duration::from_secs(1);
+
+impl<T> Queue<T> {
+    /// Splits a queue into a sending and a receiving half, which can be cloned and passed to other
+    /// processes, as the queue can.
+    ///
+    /// When all receiving halves are gone, however they ended, `put` is
+    /// [`SendError::Disconnected`]; when all sending halves are gone, `get` has what is left in
+    /// the queue and then is [`RecvError::Disconnected`]. So the channels of the standard library
+    /// and of crossbeam do it; here, a killed process counts, and a half inside a message that
+    /// nobody has received yet does, too. Other handles of the same queue go on working and do not
+    /// count.
+    ///
+    /// A child of the fork method has copies of all descriptors that its parent had at the time,
+    /// as after any fork, and so counts for both sides until it ends.
+    ///
+    /// # Errors
+    /// The system lacks descriptors.
+    ///
+    /// ```
+    /// use multiproc::{Process, Queue, QueueSender, RecvError};
+    ///
+    /// fn produce(squares: QueueSender<u32>) {
+    ///     (1..=3).for_each(|n| squares.put(n * n).unwrap());
+    ///     std::process::abort();
+    /// }
+    ///
+    /// # fn main() -> multiproc::Result<()> {
+    /// let (sender, receiver) = Queue::new()?.split()?;
+    /// let child = Process::new(produce, (sender,)).start()?;
+    /// assert_eq!(receiver.iter().collect::<Result<Vec<_>, _>>()?, [1, 4, 9]);
+    /// assert_eq!(receiver.get(), Err(RecvError::Disconnected));
+    /// # let _ = child.join();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn split(self) -> AnyResult<(QueueSender<T>, QueueReceiver<T>)> {
+        let (sending, receiving) = socket::pair().map_err(os("cannot split a queue"))?;
+        let sender = QueueSender { queue: self.clone(), end: sending.into() };
+        let receiver = QueueReceiver { queue: self, end: receiving.into(), both: OnceLock::new() };
+        Ok((sender, receiver))
+    }
+}
+
+/// The sending half of a queue, of which there can be any number: [`Queue::split`].
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct QueueSender<T> {
+    queue: Queue<T>,
+    end: Carried,
+}
+
+impl<T> QueueSender<T> {
+    /// Returns the queue, to look at its length and the like, or to
+    /// [shut it down](Queue::shutdown).
+    #[must_use]
+    pub fn queue(&self) -> &Queue<T> {
+        &self.queue
+    }
+
+    /// Returns true if all receiving halves are gone.
+    ///
+    /// # Errors
+    /// The system refuses to say.
+    pub fn is_disconnected(&self) -> AnyResult<bool> {
+        poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
+    }
+}
+
+impl<T: Serialize> QueueSender<T> {
+    /// Puts a value; waits for room if the queue is bounded.
+    ///
+    /// # Errors
+    /// All receiving halves are gone or the queue was shut down ([`SendError::Disconnected`]), the
+    /// value's type refuses, or the rest of [`SendError`].
+    ///
+    /// ```
+    /// use multiproc::{Queue, SendError};
+    ///
+    /// let (sender, receiver) = Queue::new()?.split()?;
+    /// sender.put(1)?;
+    /// drop(receiver);
+    /// assert_eq!(sender.put(2), Err(SendError::Disconnected(2)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
+        self.put_until(value, Deadline::Never)
+    }
+
+    /// Puts a value if there is room.
+    ///
+    /// # Errors
+    /// As [`put`](QueueSender::put), and [`TrySendError::Full`] if there is none.
+    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.put_until(value, Deadline::now())
+    }
+
+    /// Puts a value; waits for room for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`put`](QueueSender::put), and [`SendTimeoutError::Timeout`] if there was none in time.
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.put_until(value, Deadline::after(timeout))
+    }
+
+    /// Puts a value; waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`put_timeout`](QueueSender::put_timeout).
+    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.put_until(value, Deadline::At(deadline))
+    }
+
+    fn put_until<E: SendFailure<T>>(&self, mut value: T, deadline: Deadline) -> Result<(), E> {
+        loop {
+            match poll::hung_up(self.end.as_fd()) {
+                Ok(false) => {}
+                Ok(true) => return Err(E::new(SendTransportError::Disconnected, value)),
+                Err(error) => return Err(E::new(SendTransportError::Os(error), value)),
+            }
+            let round = deadline.within_next(SEND_ROUND);
+            match self.queue.put_until::<TrySendError<T>>(value, round) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(back)) if !deadline.is_over() => value = back,
+                Err(error) => {
+                    let (value, error) = error.into_parts();
+                    return Err(E::new(error, value));
+                }
+            }
+        }
+    }
+}
+
+impl<T> Clone for QueueSender<T> {
+    fn clone(&self) -> QueueSender<T> {
+        QueueSender { queue: self.queue.clone(), end: self.end.clone() }
+    }
+}
+
+impl<T> fmt::Debug for QueueSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueSender").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+/// The receiving half of a queue, of which there can be any number: [`Queue::split`].
+///
+/// Each value goes to one of them. [`wait`](crate::wait) tells when there is a value or all
+/// sending halves are gone.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct QueueReceiver<T> {
+    queue: Queue<T>,
+    end: Carried,
+    /// Readable when the queue's descriptor is or the senders are gone; made when it is asked for.
+    #[serde(skip)]
+    both: OnceLock<Epoll>,
+}
+
+impl<T> QueueReceiver<T> {
+    /// Returns the queue, to look at its length and the like, or to
+    /// [shut it down](Queue::shutdown).
+    #[must_use]
+    pub fn queue(&self) -> &Queue<T> {
+        &self.queue
+    }
+
+    /// Returns true if all sending halves are gone. There may be values left.
+    ///
+    /// # Errors
+    /// The system refuses to say.
+    pub fn is_disconnected(&self) -> AnyResult<bool> {
+        poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
+    }
+
+    /// Returns true if a value or the end can be got without waiting. If not, the descriptor of
+    /// `wait_fd` turns readable when that may have changed.
+    pub(crate) fn poll_ready(&self) -> io::Result<bool> {
+        Ok(self.queue.poll_ready() || poll::hung_up(self.end.as_fd())?)
+    }
+
+    /// Returns the descriptor to poll: see `poll_ready`.
+    pub(crate) fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(both) = self.both.get() {
+            return Ok(both.as_fd());
+        }
+        let both = Epoll::new()?;
+        both.add(self.queue.as_fd(), 0)?;
+        both.add_end(self.end.as_fd(), 1)?;
+        Ok(self.both.get_or_init(|| both).as_fd())
+    }
+}
+
+impl<T: DeserializeOwned> QueueReceiver<T> {
+    /// Gets the oldest value; waits for one.
+    ///
+    /// # Errors
+    /// The queue is empty and all sending halves are gone or the queue was shut down
+    /// ([`RecvError::Disconnected`]), the oldest value is not of this type (it is lost, later ones
+    /// can be got), or the rest of [`RecvError`].
+    pub fn get(&self) -> Result<T, RecvError> {
+        self.get_until(Deadline::Never)
+    }
+
+    /// Gets the oldest value if there is one.
+    ///
+    /// # Errors
+    /// As [`get`](QueueReceiver::get), and [`TryRecvError::Empty`] if there is none.
+    pub fn try_get(&self) -> Result<T, TryRecvError> {
+        self.get_until(Deadline::now())
+    }
+
+    /// Gets the oldest value; waits for one for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`get`](QueueReceiver::get), and [`RecvTimeoutError::Timeout`] if none came in time.
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        self.get_until(Deadline::after(timeout))
+    }
+
+    /// Gets the oldest value; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// As [`get_timeout`](QueueReceiver::get_timeout).
+    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.get_until(Deadline::At(deadline))
+    }
+
+    /// Returns an iterator over the values as they come, until the queue is empty and all sending
+    /// halves are gone. Other errors are items, as of [`Queue::iter`].
+    pub fn iter(&self) -> QueueReceiverIter<'_, T> {
+        QueueReceiverIter { receiver: self }
+    }
+
+    /// Returns an iterator over the values that are there now; it never waits: see
+    /// [`Queue::try_iter`].
+    pub fn try_iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
+        error::try_iter(|| self.try_get())
+    }
+
+    fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
+        loop {
+            // A deadline that is over has the queue spin before it gives up; `Now` has not.
+            let look = match deadline {
+                Deadline::Now => Deadline::Now,
+                _ => Deadline::after(Duration::ZERO),
+            };
+            if let Some(got) = self.look(look) {
+                return got.map_err(E::from);
+            }
+            if poll::hung_up(self.end.as_fd()).map_err(RecvError::Os)? {
+                let last = self.look(Deadline::Now).unwrap_or(Err(RecvError::Disconnected));
+                return last.map_err(E::from);
+            }
+            if deadline.is_over() {
+                return Err(E::from(RecvTransportError::Empty));
+            }
+            if !self.queue.poll_ready() {
+                let round = deadline.within_next(RECV_ROUND);
+                poll::readable_or_hung_up(self.queue.as_fd(), self.end.as_fd(), round).map_err(RecvError::Os)?;
+            }
+        }
+    }
+
+    /// Looks for a value; `None` if there is none, but may be later.
+    fn look(&self, deadline: Deadline) -> Option<Result<T, RecvError>> {
+        match self.queue.get_until::<TryRecvError>(deadline, || Ok(())) {
+            Ok(value) => Some(Ok(value)),
+            Err(error) => error.into_recv_error().map(Err),
+        }
+    }
+}
+
+/// An iterator over the values of a [`QueueReceiver`] as they come: [`QueueReceiver::iter`].
+#[derive(Debug)]
+pub struct QueueReceiverIter<'a, T> {
+    receiver: &'a QueueReceiver<T>,
+}
+
+impl<T: DeserializeOwned> Iterator for QueueReceiverIter<'_, T> {
+    type Item = Result<T, RecvError>;
+
+    fn next(&mut self) -> Option<Result<T, RecvError>> {
+        error::item(self.receiver.get())
+    }
+}
+
+impl<'a, T: DeserializeOwned> IntoIterator for &'a QueueReceiver<T> {
+    type Item = Result<T, RecvError>;
+    type IntoIter = QueueReceiverIter<'a, T>;
+
+    fn into_iter(self) -> QueueReceiverIter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T> Clone for QueueReceiver<T> {
+    fn clone(&self) -> QueueReceiver<T> {
+        QueueReceiver { queue: self.queue.clone(), end: self.end.clone(), both: OnceLock::new() }
+    }
+}
+
+impl<T> fmt::Debug for QueueReceiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueReceiver").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! The common face of channels: one match serves pipes, connections and queues alike.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use multiproc::{
+    Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, RecvError, RecvIntoError, RecvTimeoutError,
+    SendTimeoutError, Sender, TryRecvError, TrySendError, connection_with_capacity, pipe_with_capacity,
+};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+/// A value of which no more than one is in a channel at a time.
+type Big = Vec<u8>;
+
+fn big() -> Big {
+    vec![7; 3000]
+}
+
+/// The calls of a channel that is written once for all kinds.
+trait Channel {
+    fn try_put(&mut self) -> Result<(), TrySendError<Big>>;
+    fn put_timeout(&mut self, timeout: Duration) -> Result<(), SendTimeoutError<Big>>;
+    fn put_deadline(&mut self, deadline: Instant) -> Result<(), SendTimeoutError<Big>>;
+    fn get(&mut self) -> Result<Big, RecvError>;
+    fn try_get(&mut self) -> Result<Big, TryRecvError>;
+    fn get_timeout(&mut self, timeout: Duration) -> Result<Big, RecvTimeoutError>;
+    fn get_deadline(&mut self, deadline: Instant) -> Result<Big, RecvTimeoutError>;
+    fn present(&mut self) -> Vec<Result<Big, RecvError>>;
+    fn all(&mut self) -> Vec<Result<Big, RecvError>>;
+    /// Ends the sending side.
+    fn end(&mut self);
+}
+
+/// Both ends of a pipe, a connection, a split queue; the first until it is dropped.
+struct Ends<S, R>(Option<S>, R);
+
+macro_rules! channel {
+    ($sender:ty, $receiver:ty, $try_put:ident $put_timeout:ident $put_deadline:ident
+     $get:ident $try_get:ident $get_timeout:ident $get_deadline:ident) => {
+        impl Channel for Ends<$sender, $receiver> {
+            fn try_put(&mut self) -> Result<(), TrySendError<Big>> {
+                self.0.as_mut().expect("an end").$try_put(big())
+            }
+            fn put_timeout(&mut self, timeout: Duration) -> Result<(), SendTimeoutError<Big>> {
+                self.0.as_mut().expect("an end").$put_timeout(big(), timeout)
+            }
+            fn put_deadline(&mut self, deadline: Instant) -> Result<(), SendTimeoutError<Big>> {
+                self.0.as_mut().expect("an end").$put_deadline(big(), deadline)
+            }
+            fn get(&mut self) -> Result<Big, RecvError> {
+                self.1.$get()
+            }
+            fn try_get(&mut self) -> Result<Big, TryRecvError> {
+                self.1.$try_get()
+            }
+            fn get_timeout(&mut self, timeout: Duration) -> Result<Big, RecvTimeoutError> {
+                self.1.$get_timeout(timeout)
+            }
+            fn get_deadline(&mut self, deadline: Instant) -> Result<Big, RecvTimeoutError> {
+                self.1.$get_deadline(deadline)
+            }
+            fn present(&mut self) -> Vec<Result<Big, RecvError>> {
+                self.1.try_iter().collect()
+            }
+            fn all(&mut self) -> Vec<Result<Big, RecvError>> {
+                self.1.iter().collect()
+            }
+            fn end(&mut self) {
+                self.0 = None;
+            }
+        }
+    };
+}
+
+channel!(Sender<Big>, Receiver<Big>, try_send send_timeout send_deadline
+    recv try_recv recv_timeout recv_deadline);
+channel!(Connection<Big>, Connection<Big>, try_send send_timeout send_deadline
+    recv try_recv recv_timeout recv_deadline);
+channel!(QueueSender<Big>, QueueReceiver<Big>, try_put put_timeout put_deadline
+    get try_get get_timeout get_deadline);
+
+fn for_each_channel(check: impl Fn(&mut dyn Channel)) {
+    let (sender, receiver) = pipe_with_capacity(4096).expect("pipe");
+    check(&mut Ends(Some(sender), receiver));
+    let (near, far) = connection_with_capacity::<Big, Big>(4096).expect("connection");
+    check(&mut Ends(Some(near), far));
+    let (sender, receiver) = Queue::bounded(1).expect("queue").split().expect("split");
+    check(&mut Ends(Some(sender), receiver));
+}
+
+/// Waits for at least `SHORT`, and is told what it is to be told.
+#[track_caller]
+fn waits<T: Debug + PartialEq>(call: impl FnOnce() -> T, told: &T) {
+    let started = Instant::now();
+    assert_eq!(call(), *told);
+    assert!(started.elapsed() >= SHORT, "it did not wait");
+}
+
+#[test]
+fn full_and_empty_channels_are_told_apart_from_times_that_are_over() {
+    for_each_channel(|channel| {
+        assert_eq!(channel.try_get(), Err(TryRecvError::Empty));
+        waits(|| channel.get_timeout(SHORT), &Err(RecvTimeoutError::Timeout));
+        waits(|| channel.get_deadline(Instant::now() + SHORT), &Err(RecvTimeoutError::Timeout));
+        assert_eq!(channel.get_deadline(Instant::now()), Err(RecvTimeoutError::Timeout));
+        assert_eq!(channel.try_put(), Ok(()));
+        assert_eq!(channel.try_put(), Err(TrySendError::Full(big())));
+        waits(|| channel.put_timeout(SHORT), &Err(SendTimeoutError::Timeout(big())));
+        waits(|| channel.put_deadline(Instant::now() + SHORT), &Err(SendTimeoutError::Timeout(big())));
+        assert_eq!(channel.put_deadline(Instant::now()), Err(SendTimeoutError::Timeout(big())));
+        assert_eq!(channel.get(), Ok(big()));
+        // A time that is over is enough where nobody has to wait.
+        assert_eq!(channel.put_deadline(Instant::now()), Ok(()));
+        assert_eq!(channel.get_deadline(Instant::now()), Ok(big()));
+    });
+}
+
+#[test]
+fn iterators_end_where_nothing_is_left() {
+    for_each_channel(|channel| {
+        assert_eq!(channel.present(), []);
+        assert_eq!(channel.try_put(), Ok(()));
+        assert_eq!(channel.present(), [Ok(big())]);
+        assert_eq!(channel.try_put(), Ok(()));
+        channel.end();
+        assert_eq!(channel.all(), [Ok(big())]);
+        assert_eq!((channel.all(), channel.present()), (vec![], vec![]));
+        assert_eq!(channel.get(), Err(RecvError::Disconnected));
+        assert_eq!(channel.try_get(), Err(TryRecvError::Disconnected));
+        assert_eq!(channel.get_timeout(SHORT), Err(RecvTimeoutError::Disconnected));
+    });
+}
+
+#[test]
+fn values_that_cannot_be_decoded_are_items_and_others_follow() {
+    let (mut sender, mut receiver) = multiproc::pipe::<bool>().expect("pipe");
+    sender.send_bytes(&[9]).expect("send");
+    sender.send(true).expect("send");
+    drop(sender);
+    let items: Vec<_> = receiver.iter().collect();
+    assert!(matches!(&items[..], [Err(RecvError::Decode(_)), Ok(true)]), "{items:?}");
+}
+
+#[test]
+fn messages_go_into_buffers_in_all_forms() {
+    let (mut sender, mut receiver) = multiproc::pipe::<()>().expect("pipe");
+    let mut buffer = [0; 3];
+    assert_eq!(receiver.try_recv_bytes_into(&mut buffer), Err(TryRecvError::Empty.into()));
+    let told = Err(RecvTimeoutError::Timeout.into());
+    waits(|| receiver.recv_bytes_into_timeout(&mut buffer, SHORT), &told);
+    waits(|| receiver.recv_bytes_into_deadline(&mut buffer, Instant::now() + SHORT), &told);
+    waits(|| receiver.recv_bytes_deadline(Instant::now() + SHORT), &Err(RecvTimeoutError::Timeout));
+    sender.send_bytes_deadline(b"abc", Instant::now()).expect("room");
+    sender.send_bytes(b"long").expect("send");
+    assert_eq!(receiver.try_recv_bytes_into(&mut buffer), Ok(3));
+    assert_eq!(receiver.recv_bytes_into(&mut buffer), Err(RecvIntoError::BufferTooShort(b"long".to_vec())));
+}
+
+#[test]
+fn joins_say_when_their_time_is_over() {
+    let queue = JoinableQueue::bounded(1).expect("queue");
+    assert!(queue.try_join());
+    queue.put_deadline(1, Instant::now()).expect("room");
+    assert_eq!(queue.put_deadline(2, Instant::now()), Err(SendTimeoutError::Timeout(2)));
+    waits(|| queue.join_timeout(SHORT), &false);
+    waits(|| queue.join_deadline(Instant::now() + SHORT), &false);
+    assert_eq!(queue.get_deadline(Instant::now()), Ok(1));
+    assert!(!queue.try_join());
+    queue.task_done().expect("one in hand");
+    assert!(queue.try_join() && queue.join_deadline(Instant::now()));
+    assert_eq!(queue.get_deadline(Instant::now()), Err(RecvTimeoutError::Timeout));
+}
+
+#[test]
+fn queues_have_the_sizes_of_collections() {
+    let queue = Queue::bounded(2).expect("queue");
+    assert_eq!((queue.len(), queue.is_empty(), queue.is_full(), queue.capacity()), (0, true, false, Some(2)));
+    queue.put(1).expect("room");
+    queue.put(2).expect("room");
+    assert_eq!((queue.len(), queue.is_empty(), queue.is_full()), (2, false, true));
+    assert_eq!(queue.try_iter().collect::<Result<Vec<_>, _>>(), Ok(vec![1, 2]));
+    assert_eq!((queue.len(), Queue::<u8>::new().expect("queue").capacity()), (0, None));
+}
