@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask models`, `cargo xtask fuzz`.
 
 mod ci;
+mod circles;
 mod examples;
 mod fuzz;
 mod models;

@@ -1,8 +1,10 @@
 //! The rules of the house that no compiler checks. `ARCHITECTURE.md` says why they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::circles;
 
 /// The floors, lowest first: what stands on one may use what stands on it or below.
 const FLOORS: [&[&str]; 9] = [
@@ -28,11 +30,17 @@ const UNSAFE: [&str; 4] =
 /// A file longer than this speaks of more than one thing.
 const LONGEST: usize = 600;
 
+/// How many files a folder may have.
+const FILES_IN_A_FOLDER: usize = 16;
+
 /// Checks all rules and names every place that breaks one.
 pub(crate) fn check() -> Result<(), String> {
     let root = root();
     let mut broken = Vec::new();
-    for path in rust_files(&root.join("src")) {
+    let source_files = rust_files(&root.join("src"));
+    circles::find(&root.join("src"), &source_files, &mut broken);
+    folders(&root, &source_files, &mut broken);
+    for path in source_files {
         let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
         source(&name, &text, &mut broken);
@@ -58,6 +66,18 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
+}
+
+/// No folder has more files than can be told apart at a look.
+fn folders(root: &Path, files: &[PathBuf], broken: &mut Vec<String>) {
+    let mut counts: BTreeMap<&Path, usize> = BTreeMap::new();
+    for file in files {
+        *counts.entry(file.parent().unwrap_or(root)).or_default() += 1;
+    }
+    for (folder, count) in counts.into_iter().filter(|(_, count)| *count > FILES_IN_A_FOLDER) {
+        let folder = folder.strip_prefix(root).unwrap_or(folder).display();
+        broken.push(format!("{folder}: {count} files, where {FILES_IN_A_FOLDER} are enough"));
+    }
 }
 
 /// The rules for one source file of the library.
