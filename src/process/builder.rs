@@ -6,6 +6,8 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
+#[cfg(feature = "cage")]
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -328,56 +330,8 @@ impl<T> Process<T> {
 
     pub(super) fn start_with(self, promise: Option<Promise>) -> Result<Child<T>> {
         bootstrap::refuse_while_bootstrapping()?;
-        let current = identity::current();
-        if current.daemon {
-            return Err(Cause::DaemonHasNoChildren.into());
-        }
         let method = self.method.unwrap_or_else(method::get_start_method);
-        let mut environment = self.environment.apply()?;
-        let work = self.work.ready(self.function, method)?;
-        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage gets the private directory"))]
-        let mut spec = self.spec;
-        spec.check().map_err(Cause::BadInput)?;
-        let place = Place::make(&spec, self.directory, self.temporary, &mut environment)?;
-        #[cfg(feature = "cage")]
-        if let (Some(cage), Some(own)) = (&mut spec.cage, &place.private) {
-            *cage = mem::take(cage).write(own.path());
-        }
-        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
-        let mut streams = Streams::open(self.stdio)?;
-        #[cfg(feature = "cage")]
-        let has_own_streams = spec.is_caged() && streams.part()?;
-        #[cfg(feature = "cage")]
-        let (own_lifeline, lifeline) = match spec.is_caged() {
-            true => PrivateLifeline::new().map(|(ours, theirs)| (Some(ours), Some(theirs))),
-            false => Ok((None, None)),
-        }
-        .map_err(os("cannot open a lifeline for a process in a cage"))?;
-        let order = Order {
-            job: Job {
-                spec: spec.clone(),
-                entry: work.offset,
-                program: title::program().to_owned(),
-                parent_name: current.name(),
-                parent_pid: current.pid,
-                method,
-                log: LogSettings::now(),
-                decode_limits: codec::decode_limits(),
-                preload: preload::current(),
-                environment: None,
-                streams: [false; 3],
-                directory: false,
-                own_lifeline: spec.is_caged(),
-                #[cfg(feature = "cage")]
-                has_own_streams,
-            },
-            arguments: work.arguments,
-            streams,
-            #[cfg(feature = "cage")]
-            lifeline,
-            environment,
-            directory: place.directory,
-        };
+        let Ready { order, work, description } = self.ready(method)?;
         exit::arm();
         registry::sweep();
         reserve::keep().map_err(os("cannot keep a descriptor in reserve"))?;
@@ -392,15 +346,83 @@ impl<T> Process<T> {
         };
         work.ends.keep();
         let pipes = mem::take(&mut launched.pipes);
+        Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
+    }
+
+    /// Checks everything, and makes what the process and its handles need.
+    fn ready(self, method: StartMethod) -> Result<Ready> {
+        let current = identity::current();
+        if current.daemon {
+            return Err(Cause::DaemonHasNoChildren.into());
+        }
+        let mut environment = self.environment.apply()?;
+        let mut work = self.work.ready(self.function, method)?;
+        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage gets the private directory"))]
+        let mut spec = self.spec;
+        spec.check().map_err(Cause::BadInput)?;
+        let place = Place::make(&spec, self.directory, self.temporary, &mut environment)?;
+        #[cfg(feature = "cage")]
+        if let (Some(cage), Some(own)) = (&mut spec.cage, &place.private) {
+            *cage = mem::take(cage).write(own.path());
+        }
+        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
+        let mut streams = Streams::open(self.stdio)?;
+        #[cfg(feature = "cage")]
+        let has_own_streams = spec.is_caged() && streams.part()?;
+        #[cfg(feature = "cage")]
+        let (own_lifeline, lifeline) = own_lifeline(&spec)?;
+        let job = Job {
+            spec: spec.clone(),
+            entry: work.offset,
+            program: title::program().to_owned(),
+            parent_name: current.name(),
+            parent_pid: current.pid,
+            method,
+            log: LogSettings::now(),
+            decode_limits: codec::decode_limits(),
+            preload: preload::current(),
+            environment: None,
+            streams: [false; 3],
+            directory: false,
+            own_lifeline: spec.is_caged(),
+            #[cfg(feature = "cage")]
+            has_own_streams,
+        };
+        let order = Order {
+            job,
+            arguments: mem::take(&mut work.arguments),
+            streams,
+            #[cfg(feature = "cage")]
+            lifeline,
+            environment,
+            directory: place.directory,
+        };
         let description = Description {
             spec,
             function: self.function,
-            private_dir: place.private.map(PrivateDir::keep),
+            private_dir: place.private,
             #[cfg(feature = "cage")]
             lifeline: own_lifeline,
         };
-        Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
+        Ok(Ready { order, work, description })
     }
+}
+
+/// A process that has only to be launched.
+struct Ready {
+    order: Order,
+    work: ReadyWork,
+    description: Description,
+}
+
+/// Makes both ends of a lifeline for a process in a cage: this program's, and the process's.
+#[cfg(feature = "cage")]
+fn own_lifeline(spec: &ProcessSpec) -> Result<(Option<PrivateLifeline>, Option<OwnedFd>)> {
+    if !spec.is_caged() {
+        return Ok((None, None));
+    }
+    let made = PrivateLifeline::new().map_err(os("cannot open a lifeline for a process in a cage"))?;
+    Ok((Some(made.0), Some(made.1)))
 }
 
 /// What a process does, as a start method takes it.

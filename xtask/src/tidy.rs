@@ -30,6 +30,9 @@ const UNSAFE: [&str; 4] =
 /// A file longer than this speaks of more than one thing.
 const LONGEST: usize = 600;
 
+/// A longer function does more than one thing.
+const FUNCTION: usize = 60;
+
 /// How many files a folder may have.
 const FILES_IN_A_FOLDER: usize = 16;
 
@@ -90,6 +93,7 @@ fn source(name: &str, text: &str, broken: &mut Vec<String>) {
     if text.lines().count() > LONGEST {
         broken.push(format!("{name}: longer than {LONGEST} lines"));
     }
+    functions(name, text, broken);
     let may_be_unsafe = UNSAFE.iter().any(|place| name.starts_with(place));
     let is_list = name.ends_with("/mod.rs") || name == "src/lib.rs";
     for (number, line) in &code {
@@ -113,6 +117,24 @@ fn source(name: &str, text: &str, broken: &mut Vec<String>) {
             if floor_of(used) > floor_of(module_of(name)) {
                 broken.push(format!("{at}: uses `crate::{used}`, which stands above it"));
             }
+        }
+    }
+}
+
+/// No function is longer than a page.
+fn functions(name: &str, text: &str, broken: &mut Vec<String>) {
+    let lines: Vec<&str> = text.lines().collect();
+    for (start, line) in lines.iter().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let mut words = line.trim_start().split(' ').skip_while(|word| {
+            word.starts_with("pub") || matches!(*word, "const" | "unsafe" | "extern" | "\"C\"" | "in")
+        });
+        if words.next() != Some("fn") || name.starts_with("src/fuzz/") {
+            continue;
+        }
+        let end = lines[start..].iter().position(|line| line.strip_prefix(indent) == Some("}"));
+        if end.is_some_and(|end| end >= FUNCTION) && !line.trim_end().ends_with(';') {
+            broken.push(format!("{name}:{}: a function of more than {FUNCTION} lines", start + 1));
         }
     }
 }

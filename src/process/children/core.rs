@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::end::End;
+use super::private_dir::PrivateDir;
 use super::removal;
 use crate::error::{Cause, Error, Failure, JoinError, Result};
 use crate::limits::LimitReached;
@@ -104,7 +105,7 @@ impl Due {
 pub(crate) struct Description {
     pub(crate) spec: ProcessSpec,
     pub(crate) function: &'static str,
-    pub(crate) private_dir: Option<PathBuf>,
+    pub(crate) private_dir: Option<PrivateDir>,
     #[cfg(feature = "cage")]
     pub(crate) lifeline: Option<PrivateLifeline>,
 }
@@ -122,7 +123,7 @@ impl Core {
             due: Due::from_now(&description.spec),
             spec: description.spec,
             is_overdue: AtomicBool::new(false),
-            private_dir: description.private_dir,
+            private_dir: description.private_dir.map(PrivateDir::keep),
             phase: Mutex::new(Phase::Running(Arc::new(Link {
                 control: launched.control,
                 pidfd: launched.pidfd,
