@@ -154,7 +154,6 @@ mod error;
 #[cfg(multiproc_fuzz)]
 #[doc(hidden)]
 pub mod fuzz;
-mod hook;
 mod identity;
 mod limits;
 mod log;
@@ -168,7 +167,6 @@ mod start;
 mod sync;
 mod sys;
 mod target;
-mod task_error;
 mod unwind;
 
 /// The crate whose trait `Pod` says which types are plain bytes.
@@ -185,7 +183,7 @@ pub use channel::{
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;
 pub use codec::{DecodeLimits, decode_limits, set_decode_limits};
-pub use error::{Error, Failure, JoinError, Result};
+pub use error::{Error, Failure, JoinError, Result, TaskError};
 pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use pool::{
@@ -213,5 +211,4 @@ pub use sync::{
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;
-pub use task_error::TaskError;
 pub use unwind::{Location, Panic};

@@ -26,6 +26,8 @@ impl Signal {
     pub const SEGV: Signal = Signal(11);
     /// The polite request to end.
     pub const TERM: Signal = Signal(15);
+    /// To go on after a stop.
+    pub const CONT: Signal = Signal(18);
 
     /// The signal of a number.
     #[must_use]

@@ -26,6 +26,8 @@ mod listeners;
 mod names;
 #[path = "outside/objects.rs"]
 mod objects;
+#[path = "outside/other_user.rs"]
+mod other_user;
 #[path = "outside/place.rs"]
 mod place;
 #[path = "outside/pool.rs"]
@@ -58,6 +60,7 @@ fn main() {
         listeners::TESTS,
         names::TESTS,
         objects::TESTS,
+        other_user::TESTS,
         place::TESTS,
         pool::TESTS,
         start::TESTS,

@@ -5,15 +5,15 @@ use super::limits;
 use crate::sys::program::stack;
 
 /// What so many levels of lists and options take of the stack is what honest values take, too; it is not looked at.
-pub(super) const SHALLOW: u32 = 4;
+pub(crate) const SHALLOW: u32 = 4;
 
 /// Values of at most this size take what the length of their message explains: nothing is in a list without a byte of its own, but for
 /// the items that `claim` counts.
-pub(super) const SMALL: usize = 32;
+pub(crate) const SMALL: usize = 32;
 
 /// Sums for one message.
-pub(super) struct Budget {
-    pub(super) depth: u32,
+pub(crate) struct Budget {
+    pub(crate) depth: u32,
     /// The length of the message.
     length: u64,
     /// How many items its lists and maps say that they have.
@@ -24,25 +24,25 @@ pub(super) struct Budget {
 
 impl Budget {
     #[inline]
-    pub(super) fn of(length: usize) -> Budget {
+    pub(crate) fn of(length: usize) -> Budget {
         Budget { depth: 0, length: length as u64, claimed: 0, taken: 0 }
     }
 
     /// Goes one level deeper. Every value without end goes through a list, a map, an option or an enum, as only these can stop.
     #[inline]
-    pub(super) fn enter(&mut self) -> Result<(), Fault> {
+    pub(crate) fn enter(&mut self) -> Result<(), Fault> {
         self.depth += 1;
         check(self.depth)
     }
 
     #[inline]
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.depth -= 1;
     }
 
     /// A list or map says that it has so many items. All that have a byte at least are no more than the message has bytes.
     #[inline]
-    pub(super) fn claim(&mut self, items: u64) -> Result<(), Fault> {
+    pub(crate) fn claim(&mut self, items: u64) -> Result<(), Fault> {
         self.claimed = self.claimed.saturating_add(items);
         if self.claimed > self.length { self.check_claims() } else { Ok(()) }
     }
@@ -62,7 +62,7 @@ impl Budget {
 
     /// A value of this size is made.
     #[inline]
-    pub(super) fn take(&mut self, size: usize) -> Result<(), Fault> {
+    pub(crate) fn take(&mut self, size: usize) -> Result<(), Fault> {
         if size <= SMALL {
             return Ok(());
         }
@@ -85,14 +85,14 @@ impl Budget {
 
     /// For how many items room may be made at once, of so many that are said to come: many levels would have room for much.
     #[inline]
-    pub(super) fn hint(&self, items: usize) -> usize {
+    pub(crate) fn hint(&self, items: usize) -> usize {
         if self.depth > SHALLOW { items.min(16) } else { items }
     }
 }
 
 /// Whether a value may be nested so deep, here.
 #[inline]
-pub(super) fn check(depth: u32) -> Result<(), Fault> {
+pub(crate) fn check(depth: u32) -> Result<(), Fault> {
     if depth > SHALLOW { check_depth(depth) } else { Ok(()) }
 }
 

@@ -5,13 +5,13 @@ use std::fmt;
 use serde::{de, ser};
 
 /// What to do about a type that asks the format what comes next.
-pub(super) const ADVICE: &str = "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
+pub(crate) const ADVICE: &str = "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
 
 /// The reason, behind one pointer: a result of a hot function stays small.
-pub(super) struct Fault(Box<Reason>);
+pub(crate) struct Fault(Box<Reason>);
 
 #[derive(Debug)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// The buffer may not get longer, or there is no memory.
     Full,
     /// Two values of one struct type wrote different fields, which only an encoding with all names can tell apart.
@@ -24,12 +24,12 @@ pub(super) enum Reason {
 }
 
 impl Fault {
-    pub(super) fn reason(&self) -> &Reason {
+    pub(crate) fn reason(&self) -> &Reason {
         &self.0
     }
 
     #[cold]
-    pub(super) fn text(text: impl Into<String>) -> Fault {
+    pub(crate) fn text(text: impl Into<String>) -> Fault {
         Fault(Box::new(Reason::Text(text.into())))
     }
 }

@@ -38,13 +38,13 @@ enum Stage {
 
 /// What goes along with one value.
 #[derive(Debug, Default)]
-pub(super) struct Baggage {
+pub(crate) struct Baggage {
     fds: Vec<Arc<OwnedFd>>,
     ends: Ends,
 }
 
 impl Baggage {
-    pub(super) fn unpack(self, fds: &mut Vec<Arc<OwnedFd>>) -> Ends {
+    pub(crate) fn unpack(self, fds: &mut Vec<Arc<OwnedFd>>) -> Ends {
         *fds = self.fds;
         self.ends
     }
@@ -52,7 +52,7 @@ impl Baggage {
 
 /// Has what goes along with the value that `f` encodes collected. (Values may encode others while they are encoded.)
 #[inline]
-pub(super) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
+pub(crate) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
     /// What goes on behind it, also if `f` panics.
     struct Outer(Stage, Option<Box<Baggage>>);
     impl Outer {
@@ -82,14 +82,14 @@ pub(super) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
 
 /// Runs `f`, which has a value written to nowhere: nothing goes along.
 #[cfg(feature = "self-describing")]
-pub(super) fn collected_aside<T>(f: impl FnOnce() -> T) -> T {
+pub(crate) fn collected_aside<T>(f: impl FnOnce() -> T) -> T {
     let (done, given) = collected(f);
     drop(given);
     done
 }
 
 /// Runs `f`, which decodes the value that these descriptors came with. (Values may decode others while they are decoded.)
-pub(super) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
+pub(crate) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
     /// Puts the outer value's back, also if `f` panics.
     struct Outer(ManuallyDrop<Option<Vec<Option<Arc<OwnedFd>>>>>);
     impl Drop for Outer {

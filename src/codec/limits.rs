@@ -97,14 +97,14 @@ pub fn decode_limits() -> DecodeLimits {
     DecodeLimits { depth: depth(), empty_items: empty_items(), memory: memory() }
 }
 
-pub(super) fn depth() -> u32 {
+pub(crate) fn depth() -> u32 {
     DEPTH.load(Ordering::Relaxed) as u32
 }
 
-pub(super) fn empty_items() -> u64 {
+pub(crate) fn empty_items() -> u64 {
     EMPTY_ITEMS.load(Ordering::Relaxed)
 }
 
-pub(super) fn memory() -> u64 {
+pub(crate) fn memory() -> u64 {
     MEMORY.load(Ordering::Relaxed)
 }

@@ -12,20 +12,20 @@
 use std::cell::RefCell;
 
 /// How many structs and how many variants of enums can be referred to at once.
-pub(super) const SLOTS: usize = 32;
+pub(crate) const SLOTS: usize = 32;
 
 /// Heads below refer to the names in a slot; those from here on come with names that go into slot `head - DEFINES`.
-pub(super) const DEFINES: u8 = SLOTS as u8;
+pub(crate) const DEFINES: u8 = SLOTS as u8;
 
 /// The names are in front of the values, and not referred to.
-pub(super) const IN_FRONT: u8 = 2 * SLOTS as u8;
+pub(crate) const IN_FRONT: u8 = 2 * SLOTS as u8;
 
 /// Each name is in front of its value.
-pub(super) const EACH: u8 = IN_FRONT + 1;
+pub(crate) const EACH: u8 = IN_FRONT + 1;
 
 /// When names go along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(crate) enum Names {
     Never,
     /// Once for the values of a type in a list.
     Once,
@@ -36,7 +36,7 @@ pub(super) enum Names {
 /// What a variant of an enum has in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Unit = 0,
     Newtype = 1,
     Tuple = 2,
@@ -45,7 +45,7 @@ pub(super) enum Form {
 
 impl Form {
     #[inline]
-    pub(super) fn of(byte: u8) -> Option<Form> {
+    pub(crate) fn of(byte: u8) -> Option<Form> {
         match byte {
             0 => Some(Form::Unit),
             1 => Some(Form::Newtype),
@@ -58,13 +58,13 @@ impl Form {
 
 /// The slot for names, by where the first of them is and how many there are. (Two that fall together take turns.)
 #[inline]
-pub(super) fn slot_for(place: usize, number: usize) -> usize {
+pub(crate) fn slot_for(place: usize, number: usize) -> usize {
     let mixed = (place as u64).wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 59) as usize % SLOTS
 }
 
 /// Adds the name of a field to a block.
-pub(super) fn push_name(block: &mut Vec<u8>, name: &str) {
+pub(crate) fn push_name(block: &mut Vec<u8>, name: &str) {
     let mut length = name.len();
     while length >= 0x80 {
         block.push(length as u8 | 0x80);
@@ -76,20 +76,20 @@ pub(super) fn push_name(block: &mut Vec<u8>, name: &str) {
 
 /// A struct by what its Serialize says before its fields: the place and the length of its name, and how many fields it has.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     name: usize,
     length: usize,
-    pub(super) count: usize,
+    pub(crate) count: usize,
 }
 
 impl Key {
     #[inline]
-    pub(super) fn of(name: &'static str, count: usize) -> Key {
+    pub(crate) fn of(name: &'static str, count: usize) -> Key {
         Key { name: name.as_ptr() as usize, length: name.len(), count }
     }
 
     #[inline]
-    pub(super) fn slot(self) -> usize {
+    pub(crate) fn slot(self) -> usize {
         slot_for(self.name, self.count)
     }
 }
@@ -118,12 +118,12 @@ thread_local! {
 
 /// A number for the fields of a struct, from those so far and one more: where their names are.
 #[inline]
-pub(super) fn mix(fields: usize, name: &'static str) -> usize {
+pub(crate) fn mix(fields: usize, name: &'static str) -> usize {
     fields.rotate_left(7).wrapping_add(name.as_ptr() as usize).wrapping_add(name.len())
 }
 
 /// What is known of a struct to who encodes it.
-pub(super) enum Lookup<T> {
+pub(crate) enum Lookup<T> {
     Found(T),
     /// It would be of use to `learn` it.
     New,
@@ -133,7 +133,7 @@ pub(super) enum Lookup<T> {
 
 /// Looks a struct up; `f` gets the number for its fields, and its block.
 #[inline]
-pub(super) fn look_up<T>(key: Key, f: impl FnOnce(usize, &[u8]) -> T) -> Lookup<T> {
+pub(crate) fn look_up<T>(key: Key, f: impl FnOnce(usize, &[u8]) -> T) -> Lookup<T> {
     let found = KNOWN.try_with(|table| {
         let Known { key: known, fields, block } = &table.borrow()[key.slot()];
         match fields {
@@ -146,7 +146,7 @@ pub(super) fn look_up<T>(key: Key, f: impl FnOnce(usize, &[u8]) -> T) -> Lookup<
 }
 
 /// Keeps what a struct turned out to have; `None` for one that has other fields each time.
-pub(super) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
+pub(crate) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
     let _ = KNOWN.try_with(|table| {
         table.borrow_mut()[key.slot()] = Known { key, fields, block };
     });
@@ -154,7 +154,7 @@ pub(super) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
 
 /// Whether a block has exactly these fields, in this order.
 #[inline]
-pub(super) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool {
+pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool {
     let place = fields.as_ptr() as usize;
     let known = EXPECTED.try_with(|table| {
         let known = &table.borrow()[slot_for(place, fields.len())];

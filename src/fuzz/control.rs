@@ -12,6 +12,7 @@ use super::input::Input;
 use crate::codec;
 use crate::limits::Limits;
 use crate::log::LogSettings;
+use crate::start::ProcessSpec;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, Job, Report, ServerReply, ServerRequest, Setup, StopRequest};
 use crate::sys::ipc::socket::Received;
@@ -76,32 +77,29 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     }
     let mut environment = Environment::default();
     environment.push("A".as_ref(), "b".as_ref());
+    let mut spec = ProcessSpec::new("Process".to_owned(), "name".to_owned(), vec![1, 2], 1 << 30);
+    spec.limits = Limits::new().open_files(7).affinity([1]);
+    spec.deadline = Some(Duration::from_secs(1));
+    #[cfg(feature = "cage")]
+    {
+        spec.cage = Some(crate::Cage::new().read("/"));
+    }
     let job = Job {
+        spec,
         entry: None,
         program: "program".to_owned(),
-        kind: "Process".to_owned(),
-        name: "name".to_owned(),
-        path: vec![1, 2],
-        daemon: true,
-        dies_with_parent: true,
         parent_name: "parent".to_owned(),
         parent_pid: 7,
         method: StartMethod::Spawn,
         log: LogSettings::now(),
         decode_limits: crate::DecodeLimits::new(),
         preload: Vec::new(),
-        stack_size: Some(1 << 20),
         environment: Some(environment.clone()),
         streams: [true, false, true],
         directory: true,
         own_lifeline: false,
-        limits: Limits::new().open_files(7).affinity([1]),
-        deadline: Some((Duration::from_secs(1), Duration::ZERO)),
-        #[cfg(feature = "cage")]
-        cage: Some(crate::Cage::new().read("/")),
         #[cfg(feature = "cage")]
         has_own_streams: true,
-        own_session: true,
     };
     let payload = codec::encode(&vec![Some("text".to_owned()), None]).expect("a value").bytes;
     let mut seeds = Vec::new();

@@ -6,37 +6,37 @@ use super::input::Input;
 use crate::codec;
 use crate::error::Failure;
 use crate::pool::Retry;
-use crate::pool::claim::Gate;
-use crate::pool::decode::Opened;
-use crate::pool::gather::Gather;
-use crate::pool::job::{Call, Job, Options, Sink, Tag};
-use crate::pool::ledger::Ledger;
-use crate::pool::speech::{self, Verdict};
+use crate::pool::host::decode::Opened;
+use crate::pool::host::job::{Call, Job, Options, Sink, Tag};
+use crate::pool::host::ledger::Ledger;
+use crate::pool::host::map_results::MapResults;
+use crate::pool::protocol::claim::ClaimHandle;
+use crate::pool::protocol::messages::{self, Reply};
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let options = Options { retry: Retry::times((input.byte() % 3).into()), ..Options::default() };
-    let gather = Arc::new(Gather::new(Call::new(None, "f", Arc::new(options), true)));
+    let results = Arc::new(MapResults::new(Call::new(None, "f", Arc::new(options), true)));
     let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
-    let (mut word, mut gate) = (0_u64, Gate::default());
+    let (mut word, mut gate) = (0_u64, ClaimHandle::default());
     let mut given = 0;
     let mut back = Vec::new();
     while !input.is_empty() && !ledger.is_garbled {
         match input.byte() % 8 {
             0 | 1 => {
                 let count = u32::from(input.byte() % 20) + 1;
-                ledger.enter(job(&gather, given, count));
+                ledger.enter(job(&results, given, count));
                 given += u64::from(count);
             }
             2 => ledger.hear(&mut input.some().to_vec(), Vec::new()),
-            3 => ledger.hear(&mut [&[Verdict::Returned as u8], input.some()].concat(), Vec::new()),
+            3 => ledger.hear(&mut [&[Reply::Returned as u8], input.some()].concat(), Vec::new()),
             4 => {
-                let answer = [vec![Verdict::Panicked as u8], vec![7; 5000]].concat();
+                let answer = [vec![Reply::Panicked as u8], vec![7; 5000]].concat();
                 ledger.hear(&mut { answer }, Vec::new());
             }
             5 => {
                 let count = u16::from(input.byte());
-                ledger.hear(&mut [&speech::block_head(count)[..], input.some()].concat(), Vec::new());
+                ledger.hear(&mut [&messages::block_head(count)[..], input.some()].concat(), Vec::new());
             }
             6 => word = input.word(),
             _ => {
@@ -59,10 +59,10 @@ pub(super) fn run(data: &[u8]) {
         assert!(job.bytes.len() >= job.count as usize, "arguments were lost");
         (job.first..job.first + u64::from(job.count)).for_each(|number| seen(&mut outcomes, number));
     }
-    for delivery in gather.take() {
+    for delivery in results.take() {
         let first = delivery.first;
         let mut opened = Opened::<u64>::new(delivery);
-        let all = std::iter::from_fn(|| opened.next(gather.call()));
+        let all = std::iter::from_fn(|| opened.next(results.call()));
         all.zip(first..).for_each(|(_, number)| seen(&mut outcomes, number));
     }
     assert!(outcomes.iter().all(|count| *count == 1), "a task has no outcome, or several: {outcomes:?}");
@@ -72,13 +72,13 @@ fn seen(outcomes: &mut [u32], number: u64) {
     outcomes[usize::try_from(number).unwrap_or(usize::MAX)] += 1;
 }
 
-fn job(gather: &Arc<Gather>, first: u64, count: u32) -> Job {
+fn job(results: &Arc<MapResults>, first: u64, count: u32) -> Job {
     let mut bytes = Vec::new();
     for number in first..first + u64::from(count) {
         let encode = |onto: &mut Vec<u8>| codec::encode_within(&number, onto, usize::MAX, &mut Vec::new());
-        speech::framed(&mut bytes, encode).expect("a number").keep();
+        messages::framed(&mut bytes, encode).expect("a number").keep();
     }
-    let sink = Arc::clone(gather) as Arc<dyn Sink>;
+    let sink = Arc::clone(results) as Arc<dyn Sink>;
     Job { sink, first, count, failed: 0, put_off: 0, bytes, fds: Vec::new() }
 }
 

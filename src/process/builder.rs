@@ -8,32 +8,29 @@ use std::marker::PhantomData;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Description, Due};
-use super::handle::{self, Handle};
-use super::private_dir::PrivateDir;
-use super::{Child, Run, bootstrap, exit, registry, removal, run};
-#[cfg(feature = "cage")]
-use crate::cage::Cage;
+use super::children::core::Description;
+use super::children::handle::{self, Handle};
+use super::children::private_dir::PrivateDir;
+use super::children::{registry, removal};
+use super::inside::{bootstrap, exit, hook};
+use super::{Child, Run, run};
 use crate::channel::buffered::MAX_MESSAGE;
 use crate::codec::{self, Ends};
 use crate::error::{Cause, Result, os};
-use crate::hook;
 use crate::identity;
-use crate::limits::Limits;
 use crate::log::LogSettings;
 use crate::start::method::{self, StartMethod};
 use crate::start::preload;
 use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
-use crate::start::{Launched, Order, launch};
+use crate::start::{Launched, Order, ProcessSpec, launch};
 use crate::start::{boot, fork};
 #[cfg(feature = "cage")]
-use crate::sys::ipc::private_lifeline::PrivateLifeline;
+use crate::sys::ipc::lifeline::PrivateLifeline;
 use crate::sys::parcel::Parcel;
 use crate::sys::process::clone::Promise;
 use crate::sys::process::reserve;
@@ -66,26 +63,13 @@ use crate::target::{Captureless, Target, function_entry};
 pub struct Process<T> {
     work: Work,
     function: &'static str,
-    kind: String,
-    name: String,
-    path: Vec<u32>,
-    daemon: bool,
+    pub(super) spec: ProcessSpec,
     method: Option<StartMethod>,
     environment: EnvironmentChange,
     directory: Option<PathBuf>,
     /// Where a private directory is made: that for temporary files, when it was asked for.
     pub(super) temporary: Option<PathBuf>,
     stdio: [Stdio; 3],
-    stack_size: Option<usize>,
-    max_result: u64,
-    dies_with_parent: bool,
-    pub(super) limits: Limits,
-    pub(super) deadline: Option<Duration>,
-    #[cfg(feature = "cage")]
-    pub(super) cage: Option<Cage>,
-    pub(super) grace: Duration,
-    /// It serves a pool: ended with the program like a daemon, but free to have children.
-    serves_pool: bool,
     result: PhantomData<fn() -> T>,
 }
 
@@ -175,27 +159,18 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     fn with(work: Work, function: &'static str, kind: String) -> Process<T> {
         let current = identity::current();
         let path = current.next_path();
+        let name = identity::default_name(&kind, &path);
+        let mut spec = ProcessSpec::new(kind, name, path, MAX_MESSAGE);
+        spec.daemon = current.daemon;
         Process {
             work,
             function,
-            name: identity::default_name(&kind, &path),
-            kind,
-            path,
-            daemon: current.daemon,
+            spec,
             method: None,
             environment: EnvironmentChange::default(),
             directory: None,
             temporary: None,
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
-            stack_size: None,
-            max_result: MAX_MESSAGE,
-            dies_with_parent: true,
-            limits: Limits::new(),
-            deadline: None,
-            #[cfg(feature = "cage")]
-            cage: None,
-            grace: Duration::from_secs(3),
-            serves_pool: false,
             result: PhantomData,
         }
     }
@@ -206,7 +181,7 @@ impl<T> Process<T> {
     pub fn name(mut self, name: impl Into<String>) -> Process<T> {
         let name = name.into();
         if !name.is_empty() {
-            self.name = name;
+            self.spec.name = name;
         }
         self
     }
@@ -215,7 +190,7 @@ impl<T> Process<T> {
     ///
     /// (Not a Unix daemon: it ends with the program.)
     pub fn daemon(mut self, daemon: bool) -> Process<T> {
-        self.daemon = daemon;
+        self.spec.daemon = daemon;
         self
     }
 
@@ -282,7 +257,7 @@ impl<T> Process<T> {
     /// Has the function run on a stack of at least so many bytes: in a thread of that name and size, for which the process
     /// waits. Unless set, it runs on the main thread, whose stack the system's limit governs.
     pub fn stack_size(mut self, bytes: usize) -> Process<T> {
-        self.stack_size = Some(bytes);
+        self.spec.stack_size = Some(bytes as u64);
         self
     }
 
@@ -300,7 +275,7 @@ impl<T> Process<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn max_result(mut self, bytes: u64) -> Process<T> {
-        self.max_result = bytes;
+        self.spec.max_result = bytes;
         self
     }
 
@@ -312,26 +287,26 @@ impl<T> Process<T> {
     /// With `false`, it may outlive this process: it is neither terminated nor waited for at the end of this one. It can see
     /// the end of its parent with [`parent_process`](crate::parent_process).
     pub fn die_with_parent(mut self, dies: bool) -> Process<T> {
-        self.dies_with_parent = dies;
+        self.spec.dies_with_parent = dies;
         self
     }
 
     /// Has it ended with the program as daemons are, although it may have children.
     pub(crate) fn for_pool(mut self) -> Process<T> {
-        self.serves_pool = true;
+        self.spec.serves_pool = true;
         self
     }
 
     /// Its name.
     #[must_use]
     pub fn get_name(&self) -> &str {
-        &self.name
+        &self.spec.name
     }
 
     /// Whether it will be a daemon.
     #[must_use]
     pub fn is_daemon(&self) -> bool {
-        self.daemon
+        self.spec.daemon
     }
 
     /// False: it is not started.
@@ -358,105 +333,50 @@ impl<T> Process<T> {
             return Err(Cause::DaemonHasNoChildren.into());
         }
         let method = self.method.unwrap_or_else(method::get_start_method);
-        let environment = self.environment.apply()?;
-        let (entry, (arguments, ends), closure) = match self.work {
-            Work::Entry(entry, Ok(arguments)) => (Some(entry), arguments, None),
-            Work::Entry(_, Err(reason)) => {
-                let what = format!("the arguments of {}", self.function);
-                return Err(Cause::Encode { what, reason }.into());
-            }
-            Work::Closure(_) if method != StartMethod::Fork => {
-                let text = format!("{} captures variables, so it can only be forked", self.function);
-                return Err(Cause::BadInput(text).into());
-            }
-            Work::Closure(closure) => (None, Default::default(), Some(closure)),
-        };
-        let offset = entry.and_then(Offset::of);
-        if method != StartMethod::Fork {
-            hook::check()?;
-            if offset.is_none() {
-                return Err(Cause::ForeignCode { function: self.function.to_owned() }.into());
-            }
-        }
-        let leads = self.serves_pool || self.deadline.is_some() || !self.limits.is_empty();
+        let mut environment = self.environment.apply()?;
+        let work = self.work.ready(self.function, method)?;
+        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage gets the private directory"))]
+        let mut spec = self.spec;
+        spec.check().map_err(Cause::BadInput)?;
+        let place = Place::make(&spec, self.directory, self.temporary, &mut environment)?;
         #[cfg(feature = "cage")]
-        let leads = leads || self.cage.is_some();
-        self.limits.check().map_err(Cause::BadInput)?;
-        #[cfg(feature = "cage")]
-        if let Some(cage) = &self.cage {
-            cage.check().map_err(Cause::BadInput)?;
-        }
-        let mut directory = self.directory;
-        if let Some(path) = directory.as_ref().filter(|path| !path.is_absolute()) {
-            let text = format!("the working directory {path:?} of a process cannot be told from here");
-            return Err(Cause::BadInput(text).into());
-        }
-        let mut private_dir = None;
-        let mut environment = environment;
-        if self.limits.wants_dir() {
-            if directory.is_some() {
-                let text = "a process cannot have a private directory and another one to work in";
-                return Err(Cause::BadInput(text.to_owned()).into());
-            }
-            let place = self.temporary.unwrap_or_else(temporary);
-            let made = PrivateDir::make(&place)
-                .map_err(os(format!("cannot make a private directory in {}", place.display())))?;
-            let variables = environment.get_or_insert_with(Environment::now);
-            variables.remove(|name| name == "TMPDIR");
-            variables.push("TMPDIR".as_ref(), made.path().as_ref());
-            directory = Some(made.path().to_owned());
-            private_dir = Some(made);
+        if let (Some(cage), Some(own)) = (&mut spec.cage, &place.private) {
+            *cage = mem::take(cage).write(own.path());
         }
         #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
         let mut streams = Streams::open(self.stdio)?;
         #[cfg(feature = "cage")]
-        let has_own_streams = self.cage.is_some() && streams.part()?;
+        let has_own_streams = spec.is_caged() && streams.part()?;
         #[cfg(feature = "cage")]
-        let (own_lifeline, lifeline) = match &self.cage {
-            Some(_) => PrivateLifeline::new().map(|(ours, theirs)| (Some(ours), Some(theirs))),
-            None => Ok((None, None)),
+        let (own_lifeline, lifeline) = match spec.is_caged() {
+            true => PrivateLifeline::new().map(|(ours, theirs)| (Some(ours), Some(theirs))),
+            false => Ok((None, None)),
         }
         .map_err(os("cannot open a lifeline for a process in a cage"))?;
         let order = Order {
             job: Job {
-                entry: offset,
+                spec: spec.clone(),
+                entry: work.offset,
                 program: title::program().to_owned(),
-                kind: self.kind.clone(),
-                name: self.name.clone(),
-                path: self.path,
-                daemon: self.daemon,
-                dies_with_parent: self.dies_with_parent,
                 parent_name: current.name(),
                 parent_pid: current.pid,
                 method,
                 log: LogSettings::now(),
                 decode_limits: codec::decode_limits(),
                 preload: preload::current(),
-                stack_size: self.stack_size.map(|size| size as u64),
                 environment: None,
                 streams: [false; 3],
                 directory: false,
-                #[cfg(feature = "cage")]
-                own_lifeline: lifeline.is_some(),
-                #[cfg(not(feature = "cage"))]
-                own_lifeline: false,
-                limits: self.limits,
-                deadline: self.deadline.map(|deadline| (deadline, self.grace)),
-                #[cfg(feature = "cage")]
-                cage: match &private_dir {
-                    Some(own) => self.cage.map(|cage| cage.write(own.path())),
-                    None => self.cage,
-                },
+                own_lifeline: spec.is_caged(),
                 #[cfg(feature = "cage")]
                 has_own_streams,
-                own_session: leads,
             },
-            arguments,
+            arguments: work.arguments,
             streams,
             #[cfg(feature = "cage")]
             lifeline,
             environment,
-            directory,
+            directory: place.directory,
         };
         exit::arm();
         registry::sweep();
@@ -466,28 +386,91 @@ impl<T> Process<T> {
             StartMethod::Fork => {
                 // A fork has to be alone.
                 removal::finish(Deadline::after(exit::REMOVAL));
-                start_fork(order, promise, entry, closure)?
+                start_fork(order, promise, work.entry, work.closure)?
             }
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
         };
+        work.ends.keep();
+        let pipes = mem::take(&mut launched.pipes);
         let description = Description {
-            kind: self.kind,
-            name: self.name,
+            spec,
             function: self.function,
-            daemon: self.daemon || self.serves_pool,
-            tied: self.dies_with_parent,
-            leads,
-            due: self.deadline.and_then(|deadline| {
-                Some(Due { at: Instant::now().checked_add(deadline)?, deadline, grace: self.grace })
-            }),
-            max_result: self.max_result,
-            private_dir: private_dir.map(PrivateDir::keep),
+            private_dir: place.private.map(PrivateDir::keep),
             #[cfg(feature = "cage")]
             lifeline: own_lifeline,
         };
-        ends.keep();
-        let pipes = mem::take(&mut launched.pipes);
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
+    }
+}
+
+/// What a process does, as a start method takes it.
+struct ReadyWork {
+    entry: Option<Entry>,
+    /// Where the entry is, for a process that executes this program's file.
+    offset: Option<Offset>,
+    arguments: Parcel,
+    ends: Ends,
+    closure: Option<Closure>,
+}
+
+impl Work {
+    /// Refuses what cannot be run by this method.
+    fn ready(self, function: &'static str, method: StartMethod) -> Result<ReadyWork> {
+        let (entry, (arguments, ends), closure) = match self {
+            Work::Entry(entry, Ok(arguments)) => (Some(entry), arguments, None),
+            Work::Entry(_, Err(reason)) => {
+                return Err(Cause::Encode { what: format!("the arguments of {function}"), reason }.into());
+            }
+            Work::Closure(_) if method != StartMethod::Fork => {
+                let text = format!("{function} captures variables, so it can only be forked");
+                return Err(Cause::BadInput(text).into());
+            }
+            Work::Closure(closure) => (None, Default::default(), Some(closure)),
+        };
+        let offset = entry.and_then(Offset::of);
+        if method != StartMethod::Fork {
+            hook::check()?;
+            if offset.is_none() {
+                return Err(Cause::ForeignCode { function: function.to_owned() }.into());
+            }
+        }
+        Ok(ReadyWork { entry, offset, arguments, ends, closure })
+    }
+}
+
+/// Where a process works.
+struct Place {
+    directory: Option<PathBuf>,
+    /// The directory, if it was made for the process.
+    private: Option<PrivateDir>,
+}
+
+impl Place {
+    /// Checks the directory that was asked for, or makes a private one, to which `environment` then leads.
+    fn make(
+        spec: &ProcessSpec,
+        directory: Option<PathBuf>,
+        temporary: Option<PathBuf>,
+        environment: &mut Option<Environment>,
+    ) -> Result<Place> {
+        if let Some(path) = directory.as_ref().filter(|path| !path.is_absolute()) {
+            let text = format!("the working directory {path:?} of a process cannot be told from here");
+            return Err(Cause::BadInput(text).into());
+        }
+        if !spec.limits.wants_dir() {
+            return Ok(Place { directory, private: None });
+        }
+        if directory.is_some() {
+            let text = "a process cannot have a private directory and another one to work in";
+            return Err(Cause::BadInput(text.to_owned()).into());
+        }
+        let parent = temporary.unwrap_or_else(temporary_directory);
+        let made = PrivateDir::make(&parent)
+            .map_err(os(format!("cannot make a private directory in {}", parent.display())))?;
+        let variables = environment.get_or_insert_with(Environment::now);
+        variables.remove(|name| name == "TMPDIR");
+        variables.push("TMPDIR".as_ref(), made.path().as_ref());
+        Ok(Place { directory: Some(made.path().to_owned()), private: Some(made) })
     }
 }
 
@@ -498,7 +481,7 @@ fn whole(path: PathBuf) -> PathBuf {
 }
 
 /// The directory for temporary files, from the root on.
-pub(crate) fn temporary() -> PathBuf {
+pub(crate) fn temporary_directory() -> PathBuf {
     let named = std::env::temp_dir();
     // A variable that is set to nothing names none.
     if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { whole(named) }
@@ -551,7 +534,7 @@ impl EnvironmentChange {
 impl<T> fmt::Display for Process<T> {
     /// `<Process(Process-1, initial)>`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        handle::print(f, &self.kind, &self.name, "initial", self.daemon)
+        handle::print(f, &self.spec.kind, &self.spec.name, "initial", self.spec.daemon)
     }
 }
 

@@ -50,6 +50,8 @@ pub fn set_forkserver_preload<F: Target<(), Output = ()> + Captureless + Send>(f
     let offset = Offset::of(function_entry::<F, ()>())
         .ok_or_else(|| Cause::ForeignCode { function: type_name::<F>().to_owned() })?;
     preload::add(offset);
+    // It preloads at its start only.
+    forkserver::retire();
     Ok(())
 }
 

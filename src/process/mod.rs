@@ -1,32 +1,21 @@
 //! Processes as a program sees them.
+//!
+//! The rooms, lowest first: `children`, `inside`, what stands here.
 
-pub(crate) mod bootstrap;
 mod builder;
-mod child;
+mod children;
 mod context;
-mod core;
-mod current;
-mod end;
-mod exit;
 mod forkserver;
-mod handle;
-mod parentage;
-mod private_dir;
-mod registry;
-mod removal;
+mod inside;
 mod restrict;
 mod run;
 mod unchecked;
-mod wait;
 
 pub use builder::Process;
-pub(crate) use builder::temporary;
-pub use child::{Child, StillRunning};
+pub(crate) use builder::temporary_directory;
+pub use children::{Child, Handle, StillRunning, Waitable, active_children, wait};
 pub use context::{Context, get_context};
-pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
-pub use exit::at_exit;
 pub use forkserver::{at_forkserver_child, restart_forkserver, set_forkserver_preload};
-pub use handle::Handle;
-pub use registry::active_children;
+pub use inside::current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
+pub use inside::exit::at_exit;
 pub use run::Run;
-pub use wait::{Waitable, wait};

@@ -10,8 +10,8 @@ impl<T> Process<T> {
     ///
     /// A limit that cannot be put in force is an error of `join`: the function does not run then.
     pub fn limits(mut self, limits: Limits) -> Process<T> {
-        self.temporary = limits.wants_dir().then(builder::temporary);
-        self.limits = limits;
+        self.temporary = limits.wants_dir().then(builder::temporary_directory);
+        self.spec.limits = limits;
         self
     }
 
@@ -41,20 +41,20 @@ impl<T> Process<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn deadline(mut self, deadline: Duration) -> Process<T> {
-        self.deadline = Some(deadline);
+        self.spec.deadline = Some(deadline);
         self
     }
 
     /// Has the process run in a cage, which closes just before its function runs.
     #[cfg(feature = "cage")]
     pub fn cage(mut self, cage: crate::Cage) -> Process<T> {
-        self.cage = Some(cage);
+        self.spec.cage = Some(cage);
         self
     }
 
     /// How long the process has between SIGTERM and SIGKILL at its deadline: 3 seconds unless set.
     pub fn grace(mut self, grace: Duration) -> Process<T> {
-        self.grace = grace;
+        self.spec.grace = grace;
         self
     }
 }

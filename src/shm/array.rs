@@ -9,8 +9,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::access::{Access, OutOfBounds, ReadOnly, ReadWrite};
-use super::buffer::size_of_elements;
 use super::memory::SharedMemory;
+use super::size::size_of_elements;
 use super::slice::bounds;
 use crate::error::{Cause, Result};
 use crate::sys::memory::bytes;
@@ -330,6 +330,24 @@ impl<'de, T: Pod, A: Access> Deserialize<'de> for SharedArray<T, A> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (memory, offset, len) = <(SharedMemory<A>, usize, usize)>::deserialize(deserializer)?;
         SharedArray::part(memory, offset, len).map_err(D::Error::custom)
+    }
+}
+
+impl<A: Access> SharedMemory<A> {
+    /// `len` elements from `offset` on, as an array in the same memory.
+    ///
+    /// # Errors
+    /// They do not all fit, or the offset is no multiple of their alignment.
+    ///
+    /// ```
+    /// let memory = multiproc::SharedMemory::new(64)?;
+    /// let numbers = memory.array::<u32>(8, 2)?;
+    /// numbers.set(1, 7);
+    /// assert_eq!(memory.array::<u32>(0, 16)?.get(3), 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn array<T: Pod>(&self, offset: usize, len: usize) -> Result<SharedArray<T, A>> {
+        SharedArray::part(self.clone(), offset, len)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Memory of one process, to be frozen and then shared.
 
 use std::fmt;
-use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -9,8 +8,9 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use super::pool::{self, Contents};
+use super::size::{no_memory, size_of_elements};
 use super::slice::SharedSlice;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Error, Result};
 use crate::sys::memory::exclusive::Exclusive;
 
 /// A slice of fixed length that one process fills in, and then [freezes](SharedBuffer::freeze) into a [`SharedSlice`], which goes
@@ -109,22 +109,6 @@ impl<T: Pod> SharedBuffer<T> {
         let frozen = memory.freeze(size).map_err(|error| Error::os("cannot freeze shared memory", error))?;
         Ok(SharedSlice::whole(Arc::new(frozen)))
     }
-}
-
-/// How many bytes the elements are. Types without a size do not compile.
-pub(super) fn size_of_elements<T: Pod>(len: usize) -> Result<usize> {
-    const {
-        assert!(size_of::<T>() > 0, "elements of shared memory have a size");
-        assert!(align_of::<T>() <= 4096, "elements of shared memory are aligned to a page at most");
-    }
-    let size = len.checked_mul(size_of::<T>()).filter(|size| isize::try_from(*size).is_ok());
-    size.ok_or_else(|| {
-        Cause::BadInput(format!("{len} elements of {} bytes cannot be addressed", size_of::<T>())).into()
-    })
-}
-
-pub(super) fn no_memory(size: usize, error: io::Error) -> Error {
-    Error::os(format!("cannot make {size} bytes of shared memory"), error)
 }
 
 impl<T: Pod> Deref for SharedBuffer<T> {

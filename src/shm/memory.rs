@@ -5,14 +5,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
-use bytemuck::Pod;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::access::{Access, Atomic, OutOfBounds, ReadOnly, ReadWrite};
-use super::array::SharedArray;
-use super::buffer::no_memory;
 use super::name::{Given, Name};
+use super::size::no_memory;
 use crate::codec::Carried;
 use crate::error::{Cause, Error, Result};
 use crate::sys::memory::bytes;
@@ -28,7 +26,7 @@ const HUGE: usize = 2 << 20;
 ///
 /// Others may write at any time. So bytes are copied in and out ([`read_at`](SharedMemory::read_at),
 /// [`write_at`](SharedMemory::write_at)), or used as [atomics](SharedMemory::atomics); what is copied while somebody writes may
-/// be partly old and partly new. [`SharedArray`] has elements; for memory that is written once and then read, [`SharedSlice`]
+/// be partly old and partly new. [`SharedArray`](crate::SharedArray) has elements; for memory that is written once and then read, [`SharedSlice`]
 /// needs no copies.
 ///
 /// # Names
@@ -314,22 +312,6 @@ impl<A: Access> SharedMemory<A> {
         OutOfBounds::check(offset, bytes.len(), self.len())?;
         bytes::load(self.cells(offset, bytes.len()), bytes);
         Ok(())
-    }
-
-    /// `len` elements from `offset` on, as an array in the same memory.
-    ///
-    /// # Errors
-    /// They do not all fit, or the offset is no multiple of their alignment.
-    ///
-    /// ```
-    /// let memory = multiproc::SharedMemory::new(64)?;
-    /// let numbers = memory.array::<u32>(8, 2)?;
-    /// numbers.set(1, 7);
-    /// assert_eq!(memory.array::<u32>(0, 16)?.get(3), 7);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn array<T: Pod>(&self, offset: usize, len: usize) -> Result<SharedArray<T, A>> {
-        SharedArray::part(self.clone(), offset, len)
     }
 
     /// Some of the bytes, of which the caller has made sure that they are inside. They are stored to only if `A` writes.

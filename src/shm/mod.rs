@@ -3,12 +3,14 @@
 mod access;
 mod array;
 mod buffer;
+mod collect;
 mod item;
 mod list;
 mod memory;
 mod name;
 mod pool;
 mod record;
+mod size;
 mod slice;
 mod unchecked;
 

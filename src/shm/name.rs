@@ -30,7 +30,7 @@ impl Name {
         check(text)?;
         let mark = names::new_mark().map_err(|error| Error::os("no random number", error))?;
         let file = SharedFile::create(&names::file_name(&mark), size);
-        let file = file.map_err(|error| super::buffer::no_memory(size, error))?;
+        let file = file.map_err(|error| super::size::no_memory(size, error))?;
         let name = Name { text: text.to_owned(), mark };
         // Before the name is there, so that there is no moment in which nobody would remove it.
         let given = Given::new(name);

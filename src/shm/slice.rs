@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::buffer::{SharedBuffer, no_memory, size_of_elements};
+use super::size::{no_memory, size_of_elements};
 use crate::codec::Carried;
 use crate::error::{Error, Result};
 use crate::sys::memory::frozen::Frozen;
@@ -70,36 +70,6 @@ impl<T: Pod> SharedSlice<T> {
         let fd = sealed::seal(&[bytemuck::cast_slice(slice)]);
         let frozen = fd.and_then(|fd| Frozen::open(Arc::new(fd))).map_err(|error| no_memory(size, error))?;
         Ok(SharedSlice::whole(Arc::new(frozen)))
-    }
-
-    /// The elements that an iterator gives. (`collect` could not say that there is no memory.)
-    ///
-    /// # Errors
-    /// As for [`from_slice`](SharedSlice::from_slice).
-    ///
-    /// ```
-    /// let odd = multiproc::SharedSlice::try_from_iter((0..10).filter(|n| n % 2 == 1))?;
-    /// assert_eq!(*odd, [1, 3, 5, 7, 9]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_from_iter(elements: impl IntoIterator<Item = T>) -> Result<SharedSlice<T>> {
-        let mut elements = elements.into_iter();
-        let (least, most) = elements.size_hint();
-        if most != Some(least) {
-            return SharedSlice::from_slice(&elements.collect::<Vec<T>>());
-        }
-        let mut buffer = SharedBuffer::new(least)?;
-        let mut count = 0;
-        for (place, element) in buffer.iter_mut().zip(elements.by_ref()) {
-            *place = element;
-            count += 1;
-        }
-        // An iterator may promise too little or too much.
-        let more: Vec<T> = elements.collect();
-        if more.is_empty() {
-            return Ok(buffer.freeze()?.slice(..count));
-        }
-        SharedSlice::from_slice(&[&buffer[..count], &more].concat())
     }
 
     /// A part of it, which shares the memory. It crosses to other processes as cheaply as the whole.

@@ -108,7 +108,7 @@ fn begin<Work>(
 
 /// Ties this process to its parent, by the lifeline that is its own or by the one that all share.
 fn tie(order: &mut Order, reader: BorrowedFd<'_>) -> std::io::Result<Tether> {
-    let fate = Fate::of(order.job.dies_with_parent);
+    let fate = Fate::of(order.job.spec.dies_with_parent);
     #[cfg(feature = "cage")]
     if let Some(own) = order.lifeline.take() {
         return Tether::hold(own, fate);

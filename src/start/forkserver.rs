@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::boot::{REFUSED, Role};
+use super::execute::execute;
 use super::method::StartMethod;
-use super::order::{Launched, Order, PATIENCE};
+use super::order::{ANSWER_TIMEOUT, Launched, Order};
 use super::wire::{self, ServerReply, ServerRequest, Setup};
-use super::{preload, spawn, zygote};
+use super::{preload, zygote};
 use crate::error::{Cause, Error, Result, os};
-use crate::log::get_logger;
-use crate::sys::fd;
+use crate::signal::Signal;
 use crate::sys::fd::FileId;
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::per_process::PerProcess;
@@ -23,6 +23,7 @@ use crate::sys::program::creds::Credentials;
 use crate::sys::program::environ::Environment;
 use crate::sys::program::title;
 use crate::sys::wait::poll::{self, Deadline};
+use crate::sys::{errno, fd};
 
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -127,31 +128,33 @@ fn slot() -> MutexGuard<'static, Slot> {
     SLOT.get_or_init(|_| Mutex::default()).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a child: the next ready clone gets the job.
-pub(super) fn launch(mut order: Order) -> Result<Launched> {
+/// What came of starting a child in the fork server.
+pub(super) enum Taking {
+    Launched(Launched),
+    /// None can work here. The reason, when it is first found out.
+    Unfit {
+        news: Option<String>,
+    },
+}
+
+/// Starts a child: gives a ready clone its job.
+pub(super) fn launch(order: &mut Order) -> Result<Taking> {
     let chosen = order.open_directory()?;
-    let environment = order.environment.take().unwrap_or_else(Environment::now);
+    let environment = order.environment.clone().unwrap_or_else(Environment::now);
     for _ in 0..CLONES {
         let spare = match take()? {
             Taken::Spare(spare) => spare,
-            Taken::Unfit { news } => {
-                if let Some(why) = news {
-                    get_logger().info(format_args!("the fork server cannot work here, children are spawned: {why}"));
-                }
-                order.environment = Some(environment);
-                return spawn::launch(order);
-            }
+            Taken::Unfit { news } => return Ok(Taking::Unfit { news }),
         };
-        let handed_over = hand_over(&mut order, &spare, &environment, chosen.as_ref());
-        match handed_over {
+        match hand_over(order, &spare, &environment, chosen.as_ref()) {
             Ok(identity) => {
-                return Ok(Launched {
+                return Ok(Taking::Launched(Launched {
                     pid: identity.pid,
                     control: spare.control,
                     pidfd: identity.pidfd,
                     method: StartMethod::Forkserver,
-                    pipes: order.streams.pipes,
-                });
+                    pipes: std::mem::take(&mut order.streams.pipes),
+                }));
             }
             Err(error) => {
                 spare.bury();
@@ -215,7 +218,7 @@ fn is_dead_end(error: &io::Error) -> bool {
 fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        socket::peer_pidfd(control).err().is_none_or(|error| error.raw_os_error() != Some(libc::ENOPROTOOPT))
+        socket::peer_pidfd(control).err().is_none_or(|error| error.raw_os_error() != Some(errno::NO_OPTION))
     })
 }
 
@@ -329,7 +332,7 @@ impl Server {
             directory: FileId::at(".").map_err(os("cannot look at the working directory"))?,
             credentials: Credentials::now().map_err(os("cannot look at the rights of this process"))?,
         };
-        let executed = spawn::execute(
+        let executed = execute(
             Role::Zygote,
             &format!("{}: fork server", title::program()),
             &theirs,
@@ -430,10 +433,12 @@ impl Server {
 
     fn wait(&self) -> Result<(), Trouble> {
         // A preload function may take its time, the first time.
-        let deadline = if self.proven { Deadline::after(PATIENCE) } else { Deadline::Never };
+        let deadline = if self.proven { Deadline::after(ANSWER_TIMEOUT) } else { Deadline::Never };
         match poll::one_readable(self.control.as_fd(), deadline) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Trouble::Gone { how: format!("it has not answered for {PATIENCE:?}"), killed: true }),
+            Ok(false) => {
+                Err(Trouble::Gone { how: format!("it has not answered for {ANSWER_TIMEOUT:?}"), killed: true })
+            }
             Err(error) => Err(Trouble::Failed(error)),
         }
     }
@@ -484,7 +489,7 @@ impl Server {
 
 /// Ends a process that nobody needs and takes its status. One that we may not kill has been told to leave, and gets some time.
 fn put_down(process: BorrowedFd<'_>) -> Option<Status> {
-    let _ = pidfd::signal(process, libc::SIGKILL);
+    let _ = pidfd::signal(process, Signal::KILL.number());
     match poll::one_readable(process, Deadline::after(FAREWELL)) {
         Ok(true) => pidfd::reap(process).ok().flatten(),
         _ => None,

@@ -1,5 +1,6 @@
 //! An order to start a child, and what comes of it.
 
+use std::io::ErrorKind;
 #[cfg(feature = "cage")]
 use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -9,7 +10,6 @@ use std::time::Duration;
 use super::method::StartMethod;
 use super::stdio::{Pipes, Streams};
 use super::wire::Job;
-use super::{forkserver, spawn};
 use crate::error::{Cause, Result, os};
 use crate::sys::fd;
 use crate::sys::parcel::Parcel;
@@ -48,13 +48,13 @@ pub(crate) struct Launched {
 }
 
 /// How long a process of ours that should answer may be silent (stopped by somebody, say) before we go on without.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Order {
     /// For a child that is not to end with us: until it says so, or has ended, we may not leave.
     pub(super) fn wait_until_untied(&self, control: BorrowedFd<'_>) {
-        if !self.job.dies_with_parent {
-            let _ = poll::one_readable(control, Deadline::after(PATIENCE));
+        if !self.job.spec.dies_with_parent {
+            let _ = poll::one_readable(control, Deadline::after(ANSWER_TIMEOUT));
         }
     }
 
@@ -82,16 +82,8 @@ pub(super) fn in_populated_namespace<T>(make: impl FnOnce() -> Result<T>) -> Res
         return Err(Cause::EmptyNamespace.into());
     }
     make().map_err(|error| {
-        let refused = error.raw_os_error() == Some(libc::ENOMEM);
+        let refused = error.os_error().is_some_and(|error| error.kind() == ErrorKind::OutOfMemory);
         let ended = refused && namespaces::of_children(true) == ChildNamespace::Ended;
         if ended { Cause::EndedNamespace.into() } else { error }
     })
-}
-
-/// Starts a child that executes our file, by itself or in the fork server.
-pub(crate) fn launch(order: Order, method: StartMethod) -> Result<Launched> {
-    match method {
-        StartMethod::Forkserver => forkserver::launch(order),
-        StartMethod::Spawn | StartMethod::Fork => spawn::launch(order),
-    }
 }

@@ -3,7 +3,6 @@
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::forkserver;
 use crate::sys::per_process::PerProcess;
 use crate::sys::program::code::Offset;
 
@@ -26,7 +25,6 @@ pub(crate) fn current() -> Vec<Offset> {
 /// Has `entry` run, too. A server that runs already has missed it, and is replaced at the next start.
 pub(crate) fn add(entry: Offset) {
     list().push(entry);
-    forkserver::retire();
 }
 
 /// What a clone runs before its function.

@@ -1,17 +1,15 @@
 //! The spawn method: every child executes our file.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use super::boot::{self, Boot, Role};
+use super::boot::Role;
+use super::execute::execute;
 use super::method::StartMethod;
-use super::order::{Launched, Order, in_populated_namespace};
-use super::{lifeline, wire};
+use super::order::{Launched, Order};
+use super::wire;
 use crate::error::{Result, os};
 use crate::sys::ipc::socket;
-use crate::sys::process::exec::{Exec, Executed};
 use crate::sys::program::environ::Environment;
-use crate::sys::program::{own_file, title};
 
 /// Starts a child.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
@@ -28,7 +26,7 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
         .map_err(os("cannot hand over the arguments"))?;
     let executed = execute(
         Role::Child,
-        &format!("{}: {}", order.job.program, order.job.name),
+        &format!("{}: {}", order.job.program, order.job.spec.name),
         &theirs,
         &environment,
         order.streams.as_fds(),
@@ -43,27 +41,4 @@ pub(super) fn launch(mut order: Order) -> Result<Launched> {
         method: StartMethod::Spawn,
         pipes: order.streams.pipes,
     })
-}
-
-/// Executes our file in a child with a role.
-pub(super) fn execute(
-    role: Role,
-    title: &str,
-    control: &OwnedFd,
-    environment: &Environment,
-    stdio: [Option<BorrowedFd<'_>>; 3],
-    directory: Option<BorrowedFd<'_>>,
-) -> Result<Executed> {
-    let lifeline = lifeline::current().map_err(os("cannot open the lifeline"))?.reader();
-    let own = own_file::own().map_err(os("cannot execute /proc/self/exe again"))?;
-    let boot = Boot::new(role, control, lifeline, own.id);
-    // The loader takes what stands behind the path for the program's arguments; it gets the path for a title.
-    let arguments = match &own.loader {
-        Some(loader) => loader.command.clone(),
-        None => vec![title::padded(title)],
-    };
-    let variable = CString::new(format!("{}={boot}", boot::VARIABLE)).unwrap_or_default();
-    let exec =
-        Exec { arguments, environment, variable: &variable, stdio, directory, keep: &[control.as_fd(), lifeline] };
-    in_populated_namespace(|| exec.start().map_err(os("cannot start a process")))
 }

@@ -7,18 +7,14 @@ use std::io;
 use std::mem;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::method::StartMethod;
-#[cfg(feature = "cage")]
-use crate::cage::Cage;
+use super::spec::ProcessSpec;
 use crate::codec::{self, DecodeLimits};
-use crate::limits::Limits;
 use crate::log::LogSettings;
-use crate::sys::fd;
 use crate::sys::ipc::socket::{self, Mode, Received};
 use crate::sys::limits::watch::NOTE_HEAD;
 use crate::sys::memory::sealed::{self, Mapping};
@@ -26,6 +22,7 @@ use crate::sys::memory::sealed::{self, Mapping};
 use crate::sys::memory::shared::SharedFile;
 use crate::sys::program::code::Offset;
 use crate::sys::program::environ::Environment;
+use crate::sys::{errno, fd};
 use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
@@ -34,15 +31,11 @@ use crate::unwind::Panic;
 /// the working directory if `directory` says so, then those of the arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
+    pub(crate) spec: ProcessSpec,
     /// What to run; `None` if that does not cross, but comes with the fork.
     pub(crate) entry: Option<Offset>,
     /// What `ps` calls the program.
     pub(crate) program: String,
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) path: Vec<u32>,
-    pub(crate) daemon: bool,
-    pub(crate) dies_with_parent: bool,
     pub(crate) parent_name: String,
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
@@ -51,22 +44,14 @@ pub(crate) struct Job {
     pub(crate) decode_limits: DecodeLimits,
     /// What the child's own fork server is to run before its first clone.
     pub(crate) preload: Vec<Offset>,
-    pub(crate) stack_size: Option<u64>,
     /// All of the environment, if it is not the fork server's own.
     pub(crate) environment: Option<Environment>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
     pub(crate) own_lifeline: bool,
-    pub(crate) limits: Limits,
-    /// How long it may run, and then have to end.
-    pub(crate) deadline: Option<(Duration, Duration)>,
-    #[cfg(feature = "cage")]
-    pub(crate) cage: Option<Cage>,
     /// Whether no status flag of its standard streams is anybody else's.
     #[cfg(feature = "cage")]
     pub(crate) has_own_streams: bool,
-    /// Whether it gets a session of its own.
-    pub(crate) own_session: bool,
 }
 
 /// Parent to child, later: a request to end when it suits.
@@ -216,7 +201,7 @@ fn send_by<Header: Serialize>(
     if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
         match socket::send(socket, &[&[INLINE, count], &length, &header, payload], fds) {
             // Where the system's socket buffers are small.
-            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
+            Err(error) if error.raw_os_error() == Some(errno::MESSAGE_SIZE) => {}
             sent => return sent.map_err(socket::explained),
         }
     }
@@ -242,7 +227,7 @@ pub(crate) fn recv<Header: DeserializeOwned>(
 /// Makes a message of what came in. If there is no memory for it, it is left as it was, to be opened later.
 pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Result<Message<Header>> {
     if received.fds_lost {
-        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        return Err(io::Error::from_raw_os_error(errno::NO_DESCRIPTORS));
     }
     let (bytes, offset) = match received.bytes.first() {
         Some(&INLINE) => (Bytes::Inline(mem::take(&mut received.bytes)), 2),

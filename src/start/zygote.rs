@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::wire::{self, ServerReply, ServerRequest, Setup};
-use crate::sys::fd;
+use crate::signal::Signal;
 use crate::sys::ipc::lifeline::{Fate, Tether};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::limits::rlimit;
@@ -20,6 +20,7 @@ use crate::sys::process::{exit, threads};
 use crate::sys::program::code::{Offset, Refusal};
 use crate::sys::program::{profile, title};
 use crate::sys::wait::poll::{self, Deadline};
+use crate::sys::{errno, fd};
 use crate::unwind;
 
 /// What a clone starts its life with.
@@ -55,7 +56,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
             exit::now(1);
         }
     };
-    let interrupt = signals::ignore(libc::SIGINT);
+    let interrupt = signals::ignore(Signal::INT.number());
     title::set_short(NAME);
     let setup = match wire::recv::<Setup>(control.as_fd(), Mode::Wait) {
         Ok(Some(message)) => message.header,
@@ -172,7 +173,7 @@ impl Server {
             reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
             self.deaths += 1;
             if self.deaths > MOST_DEATHS {
-                self.give_up(libc::ECHILD);
+                self.give_up(errno::CHILD);
             }
         }
         self.fill()
@@ -196,7 +197,7 @@ impl Server {
             match made {
                 Ok((Side::Child, tether)) => return Some(Newborn(tether)),
                 Ok((Side::Parent(sibling), _)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
-                Err(error) => self.give_up(error.raw_os_error().unwrap_or(libc::EAGAIN)),
+                Err(error) => self.give_up(error.raw_os_error().unwrap_or(errno::AGAIN)),
             }
         }
         None
@@ -229,8 +230,8 @@ impl Newborn {
             Err(error) => {
                 let errno = match error.raw_os_error() {
                     Some(errno) => errno,
-                    None if socket::is_congestion(&error) => libc::ETOOMANYREFS,
-                    None => libc::EAGAIN,
+                    None if socket::is_congestion(&error) => errno::TOO_MANY_REFERENCES,
+                    None => errno::AGAIN,
                 };
                 reply_with(&server, &ServerReply::Failed { errno, request }, &[]);
                 Err(())

@@ -48,13 +48,18 @@ fn opens_all_for_writing(but: Option<i32>) -> u32 {
 /// `opens_all_for_writing`, and says so.
 fn keeps_all_open(mut to: Descriptor<PipeWriter>) {
     opens_all_for_writing(Some(to.0.as_raw_fd()));
-    writeln!(to.0, "{}", std::process::id()).expect("say its number");
+    say_number(&mut to.0);
     std::thread::sleep(Duration::from_secs(1000));
+}
+
+/// At once, so that two of them do not mix.
+fn say_number(to: &mut PipeWriter) {
+    to.write_all(format!("{}\n", std::process::id()).as_bytes()).expect("say its number");
 }
 
 /// Says its number, and lives on.
 fn lives(mut to: Descriptor<PipeWriter>) {
-    writeln!(to.0, "{}", std::process::id()).expect("say its number");
+    say_number(&mut to.0);
     std::thread::sleep(Duration::from_secs(1000));
 }
 

@@ -10,7 +10,7 @@ use multiproc::{
     Failure, LimitReached, Limits, Pool, Process, SharedSlice, StartMethod, pipe, set_forkserver_preload, wait,
 };
 
-use crate::support::{METHODS, Test, for_each_method, state_of, until};
+use crate::support::{METHODS, Test, for_each_method, send_signal, state_of, until};
 
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     limits_hold_without_the_first_thread,
     the_deadline_of_a_stopped_process_keeps_its_name,
     a_stopped_worker_holds_up_no_task,
+    a_task_that_stops_its_only_worker_holds_up_no_other,
 ];
 
 const MIB: usize = 1 << 20;
@@ -320,6 +321,29 @@ fn the_deadline_of_a_stopped_process_keeps_its_name() {
         }
     });
     let _ = std::fs::remove_file(&path);
+}
+
+fn stops_itself() -> u32 {
+    send_signal(std::process::id(), libc::SIGSTOP);
+    7
+}
+
+/// In the midst of a task without a deadline, it is continued: nothing is lost, and those behind it have their turn.
+fn a_task_that_stops_its_only_worker_holds_up_no_other() {
+    // A fork has to be alone: the pool of that method comes first.
+    let pools = [StartMethod::Fork, StartMethod::Forkserver, StartMethod::Spawn]
+        .map(|method| Pool::builder().processes(1).start_method(method).build().expect("pool"));
+    let tasks: Vec<_> = pools
+        .iter()
+        .map(|pool| {
+            let behind = pool.submit(stops_itself, ());
+            (behind, pool.tasks().deadline(Duration::from_secs(50)).submit(|| 8_u32, ()))
+        })
+        .collect();
+    for (stopped, other) in tasks {
+        assert_eq!(stopped.join_timeout(Duration::from_secs(60)).expect("it goes on"), Some(7));
+        assert_eq!(other.join_timeout(Duration::from_secs(60)).expect("it has its turn"), Some(8));
+    }
 }
 
 fn a_stopped_worker_holds_up_no_task() {

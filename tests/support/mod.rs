@@ -8,7 +8,9 @@
 #![allow(clippy::allow_attributes, reason = "an expectation would fail in the programs that use all of it")]
 
 use std::collections::BTreeSet;
-use std::io::{Read, Seek, Write};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, Write};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +25,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Names the test that a process is to run.
 const VARIABLE: &str = "SUITE_TEST";
+
+/// Tells a process that it is a lane: the numbers of the descriptors by which it gets tests and names those that failed.
+const LANE: &str = "SUITE_LANE";
+
+/// How many tests run at a time. Most of them wait most of the time.
+const LANES: usize = 2;
 
 /// Makes `main` from the names of test functions.
 #[macro_export]
@@ -47,6 +55,9 @@ pub(crate) fn run(tests: &[Test]) {
         let (_, body) = tests.iter().find(|(test, _)| *test == name).expect("a test of this program");
         return body();
     }
+    if let Ok(descriptors) = std::env::var(LANE) {
+        run_lane(&descriptors);
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let exact = arguments.iter().any(|argument| argument == "--exact");
@@ -66,21 +77,9 @@ pub(crate) fn run(tests: &[Test]) {
         println!("\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; {} filtered out", tests.len());
         return;
     }
-    become_subreaper();
     println!("\nrunning {} tests", chosen.len());
     let started = Instant::now();
-    let mut failed = Vec::new();
-    for (name, _) in &chosen {
-        print!("test {name} ... ");
-        let _ = std::io::stdout().flush();
-        match run_one(name) {
-            Ok(()) => println!("ok"),
-            Err(why) => {
-                println!("FAILED\n---- {name} ----\n{why}");
-                failed.push(*name);
-            }
-        }
-    }
+    let failed = run_in_lanes(&chosen);
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {verdict}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
@@ -95,11 +94,78 @@ pub(crate) fn run(tests: &[Test]) {
     }
 }
 
-/// Runs one test in a process of its own; the reason if it failed.
-fn run_one(name: &str) -> Result<(), String> {
-    let mut output = tempfile();
-    let mut command = Command::new("/proc/self/exe");
-    // A runner that is killed takes the test along.
+/// Runs tests a few at a time, each in a lane: a process to which the orphans of its tests fall, so that it is known whose they
+/// are. Returns the names of those that failed.
+fn run_in_lanes(chosen: &[&Test]) -> Vec<String> {
+    let (work, mut to_do) = std::io::pipe().expect("pipe");
+    let (failed, failures) = std::io::pipe().expect("pipe");
+    let names: String = chosen.iter().map(|(name, _)| format!("{name:<WORD$}")).collect();
+    let mut lanes: Vec<_> = (0..LANES.min(chosen.len()))
+        .map(|_| {
+            let (work, failures) = (work.as_raw_fd(), failures.as_raw_fd());
+            let mut command = Command::new("/proc/self/exe");
+            command.env(LANE, format!("{work} {failures}"));
+            die_with_runner(&mut command);
+            // SAFETY: a system call between fork and exec, on descriptors that stay open in this function.
+            #[allow(unsafe_code, reason = "tests may")]
+            unsafe {
+                command.pre_exec(move || {
+                    libc::fcntl(work, libc::F_SETFD, 0);
+                    libc::fcntl(failures, libc::F_SETFD, 0);
+                    Ok(())
+                });
+            }
+            command.spawn().expect("start a lane")
+        })
+        .collect();
+    drop((work, failures));
+    to_do.write_all(names.as_bytes()).expect("say what is to be done");
+    drop(to_do);
+    let mut names = String::new();
+    BufReader::new(failed).read_to_string(&mut names).expect("hear what failed");
+    let mut all: Vec<String> = names.lines().map(str::to_owned).collect();
+    for lane in &mut lanes {
+        let status = lane.wait().expect("wait for a lane");
+        if !status.success() {
+            all.push(format!("a lane ended with {}", describe(status)));
+        }
+    }
+    all
+}
+
+/// How long the name of a test is in the pipe to the lanes, which read one at a time.
+const WORD: usize = 128;
+
+/// The life of a lane: it takes one test after the other.
+fn run_lane(descriptors: &str) -> ! {
+    become_subreaper();
+    let mut files = descriptors.split(' ').map(|number| {
+        let number: RawFd = number.parse().expect("a number");
+        // SAFETY: the runner has passed it on, and nothing else here knows of it.
+        #[allow(unsafe_code, reason = "tests may")]
+        unsafe {
+            libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+            File::from_raw_fd(number)
+        }
+    });
+    let (mut work, mut failures) = (files.next().expect("two"), files.next().expect("two"));
+    let mut word = [0; WORD];
+    // A name is read at once: there is nothing but whole names in the pipe.
+    while work.read(&mut word).expect("read what is to be done") == WORD {
+        let name = std::str::from_utf8(&word).expect("a name").trim();
+        match run_one(name) {
+            Ok(()) => println!("test {name} ... ok"),
+            Err(why) => {
+                println!("test {name} ... FAILED\n---- {name} ----\n{why}");
+                writeln!(failures, "{name}").expect("say what failed");
+            }
+        }
+    }
+    std::process::exit(0)
+}
+
+/// Has a runner that is killed take a process along.
+fn die_with_runner(command: &mut Command) {
     // SAFETY: one system call, between fork and exec.
     #[allow(unsafe_code, reason = "tests may")]
     unsafe {
@@ -108,8 +174,16 @@ fn run_one(name: &str) -> Result<(), String> {
             Ok(())
         });
     }
+}
+
+/// Runs one test in a process of its own; the reason if it failed.
+fn run_one(name: &str) -> Result<(), String> {
+    let mut output = tempfile();
+    let mut command = Command::new("/proc/self/exe");
+    die_with_runner(&mut command);
     let mut child = command
         .env(VARIABLE, name)
+        .env_remove(LANE)
         .stdin(Stdio::null())
         .stdout(output.try_clone().expect("duplicate a descriptor"))
         .stderr(output.try_clone().expect("duplicate a descriptor"))
@@ -150,9 +224,9 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// An unnamed temporary file.
-pub(crate) fn tempfile() -> std::fs::File {
+pub(crate) fn tempfile() -> File {
     use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
+    File::options()
         .read(true)
         .write(true)
         .custom_flags(libc::O_TMPFILE)

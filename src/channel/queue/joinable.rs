@@ -218,7 +218,7 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
         let took = std::cell::Cell::new(false);
         let pick_up = || {
             took.set(self.hands.pick_up());
-            if took.get() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ENOSPC)) }
+            if took.get() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
         };
         let got = self.queue.get_until(deadline, pick_up);
         if got.is_err() && took.get() {

@@ -75,7 +75,7 @@ impl QueueMemory {
         let mut segments = RUNGS;
         let file = loop {
             match SharedFile::create("multiproc-queue", length_of(segments)) {
-                Err(error) if error.raw_os_error() == Some(libc::EFBIG) && segments > 1 => segments -= 1,
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge && segments > 1 => segments -= 1,
                 created => break created?,
             }
         };

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "cage")]
 pub(crate) mod cage;
+pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod ipc;
 pub(crate) mod limits;

@@ -8,8 +8,8 @@ use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{SeccompCondition, SeccompRule};
 
-use super::enter::Rules;
 use super::rights;
+use super::rules::Rules;
 use crate::sys::per_process;
 
 pub(super) type Fallible<T> = Result<T, Box<dyn Error>>;

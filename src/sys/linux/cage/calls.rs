@@ -3,8 +3,8 @@
 //! flags a filter cannot see).
 
 use super::arguments::{self, Fallible};
-use super::enter::Rules;
 use super::filter::Answer;
+use super::rules::Rules;
 
 /// Allowed to every process, some of them with some arguments only (`arguments`).
 #[rustfmt::skip]

@@ -7,7 +7,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-use super::enter::Rules;
+use super::rules::Rules;
 
 /// What is made use of, of the version that the kernel has.
 fn level(version: i64) -> ABI {

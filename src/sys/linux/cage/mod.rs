@@ -7,5 +7,7 @@ mod files;
 mod filter;
 mod privileges;
 mod rights;
+mod rules;
 
-pub(crate) use enter::{Closed, Rules, enter, missing};
+pub(crate) use enter::{Closed, enter, missing};
+pub(crate) use rules::Rules;

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use rustix::event::EventfdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::enter::Rules;
+use super::rules::Rules;
 
 /// How many more descriptors a process may have whose memory is limited, but not its descriptors: in
 /// each, the kernel may hold some hundred kilobytes.

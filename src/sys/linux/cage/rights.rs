@@ -1,6 +1,6 @@
 //! What a cage keeps from its process, and who keeps it on which kernel.
 
-use super::enter::Rules;
+use super::rules::Rules;
 
 /// Something that a caged process must not be able to do.
 struct Right {

@@ -8,11 +8,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
+#[cfg(feature = "cage")]
+use rustix::net::Shutdown;
 
+use super::fork_guard::Guarded;
+#[cfg(feature = "cage")]
+use super::socket;
 use crate::sys::process::exit;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{fd, per_process};
@@ -21,19 +24,14 @@ use crate::sys::{fd, per_process};
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     read: OwnedFd,
-    /// Never read: it lives as long as the process, and closes with it.
-    _write: OwnedFd,
+    /// Never written to: it lives as long as the process, and closes with it.
+    _write: Guarded,
 }
-
-/// The write end of this process, for `close_in_copy`.
-static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
 impl Lifeline {
     /// Makes a lifeline for this process.
     pub(crate) fn new() -> io::Result<Lifeline> {
-        watch_forks();
-        let (read, write) = fd::pipe()?;
-        WRITE_END.store(write.as_raw_fd(), Ordering::Relaxed);
+        let (write, read) = Guarded::make(|| fd::pipe().map(|(read, write)| (write, read)))?;
         // Children open it anew, also when this process has become another user by then.
         rustix::fs::fchmod(&read, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
         Ok(Lifeline { read, _write: write })
@@ -51,49 +49,31 @@ pub(crate) fn close_reader(reader: BorrowedFd<'static>) {
     unsafe { libc::close(reader.as_raw_fd()) };
 }
 
-/// How many forks of this process were begun, and how many have ended in it.
-pub(super) static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
-pub(super) static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
+/// The program's end of a lifeline that is one child's alone.
+///
+/// It is for a child that may be hostile. Whoever has a pipe can open it anew for writing, and make it speak to everybody who reads
+/// from it, or keep it from ever ending. A socket cannot be opened anew, and what this child does to its own end reaches nobody
+/// else.
+#[cfg(feature = "cage")]
+#[derive(Debug)]
+pub(crate) struct PrivateLifeline(Guarded);
 
-/// Has every copy that the C library's `fork` makes of this process close its lifelines.
-pub(super) fn watch_forks() {
-    extern "C" fn begin() {
-        FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);
+#[cfg(feature = "cage")]
+impl PrivateLifeline {
+    /// Makes the program's end and the child's, which is for `Tether::hold`.
+    pub(crate) fn new() -> io::Result<(PrivateLifeline, OwnedFd)> {
+        let (end, theirs) = Guarded::make(socket::pair)?;
+        // What the child writes goes nowhere.
+        rustix::net::shutdown(&end, Shutdown::Read)?;
+        Ok((PrivateLifeline(end), theirs))
     }
-    extern "C" fn end() {
-        FORKS_ENDED.fetch_add(1, Ordering::SeqCst);
-    }
-    static AT_FORK: Once = Once::new();
-    AT_FORK.call_once(|| {
-        // SAFETY: the handlers make async-signal-safe calls only, and touch only atomics.
-        unsafe { libc::pthread_atfork(Some(begin), Some(end), Some(close_in_copy)) };
-    });
 }
 
-/// In a forked copy of the process: a copy that kept these ends open would keep our children alive after us.
-extern "C" fn close_in_copy() {
-    FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
-    lay_null_over(WRITE_END.swap(-1, Ordering::Relaxed));
-    #[cfg(feature = "cage")]
-    super::private_lifeline::all_ends(|slot| lay_null_over(slot.swap(-1, Ordering::Relaxed)));
-}
-
-/// Closes a descriptor in a forked copy. The number is not freed but laid over with `/dev/null`, if that can be had, so that an
-/// owner which closes it later closes no stranger.
-fn lay_null_over(number: i32) {
-    if number < 0 {
-        return;
-    }
-    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of an end that nothing in the copy
-    // uses.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-        if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {
-            libc::close(number);
-        }
-        if null >= 0 {
-            libc::close(null);
-        }
+#[cfg(feature = "cage")]
+impl Drop for PrivateLifeline {
+    fn drop(&mut self) {
+        // Also if a forked copy of this process that came to be at this instant has it open.
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
     }
 }
 

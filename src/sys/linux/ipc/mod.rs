@@ -2,10 +2,9 @@
 
 pub(crate) mod bell;
 pub(crate) mod flock;
+mod fork_guard;
 pub(crate) mod lifeline;
 pub(crate) mod names;
 pub(crate) mod net;
-#[cfg(feature = "cage")]
-pub(crate) mod private_lifeline;
 pub(crate) mod socket;
 pub(crate) mod stream;

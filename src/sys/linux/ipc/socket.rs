@@ -314,6 +314,11 @@ pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(cred.pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// Whether `peer_pidfd` failed because the process has ended, and its status was taken.
+pub(crate) fn says_peer_is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA))
+}
+
 /// A pidfd of the process that made the pair (Linux 6.5 and newer).
 ///
 /// It is bound to that very process, not to its number, so it cannot name a stranger.

@@ -12,6 +12,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::sys::wait::poll::monotonic;
+
 /// What a note tells of.
 pub(crate) const DEADLINE: u8 = 1;
 pub(crate) const CPU: u8 = 2;
@@ -24,6 +26,9 @@ pub(crate) const NOTE_HEAD: usize = 7;
 
 /// What a timer tells that comes when the grace behind the deadline is over.
 const GRACE_OVER: u8 = 6;
+
+/// What the timer of a task tells.
+const TASK: u8 = 7;
 
 /// How often the resident memory is looked at, in time that the process computes.
 const OFTEN: Duration = Duration::from_millis(10);
@@ -79,6 +84,86 @@ pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) ->
     set_timer(timer(clock, libc::SIGCONT, 0)?, first, WAKE)?;
     // The kernel acts on this one by itself, whatever the process does to its handlers, or who traces it.
     set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
+}
+
+/// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two below.
+static DUE: AtomicU64 = AtomicU64::new(NO_TASK);
+
+/// No task with a deadline runs.
+const NO_TASK: u64 = u64::MAX;
+
+/// The task that runs was too late, and its process is being ended.
+const TOO_LATE: u64 = u64::MAX - 1;
+
+/// When the timer of tasks fires next; `NO_TASK` if it does not.
+static ARMED: AtomicU64 = AtomicU64::new(NO_TASK);
+
+/// How long the process has between SIGTERM and SIGKILL once its task is too late.
+static TASK_GRACE: AtomicU64 = AtomicU64::new(0);
+
+/// The timers of tasks: the first signal, the end of the grace, and the kernel's own last word.
+static TASK_TIMERS: [AtomicPtr<c_void>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
+static HAS_TASK_TIMERS: AtomicBool = AtomicBool::new(false);
+
+/// Ends this process and all of its group as `limit_time` does, unless `end_task` is called before `deadline` and `late` have passed.
+///
+/// The timer is left as it is while an earlier task's is set: when it fires, it is set to what is due then. So tasks that follow
+/// each other cost a system call in as much time as the deadline is long, and not one each.
+pub(crate) fn begin_task(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
+    if !HAS_TASK_TIMERS.load(Ordering::Relaxed) {
+        handle(own_signal())?;
+        let clock = libc::CLOCK_MONOTONIC;
+        TASK_TIMERS[0].store(timer(clock, own_signal(), TASK)?, Ordering::Relaxed);
+        TASK_TIMERS[1].store(timer(clock, own_signal(), GRACE_OVER)?, Ordering::Relaxed);
+        TASK_TIMERS[2].store(timer(clock, libc::SIGKILL, 0)?, Ordering::Relaxed);
+        HAS_TASK_TIMERS.store(true, Ordering::Relaxed);
+    }
+    VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
+    TASK_GRACE.store(nanoseconds(grace), Ordering::Relaxed);
+    let due = nanoseconds(monotonic().saturating_add(deadline).saturating_add(late)).min(TOO_LATE - 1);
+    // The handler says that it is not set before it looks what is due: one of the two sees the other.
+    DUE.store(due, Ordering::SeqCst);
+    if ARMED.load(Ordering::SeqCst) > due { arm_task_timer(due) } else { Ok(()) }
+}
+
+/// Says that the task is done; whether that was too late, so that this process is being ended.
+pub(crate) fn end_task() -> bool {
+    DUE.swap(NO_TASK, Ordering::SeqCst) == TOO_LATE
+}
+
+/// Sets the timer of tasks. Async-signal-safe.
+fn arm_task_timer(due: u64) -> io::Result<()> {
+    ARMED.store(due, Ordering::SeqCst);
+    let left = Duration::from_nanos(due).saturating_sub(monotonic());
+    set_timer(TASK_TIMERS[0].load(Ordering::Relaxed), left, Duration::ZERO)
+}
+
+/// Looks whether the task that runs is too late. Async-signal-safe.
+fn look_at_task() {
+    ARMED.store(NO_TASK, Ordering::SeqCst);
+    let due = DUE.load(Ordering::SeqCst);
+    if due >= TOO_LATE {
+        return;
+    }
+    if nanoseconds(monotonic()) < due {
+        let _ = arm_task_timer(due);
+    } else if DUE.compare_exchange(due, TOO_LATE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        let grace = Duration::from_nanos(TASK_GRACE.load(Ordering::Relaxed));
+        let _ = set_timer(TASK_TIMERS[1].load(Ordering::Relaxed), grace, Duration::ZERO);
+        let _ = set_timer(TASK_TIMERS[2].load(Ordering::Relaxed), grace.saturating_add(SPARE), Duration::ZERO);
+        end_group();
+    }
+}
+
+/// Ends all of this process's group by SIGTERM, and says that the deadline is why. Async-signal-safe.
+fn end_group() {
+    say(DEADLINE);
+    // SAFETY: both are async-signal-safe. Stopped processes of the group meet SIGTERM only once they run. SIGCONT comes first, as
+    // SIGTERM may end this process before it sends anything more.
+    unsafe {
+        libc::kill(0, libc::SIGCONT);
+        libc::kill(0, libc::SIGTERM);
+    }
 }
 
 /// Ends this process by SIGXCPU when it has computed for so long from now on; `None` is no limit.
@@ -246,13 +331,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
             }
             // Others may send it, too: what they say is not looked at.
             _ if (*info).si_code == libc::SI_TIMER => match u8::try_from((*info).si_value().sival_ptr.addr()) {
-                Ok(DEADLINE) => {
-                    say(DEADLINE);
-                    // Stopped processes of the group meet SIGTERM only once they run. SIGCONT comes first, as
-                    // SIGTERM may end this process before it sends anything more.
-                    libc::kill(0, libc::SIGCONT);
-                    libc::kill(0, libc::SIGTERM);
-                }
+                Ok(DEADLINE) => end_group(),
+                Ok(TASK) => look_at_task(),
                 Ok(GRACE_OVER) => {
                     say(DEADLINE);
                     libc::kill(0, libc::SIGKILL);

@@ -69,6 +69,11 @@ pub(crate) fn ignore(number: i32) -> Disposition {
     }
 }
 
+/// Has a write to a pipe without a reader fail instead of killing this process.
+pub(crate) fn ignore_broken_pipes() {
+    ignore(libc::SIGPIPE);
+}
+
 /// Puts a saved disposition back.
 pub(crate) fn react(number: i32, disposition: &Disposition) {
     // SAFETY: the disposition is one that the kernel gave for this process's own code.

@@ -1,7 +1,7 @@
 //! What the library's `sys` is to the state machines.
 
 pub(crate) mod atomic;
-pub(crate) mod per_process;
 pub(crate) mod ipc;
+pub(crate) mod per_process;
 pub(crate) mod process;
 pub(crate) mod wait;

@@ -8,8 +8,8 @@ use super::ring::Pipe;
 use crate::channel::cells::AtomicU64;
 use crate::channel::model;
 use crate::channel::pipe::ring::{Consumer, Kind, Producer};
-use crate::pool::ahead::Ahead;
-use crate::pool::claim::{self, Gate};
+use crate::pool::protocol::claim::{self, ClaimHandle};
+use crate::pool::protocol::unpublished::Unpublished;
 use crate::world::{End, World};
 
 /// The bytes ahead of the answers of a block.
@@ -63,7 +63,7 @@ impl Worker {
             self.block.push(*task);
             self.answers.write_ahead(self.pipe.ring(), start, &self.block);
             let bytes = u16::try_from(self.block.len()).expect("few");
-            Ahead { mark: self.answers.mark(), count: before, bytes }.store(&self.slate.ahead);
+            Unpublished { mark: self.answers.mark(), count: before, bytes }.store(&self.slate.ahead);
         }
         self.block[0] = u8::try_from(count).expect("few");
         self.answers.write_ahead(self.pipe.ring(), 0, &self.block[..HEAD]);
@@ -81,10 +81,10 @@ fn hear(pipe: &Pipe, consumer: &mut Consumer, onto: &mut Vec<u8>) {
 }
 
 /// What was answered, and which tasks are to be given to another; the one between is what the worker failed at.
-fn bury(pipe: &Pipe, slate: &Slate, consumer: &mut Consumer, answers: &mut Vec<u8>, gate: &Gate) -> (u64, bool) {
+fn bury(pipe: &Pipe, slate: &Slate, consumer: &mut Consumer, answers: &mut Vec<u8>, gate: &ClaimHandle) -> (u64, bool) {
     let begun = gate.begun(&slate.claim);
     hear(pipe, consumer, answers);
-    let ahead = Ahead::load(&slate.ahead);
+    let ahead = Unpublished::load(&slate.ahead);
     let mut block = Vec::new();
     if ahead.count > 0 && consumer.salvage(pipe.ring(), ahead.mark, ahead.bytes.into(), &mut block) {
         answers.extend_from_slice(&block[HEAD..]);
@@ -110,7 +110,7 @@ fn who_dies_at_a_task_has_done_those_before_and_none_after() {
             let mut answers = Vec::new();
             hear(&pipe, &mut consumer, &mut answers);
             let end = victim.join().expect("join");
-            let (answered, has_failed) = bury(&pipe, &slate, &mut consumer, &mut answers, &Gate::default());
+            let (answered, has_failed) = bury(&pipe, &slate, &mut consumer, &mut answers, &ClaimHandle::default());
             assert_eq!(answers, [0, 1, 2][..answers.len()]);
             let runs = slate.runs();
             for (task, ran) in (0..).zip(runs) {
@@ -148,7 +148,7 @@ fn what_is_taken_back_is_not_begun() {
                     }
                 })
             };
-            let mut gate = Gate::default();
+            let mut gate = ClaimHandle::default();
             let (begun, epoch) = gate.close(&slate.claim);
             let mut message = vec![u8::try_from(epoch).expect("the first")];
             message.extend((begun < 3).then_some(2));

@@ -8,8 +8,8 @@ use crate::backend::{JoinHandle, explore};
 use crate::channel::model;
 use crate::channel::queue::core::{QueueCore, ShutDown};
 use crate::channel::transport::{RecvTransportError, SendTransportError};
-use crate::sys::wait::poll::Deadline;
 use crate::sys::ipc::socket;
+use crate::sys::wait::poll::Deadline;
 use crate::world::{End, World};
 
 const UNBOUNDED: u64 = u64::MAX;

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::channel::cells::{AtomicU32, AtomicU64, Unchecked};
 use super::growable::{Control, GrowableRing, RingSegment, Store};
-use crate::sys::wait::robust::RobustCell;
+use crate::channel::cells::{AtomicU32, AtomicU64, Unchecked};
 use crate::sys::ipc::socket::End as SocketEnd;
+use crate::sys::wait::robust::RobustCell;
 
 /// Two records of up to eight bytes fit into the lowest.
 const BASE: u64 = 4;

@@ -3,8 +3,8 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use crate::sys::atomic::AtomicU32;
 use super::poll::Deadline;
+use crate::sys::atomic::AtomicU32;
 use crate::world::{Kernel, Sleeper, step, world};
 
 pub(crate) const MOST: usize = 128;

@@ -3,8 +3,8 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use crate::sys::atomic::{AtomicU32, Locked};
 use super::futex;
+use crate::sys::atomic::{AtomicU32, Locked};
 use crate::world::{End, process, step};
 
 #[derive(Debug)]

@@ -1,0 +1,89 @@
+//! The ways in which a process or a task fails.
+
+use std::fmt;
+use std::io;
+
+use crate::limits::LimitReached;
+use crate::signal::Signal;
+use crate::unwind::Panic;
+
+/// The ways in which a process can fail to return a value.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Its function panicked, and the panic was not caught. (Where a panic cannot be caught, as with `panic = "abort"`, the exit
+    /// code is that of SIGABRT.)
+    Panicked(Panic),
+    /// It left by `process::exit` or the like, with this code, before its function returned.
+    Exited(i32),
+    /// A signal ended it.
+    #[non_exhaustive]
+    Signalled {
+        /// Which one.
+        signal: Signal,
+        /// Whether the kernel wrote an image of its memory.
+        core_dumped: bool,
+    },
+    /// Its arguments came to it, but could not be decoded there.
+    BadArguments(String),
+    /// Its function returned, but the value could not be encoded there or decoded here.
+    BadResult(String),
+    /// It could not prepare to run its function, for this reason.
+    NotRun(String),
+    /// It reached a limit that it was given.
+    Limit(LimitReached),
+    /// Its arguments could not be encoded, so it was not even sent.
+    NotSent(String),
+    /// It was called off, for this reason: it did not run, or was ended while it ran.
+    Cancelled(String),
+    /// It ended, but what became of it is not known: somebody else in this program took its status.
+    Lost(String),
+    /// This process could not find out, for a reason that may pass (no descriptors, no memory): ask again.
+    Os(io::Error),
+}
+
+impl Failure {
+    /// The panic, if it was one.
+    pub(crate) fn panic(&self) -> Option<&Panic> {
+        match self {
+            Failure::Panicked(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// The signal, if it was one.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        match self {
+            Failure::Signalled { signal, .. } => Some(*signal),
+            _ => None,
+        }
+    }
+
+    /// The limit, if it was one.
+    pub(crate) fn limit(&self) -> Option<&LimitReached> {
+        match self {
+            Failure::Limit(limit) => Some(limit),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// What a sentence that begins with the process goes on with: `exited with code 3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Panicked(panic) => write!(f, "panicked: {panic}"),
+            Failure::Exited(code) => write!(f, "exited with code {code}"),
+            Failure::Signalled { signal, core_dumped: false } => write!(f, "was killed by {signal}"),
+            Failure::Signalled { signal, core_dumped: true } => write!(f, "was killed by {signal} (core dumped)"),
+            Failure::BadArguments(reason) => write!(f, "could not decode its arguments: {reason}"),
+            Failure::BadResult(reason) => write!(f, "gave no usable result: {reason}"),
+            Failure::NotRun(reason) => write!(f, "did not run: {reason}"),
+            Failure::Limit(limit) => write!(f, "reached {limit}"),
+            Failure::NotSent(reason) => write!(f, "could not be sent its arguments: {reason}"),
+            Failure::Cancelled(reason) => write!(f, "was cancelled: {reason}"),
+            Failure::Lost(reason) => write!(f, "was lost: {reason}"),
+            Failure::Os(error) => write!(f, "cannot be asked at the moment: {error}"),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How a task of a pool failed.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use super::failure::Failure;
+use crate::limits::LimitReached;
+use crate::signal::Signal;
+use crate::unwind::Panic;
+
+/// How a task of a [`Pool`](crate::Pool) failed: what happened, to which task, in which worker.
+///
+/// ```
+/// use multiproc::{Failure, Pool};
+///
+/// fn fragile(n: i32) -> i32 {
+///     if n > 2 { std::process::exit(n) }
+///     n
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let pool = Pool::new(1)?;
+/// let error = pool.apply(fragile, (3,)).unwrap_err();
+/// assert!(matches!(error.failure(), Failure::Exited(3)));
+/// assert_eq!(pool.apply(fragile, (2,))?, 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TaskError(Box<Failed>);
+
+struct Failed {
+    task: String,
+    worker: Option<(String, u32)>,
+    attempts: u32,
+    failure: Failure,
+}
+
+impl TaskError {
+    pub(crate) fn new(task: String, worker: Option<(String, u32)>, attempts: u32, failure: Failure) -> TaskError {
+        TaskError(Box::new(Failed { task, worker, attempts, failure }))
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.0.failure
+    }
+
+    /// What happened, owned.
+    #[must_use]
+    pub fn into_failure(self) -> Failure {
+        self.0.failure
+    }
+
+    /// The panic, if it was one.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        self.0.failure.panic()
+    }
+
+    /// The signal that ended the worker, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<Signal> {
+        self.0.failure.signal()
+    }
+
+    /// The limit that it reached, if that ended it.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitReached> {
+        self.0.failure.limit()
+    }
+
+    /// Whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or because its pool was terminated.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.failure, Failure::Cancelled(_))
+    }
+
+    /// The name of the task: the one that it was given, or its function's, with its number if it is one of a map.
+    #[must_use]
+    pub fn task(&self) -> &str {
+        &self.0.task
+    }
+
+    /// The name of the worker that ran it last; `None` if none did.
+    #[must_use]
+    pub fn worker(&self) -> Option<&str> {
+        self.0.worker.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// The number of that worker's process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.0.worker.as_ref().map(|(_, pid)| *pid)
+    }
+
+    /// How often it was tried.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failed { task, worker, attempts, failure } = &*self.0;
+        write!(f, "task {task} ")?;
+        if let Some((name, pid)) = worker {
+            write!(f, "in {name} (pid {pid}) ")?;
+        }
+        failure.fmt(f)?;
+        if *attempts > 1 {
+            write!(f, ", at attempt {attempts}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TaskError {
+    /// The same as `Display`, so that an error returned from `main` reads well.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for TaskError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.failure {
+            Failure::Os(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! A pool of worker processes, as users see it.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::imap::IMap;
+use super::map_task::MapTask;
+use super::stats::{self, PoolStats};
+use super::task::Task;
+use super::tasks::Tasks;
+use crate::error::{Cause, Error, Result, TaskError, os};
+use crate::pool::host::scheduler::Phase;
+use crate::pool::host::settings::Settings;
+use crate::pool::host::supervisor::Shared;
+use crate::pool::host::worker::Worker;
+use crate::pool::host::worker_set::WorkerSet;
+use crate::process::{self, Handle};
+use crate::sys::per_process::PerProcess;
+use crate::sys::wait::poll::Deadline;
+use crate::target::{Captureless, Target};
+
+/// Worker processes that run tasks, and that survive whatever the tasks do: CPython's `multiprocessing.Pool`.
+///
+/// A task that panics, exits, aborts, is killed, takes too long or returns what cannot be decoded fails alone, with the reason
+/// in its [`TaskError`]; its worker is replaced, and every other task goes on, those of its chunk included. Functions are those
+/// that [`Process::new`](crate::Process::new) takes.
+///
+/// A pool has one thread of its own, which sleeps while nothing happens. Any threads may use it at once. Dropping it
+/// [terminates](Pool::terminate) it and waits for its workers to be gone; [`close`](Pool::close) and [`join`](Pool::join) let it
+/// finish what it was given. At the end of the program, pools are terminated.
+///
+/// Workers have sessions of their own, so that what tasks start can be ended with them. So Ctrl-C in a terminal reaches the program
+/// only, and takes its workers along; and Ctrl-Z stops the program, while its workers go on with what they have.
+///
+/// A program that becomes another user (a server of root's that drops its rights, say) may not signal the workers that it had started
+/// before. They end with it all the same, and end tasks at their deadlines by timers of their own; a worker that is still at its
+/// task when it has to go is given up after a second. Its task fails, [`join`](Pool::join) says so, and the pool goes on with
+/// workers of the new user.
+///
+/// With the start method [`Fork`](crate::StartMethod::Fork), the pool has to be made while this process has no other thread;
+/// workers are copies of it as it was then, those that replace them come from the fork server, and are not.
+///
+/// ```
+/// use multiproc::{Failure, Pool};
+///
+/// fn parse(text: String) -> usize {
+///     if text.contains('!') { std::process::abort() } // a C library at its worst
+///     text.len()
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let pool = Pool::new(2)?;
+/// let texts = ["one", "boom!", "three"].map(str::to_owned);
+/// let lengths: Vec<_> = pool.imap(parse, texts).collect();
+/// assert_eq!(*lengths[0].as_ref().unwrap(), 3);
+/// assert!(matches!(lengths[1].as_ref().unwrap_err().failure(), Failure::Signalled { .. }));
+/// assert_eq!(*lengths[2].as_ref().unwrap(), 5);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Pool {
+    shared: Arc<Shared>,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+/// The pools of this process that are not over, to be ended with it.
+static POOLS: PerProcess<Mutex<Vec<Weak<Shared>>>> = PerProcess::new();
+
+/// The pool for whoever has none.
+static GLOBAL: PerProcess<OnceLock<Pool>> = PerProcess::new();
+
+/// How long the end of the program waits for pools to be gone before it sees to that by itself.
+const AT_EXIT: Duration = Duration::from_secs(4);
+
+impl Pool {
+    pub(crate) fn start(settings: Settings) -> Result<Pool> {
+        let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
+        for place in 0..settings.processes {
+            match Worker::start(&settings, place.saturating_add(1), WorkerSet::number(place as u64, place)) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    end_all(&workers);
+                    return Err(error);
+                }
+            }
+        }
+        // Those that replace them are started by a thread beside others.
+        let mut settings = settings;
+        if settings.method == crate::start::method::StartMethod::Fork {
+            settings.method = crate::start::method::StartMethod::Forkserver;
+        }
+        let children: Vec<_> = workers.iter().map(|worker| worker.child.handle()).collect();
+        let undo = |error| {
+            children.iter().for_each(end_now);
+            error
+        };
+        let shared = Arc::new(Shared::new(settings, workers).map_err(undo)?);
+        let kept = Arc::clone(&shared);
+        let supervisor = thread::Builder::new()
+            .name("multiproc-pool".to_owned())
+            .spawn(move || kept.live())
+            .map_err(os("cannot start a pool's thread"))
+            .map_err(undo)?;
+        enter(&shared);
+        Ok(Pool { shared, supervisor: Some(supervisor) })
+    }
+
+    /// The pool that [`process_map`](crate::ProcessMap::process_map) uses: one worker for each processor, started at the first
+    /// call, for as long as the program runs.
+    ///
+    /// # Errors
+    /// As for [`new`](Pool::new); the next call tries again.
+    pub fn global() -> Result<&'static Pool> {
+        let global = GLOBAL.get_or_init(|_| OnceLock::new());
+        if let Some(pool) = global.get() {
+            return Ok(pool);
+        }
+        let pool = Pool::new(None)?;
+        Ok(global.get_or_init(|| pool))
+    }
+
+    /// How many workers it has.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.shared.processes
+    }
+
+    /// Tasks with settings of their own: deadline, retries, name, chunk size, progress.
+    pub fn tasks<'p>(&self) -> Tasks<'p> {
+        Tasks::new(Arc::clone(&self.shared))
+    }
+
+    /// Runs `target` in a worker with `args`, a tuple, and waits for what it returns.
+    ///
+    /// # Errors
+    /// How it failed: see [`Failure`](crate::Failure).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.apply(u32::pow, (2, 10))?, 1024);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn apply<F, Args, R>(&self, target: F, args: Args) -> Result<R, TaskError>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().apply(target, args)
+    }
+
+    /// Has `target` run in a worker with `args`, a tuple, and returns at once: see [`Task`].
+    pub fn submit<F, Args, R>(&self, target: F, args: Args) -> Task<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().submit(target, args)
+    }
+
+    /// [`submit`](Pool::submit), under CPython's name.
+    pub fn apply_async<F, Args, R>(&self, target: F, args: Args) -> Task<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().submit(target, args)
+    }
+
+    /// Calls `target` with each input, in the workers, and gives what they return in the order of the inputs.
+    ///
+    /// The chunks in which they go to the workers follow from how long they take.
+    ///
+    /// # Errors
+    /// The failure of the first input that failed, when all are done. [`imap`](Pool::imap) gives the outcome of each.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.map(|n: u32| n * n, 0..5)?, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn map<F, Items, T, R>(&self, target: F, items: Items) -> Result<Vec<R>, TaskError>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().map(target, items)
+    }
+
+    /// [`map`](Pool::map) for a function of several arguments: each input is a tuple of them.
+    ///
+    /// # Errors
+    /// As for [`map`](Pool::map).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.starmap(u32::pow, [(2, 3), (3, 2)])?, [8, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn starmap<F, Items, Args, R>(&self, target: F, items: Items) -> Result<Vec<R>, TaskError>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = Args>,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().starmap(target, items)
+    }
+
+    /// [`map`](Pool::map) that returns at once: all inputs are pulled and encoded now.
+    pub fn map_async<F, Items, T, R>(&self, target: F, items: Items) -> MapTask<R>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().map_async(target, items)
+    }
+
+    /// [`starmap`](Pool::starmap) that returns at once.
+    pub fn starmap_async<F, Items, Args, R>(&self, target: F, items: Items) -> MapTask<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = Args>,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().starmap_async(target, items)
+    }
+
+    /// The outcomes of calling `target` with each input, in the order of the inputs, which are pulled as needed: see [`IMap`].
+    pub fn imap<F, Items, T, R>(
+        &self,
+        target: F,
+        items: Items,
+    ) -> IMap<'static, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().imap(target, items)
+    }
+
+    /// [`imap`](Pool::imap), with each outcome as soon as it is there.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let mut squares: Vec<u32> = pool.imap_unordered(|n: u32| n * n, 0..4).collect::<Result<_, _>>()?;
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn imap_unordered<F, Items, T, R>(
+        &self,
+        target: F,
+        items: Items,
+    ) -> IMap<'static, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    where
+        F: Target<(T,), Output = R> + Captureless + Send,
+        Items: IntoIterator<Item = T>,
+        T: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().imap_unordered(target, items)
+    }
+
+    /// Takes no more tasks. Those that there are, are done; then the workers leave.
+    pub fn close(&self) {
+        if self.shared.is_ours() {
+            self.shared.lock().close();
+            self.shared.summon();
+        }
+    }
+
+    /// Ends all now: tasks that are not done are [cancelled](TaskError::is_cancelled), workers and all that they started get
+    /// SIGTERM, and SIGKILL after the pool's grace. Returns at once; [`join`](Pool::join) waits.
+    pub fn terminate(&self) {
+        if self.shared.is_ours() {
+            self.shared.lock().terminate();
+            self.shared.summon();
+        }
+    }
+
+    /// Waits until a pool that was closed or terminated has no workers any more.
+    ///
+    /// # Errors
+    /// It was neither: `pool is still running`. A callback cannot wait for its pool, nor can a forked copy of the process. A worker
+    /// runs as another user than this program by now, which may not end it.
+    pub fn join(&self) -> Result<()> {
+        self.join_by(Deadline::Never).map(drop)
+    }
+
+    /// [`join`](Pool::join) for at most so long; whether it has none any more.
+    ///
+    /// # Errors
+    /// As for [`join`](Pool::join).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.join_by(Deadline::after(timeout))
+    }
+
+    fn join_by(&self, deadline: Deadline) -> Result<bool> {
+        if !self.shared.is_ours() {
+            return Err(Cause::OtherProcess("a pool can only be joined by the process that made it".to_owned()).into());
+        }
+        let phase = self.shared.lock().phase.clone();
+        if phase == Phase::Running {
+            return Err(Cause::BadInput("pool is still running".to_owned()).into());
+        }
+        if self.shared.is_supervisor() {
+            return Err(Cause::BadInput("a callback cannot wait for its pool".to_owned()).into());
+        }
+        let is_over = self.shared.wait_over(deadline);
+        match self.shared.lock().unended.first() {
+            Some(why) if is_over => Err(Error::os(why.clone(), io::ErrorKind::PermissionDenied.into())),
+            _ => Ok(is_over),
+        }
+    }
+
+    /// What the pool and its workers have done so far.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        stats::of(&self.shared)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.shared.is_ours() {
+            self.terminate();
+            // Not if the last handle went in a callback, which the supervisor called.
+            if let Some(supervisor) = self.supervisor.take().filter(|_| !self.shared.is_supervisor()) {
+                self.shared.wait_over(Deadline::Never);
+                let _ = supervisor.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    /// CPython's: `<Pool state=RUN pool_size=2>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.shared.is_ours().then(|| self.shared.lock().phase.clone()) {
+            None => "UNKNOWN",
+            Some(Phase::Running) => "RUN",
+            Some(Phase::Closing) => "CLOSE",
+            Some(Phase::Terminated) => "TERMINATE",
+            Some(Phase::Broken(_)) => "BROKEN",
+        };
+        write!(f, "<Pool state={state} pool_size={}>", self.processes())
+    }
+}
+
+fn end_all(workers: &[Worker]) {
+    for worker in workers {
+        let _ = worker.child.terminate();
+    }
+    for worker in workers {
+        if !matches!(worker.child.join_timeout(Duration::from_secs(3)), Ok(Some(()))) {
+            end_now(&worker.child.handle());
+        }
+    }
+}
+
+/// Kills a worker and takes its status, unless this program may not: it ends with the program then.
+fn end_now(child: &Handle) {
+    if child.kill().is_ok() {
+        let _ = child.join();
+    }
+}
+
+/// Has a pool ended with the program.
+fn enter(shared: &Arc<Shared>) {
+    let pools = POOLS.get_or_init(|_| {
+        process::at_exit(end_pools);
+        Mutex::default()
+    });
+    let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.retain(|pool| pool.strong_count() > 0);
+    pools.push(Arc::downgrade(shared));
+}
+
+fn end_pools() {
+    let Some(pools) = POOLS.get() else { return };
+    let pools: Vec<_> = {
+        let pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(Weak::upgrade).collect()
+    };
+    for pool in &pools {
+        pool.lock().terminate();
+        pool.summon();
+    }
+    let deadline = Deadline::after(AT_EXIT);
+    for pool in &pools {
+        pool.wait_over(deadline);
+    }
+}

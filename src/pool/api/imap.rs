@@ -1,0 +1,282 @@
+//! The outcomes of a map, one after the other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::progress::Progress;
+use crate::error::TaskError;
+use crate::pool::host::chunker::Chunker;
+use crate::pool::host::decode::Opened;
+use crate::pool::host::job::{Delivery, Sink};
+use crate::sys::wait::poll::Deadline;
+use crate::unwind;
+
+/// How often progress is shown, at the most.
+const SHOWN: Duration = Duration::from_millis(100);
+
+/// The outcomes of a lazy map, as they come or in the order of the inputs: what [`Pool::imap`](crate::Pool::imap) gives.
+///
+/// Inputs are pulled while somebody asks for outcomes, and no more of them than the workers need: a few chunks for each. So
+/// an endless iterator is a fine input. Dropping it ends the map: what is not begun is not run; what is begun goes on, and its
+/// outcome is lost.
+///
+/// If the iterator of inputs panics, so does the call that pulled; nothing is lost, and it can be asked again.
+///
+/// ```
+/// use multiproc::Pool;
+///
+/// let pool = Pool::new(2)?;
+/// let squares = pool.imap(|n: u64| n * n, 1..);       // without end
+/// let sum: u64 = squares.take(100).map(Result::unwrap).sum();
+/// assert_eq!(sum, 338_350);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use = "a lazy map does nothing until it is asked for its outcomes"]
+pub struct IMap<'p, I, Args, R> {
+    chunker: Chunker<I, Args>,
+    /// Those that came ahead of their turn, by the number of their first.
+    early: BTreeMap<u64, Delivery>,
+    /// What came, if the order does not matter.
+    ready: VecDeque<Delivery>,
+    current: Option<Opened<R>>,
+    /// The number of the next outcome.
+    next: u64,
+    /// How many outcomes have arrived.
+    arrived: u64,
+    is_ordered: bool,
+    progress: Option<Watch<'p>>,
+}
+
+/// What shows it.
+pub(crate) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
+
+/// Who is shown how far a map is.
+pub(crate) struct Watch<'p> {
+    show: Show<'p>,
+    started: Instant,
+    shown: Option<Instant>,
+    failed: u64,
+    is_over: bool,
+}
+
+impl<'p> Watch<'p> {
+    pub(crate) fn new(show: Show<'p>) -> Watch<'p> {
+        Watch { show, started: Instant::now(), shown: None, failed: 0, is_over: false }
+    }
+
+    fn show(&mut self, total: Option<u64>, done: u64, running: usize, is_last: bool) {
+        if self.is_over || !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let progress = Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() };
+        // A panic in it must not cost an outcome.
+        self.is_over = unwind::catch(|| (self.show)(&progress)).is_err() || is_last;
+    }
+}
+
+impl<'p, I, Args, R> IMap<'p, I, Args, R>
+where
+    I: Iterator<Item = Args>,
+    Args: Serialize,
+    R: DeserializeOwned,
+{
+    pub(crate) fn new(
+        chunker: Chunker<I, Args>,
+        is_ordered: bool,
+        progress: Option<Watch<'p>>,
+    ) -> IMap<'p, I, Args, R> {
+        IMap {
+            chunker,
+            early: BTreeMap::new(),
+            ready: VecDeque::new(),
+            current: None,
+            next: 0,
+            arrived: 0,
+            is_ordered,
+            progress,
+        }
+    }
+
+    /// The next outcome, if it comes within `timeout`: CPython's `next(timeout)`. `Ok(None)` at the end.
+    ///
+    /// # Errors
+    /// [`TimedOut`]: it did not. It is not lost.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let mut naps = pool.imap(std::thread::sleep, [Duration::from_secs(600)]);
+    /// assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        self.next_by(Deadline::after(timeout))
+    }
+
+    /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the future is dropped.
+    ///
+    /// The inputs are pulled by this call, so they should be quick to come.
+    pub async fn next_async(&mut self) -> Option<Result<R, TaskError>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// `next_async`, by hand: for a stream of your own.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
+        loop {
+            if let Some(found) = self.next_ready() {
+                return Poll::Ready(Some(found));
+            }
+            if let Some(lost) = self.lost_to_copy() {
+                return Poll::Ready(lost.map(Err));
+            }
+            self.chunker.fill();
+            if self.is_at_end() {
+                return Poll::Ready(None);
+            }
+            if !self.chunker.results().register(context.waker(), |_, is_any| is_any) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn next_by(&mut self, deadline: Deadline) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        loop {
+            if let Some(found) = self.next_ready() {
+                return Ok(Some(found));
+            }
+            if let Some(lost) = self.lost_to_copy() {
+                return Ok(lost.map(Err));
+            }
+            self.chunker.fill();
+            if self.is_at_end() {
+                self.show(true);
+                return Ok(None);
+            }
+            // Woken now and then to show that time goes by.
+            let until = if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
+            let came = self.chunker.results().wait(self.chunker.worth_waking_for(self.arrived), until);
+            self.show(false);
+            if !came && deadline.is_over() {
+                return Err(TimedOut(()));
+            }
+        }
+    }
+
+    /// In a forked copy of the process: an error once, and the end.
+    fn lost_to_copy(&mut self) -> Option<Option<TaskError>> {
+        if !self.chunker.is_copy() {
+            return None;
+        }
+        let is_at_end = self.is_at_end();
+        self.chunker.lose(self.next);
+        let lost = || {
+            TaskError::new(self.chunker.results().call().label(self.next), None, 0, self.chunker.pool().lost_to_copy())
+        };
+        Some((!is_at_end).then(lost))
+    }
+
+    /// The next outcome, if it is here.
+    fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
+        loop {
+            if let Some(opened) = &mut self.current {
+                if let Some(outcome) = opened.next(self.chunker.results().call()) {
+                    self.next = self.next.saturating_add(1);
+                    if let Some(watch) = &mut self.progress {
+                        watch.failed = watch.failed.saturating_add(u64::from(outcome.is_err()));
+                    }
+                    // With the last outcome, as nobody may ask for another.
+                    if self.next == self.chunker.pulled() && self.chunker.is_exhausted {
+                        self.show(true);
+                    }
+                    return Some(outcome);
+                }
+                self.current = None;
+            }
+            let mut turn = self.take_turn();
+            if turn.is_none() {
+                for delivery in self.chunker.results().take() {
+                    self.arrived = self.arrived.saturating_add(u64::from(delivery.count));
+                    if self.is_ordered {
+                        self.early.insert(delivery.first, delivery);
+                    } else {
+                        self.ready.push_back(delivery);
+                    }
+                }
+                turn = self.take_turn();
+            }
+            let delivery = turn?;
+            self.chunker.came_back(delivery.count);
+            self.current = Some(Opened::new(delivery));
+            // While the user looks at these, others are to be at work.
+            self.chunker.fill();
+            self.show(false);
+        }
+    }
+
+    fn take_turn(&mut self) -> Option<Delivery> {
+        if self.is_ordered { self.early.remove(&self.next) } else { self.ready.pop_front() }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.chunker.is_exhausted && self.next == self.chunker.pulled() && self.chunker.out() == 0
+    }
+
+    fn show(&mut self, is_last: bool) {
+        let Some(watch) = &mut self.progress else { return };
+        // Those that have arrived, also if one before them has not.
+        let running = self.chunker.pulled().saturating_sub(self.arrived);
+        let running = usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
+        watch.show(self.chunker.total(), self.arrived, running, is_last);
+    }
+}
+
+impl<I, Args, R> Iterator for IMap<'_, I, Args, R>
+where
+    I: Iterator<Item = Args>,
+    Args: Serialize,
+    R: DeserializeOwned,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Result<R, TaskError>> {
+        self.next_by(Deadline::Never).ok().flatten()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let total = self.chunker.total().and_then(|total| usize::try_from(total.saturating_sub(self.next)).ok());
+        (total.unwrap_or(0), total)
+    }
+}
+
+impl<I, Args, R> Drop for IMap<'_, I, Args, R> {
+    fn drop(&mut self) {
+        self.chunker.abandon();
+    }
+}
+
+impl<I, Args, R> fmt::Debug for IMap<'_, I, Args, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IMap").field("next", &self.next).field("is_ordered", &self.is_ordered).finish_non_exhaustive()
+    }
+}
+
+/// Nothing came in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut(());
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out")
+    }
+}
+
+impl std::error::Error for TimedOut {}

@@ -1,0 +1,297 @@
+//! A child, whatever it returns: to wait for, ask and end.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::registry;
+use crate::error::{JoinError, Result};
+use crate::signal::Signal;
+use crate::start::method::StartMethod;
+use crate::sys::wait::poll::Deadline;
+
+/// A started process, running or ended, without the type of its result: what [`active_children`](crate::active_children)
+/// gives, and what a [`Child`](crate::Child) is besides its result.
+///
+/// Any number of threads may use the clones of a handle at once, and in any order: a process that has ended can still be
+/// asked, joined and (without effect) terminated.
+///
+/// ```
+/// use multiproc::{Process, active_children};
+///
+/// let child = Process::new(std::thread::sleep, (std::time::Duration::from_secs(60),)).start()?;
+/// for process in active_children() {
+///     process.terminate()?;
+///     let _ = process.join();
+///     assert_eq!(process.exitcode(), Some(-15));
+/// }
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle(Arc<Core>);
+
+impl Handle {
+    pub(crate) fn new(core: Arc<Core>) -> Handle {
+        Handle(core)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0
+    }
+
+    /// The name of the process.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Gives the process another name here; the process itself keeps the one that it was started with.
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.0.set_name(name.into());
+    }
+
+    /// The number of the process; still so after it has ended, when the system may give it to another.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Whether the process is terminated when this one ends, and may have no children.
+    #[must_use]
+    pub fn daemon(&self) -> bool {
+        self.0.spec.ends_with_parent()
+    }
+
+    /// How the process was really started: [`StartMethod::Spawn`] also where the fork server cannot work.
+    #[must_use]
+    pub fn start_method(&self) -> StartMethod {
+        self.0.method
+    }
+
+    /// The path of the function that it runs.
+    #[must_use]
+    pub fn function(&self) -> &str {
+        self.0.function
+    }
+
+    /// Whether the process is running. False, too, in a forked copy of the process that started it, which cannot know.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.is_running()
+    }
+
+    /// `None` while the process runs; then 0 if its function returned, 1 if it panicked, the code that it exited with, or
+    /// `-signal`. (CPython's `exitcode`.) All of a positive code, not only the 8 bits that the kernel keeps; of a negative one,
+    /// these (`exit(-1)` is 255).
+    #[must_use]
+    pub fn exitcode(&self) -> Option<i32> {
+        if !self.0.is_ours() {
+            return None;
+        }
+        self.0.look().ok().flatten().and_then(|end| end.exitcode())
+    }
+
+    /// Waits until the process has ended.
+    ///
+    /// # Errors
+    /// How it failed, if it did.
+    pub fn join(&self) -> Result<(), JoinError> {
+        self.join_until(Deadline::Never).map(|_| ())
+    }
+
+    /// Waits until the process has ended, but no longer than `timeout`; false if it runs on.
+    ///
+    /// # Errors
+    /// How it failed, if it did.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, JoinError> {
+        self.join_until(Deadline::after(timeout))
+    }
+
+    fn join_until(&self, deadline: Deadline) -> Result<bool, JoinError> {
+        let end = self.0.wait_to_join(deadline)?;
+        registry::sweep();
+        let Some(end) = end else { return Ok(false) };
+        if end.is_success() { Ok(true) } else { Err(self.0.join_error(end.exitcode(), end.failure())) }
+    }
+
+    /// Asks the process to end: SIGTERM. No effect on one that has ended. Its own children are not asked, but end with it.
+    ///
+    /// A process that handles or ignores the signal goes on; it ignores what this program ignored when it started it (or when
+    /// it started its fork server). [`stop`](Handle::stop) insists, [`kill`](Handle::kill) cannot be ignored.
+    ///
+    /// # Errors
+    /// The system's, and [`Error::is_other_process`](crate::Error::is_other_process).
+    pub fn terminate(&self) -> Result<()> {
+        self.send_signal(Signal::TERM)
+    }
+
+    /// Ends the process: SIGKILL. No effect on one that has ended.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    pub fn kill(&self) -> Result<()> {
+        self.send_signal(Signal::KILL)
+    }
+
+    /// Sends the process what Ctrl-C sends: SIGINT. No effect on one that has ended.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    pub fn interrupt(&self) -> Result<()> {
+        self.send_signal(Signal::INT)
+    }
+
+    /// Sends the process any signal. No effect on one that has ended.
+    ///
+    /// # Errors
+    /// The system's (there may be no such signal), and [`Error::is_other_process`](crate::Error::is_other_process).
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
+        self.0.send(signal)
+    }
+
+    /// [`terminate`](Handle::terminate) for the process and everything that it started.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    pub fn terminate_tree(&self) -> Result<()> {
+        self.0.send_to_tree(Signal::TERM)
+    }
+
+    /// [`kill`](Handle::kill) for the process and everything that it started, with any library or program.
+    ///
+    /// What it started is found through `/proc`, by parent. A descendant whose own parent has ended already is not found;
+    /// nor is any, if the process itself has.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn shell() {
+    ///     std::process::Command::new("sleep").arg("60").status().unwrap();
+    /// }
+    ///
+    /// let child = Process::new(shell, ()).start()?;
+    /// child.kill_tree()?; // and no `sleep` is left behind
+    /// assert_eq!(child.join().unwrap_err().exitcode(), Some(-9));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn kill_tree(&self) -> Result<()> {
+        self.0.send_to_tree(Signal::KILL)
+    }
+
+    /// [`interrupt`](Handle::interrupt) for the process and everything that it started.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    pub fn interrupt_tree(&self) -> Result<()> {
+        self.0.send_to_tree(Signal::INT)
+    }
+
+    /// Asks the process to end and makes sure that it does: first a request that its function can see
+    /// ([`CurrentProcess::stop_requested`](crate::CurrentProcess::stop_requested)), after `grace` SIGTERM, after another
+    /// `grace` SIGKILL. Returns when it has ended.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{Process, current_process};
+    ///
+    /// fn serve() -> u32 {
+    ///     let mut turns = 0;
+    ///     while !current_process().wait_stop(Duration::from_millis(1)) {
+    ///         turns += 1;
+    ///     }
+    ///     turns
+    /// }
+    ///
+    /// let child = Process::new(serve, ()).start()?;
+    /// child.stop(Duration::from_secs(10))?;
+    /// assert!(child.join().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn stop(&self, grace: Duration) -> Result<()> {
+        self.0.stop(grace, Core::send)
+    }
+
+    /// [`stop`](Handle::stop), with the signals sent to the process and everything that it started.
+    ///
+    /// # Errors
+    /// As for [`terminate`](Handle::terminate).
+    pub fn stop_tree(&self, grace: Duration) -> Result<()> {
+        self.0.stop(grace, Core::send_to_tree)
+    }
+
+    /// Asks the process to end when it suits; it sees it if it looks
+    /// ([`CurrentProcess::stop_requested`](crate::CurrentProcess::stop_requested)).
+    pub fn request_stop(&self) {
+        self.0.request_stop();
+    }
+
+    /// A descriptor that becomes readable when the process ends and stays so: for poll, epoll and async runtimes.
+    ///
+    /// It costs a descriptor, until the last handle of the process goes.
+    ///
+    /// # Errors
+    /// The system has no descriptor left; [`Error::is_other_process`](crate::Error::is_other_process).
+    pub fn sentinel(&self) -> Result<BorrowedFd<'_>> {
+        self.0.sentinel()
+    }
+}
+
+/// The printed form of a process: `<Process(Process-1, started)>`.
+pub(crate) fn print(f: &mut fmt::Formatter<'_>, kind: &str, name: &str, state: &str, daemon: bool) -> fmt::Result {
+    let daemon = if daemon { ", daemon" } else { "" };
+    write!(f, "<{kind}({name}, {state}{daemon})>")
+}
+
+impl fmt::Display for Handle {
+    /// As in Python: `<Process(Process-1, started)>`, then `stopped`, `stopped[1]` or `stopped[SIGTERM]`; `unknown` in a
+    /// forked copy of the process that started it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.0.look() {
+            _ if !self.0.is_ours() => "unknown".to_owned(),
+            Ok(None) | Err(_) => "started".to_owned(),
+            Ok(Some(end)) => match end.exitcode() {
+                Some(0) => "stopped".to_owned(),
+                Some(code) => match code.checked_neg().and_then(|number| Signal::new(number).name()) {
+                    Some(name) => format!("stopped[{name}]"),
+                    None => format!("stopped[{code}]"),
+                },
+                None => "stopped[?]".to_owned(),
+            },
+        };
+        print(f, &self.0.spec.kind, &self.name(), &state, self.0.spec.ends_with_parent())
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The running children of this process, in the order of their start; takes the status of those that have ended.
+///
+/// Not their children, nor the fork server.
+///
+/// ```
+/// use multiproc::{Process, active_children};
+///
+/// assert!(active_children().is_empty());
+/// let child = Process::new(std::thread::sleep, (std::time::Duration::from_secs(60),)).name("sleeper").start()?;
+/// assert_eq!(active_children()[0].name(), "sleeper");
+/// child.kill()?;
+/// let _ = child.join();
+/// assert!(active_children().is_empty());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use]
+pub fn active_children() -> Vec<Handle> {
+    registry::running().into_iter().map(Handle::new).collect()
+}

@@ -1,0 +1,50 @@
+//! A directory for one process, which goes with it.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::sys::random;
+
+/// A new directory, removed with all that is in it unless it is kept.
+#[derive(Debug)]
+pub(crate) struct PrivateDir(Option<PathBuf>);
+
+impl PrivateDir {
+    /// A new one in `place`, which only this user can enter.
+    pub(crate) fn make(place: &Path) -> io::Result<PrivateDir> {
+        /// How many names are tried.
+        const MOST: u32 = 100;
+        if !place.is_absolute() {
+            // What it is relative to is gone.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mut tried = 0;
+        loop {
+            let name = format!("multiproc-{:016x}", u64::from_le_bytes(random::bytes()?));
+            let path = place.join(name);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < MOST => tried += 1,
+                made => return made.map(|()| PrivateDir(Some(path))),
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Leaves it to somebody else to remove it.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Waiting for many things at once.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{ChildStderr, ChildStdout};
+use std::time::Duration;
+
+use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, SimpleQueue};
+use crate::error::{Result, os};
+use crate::process::{Child, Handle};
+use crate::sys::wait::poll::{self, Deadline};
+
+/// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes readable.
+pub trait Waitable {
+    /// The descriptor to poll for reading.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
+
+    /// Whether something can be had without waiting for the descriptor, which need not tell of it then.
+    ///
+    /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its descriptor; if there is nothing,
+    /// this call sees to it that the descriptor tells of what comes next.
+    ///
+    /// # Errors
+    /// The system refuses to say.
+    fn poll_ready(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Whether the descriptor may become readable for nothing: then only [`poll_ready`](Waitable::poll_ready) says that something
+    /// can be had.
+    fn may_wake_for_nothing(&self) -> bool {
+        false
+    }
+
+    /// How often [`wait`] is to ask again although the descriptor told of nothing; `None`: never.
+    fn look_again(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<T> Waitable for Receiver<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        self.is_ready().map_err(os("cannot look into a pipe"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        self.is_ready().map_err(os("cannot look into a connection"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        Connection::may_wake_for_nothing(self)
+    }
+}
+
+impl Waitable for Handle {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        self.sentinel()
+    }
+}
+
+impl<T> Waitable for Child<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        self.sentinel()
+    }
+}
+
+macro_rules! waitable_queues {
+    ($($type:ident),*) => {
+        $(impl<T> Waitable for $type<T> {
+            fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+                Ok(self.as_fd())
+            }
+
+            fn poll_ready(&self) -> Result<bool> {
+                Ok($type::poll_ready(self))
+            }
+
+            fn may_wake_for_nothing(&self) -> bool {
+                true
+            }
+
+            fn look_again(&self) -> Option<Duration> {
+                Some(ROUND)
+            }
+        })*
+    };
+}
+
+/// How long at the most somebody polls a queue in vain, if who put into it was killed at the instant before telling of it.
+const ROUND: Duration = Duration::from_secs(1);
+
+waitable_queues!(Queue, JoinableQueue, SimpleQueue);
+
+impl<T> Waitable for QueueReceiver<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        QueueReceiver::wait_fd(self).map_err(os("cannot wait for a queue"))
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        QueueReceiver::poll_ready(self).map_err(os("cannot look into a queue"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
+    }
+
+    fn look_again(&self) -> Option<Duration> {
+        Some(ROUND)
+    }
+}
+
+impl<T: AsFd> Waitable for Descriptor<T> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+}
+
+macro_rules! waitable_descriptors {
+    ($($type:ty),*) => {
+        $(impl Waitable for $type {
+            fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+                Ok(self.as_fd())
+            }
+        })*
+    };
+}
+
+waitable_descriptors!(
+    BorrowedFd<'_>,
+    OwnedFd,
+    File,
+    Listener,
+    TcpListener,
+    TcpStream,
+    UdpSocket,
+    UnixDatagram,
+    UnixListener,
+    UnixStream,
+    ChildStdout,
+    ChildStderr
+);
+
+/// Waits until at least one of `things` is ready (a process has ended, a pipe or a socket has something to receive or is at
+/// its end) and gives the places in the list of those that are; none after `timeout`. Without a timeout, it waits for ever.
+///
+/// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive; to receive one that is longer
+/// than the pipe may still wait for the rest.
+///
+/// # Errors
+/// The system has no descriptor left to wait for a process with ([`Handle::sentinel`]).
+///
+/// ```
+/// use std::time::Duration;
+/// use multiproc::{Process, Waitable, pipe, wait};
+///
+/// let (mut sender, receiver) = pipe::<u8>()?;
+/// let slow = Process::new(std::thread::sleep, (Duration::from_secs(60),)).start()?;
+/// sender.send(1)?;
+/// assert_eq!(wait(&[&slow, &receiver], None)?, [1]);
+/// slow.kill()?;
+/// assert_eq!(wait(&[&slow], None)?, [0]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>> {
+    let deadline = Deadline::within(timeout);
+    let fds = things.iter().map(|thing| thing.wait_fd()).collect::<Result<Vec<_>>>()?;
+    // Asked first: this also sees to it that the descriptors tell of what comes later.
+    let mut ready = Vec::with_capacity(things.len());
+    for thing in things {
+        ready.push(thing.poll_ready()?);
+    }
+    let round = things.iter().filter_map(|thing| thing.look_again()).min();
+    loop {
+        let is_any = ready.contains(&true);
+        let until = match round {
+            _ if is_any => Deadline::now(),
+            Some(round) => deadline.within_next(round),
+            None => deadline,
+        };
+        let readable = poll::readable(&fds, until).map_err(os("cannot wait"))?;
+        let is_over = is_any || deadline.is_over();
+        if readable.is_empty() && !is_any {
+            // Nothing was told; so whatever is there was not told of.
+            for (place, thing) in things.iter().enumerate().filter(|(_, thing)| thing.look_again().is_some()) {
+                ready[place] = thing.poll_ready()?;
+            }
+        }
+        for place in readable {
+            if !ready[place] {
+                let thing = things[place];
+                ready[place] = !thing.may_wake_for_nothing() || thing.poll_ready()?;
+            }
+        }
+        // Woken for nothing: on with it.
+        if is_over || ready.contains(&true) {
+            return Ok((0..things.len()).filter(|place| ready[*place]).collect());
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A child's life: from its first instruction of ours to its last.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{current, exit, parentage};
+use crate::codec;
+use crate::error::Cause;
+use crate::identity::{self, Identity, ParentIdentity};
+use crate::log::get_logger;
+use crate::signal::Signal;
+use crate::start::boot::{self, Role};
+use crate::start::wire::{self, Job, Report};
+use crate::start::{fork, method, preload, stdio, zygote};
+use crate::sys::fd;
+use crate::sys::ipc::lifeline::{Fate, Tether};
+use crate::sys::ipc::socket::Mode;
+use crate::sys::limits::{rlimit, watch};
+use crate::sys::parcel::Parcel;
+use crate::sys::per_process::Generation;
+use crate::sys::process::signals;
+use crate::sys::program::code::Refusal;
+#[cfg(feature = "cage")]
+use crate::sys::program::stack;
+use crate::sys::program::{profile, title};
+use crate::unwind;
+
+/// Whether this process was executed to be a child or a fork server, and has not got its job yet.
+static BOOTSTRAPPING: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process is on its way to become a child: until it has its job, it may not start processes.
+pub(crate) fn begin() {
+    BOOTSTRAPPING.store(true, Ordering::Relaxed);
+}
+
+/// An error while this process has not got its job, or if it should have got one and runs `main` all the same.
+pub(crate) fn refuse_while_bootstrapping() -> Result<(), Cause> {
+    let bootstrapping = BOOTSTRAPPING.load(Ordering::Relaxed) || std::env::var_os(boot::VARIABLE).is_some();
+    if bootstrapping { Err(Cause::Bootstrapping) } else { Ok(()) }
+}
+
+/// The life of a process that was executed in a role. Never returns to `main`.
+pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
+    // What the standard library's start would have done; without it, a closed pipe would kill silently.
+    signals::ignore_broken_pipes();
+    unwind::install_hook();
+    exit::arm();
+    match role {
+        Role::Zygote => zygote::serve(control, lifeline, live_as_clone),
+        Role::Child => live_as_executed(control, lifeline),
+    }
+}
+
+/// A child of the spawn method.
+fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
+    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
+    let mut fds = fds.into_iter();
+    let fate = Fate::of(job.spec.dies_with_parent);
+    let tether = match own_lifeline(&job, &mut fds) {
+        Some(own) => own.and_then(|own| Tether::hold(own, fate)),
+        None => Tether::tie(lifeline.as_fd(), fate),
+    };
+    let tether = match tether {
+        Ok(tether) => tether,
+        Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
+    };
+    drop(lifeline);
+    if !job.spec.dies_with_parent {
+        say_untied(&control);
+    }
+    if let Some(environment) = job.environment.take() {
+        environment.install();
+    }
+    let parentage = parentage::set(control, tether, false);
+    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds.collect())))
+}
+
+/// A child of the forkserver method.
+fn live_as_clone(clone: zygote::Clone) -> ! {
+    let zygote::Clone { control, tether, interrupt, server } = clone;
+    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
+    signals::react(Signal::INT.number(), &interrupt);
+    if !job.spec.dies_with_parent {
+        if let Err(error) = tether.set_fate(Fate::Own) {
+            give_up(&control, &format!("cannot untie it from its parent: {error}"));
+        }
+        say_untied(&control);
+    }
+    let mut fds = fds.into_iter();
+    let tether = match own_lifeline(&job, &mut fds) {
+        None => tether,
+        Some(own) => match own.and_then(|own| Tether::hold(own, Fate::of(job.spec.dies_with_parent))) {
+            Ok(own) => {
+                // Not before this process is tied by the other one.
+                drop(tether);
+                own
+            }
+            Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
+        },
+    };
+    let ready = set_up(&mut job, &mut fds);
+    profile::begin_in_copy(server);
+    let parentage = parentage::set(control, tether, true);
+    carry_out(&job, parentage, ready, || {
+        preload::run_for_child();
+        run_entry(&job, &arguments, codec::table(fds.collect()))
+    })
+}
+
+/// A child of the fork method, which brings its work along.
+pub(crate) fn live_as_fork(
+    job: &Job,
+    link: fork::Link,
+    ready: io::Result<()>,
+    work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
+) -> ! {
+    profile::begin_in_copy(job.parent_pid);
+    unwind::install_hook();
+    let parentage = parentage::set(link.control, link.tether, true);
+    exit::arm_first();
+    carry_out(job, parentage, ready, work)
+}
+
+/// The job, its arguments and its descriptors; nothing if the parent is gone or has no use for us.
+fn receive_job(control: &OwnedFd) -> Option<(Job, wire::Payload, Vec<OwnedFd>)> {
+    match wire::recv::<Job>(control.as_fd(), Mode::Wait) {
+        Ok(Some(message)) => Some((message.header, message.payload, message.fds)),
+        Ok(None) => None,
+        Err(error) => give_up(control, &format!("cannot receive its job: {error}")),
+    }
+}
+
+/// The starter of a child that is not to end with it waits for this: it may leave the moment after.
+fn say_untied(control: &OwnedFd) {
+    let _ = wire::send(control.as_fd(), &Report::Untied, &[], &[]);
+}
+
+fn give_up(control: &OwnedFd, why: &str) -> ! {
+    let _ = wire::send(control.as_fd(), &Report::NotRun(why.to_owned()), &[], &[]);
+    crate::sys::process::exit::now(1)
+}
+
+/// The child's end of its own lifeline, if the job brings one.
+fn own_lifeline(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> Option<io::Result<OwnedFd>> {
+    job.own_lifeline.then(|| fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
+}
+
+/// Lays the streams, the directory and the environment of the job. What it does not take of the descriptors belongs to the arguments.
+fn set_up(job: &mut Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
+    stdio::lay(job.streams.map(|given| if given { fds.next() } else { None }))?;
+    if job.directory {
+        let directory = fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        fd::enter(directory.as_fd())?;
+    }
+    if let Some(environment) = job.environment.take() {
+        environment.install();
+    }
+    Ok(())
+}
+
+/// Calls the function that the job names.
+fn run_entry(job: &Job, arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal> {
+    match job.entry.and_then(|entry| entry.entry()) {
+        Some(entry) => entry(arguments, fds),
+        None => Err(Refusal::Arguments("the function is not in this program's code".into())),
+    }
+}
+
+/// Runs the work, winds the process down in CPython's order, reports, and exits.
+fn carry_out(
+    job: &Job,
+    parentage: &'static parentage::Parentage,
+    ready: io::Result<()>,
+    work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
+) -> ! {
+    let parent = ParentIdentity { name: job.parent_name.clone(), pid: job.parent_pid };
+    identity::become_child(Identity::new(
+        job.spec.kind.clone(),
+        job.spec.name.clone(),
+        job.spec.path.clone(),
+        job.spec.daemon,
+        Some(parent),
+    ));
+    title::set(&job.program, &job.spec.name);
+    method::force_start_method(Some(job.method));
+    preload::inherit(job.preload.clone());
+    job.log.apply();
+    codec::set_decode_limits(job.decode_limits);
+    BOOTSTRAPPING.store(false, Ordering::Relaxed);
+    let ready = ready.and_then(|()| restrict(job, parentage));
+    let generation = Generation::current();
+    let (report, payload) = match ready {
+        Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
+        Ok(()) => {
+            get_logger().info("child process calling self.run()");
+            match on_its_stack(job, work) {
+                Ok(Ok(Ok(value))) => (Report::Returned, value),
+                Ok(Ok(Err(Refusal::Arguments(reason)))) => (Report::BadArguments(reason), Parcel::default()),
+                Ok(Ok(Err(Refusal::Result(reason)))) => (Report::BadResult(reason), Parcel::default()),
+                Ok(Err(panic)) => (Report::Panicked(panic), Parcel::default()),
+                Err(error) => {
+                    (Report::NotRun(format!("cannot start a thread of that stack: {error}")), Parcel::default())
+                }
+            }
+        }
+    };
+    let code = i32::from(!matches!(report, Report::Returned));
+    if Generation::current() != generation {
+        // The function forked, and came back in the copy, too: that one has nothing to report.
+        crate::sys::process::exit::now(code)
+    }
+    exit::wind_down();
+    get_logger().info(format_args!("process exiting with exitcode {code}"));
+    parentage.report(&report, &payload);
+    exit::leave(code)
+}
+
+/// How much later than its deadline a process ends itself.
+const HANDICAP: Duration = Duration::from_millis(50);
+
+/// Puts the limits of the job in force.
+fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
+    if job.spec.leads_session() {
+        rlimit::own_session()?;
+        // The terminal and whoever signals the program's group no longer reach what this process starts.
+        if job.spec.dies_with_parent {
+            parentage.tether.share_fate_with_group()?;
+        }
+    }
+    watch::arm(parentage.control(), wire::LIMIT_NOTE);
+    if let Some(deadline) = job.spec.deadline {
+        current::set_deadline(deadline);
+        // Somebody who waits comes first.
+        watch::limit_time(deadline, HANDICAP, job.spec.grace)?;
+    }
+    job.spec.limits.apply()?;
+    #[cfg(feature = "cage")]
+    if let Some(cage) = &job.spec.cage {
+        // Inside, it may not read where the stack of its first thread is.
+        stack::is_low();
+        let closed = cage
+            .enter(&job.spec.limits, job.has_own_streams)
+            .map_err(|why| io::Error::other(format!("it cannot be caged: {why}")))?;
+        if let Some(memory) = closed.result {
+            parentage.prepare(memory);
+        }
+    }
+    Ok(())
+}
+
+/// What the size of a stack is a multiple of: the greatest page of any processor.
+const STACK_UNIT: usize = 64 << 10;
+
+/// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.
+fn on_its_stack<T: Send>(job: &Job, work: impl FnOnce() -> T + Send) -> io::Result<Result<T, unwind::Panic>> {
+    let Some(size) = job.spec.stack_size else { return Ok(unwind::catch(work)) };
+    // The standard library rounds it up to pages, and panics where that is too much.
+    let size = usize::try_from(size).ok().and_then(|size| size.checked_next_multiple_of(STACK_UNIT));
+    let size = size.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name(job.spec.name.replace('\0', " "))
+            .stack_size(size)
+            .spawn_scoped(scope, || unwind::catch(work))?;
+        thread.join().map_err(|_| io::Error::other("the thread was lost"))
+    })
+}

@@ -1,0 +1,84 @@
+//! What a process is to be.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "cage")]
+use crate::cage::Cage;
+use crate::limits::Limits;
+
+/// What a process is called, how it ends and what it may use: told once, to whoever starts it, to itself, and to its handles.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessSpec {
+    /// The type that it is printed as: `Process`, or that of a `Run`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Its numbers, from the program's children on.
+    pub(crate) path: Vec<u32>,
+    /// Terminated when its parent ends, and not allowed to have children.
+    pub(crate) daemon: bool,
+    /// A worker of a pool: terminated like a daemon, but allowed to have children.
+    pub(crate) serves_pool: bool,
+    pub(crate) dies_with_parent: bool,
+    /// In bytes; the main thread's stack if there is none.
+    pub(crate) stack_size: Option<u64>,
+    /// The length of its encoded result, in bytes, at the most.
+    pub(crate) max_result: u64,
+    pub(crate) limits: Limits,
+    /// How long it may run.
+    pub(crate) deadline: Option<Duration>,
+    /// How long it has between SIGTERM and SIGKILL at the deadline.
+    pub(crate) grace: Duration,
+    #[cfg(feature = "cage")]
+    pub(crate) cage: Option<Cage>,
+}
+
+impl ProcessSpec {
+    /// A process without limits, called `name`.
+    pub(crate) fn new(kind: String, name: String, path: Vec<u32>, max_result: u64) -> ProcessSpec {
+        ProcessSpec {
+            kind,
+            name,
+            path,
+            daemon: false,
+            serves_pool: false,
+            dies_with_parent: true,
+            stack_size: None,
+            max_result,
+            limits: Limits::new(),
+            deadline: None,
+            grace: Duration::from_secs(3),
+            #[cfg(feature = "cage")]
+            cage: None,
+        }
+    }
+
+    /// Whether it gets a session of its own, in which all that it starts can be found.
+    pub(crate) fn leads_session(&self) -> bool {
+        self.serves_pool || self.deadline.is_some() || !self.limits.is_empty() || self.is_caged()
+    }
+
+    /// Whether it runs in a cage.
+    pub(crate) fn is_caged(&self) -> bool {
+        #[cfg(feature = "cage")]
+        return self.cage.is_some();
+        #[cfg(not(feature = "cage"))]
+        false
+    }
+
+    /// Whether its parent terminates it at its own end, instead of waiting for it.
+    pub(crate) fn ends_with_parent(&self) -> bool {
+        self.daemon || self.serves_pool
+    }
+
+    /// Refuses limits and cages that no process can have.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.limits.check()?;
+        #[cfg(feature = "cage")]
+        if let Some(cage) = &self.cage {
+            cage.check()?;
+        }
+        Ok(())
+    }
+}
