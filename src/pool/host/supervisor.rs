@@ -174,46 +174,24 @@ impl Shared {
         }
     }
 
-    /// Sees to what has happened, and to what is due.
+    /// Sees to what has happened, and to what is due, in this order:
+    ///
+    /// 1. Hear what the events tell of: answers, log records, ends.
+    /// 2. Give up workers that may not be ended.
+    /// 3. Do what is due.
+    /// 4. Send tasks, and hear what that makes room for.
+    /// 5. Have workers leave that are done, and take note of who is to be started and when to look again.
     fn turn(&self, events: &[u64]) -> Turn {
         let mut said = Vec::new();
-        let mut retry = false;
         let mut scheduler = self.lock();
-        for event in events {
-            if *event == SUMMONS {
-                self.summons.clear();
-                continue;
-            }
-            let Some(place) = scheduler.workers.place_of(event >> KINDS) else { continue };
-            match event & ((1 << KINDS) - 1) {
-                LINK => {
-                    scheduler.attend(place);
-                    self.turn_from_silent(&scheduler, place);
-                }
-                RECORDS => self.take_records(&mut scheduler, place, &mut said),
-                _ => retry |= !self.see_end(&mut scheduler, place, &mut said),
-            }
-        }
+        let retry = !self.hear(&mut scheduler, events, &mut said);
         let mut warnings = Vec::new();
         for place in scheduler.unreachable(Instant::now()) {
             warnings.extend(self.give_up(&mut scheduler, place, &mut said));
         }
-        // In this order: what is due, what is to be sent and heard, and last what follows from all of that.
         scheduler.dispatch();
         scheduler.look_after(Instant::now());
-        for _ in 0..ROUNDS {
-            scheduler.dispatch();
-            // What is sent here makes room for more, and may take wake-ups that were for who listens.
-            let mut places = mem::take(&mut scheduler.listen);
-            let is_sending = |place: &usize| scheduler.workers.worker(*place).is_some_and(Worker::has_outgoing);
-            places.extend((0..scheduler.workers.len()).filter(is_sending));
-            for place in &places {
-                scheduler.attend(*place);
-            }
-            if places.is_empty() || !scheduler.could_dispatch() {
-                break;
-            }
-        }
+        exchange(&mut scheduler);
         let now = Instant::now();
         scheduler.dismiss_finished(now);
         let to_start = scheduler.take_vacancies(now);
@@ -238,6 +216,27 @@ impl Shared {
             until,
             is_over: scheduler.is_over(),
         }
+    }
+
+    /// Takes what workers say, and sees who has ended; `false` if that could not be told of all.
+    fn hear(&self, scheduler: &mut Scheduler, events: &[u64], said: &mut Vec<(String, Said)>) -> bool {
+        let mut is_all_told = true;
+        for event in events {
+            if *event == SUMMONS {
+                self.summons.clear();
+                continue;
+            }
+            let Some(place) = scheduler.workers.place_of(event >> KINDS) else { continue };
+            match event & ((1 << KINDS) - 1) {
+                LINK => {
+                    scheduler.attend(place);
+                    self.turn_from_silent(scheduler, place);
+                }
+                RECORDS => self.take_records(scheduler, place, said),
+                _ => is_all_told &= self.see_end(scheduler, place, said),
+            }
+        }
+        is_all_told
     }
 
     /// A link over which nothing more comes would have us wake up again and again.
@@ -317,6 +316,23 @@ impl Shared {
                 scheduler.workers.failed(place);
                 scheduler.break_if_hopeless(&error.to_string());
             }
+        }
+    }
+}
+
+/// Sends tasks to workers, as long as what they say makes room for more.
+fn exchange(scheduler: &mut Scheduler) {
+    for _ in 0..ROUNDS {
+        scheduler.dispatch();
+        // What is sent here makes room for more, and may take wake-ups that were for who listens.
+        let mut places = mem::take(&mut scheduler.listen);
+        let is_sending = |place: &usize| scheduler.workers.worker(*place).is_some_and(Worker::has_outgoing);
+        places.extend((0..scheduler.workers.len()).filter(is_sending));
+        for place in &places {
+            scheduler.attend(*place);
+        }
+        if places.is_empty() || !scheduler.could_dispatch() {
+            break;
         }
     }
 }
