@@ -190,8 +190,8 @@ impl Limits {
         if self.affinity.as_ref().is_some_and(Vec::is_empty) {
             return Err("a process must be allowed one processor at least".to_owned());
         }
-        if self.affinity.iter().flatten().any(|processor| *processor >= sys::MOST_PROCESSORS) {
-            return Err(format!("there is no processor of a number from {} on", sys::MOST_PROCESSORS));
+        if self.affinity.iter().flatten().any(|processor| *processor >= sys::MAX_PROCESSORS) {
+            return Err(format!("there is no processor of a number from {} on", sys::MAX_PROCESSORS));
         }
         if self.cpu_time == Some(Duration::ZERO) {
             return Err("a process must be allowed some time to compute".to_owned());

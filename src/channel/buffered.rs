@@ -15,7 +15,7 @@ use crate::codec;
 pub(crate) const MAX_MESSAGE: u64 = 1 << 30;
 
 /// Buffers that grew beyond this are given back.
-const KEEP: usize = 1 << 20;
+const MAX_KEPT_BUFFER: usize = 1 << 20;
 
 /// Encodes a value and has it sent.
 #[inline]
@@ -70,7 +70,7 @@ pub(super) fn recv_into<E: RecvFailure>(
 }
 
 fn forget_if_big(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > KEEP {
+    if buffer.capacity() > MAX_KEPT_BUFFER {
         *buffer = Vec::new();
     }
 }

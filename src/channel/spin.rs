@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::sys::process::threads;
 
 /// The longest and the shortest time to look.
-const MOST: Duration = Duration::from_micros(20);
-const LEAST: Duration = Duration::from_nanos(600);
+const LONGEST: Duration = Duration::from_micros(20);
+const SHORTEST: Duration = Duration::from_nanos(600);
 
 /// To sleep and to be woken takes about as long: who was woken sooner might as well have gone on looking.
 const NAP: Duration = Duration::from_micros(60);
@@ -60,7 +60,7 @@ impl Spin {
         loop {
             for _ in 0..8 {
                 if is_so() {
-                    self.budget = (self.budget * 2).min(MOST);
+                    self.budget = (self.budget * 2).min(LONGEST);
                     self.naps = 0;
                     return Ok(());
                 }
@@ -80,7 +80,7 @@ impl Spin {
     pub(crate) fn slept(&mut self, took: Duration) {
         self.asked = 0;
         self.naps = if took < TWO_NAPS { self.naps.wrapping_add(1) } else { 0 };
-        self.budget = if took < NAP { (self.budget * 2).min(MOST) } else { (self.budget / 2).max(LEAST) };
+        self.budget = if took < NAP { (self.budget * 2).min(LONGEST) } else { (self.budget / 2).max(SHORTEST) };
     }
 }
 
@@ -102,11 +102,11 @@ mod tests {
             assert!(spin.until(1, 2, || false).is_err());
             spin.slept(Duration::from_secs(1));
         }
-        assert_eq!(spin.budget, LEAST);
+        assert_eq!(spin.budget, SHORTEST);
         for _ in 0..20 {
             assert!(spin.until(1, 2, || true).is_ok());
         }
-        assert_eq!(spin.budget, MOST);
+        assert_eq!(spin.budget, LONGEST);
         // Two sides that wake each other again and again look longer once in a while.
         let looked = |spin: &mut Spin| {
             let started = Instant::now();

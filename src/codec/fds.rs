@@ -11,7 +11,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The most descriptors that one value may bring along: the kernel's 253 a message, less those that a message itself needs.
-pub(crate) const MOST_FDS: usize = 240;
+pub(crate) const MAX_FDS: usize = 240;
 
 /// What the value that a thread is at has brought; none if it is at none.
 ///
@@ -152,7 +152,7 @@ impl Serialize for Carried {
             if let Some(place) = fds.iter().position(|fd| Arc::ptr_eq(fd, &self.0)) {
                 return Ok(place);
             }
-            if fds.len() == MOST_FDS {
+            if fds.len() == MAX_FDS {
                 return Err(S::Error::custom("more descriptors than one message can carry (240)"));
             }
             fds.push(Arc::clone(&self.0));

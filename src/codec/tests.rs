@@ -40,7 +40,7 @@ fn a_descriptor_outside_of_a_message_is_refused() {
     assert_eq!(postcard::to_stdvec(&1_u8).as_deref(), Ok(&[1][..]));
     let parcel = encode(&one).expect("encode");
     assert!(decode::<Carried>(&parcel.bytes, Vec::new()).is_err(), "it did not come along");
-    let many: Vec<Carried> = (0..=MOST_FDS).map(|_| Carried::from(fd::null().expect("open"))).collect();
+    let many: Vec<Carried> = (0..=MAX_FDS).map(|_| Carried::from(fd::null().expect("open"))).collect();
     assert!(encode(&many).expect_err("too many").contains("more descriptors"));
 }
 

@@ -45,12 +45,12 @@ impl Name {
     /// `create`, by the first of the names that `next` gives which does not exist.
     pub(super) fn create_first(mut next: impl FnMut() -> Result<String>, size: usize) -> Result<(SharedFile, Given)> {
         /// More than chance can explain.
-        const MOST: usize = 100;
+        const ATTEMPTS: usize = 100;
         let mut tries = 0;
         loop {
             tries += 1;
             match Name::create(&next()?, size) {
-                Err(error) if is_taken(&error) && tries < MOST => {}
+                Err(error) if is_taken(&error) && tries < ATTEMPTS => {}
                 created => return created,
             }
         }

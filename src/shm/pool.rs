@@ -10,10 +10,10 @@ use crate::sys::per_process::PerProcess;
 const SMALLEST: usize = 64 << 10;
 
 /// How many are kept, and so how many descriptors.
-const MOST: usize = 4;
+const MAX_KEPT: usize = 4;
 
 /// How many bytes are kept, all together.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 static POOL: PerProcess<Mutex<Vec<Exclusive>>> = PerProcess::new();
 
@@ -50,13 +50,13 @@ fn find(length: usize) -> Option<Exclusive> {
 /// Keeps memory that nobody else ever had.
 pub(super) fn give_back(memory: Exclusive) {
     // What came along in a forked copy is not its own, and what a forked copy has is not exclusive.
-    if memory.length() < SMALLEST || memory.length() > MOST_BYTES || !memory.can_be_kept() {
+    if memory.length() < SMALLEST || memory.length() > MAX_BYTES || !memory.can_be_kept() {
         return;
     }
     let pool = POOL.get_or_init(|_| Mutex::default());
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
     let kept: usize = pool.iter().map(Exclusive::length).sum();
-    if pool.len() < MOST && kept + memory.length() <= MOST_BYTES {
+    if pool.len() < MAX_KEPT && kept + memory.length() <= MAX_BYTES {
         memory.rest();
         pool.push(memory);
     }

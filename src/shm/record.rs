@@ -15,7 +15,7 @@ use crate::sys::wait::poll::Deadline;
 pub(super) const HEADER: usize = 3;
 
 /// How long a writer is waited for.
-const PATIENCE: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
+const WRITER_TIMEOUT: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
 
 /// How often something that nobody is writing, but that is not right, is looked at again.
 const LOOKS: u32 = 8;
@@ -166,7 +166,7 @@ impl Wait {
             0..50 => std::hint::spin_loop(),
             50..100 => std::thread::yield_now(),
             _ => {
-                let deadline = *self.deadline.get_or_insert_with(|| Deadline::after(PATIENCE));
+                let deadline = *self.deadline.get_or_insert_with(|| Deadline::after(WRITER_TIMEOUT));
                 if deadline.is_over() {
                     return true;
                 }

@@ -26,25 +26,25 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 
 /// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
-const FAREWELL: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a process that has closed everything may take to be at its end.
-const LAST_BREATH: Duration = Duration::from_millis(100);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How many clones are made ahead at the least: with one, every start would wait for the server to wake up.
-const LEAST_AHEAD: u32 = 2;
+const MIN_SPARES: u32 = 2;
 
 /// How many at the most, for bursts.
-const MOST_AHEAD: u32 = 8;
+const MAX_SPARES: u32 = 8;
 
 /// After so many starts in a row that found a clone ready, one fewer is kept.
-const CALM: u32 = 64;
+const CALM_STARTS: u32 = 64;
 
 /// How often a start tries again with another server.
 const ATTEMPTS: u32 = 4;
 
 /// How often a start tries again with another clone. All that wait, and those that replace them, may have been killed.
-const CLONES: u32 = 4 * MOST_AHEAD;
+const CLONES: u32 = 4 * MAX_SPARES;
 
 /// This process's fork server, or why there is none.
 #[derive(Default)]
@@ -346,7 +346,7 @@ impl Server {
             pidfd: executed.pidfd,
             birth: Arc::new(birth),
             requests: 0,
-            ahead: LEAST_AHEAD,
+            ahead: MIN_SPARES,
             calm: 0,
             proven: false,
             deaf: false,
@@ -392,7 +392,7 @@ impl Server {
                     put_down(pidfd.as_fd());
                 }
                 (ServerReply::Failed { errno, request }, _) => {
-                    self.ahead = LEAST_AHEAD;
+                    self.ahead = MIN_SPARES;
                     if request >= news {
                         return Err(Trouble::Failed(socket::explained(io::Error::from_raw_os_error(errno))));
                     }
@@ -420,12 +420,12 @@ impl Server {
     /// Bursts want more clones ahead, calm times fewer.
     fn adapt(&mut self, waited: bool) {
         if waited {
-            self.ahead = (self.ahead * 2).min(MOST_AHEAD);
+            self.ahead = (self.ahead * 2).min(MAX_SPARES);
             self.calm = 0;
         } else {
             self.calm += 1;
-            if self.calm >= CALM {
-                self.ahead = (self.ahead - 1).max(LEAST_AHEAD);
+            if self.calm >= CALM_STARTS {
+                self.ahead = (self.ahead - 1).max(MIN_SPARES);
                 self.calm = 0;
             }
         }
@@ -463,7 +463,7 @@ impl Server {
         put_down(self.pidfd.as_fd());
         // A clone that is just coming to be holds the server's end of the socket until it has said so: the end of file
         // comes when all have.
-        let deadline = Deadline::after(FAREWELL);
+        let deadline = Deadline::after(END_TIMEOUT);
         while let Ok(true) = poll::one_readable(self.control.as_fd(), deadline) {
             let Ok(Some(message)) = wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) else { break };
             match (message.header, message.fds.into_iter().next()) {
@@ -478,7 +478,7 @@ impl Server {
         }
         if self.lost {
             // A clone that it made and could not tell of has closed everything, but may be a moment away from its end.
-            let deadline = Deadline::after(LAST_BREATH);
+            let deadline = Deadline::after(EXIT_TIMEOUT);
             while tree::children_called(zygote::NAME).iter().any(|(_, ended)| !ended) && !deadline.is_over() {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -490,7 +490,7 @@ impl Server {
 /// Ends a process that nobody needs and takes its status. One that we may not kill has been told to leave, and gets some time.
 fn put_down(process: BorrowedFd<'_>) -> Option<Status> {
     let _ = pidfd::signal(process, Signal::KILL.number());
-    match poll::one_readable(process, Deadline::after(FAREWELL)) {
+    match poll::one_readable(process, Deadline::after(END_TIMEOUT)) {
         Ok(true) => pidfd::reap(process).ok().flatten(),
         _ => None,
     }

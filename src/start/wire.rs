@@ -150,7 +150,7 @@ const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
 
 /// A header is copied into memory when it is decoded, whoever wrote it.
-const MOST_HEADER: usize = 256 << 20;
+const MAX_HEADER: usize = 256 << 20;
 
 /// Sends a message. Never blocks, whatever its size.
 pub(crate) fn send<Header: Serialize>(
@@ -245,7 +245,7 @@ pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Res
     let mut payload = Payload { bytes, start: offset };
     let Some((length, rest)) = payload.split_first_chunk() else { return Err(invalid("a message without a length")) };
     let length = u32::from_le_bytes(*length) as usize;
-    if length > MOST_HEADER {
+    if length > MAX_HEADER {
         return Err(invalid("a message whose header is longer than 256 MiB"));
     }
     let header = rest.get(..length).ok_or_else(|| invalid("a message shorter than it says"))?;

@@ -45,7 +45,7 @@ struct Spare {
 pub(super) const NAME: &str = "multiproc-fork";
 
 /// How many clones in a row may die unused before the server stops to replace them.
-const MOST_DEATHS: u32 = 3;
+const MAX_DEATHS: u32 = 3;
 
 /// Serves until the client is gone.
 pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -> ! {
@@ -172,7 +172,7 @@ impl Server {
             self.ahead = self.ahead.max(1);
             reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
             self.deaths += 1;
-            if self.deaths > MOST_DEATHS {
+            if self.deaths > MAX_DEATHS {
                 self.give_up(errno::CHILD);
             }
         }

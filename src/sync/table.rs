@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::sys::wait::robust::RobustCell;
 
 /// How many threads can hold or wait for one object. Memory is taken as they come.
-const MOST: usize = 16_384;
+const MAX_MEMBERS: usize = 16_384;
 
 /// The lock and the members.
-const LENGTH: usize = (1 + MOST) * size_of::<RobustCell>();
+const LENGTH: usize = (1 + MAX_MEMBERS) * size_of::<RobustCell>();
 
 /// The shared memory of an object with members.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl Table {
     }
 
     pub(super) fn members(&self) -> Members<'_> {
-        let cells = self.0.0.memory().many(0, 1 + MOST);
+        let cells = self.0.0.memory().many(0, 1 + MAX_MEMBERS);
         Members::new(&cells[0], &cells[1..])
     }
 

@@ -22,7 +22,7 @@ use crate::sys::wait::poll::{self, Deadline};
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The most handshakes at a time unless something else is set.
-const MOST_PENDING: usize = 128;
+const MAX_PENDING: usize = 128;
 
 /// How many connections wait to be accepted unless something else is set.
 const BACKLOG: u32 = 128;
@@ -90,7 +90,7 @@ impl Listener {
         ListenerBuilder {
             key: None,
             timeout: HANDSHAKE,
-            most_pending: MOST_PENDING,
+            most_pending: MAX_PENDING,
             backlog: BACKLOG,
             mode: None,
             stale: Stale::Keep,

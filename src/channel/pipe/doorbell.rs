@@ -11,7 +11,7 @@ use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::{self, Deadline};
 
 /// How many wake-ups in a row are taken for a message that is there: more of them is a peer's malice.
-const MOST_WAKES: usize = 4096;
+const MAX_WAKE_UPS: usize = 4096;
 
 /// One end of the socket.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Bell {
 
     /// The descriptors of a message that is in the ring and says that `count` come with it.
     pub(crate) fn packet(&mut self, count: u8) -> Result<Vec<Arc<OwnedFd>>, Missing> {
-        for _ in 0..MOST_WAKES {
+        for _ in 0..MAX_WAKE_UPS {
             if let Some(fds) = self.packets().early.take() {
                 return if fds.len() == usize::from(count) { Ok(fds) } else { Err(Missing::Never) };
             }

@@ -20,10 +20,10 @@ use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::Deadline;
 
 /// How often one looks at the clock while there is something to do: at every so many records or wake-ups.
-const PATIENCE: u32 = 64;
+const CLOCK_INTERVAL: u32 = 64;
 
 /// How many messages the longer way brings in one call of `drain`.
-const MOST_LONG: usize = 64;
+const MAX_LONG_MESSAGES: usize = 64;
 
 /// The receiving end of a ring.
 pub(crate) struct Inbound {
@@ -109,7 +109,7 @@ impl Inbound {
             self.reader.sip(ring, bell, onto, limit, &mut each);
         }
         // What is in several parts or brings descriptors, what cannot be, and sleeping: the longer way.
-        for _ in 0..MOST_LONG {
+        for _ in 0..MAX_LONG_MESSAGES {
             onto.clear();
             match self.recv(bell, onto, limit, Deadline::Now) {
                 Ok(fds) => each(onto, fds),
@@ -155,7 +155,7 @@ impl Inbound {
         if self.found.is_some() || self.reader.is_over || bell.is_over || !self.reader.consumer.is_empty(ring) {
             return Ok(true);
         }
-        for _ in 0..PATIENCE {
+        for _ in 0..CLOCK_INTERVAL {
             self.reader.consumer.raise_flag(ring);
             if !self.reader.consumer.is_empty(ring) {
                 return Ok(true);
@@ -253,7 +253,7 @@ impl Reader {
             }
             // A peer that is always about to send does not keep us beyond the deadline.
             turns += 1;
-            if turns.is_multiple_of(PATIENCE) && deadline.is_over() {
+            if turns.is_multiple_of(CLOCK_INTERVAL) && deadline.is_over() {
                 return Err(RecvTransportError::Empty);
             }
         }

@@ -10,12 +10,12 @@ use super::ring::{Corrupt, Kind, Other, Producer, Ring};
 use super::segment::Segment;
 use crate::channel::spin::Spin;
 use crate::channel::transport::SendTransportError;
-use crate::codec::MOST_FDS;
+use crate::codec::MAX_FDS;
 use crate::sys::ipc::bell::{Heard, Peer, Sent};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// Every so many messages, it is looked whether anybody still receives.
-const OFTEN: u32 = 64;
+const CHECK_INTERVAL: u32 = 64;
 
 /// How long to sleep where nobody can wake us.
 const BLIND: Duration = Duration::from_millis(1);
@@ -62,7 +62,7 @@ impl Outbound {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
-        if fds.len() > MOST_FDS {
+        if fds.len() > MAX_FDS {
             return Err(SendTransportError::TooManyDescriptors);
         }
         if bell.is_over {
@@ -150,7 +150,7 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
         self.count = self.count.wrapping_add(1);
-        if self.count.is_multiple_of(OFTEN) {
+        if self.count.is_multiple_of(CHECK_INTERVAL) {
             self.look_around(ring, bell)?;
         }
         let longest = ring.longest();

@@ -349,7 +349,7 @@ impl QueueCore {
     /// Whether there is a record (or an end) to be had; if not, the descriptor tells when that changes.
     pub(crate) fn arm(&self) -> bool {
         /// Tokens to take away at a time: somebody may send them faster than we take them.
-        const MOST: u32 = 64;
+        const TOKENS_AT_ONCE: u32 = 64;
         let flags = self.memory.flags();
         let is_ready = || self.count() > 0 || self.is_shut_down();
         flags.polled.swap(1, Ordering::AcqRel);
@@ -357,7 +357,7 @@ impl QueueCore {
         if is_ready() {
             return true;
         }
-        for _ in 0..MOST {
+        for _ in 0..TOKENS_AT_ONCE {
             if socket::recv(self.put_end.as_fd(), Mode::Now).is_err() {
                 break;
             }
@@ -434,9 +434,9 @@ impl QueueCore {
     /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
     pub(crate) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
         /// So many may have died between sending and publishing, or between taking out and throwing away.
-        const MOST: u32 = 1024;
+        const MAX_LOST: u32 = 1024;
         let get_end = self.get_end.as_fd();
-        for _ in 0..MOST {
+        for _ in 0..MAX_LOST {
             let Some(number) = socket::peek(get_end).map_err(RecvTransportError::Os)? else { break };
             match numbers_between(u32::from_le_bytes(number), record.number) {
                 0 => {}

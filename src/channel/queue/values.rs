@@ -77,7 +77,7 @@ thread_local! {
 }
 
 /// A buffer bigger than this is not kept.
-const KEPT: usize = 64 * 1024;
+const MAX_KEPT_BUFFER: usize = 64 * 1024;
 
 /// Does `f` with an empty buffer.
 fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
@@ -85,7 +85,7 @@ fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
     buffer.clear();
     let done = f(&mut buffer);
-    if buffer.capacity() <= KEPT {
+    if buffer.capacity() <= MAX_KEPT_BUFFER {
         let _ = BUFFER.try_with(|kept| kept.set(buffer));
     }
     done

@@ -29,7 +29,7 @@ const FAILURE: &[u8] = b"#FAILURE#";
 const SHA256: &[u8] = b"{sha256}";
 
 /// The least random bytes that a challenge must have; CPython sends 40.
-const LEAST: usize = 20;
+const MIN_CHALLENGE: usize = 20;
 
 /// Why two sides did not agree that they have the same key.
 ///
@@ -233,7 +233,7 @@ impl Handshake {
         let Some(random) = challenge.strip_prefix(SHA256) else {
             return Err(garbage("a challenge for another hash than SHA-256"));
         };
-        if random.len() < LEAST {
+        if random.len() < MIN_CHALLENGE {
             return Err(garbage("a challenge that is too short"));
         }
         // To sign it would be to prove our key to somebody who holds our own challenge, or another's of our kind, out to us.

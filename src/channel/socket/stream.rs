@@ -18,7 +18,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::transport::{RecvTransportError, SendTransportError};
-use crate::codec::{self, Carried, MOST_FDS};
+use crate::codec::{self, Carried, MAX_FDS};
 use crate::sys::ipc::socket::{self, Congestion, Mode};
 use crate::sys::ipc::stream::{self, Kind};
 use crate::sys::wait::poll::{self, Deadline};
@@ -86,7 +86,7 @@ impl Stream {
         if !fds.is_empty() && self.kind != Kind::Local {
             return Err(SendTransportError::NoDescriptors);
         }
-        if fds.len() > MOST_FDS {
+        if fds.len() > MAX_FDS {
             return Err(SendTransportError::TooManyDescriptors);
         }
         self.flush(deadline)?;

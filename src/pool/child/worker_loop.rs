@@ -53,13 +53,13 @@ pub(crate) struct Initializer {
 pub(crate) const NUDGE: Duration = Duration::from_micros(250);
 
 /// The most bytes of answers that are published together.
-const MOST_BLOCK: usize = 4096;
+const MAX_BLOCK: usize = 4096;
 
 /// The most bytes that are kept for the next order, and for the next answer.
-const KEEP: usize = 4 << 20;
+const MAX_KEPT_BUFFER: usize = 4 << 20;
 
 /// The most tasks that are begun together, and how long they may take for it to be more the next time.
-const MOST_STRIDE: u32 = 128;
+const MAX_STRIDE: u32 = 128;
 const SHORT_STRIDE: Duration = Duration::from_micros(5);
 
 /// How much later than the deadline of its task a worker ends itself.
@@ -270,7 +270,7 @@ pub(crate) fn serve(duty: Duty) {
         {
             return;
         }
-        if message.capacity() > KEEP {
+        if message.capacity() > MAX_KEPT_BUFFER {
             message = Vec::new();
         }
     }
@@ -451,17 +451,17 @@ impl WorkerLoop {
     /// Takes note of a short value, which begins at `start` of the block.
     #[inline]
     fn note(&mut self, start: usize) -> Result<(), SendTransportError> {
-        if self.count == 0 && !self.link.outbound().has_room(MOST_BLOCK)? {
+        if self.count == 0 && !self.link.outbound().has_room(MAX_BLOCK)? {
             return self.answer_alone(start, &[]);
         }
         messages::close_frame(&mut self.block, start);
         self.link.outbound().write_ahead(start, &self.block);
         self.count += 1;
         // Both within their bounds: a block is closed before.
-        #[expect(clippy::cast_possible_truncation, reason = "at most `MOST_BLOCK`")]
+        #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_BLOCK`")]
         let bytes = self.block.len() as u16;
         self.memory.has_written(Unpublished { mark: self.link.outbound().mark(), count: self.count, bytes });
-        if self.block.len() + messages::SHORT + 8 > MOST_BLOCK { self.publish() } else { Ok(()) }
+        if self.block.len() + messages::SHORT + 8 > MAX_BLOCK { self.publish() } else { Ok(()) }
     }
 
     /// Says what became of a task that is no short value; what it wrote begins at `start` of the block.
@@ -493,8 +493,8 @@ impl WorkerLoop {
         self.link.nudge()?;
         let said = self.link.send(&self.block[start..], fds, Deadline::Never);
         self.block.truncate(messages::BLOCK_HEAD);
-        if self.block.capacity() > KEEP {
-            self.block.shrink_to(MOST_BLOCK);
+        if self.block.capacity() > MAX_KEPT_BUFFER {
+            self.block.shrink_to(MAX_BLOCK);
         }
         said
     }
@@ -543,7 +543,7 @@ impl WorkerLoop {
         self.busy += took;
         self.memory.was_busy(self.busy);
         if took < SHORT_STRIDE {
-            self.stride = (self.stride * 2).min(MOST_STRIDE);
+            self.stride = (self.stride * 2).min(MAX_STRIDE);
         } else if took > 4 * SHORT_STRIDE {
             self.stride = (self.stride / 4).max(1);
         }

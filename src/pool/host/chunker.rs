@@ -20,22 +20,22 @@ use crate::unwind;
 const CHUNK: u64 = 400_000;
 
 /// The most tasks in a chunk, and the most bytes of their arguments.
-const MOST_TASKS: u64 = 8192;
-const MOST_BYTES: usize = 12 << 10;
+const MAX_TASKS: u64 = 8192;
+const MAX_BYTES: usize = 12 << 10;
 
 /// So many bytes are made room for at once, and kept if they are too many.
 const FEW: usize = 16;
 
 /// How much is to be out for each worker, in nanoseconds, and the most chunks that may be.
 const AHEAD: u64 = 2_000_000;
-const MOST_CHUNKS: u64 = 1024;
+const MAX_CHUNKS: u64 = 1024;
 
 /// How many bytes of arguments may be out, beyond two chunks for each worker.
-const MOST_BYTES_OUT: usize = 4 << 20;
+const MAX_BYTES_OUT: usize = 4 << 20;
 
 /// How many chunks are handed out together, and how long they may wait for it.
 const BATCH: usize = 256;
-const PATIENCE: Duration = Duration::from_micros(100);
+const BATCH_TIME: Duration = Duration::from_micros(100);
 
 /// For how long, in nanoseconds, who waits for outcomes may be left alone.
 const SOON: u64 = 100_000;
@@ -158,7 +158,7 @@ where
             self.make_chunk();
             // Handed out together, but not kept from workers by inputs that are slow to come.
             let is_enough = self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
-            if is_enough || since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            if is_enough || since.get_or_insert_with(Instant::now).elapsed() > BATCH_TIME {
                 self.hand_out();
                 since = Some(Instant::now());
             }
@@ -188,14 +188,14 @@ where
     /// How many chunks are to be out.
     fn window(&self) -> u64 {
         let chunk = self.results.call().pace().saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
-        (self.pool.processes as u64).saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MOST_CHUNKS))
+        (self.pool.processes as u64).saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
     }
 
     /// Whether there is no harm in more.
     fn has_room(&self) -> bool {
         let processes = self.pool.processes;
         self.chunks_out < (processes as u64).saturating_mul(2)
-            || self.bytes_out < MOST_BYTES_OUT.saturating_mul(processes)
+            || self.bytes_out < MAX_BYTES_OUT.saturating_mul(processes)
     }
 
     /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk takes a while, but every
@@ -206,7 +206,7 @@ where
         }
         let by_time = match self.results.call().pace() {
             0 => 1,
-            pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MOST_TASKS),
+            pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MAX_TASKS),
         };
         match self.inputs.size_hint() {
             (least, Some(most)) if least == most => {
@@ -220,7 +220,7 @@ where
     fn make_chunk(&mut self) {
         let size = self.chunk_size();
         let first = self.next;
-        let bytes = Vec::with_capacity(if size < 16 { FEW } else { MOST_BYTES + 64 });
+        let bytes = Vec::with_capacity(if size < 16 { FEW } else { MAX_BYTES + 64 });
         let mut chunk = Chunk { bytes, count: 0, last: 0, is_encoding: false, fds: Vec::new() };
         let pulled = unwind::hold(|| self.pull(&mut chunk, size));
         let Chunk { mut bytes, count, last, is_encoding, fds } = chunk;
@@ -251,7 +251,7 @@ where
     /// Pulls inputs and encodes them, up to one with descriptors or one that cannot be encoded.
     fn pull(&mut self, chunk: &mut Chunk, size: u64) -> Result<(), String> {
         let is_free = self.results.call().options.chunk_size.is_none();
-        while u64::from(chunk.count) < size && !(is_free && chunk.bytes.len() >= MOST_BYTES) {
+        while u64::from(chunk.count) < size && !(is_free && chunk.bytes.len() >= MAX_BYTES) {
             let Some(input) = self.inputs.next() else {
                 self.is_exhausted = true;
                 break;

@@ -13,7 +13,7 @@ use crate::pool::protocol::messages::{self, Reply};
 use crate::sys::limits::rlimit;
 
 /// From so many bytes on, an answer is kept as it came instead of being copied.
-const LONG: usize = 4096;
+const LONG_ANSWER: usize = 4096;
 
 /// The jobs of one worker, in the order in which they went out.
 pub(crate) struct Ledger {
@@ -108,7 +108,7 @@ impl Ledger {
     /// all workers together may have it keep half of what it can open.
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
         let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
-        let quota = (half.checked_div(self.workers).unwrap_or(half)).max(codec::MOST_FDS);
+        let quota = (half.checked_div(self.workers).unwrap_or(half)).max(codec::MAX_FDS);
         if self.kept.len().saturating_add(fds.len()) > quota {
             self.kept.retain(|fd| fd.strong_count() > 0);
         }
@@ -164,7 +164,7 @@ impl Ledger {
                 return self.pop_if_done();
             }
         }
-        if fds.is_empty() && message.len() < LONG {
+        if fds.is_empty() && message.len() < LONG_ANSWER {
             messages::put_answer(&mut sent.answers, verdict, rest);
         } else {
             sent.flush_but_last(&self.tag, &mut self.delivered);

@@ -31,7 +31,7 @@ const SUMMONS: u64 = u64::MAX;
 const ROUNDS: u32 = 64;
 
 /// How often to try again what the system refused.
-const AGAIN: Duration = Duration::from_millis(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a pool's handles and its supervisor share.
 pub(crate) struct Shared {
@@ -169,7 +169,7 @@ impl Shared {
             let until = if has_started { Deadline::Now } else { turn.until };
             if self.set.wait(&mut events, until).is_err() || turn.is_refused {
                 // Want of memory or descriptors, which may pass.
-                thread::sleep(AGAIN);
+                thread::sleep(RETRY_INTERVAL);
             }
         }
     }

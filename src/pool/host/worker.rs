@@ -32,8 +32,8 @@ const CAPACITY: usize = 128 << 10;
 const AHEAD: u64 = 1_000_000;
 
 /// The most and the least jobs that are out to one worker: one that it is at, and one more.
-const MOST_JOBS: u64 = 1024;
-const LEAST_JOBS: usize = 2;
+const MAX_JOBS: u64 = 1024;
+const MIN_JOBS: usize = 2;
 
 /// How long a worker that may not be killed has to leave by itself.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -214,10 +214,10 @@ impl Worker {
     pub(crate) fn room(&self) -> usize {
         let most = match self.pace {
             _ if !self.outgoing.is_empty() => 0,
-            0 => LEAST_JOBS,
-            pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MOST_JOBS))
-                .unwrap_or(LEAST_JOBS)
-                .max(LEAST_JOBS),
+            0 => MIN_JOBS,
+            pace => {
+                usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS)).unwrap_or(MIN_JOBS).max(MIN_JOBS)
+            }
         };
         most.saturating_sub(self.ledger.jobs())
     }
@@ -347,7 +347,7 @@ impl Worker {
     /// Takes what it says.
     pub(crate) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
         /// How often what the system refuses is asked for again at once.
-        const MOST: u32 = 10;
+        const MAX_REFUSALS: u32 = 10;
         /// How many batches are taken before others have their turn: a worker may go on for as long as it likes.
         const BATCHES: u32 = 16;
         let Worker { link: Some(link), ledger, .. } = self else { return Heard::End };
@@ -358,7 +358,7 @@ impl Worker {
             match &drained {
                 _ if ledger.is_garbled => break drained,
                 Ok(true) if batches < BATCHES => batches = batches.saturating_add(1),
-                Err(RecvTransportError::Os(_)) if refusals < MOST => refusals = refusals.saturating_add(1),
+                Err(RecvTransportError::Os(_)) if refusals < MAX_REFUSALS => refusals = refusals.saturating_add(1),
                 _ => break drained,
             }
         };

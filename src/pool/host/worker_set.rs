@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::worker::Worker;
 
 /// How many workers may end unasked in a row, soon after their start and before they have done anything.
-const MOST_QUICK_ENDS: u32 = 100;
+const MAX_QUICK_ENDS: u32 = 100;
 const QUICK: Duration = Duration::from_millis(100);
 
 /// How long to wait after a worker could not start: doubled each time, up to the most.
@@ -144,7 +144,7 @@ impl WorkerSet {
     pub(crate) fn is_hopeless(&self, settings: &Settings) -> bool {
         let most = settings.max_restarts.saturating_add(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
         let is_any_up = self.workers().any(Worker::is_ready);
-        (self.failed_starts >= most && !is_any_up) || self.quick_ends >= MOST_QUICK_ENDS
+        (self.failed_starts >= most && !is_any_up) || self.quick_ends >= MAX_QUICK_ENDS
     }
 
     /// When the next one is to be started.

@@ -12,10 +12,10 @@ use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// How long a worker waits for the pool to take what it logged before; then the record is lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many are taken at once from one worker, so that a talkative one does not keep the pool from its work.
-const MOST: usize = 64;
+const RECORDS_AT_ONCE: usize = 64;
 
 /// One record as it crosses.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Log for Forwarder {
         loop {
             match socket::send(self.0.as_fd(), &[&parcel.bytes], &[]) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if !poll::one_writable(self.0.as_fd(), Deadline::after(PATIENCE)).unwrap_or(false) {
+                    if !poll::one_writable(self.0.as_fd(), Deadline::after(SEND_TIMEOUT)).unwrap_or(false) {
                         return;
                     }
                 }
@@ -93,7 +93,7 @@ impl Log for Forwarder {
 /// What has come from a worker; what is no record is passed over. Also whether nothing more will come.
 pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     let mut all = Vec::new();
-    for _ in 0..MOST {
+    for _ in 0..RECORDS_AT_ONCE {
         match socket::recv(socket.as_fd(), Mode::Now) {
             Ok(Some(received)) => all.extend(codec::decode::<Said>(&received.bytes, Vec::new())),
             Ok(None) => return (all, true),

@@ -15,7 +15,7 @@ impl PrivateDir {
     /// A new one in `place`, which only this user can enter.
     pub(crate) fn make(place: &Path) -> io::Result<PrivateDir> {
         /// How many names are tried.
-        const MOST: u32 = 100;
+        const ATTEMPTS: u32 = 100;
         if !place.is_absolute() {
             // What it is relative to is gone.
             return Err(io::ErrorKind::NotFound.into());
@@ -25,7 +25,7 @@ impl PrivateDir {
             let name = format!("multiproc-{:016x}", u64::from_le_bytes(random::bytes()?));
             let path = place.join(name);
             match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < MOST => tried += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => tried += 1,
                 made => return made.map(|()| PrivateDir(Some(path))),
             }
         }

@@ -40,11 +40,11 @@ const TICKET: usize = 0;
 const VALUE: usize = 1;
 
 /// How long a lock for short use may be held by somebody who has no reason to, before we go on as if it were not free.
-const PATIENCE: std::time::Duration =
+const SHORT_LOCK_TIMEOUT: std::time::Duration =
     std::time::Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
 /// How many cells a sleeper can watch beside its own signal.
-const WATCHED: usize = futex::MOST - 1;
+const WATCHED: usize = futex::MAX_WORDS - 1;
 
 /// How long a sleeper sleeps that cannot watch all others.
 const ROUND: std::time::Duration = std::time::Duration::from_millis(100);
@@ -75,7 +75,7 @@ impl<'a> Members<'a> {
             Err(NotTaken::Own) => return None,
             Err(NotTaken::Busy) => {}
         }
-        let patient = Deadline::after(PATIENCE);
+        let patient = Deadline::after(SHORT_LOCK_TIMEOUT);
         let deadline = match (deadline.left(), patient.left()) {
             (Some(left), Some(least)) if left < least => patient,
             // Fuzzers write owners there who never come.

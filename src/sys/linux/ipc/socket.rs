@@ -20,10 +20,10 @@ use crate::sys::wait::poll::{self, Deadline};
 pub(crate) const LARGEST: usize = 32 * 1024;
 
 /// The most descriptors that one message can carry: the kernel's `SCM_MAX_FD`.
-pub(crate) const MOST_FDS: usize = 253;
+pub(crate) const MAX_FDS: usize = 253;
 
-/// Room for the control message of `MOST_FDS` descriptors.
-const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
+/// Room for the control message of `MAX_FDS` descriptors.
+const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
 /// A connected pair that keeps message boundaries and reports end-of-file.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

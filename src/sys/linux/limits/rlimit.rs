@@ -5,7 +5,7 @@ use std::io;
 use rustix::thread::CpuSet;
 
 /// One more than the greatest number of a processor.
-pub(crate) const MOST_PROCESSORS: usize = CpuSet::MAX_CPU;
+pub(crate) const MAX_PROCESSORS: usize = CpuSet::MAX_CPU;
 
 /// What the kernel counts.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,8 @@ use crate::sys::fd;
 ///
 /// A thread that was joined may take a moment to leave the kernel's list, so that a no is asked again for a while.
 pub(crate) fn is_only_one() -> io::Result<bool> {
-    const PATIENCE: u32 = 20;
-    for turn in 0..PATIENCE {
+    const ATTEMPTS: u32 = 20;
+    for turn in 0..ATTEMPTS {
         if only_one_now()? {
             return Ok(true);
         }

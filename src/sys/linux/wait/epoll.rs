@@ -10,7 +10,7 @@ use super::poll::{Deadline, timespec};
 use crate::sys::fd;
 
 /// How many events are taken at once.
-const MOST: usize = 256;
+const EVENTS_AT_ONCE: usize = 256;
 
 /// A set of descriptors, each with a number that tells it from the others.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Epoll {
 
     /// Waits until something is readable, and puts the numbers into `onto`; none at the deadline.
     pub(crate) fn wait(&self, onto: &mut Vec<u64>, deadline: Deadline) -> io::Result<()> {
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(MOST);
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
             let timeout = deadline.left().map(timespec);
             match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::poll::Deadline;
 
 /// The most words that one thread can sleep on at once: the kernel's `FUTEX_WAITV_MAX`.
-pub(crate) const MOST: usize = 128;
+pub(crate) const MAX_WORDS: usize = 128;
 
 /// Sleeps while `word` is `value`: until somebody wakes it, a signal comes or the deadline is there. It may also return for
 /// no reason; the caller looks again.
@@ -69,12 +69,12 @@ struct Waiter {
 /// Sleeps while every word has its value; like `wait` else. False if the kernel cannot (before Linux 5.16, or without memory): it
 /// did not sleep.
 ///
-/// What is beyond the first `MOST` words is not watched.
+/// What is beyond the first `MAX_WORDS` words is not watched.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
     /// `FUTEX2_SIZE_U32`, without `FUTEX2_PRIVATE`
     const SIZE_U32: u32 = 2;
-    let mut waiters = [Waiter { value: 0, address: 0, flags: SIZE_U32, reserved: 0 }; MOST];
-    let count = words.len().min(MOST);
+    let mut waiters = [Waiter { value: 0, address: 0, flags: SIZE_U32, reserved: 0 }; MAX_WORDS];
+    let count = words.len().min(MAX_WORDS);
     for (waiter, (word, value)) in waiters.iter_mut().zip(words) {
         waiter.value = u64::from(*value);
         waiter.address = word.as_ptr() as u64;

@@ -69,10 +69,10 @@ struct Head {
 
 /// The most locks that a thread may hold, of the `ROBUST_LIST_LIMIT` of 2048 that the kernel looks at: the rest is for our
 /// sentinels, for locks inside of our own and for the C library's.
-const MOST: usize = 1900;
+const MAX_HELD: usize = 1900;
 
 /// How many locks are held without memory from the allocator.
-const FEW: usize = 8;
+const INLINE: usize = 8;
 
 struct Thread {
     /// The process that what follows is of: a forked copy holds nothing.
@@ -82,9 +82,9 @@ struct Thread {
     head: Cell<*const Head>,
     first: RobustCell,
     last: RobustCell,
-    /// The locks held, the oldest first: up to `FEW` here, the younger ones in `many`.
+    /// The locks held, the oldest first: up to `INLINE` here, the younger ones in `many`.
     count: Cell<usize>,
-    few: [Cell<*const RobustCell>; FEW],
+    few: [Cell<*const RobustCell>; INLINE],
     many: RefCell<Vec<*const RobustCell>>,
 }
 
@@ -111,7 +111,7 @@ thread_local! {
             first: SENTINEL,
             last: SENTINEL,
             count: Cell::new(0),
-            few: [const { Cell::new(ptr::null()) }; FEW],
+            few: [const { Cell::new(ptr::null()) }; INLINE],
             many: RefCell::new(Vec::new()),
         })
     };
@@ -206,7 +206,7 @@ impl Own {
     /// Whether this thread holds as much as it may: the kernel follows a list only so far.
     #[inline]
     pub(crate) fn is_full(self) -> bool {
-        self.thread().count.get() >= MOST
+        self.thread().count.get() >= MAX_HELD
     }
 
     /// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it whether it is in the list or
@@ -286,7 +286,7 @@ impl Thread {
     fn held(&self, place: usize) -> *const RobustCell {
         match self.few.get(place) {
             Some(few) => few.get(),
-            None => self.many.borrow().get(place - FEW).copied().unwrap_or(ptr::null()),
+            None => self.many.borrow().get(place - INLINE).copied().unwrap_or(ptr::null()),
         }
     }
 
@@ -353,11 +353,11 @@ impl Thread {
             let moved = self.held(later);
             match self.few.get(later - 1) {
                 Some(few) => few.set(moved),
-                None => self.many.borrow_mut()[later - 1 - FEW] = moved,
+                None => self.many.borrow_mut()[later - 1 - INLINE] = moved,
             }
         }
         self.count.set(count - 1);
-        if count > FEW {
+        if count > INLINE {
             let mut many = self.many.borrow_mut();
             many.pop();
             if many.is_empty() {

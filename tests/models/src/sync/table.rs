@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 use crate::sys::wait::robust::RobustCell;
 
-const MOST: usize = 4;
+const MAX_MEMBERS: usize = 4;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Table(Crossing<0>);
 
 impl Table {
     pub(crate) fn create(what: &str, object: u64) -> Result<Table> {
-        let segment: Arc<Segment> = Segment::create(what, (1 + MOST) * size_of::<RobustCell>())?;
+        let segment: Arc<Segment> = Segment::create(what, (1 + MAX_MEMBERS) * size_of::<RobustCell>())?;
         let table = Table(Crossing(segment));
         if let Some(entered) = table.enter() {
             entered.set_object(object);

@@ -7,7 +7,7 @@ use super::poll::Deadline;
 use crate::sys::atomic::AtomicU32;
 use crate::world::{Kernel, Sleeper, step, world};
 
-pub(crate) const MOST: usize = 128;
+pub(crate) const MAX_WORDS: usize = 128;
 
 pub(crate) fn wait(word: &AtomicU32, value: u32, deadline: Deadline) {
     wait_any(&[(word, value)], deadline);
