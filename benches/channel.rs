@@ -1,8 +1,9 @@
-//! What it costs to send messages between processes, beside what the machine charges and what others take.
+//! What it costs to send messages between processes, beside what the machine charges and what
+//! others take.
 //!
-//!     cargo bench --bench channel                      everything, about two minutes
-//!     cargo bench --bench channel -- --quick           a look whether it works
-//!     cargo bench --bench channel -- trip 64           some sections
+//!     cargo bench --bench channel                      everything, about two minutes cargo bench
+//!     --bench channel -- --quick           a look whether it works cargo bench --bench channel --
+//!     trip 64           some sections
 //!
 //! CPython takes part if there is a `python3`, ipc-channel if it was built (the report says how).
 
@@ -14,7 +15,9 @@ use std::hint::black_box;
 use std::process::Command;
 
 use lanes::{BareRing, Descriptors, Idle, Partner, Work, pin, unpin};
-use multiproc::{Child, Connection, Process, Queue, Receiver, Sender, SharedSlice, connection, pipe};
+use multiproc::{
+    Child, Connection, Process, Queue, Receiver, Sender, SharedSlice, connection, pipe,
+};
 use peers::Helper;
 use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
 
@@ -83,11 +86,19 @@ fn each(count: u32, f: impl FnOnce()) -> Vec<f64> {
     vec![seconds(f) / f64::from(count)]
 }
 
-fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&Other>, ipc: Option<&Other>) -> Table {
+fn round_trip(
+    options: &Options,
+    section: &str,
+    cpu: usize,
+    python: Option<&Other>,
+    ipc: Option<&Other>,
+) -> Table {
     const SIZE: usize = 8;
     let (turns, count) = options.pick((2, 200), (20, 2000));
-    let mut spinning = Partner::start(cpu, SIZE, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
-    let mut sleeping = Partner::start(cpu, SIZE, BareRing::new(Idle::Sleeps), BareRing::new(Idle::Sleeps));
+    let mut spinning =
+        Partner::start(cpu, SIZE, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
+    let mut sleeping =
+        Partner::start(cpu, SIZE, BareRing::new(Idle::Sleeps), BareRing::new(Idle::Sleeps));
     let mut pipes = Partner::start(cpu, SIZE, Descriptors::pipe(), Descriptors::pipe());
     let mut sockets = Partner::start(cpu, SIZE, Descriptors::socket(), Descriptors::socket());
     let (mut values, far) = connection::<u64, u64>().expect("connection");
@@ -102,11 +113,16 @@ fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&Othe
     });
     let mut contenders = Vec::new();
     if cpu != HERE {
-        contenders.push(Contender::new("bare ring, spinning", || each(count, || spinning.work(Work::Echo(count)))));
+        contenders.push(Contender::new("bare ring, spinning", || {
+            each(count, || spinning.work(Work::Echo(count)))
+        }));
     }
-    contenders.push(Contender::new("bare ring, futex", || each(count, || sleeping.work(Work::Echo(count)))));
+    contenders.push(Contender::new("bare ring, futex", || {
+        each(count, || sleeping.work(Work::Echo(count)))
+    }));
     contenders.push(Contender::new("pipe(2)", || each(count, || pipes.work(Work::Echo(count)))));
-    contenders.push(Contender::new("Unix socket", || each(count, || sockets.work(Work::Echo(count)))));
+    contenders
+        .push(Contender::new("Unix socket", || each(count, || sockets.work(Work::Echo(count)))));
     contenders.push(Contender::new("multiproc connection, values", || {
         each(count, || {
             for n in 0..u64::from(count) {
@@ -133,10 +149,14 @@ fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&Othe
         })
     }));
     if let Some(ipc) = ipc {
-        contenders.push(Contender::new("ipc-channel, bytes", move || ask(ipc, "trip", SIZE, count / 4, cpu)));
+        contenders.push(Contender::new("ipc-channel, bytes", move || {
+            ask(ipc, "trip", SIZE, count / 4, cpu)
+        }));
     }
     if let Some(python) = python {
-        contenders.push(Contender::new("CPython Pipe", move || ask(python, "trip", SIZE, count / 4, cpu)));
+        contenders.push(Contender::new("CPython Pipe", move || {
+            ask(python, "trip", SIZE, count / 4, cpu)
+        }));
     }
     let samples = in_turns(&mut contenders, turns);
     let place = |name: &str| contenders.iter().position(|contender| contender.name == name);
@@ -147,7 +167,12 @@ fn round_trip(options: &Options, section: &str, cpu: usize, python: Option<&Othe
     let mut table = Table::new(format!("Round trip of {SIZE} bytes ({section})"));
     for (contender, taken) in contenders.iter().zip(&samples) {
         let goal = contender.name.starts_with("multiproc").then_some(goal);
-        table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
+        table.row(
+            &contender.name,
+            fine(taken.median()),
+            Some((taken.ratio_to(&samples[limit]), of)),
+            goal,
+        );
     }
     drop(contenders);
     drop((values, bytes, to_thread));
@@ -208,25 +233,34 @@ fn stream(orders: &mut Connection<u32>, count: u32, mut send: impl FnMut()) -> V
     })
 }
 
-fn throughput(options: &Options, size: usize, python: Option<&Other>, ipc: Option<&Other>) -> Table {
+fn throughput(
+    options: &Options,
+    size: usize,
+    python: Option<&Other>,
+    ipc: Option<&Other>,
+) -> Table {
     let cpu = 1;
     let total = options.pick(1 << 20, 64 << 20);
     let most = options.pick(5_000, 200_000);
     let count = u32::try_from((total / size).clamp(4, most)).unwrap_or(u32::MAX);
     let turns = options.pick(1, 12);
-    let mut ring = Partner::start(cpu, size, BareRing::new(Idle::Sleeps), BareRing::new(Idle::Sleeps));
-    let mut spinning = Partner::start(cpu, size, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
+    let mut ring =
+        Partner::start(cpu, size, BareRing::new(Idle::Sleeps), BareRing::new(Idle::Sleeps));
+    let mut spinning =
+        Partner::start(cpu, size, BareRing::new(Idle::Spins), BareRing::new(Idle::Spins));
     let mut pipes = Partner::start(cpu, size, Descriptors::pipe(), Descriptors::pipe());
     let mut sockets = Partner::start(cpu, size, Descriptors::socket(), Descriptors::socket());
     let (mut orders, theirs) = connection::<u32, u32>().expect("connection");
     let (mut sender, receiver): (Sender<()>, _) = pipe().expect("pipe");
-    let byte_child = Process::new(sink_bytes, (theirs, receiver, size, cpu)).start().expect("start");
+    let byte_child =
+        Process::new(sink_bytes, (theirs, receiver, size, cpu)).start().expect("start");
     let (mut value_orders, theirs) = connection::<u32, u32>().expect("connection");
     let (mut value_sender, receiver) = pipe::<u64>().expect("pipe");
     let value_child = Process::new(sink_values, (theirs, receiver, cpu)).start().expect("start");
     let (mut queue_orders, theirs) = connection::<u32, u32>().expect("connection");
     let queue = Queue::new().expect("queue");
-    let queue_child = Process::new(sink_queue, (theirs, queue.clone(), cpu)).start().expect("start");
+    let queue_child =
+        Process::new(sink_queue, (theirs, queue.clone(), cpu)).start().expect("start");
     let text = "x".repeat(size);
     let (to_thread, from_main) = crossbeam_channel::bounded::<Box<[u8]>>(1024);
     let (done, is_done) = crossbeam_channel::bounded::<()>(1);
@@ -279,12 +313,15 @@ fn throughput(options: &Options, size: usize, python: Option<&Other>, ipc: Optio
         })
     }));
     if let Some(ipc) = ipc {
-        contenders
-            .push(Contender::new("ipc-channel, bytes", move || ask(ipc, "stream", size, (count / 20).max(4), cpu)));
+        contenders.push(Contender::new("ipc-channel, bytes", move || {
+            ask(ipc, "stream", size, (count / 20).max(4), cpu)
+        }));
     }
     if let Some(python) = python {
         for (name, what) in [("CPython Pipe", "pipe"), ("CPython Queue", "queue")] {
-            contenders.push(Contender::new(name, move || ask(python, what, size, (count / 20).max(4), cpu)));
+            contenders.push(Contender::new(name, move || {
+                ask(python, what, size, (count / 20).max(4), cpu)
+            }));
         }
     }
     let samples = in_turns(&mut contenders, turns);
@@ -294,7 +331,8 @@ fn throughput(options: &Options, size: usize, python: Option<&Other>, ipc: Optio
         0x10_0000 => Some(Goal::AtMost(1.1)),
         _ => None,
     };
-    let mut table = Table::new(format!("One way, {size} bytes a message, two cores (throughput {size})"));
+    let mut table =
+        Table::new(format!("One way, {size} bytes a message, two cores (throughput {size})"));
     for (contender, taken) in contenders.iter().zip(&samples) {
         let (limit, of) = match contender.name.as_str() {
             "CPython Pipe" => (5, "multiproc pipe"),
@@ -302,8 +340,17 @@ fn throughput(options: &Options, size: usize, python: Option<&Other>, ipc: Optio
             _ => (1, "bare ring, futex"),
         };
         let goal = goal.filter(|_| contender.name.starts_with("multiproc pipe"));
-        let goal = if size == 64 && contender.name == "CPython Queue" { Some(Goal::AtLeast(40.0)) } else { goal };
-        table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
+        let goal = if size == 64 && contender.name == "CPython Queue" {
+            Some(Goal::AtLeast(40.0))
+        } else {
+            goal
+        };
+        table.row(
+            &contender.name,
+            fine(taken.median()),
+            Some((taken.ratio_to(&samples[limit]), of)),
+            goal,
+        );
     }
     drop(contenders);
     drop((orders, sender, value_orders, value_sender, queue_orders, to_thread));
@@ -354,7 +401,9 @@ impl Crowd {
     fn exchange(&mut self, count: u32) -> Vec<f64> {
         each(count * MANY, || {
             self.orders.iter_mut().for_each(|orders| orders.send(count).expect("send"));
-            self.orders.iter_mut().for_each(|orders| assert_eq!(orders.recv().expect("recv"), count));
+            self.orders
+                .iter_mut()
+                .for_each(|orders| assert_eq!(orders.recv().expect("recv"), count));
         })
     }
 
@@ -378,8 +427,12 @@ fn many_to_many(options: &Options, python: Option<&Other>) -> Table {
                 std::thread::scope(|scope| {
                     for _ in 0..MANY {
                         let (put, get, text) = (put.clone(), get.clone(), text.clone());
-                        scope.spawn(move || (0..count).for_each(|_| put.send(text.clone()).expect("send")));
-                        scope.spawn(move || (0..count).for_each(|_| drop(black_box(get.recv().expect("recv")))));
+                        scope.spawn(move || {
+                            (0..count).for_each(|_| put.send(text.clone()).expect("send"))
+                        });
+                        scope.spawn(move || {
+                            (0..count).for_each(|_| drop(black_box(get.recv().expect("recv"))))
+                        });
                     }
                 });
             })
@@ -388,7 +441,9 @@ fn many_to_many(options: &Options, python: Option<&Other>) -> Table {
         Contender::new("multiproc Queue, bounded", || bounded_crowd.exchange(count)),
     ];
     if let Some(python) = python {
-        contenders.push(Contender::new("CPython Queue", move || ask(python, "many", 64, (count / 20).max(4), 0)));
+        contenders.push(Contender::new("CPython Queue", move || {
+            ask(python, "many", 64, (count / 20).max(4), 0)
+        }));
     }
     let samples = in_turns(&mut contenders, turns);
     let mut table = Table::new("64 bytes a message, 2 processes put and 2 get (many to many)");
@@ -421,9 +476,9 @@ fn sum_bytes(mut orders: Connection<u64, ()>) {
             Ok(bytes) => buffer = bytes,
             Err(_) => return drop(buffer),
         }
-        let total = buffer
-            .chunks_exact(8)
-            .fold(0_u64, |sum, chunk| sum.wrapping_add(u64::from_ne_bytes(chunk.try_into().expect("8 bytes"))));
+        let total = buffer.chunks_exact(8).fold(0_u64, |sum, chunk| {
+            sum.wrapping_add(u64::from_ne_bytes(chunk.try_into().expect("8 bytes")))
+        });
         orders.send(total).expect("send");
     }
 }
@@ -448,9 +503,13 @@ fn big_array(options: &Options) -> Table {
     let mut reader = lanes::Reader::start(&numbers);
     let once = |f: &mut dyn FnMut() -> u64| vec![seconds(|| assert_eq!(f(), expected))];
     let mut contenders = vec![
-        Contender::new("sum of a mapped array, in this process", || once(&mut || sum(black_box(&shared)))),
+        Contender::new("sum of a mapped array, in this process", || {
+            once(&mut || sum(black_box(&shared)))
+        }),
         Contender::new("process_vm_readv into fresh huge pages", || once(&mut || reader.sum())),
-        Contender::new("multiproc SharedSlice, resident", || once(&mut || sum_there(shared.clone()))),
+        Contender::new("multiproc SharedSlice, resident", || {
+            once(&mut || sum_there(shared.clone()))
+        }),
         Contender::new("multiproc SharedSlice, made of a Vec", || {
             once(&mut || sum_there(SharedSlice::from_slice(&numbers).expect("shared memory")))
         }),
@@ -462,14 +521,20 @@ fn big_array(options: &Options) -> Table {
         }),
     ];
     let samples = in_turns(&mut contenders, turns);
-    let mut table = Table::new(format!("{} MiB to another process, their sum back (big array)", length >> 17));
+    let mut table =
+        Table::new(format!("{} MiB to another process, their sum back (big array)", length >> 17));
     for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
         let (limit, of, goal) = match place {
             2 => (0, "a mapped read", Some(Goal::AtMost(1.1))),
             3 | 4 => (1, "process_vm_readv", Some(Goal::AtMost(1.2))),
             _ => (0, "a mapped read", None),
         };
-        table.row(&contender.name, fine(taken.median()), Some((taken.ratio_to(&samples[limit]), of)), goal);
+        table.row(
+            &contender.name,
+            fine(taken.median()),
+            Some((taken.ratio_to(&samples[limit]), of)),
+            goal,
+        );
     }
     drop(contenders);
     // A fork, which has copies of our ends of the connections.

@@ -1,11 +1,11 @@
 //! What it costs to acquire and release a lock, beside what the kernel and the C library offer.
 //!
-//!     cargo bench --bench lock                          everything
-//!     cargo bench --bench lock -- --quick               a look whether it works
-//!     cargo bench --bench lock -- uncontended threads   some sections
+//!     cargo bench --bench lock                          everything cargo bench --bench lock --
+//!     --quick               a look whether it works cargo bench --bench lock -- uncontended
+//!     threads   some sections
 //!
-//! The measure is the C library's robust mutex between processes, which does the same. CPython takes part if there is a
-//! `python3`.
+//! The measure is the C library's robust mutex between processes, which does the same. CPython
+//! takes part if there is a `python3`.
 #![expect(unsafe_code, reason = "the C library's mutex, shared memory for it, and forks")]
 
 mod support;
@@ -22,9 +22,11 @@ use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
 fn main() {
     let options = Options::from_arguments();
     let python = python();
-    for (section, crowd) in
-        [("uncontended", Crowd::Alone), ("threads", Crowd::TwoThreads), ("processes", Crowd::TwoProcesses)]
-    {
+    for (section, crowd) in [
+        ("uncontended", Crowd::Alone),
+        ("threads", Crowd::TwoThreads),
+        ("processes", Crowd::TwoProcesses),
+    ] {
         if options.wants(section) {
             println!("{}", table(&options, crowd, python));
         }
@@ -53,18 +55,23 @@ unsafe impl Sync for Page {}
 impl Page {
     /// In memory that a fork shares with its original.
     fn new() -> &'static Page {
-        // SAFETY: new memory, all zero, which is where a page begins; it stays for the program's life. Then the mutex is
-        // initialised, once.
+        // SAFETY: new memory, all zero, which is where a page begins; it stays for the program's
+        // life. Then the mutex is initialised, once.
         unsafe {
             let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-            let address = libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            let address =
+                libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
             assert_ne!(address, libc::MAP_FAILED, "map memory");
             let page = &*address.cast::<Page>();
             let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
             libc::pthread_mutexattr_init(&raw mut attributes);
             libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
             libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
-            assert_eq!(libc::pthread_mutex_init(page.mutex.get(), &raw const attributes), 0, "make a mutex");
+            assert_eq!(
+                libc::pthread_mutex_init(page.mutex.get(), &raw const attributes),
+                0,
+                "make a mutex"
+            );
             page
         }
     }
@@ -72,11 +79,21 @@ impl Page {
     /// Lock and unlock of a lock that is nothing but a futex.
     fn raw(&self) {
         let word = &self.futex;
-        let mut seen = word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).unwrap_or_else(|seen| seen);
+        let mut seen = word
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .unwrap_or_else(|seen| seen);
         while seen != 0 {
             if seen == 2 || word.swap(2, Ordering::Acquire) != 0 {
                 // SAFETY: the word is alive; no timeout.
-                unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 2, ptr::null::<u8>()) };
+                unsafe {
+                    libc::syscall(
+                        libc::SYS_futex,
+                        word.as_ptr(),
+                        libc::FUTEX_WAIT,
+                        2,
+                        ptr::null::<u8>(),
+                    )
+                };
             } else {
                 break;
             }
@@ -161,7 +178,9 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
         Contender::new("a bare futex, not robust", || run(&|| page.raw(), count)),
     ];
     if crowd != Crowd::TwoProcesses {
-        contenders.push(Contender::new("std Mutex, within a process", || run(&|| drop(mutex.lock()), count)));
+        contenders.push(Contender::new("std Mutex, within a process", || {
+            run(&|| drop(mutex.lock()), count)
+        }));
     }
     let samples = in_turns(&mut contenders, turns);
     let mut table = Table::new(match crowd {
@@ -171,7 +190,12 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
     });
     for (contender, taken) in contenders.iter().zip(&samples) {
         let goal = (contender.name == "multiproc Lock").then_some(Goal::AtMost(1.3));
-        table.row(&contender.name, time(taken.median()), Some((taken.ratio_to(&samples[0]), "pthread")), goal);
+        table.row(
+            &contender.name,
+            time(taken.median()),
+            Some((taken.ratio_to(&samples[0]), "pthread")),
+            goal,
+        );
     }
     let theirs = match crowd {
         Crowd::Alone => python.map(|(alone, _)| alone),
@@ -188,7 +212,11 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
 /// What CPython takes, alone and with two processes.
 fn python() -> Option<(f64, f64)> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/lock.py");
-    let output = Command::new("python3").arg(script).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new("python3")
+        .arg(script)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (alone, two) = text.trim().split_once(' ')?;
     Some((alone.parse().ok()?, two.parse().ok()?))

@@ -1,11 +1,12 @@
 //! What it costs to have tasks done by a pool of two workers.
 //!
-//!     cargo bench --bench pool                          everything
-//!     cargo bench --bench pool -- --quick               a look whether it works
-//!     cargo bench --bench pool -- chunk automatic       some sections
+//!     cargo bench --bench pool                          everything cargo bench --bench pool --
+//!     --quick               a look whether it works cargo bench --bench pool -- chunk automatic
+//!     some sections
 //!
-//! The limit is a pool of two forked processes with bare rings and nothing else: no names, no errors, no recovery. rayon is
-//! threads; CPython takes part if there is a `python3`, procspawn if it was built (see `benches/peers/Cargo.toml`).
+//! The limit is a pool of two forked processes with bare rings and nothing else: no names, no
+//! errors, no recovery. rayon is threads; CPython takes part if there is a `python3`, procspawn if
+//! it was built (see `benches/peers/Cargo.toml`).
 #![expect(unsafe_code, reason = "a pool as bare as can be forks")]
 
 #[path = "lanes/mod.rs"]
@@ -102,8 +103,8 @@ fn main() {
     }
 }
 
-/// Two forked processes, each with a ring in and a ring out, that multiply by three. The sender is told how many numbers come
-/// in one message by its length.
+/// Two forked processes, each with a ring in and a ring out, that multiply by three. The sender is
+/// told how many numbers come in one message by its length.
 struct RawPool {
     workers: Vec<(BareRing, BareRing)>,
     pids: Vec<i32>,
@@ -244,7 +245,9 @@ impl Drop for RawPool {
 fn others() -> Vec<(&'static str, &'static str, Rc<RefCell<Helper>>)> {
     let mut all = Vec::new();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/pool.py");
-    if let Some(helper) = Helper::start(std::process::Command::new("python3").arg(script), "pool chunk 100") {
+    if let Some(helper) =
+        Helper::start(std::process::Command::new("python3").arg(script), "pool chunk 100")
+    {
         all.push(("CPython Pool", "pool", Rc::clone(&helper)));
         all.push(("CPython ProcessPoolExecutor", "executor", helper));
     }
@@ -273,14 +276,21 @@ fn trivial_tasks(
         }),
         Contender::new("raw ring pool, with postcard", || {
             let chunk = if is_single { 1 } else { 2000 };
-            vec![seconds(|| assert_eq!(raw.borrow_mut().map_encoded(count, chunk), expected)) / each]
+            vec![
+                seconds(|| assert_eq!(raw.borrow_mut().map_encoded(count, chunk), expected)) / each,
+            ]
         }),
         Contender::new("multiproc map", || {
             let tasks = if is_single { pool.tasks().chunk_size(1) } else { pool.tasks() };
             let inputs = 0..count as u64;
             let mut sum = 0;
-            let took =
-                seconds(|| sum = tasks.map(trivial, inputs).expect("mapped").into_iter().fold(0, u64::wrapping_add));
+            let took = seconds(|| {
+                sum = tasks
+                    .map(trivial, inputs)
+                    .expect("mapped")
+                    .into_iter()
+                    .fold(0, u64::wrapping_add)
+            });
             assert_eq!(sum, expected);
             vec![took / each]
         }),
@@ -288,8 +298,8 @@ fn trivial_tasks(
             let took = seconds(|| {
                 let length = if is_single { 1 } else { 1 << 20 };
                 let numbers = (0..count).into_par_iter().with_max_len(length);
-                let all: Vec<u64> =
-                    threads.install(|| numbers.map(|n| std::hint::black_box(trivial(n as u64))).collect());
+                let all: Vec<u64> = threads
+                    .install(|| numbers.map(|n| std::hint::black_box(trivial(n as u64))).collect());
                 assert_eq!(all.len(), count);
             });
             vec![took / each]
@@ -299,31 +309,47 @@ fn trivial_tasks(
         // As users of procspawn have to: one outcome for all numbers of a vector.
         contenders.push(Contender::new("multiproc map, of vectors", || {
             let all = |numbers: Vec<u64>| numbers.into_iter().map(trivial).collect::<Vec<u64>>();
-            let vectors = (0..count as u64).step_by(2000).map(|first| (first..first + 2000).collect::<Vec<u64>>());
+            let vectors = (0..count as u64)
+                .step_by(2000)
+                .map(|first| (first..first + 2000).collect::<Vec<u64>>());
             let mut sum = 0;
             let took = seconds(|| {
-                sum = pool.map(all, vectors).expect("mapped").into_iter().flatten().fold(0, u64::wrapping_add)
+                sum = pool
+                    .map(all, vectors)
+                    .expect("mapped")
+                    .into_iter()
+                    .flatten()
+                    .fold(0, u64::wrapping_add)
             });
             assert_eq!(sum, expected);
             vec![took / each]
         }));
     }
     for (name, method, helper) in others {
-        let count = if is_single { options.pick(500, 10_000) } else { options.pick(20_000, 200_000) };
-        contenders.push(Contender::new(*name, move || helper.borrow_mut().ask(&format!("{method} {section} {count}"))));
+        let count =
+            if is_single { options.pick(500, 10_000) } else { options.pick(20_000, 200_000) };
+        contenders.push(Contender::new(*name, move || {
+            helper.borrow_mut().ask(&format!("{method} {section} {count}"))
+        }));
     }
     let samples = in_turns(&mut contenders, options.pick(2, 9));
     let title = if is_single { "chunks of one (chunk)" } else { "chunks as they come (automatic)" };
     let mut table = Table::new(format!("Trivial tasks, 2 workers, {title}: each"));
     for (contender, sample) in contenders.iter().zip(&samples) {
         let ours = contender.name.starts_with("multiproc");
-        let ratio = (contender.name != "raw ring pool").then(|| (sample.ratio_to(&samples[0]), "raw ring pool"));
+        let ratio = (contender.name != "raw ring pool")
+            .then(|| (sample.ratio_to(&samples[0]), "raw ring pool"));
         table.row(&contender.name, time(sample.median()), ratio, ours.then_some(Goal::AtMost(2.0)));
     }
     table
 }
 
-fn milliseconds(options: &Options, pool: &Pool, threads: &rayon::ThreadPool, others: &Others) -> Table {
+fn milliseconds(
+    options: &Options,
+    pool: &Pool,
+    threads: &rayon::ThreadPool,
+    others: &Others,
+) -> Table {
     let count = options.pick(100, 1000);
     let ideal = count as f64 * 1e-3 / WORKERS as f64;
     let mut contenders = vec![
@@ -332,7 +358,10 @@ fn milliseconds(options: &Options, pool: &Pool, threads: &rayon::ThreadPool, oth
                 ideal
                     / seconds(|| {
                         threads.install(|| {
-                            (0..count).into_par_iter().with_max_len(1).for_each(|_| assert_eq!(busy(1000), 1000))
+                            (0..count)
+                                .into_par_iter()
+                                .with_max_len(1)
+                                .for_each(|_| assert_eq!(busy(1000), 1000))
                         })
                     }),
             ]
@@ -341,7 +370,17 @@ fn milliseconds(options: &Options, pool: &Pool, threads: &rayon::ThreadPool, oth
             vec![ideal / seconds(|| drop(pool.map(busy, vec![1000; count]).expect("mapped")))]
         }),
         Contender::new("multiproc map, chunks of one", || {
-            vec![ideal / seconds(|| drop(pool.tasks().chunk_size(1).map(busy, vec![1000; count]).expect("mapped")))]
+            vec![
+                ideal
+                    / seconds(|| {
+                        drop(
+                            pool.tasks()
+                                .chunk_size(1)
+                                .map(busy, vec![1000; count])
+                                .expect("mapped"),
+                        )
+                    }),
+            ]
         }),
     ];
     for (name, method, helper) in others {
@@ -351,11 +390,18 @@ fn milliseconds(options: &Options, pool: &Pool, threads: &rayon::ThreadPool, oth
         }));
     }
     let samples = in_turns(&mut contenders, options.pick(2, 7));
-    let mut table = Table::new("Tasks of 1 ms (millisecond): what part of the two processors they get");
+    let mut table =
+        Table::new("Tasks of 1 ms (millisecond): what part of the two processors they get");
     for (contender, sample) in contenders.iter().zip(&samples) {
         let ours = contender.name.starts_with("multiproc");
-        let ratio = (contender.name != "rayon (threads)").then(|| (sample.ratio_to(&samples[0]), "rayon"));
-        table.row(&contender.name, format!("{:.3}", sample.median()), ratio, ours.then_some(Goal::AtLeast(0.97)));
+        let ratio =
+            (contender.name != "rayon (threads)").then(|| (sample.ratio_to(&samples[0]), "rayon"));
+        table.row(
+            &contender.name,
+            format!("{:.3}", sample.median()),
+            ratio,
+            ours.then_some(Goal::AtLeast(0.97)),
+        );
     }
     table
 }
@@ -364,7 +410,10 @@ fn one_by_one(options: &Options, pool: &Pool) -> Table {
     let count = options.pick(200_u64, 3000);
     let mut contenders = [
         Contender::new("apply, one after the other", || {
-            vec![seconds(|| (0..count).for_each(|n| assert!(pool.apply(trivial, (n,)).is_ok()))) / count as f64]
+            vec![
+                seconds(|| (0..count).for_each(|n| assert!(pool.apply(trivial, (n,)).is_ok())))
+                    / count as f64,
+            ]
         }),
         Contender::new("submit all, then join", || {
             let took = seconds(|| {
@@ -392,7 +441,8 @@ fn mebibytes(
 ) -> Table {
     let count = options.pick(10, 100);
     let bytes = || Bytes(vec![7; 1 << 20]);
-    let slices: Vec<_> = (0..count).map(|_| SharedSlice::from_slice(&[7_u8; 1 << 20]).expect("slice")).collect();
+    let slices: Vec<_> =
+        (0..count).map(|_| SharedSlice::from_slice(&[7_u8; 1 << 20]).expect("slice")).collect();
     let mut contenders = vec![
         Contender::new("raw ring pool, there and back", || {
             support::times(count, || {
@@ -403,19 +453,31 @@ fn mebibytes(
         }),
         Contender::new("multiproc, bytes, there and back", || {
             support::times(count, || {
-                assert_eq!(pool.apply(|bytes: Bytes| bytes, (bytes(),)).expect("done").0.len(), 1 << 20)
+                assert_eq!(
+                    pool.apply(|bytes: Bytes| bytes, (bytes(),)).expect("done").0.len(),
+                    1 << 20
+                )
             })
         }),
         Contender::new("multiproc, bytes, there", || {
             support::times(count, || {
-                assert_eq!(pool.apply(|bytes: Bytes| bytes.0.len(), (bytes(),)).expect("done"), 1 << 20)
+                assert_eq!(
+                    pool.apply(|bytes: Bytes| bytes.0.len(), (bytes(),)).expect("done"),
+                    1 << 20
+                )
             })
         }),
         Contender::new("multiproc, shared slice, made before, there", || {
-            let sum = |slice: SharedSlice<u8>| slice.iter().step_by(4096).map(|byte| u64::from(*byte)).sum::<u64>();
+            let sum = |slice: SharedSlice<u8>| {
+                slice.iter().step_by(4096).map(|byte| u64::from(*byte)).sum::<u64>()
+            };
             slices
                 .iter()
-                .map(|slice| seconds(|| assert_eq!(pool.apply(sum, (slice.clone(),)).expect("done"), 7 * 256)))
+                .map(|slice| {
+                    seconds(|| {
+                        assert_eq!(pool.apply(sum, (slice.clone(),)).expect("done"), 7 * 256)
+                    })
+                })
                 .collect()
         }),
         Contender::new("rayon (threads), there and back", || {
@@ -424,7 +486,9 @@ fn mebibytes(
     ];
     for (name, method, helper) in others {
         let name = format!("{name}, there and back");
-        contenders.push(Contender::new(name, move || helper.borrow_mut().ask(&format!("{method} mebibyte {count}"))));
+        contenders.push(Contender::new(name, move || {
+            helper.borrow_mut().ask(&format!("{method} mebibyte {count}"))
+        }));
     }
     let samples = in_turns(&mut contenders, options.pick(2, 7));
     let mut table = Table::new("1 MiB arguments and results (mebibyte): each");
@@ -461,10 +525,13 @@ fn queued(options: &Options, threads: &rayon::ThreadPool, others: &Others) -> Ta
         }),
     ];
     for (name, method, helper) in others {
-        contenders.push(Contender::new(*name, move || helper.borrow_mut().ask(&format!("{method} queue {count}"))));
+        contenders.push(Contender::new(*name, move || {
+            helper.borrow_mut().ask(&format!("{method} queue {count}"))
+        }));
     }
     let samples = in_turns(&mut contenders, options.pick(2, 5));
-    let mut table = Table::new(format!("{count} tasks queued one by one, then awaited (queue): each"));
+    let mut table =
+        Table::new(format!("{count} tasks queued one by one, then awaited (queue): each"));
     for (contender, sample) in contenders.iter().zip(&samples) {
         let ours = contender.name.starts_with("multiproc");
         let ratio = (!ours).then(|| (sample.ratio_to(&samples[0]), "multiproc"));
@@ -476,10 +543,13 @@ fn queued(options: &Options, threads: &rayon::ThreadPool, others: &Others) -> Ta
 /// What it costs to queue many, and whether it costs more the more there are.
 fn queue(options: &Options) -> Table {
     let counts = options.pick([1_000_u64, 10_000, 50_000], [10_000, 100_000, 1_000_000]);
-    let mut table = Table::new("Many tasks in the queue (queue): each, from its submission to its outcome; memory");
+    let mut table = Table::new(
+        "Many tasks in the queue (queue): each, from its submission to its outcome; memory",
+    );
     let mut first = None;
     for count in counts {
-        // All in the queue at once, behind what does not end. At first, as memory that was given back is there to be reused.
+        // All in the queue at once, behind what does not end. At first, as memory that was given
+        // back is there to be reused.
         let bytes = {
             let pool = Pool::new(WORKERS).expect("pool");
             let _held: Vec<_> = (0..WORKERS).map(|_| pool.submit(busy, (60_000_000,))).collect();
@@ -523,6 +593,11 @@ fn memory() -> Table {
     });
     let figure = median(figures);
     let mut table = Table::new("Memory of an idle worker, 8 of them (memory): PSS in KiB");
-    table.row("multiproc", format!("{figure:.0} KiB"), Some((figure, "1 KiB")), Some(Goal::AtMost(40.0)));
+    table.row(
+        "multiproc",
+        format!("{figure:.0} KiB"),
+        Some((figure, "1 KiB")),
+        Some(Goal::AtMost(40.0)),
+    );
     table
 }

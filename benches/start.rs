@@ -1,8 +1,9 @@
-//! What it costs to start a process and to wait for its end, beside what the kernel charges and what others take.
+//! What it costs to start a process and to wait for its end, beside what the kernel charges and
+//! what others take.
 //!
-//!     cargo bench --bench start                        everything, about two minutes
-//!     cargo bench --bench start -- --quick             a look whether it works
-//!     cargo bench --bench start -- sequential batch    some sections
+//!     cargo bench --bench start                        everything, about two minutes cargo bench
+//!     --bench start -- --quick             a look whether it works cargo bench --bench start --
+//!     sequential batch    some sections
 //!
 //! CPython takes part if there is a `python3`, procspawn if it was built (the report says how).
 
@@ -73,7 +74,9 @@ fn sequential(options: &Options, peers: &mut [Peer]) -> Table {
         Contender::new("fork + _exit + waitid", || times(each, || limits::wait(limits::fork()))),
         Contender::new("raw zygote", || times(each, || limits::wait(zygote.clone()))),
         Contender::new("raw zygote, a spare waiting", || times(each, || spare.use_spare())),
-        Contender::new("multiproc forkserver", || times(each, || start_and_join(StartMethod::Forkserver))),
+        Contender::new("multiproc forkserver", || {
+            times(each, || start_and_join(StartMethod::Forkserver))
+        }),
         Contender::new("multiproc fork", || times(each, || start_and_join(StartMethod::Fork))),
         Contender::new("Command re-executing self", || {
             times(slow, || {
@@ -89,8 +92,11 @@ fn sequential(options: &Options, peers: &mut [Peer]) -> Table {
         contenders.push(Contender::new(peer.name.clone(), move || peer.sample(1, each)));
     }
     let samples = in_turns(&mut contenders, turns);
-    let [floor, _, _, forkserver, _, command, ..] = &samples[..] else { unreachable!("seven contenders") };
-    let mut table = Table::new("Start + join of an empty function, one after the other (sequential)");
+    let [floor, _, _, forkserver, _, command, ..] = &samples[..] else {
+        unreachable!("seven contenders")
+    };
+    let mut table =
+        Table::new("Start + join of an empty function, one after the other (sequential)");
     for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
         let (limit, of, goal) = match contender.name.as_str() {
             "multiproc forkserver" => (floor, "fork", Some(Goal::AtMost(1.0))),
@@ -119,16 +125,26 @@ fn batch(options: &Options, peers: &mut [Peer]) -> Table {
     let (turns, together) = options.pick((1, 50), (15, 200));
     let zygote = Zygote::on_request();
     let ours = |method| {
-        move || each_of(together, || all(together, || start(method, nothing), |child| child.join().expect("join")))
+        move || {
+            each_of(together, || {
+                all(together, || start(method, nothing), |child| child.join().expect("join"))
+            })
+        }
     };
     let mut contenders = vec![
-        Contender::new("fork + _exit + waitid", || each_of(together, || all(together, limits::fork, limits::wait))),
-        Contender::new("raw zygote", || each_of(together, || all(together, || zygote.clone(), limits::wait))),
+        Contender::new("fork + _exit + waitid", || {
+            each_of(together, || all(together, limits::fork, limits::wait))
+        }),
+        Contender::new("raw zygote", || {
+            each_of(together, || all(together, || zygote.clone(), limits::wait))
+        }),
         Contender::new("multiproc forkserver", ours(StartMethod::Forkserver)),
         Contender::new("multiproc fork", ours(StartMethod::Fork)),
         Contender::new("Command re-executing self", || {
             each_of(together, || {
-                all(together, limits::command, |mut child| assert!(child.wait().expect("wait").success()))
+                all(together, limits::command, |mut child| {
+                    assert!(child.wait().expect("wait").success())
+                })
             })
         }),
         Contender::new("multiproc spawn", ours(StartMethod::Spawn)),
@@ -138,7 +154,9 @@ fn batch(options: &Options, peers: &mut [Peer]) -> Table {
         contenders.push(Contender::new(peer.name.clone(), move || peer.sample(together, 1)));
     }
     let samples = in_turns(&mut contenders, turns);
-    let [floor, raw, forkserver, _, command, ..] = &samples[..] else { unreachable!("six contenders") };
+    let [floor, raw, forkserver, _, command, ..] = &samples[..] else {
+        unreachable!("six contenders")
+    };
     let mut table = Table::new(format!("{together} started, then joined, each (batch)"));
     for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
         let (limit, of, goal) = match contender.name.as_str() {
@@ -175,7 +193,12 @@ fn big_caller(options: &Options) -> Table {
     table.row("fork + _exit + waitid, big caller", time(big_fork.median()), ratio, None);
     table.row("multiproc forkserver, small caller", time(ours.median()), None, None);
     let ratio = Some((big_ours.ratio_to(&ours), "that of a small caller"));
-    table.row("multiproc forkserver, big caller", time(big_ours.median()), ratio, Some(Goal::AtMost(1.1)));
+    table.row(
+        "multiproc forkserver, big caller",
+        time(big_ours.median()),
+        ratio,
+        Some(Goal::AtMost(1.1)),
+    );
     table
 }
 
@@ -194,7 +217,9 @@ fn many_live(options: &Options) -> Table {
             last.push(vec![mean(&taken[count - edge..])]);
         }
     }
-    let mut table = Table::new(format!("Start while others live, forkserver (live): the first {edge}, the {count}th"));
+    let mut table = Table::new(format!(
+        "Start while others live, forkserver (live): the first {edge}, the {count}th"
+    ));
     table.row(format!("the first {edge}"), time(first.median()), None, None);
     let ratio = Some((last.ratio_to(&first), "the first"));
     table.row(format!("up to the {count}th"), time(last.median()), ratio, Some(Goal::AtMost(1.2)));
@@ -209,25 +234,40 @@ fn mean(seconds: &[f64]) -> f64 {
 /// What an idle process weighs: its share of what it shares, and what is its own.
 fn memory() -> Table {
     const COUNT: usize = 8;
-    let mut table = Table::new(format!("Memory of an idle process, {COUNT} of them alive (memory): PSS in KiB"));
+    let mut table = Table::new(format!(
+        "Memory of an idle process, {COUNT} of them alive (memory): PSS in KiB"
+    ));
     let zygote = Zygote::of_idle();
     let clones: Vec<_> = (0..COUNT).map(|_| zygote.clone()).collect();
     let raw = median(clones.iter().map(|pid| pss(pid.as_raw_pid().unsigned_abs())));
     drop(zygote);
     clones.into_iter().for_each(limits::wait);
     table.row("raw zygote's clone", format!("{raw:.0} KiB"), None, None);
-    for (method, goal) in [(StartMethod::Forkserver, 40.0), (StartMethod::Spawn, 300.0), (StartMethod::Fork, f64::NAN)]
-    {
-        let process = || Process::new(announced_idle, ()).start_method(method).stdout(Stdio::piped());
+    for (method, goal) in [
+        (StartMethod::Forkserver, 40.0),
+        (StartMethod::Spawn, 300.0),
+        (StartMethod::Fork, f64::NAN),
+    ] {
+        let process =
+            || Process::new(announced_idle, ()).start_method(method).stdout(Stdio::piped());
         let mut children: Vec<_> = (0..COUNT).map(|_| process().start().expect("start")).collect();
         for child in &mut children {
-            child.take_stdout().expect("piped").read_exact(&mut [0]).expect("the word that it runs");
+            child
+                .take_stdout()
+                .expect("piped")
+                .read_exact(&mut [0])
+                .expect("the word that it runs");
         }
         let figure = median(children.iter().map(|child| pss(child.pid())));
         children.iter().for_each(|child| child.request_stop());
         children.iter().for_each(|child| child.join().expect("join"));
         let goal = (!goal.is_nan()).then_some(Goal::AtMost(goal));
-        table.row(format!("multiproc {method}"), format!("{figure:.0} KiB"), Some((figure, "1 KiB")), goal);
+        table.row(
+            format!("multiproc {method}"),
+            format!("{figure:.0} KiB"),
+            Some((figure, "1 KiB")),
+            goal,
+        );
     }
     table
 }

@@ -1,9 +1,11 @@
-//! Collects the log lines of many processes in one place, within bounds: of each source, the first ones that matter least are
-//! forgotten, however much it says; and who has no key is not heard.
+//! Collects the log lines of many processes in one place, within bounds: of each source, the first
+//! ones that matter least are forgotten, however much it says; and who has no key is not heard.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use multiproc::{Address, Client, Connection, Listener, Process, Result, TryRecvError, Waitable, wait};
+use multiproc::{
+    Address, Client, Connection, Listener, Process, Result, TryRecvError, Waitable, wait,
+};
 use serde::{Deserialize, Serialize};
 
 const KEY: &str = "only for workers";
@@ -25,7 +27,8 @@ struct Kept {
 }
 
 fn worker(address: Address, source: String, lines: usize) {
-    let mut log: Connection<Line, ()> = Client::new().key(KEY).connect(&address).expect("the collector listens");
+    let mut log: Connection<Line, ()> =
+        Client::new().key(KEY).connect(&address).expect("the collector listens");
     for n in 1..=lines {
         let line = Line { source: source.clone(), text: format!("step {n} of {lines}") };
         log.send(line).expect("the collector listens");
@@ -33,7 +36,8 @@ fn worker(address: Address, source: String, lines: usize) {
 }
 
 fn stranger(address: Address) -> String {
-    let refused = Client::new().key("guessed").connect::<Line, ()>(&address).expect_err("a wrong key");
+    let refused =
+        Client::new().key("guessed").connect::<Line, ()>(&address).expect_err("a wrong key");
     refused.to_string()
 }
 
@@ -43,8 +47,9 @@ fn collect(listener: &mut Listener, sources: usize) -> Result<BTreeMap<String, K
     let mut open: Vec<Connection<(), Line>> = Vec::new();
     let mut came = 0;
     while came < sources || !open.is_empty() {
-        let things: Vec<&dyn Waitable> =
-            std::iter::once(&*listener as _).chain(open.iter().map(|connection| connection as _)).collect();
+        let things: Vec<&dyn Waitable> = std::iter::once(&*listener as _)
+            .chain(open.iter().map(|connection| connection as _))
+            .collect();
         for place in wait(&things, None)?.into_iter().rev() {
             let Some(place) = place.checked_sub(1) else {
                 // Perhaps somebody proved the key, perhaps somebody is about to.
@@ -77,8 +82,9 @@ fn main() -> Result<()> {
     let address = listener.address().clone();
     let stranger = Process::new(stranger, (address.clone(),)).start()?;
     let sources = [("database", 2), ("indexer", 5000), ("web", 10)];
-    let workers =
-        sources.map(|(source, lines)| Process::new(worker, (address.clone(), source.to_owned(), lines)).start());
+    let workers = sources.map(|(source, lines)| {
+        Process::new(worker, (address.clone(), source.to_owned(), lines)).start()
+    });
     for (source, Kept { seen, last }) in collect(&mut listener, sources.len())? {
         println!("{source}: {seen} lines, the last {}:", last.len());
         for line in last {

@@ -1,5 +1,5 @@
-//! A daemon does not keep the program from ending: it is terminated in the middle of its sleep, so that its last line never
-//! comes. The other process, which is not one, is waited for.
+//! A daemon does not keep the program from ending: it is terminated in the middle of its sleep, so
+//! that its last line never comes. The other process, which is not one, is waited for.
 
 use std::thread::sleep;
 use std::time::Duration;

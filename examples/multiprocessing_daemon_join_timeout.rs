@@ -1,5 +1,5 @@
-//! `join_timeout` waits, but not for longer than it is told. The daemon sleeps for longer than that, so it is still alive
-//! afterwards, and is terminated when the program ends.
+//! `join_timeout` waits, but not for longer than it is told. The daemon sleeps for longer than
+//! that, so it is still alive afterwards, and is terminated when the program ends.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Exit codes: 0 if the function returned (whatever it returned: that is what `join` gives), 1 if it panicked, the code
-//! that it left with, or minus the number of the signal that killed it. Functions of different types are kept in one list
-//! by their handles.
+//! Exit codes: 0 if the function returned (whatever it returned: that is what `join` gives), 1 if
+//! it panicked, the code that it left with, or minus the number of the signal that killed it.
+//! Functions of different types are kept in one list by their handles.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! `get_logger` gives the logger itself: to set its level, as here, to add handlers, or to log with it.
+//! `get_logger` gives the logger itself: to set its level, as here, to add handlers, or to log with
+//! it.
 
 use multiproc::{Level, Process, get_logger, log_to_stderr};
 

@@ -1,4 +1,5 @@
-//! `log_to_stderr` shows what the library does, each line with the name of its process. Children inherit the setting.
+//! `log_to_stderr` shows what the library does, each line with the name of its process. Children
+//! inherit the setting.
 
 use multiproc::{Level, Process, log_to_stderr};
 

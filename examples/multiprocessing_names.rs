@@ -1,5 +1,6 @@
-//! Names: a process that is not given one is called after its number among the program's processes, here `Process-3`. The
-//! function finds the name with `current_process`; it shows in `ps`, in panic messages and in log lines, too.
+//! Names: a process that is not given one is called after its number among the program's processes,
+//! here `Process-3`. The function finds the name with `current_process`; it shows in `ps`, in panic
+//! messages and in log lines, too.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The smallest program: five processes run the same function. Nobody keeps or joins them; the program waits for its
-//! children before it ends, so nothing is lost.
+//! The smallest program: five processes run the same function. Nobody keeps or joins them; the
+//! program waits for its children before it ends, so nothing is lost.
 
 use multiproc::Process;
 

@@ -1,5 +1,5 @@
-//! Arguments: each process gets a number to print. Arguments are given as a tuple, and may be whatever serde can encode.
-//! The processes run side by side, so their lines come in any order.
+//! Arguments: each process gets a number to print. Arguments are given as a tuple, and may be
+//! whatever serde can encode. The processes run side by side, so their lines come in any order.
 
 use multiproc::Process;
 

@@ -1,5 +1,5 @@
-//! A type that implements `Run` is what a class derived from Python's `Process` is: its fields cross to the child, its
-//! `run` does the work, and its name is the default name of its processes.
+//! A type that implements `Run` is what a class derived from Python's `Process` is: its fields
+//! cross to the child, its `run` does the work, and its name is the default name of its processes.
 
 use multiproc::{Run, current_process};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
-//! `terminate` ends a process by force: it is asked by a signal, so it may take a moment until it is seen to be dead, and
-//! is for sure after `join`, which says how it ended. (Kinder is `stop`, a request that the function can see.)
+//! `terminate` ends a process by force: it is asked by a signal, so it may take a moment until it
+//! is seen to be dead, and is for sure after `join`, which says how it ended. (Kinder is `stop`, a
+//! request that the function can see.)
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! The sum of a shared array of 256 MiB: by one process, then by as many as there are processors, each a part.
+//! The sum of a shared array of 256 MiB: by one process, then by as many as there are processors,
+//! each a part.
 //!
-//! The numbers are made once, frozen, and read by all without a copy: what crosses to each process is a descriptor and a few
-//! bytes, however big its part is.
+//! The numbers are made once, frozen, and read by all without a copy: what crosses to each process
+//! is a descriptor and a few bytes, however big its part is.
 
 use multiproc::{Process, SharedBuffer, SharedSlice, cpu_count};
 

@@ -1,10 +1,11 @@
 //! A pipeline of three stages over queues: read lines, parse them in several processes, sum up.
 //!
-//!     cargo run --example pipeline                    a made-up log of a web server
-//!     cargo run --example pipeline -- access.log      lines like "GET /path 200 17ms"
+//!     cargo run --example pipeline                    a made-up log of a web server cargo run
+//!     --example pipeline -- access.log      lines like "GET /path 200 17ms"
 //!
-//! The queue before the parsers is bounded, so that a long file does not fill the memory. Each stage tells the next that it is
-//! done by shutting the queue between them down. A parser that a line kills takes that line along, nothing else, and is replaced.
+//! The queue before the parsers is bounded, so that a long file does not fill the memory. Each
+//! stage tells the next that it is done by shutting the queue between them down. A parser that a
+//! line kills takes that line along, nothing else, and is replaced.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +20,9 @@ fn read(path: Option<String>, lines: Queue<String>) {
     match path {
         Some(path) => {
             let file = BufReader::new(File::open(path).expect("open the log"));
-            file.lines().map_while(std::io::Result::ok).for_each(|line| lines.put(line).expect("put"));
+            file.lines()
+                .map_while(std::io::Result::ok)
+                .for_each(|line| lines.put(line).expect("put"));
         }
         None => made_up().for_each(|line| lines.put(line).expect("put")),
     }
@@ -29,7 +32,9 @@ fn read(path: Option<String>, lines: Queue<String>) {
 fn made_up() -> impl Iterator<Item = String> {
     (0..20_000_u32).map(|n| match n {
         777 => "no request at all".to_owned(),
-        _ => format!("GET /page/{} {} {}ms", n % 7, if n % 50 == 0 { 404 } else { 200 }, n * 31 % 90),
+        _ => {
+            format!("GET /page/{} {} {}ms", n % 7, if n % 50 == 0 { 404 } else { 200 }, n * 31 % 90)
+        }
     })
 }
 
@@ -62,14 +67,16 @@ fn sum_up(requests: Queue<Request>) -> (BTreeMap<String, (u32, u32)>, u32) {
 
 fn main() -> Result<()> {
     let (lines, requests) = (Queue::bounded(1000)?, Queue::new()?);
-    let reader = Process::new(read, (std::env::args().nth(1), lines.clone())).name("reader").start()?;
+    let reader =
+        Process::new(read, (std::env::args().nth(1), lines.clone())).name("reader").start()?;
     let parser = || Process::new(parse, (lines.clone(), requests.clone())).start();
     let mut parsers = (0..cpu_count()).map(|_| parser()).collect::<Result<Vec<_>>>()?;
     let summary = Process::new(sum_up, (requests.clone(),)).name("summary").start()?;
 
     let mut lost = 0;
     while !parsers.is_empty() {
-        let ended = wait(&parsers.iter().map(|parser| parser as &dyn Waitable).collect::<Vec<_>>(), None)?;
+        let ended =
+            wait(&parsers.iter().map(|parser| parser as &dyn Waitable).collect::<Vec<_>>(), None)?;
         for place in ended.into_iter().rev() {
             if parsers.swap_remove(place).join().is_err() {
                 lost += 1;

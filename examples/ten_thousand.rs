@@ -1,9 +1,11 @@
-//! Starts ten thousand processes, all alive at the same time, ends them, and shows that nothing is left.
+//! Starts ten thousand processes, all alive at the same time, ends them, and shows that nothing is
+//! left.
 //!
 //! `cargo run --release --example ten_thousand -- [--raise-limit] [COUNT]`
 //!
-//! A running child costs its parent one descriptor, so that the limit of open files (often 1,024) bounds how many there can
-//! be. With `--raise-limit`, the program raises its soft limit to the hard one first.
+//! A running child costs its parent one descriptor, so that the limit of open files (often 1,024)
+//! bounds how many there can be. With `--raise-limit`, the program raises its soft limit to the
+//! hard one first.
 
 use std::fs;
 use std::process::ExitCode;
@@ -38,7 +40,8 @@ fn main() -> ExitCode {
     }
     let before = open_descriptors();
     let own_before = own_memory();
-    // To join a child and to look at one takes a descriptor for a moment: one that is free when there are no others.
+    // To join a child and to look at one takes a descriptor for a moment: one that is free when
+    // there are no others.
     let reserve = fs::File::open("/dev/null");
     let begin = Instant::now();
     let (children, times, refusal) = start(count);
@@ -51,7 +54,10 @@ fn main() -> ExitCode {
     let ended = end(children);
     let zombies = zombies();
     let descriptors = open_descriptors().saturating_sub(before);
-    println!("left: {} running, {zombies} zombies, {descriptors} descriptors", active_children().len());
+    println!(
+        "left: {} running, {zombies} zombies, {descriptors} descriptors",
+        active_children().len()
+    );
     let nothing_left = active_children().is_empty() && zombies == 0 && descriptors == 0;
     if ended && nothing_left && refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -61,7 +67,8 @@ fn sleeper() {
     while !current_process().wait_stop(Duration::from_secs(3600)) {}
 }
 
-/// Starts as many as asked for or as the system gives: the children, how long each start took, and why there are no more.
+/// Starts as many as asked for or as the system gives: the children, how long each start took, and
+/// why there are no more.
 fn start(count: usize) -> (Vec<Child<()>>, Vec<Duration>, Option<Error>) {
     let mut children = Vec::with_capacity(count);
     let mut times = Vec::with_capacity(count);
@@ -83,8 +90,12 @@ fn explain(error: &Error, started: usize, wanted: usize) {
     let (soft, hard) = (limit(current), limit(maximum));
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE) => {
-            println!("each running child needs one descriptor here, and this program may have {soft} open");
-            println!("the hard limit is {hard}: --raise-limit goes up to it, `ulimit -Hn` shows it");
+            println!(
+                "each running child needs one descriptor here, and this program may have {soft} open"
+            );
+            println!(
+                "the hard limit is {hard}: --raise-limit goes up to it, `ulimit -Hn` shows it"
+            );
         }
         Some(Errno::NFILE) => println!("the whole system has no descriptor left: see fs.file-max"),
         Some(Errno::AGAIN) => {
@@ -107,13 +118,19 @@ fn report(children: &[Child<()>], times: &[Duration], before: usize, own_before:
     let edge = EDGE.min(times.len());
     let first = mean(&times[..edge]);
     let last = mean(&times[times.len() - edge..]);
-    println!("a start took {first:.1} us (the first {edge}), {last:.1} us (the last {edge}): {:.2} x", last / first);
+    println!(
+        "a start took {first:.1} us (the first {edge}), {last:.1} us (the last {edge}): {:.2} x",
+        last / first
+    );
     let descriptors = open_descriptors().saturating_sub(before);
     println!("descriptors here: {:.2} a child", descriptors as f64 / children.len() as f64);
     let own = own_memory().saturating_sub(own_before);
     println!("memory here: {:.2} KiB a child", own as f64 / children.len() as f64);
-    let weights: Vec<u64> =
-        children.iter().step_by(WEIGHED).filter_map(|child| proportional_memory(child.pid())).collect();
+    let weights: Vec<u64> = children
+        .iter()
+        .step_by(WEIGHED)
+        .filter_map(|child| proportional_memory(child.pid()))
+        .collect();
     if !weights.is_empty() {
         let mean = weights.iter().sum::<u64>() as f64 / weights.len() as f64;
         println!("memory of a child: {mean:.1} KiB (PSS, the mean of {})", weights.len());
@@ -131,7 +148,11 @@ fn end(children: Vec<Child<()>>) -> bool {
             eprintln!("{error}");
         }
     }
-    println!("{} ended and joined in {}, {failures} failed", children.len(), seconds(begin.elapsed()));
+    println!(
+        "{} ended and joined in {}, {failures} failed",
+        children.len(),
+        seconds(begin.elapsed())
+    );
     failures == 0
 }
 
@@ -139,7 +160,9 @@ fn end(children: Vec<Child<()>>) -> bool {
 fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => println!("limit of open files raised from {} to {}", limit(current), limit(maximum)),
+        Ok(()) => {
+            println!("limit of open files raised from {} to {}", limit(current), limit(maximum))
+        }
         Err(error) => println!("the limit of open files stays at {}: {error}", limit(current)),
     }
 }
@@ -148,7 +171,8 @@ fn limit(number: Option<u64>) -> String {
     number.map_or_else(|| "any number of".to_owned(), |number| number.to_string())
 }
 
-/// In microseconds. (Not the median: some starts find a process ready, and the next one waits all the longer.)
+/// In microseconds. (Not the median: some starts find a process ready, and the next one waits all
+/// the longer.)
 fn mean(times: &[Duration]) -> f64 {
     times.iter().sum::<Duration>().as_secs_f64() * 1e6 / times.len() as f64
 }
@@ -162,7 +186,10 @@ fn open_descriptors() -> usize {
     match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.count().saturating_sub(1),
         // Not one left: as many as there may be.
-        Err(_) => getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
+        Err(_) => getrlimit(Resource::Nofile)
+            .current
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(0),
     }
 }
 
@@ -182,7 +209,8 @@ fn own_memory() -> u64 {
     kilobytes("/proc/self/status", "VmRSS:").unwrap_or(0)
 }
 
-/// The proportional set size of a process in KiB: its own pages, and its share of those that it shares.
+/// The proportional set size of a process in KiB: its own pages, and its share of those that it
+/// shares.
 fn proportional_memory(pid: u32) -> Option<u64> {
     kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }

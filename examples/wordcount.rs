@@ -1,11 +1,12 @@
-//! Counts the words of all text files below some folders, in one process per core, and again in one process, and prints
-//! the most frequent words and what the processes were worth.
+//! Counts the words of all text files below some folders, in one process per core, and again in one
+//! process, and prints the most frequent words and what the processes were worth.
 //!
 //! `cargo run --release --example wordcount -- [--skipped] [FOLDER OR FILE]...`
 //!
-//! A word is a sequence of letters, in lower case. A text is a file in UTF-8 without zero bytes. Whatever cannot be counted
-//! is named with the reason, a process that dies included, and the others go on. Symbolic links in the folders are not
-//! followed, and a file that is found twice is counted once.
+//! A word is a sequence of letters, in lower case. A text is a file in UTF-8 without zero bytes.
+//! Whatever cannot be counted is named with the reason, a process that dies included, and the
+//! others go on. Symbolic links in the folders are not followed, and a file that is found twice is
+//! counted once.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -50,7 +51,8 @@ struct Skipped {
     reason: String,
 }
 
-/// A file's path and size. The path is no `PathBuf`, because serde does not encode one that is not UTF-8.
+/// A file's path and size. The path is no `PathBuf`, because serde does not encode one that is not
+/// UTF-8.
 type Text = (OsString, u64);
 
 /// Some of the files: what one process counts.
@@ -78,8 +80,9 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
-    let (options, mut roots): (Vec<_>, Vec<_>) =
-        std::env::args_os().skip(1).partition(|argument| argument.as_encoded_bytes().starts_with(b"--"));
+    let (options, mut roots): (Vec<_>, Vec<_>) = std::env::args_os()
+        .skip(1)
+        .partition(|argument| argument.as_encoded_bytes().starts_with(b"--"));
     if options.iter().any(|option| option != "--skipped") {
         eprintln!("usage: wordcount [--skipped] [FOLDER OR FILE]...");
         return ExitCode::from(2);
@@ -92,7 +95,11 @@ fn main() -> ExitCode {
         find(&roots)
     };
     let roots: Vec<_> = roots.iter().map(|root| shown(root)).collect();
-    say(&format!("{} below {}\n", amount(found.files.len(), bytes(&found.files)), roots.join(", ")));
+    say(&format!(
+        "{} below {}\n",
+        amount(found.files.len(), bytes(&found.files)),
+        roots.join(", ")
+    ));
 
     // Read once before, so that neither count has to wait for the disk.
     for (path, _) in &found.files {
@@ -132,7 +139,8 @@ fn find(roots: &[OsString]) -> Found {
     let mut found = Found::default();
     let mut seen = HashSet::new();
     // A link that is given is followed; one that is found is not.
-    let mut left: Vec<(PathBuf, bool)> = roots.iter().rev().map(|root| (root.into(), true)).collect();
+    let mut left: Vec<(PathBuf, bool)> =
+        roots.iter().rev().map(|root| (root.into(), true)).collect();
     while let Some((path, given)) = left.pop() {
         let looked = fs::symlink_metadata(&path).and_then(|metadata| {
             let is_link = metadata.is_symlink();
@@ -185,7 +193,8 @@ fn count(files: &[Text], processes: usize, name: &str) -> Outcome {
     for (index, share) in shares.into_iter().enumerate() {
         let what = amount(share.files.len(), share.bytes);
         let row = in_rows.then_some(processes - index);
-        let process = Process::new(count_share, (share.files, share.bytes, row)).name(format!("{name}-{}", index + 1));
+        let process = Process::new(count_share, (share.files, share.bytes, row))
+            .name(format!("{name}-{}", index + 1));
         match process.start() {
             Ok(child) => children.push((child, what)),
             Err(error) => failures.push(format!("{what}: {error}")),
@@ -215,7 +224,8 @@ impl Counts {
     }
 }
 
-/// Splits the files into shares that cost about the same: the big ones first, each to the smallest share.
+/// Splits the files into shares that cost about the same: the big ones first, each to the smallest
+/// share.
 fn split(files: &[Text], count: usize) -> Vec<Share> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|(a, a_size), (b, b_size)| b_size.cmp(a_size).then_with(|| a.cmp(b)));
@@ -234,8 +244,14 @@ fn split(files: &[Text], count: usize) -> Vec<Share> {
 /// What each process runs: counts the words of `files` and shows how far it is.
 fn count_share(files: Vec<Text>, total: u64, row: Option<usize>) -> Counts {
     let mut counts = Counts::default();
-    let mut progress =
-        Progress { files: 0, all_files: files.len(), bytes: 0, all_bytes: total, row, shown: Instant::now() };
+    let mut progress = Progress {
+        files: 0,
+        all_files: files.len(),
+        bytes: 0,
+        all_bytes: total,
+        row,
+        shown: Instant::now(),
+    };
     for (path, size) in files {
         match read(Path::new(&path)) {
             Ok(text) => {
@@ -257,7 +273,8 @@ fn read(path: &Path) -> Result<String, String> {
     if let Some(place) = bytes.iter().position(|byte| *byte == 0) {
         return Err(format!("binary (a zero at byte {place})"));
     }
-    String::from_utf8(bytes).map_err(|error| format!("not UTF-8 (at byte {})", error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes)
+        .map_err(|error| format!("not UTF-8 (at byte {})", error.utf8_error().valid_up_to()))
 }
 
 fn count_words(text: &str, words: &mut HashMap<String, u64>) {
@@ -287,7 +304,8 @@ impl Progress {
     fn step(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
-        let pause = if self.row.is_some() { Duration::from_millis(50) } else { Duration::from_secs(5) };
+        let pause =
+            if self.row.is_some() { Duration::from_millis(50) } else { Duration::from_secs(5) };
         if self.shown.elapsed() >= pause {
             self.show();
         }
@@ -348,7 +366,11 @@ fn report_skipped(report: &mut String, skipped: &[Skipped], limit: usize, links:
         _ = writeln!(report, "  {}: {reason}", shown(path));
     }
     if skipped.len() > limit {
-        _ = writeln!(report, "  and {} more, which --skipped names", number((skipped.len() - limit) as u64));
+        _ = writeln!(
+            report,
+            "  and {} more, which --skipped names",
+            number((skipped.len() - limit) as u64)
+        );
     }
 }
 
@@ -359,7 +381,12 @@ fn report_times(report: &mut String, many: &Outcome, one: Option<&Outcome>) {
     _ = writeln!(report);
     for outcome in [many].into_iter().chain(one) {
         let unit = if outcome.processes == 1 { "process" } else { "processes" };
-        _ = writeln!(report, "{:>4} {unit:<9} {:>9.3} s", outcome.processes, outcome.time.as_secs_f64());
+        _ = writeln!(
+            report,
+            "{:>4} {unit:<9} {:>9.3} s",
+            outcome.processes,
+            outcome.time.as_secs_f64()
+        );
         for failure in &outcome.failures {
             _ = writeln!(report, "     FAILED: {failure}");
         }

@@ -8,13 +8,15 @@ use crate::error::{Cause, Result};
 use crate::limits::Limits;
 use crate::sys::cage as sys;
 
-/// A cage for code that may mean harm: no network, no files but those that are named, no new processes, no signals to others.
-/// (With the feature `cage`.)
+/// A cage for code that may mean harm: no network, no files but those that are named, no new
+/// processes, no signals to others. (With the feature `cage`.)
 ///
-/// For [`Process::cage`](crate::Process::cage) and [`PoolBuilder::cage`](crate::PoolBuilder::cage). The kernel keeps it: Landlock for
-/// files, TCP and signals, a seccomp filter for system calls; nothing inside can open it again. It closes just before the function
-/// runs, so what the process has by then stays: its arguments with their descriptors, its streams, its link to this program. A
-/// kernel without Landlock or seccomp is a clear error ([`Failure::NotRun`](crate::Failure::NotRun)), never a cage with a hole.
+/// For [`Process::cage`](crate::Process::cage) and [`PoolBuilder::cage`](crate::PoolBuilder::cage).
+/// The kernel keeps it: Landlock for files, TCP and signals, a seccomp filter for system calls;
+/// nothing inside can open it again. It closes just before the function runs, so what the process
+/// has by then stays: its arguments with their descriptors, its streams, its link to this program.
+/// A kernel without Landlock or seccomp is a clear error
+/// ([`Failure::NotRun`](crate::Failure::NotRun)), never a cage with a hole.
 ///
 /// # What it allows
 /// The filter has a list of what is allowed. What is not on it fails: with EPERM what was looked at
@@ -32,49 +34,52 @@ use crate::sys::cage as sys;
 /// | how it is scheduled | its own priority, downwards; not on which processors | | |
 /// | limits | lowered | | |
 ///
-/// What nobody gets: `ptrace` and the memory of other processes, `bpf`, `io_uring`, `perf_event_open`,
-/// `userfaultfd`, `keyctl`, mounts, namespaces, modules, the clock, other users' numbers, attributes
-/// of files by their path, watching files, memory and messages of System V and POSIX, leases, signals
-/// sent by descriptors, and calls of 32 bits (those end the process).
+/// What nobody gets: `ptrace` and the memory of other processes, `bpf`, `io_uring`,
+/// `perf_event_open`, `userfaultfd`, `keyctl`, mounts, namespaces, modules, the clock, other users'
+/// numbers, attributes of files by their path, watching files, memory and messages of System V and
+/// POSIX, leases, signals sent by descriptors, and calls of 32 bits (those end the process).
 ///
 /// A process of root gives up all capabilities, with their bounding set: it may read then what its
 /// user may, not what others have closed to it. And its limits become final.
 ///
 /// # Streams
-/// Terminals, pipes and files opened for appending are opened anew for the process, so that it does not change how this program's
-/// own standard streams behave (`O_NONBLOCK`); and a terminal for writing is one that cannot be read.
-/// A stream that is a socket or another file is the program's: in a cage with the network, a process
-/// that has a socket for a stream cannot make descriptors non-blocking. What it can do is to shut such a socket
-/// down, or to write anywhere in such a file. So give it [`Stdio::piped`](crate::Stdio::piped) or
-/// [`Stdio::null`](crate::Stdio::null) where that counts.
+/// Terminals, pipes and files opened for appending are opened anew for the process, so that it does
+/// not change how this program's own standard streams behave (`O_NONBLOCK`); and a terminal for
+/// writing is one that cannot be read. A stream that is a socket or another file is the program's:
+/// in a cage with the network, a process that has a socket for a stream cannot make descriptors
+/// non-blocking. What it can do is to shut such a socket down, or to write anywhere in such a file.
+/// So give it [`Stdio::piped`](crate::Stdio::piped) or [`Stdio::null`](crate::Stdio::null) where
+/// that counts.
 ///
 /// # What it does not do
-/// It does not limit time and memory: [`Limits`](crate::Limits) and deadlines do. Where the address space or the
-/// resident memory is limited, memory that neither counts is refused; a result may take as much again as
-/// the lower of the two; and there are at most 256 descriptors more than at first, unless
-/// [`Limits::open_files`](crate::Limits::open_files) says otherwise, as the kernel may hold some
-/// hundred kilobytes in each. What you hand to it is not counted: a [`Queue`](crate::Queue) that it puts into
-/// grows until somebody takes from it. (Limits of single [tasks](crate::Tasks::limits) can be lifted by code that means harm; those of
-/// the pool cannot.)
+/// It does not limit time and memory: [`Limits`](crate::Limits) and deadlines do. Where the address
+/// space or the resident memory is limited, memory that neither counts is refused; a result may
+/// take as much again as the lower of the two; and there are at most 256 descriptors more than at
+/// first, unless [`Limits::open_files`](crate::Limits::open_files) says otherwise, as the kernel
+/// may hold some hundred kilobytes in each. What you hand to it is not counted: a
+/// [`Queue`](crate::Queue) that it puts into grows until somebody takes from it. (Limits of single
+/// [tasks](crate::Tasks::limits) can be lifted by code that means harm; those of the pool cannot.)
 ///
-/// It does not keep the process from closing all that it has open, the lifeline among it: then it lives on when this program ends
-/// without ending it (it was killed, say).
+/// It does not keep the process from closing all that it has open, the lifeline among it: then it
+/// lives on when this program ends without ending it (it was killed, say).
 ///
-/// It does not hide what is in the process's
-/// own memory or close what it has open (with the fork method, the memory and every descriptor of this program: use another for
-/// code that means harm), hide that a file is there, with its size and times, keep it from locking a
-/// file that it may read, or protect from faults of the kernel itself. Who may
-/// write anything may also change the mode and the times of what it has open. A program with a library that starts threads before
+/// It does not hide what is in the process's own memory or close what it has open (with the fork
+/// method, the memory and every descriptor of this program: use another for code that means harm),
+/// hide that a file is there, with its size and times, keep it from locking a file that it may
+/// read, or protect from faults of the kernel itself. Who may write anything may also change the
+/// mode and the times of what it has open. A program with a library that starts threads before
 /// `main` cannot be caged: they would stay outside, and so it is an error.
 ///
 /// # Which kernel
-/// Linux 5.13 with Landlock. What its Landlock does not keep, the filter does: emptying files (before
-/// 6.2), TCP (6.7), devices (6.10), signals and abstract sockets (6.12). For a cage that allows processes the filter cannot keep
-/// signals inside; there, before 6.12, the process does not run, and says so.
+/// Linux 5.13 with Landlock. What its Landlock does not keep, the filter does: emptying files
+/// (before 6.2), TCP (6.7), devices (6.10), signals and abstract sockets (6.12). For a cage that
+/// allows processes the filter cannot keep signals inside; there, before 6.12, the process does not
+/// run, and says so.
 ///
 /// Paths of files and folders that are named must be there. Names are as this process sees them.
 ///
-/// A program that is built to measure itself (coverage, PGO) needs `.write` of the folder for these files in its cages.
+/// A program that is built to measure itself (coverage, PGO) needs `.write` of the folder for these
+/// files in its cages.
 ///
 /// ```
 /// use multiproc::{Cage, Process};
@@ -119,8 +124,8 @@ impl Cage {
 
     /// Lets it read a file, or a folder and all below it.
     ///
-    /// A relative path is taken from the working directory of this process as it is now, wherever it
-    /// is when a process is started. (An empty one, or one from a directory that is gone, is an
+    /// A relative path is taken from the working directory of this process as it is now, wherever
+    /// it is when a process is started. (An empty one, or one from a directory that is gone, is an
     /// error of the start.)
     #[must_use]
     pub fn read(mut self, path: impl AsRef<Path>) -> Cage {
@@ -131,9 +136,9 @@ impl Cage {
     /// Lets it read, write, make and remove files in a folder and all below it, or read and write a
     /// file. A relative path is taken as by [`read`](Cage::read).
     ///
-    /// What it writes to a folder that is kept in memory (`tmpfs`, which `/tmp` may be) takes memory
-    /// that none of its limits counts. And `/proc`, `/sys` or `/dev` to write to is, for root, the
-    /// machine.
+    /// What it writes to a folder that is kept in memory (`tmpfs`, which `/tmp` may be) takes
+    /// memory that none of its limits counts. And `/proc`, `/sys` or `/dev` to write to is, for
+    /// root, the machine.
     #[must_use]
     pub fn write(mut self, path: impl AsRef<Path>) -> Cage {
         self.write.push(whole(path.as_ref()));
@@ -148,9 +153,9 @@ impl Cage {
         self
     }
 
-    /// Lets it start processes, which are in the same cage, and signal those. (To execute a program, it has to be allowed to
-    /// [`read`](Cage::read) it and its libraries.) Takes Linux 6.12: before, nothing would keep its
-    /// signals from others.
+    /// Lets it start processes, which are in the same cage, and signal those. (To execute a
+    /// program, it has to be allowed to [`read`](Cage::read) it and its libraries.) Takes Linux
+    /// 6.12: before, nothing would keep its signals from others.
     #[must_use]
     pub fn allow_processes(mut self) -> Cage {
         self.processes = true;
@@ -160,8 +165,9 @@ impl Cage {
     /// Lets it make shared memory ([`SharedBuffer`](crate::SharedBuffer), [`Queue`](crate::Queue),
     /// [`Lock`](crate::Lock) and their like) though its memory is limited.
     ///
-    /// That is refused otherwise, as neither [`Limits::address_space`](crate::Limits::address_space)
-    /// nor [`Limits::resident`](crate::Limits::resident) counts memory in files that are not mapped.
+    /// That is refused otherwise, as neither
+    /// [`Limits::address_space`](crate::Limits::address_space) nor
+    /// [`Limits::resident`](crate::Limits::resident) counts memory in files that are not mapped.
     /// Code which means harm can have as much of it then as
     /// [`Limits::file_size`](crate::Limits::file_size) times
     /// [`Limits::open_files`](crate::Limits::open_files), and more in messages to itself.
@@ -178,7 +184,9 @@ impl Cage {
     pub fn check_support() -> Result<()> {
         match sys::missing() {
             None => Ok(()),
-            Some(what) => Err(Cause::BadInput(format!("this kernel cannot keep a cage: {what}")).into()),
+            Some(what) => {
+                Err(Cause::BadInput(format!("this kernel cannot keep a cage: {what}")).into())
+            }
         }
     }
 
@@ -186,7 +194,9 @@ impl Cage {
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         match self.read.iter().chain(&self.write).find(|path| !path.is_absolute()) {
             None => Ok(()),
-            Some(path) if path.as_os_str().is_empty() => Err("a path of a cage is empty".to_owned()),
+            Some(path) if path.as_os_str().is_empty() => {
+                Err("a path of a cage is empty".to_owned())
+            }
             Some(path) => Err(format!(
                 "the path {} of a cage is relative to a working directory that is not known",
                 path.display()
@@ -195,7 +205,11 @@ impl Cage {
     }
 
     /// Closes it around this process, whose limits are in force, for good.
-    pub(crate) fn enter(&self, limits: &Limits, own_streams: bool) -> std::result::Result<sys::Closed, String> {
+    pub(crate) fn enter(
+        &self,
+        limits: &Limits,
+        own_streams: bool,
+    ) -> std::result::Result<sys::Closed, String> {
         sys::enter(&sys::Rules {
             read: &self.read,
             write: &self.write,
@@ -225,7 +239,9 @@ mod paths {
         to.collect_seq(paths.iter().map(|path| -> &OsStr { path.as_os_str() }))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<PathBuf>, D::Error> {
         let paths: Vec<OsString> = Vec::deserialize(from)?;
         Ok(paths.into_iter().map(PathBuf::from).collect())
     }

@@ -36,7 +36,9 @@ pub(crate) fn current() -> &'static Identity {
         Some(before) => Identity {
             kind: before.kind.clone(),
             // The lock may have been held by a thread that does not exist here.
-            name: Mutex::new(before.name.try_lock().map_or_else(|_| "?".to_owned(), |name| name.clone())),
+            name: Mutex::new(
+                before.name.try_lock().map_or_else(|_| "?".to_owned(), |name| name.clone()),
+            ),
             path: before.path.clone(),
             pid: pid(),
             daemon: before.daemon,
@@ -60,7 +62,15 @@ impl Identity {
         daemon: bool,
         parent: Option<ParentIdentity>,
     ) -> Identity {
-        Identity { kind, name: Mutex::new(name), path, pid: pid(), daemon, parent, constructed: AtomicU32::new(0) }
+        Identity {
+            kind,
+            name: Mutex::new(name),
+            path,
+            pid: pid(),
+            daemon,
+            parent,
+            constructed: AtomicU32::new(0),
+        }
     }
 
     pub(crate) fn name(&self) -> String {

@@ -1,5 +1,6 @@
-//! Run Rust functions in processes, as easily as in threads: Python's `multiprocessing`, for code that can crash, leak, hang,
-//! eat memory or be hostile, and that a program must be able to end and survive.
+//! Run Rust functions in processes, as easily as in threads: Python's `multiprocessing`, for code
+//! that can crash, leak, hang, eat memory or be hostile, and that a program must be able to end and
+//! survive.
 //!
 //! ```
 //! use multiproc::Process;
@@ -16,55 +17,68 @@
 //! }
 //! ```
 //!
-//! No macro, no attribute, no call at the beginning of `main`: the same lines work in a program, in a `#[test]`, in a doc test
-//! (this is one), in an example and in a benchmark.
+//! No macro, no attribute, no call at the beginning of `main`: the same lines work in a program, in
+//! a `#[test]`, in a doc test (this is one), in an example and in a benchmark.
 //!
 //! # What it gives
-//! - [`Process`]: a function or a closure without captures, with 0 to 8 arguments that serde can encode, or a type with
-//!   [`Run`]. Its [`start`](Process::start) gives a [`Child`], whose [`join`](Child::join) gives the typed result or says how the
-//!   process failed: a panic with its message and place, an exit code, a signal ([`Failure`]).
-//! - Three [start methods](StartMethod). The default, a fork server, clones children from a small process of one thread: as fast
-//!   as a fork of a tiny program, however large this one is and however many threads it has.
-//! - Ends that hold: children end with this program, however it ends, SIGKILL included, also when they are stuck in a
-//!   computation ([`die_with_parent`](Process::die_with_parent)). At a normal end, daemons are terminated and the others joined.
-//!   [`stop`](Handle::stop) asks, then insists; [`kill_tree`](Handle::kill_tree) takes along what the process started.
-//! - Shared memory: [`SharedSlice`], which nobody can change any more and all read without copies, made in a [`SharedBuffer`];
-//!   [`SharedMemory`] and [`SharedArray`], which all write to; [`ShareableList`] for mixed small values. All cross as arguments and
-//!   results. Whatever another process does to them is an error here, never undefined behaviour.
+//! - [`Process`]: a function or a closure without captures, with 0 to 8 arguments that serde can
+//!   encode, or a type with [`Run`]. Its [`start`](Process::start) gives a [`Child`], whose
+//!   [`join`](Child::join) gives the typed result or says how the process failed: a panic with its
+//!   message and place, an exit code, a signal ([`Failure`]).
+//! - Three [start methods](StartMethod). The default, a fork server, clones children from a small
+//!   process of one thread: as fast as a fork of a tiny program, however large this one is and
+//!   however many threads it has.
+//! - Ends that hold: children end with this program, however it ends, SIGKILL included, also when
+//!   they are stuck in a computation ([`die_with_parent`](Process::die_with_parent)). At a normal
+//!   end, daemons are terminated and the others joined. [`stop`](Handle::stop) asks, then insists;
+//!   [`kill_tree`](Handle::kill_tree) takes along what the process started.
+//! - Shared memory: [`SharedSlice`], which nobody can change any more and all read without copies,
+//!   made in a [`SharedBuffer`]; [`SharedMemory`] and [`SharedArray`], which all write to;
+//!   [`ShareableList`] for mixed small values. All cross as arguments and results. Whatever another
+//!   process does to them is an error here, never undefined behaviour.
 //! - Messages: [`pipe`] and [`connection`], as fast as memory; [`Queue`], [`JoinableQueue`] and
-//!   [`SimpleQueue`] for many who put and many who get; the halves of a queue ([`Queue::split`]), of
-//!   which each side learns when the other is gone; [`Listener`] and [`connect`] for programs that
-//!   do not know each other. Ends of all of them, locks, files and sockets ([`Descriptor`]) cross as
-//!   arguments, results and inside messages. All have one family of errors: [`SendError`] and
-//!   [`RecvError`] of calls that wait, and those of their `try_` and `_timeout` forms.
-//! - Locks for threads and processes alike: [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`], [`BoundedSemaphore`], [`Condition`], [`Event`],
-//!   [`Barrier`]. A process that is killed while it holds, waits, puts or gets leaves them usable: a lock tells its next owner
-//!   ([`AcquireError::Poisoned`]), permits come back, barriers break, a queue loses the one value that was in the dead one's hand.
-//! - [`Pool`]: many tasks on a few processes, which survives whatever they do. A task fails alone, with the reason
-//!   ([`TaskError`]); deadlines, retries, cancelling, chunks by themselves, handles that are futures. On any iterator in one line:
-//!   [`process_map`](ProcessMap::process_map).
-//! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the feature `cage`, a cage for hostile code:
-//!   no network, no files but those named, no new processes. The error names the limit that was hit ([`LimitReached`]).
-//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at once, [`log_to_stderr`].
+//!   [`SimpleQueue`] for many who put and many who get; the halves of a queue ([`Queue::split`]),
+//!   of which each side learns when the other is gone; [`Listener`] and [`connect`] for programs
+//!   that do not know each other. Ends of all of them, locks, files and sockets ([`Descriptor`])
+//!   cross as arguments, results and inside messages. All have one family of errors: [`SendError`]
+//!   and [`RecvError`] of calls that wait, and those of their `try_` and `_timeout` forms.
+//! - Locks for threads and processes alike: [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`],
+//!   [`BoundedSemaphore`], [`Condition`], [`Event`], [`Barrier`]. A process that is killed while it
+//!   holds, waits, puts or gets leaves them usable: a lock tells its next owner
+//!   ([`AcquireError::Poisoned`]), permits come back, barriers break, a queue loses the one value
+//!   that was in the dead one's hand.
+//! - [`Pool`]: many tasks on a few processes, which survives whatever they do. A task fails alone,
+//!   with the reason ([`TaskError`]); deadlines, retries, cancelling, chunks by themselves, handles
+//!   that are futures. On any iterator in one line: [`process_map`](ProcessMap::process_map).
+//! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the
+//!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
+//!   processes. The error names the limit that was hit ([`LimitReached`]).
+//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at
+//!   once, [`log_to_stderr`].
 //!
 //! # What it does not do
-//! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the program from a child's faults, not the
-//!   system from its malice.
-//! - A child is not a thread: it has its own copy of all statics, as they are at a program's start (with the fork server, as the
-//!   [preload function](set_forkserver_preload) left them), and gets values only as arguments.
-//! - A closure that captures a copyable value without a size cannot be refused: [`Target`] says what follows from that.
-//! - No async runtime inside; the [`sentinel`](Handle::sentinel) of a process and the descriptors of pipes, queues and
-//!   listeners work with any.
-//! - It does not run code of dynamic libraries in other processes, except by fork. The same holds for a process with rights that its
-//!   real user has not (set-user-id, file capabilities): what that executes does not trust its environment.
+//! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the
+//!   program from a child's faults, not the system from its malice.
+//! - A child is not a thread: it has its own copy of all statics, as they are at a program's start
+//!   (with the fork server, as the [preload function](set_forkserver_preload) left them), and gets
+//!   values only as arguments.
+//! - A closure that captures a copyable value without a size cannot be refused: [`Target`] says
+//!   what follows from that.
+//! - No async runtime inside; the [`sentinel`](Handle::sentinel) of a process and the descriptors
+//!   of pipes, queues and listeners work with any.
+//! - It does not run code of dynamic libraries in other processes, except by fork. The same holds
+//!   for a process with rights that its real user has not (set-user-id, file capabilities): what
+//!   that executes does not trust its environment.
 //! - A stack overflow ends a child by SIGSEGV, without the message that `main`'s threads print.
 //!
 //! # Before `main`
-//! A child executes this program's file; an initialiser that the linker puts before `main` sees a private environment variable,
-//! runs the function in place of `main`, and exits. So, in a child of the forkserver and spawn methods, `main` has not run:
-//! what it sets up (a logger, a runtime, command-line options) is not there. `std::env::args` gives one argument, the title that
-//! `ps` shows. What the program's file does at start-up (the loader, other initialisers) happens in children, too:
-//! with the fork server once for all of them, and what it leaves in memory, they share.
+//! A child executes this program's file; an initialiser that the linker puts before `main` sees a
+//! private environment variable, runs the function in place of `main`, and exits. So, in a child of
+//! the forkserver and spawn methods, `main` has not run: what it sets up (a logger, a runtime,
+//! command-line options) is not there. `std::env::args` gives one argument, the title that `ps`
+//! shows. What the program's file does at start-up (the loader, other initialisers) happens in
+//! children, too: with the fork server once for all of them, and what it leaves in memory, they
+//! share.
 //!
 //! # What a child has
 //! | | forkserver | spawn | fork |
@@ -79,20 +93,24 @@
 //! | signals | default; what the program ignored at its first start stays ignored | default; what it ignores at the start stays so | the caller's |
 //!
 //! # Coverage and profiles
-//! What children run counts in a program that is built for coverage (`cargo llvm-cov`) or for a profile (PGO), with every
-//! start method: each process writes what it counted when its function returns or panics, or it leaves by `exit`, and
-//! the fork server what a preload function counted. What a signal ends (`terminate`, `kill`, a deadline or another limit)
-//! has written nothing. A process in a cage needs the right to write to the folder of these files
-//! (`.write(folder)`); without it, LLVM's runtime complains on standard error, and its counts are lost. Where the
-//! pattern `LLVM_PROFILE_FILE` is relative, it is meant from the directory in which the process ends.
+//! What children run counts in a program that is built for coverage (`cargo llvm-cov`) or for a
+//! profile (PGO), with every start method: each process writes what it counted when its function
+//! returns or panics, or it leaves by `exit`, and the fork server what a preload function counted.
+//! What a signal ends (`terminate`, `kill`, a deadline or another limit) has written nothing. A
+//! process in a cage needs the right to write to the folder of these files (`.write(folder)`);
+//! without it, LLVM's runtime complains on standard error, and its counts are lost. Where the
+//! pattern `LLVM_PROFILE_FILE` is relative, it is meant from the directory in which the process
+//! ends.
 //!
 //! # Platforms
-//! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer, a running child costs this
-//! process one descriptor, before that two. Elsewhere, a clear compile error.
+//! Linux 5.4 and newer, 64-bit, with `/proc`; tested on x86-64 with glibc. On Linux 6.5 and newer,
+//! a running child costs this process one descriptor, before that two. Elsewhere, a clear compile
+//! error.
 //!
-//! Those who share a lock or a queue must be in one process namespace: the kernel knows owners by their numbers there. Before Linux 5.16,
-//! who waits for something that others may die with looks after them up to fifty times a second. Before 5.17, two deaths at one
-//! instant may leave somebody asleep who waits without a time-out: the kernel's own list had that gap.
+//! Those who share a lock or a queue must be in one process namespace: the kernel knows owners by
+//! their numbers there. Before Linux 5.16, who waits for something that others may die with looks
+//! after them up to fifty times a second. Before 5.17, two deaths at one instant may leave somebody
+//! asleep who waits without a time-out: the kernel's own list had that gap.
 //!
 //! # Coming from Python
 //! | Python | here |
@@ -174,11 +192,12 @@ pub use bytemuck;
 #[cfg(feature = "cage")]
 pub use cage::Cage;
 pub use channel::{
-    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter,
-    Descriptor, JoinableQueue, Listener, ListenerBuilder, Queue, QueueIter, QueueReceiver, QueueReceiverIter,
-    QueueSender, Receiver, ReceiverIntoIter, ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError,
-    SendTimeoutError, Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
-    pipe, pipe_with_capacity,
+    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection,
+    ConnectionIntoIter, ConnectionIter, Descriptor, JoinableQueue, Listener, ListenerBuilder,
+    Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
+    ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
+    SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity, pipe,
+    pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;
@@ -187,26 +206,28 @@ pub use error::{Error, Failure, JoinError, Result, TaskError};
 pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use pool::{
-    CurrentTask, IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Retry, Task, Tasks,
-    TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
+    CurrentTask, IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress,
+    Retry, Task, Tasks, TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
 };
 pub use process::{
-    Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable, active_children,
-    at_exit, at_forkserver_child, cpu_count, current_process, get_context, parent_process, restart_forkserver,
-    set_forkserver_preload, wait,
+    Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable,
+    active_children, at_exit, at_forkserver_child, cpu_count, current_process, get_context,
+    parent_process, restart_forkserver, set_forkserver_preload, wait,
 };
 pub use shm::{
-    Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList, SharedArray,
-    SharedBuffer, SharedMemory, SharedSlice,
+    Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList,
+    SharedArray, SharedBuffer, SharedMemory, SharedSlice,
 };
 pub use signal::Signal;
 pub use start::method::{
-    StartMethod, force_start_method, get_all_start_methods, get_start_method, get_start_method_if_set, set_start_method,
+    StartMethod, force_start_method, get_all_start_methods, get_start_method,
+    get_start_method_if_set, set_start_method,
 };
 pub use start::stdio::Stdio;
 pub use sync::{
-    AcquireError, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockGuard, Permit, Poisoned, RLock,
-    RLockGuard, ReadGuard, RwLock, Semaphore, SharedValue, SharedValueGuard, WriteGuard,
+    AcquireError, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockGuard,
+    Permit, Poisoned, RLock, RLockGuard, ReadGuard, RwLock, Semaphore, SharedValue,
+    SharedValueGuard, WriteGuard,
 };
 #[doc(hidden)]
 pub use target::Captureless;

@@ -14,13 +14,16 @@ use crate::sys::limits::watch;
 /// What a process may use at most: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
 ///
-/// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift them, with three exceptions that
-/// code which means harm can undo: the file size, which the library itself must be able to lift to hand over a big result;
-/// the resident memory, which a timer in the process looks after; and the processors. Against such code, give it a deadline and an
-/// address space, too. (In a cage, with the feature `cage`, neither the file size nor the processors can be lifted.)
+/// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift
+/// them, with three exceptions that code which means harm can undo: the file size, which the
+/// library itself must be able to lift to hand over a big result; the resident memory, which a
+/// timer in the process looks after; and the processors. Against such code, give it a deadline and
+/// an address space, too. (In a cage, with the feature `cage`, neither the file size nor the
+/// processors can be lifted.)
 ///
-/// A limit that cannot be is refused where it is put to use: an error of [`Process::start`](crate::Process::start) and
-/// [`PoolBuilder::build`](crate::PoolBuilder::build), and the outcome of tasks.
+/// A limit that cannot be is refused where it is put to use: an error of
+/// [`Process::start`](crate::Process::start) and [`PoolBuilder::build`](crate::PoolBuilder::build),
+/// and the outcome of tasks.
 ///
 /// ```
 /// use multiproc::{LimitReached, Limits, Process};
@@ -32,7 +35,8 @@ use crate::sys::limits::watch;
 ///     }
 /// }
 ///
-/// let error = Process::new(hungry, ()).limits(Limits::new().resident(64 << 20)).start()?.join().unwrap_err();
+/// let limits = Limits::new().resident(64 << 20);
+/// let error = Process::new(hungry, ()).limits(limits).start()?.join().unwrap_err();
 /// assert_eq!(error.limit(), Some(&LimitReached::Resident(64 << 20)));
 /// # Ok::<(), multiproc::Error>(())
 /// ```
@@ -72,22 +76,25 @@ impl Limits {
         Limits::default()
     }
 
-    /// The bytes of its address space: what it has mapped, used or not. More than it uses: the program itself counts, and
-    /// each thread's stack. Beyond it, allocations fail, by which Rust code aborts. Files in memory that it has not mapped do not
-    /// count. Zero is refused; [`u64::MAX`] is no limit.
+    /// The bytes of its address space: what it has mapped, used or not. More than it uses: the
+    /// program itself counts, and each thread's stack. Beyond it, allocations fail, by which Rust
+    /// code aborts. Files in memory that it has not mapped do not count. Zero is refused;
+    /// [`u64::MAX`] is no limit.
     #[must_use]
     pub fn address_space(mut self, bytes: u64) -> Limits {
         self.address_space = Some(bytes);
         self
     }
 
-    /// The bytes of memory that it takes from its start on, or a task from its own start on, and that are resident. It is looked at every
-    /// 10 ms that the process computes, so it may be more for a moment.
+    /// The bytes of memory that it takes from its start on, or a task from its own start on, and
+    /// that are resident. It is looked at every 10 ms that the process computes, so it may be more
+    /// for a moment.
     ///
-    /// Only its private memory counts: not the program's code, files that it maps, memory that processes share
-    /// ([`SharedSlice`](crate::SharedSlice) and the like), nor what it inherited, preloaded or at a fork, also if it writes to that.
-    /// So what it puts into memory files (`memfd_create`, `/dev/shm`), shared mappings and pipes' buffers is not counted: a control group
-    /// of the system's counts it.
+    /// Only its private memory counts: not the program's code, files that it maps, memory that
+    /// processes share ([`SharedSlice`](crate::SharedSlice) and the like), nor what it inherited,
+    /// preloaded or at a fork, also if it writes to that. So what it puts into memory files
+    /// (`memfd_create`, `/dev/shm`), shared mappings and pipes' buffers is not counted: a control
+    /// group of the system's counts it.
     ///
     /// Zero is refused; what no machine has is no limit.
     #[must_use]
@@ -96,57 +103,60 @@ impl Limits {
         self
     }
 
-    /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends it. Code that sees to it that it
-    /// gets no signals is killed by the kernel up to four seconds later in a process of its own, without the limit's name in the
-    /// error; in a pool, give it a deadline, too. Zero is refused; more than a hundred years is no limit.
+    /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends
+    /// it. Code that sees to it that it gets no signals is killed by the kernel up to four seconds
+    /// later in a process of its own, without the limit's name in the error; in a pool, give it a
+    /// deadline, too. Zero is refused; more than a hundred years is no limit.
     #[must_use]
     pub fn cpu_time(mut self, time: Duration) -> Limits {
         self.cpu_time = Some(time);
         self
     }
 
-    /// How many descriptors it may have open. Those that it starts with count: leave it some 16. Zero is refused; more than this
-    /// process may have is as many as that.
+    /// How many descriptors it may have open. Those that it starts with count: leave it some 16.
+    /// Zero is refused; more than this process may have is as many as that.
     #[must_use]
     pub fn open_files(mut self, files: u64) -> Limits {
         self.open_files = Some(files);
         self
     }
 
-    /// How long, in bytes, a file may become that it writes. SIGXFSZ ends it. With zero, it may write to no file; [`u64::MAX`] is no
-    /// limit.
+    /// How long, in bytes, a file may become that it writes. SIGXFSZ ends it. With zero, it may
+    /// write to no file; [`u64::MAX`] is no limit.
     #[must_use]
     pub fn file_size(mut self, bytes: u64) -> Limits {
         self.file_size = Some(bytes);
         self
     }
 
-    /// How many processes and threads its user may have at all, those of other programs included. (No limit for root.) With zero, it
-    /// can start none.
+    /// How many processes and threads its user may have at all, those of other programs included.
+    /// (No limit for root.) With zero, it can start none.
     #[must_use]
     pub fn processes(mut self, processes: u64) -> Limits {
         self.processes = Some(processes);
         self
     }
 
-    /// How nice it is to others, from -20 to 19, the nicest. (Below this process's own takes privileges.)
+    /// How nice it is to others, from -20 to 19, the nicest. (Below this process's own takes
+    /// privileges.)
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Limits {
         self.nice = Some(nice);
         self
     }
 
-    /// Which processors it may run on, counted from 0. A process that means harm can lift this one, if no cage keeps it from that.
+    /// Which processors it may run on, counted from 0. A process that means harm can lift this one,
+    /// if no cage keeps it from that.
     #[must_use]
     pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Limits {
         self.affinity = Some(processors.into_iter().collect());
         self
     }
 
-    /// Whether it gets a new, empty directory to work in, which only this user can enter; also in its
-    /// `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given to a
-    /// process or a pool, or else in `/tmp`. It goes, with
-    /// all that is in it, when the process has ended and this one knows of it; it stays if this program is killed before.
+    /// Whether it gets a new, empty directory to work in, which only this user can enter; also in
+    /// its `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given to
+    /// a process or a pool, or else in `/tmp`. It goes, with all that is in it, when the process
+    /// has ended and this one knows of it; it stays if this program is killed before.
     #[must_use]
     pub fn private_dir(mut self, private: bool) -> Limits {
         self.private_dir = private;
@@ -191,7 +201,10 @@ impl Limits {
             return Err("a process must be allowed one processor at least".to_owned());
         }
         if self.affinity.iter().flatten().any(|processor| *processor >= sys::MAX_PROCESSORS) {
-            return Err(format!("there is no processor of a number from {} on", sys::MAX_PROCESSORS));
+            return Err(format!(
+                "there is no processor of a number from {} on",
+                sys::MAX_PROCESSORS
+            ));
         }
         if self.cpu_time == Some(Duration::ZERO) {
             return Err("a process must be allowed some time to compute".to_owned());
@@ -213,20 +226,28 @@ impl Limits {
     /// What is wrong with them for a task, if something is.
     pub(crate) fn check_for_task(&self) -> Result<(), String> {
         if self.nice.is_some() || self.affinity.is_some() || self.private_dir {
-            return Err("niceness, processors and a private directory are a worker's, not a task's".to_owned());
+            return Err(
+                "niceness, processors and a private directory are a worker's, not a task's"
+                    .to_owned(),
+            );
         }
         self.check()
     }
 
     /// Puts them in force in this process, a child. `watch::arm` was called before.
     pub(crate) fn apply(&self) -> io::Result<()> {
-        let named = |what: &'static str| move |error| io::Error::other(format!("cannot limit its {what}: {error}"));
+        let named = |what: &'static str| {
+            move |error| io::Error::other(format!("cannot limit its {what}: {error}"))
+        };
         if let Some(nice) = self.nice {
-            sys::nice(nice).map_err(|error| io::Error::other(format!("cannot set its niceness to {nice}: {error}")))?;
+            sys::nice(nice).map_err(|error| {
+                io::Error::other(format!("cannot set its niceness to {nice}: {error}"))
+            })?;
         }
         if let Some(processors) = &self.affinity {
-            sys::affinity(processors)
-                .map_err(|error| io::Error::other(format!("cannot run on the processors {processors:?}: {error}")))?;
+            sys::affinity(processors).map_err(|error| {
+                io::Error::other(format!("cannot run on the processors {processors:?}: {error}"))
+            })?;
         }
         if let Some(time) = self.cpu_time {
             watch::limit_cpu(Some(time)).map_err(named("CPU time"))?;
@@ -254,10 +275,11 @@ impl Limits {
         Ok(())
     }
 
-    /// Puts those in force that can be for one task, until what is given back is dropped. Where there is a limit already, the
-    /// lower one holds.
+    /// Puts those in force that can be for one task, until what is given back is dropped. Where
+    /// there is a limit already, the lower one holds.
     pub(crate) fn for_task(&self) -> io::Result<TaskLimits> {
-        let mut limits = TaskLimits { before: Vec::new(), noted: Vec::new(), resident: None, has_cpu: false };
+        let mut limits =
+            TaskLimits { before: Vec::new(), noted: Vec::new(), resident: None, has_cpu: false };
         if let Some(bytes) = self.resident {
             limits.resident = Some(watch::limit_resident(bytes)?);
         }

@@ -8,19 +8,21 @@ use crate::sys::program::code::{self, Entry, Refusal};
 
 /// A function that can run in a process with arguments of the types `Args`, a tuple.
 ///
-/// Every `fn`, and every closure that captures nothing, of 0 to 8 arguments is one. You do not implement it; for a type
-/// of your own with a `run` method, see [`Run`](crate::Run).
+/// Every `fn`, and every closure that captures nothing, of 0 to 8 arguments is one. You do not
+/// implement it; for a type of your own with a `run` method, see [`Run`](crate::Run).
 ///
 /// Arguments are values that a child can own: `String`, not `&str`; `Vec<T>`, not `&[T]`.
 ///
 /// # What a closure must not capture
-/// Captures are refused where the program is compiled, but for one kind that no compiler tells from none: what a `move`
-/// closure captures by copy and has no size. Such a value carries nothing but the fact that it exists, and the child makes
-/// it again from nothing. So do not capture a value whose existence proves something: a copyable token that says that
-/// *this process* has initialised a library, say, or that it is inside of a scope. In the child, that was never done, and
-/// code that relies on the token's word may be undefined behaviour there. Make such a token in the child, or fork with
-/// [`Process::from_closure`](crate::Process::from_closure), whose child has what this process has. (A token that is not
-/// `Copy`, not `Send` or of at least one byte is refused.)
+/// Captures are refused where the program is compiled, but for one kind that no compiler tells from
+/// none: what a `move` closure captures by copy and has no size. Such a value carries nothing but
+/// the fact that it exists, and the child makes it again from nothing. So do not capture a value
+/// whose existence proves something: a copyable token that says that *this process* has initialised
+/// a library, say, or that it is inside of a scope. In the child, that was never done, and code
+/// that relies on the token's word may be undefined behaviour there. Make such a token in the
+/// child, or fork with [`Process::from_closure`](crate::Process::from_closure), whose child has
+/// what this process has. (A token that is not `Copy`, not `Send` or of at least one byte is
+/// refused.)
 ///
 /// ```
 /// use multiproc::Process;
@@ -37,7 +39,8 @@ use crate::sys::program::code::{self, Entry, Refusal};
     message = "`{Self}` cannot run in a process with the arguments `{Args}`",
     label = "not a function of these arguments",
     note = "a target is a `fn` or a closure that captures nothing, of 0 to 8 arguments",
-    note = "the arguments are given as a tuple, even one alone: `Process::new(f, (x,))`; none are `()`",
+    note = "the arguments are given as a tuple, even one alone: `Process::new(f, (x,))`; none are \
+         `()`",
     note = "to pass more, put them into a tuple or a struct"
 )]
 pub trait Target<Args> {
@@ -48,15 +51,18 @@ pub trait Target<Args> {
     fn call(self, args: Args) -> Self::Output;
 }
 
-/// What a function without captures is: at the least, copyable. Copyable captures that have a size are refused by their size
-/// (`code::Contentless`); the others cannot be told from none, see [`Target`].
+/// What a function without captures is: at the least, copyable. Copyable captures that have a size
+/// are refused by their size (`code::Contentless`); the others cannot be told from none, see
+/// [`Target`].
 #[diagnostic::on_unimplemented(
     message = "a target must be a function itself or a closure that captures nothing",
     label = "captures variables",
-    note = "a closure that captures variables cannot cross to a process that is no copy of this one",
+    note = "a closure that captures variables cannot cross to a process that is no copy of this \
+         one",
     note = "pass what a closure captures as arguments: `Process::new(|x: T| .., (x,))`",
     note = "or fork with `Process::from_closure`",
-    note = "a generic parameter needs the bound `Copy`, which every function and every closure without captures has"
+    note = "a generic parameter needs the bound `Copy`, which every function and every closure \
+         without captures has"
 )]
 #[doc(hidden)]
 pub trait Captureless {}

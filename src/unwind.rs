@@ -95,7 +95,8 @@ type Witness = Arc<dyn Fn(Panic) + Send + Sync>;
 
 static WITNESS: Mutex<Option<Witness>> = Mutex::new(None);
 
-/// Has `witness` called with the panic when one is about to abort this process, in the thread that panicked.
+/// Has `witness` called with the panic when one is about to abort this process, in the thread that
+/// panicked.
 pub(crate) fn on_abort(witness: Option<Witness>) {
     *WITNESS.lock().unwrap_or_else(PoisonError::into_inner) = witness;
 }
@@ -117,7 +118,8 @@ fn who() -> String {
     }
 }
 
-/// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and remembers where it was.
+/// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and
+/// remembers where it was.
 ///
 /// Once is enough: a forked child of a child has the hook already.
 pub(crate) fn install_hook() {
@@ -129,7 +131,8 @@ pub(crate) fn install_hook() {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let aborting = remember(info);
-        // One write, so that lines of several processes do not mix. A closed standard error is no reason to stop.
+        // One write, so that lines of several processes do not mix. A closed standard error is no
+        // reason to stop.
         let _ = std::io::stderr().write_all(format!("{}:\n", who()).as_bytes());
         previous(info);
         if let Some(panic) = aborting {
@@ -141,8 +144,10 @@ pub(crate) fn install_hook() {
     }));
 }
 
-/// The texts that the standard library panics with when a panic must not go on: it calls the hook once more, and aborts.
-const CANNOT_UNWIND: [&str; 2] = ["panic in a function that cannot unwind", "panic in a destructor during cleanup"];
+/// The texts that the standard library panics with when a panic must not go on: it calls the hook
+/// once more, and aborts.
+const CANNOT_UNWIND: [&str; 2] =
+    ["panic in a function that cannot unwind", "panic in a destructor during cleanup"];
 
 /// The text with which it panics, and aborts, where a debug build finds unsafe code at fault.
 const UNSOUND: &str = " precondition(s) violated";
@@ -161,13 +166,15 @@ fn remember(info: &PanicHookInfo<'_>) -> Option<Panic> {
         column: location.column(),
     });
     let backtrace = Backtrace::capture();
-    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     let aborts = cfg!(panic = "abort") || message.contains(UNSOUND);
     let panic = Panic { message, location, backtrace };
     if aborts {
         return Some(panic);
     }
-    // Neither a panic in a destructor of this very thread-local nor one while it is borrowed may become another.
+    // Neither a panic in a destructor of this very thread-local nor one while it is borrowed may
+    // become another.
     let _ = LAST.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
             *last = Some(panic);
@@ -205,7 +212,8 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
         // Its destructor is the user's, and could panic again.
         std::mem::forget(payload);
         let last = LAST.try_with(|last| last.take()).ok().flatten();
-        let (location, backtrace) = last.map_or((None, None), |last| (last.location, last.backtrace));
+        let (location, backtrace) =
+            last.map_or((None, None), |last| (last.location, last.backtrace));
         Panic { message, location, backtrace }
     })
 }

@@ -1,4 +1,5 @@
-//! Cages: what is not allowed is refused, whatever the start method; what the library needs goes on working.
+//! Cages: what is not allowed is refused, whatever the start method; what the library needs goes on
+//! working.
 #![expect(unsafe_code, reason = "the inmates make system calls of their own")]
 
 mod support;
@@ -71,7 +72,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("multiproc-cage-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("multiproc-cage-{name}-{}", std::process::id()));
         fs::create_dir_all(path.join("open")).expect("make");
         fs::write(path.join("known"), "known").expect("write");
         fs::write(path.join("open/old"), "old").expect("write");
@@ -117,7 +119,11 @@ fn only_named_files_are_there() {
         };
         assert_eq!(try_read(folder.at("known")).expect("named"), "known");
         assert_eq!(try_read(folder.at("open/old")).expect("below"), "old");
-        for path in ["/etc/passwd".to_owned(), "/proc/self/maps".to_owned(), folder.at("open/../known/../x")] {
+        for path in [
+            "/etc/passwd".to_owned(),
+            "/proc/self/maps".to_owned(),
+            folder.at("open/../known/../x"),
+        ] {
             assert!(try_read(path).is_err());
         }
         let try_write = |path: String| {
@@ -129,25 +135,38 @@ fn only_named_files_are_there() {
                 .join()
                 .expect("join")
         };
-        assert!(try_write(folder.at("open/new")) && !try_write(folder.at("known")) && !try_write(folder.at("other")));
+        assert!(
+            try_write(folder.at("open/new"))
+                && !try_write(folder.at("known"))
+                && !try_write(folder.at("other"))
+        );
         let own = Limits::new().private_dir(true);
-        let child = Process::new(write, ("file".to_owned(),)).cage(Cage::new()).limits(own).start_method(method);
-        assert!(child.start().expect("start").join().expect("join"), "its own directory is its own");
+        let child = Process::new(write, ("file".to_owned(),))
+            .cage(Cage::new())
+            .limits(own)
+            .start_method(method);
+        assert!(
+            child.start().expect("start").join().expect("join"),
+            "its own directory is its own"
+        );
     });
 }
 
 fn no_network() {
     fn tries() -> Vec<bool> {
         vec![
-            TcpStream::connect("127.0.0.1:9").is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)),
-            UnixStream::connect("/run/any").is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)),
+            TcpStream::connect("127.0.0.1:9")
+                .is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)),
+            UnixStream::connect("/run/any")
+                .is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)),
             UnixDatagram::unbound().is_err(),
             std::net::UdpSocket::bind("127.0.0.1:0").is_err(),
             UnixStream::pair().is_ok(),
         ]
     }
     for_each_method(|method| {
-        let child = Process::new(tries, ()).cage(Cage::new()).start_method(method).start().expect("start");
+        let child =
+            Process::new(tries, ()).cage(Cage::new()).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), [true; 5]);
     });
 }
@@ -171,7 +190,8 @@ fn no_new_processes_but_threads() {
         )
     }
     for_each_method(|method| {
-        let child = Process::new(tries, ()).cage(Cage::new()).start_method(method).start().expect("start");
+        let child =
+            Process::new(tries, ()).cage(Cage::new()).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), (-1, true, true, true, libc::EPERM));
     });
 }
@@ -187,17 +207,24 @@ fn nobody_else_is_signalled_or_read() {
                 errno(libc::kill(-1, 0).into()),
                 errno(libc::syscall(libc::SYS_tgkill, parent, parent, 0)),
                 errno(libc::ptrace(libc::PTRACE_ATTACH, parent, 0, 0)),
-                errno(libc::process_vm_readv(parent, &raw const local, 1, &raw const local, 1, 0) as libc::c_long),
+                errno(libc::process_vm_readv(parent, &raw const local, 1, &raw const local, 1, 0)
+                    as libc::c_long),
                 errno(libc::syscall(libc::SYS_prlimit64, parent, libc::RLIMIT_AS, 0, 0)),
             ]
         }
     }
     for_each_method(|method| {
         let own = std::process::id().cast_signed();
-        let child = Process::new(tries, (own,)).cage(Cage::new()).start_method(method).start().expect("start");
+        let child = Process::new(tries, (own,))
+            .cage(Cage::new())
+            .start_method(method)
+            .start()
+            .expect("start");
         assert_eq!(child.join().expect("join"), [libc::EPERM; 6]);
         // It may end itself.
-        let child = Process::new(|| -> () { std::process::abort() }, ()).cage(Cage::new()).start_method(method);
+        let child = Process::new(|| -> () { std::process::abort() }, ())
+            .cage(Cage::new())
+            .start_method(method);
         let error = child.start().expect("start").join().expect_err("it aborts");
         assert!(matches!(error.failure(), Failure::Signalled { .. }), "{error}");
     });
@@ -220,7 +247,8 @@ fn ways_around_are_closed() {
     assert_eq!(child.join().expect("join"), [libc::EPERM; 5]);
 }
 
-/// Attributes of files, sockets of datagrams, memory and messages that all share, and how others are scheduled.
+/// Attributes of files, sockets of datagrams, memory and messages that all share, and how others
+/// are scheduled.
 fn what_landlock_does_not_look_at() {
     fn tries((file, socket, parent): (String, String, i32)) -> Vec<(String, i32)> {
         let path = std::ffi::CString::new(file).expect("no zero");
@@ -228,31 +256,56 @@ fn what_landlock_does_not_look_at() {
         let mut pair = [0; 2];
         let mut refused = Vec::new();
         let mut note = |what: &str, result| refused.push((what.to_owned(), errno(result)));
-        // SAFETY: each call is refused; those that read memory get a path that ends, or memory of ours.
+        // SAFETY: each call is refused; those that read memory get a path that ends, or memory of
+        // ours.
         unsafe {
             note("chmod", libc::syscall(libc::SYS_fchmodat, libc::AT_FDCWD, path, 0o777));
             note("fchmodat2", libc::syscall(452, libc::AT_FDCWD, path, 0o777, 0));
-            note("chown", libc::syscall(libc::SYS_fchownat, libc::AT_FDCWD, path, libc::getuid(), libc::getgid(), 0));
-            note("setxattr", libc::syscall(libc::SYS_setxattr, path, c"user.x".as_ptr(), c"x".as_ptr(), 1, 0));
+            note(
+                "chown",
+                libc::syscall(
+                    libc::SYS_fchownat,
+                    libc::AT_FDCWD,
+                    path,
+                    libc::getuid(),
+                    libc::getgid(),
+                    0,
+                ),
+            );
+            note(
+                "setxattr",
+                libc::syscall(libc::SYS_setxattr, path, c"user.x".as_ptr(), c"x".as_ptr(), 1, 0),
+            );
             note("utimes", libc::syscall(libc::SYS_utimensat, libc::AT_FDCWD, path, 0, 0));
             note("inotify", libc::syscall(libc::SYS_inotify_init1, 0));
             note("fanotify", libc::syscall(libc::SYS_fanotify_init, 0, 0));
             note("open_tree", libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path, 1));
             note("fsopen", libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0));
             for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
-                let made = libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, pair.as_mut_ptr());
+                let made = libc::socketpair(
+                    libc::AF_UNIX,
+                    kind | libc::SOCK_CLOEXEC,
+                    0,
+                    pair.as_mut_ptr(),
+                );
                 note("socketpair", made.into());
             }
             note("shmget", libc::syscall(libc::SYS_shmget, libc::IPC_PRIVATE, 4096, 0o600));
             note("msgget", libc::syscall(libc::SYS_msgget, libc::IPC_PRIVATE, 0o600));
             note("semget", libc::syscall(libc::SYS_semget, libc::IPC_PRIVATE, 1, 0o600));
-            note("setpriority", libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, parent, 5));
+            note(
+                "setpriority",
+                libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, parent, 5),
+            );
             note("setpriority of all", libc::syscall(libc::SYS_setpriority, libc::PRIO_USER, 0, 5));
             let all = u64::MAX;
             note("affinity", libc::syscall(libc::SYS_sched_setaffinity, parent, 8, &raw const all));
             let parameter = 0_i32;
             let batch = libc::SCHED_BATCH;
-            note("scheduler", libc::syscall(libc::SYS_sched_setscheduler, parent, batch, &raw const parameter));
+            note(
+                "scheduler",
+                libc::syscall(libc::SYS_sched_setscheduler, parent, batch, &raw const parameter),
+            );
             note("ioprio", libc::syscall(libc::SYS_ioprio_set, 1, parent, 3 << 13));
             // Its own is its own affair.
             assert_eq!(libc::setpriority(libc::PRIO_PROCESS, 0, 1), 0, "its own niceness");
@@ -268,7 +321,11 @@ fn what_landlock_does_not_look_at() {
     let parent = i32::try_from(std::process::id()).expect("a number");
     for_each_method(|method| {
         let arguments = (folder.at("known"), folder.at("socket"), parent);
-        let child = Process::new(tries, (arguments,)).cage(Cage::new()).start_method(method).start().expect("start");
+        let child = Process::new(tries, (arguments,))
+            .cage(Cage::new())
+            .start_method(method)
+            .start()
+            .expect("start");
         for (what, error) in child.join().expect("join") {
             assert_eq!(error, libc::EPERM, "{what}");
         }
@@ -276,7 +333,8 @@ fn what_landlock_does_not_look_at() {
     drop(outside);
 }
 
-/// Has a library start a thread before `main`, and before ours does anything, if the environment says so.
+/// Has a library start a thread before `main`, and before ours does anything, if the environment
+/// says so.
 #[used]
 #[unsafe(link_section = ".init_array.00099")]
 static EARLY: extern "C" fn() = {
@@ -290,7 +348,12 @@ static EARLY: extern "C" fn() = {
         unsafe {
             if !libc::getenv(c"MULTIPROC_TEST_EARLY_THREAD".as_ptr()).is_null() {
                 let mut thread = std::mem::zeroed();
-                libc::pthread_create(&raw mut thread, std::ptr::null(), waits, std::ptr::null_mut());
+                libc::pthread_create(
+                    &raw mut thread,
+                    std::ptr::null(),
+                    waits,
+                    std::ptr::null_mut(),
+                );
             }
         }
     }
@@ -301,7 +364,8 @@ static EARLY: extern "C" fn() = {
 fn threads_from_before_are_refused() {
     // SAFETY: a test has its process for itself, and no other thread reads the environment.
     unsafe { std::env::set_var("MULTIPROC_TEST_EARLY_THREAD", "1") };
-    let child = Process::new(|| 7, ()).cage(Cage::new()).start_method(multiproc::StartMethod::Spawn);
+    let child =
+        Process::new(|| 7, ()).cage(Cage::new()).start_method(multiproc::StartMethod::Spawn);
     let error = child.start().expect("start").join().expect_err("a thread would be outside");
     assert!(error.to_string().contains("it has 2 threads already"), "{error}");
     let free = Process::new(|| 7, ()).start_method(multiproc::StartMethod::Spawn);
@@ -329,13 +393,25 @@ fn what_the_library_needs_goes_on() {
         let big = Process::new(|| vec![7_u8; 3 << 20], ()).cage(Cage::new()).start_method(method);
         assert_eq!(big.start().expect("start").join().expect("a big result").len(), 3 << 20);
         let shared = SharedSlice::from_slice(&[1_u64; 100_000]).expect("slice");
-        let sum = Process::new(|slice: SharedSlice<u64>| slice.iter().sum::<u64>(), (shared,)).cage(Cage::new());
-        assert_eq!(sum.start_method(method).start().expect("start").join().expect("a sum"), 100_000);
-        let panics = Process::new(|| -> u8 { panic!("inside") }, ()).cage(Cage::new()).start_method(method);
+        let sum = Process::new(|slice: SharedSlice<u64>| slice.iter().sum::<u64>(), (shared,))
+            .cage(Cage::new());
+        assert_eq!(
+            sum.start_method(method).start().expect("start").join().expect("a sum"),
+            100_000
+        );
+        let panics =
+            Process::new(|| -> u8 { panic!("inside") }, ()).cage(Cage::new()).start_method(method);
         let error = panics.start().expect("start").join().expect_err("it panics");
         assert_eq!(error.panic().expect("a panic").message(), "inside");
-        let late = Process::new(std::thread::sleep, (Duration::from_secs(60),)).cage(Cage::new()).start_method(method);
-        let error = late.deadline(Duration::from_millis(50)).start().expect("start").join().expect_err("too late");
+        let late = Process::new(std::thread::sleep, (Duration::from_secs(60),))
+            .cage(Cage::new())
+            .start_method(method);
+        let error = late
+            .deadline(Duration::from_millis(50))
+            .start()
+            .expect("start")
+            .join()
+            .expect_err("too late");
         assert!(error.limit().is_some(), "{error}");
     });
 }
@@ -347,7 +423,10 @@ fn processes_and_network_can_be_allowed() {
             cage = cage.read(folder);
         }
     }
-    let runs = Process::new(|| Command::new("/bin/sh").args(["-c", "exit 4"]).status().expect("run").code(), ());
+    let runs = Process::new(
+        || Command::new("/bin/sh").args(["-c", "exit 4"]).status().expect("run").code(),
+        (),
+    );
     assert_eq!(runs.cage(cage.clone()).start().expect("start").join().expect("join"), Some(4));
     // New namespaces are no processes like others.
     // SAFETY: refused; and if not, the copy leaves at once.
@@ -357,16 +436,23 @@ fn processes_and_network_can_be_allowed() {
             pid => errno(pid),
         }
     };
-    assert_eq!(Process::new(namespace, ()).cage(cage).start().expect("start").join().expect("join"), libc::EPERM);
+    assert_eq!(
+        Process::new(namespace, ()).cage(cage).start().expect("start").join().expect("join"),
+        libc::EPERM
+    );
     let binds = Process::new(|| std::net::TcpListener::bind("127.0.0.1:0").is_ok(), ());
     assert!(binds.cage(Cage::new().allow_network()).start().expect("start").join().expect("join"));
 }
 
 fn what_cannot_be_kept_is_refused() {
     for method in METHODS {
-        let child = Process::new(|| 1, ()).cage(Cage::new().read("/no/such/folder")).start_method(method);
+        let child =
+            Process::new(|| 1, ()).cage(Cage::new().read("/no/such/folder")).start_method(method);
         let error = child.start().expect("start").join().expect_err("there is no such folder");
-        assert!(matches!(error.failure(), Failure::NotRun(why) if why.contains("/no/such/folder")), "{error}");
+        assert!(
+            matches!(error.failure(), Failure::NotRun(why) if why.contains("/no/such/folder")),
+            "{error}"
+        );
     }
     // In a cage without Landlock's system calls, another one cannot be kept.
     let without = Process::new(
@@ -380,7 +466,12 @@ fn what_cannot_be_kept_is_refused() {
                     1,
                     u32::try_from(libc::SYS_landlock_create_ruleset).expect("a number"),
                 ),
-                filter((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+                filter(
+                    (libc::BPF_RET | libc::BPF_K) as u16,
+                    0,
+                    0,
+                    libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+                ),
                 filter((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
             ];
             let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
@@ -401,12 +492,17 @@ fn what_cannot_be_kept_is_refused() {
 
 fn pools_in_cages() {
     let folder = Folder::new("pool");
-    let pool = Pool::builder().processes(2).cage(Cage::new().read(&folder.0)).build().expect("pool");
+    let pool =
+        Pool::builder().processes(2).cage(Cage::new().read(&folder.0)).build().expect("pool");
     let all: Vec<_> = pool.imap(read, [folder.at("known"), "/etc/passwd".to_owned()]).collect();
     assert!(all[0].as_ref().is_ok_and(Result::is_ok) && all[1].as_ref().is_ok_and(Result::is_err));
     assert!(pool.apply(|| -> u8 { std::process::abort() }, ()).is_err());
     assert!(pool.apply(read, (folder.at("known"),)).expect("the pool goes on").is_ok());
-    let pool = Pool::builder().processes(1).cage(Cage::new().read("/no/such/folder")).build().expect("pool");
+    let pool = Pool::builder()
+        .processes(1)
+        .cage(Cage::new().read("/no/such/folder"))
+        .build()
+        .expect("pool");
     let error = pool.apply(read, (folder.at("known"),)).expect_err("no worker comes up");
     assert!(error.to_string().contains("/no/such/folder"), "{error}");
 }

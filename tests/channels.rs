@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, RecvError, RecvIntoError, RecvTimeoutError,
-    SendTimeoutError, Sender, TryRecvError, TrySendError, connection_with_capacity, pipe_with_capacity,
+    Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, RecvError,
+    RecvIntoError, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError,
+    connection_with_capacity, pipe_with_capacity,
 };
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -107,7 +108,10 @@ fn full_and_empty_channels_are_told_apart_from_times_that_are_over() {
         assert_eq!(channel.try_put(), Ok(()));
         assert_eq!(channel.try_put(), Err(TrySendError::Full(big())));
         waits(|| channel.put_timeout(SHORT), &Err(SendTimeoutError::Timeout(big())));
-        waits(|| channel.put_deadline(Instant::now() + SHORT), &Err(SendTimeoutError::Timeout(big())));
+        waits(
+            || channel.put_deadline(Instant::now() + SHORT),
+            &Err(SendTimeoutError::Timeout(big())),
+        );
         assert_eq!(channel.put_deadline(Instant::now()), Err(SendTimeoutError::Timeout(big())));
         assert_eq!(channel.get(), Ok(big()));
         // A time that is over is enough where nobody has to wait.
@@ -154,7 +158,10 @@ fn messages_go_into_buffers_in_all_forms() {
     sender.send_bytes_deadline(b"abc", Instant::now()).expect("room");
     sender.send_bytes(b"long").expect("send");
     assert_eq!(receiver.try_recv_bytes_into(&mut buffer), Ok(3));
-    assert_eq!(receiver.recv_bytes_into(&mut buffer), Err(RecvIntoError::BufferTooShort(b"long".to_vec())));
+    assert_eq!(
+        receiver.recv_bytes_into(&mut buffer),
+        Err(RecvIntoError::BufferTooShort(b"long".to_vec()))
+    );
 }
 
 #[test]
@@ -175,7 +182,10 @@ fn joins_say_when_their_time_is_over() {
 #[test]
 fn queues_have_the_sizes_of_collections() {
     let queue = Queue::bounded(2).expect("queue");
-    assert_eq!((queue.len(), queue.is_empty(), queue.is_full(), queue.capacity()), (0, true, false, Some(2)));
+    assert_eq!(
+        (queue.len(), queue.is_empty(), queue.is_full(), queue.capacity()),
+        (0, true, false, Some(2))
+    );
     queue.put(1).expect("room");
     queue.put(2).expect("room");
     assert_eq!((queue.len(), queue.is_empty(), queue.is_full()), (2, false, true));

@@ -1,8 +1,9 @@
-//! What does not compile, and what the compiler says then: that it names the mistake and the remedy.
+//! What does not compile, and what the compiler says then: that it names the mistake and the
+//! remedy.
 //!
-//! Each file in `compile_errors` is a program with a mistake. The comments `//~ text` in it say what must appear in the
-//! compiler's messages, and the next line that is not such a comment is the one that they must point at. `advice.rs` does
-//! what the messages advise, and compiles.
+//! Each file in `compile_errors` is a program with a mistake. The comments `//~ text` in it say
+//! what must appear in the compiler's messages, and the next line that is not such a comment is the
+//! one that they must point at. `advice.rs` does what the messages advise, and compiles.
 
 mod fixtures;
 
@@ -19,12 +20,16 @@ const ADVICE: &str = "advice";
 #[test]
 fn mistakes_are_explained_where_they_are_made() {
     let programs = programs();
-    assert!(programs.len() > 10 && programs.contains_key(ADVICE), "where are the programs? {programs:?}");
+    assert!(
+        programs.len() > 10 && programs.contains_key(ADVICE),
+        "where are the programs? {programs:?}"
+    );
     let said = build(&programs);
     let mut wrong = String::new();
     for (name, file) in &programs {
         let text = said.get(file).map_or("", String::as_str);
-        let complaints = if name == ADVICE { complaints_of_advice(text) } else { complaints(file, text) };
+        let complaints =
+            if name == ADVICE { complaints_of_advice(text) } else { complaints(file, text) };
         if !complaints.is_empty() {
             let _ = write!(wrong, "---- {name} ----\n{complaints}\nThe compiler said:\n{text}\n");
         }
@@ -35,8 +40,12 @@ fn mistakes_are_explained_where_they_are_made() {
 /// The name and the file of every program.
 fn programs() -> BTreeMap<String, PathBuf> {
     let folder = Path::new(fixtures::PACKAGE).join("tests/compile_errors");
-    let files = fs::read_dir(folder).expect("read a folder").map(|entry| entry.expect("read a folder").path());
-    files.map(|file| (file.file_stem().expect("a name").to_string_lossy().into_owned(), file)).collect()
+    let files = fs::read_dir(folder)
+        .expect("read a folder")
+        .map(|entry| entry.expect("read a folder").path());
+    files
+        .map(|file| (file.file_stem().expect("a name").to_string_lossy().into_owned(), file))
+        .collect()
 }
 
 /// Builds all programs at once; what the compiler says about each, by file.
@@ -52,12 +61,17 @@ fn build(programs: &BTreeMap<String, PathBuf>) -> BTreeMap<PathBuf, String> {
         let _ = write!(manifest, "\n[[bin]]\nname = \"{name}\"\npath = {file:?}\n");
     }
     fixtures::write(&folder.join("Cargo.toml"), manifest.as_bytes());
-    // Built, not only checked: what a generic function asserts about its types is seen when it is compiled.
+    // Built, not only checked: what a generic function asserts about its types is seen when it is
+    // compiled.
     let mut command = fixtures::cargo(&folder, "build");
-    let done = fixtures::build(command.args(["--keep-going", "--message-format=json"]), Done::clone);
+    let done =
+        fixtures::build(command.args(["--keep-going", "--message-format=json"]), Done::clone);
     let mut said = BTreeMap::<PathBuf, String>::new();
-    for line in done.stdout.lines().filter(|line| line.starts_with(r#"{"reason":"compiler-message""#)) {
-        let (Some(file), Some(text)) = (json_text(line, "src_path"), json_text(line, "rendered")) else {
+    for line in
+        done.stdout.lines().filter(|line| line.starts_with(r#"{"reason":"compiler-message""#))
+    {
+        let (Some(file), Some(text)) = (json_text(line, "src_path"), json_text(line, "rendered"))
+        else {
             panic!("a message without file or text: {line}");
         };
         *said.entry(PathBuf::from(file)).or_default() += &text;
@@ -118,5 +132,9 @@ fn complaints(file: &Path, said: &str) -> String {
 }
 
 fn complaints_of_advice(said: &str) -> String {
-    if said.lines().any(|line| line.starts_with("error")) { "it does not compile\n".to_owned() } else { String::new() }
+    if said.lines().any(|line| line.starts_with("error")) {
+        "it does not compile\n".to_owned()
+    } else {
+        String::new()
+    }
 }

@@ -1,7 +1,8 @@
-//! SIGKILL at any moment: of the parent, of children, of the fork server and of its idle clones, round after round.
+//! SIGKILL at any moment: of the parent, of children, of the fork server and of its idle clones,
+//! round after round.
 //!
-//! `MULTIPROC_CRASH_ROUNDS` says how many rounds each random test makes, `MULTIPROC_CRASH_SEED` repeats the dice of an
-//! earlier run. More rounds than fit into one test's time become more tests.
+//! `MULTIPROC_CRASH_ROUNDS` says how many rounds each random test makes, `MULTIPROC_CRASH_SEED`
+//! repeats the dice of an earlier run. More rounds than fit into one test's time become more tests.
 
 mod support;
 
@@ -31,7 +32,10 @@ const RANDOM: [Test; 11] = [
     ("joins_tell_what_was_killed", survivors::joins_tell_what_was_killed),
     ("a_killed_fork_server_is_replaced", survivors::a_killed_fork_server_is_replaced),
     ("queues_survive_whoever_is_killed", queues::queues_survive_whoever_is_killed),
-    ("joins_of_a_queue_return_whoever_is_killed", queues::joins_of_a_queue_return_whoever_is_killed),
+    (
+        "joins_of_a_queue_return_whoever_is_killed",
+        queues::joins_of_a_queue_return_whoever_is_killed,
+    ),
     ("locks_outlast_their_holders", locks::locks_outlast_their_holders),
     ("permits_come_back_from_the_dead", locks::permits_come_back_from_the_dead),
     ("conditions_outlast_who_waits", locks::conditions_outlast_who_waits),
@@ -43,10 +47,19 @@ const RANDOM: [Test; 11] = [
 /// Those without.
 const PLAIN: [Test; 8] = [
     ("children_end_with_a_parent_that_aborts", orphans::children_end_with_a_parent_that_aborts),
-    ("children_end_with_a_parent_that_is_terminated", orphans::children_end_with_a_parent_that_is_terminated),
-    ("children_end_with_a_parent_that_is_killed", orphans::children_end_with_a_parent_that_is_killed),
+    (
+        "children_end_with_a_parent_that_is_terminated",
+        orphans::children_end_with_a_parent_that_is_terminated,
+    ),
+    (
+        "children_end_with_a_parent_that_is_killed",
+        orphans::children_end_with_a_parent_that_is_killed,
+    ),
     ("untied_children_survive_and_see_it", orphans::untied_children_survive_and_see_it),
-    ("killed_idle_clones_are_no_reason_to_fail", survivors::killed_idle_clones_are_no_reason_to_fail),
+    (
+        "killed_idle_clones_are_no_reason_to_fail",
+        survivors::killed_idle_clones_are_no_reason_to_fail,
+    ),
     ("threads_that_end_holding", locks::threads_that_end_holding),
     ("forgotten_guards_outlive_their_locks", locks::forgotten_guards_outlive_their_locks),
     ("copies_of_guards_release_nothing", locks::copies_of_guards_release_nothing),

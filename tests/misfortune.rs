@@ -1,4 +1,5 @@
-//! Bad input and bad luck: each ends in a result or in a clear error; nothing hangs and nothing is left behind.
+//! Bad input and bad luck: each ends in a result or in a clear error; nothing hangs and nothing is
+//! left behind.
 
 mod support;
 
@@ -69,7 +70,8 @@ macro_rules! tests {
 }
 
 fn main() {
-    // A child that came here would run all tests anew, in which there would be a child that did the same.
+    // A child that came here would run all tests anew, in which there would be a child that did the
+    // same.
     if std::env::var_os("MULTIPROC_BOOT").is_some() {
         eprintln!("main runs in a process that was to be a child");
         std::process::exit(99);

@@ -1,4 +1,5 @@
-//! Faults that people reported about other libraries, tried here. `docs/outside-reports.md` names each report and its test.
+//! Faults that people reported about other libraries, tried here. `docs/outside-reports.md` names
+//! each report and its test.
 
 mod support;
 

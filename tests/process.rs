@@ -19,7 +19,8 @@ fn each_method_takes_its_route() {
 
 fn results_come_back() {
     for_each_method(|method| {
-        let child = Process::new(|a: u8, b: String| (b, a), (1, "two".to_owned())).start_method(method);
+        let child =
+            Process::new(|a: u8, b: String| (b, a), (1, "two".to_owned())).start_method(method);
         assert_eq!(child.start().expect("start").join().expect("join"), ("two".to_owned(), 1));
     });
 }

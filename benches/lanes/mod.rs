@@ -1,6 +1,10 @@
-//! What the machine charges for messages between two processes: bare rings, pipes and sockets, to measure ours against.
+//! What the machine charges for messages between two processes: bare rings, pipes and sockets, to
+//! measure ours against.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
-#![allow(clippy::allow_attributes, reason = "an expectation would fail in the benchmarks that use all of it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would fail in the benchmarks that use all of it"
+)]
 #![expect(unsafe_code, reason = "memory of two processes, forks and futexes, as bare as can be")]
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,7 +27,8 @@ pub(crate) fn unpin() {
     let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
-/// A forked process that reads an array of its parent's and sums it, as often as it is told: the least that a copy costs.
+/// A forked process that reads an array of its parent's and sums it, as often as it is told: the
+/// least that a copy costs.
 pub(crate) struct Reader {
     pid: Pid,
     orders: Option<OwnedFd>,
@@ -68,8 +73,8 @@ impl Drop for Reader {
 
 /// Reads so many bytes of another process into fresh memory and sums them.
 fn read_and_sum(parent: Pid, remote: usize, bytes: usize) -> u64 {
-    // SAFETY: a mapping of its own, read after the kernel wrote it, and unmapped after its last use; the parent's array outlives
-    // its reader, and if it did not, the call would fail.
+    // SAFETY: a mapping of its own, read after the kernel wrote it, and unmapped after its last
+    // use; the parent's array outlives its reader, and if it did not, the call would fail.
     unsafe {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -80,8 +85,14 @@ fn read_and_sum(parent: Pid, remote: usize, bytes: usize) -> u64 {
         while done < bytes {
             let local = libc::iovec { iov_base: memory.byte_add(done), iov_len: bytes - done };
             let theirs = libc::iovec { iov_base: (remote + done) as *mut _, iov_len: bytes - done };
-            let read =
-                libc::process_vm_readv(parent.as_raw_nonzero().get(), &raw const local, 1, &raw const theirs, 1, 0);
+            let read = libc::process_vm_readv(
+                parent.as_raw_nonzero().get(),
+                &raw const local,
+                1,
+                &raw const theirs,
+                1,
+                0,
+            );
             done += usize::try_from(read).expect("process_vm_readv");
         }
         let numbers = std::slice::from_raw_parts(memory.cast::<u64>(), bytes / 8);
@@ -171,7 +182,9 @@ impl<L> Drop for Partner<L> {
     fn drop(&mut self) {
         self.orders.take();
         let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
-        let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED));
+        let _ = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED)
+        });
     }
 }
 
@@ -187,7 +200,8 @@ pub(crate) const CAPACITY: usize = 256 * 1024;
 /// The most that is copied at once: so that the other side copies meanwhile.
 const PART: usize = 32 * 1024;
 
-/// A ring of bytes with a head and a tail, in memory that forked processes share. Nothing is checked.
+/// A ring of bytes with a head and a tail, in memory that forked processes share. Nothing is
+/// checked.
 #[derive(Clone, Copy)]
 pub(crate) struct BareRing {
     memory: NonNull<u8>,
@@ -264,10 +278,14 @@ impl BareRing {
         header.store(bytes.len() as u64, Ordering::Relaxed);
         let at = (at + 8) & (CAPACITY - 1);
         let first = bytes.len().min(CAPACITY - at);
-        // SAFETY: both parts are inside of the data, and nobody reads there before the tail is stored.
+        // SAFETY: both parts are inside of the data, and nobody reads there before the tail is
+        // stored.
         unsafe {
             self.memory.add(DATA + at).copy_from_nonoverlapping(NonNull::from(bytes).cast(), first);
-            self.memory.add(DATA).copy_from_nonoverlapping(NonNull::from(&bytes[first..]).cast(), bytes.len() - first);
+            self.memory.add(DATA).copy_from_nonoverlapping(
+                NonNull::from(&bytes[first..]).cast(),
+                bytes.len() - first,
+            );
         }
         self.tail += size;
         // With a fence: what sleeps is to be seen.
@@ -288,7 +306,8 @@ impl BareRing {
         let at = (at + 8) & (CAPACITY - 1);
         let first = length.min(CAPACITY - at);
         let into: NonNull<u8> = NonNull::from(&mut bytes[..length]).cast();
-        // SAFETY: both parts are inside of the data, which the producer leaves alone until the head is stored.
+        // SAFETY: both parts are inside of the data, which the producer leaves alone until the head
+        // is stored.
         unsafe {
             self.memory.add(DATA + at).copy_to_nonoverlapping(into, first);
             self.memory.add(DATA).copy_to_nonoverlapping(into.add(first), length - first);
@@ -336,7 +355,8 @@ impl Lane for Descriptors {
     fn send(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             // SAFETY: the bytes are alive and readable.
-            let sent = unsafe { libc::write(self.write.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+            let sent =
+                unsafe { libc::write(self.write.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
             bytes = &bytes[usize::try_from(sent).expect("write")..];
         }
     }
@@ -346,7 +366,8 @@ impl Lane for Descriptors {
         while got < bytes.len() {
             let rest = &mut bytes[got..];
             // SAFETY: the bytes are alive and writable.
-            let count = unsafe { libc::read(self.read.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len()) };
+            let count =
+                unsafe { libc::read(self.read.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len()) };
             match usize::try_from(count) {
                 // The other side is gone.
                 Ok(0) | Err(_) => return,

@@ -14,7 +14,8 @@ const VARIABLE: &str = "START_BENCH_ROLE";
 /// The file of this program.
 const SELF: &str = "/proc/self/exe";
 
-/// If this process is to be one of the limits, it is that, and never returns. The first thing in `main`.
+/// If this process is to be one of the limits, it is that, and never returns. The first thing in
+/// `main`.
 pub(crate) fn play_role() {
     match std::env::var(VARIABLE).as_deref() {
         Ok("exit") => std::process::exit(0),
@@ -27,9 +28,11 @@ pub(crate) fn play_role() {
 
 /// A bare clone that exits at once; gives its number.
 fn clone(flags: libc::c_int, child: impl FnOnce()) -> Pid {
-    let flags = flags as libc::c_ulong | if flags == 0 { libc::SIGCHLD as libc::c_ulong } else { 0 };
+    let flags =
+        flags as libc::c_ulong | if flags == 0 { libc::SIGCHLD as libc::c_ulong } else { 0 };
     let none: usize = 0;
-    // SAFETY: without CLONE_VM this is a fork on the same stack; the copy makes system calls and leaves by `_exit`.
+    // SAFETY: without CLONE_VM this is a fork on the same stack; the copy makes system calls and
+    // leaves by `_exit`.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
     if pid == 0 {
         child();
@@ -39,27 +42,33 @@ fn clone(flags: libc::c_int, child: impl FnOnce()) -> Pid {
     i32::try_from(pid).ok().and_then(Pid::from_raw).expect("cannot clone")
 }
 
-/// fork, without what the C library does around it (and without the handlers that a library registered for it).
+/// fork, without what the C library does around it (and without the handlers that a library
+/// registered for it).
 pub(crate) fn fork() -> Pid {
     clone(0, || {})
 }
 
 /// Sleeps until a child has ended, and takes its status.
 pub(crate) fn wait(pid: Pid) {
-    rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)).expect("wait");
+    rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))
+        .expect("wait");
 }
 
 /// `std::process::Command` executing this program, which exits in the first line of `main`.
 pub(crate) fn command() -> Child {
-    Command::new(SELF).env(VARIABLE, "exit").stdin(Stdio::null()).spawn().expect("execute this program")
+    Command::new(SELF)
+        .env(VARIABLE, "exit")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("execute this program")
 }
 
 /// A process that clones siblings, which are our children, on request.
 pub(crate) struct Zygote {
     process: Child,
     control: UnixStream,
-    /// Where clones wait to be told that they are needed: two, used in turn, or the next clone could hear what is meant for
-    /// the one before.
+    /// Where clones wait to be told that they are needed: two, used in turn, or the next clone
+    /// could hear what is meant for the one before.
     work: [UnixStream; 2],
     turn: usize,
     /// The clone that waits, if one is kept ahead.
@@ -191,8 +200,14 @@ impl Ballast {
         // SAFETY: a new mapping where the kernel likes; then advice and writes inside of it.
         unsafe {
             let access = libc::PROT_READ | libc::PROT_WRITE;
-            let start =
-                libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+            let start = libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                access,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
             assert!(start != libc::MAP_FAILED, "no memory");
             libc::madvise(start, length, libc::MADV_NOHUGEPAGE);
             for offset in (0..length).step_by(4096) {

@@ -1,7 +1,10 @@
 //! Other libraries, each in a process of its own that is asked for samples by lines.
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
-#![allow(clippy::allow_attributes, reason = "an expectation would fail in the benchmarks that use all of it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would fail in the benchmarks that use all of it"
+)]
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -32,10 +35,18 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<String>) {
     match Helper::start(Command::new("python3").arg(script), "fork 1 1") {
         Some(helper) => {
             for (method, is_slow) in [("fork", false), ("forkserver", false), ("spawn", true)] {
-                peers.push(Peer { name: format!("CPython {method}"), method, is_slow, helper: Rc::clone(&helper) });
+                peers.push(Peer {
+                    name: format!("CPython {method}"),
+                    method,
+                    is_slow,
+                    helper: Rc::clone(&helper),
+                });
             }
         }
-        None => absent.push("CPython takes no part: there is no python3 that runs benches/peers/start.py".to_owned()),
+        None => absent.push(
+            "CPython takes no part: there is no python3 that runs benches/peers/start.py"
+                .to_owned(),
+        ),
     }
     let built = binaries("peers").into_iter().find(|binary| binary.exists());
     match built.and_then(|binary| Helper::start(&mut Command::new(binary), "spawn 1 1")) {
@@ -64,7 +75,11 @@ pub(crate) fn procspawn_pool() -> Option<Rc<RefCell<Helper>>> {
 fn binaries(name: &str) -> Vec<PathBuf> {
     let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/target"));
     let shared = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    [Some(own), shared].into_iter().flatten().map(|folder| folder.join("release").join(name)).collect()
+    [Some(own), shared]
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join("release").join(name))
+        .collect()
 }
 
 /// A process that answers.
@@ -77,7 +92,12 @@ pub(crate) struct Helper {
 impl Helper {
     /// Starts one, if there is one and it answers the question.
     pub(crate) fn start(command: &mut Command, question: &str) -> Option<Rc<RefCell<Helper>>> {
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
         let questions = process.stdin.take();
         let answers = BufReader::new(process.stdout.take()?);
         let mut helper = Helper { process, questions, answers };
@@ -92,7 +112,8 @@ impl Helper {
 
     fn try_ask(&mut self, question: &str) -> Vec<f64> {
         let mut line = String::new();
-        let asked = self.questions.as_mut().is_some_and(|pipe| writeln!(pipe, "{question}").is_ok());
+        let asked =
+            self.questions.as_mut().is_some_and(|pipe| writeln!(pipe, "{question}").is_ok());
         if !asked || self.answers.read_line(&mut line).is_err() {
             return Vec::new();
         }

@@ -1,9 +1,14 @@
-//! What every benchmark here needs: samples that are taken in turn, their medians and ratios, and a table.
+//! What every benchmark here needs: samples that are taken in turn, their medians and ratios, and a
+//! table.
 //!
-//! Absolute figures do not carry over to another machine or another hour; ratios of what was measured side by side do. So
-//! all contenders take turns, a few samples each, and a ratio is the median of the ratios within each turn.
+//! Absolute figures do not carry over to another machine or another hour; ratios of what was
+//! measured side by side do. So all contenders take turns, a few samples each, and a ratio is the
+//! median of the ratios within each turn.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
-#![allow(clippy::allow_attributes, reason = "an expectation would fail in the one that uses all of it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would fail in the one that uses all of it"
+)]
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -48,7 +53,10 @@ pub(crate) struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    pub(crate) fn new(name: impl Into<String>, turn: impl FnMut() -> Vec<f64> + 'a) -> Contender<'a> {
+    pub(crate) fn new(
+        name: impl Into<String>,
+        turn: impl FnMut() -> Vec<f64> + 'a,
+    ) -> Contender<'a> {
         Contender { name: name.into(), turn: Box::new(turn) }
     }
 }
@@ -75,7 +83,9 @@ impl Samples {
     /// How often `limit` fits into this: the median of the turns' ratios.
     pub(crate) fn ratio_to(&self, limit: &Samples) -> f64 {
         let turns = self.0.iter().zip(&limit.0);
-        median(turns.map(|(ours, limit)| median(ours.iter().copied()) / median(limit.iter().copied())))
+        median(
+            turns.map(|(ours, limit)| median(ours.iter().copied()) / median(limit.iter().copied())),
+        )
     }
 }
 
@@ -183,7 +193,8 @@ impl fmt::Display for Table {
         writeln!(f, "{}", self.title)?;
         writeln!(f, "  {:<44} {:>10}  {:<34} {:<9} met", "contender", "median", "ratio", "goal")?;
         for Row { contender, median, ratio, goal } in &self.rows {
-            let shown = ratio.as_ref().map_or_else(String::new, |(ratio, of)| format!("{ratio:.2} x {of}"));
+            let shown =
+                ratio.as_ref().map_or_else(String::new, |(ratio, of)| format!("{ratio:.2} x {of}"));
             let (bound, met) = match (goal, ratio) {
                 (Some(goal), Some((ratio, _))) => {
                     let bound = match goal {
@@ -194,7 +205,11 @@ impl fmt::Display for Table {
                 }
                 _ => (String::new(), ""),
             };
-            writeln!(f, "{}", format!("  {contender:<44} {median:>10}  {shown:<34} {bound:<9} {met}").trim_end())?;
+            writeln!(
+                f,
+                "{}",
+                format!("  {contender:<44} {median:>10}  {shown:<34} {bound:<9} {met}").trim_end()
+            )?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The function of a process may live in any module, or in another crate: nothing needs to be registered, and `main` needs
-//! no guard against being run again in the children.
+//! The function of a process may live in any module, or in another crate: nothing needs to be
+//! registered, and `main` needs no guard against being run again in the children.
 
 mod multiprocessing_import_worker;
 

@@ -43,7 +43,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Argumen
             Some((option, value)) => (option, Some(OsString::from(value))),
             None => (&text[..], None),
         };
-        let mut value = || given.clone().or_else(|| words.next()).ok_or_else(|| format!("{option} needs a value"));
+        let mut value = || {
+            given.clone().or_else(|| words.next()).ok_or_else(|| format!("{option} needs a value"))
+        };
         match option {
             "--" => only_folders = true,
             "--out" => arguments.out = value()?.into(),
@@ -57,6 +59,11 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Argumen
 }
 
 fn number(option: &str, text: OsString, least: u32, most: u32) -> Result<u32, String> {
-    let number = text.to_str().and_then(|text| text.parse().ok()).filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("{option} is a number from {least} to {most}, not {}", text.to_string_lossy()))
+    let number = text
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| {
+        format!("{option} is a number from {least} to {most}, not {}", text.to_string_lossy())
+    })
 }

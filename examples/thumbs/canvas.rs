@@ -49,12 +49,20 @@ impl Canvas {
     pub(crate) fn fill(&mut self, area: Area, radius: f32, colour: Colour) {
         let (half_width, half_height) = (area.width as f32 / 2.0, area.height as f32 / 2.0);
         let radius = radius.min(half_width).min(half_height);
-        for (row, column) in (0..area.height).flat_map(|row| (0..area.width).map(move |column| (row, column))) {
-            // How far the pixel is outside of the rectangle in which the corners have their centres.
+        for (row, column) in
+            (0..area.height).flat_map(|row| (0..area.width).map(move |column| (row, column)))
+        {
+            // How far the pixel is outside of the rectangle in which the corners have their
+            // centres.
             let x = ((column as f32 + 0.5 - half_width).abs() - half_width + radius).max(0.0);
             let y = ((row as f32 + 0.5 - half_height).abs() - half_height + radius).max(0.0);
             let part = (radius - x.hypot(y) + 0.5).clamp(0.0, 1.0);
-            self.blend(area.left + column, area.top + row, colour, if radius > 0.0 { part } else { 1.0 });
+            self.blend(
+                area.left + column,
+                area.top + row,
+                colour,
+                if radius > 0.0 { part } else { 1.0 },
+            );
         }
     }
 
@@ -76,11 +84,15 @@ impl Canvas {
         let mut left = left;
         for character in text.chars() {
             let glyph = font::glyph(character);
-            for (row, column) in (0..)
-                .zip(&glyph.rows)
-                .flat_map(|(row, dots)| (0..).zip(dots).filter(|(_, dot)| **dot).map(move |(column, _)| (row, column)))
-            {
-                let area = Area { left: left + column * scale, top: top + row * scale, width: scale, height: scale };
+            for (row, column) in (0..).zip(&glyph.rows).flat_map(|(row, dots)| {
+                (0..).zip(dots).filter(|(_, dot)| **dot).map(move |(column, _)| (row, column))
+            }) {
+                let area = Area {
+                    left: left + column * scale,
+                    top: top + row * scale,
+                    width: scale,
+                    height: scale,
+                };
                 self.fill(area, 0.0, colour);
             }
             left += (glyph.width as u32 + 1) * scale;

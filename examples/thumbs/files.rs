@@ -28,8 +28,8 @@ pub(crate) struct Found {
     seen: HashSet<PathBuf>,
 }
 
-/// All pictures below `folders`, in the order of their names, each once. Links are not followed, but those given. What is
-/// in `except` is left out.
+/// All pictures below `folders`, in the order of their names, each once. Links are not followed,
+/// but those given. What is in `except` is left out.
 pub(crate) fn find(folders: &[PathBuf], except: &[PathBuf]) -> Found {
     let mut found = Found::default();
     found.seen.extend(except.iter().filter_map(|path| path.canonicalize().ok()));
@@ -44,7 +44,8 @@ pub(crate) fn find(folders: &[PathBuf], except: &[PathBuf]) -> Found {
         };
         let mut title = PathBuf::new();
         if folders.len() > 1 {
-            title = unique(folder.file_name().unwrap_or("root".as_ref()).to_owned(), &titles).into();
+            title =
+                unique(folder.file_name().unwrap_or("root".as_ref()).to_owned(), &titles).into();
             titles.push(title.clone().into());
         }
         if found.look(&folder, &title) {
@@ -82,7 +83,9 @@ impl Found {
                         match entry.file_type() {
                             Ok(kind) if kind.is_dir() => left.push((entry.path(), name)),
                             // To open a named pipe could take for ever.
-                            Ok(kind) if kind.is_file() && is_picture(&name) => self.add(entry.path(), name),
+                            Ok(kind) if kind.is_file() && is_picture(&name) => {
+                                self.add(entry.path(), name)
+                            }
                             _ => {}
                         }
                     }

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 /// The height of a line of dots, with what hangs below.
 pub(crate) const HEIGHT: usize = 9;
 
-/// What stands in the drawing, in its order: ASCII from the blank on, a box for all that is missing, and three more.
+/// What stands in the drawing, in its order: ASCII from the blank on, a box for all that is
+/// missing, and three more.
 const MORE: [char; 3] = ['\u{d7}', '\u{b7}', '\u{2026}'];
 const BOX: usize = 95;
 
@@ -18,7 +19,9 @@ pub(crate) struct Glyph {
 
 static GLYPHS: LazyLock<Vec<Glyph>> = LazyLock::new(|| {
     let rows: Vec<&[u8]> = DRAWING.lines().map(str::as_bytes).collect();
-    rows.chunks_exact(HEIGHT).flat_map(|band| (0..band[0].len()).step_by(6).map(|left| cut(band, left))).collect()
+    rows.chunks_exact(HEIGHT)
+        .flat_map(|band| (0..band[0].len()).step_by(6).map(|left| cut(band, left)))
+        .collect()
 });
 
 /// The glyph of five columns at `left`, without the empty ones at its sides.

@@ -53,7 +53,11 @@ impl Look {
     pub(crate) const PLAIN: Look = Look { colours: false, columns: None };
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.colours && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colours && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// As much of a text as fits in a line that has `used` columns already.
@@ -71,7 +75,12 @@ impl Look {
 }
 
 /// What is going to be done, and what is promised of those who do it.
-pub(crate) fn opening(look: Look, pictures: usize, place: &str, (promise, is_kept): (String, bool)) -> String {
+pub(crate) fn opening(
+    look: Look,
+    pictures: usize,
+    place: &str,
+    (promise, is_kept): (String, bool),
+) -> String {
     let count = counted(pictures, "picture", "pictures");
     format!(
         "{} below {}\n{}\n",
@@ -98,7 +107,10 @@ pub(crate) fn closing(look: Look, outcome: &Outcome, places: &[(&str, &Path)]) -
         _ = write!(text, "{} {} without", look.paint(RED, "\u{2718}"), look.paint(BOLD, &files));
         if lost > 0 {
             let replaced = counted(outcome.replaced as usize, "worker", "workers");
-            _ = write!(text, ", {lost} of which their decoder did not survive; {replaced} replaced");
+            _ = write!(
+                text,
+                ", {lost} of which their decoder did not survive; {replaced} replaced"
+            );
         }
         _ = writeln!(text);
     }
@@ -133,7 +145,8 @@ fn failures(text: &mut String, look: Look, failures: &[Failure]) {
         *kinds.entry(&failure.reason).or_default() += 1;
     }
     if kinds.len() < failures.len() {
-        let kinds: Vec<_> = kinds.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let kinds: Vec<_> =
+            kinds.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let kinds = look.fitted(4, &kinds.join(", "));
         _ = writeln!(text, "    {}", look.paint(DIM, &kinds));
     }
@@ -152,9 +165,11 @@ pub(crate) fn shown(path: &Path) -> String {
 pub(crate) fn printable(text: &str) -> String {
     const LONGEST: usize = 200;
     let is_bad = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let text: String = text.trim().chars().take(LONGEST).map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect();
+    let text: String =
+        text.trim().chars().take(LONGEST).map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect();
     text
 }
 

@@ -12,7 +12,8 @@ use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
 
 use crate::toy;
 
-/// A picture: its name, how wide and how high it is, what it shows, and whether only within a circle.
+/// A picture: its name, how wide and how high it is, what it shows, and whether only within a
+/// circle.
 type Sample = (&'static str, u32, u32, fn(f32, f32) -> [f32; 3], bool);
 
 const SAMPLES: [Sample; 30] = [
@@ -67,8 +68,10 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn draw(width: u32, height: u32, shape: fn(f32, f32) -> [f32; 3], is_round: bool) -> RgbaImage {
     let unit = height as f32 / 2.0;
     RgbaImage::from_fn(width, height, |column, row| {
-        let (x, y) = ((column as f32 + 0.5 - width as f32 / 2.0) / unit, (row as f32 + 0.5) / unit - 1.0);
-        let [red, green, blue] = shape(x, y).map(|part| (part.clamp(0.0, 1.0) * 255.0).round() as u8);
+        let (x, y) =
+            ((column as f32 + 0.5 - width as f32 / 2.0) / unit, (row as f32 + 0.5) / unit - 1.0);
+        let [red, green, blue] =
+            shape(x, y).map(|part| (part.clamp(0.0, 1.0) * 255.0).round() as u8);
         let inside = if is_round { ((0.97 - x.hypot(y)) * unit).clamp(0.0, 1.0) } else { 1.0 };
         Rgba([red, green, blue, (inside * 255.0) as u8])
     })
@@ -89,7 +92,8 @@ fn encode(name: &str, picture: RgbaImage) -> io::Result<Vec<u8>> {
 
 /// A file of the format that `toy` decodes: one block of runs.
 fn toy_file(picture: &RgbaImage) -> Vec<u8> {
-    let colours: Vec<[u8; 3]> = picture.pixels().map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    let colours: Vec<[u8; 3]> =
+        picture.pixels().map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
     let runs: Vec<u8> = colours
         .chunk_by(|a, b| a == b)
         .flat_map(|same| same.chunks(255))
@@ -135,7 +139,10 @@ fn broken(folder: &Path) -> io::Result<()> {
     // A block without runs that is its own next one.
     write(&folder.join("endless.toy"), &[&toy_head(64, 64)[..], b"R\x0c\0\0\0\0\0"].concat())?;
     // A run of 255 pixels in a picture of 64.
-    write(&folder.join("overrun.toy"), &[&toy_head(8, 8)[..], b"R\0\0\0\0\x01\0\xff\x20\x80\xc0"].concat())?;
+    write(
+        &folder.join("overrun.toy"),
+        &[&toy_head(8, 8)[..], b"R\0\0\0\0\x01\0\xff\x20\x80\xc0"].concat(),
+    )?;
     // A group that is in itself.
     write(&folder.join("nested.toy"), &[&toy_head(64, 64)[..], b"G\0\0\0\0\x0c\0\0\0"].concat())?;
     // A picture without width.
@@ -144,7 +151,8 @@ fn broken(folder: &Path) -> io::Result<()> {
     write(&folder.join("spy.toy"), &[&toy_head(64, 64)[..], b"F\0\0\0\0\x0b/etc/passwd"].concat())
 }
 
-/// A valid PNG of `side` by `side` pixels, all black: a few hundred kilobytes that become gigabytes.
+/// A valid PNG of `side` by `side` pixels, all black: a few hundred kilobytes that become
+/// gigabytes.
 fn bomb(path: &Path, side: u32) -> io::Result<()> {
     // One bit for each pixel, as the number of a colour; one byte before each row.
     let length = (u64::from(side).div_ceil(8) + 1) * u64::from(side);
@@ -174,7 +182,11 @@ fn zeros(length: u64) -> io::Result<Vec<u8>> {
     const PART: usize = 1 << 20;
     let compressed = |count: usize, flush| {
         let mut bytes = Vec::with_capacity(1 << 14);
-        let status = Compress::new(Compression::best(), false).compress_vec(&vec![0; count], &mut bytes, flush);
+        let status = Compress::new(Compression::best(), false).compress_vec(
+            &vec![0; count],
+            &mut bytes,
+            flush,
+        );
         status.map(|_| bytes).map_err(io::Error::other)
     };
     let mut stream = vec![0x78, 0xda];

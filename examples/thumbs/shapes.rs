@@ -1,7 +1,7 @@
 //! What the sample pictures show: functions from a place to a colour.
 //!
-//! `y` goes from -1 at the top to 1 at the bottom, `x` as far to both sides as the picture is wide. Colours are red, green, blue
-//! from 0 to 1.
+//! `y` goes from -1 at the top to 1 at the bottom, `x` as far to both sides as the picture is wide.
+//! Colours are red, green, blue from 0 to 1.
 
 use std::f32::consts::{PI, TAU};
 
@@ -31,12 +31,27 @@ fn cosine(t: f32, phase: Colour) -> Colour {
     phase.map(|phase| 0.5 + 0.5 * (TAU * (t + phase)).cos())
 }
 
-const FIRE: [Colour; 5] =
-    [[0.02, 0.01, 0.06], [0.35, 0.04, 0.30], [0.85, 0.20, 0.18], [1.0, 0.65, 0.20], [1.0, 0.97, 0.80]];
-const SEA: [Colour; 5] =
-    [[0.01, 0.03, 0.10], [0.02, 0.20, 0.38], [0.05, 0.48, 0.58], [0.45, 0.82, 0.76], [0.97, 0.99, 0.90]];
-const DUSK: [Colour; 5] =
-    [[0.06, 0.05, 0.20], [0.32, 0.13, 0.42], [0.78, 0.27, 0.42], [0.98, 0.58, 0.36], [1.0, 0.88, 0.60]];
+const FIRE: [Colour; 5] = [
+    [0.02, 0.01, 0.06],
+    [0.35, 0.04, 0.30],
+    [0.85, 0.20, 0.18],
+    [1.0, 0.65, 0.20],
+    [1.0, 0.97, 0.80],
+];
+const SEA: [Colour; 5] = [
+    [0.01, 0.03, 0.10],
+    [0.02, 0.20, 0.38],
+    [0.05, 0.48, 0.58],
+    [0.45, 0.82, 0.76],
+    [0.97, 0.99, 0.90],
+];
+const DUSK: [Colour; 5] = [
+    [0.06, 0.05, 0.20],
+    [0.32, 0.13, 0.42],
+    [0.78, 0.27, 0.42],
+    [0.98, 0.58, 0.36],
+    [1.0, 0.88, 0.60],
+];
 
 /// A colour of a ramp, for `t` from 0 to 1.
 fn ramp(colours: &[Colour; 5], t: f32) -> Colour {
@@ -63,7 +78,9 @@ fn noise(x: f32, y: f32) -> f32 {
 
 /// Noise of all sizes, from 0 to 1.
 fn clouds(x: f32, y: f32) -> f32 {
-    let layer = |n: i32| noise(x * 2_f32.powi(n) + 17.0 * n as f32, y * 2_f32.powi(n)) * 0.5_f32.powi(n + 1);
+    let layer = |n: i32| {
+        noise(x * 2_f32.powi(n) + 17.0 * n as f32, y * 2_f32.powi(n)) * 0.5_f32.powi(n + 1)
+    };
     (0..6).map(layer).sum()
 }
 
@@ -104,7 +121,9 @@ pub(super) fn dragon(x: f32, y: f32) -> Colour {
 }
 
 pub(super) fn ship(x: f32, y: f32) -> Colour {
-    fractal(escape((0.0, 0.0), (x * 0.06 - 1.755, y * 0.06 - 0.03), true), |t| ramp(&FIRE, 0.1 + t * 1.5))
+    fractal(escape((0.0, 0.0), (x * 0.06 - 1.755, y * 0.06 - 0.03), true), |t| {
+        ramp(&FIRE, 0.1 + t * 1.5)
+    })
 }
 
 pub(super) fn newton(x: f32, y: f32) -> Colour {
@@ -137,7 +156,8 @@ pub(super) fn carpet(x: f32, y: f32) -> Colour {
 
 pub(super) fn sunset(x: f32, y: f32) -> Colour {
     let sun = x.hypot(y - 0.15);
-    let glow = add(ramp(&DUSK, (y + 1.0) * 0.62), scale([1.0, 0.55, 0.25], 0.35 * (-3.0 * sun).exp()));
+    let glow =
+        add(ramp(&DUSK, (y + 1.0) * 0.62), scale([1.0, 0.55, 0.25], 0.35 * (-3.0 * sun).exp()));
     let sky = mix([1.0, 0.93, 0.70], glow, step(0.30, 0.32, sun));
     if y < 0.35 {
         return sky;
@@ -145,15 +165,23 @@ pub(super) fn sunset(x: f32, y: f32) -> Colour {
     let depth = (y - 0.35) / 0.65;
     let wave = (depth.powf(0.5) * 60.0 + 3.0 * noise(x * 6.0, y * 30.0)).sin() * 0.5 + 0.5;
     let lane = (-(x / (0.22 + 0.25 * depth)).powi(2)).exp();
-    add(mix([0.30, 0.12, 0.34], [0.05, 0.04, 0.16], depth), scale([1.0, 0.62, 0.35], lane * wave * 0.9))
+    add(
+        mix([0.30, 0.12, 0.34], [0.05, 0.04, 0.16], depth),
+        scale([1.0, 0.62, 0.35], lane * wave * 0.9),
+    )
 }
 
 pub(super) fn ridges(x: f32, y: f32) -> Colour {
     let mut colour = mix([0.98, 0.80, 0.66], [0.55, 0.70, 0.86], (0.3 - y) * 0.9);
     for layer in 0..6 {
         let n = layer as f32;
-        let ridge = -0.25 + 0.22 * n - 0.55 * (clouds(x * (1.0 + 0.15 * n) + 31.0 * n, 7.0 * n) - 0.5);
-        colour = mix(colour, mix([0.62, 0.66, 0.80], [0.05, 0.10, 0.20], n / 5.0), step(0.0, 0.008, y - ridge));
+        let ridge =
+            -0.25 + 0.22 * n - 0.55 * (clouds(x * (1.0 + 0.15 * n) + 31.0 * n, 7.0 * n) - 0.5);
+        colour = mix(
+            colour,
+            mix([0.62, 0.66, 0.80], [0.05, 0.10, 0.20], n / 5.0),
+            step(0.0, 0.008, y - ridge),
+        );
     }
     colour
 }
@@ -166,9 +194,13 @@ pub(super) fn aurora(x: f32, y: f32) -> Colour {
         let n = n as f32;
         let fold = -0.15 + 0.28 * n + 0.5 * (clouds(x * 1.1 + 9.0 * n, 3.0 * n) - 0.5);
         let height = fold - y;
-        let light =
-            step(-0.03, 0.05, height) * (-2.6 * height.max(0.0)).exp() * (0.45 + 0.8 * noise(x * 14.0 + 40.0 * n, n));
-        colour = add(colour, scale(mix([0.15, 0.95, 0.55], [0.50, 0.25, 0.95], height * 1.3), light * 0.75));
+        let light = step(-0.03, 0.05, height)
+            * (-2.6 * height.max(0.0)).exp()
+            * (0.45 + 0.8 * noise(x * 14.0 + 40.0 * n, n));
+        colour = add(
+            colour,
+            scale(mix([0.15, 0.95, 0.55], [0.50, 0.25, 0.95], height * 1.3), light * 0.75),
+        );
     }
     let trees = 0.86 - 0.10 * noise(x * 30.0, 3.0) - 0.08 * clouds(x * 3.0, 8.0);
     mix(colour, [0.0, 0.01, 0.02], step(0.0, 0.01, y - trees))
@@ -179,7 +211,13 @@ pub(super) fn nebula(x: f32, y: f32) -> Colour {
     let gas = clouds(x * 2.0 + 2.5 * warp, y * 2.0 - 1.5 * warp);
     let star = step(0.9965, 1.0, hash((x * 150.0) as i32 + 9, (y * 150.0) as i32));
     let tint = mix([0.10, 0.25, 0.70], [0.95, 0.30, 0.45], warp * 1.6 - 0.3);
-    add(add(scale(tint, step(0.35, 0.85, gas) * 1.3), scale([1.0, 0.8, 0.6], step(0.62, 0.85, gas) * 0.7)), [star; 3])
+    add(
+        add(
+            scale(tint, step(0.35, 0.85, gas) * 1.3),
+            scale([1.0, 0.8, 0.6], step(0.62, 0.85, gas) * 0.7),
+        ),
+        [star; 3],
+    )
 }
 
 pub(super) fn galaxy(x: f32, y: f32) -> Colour {
@@ -190,7 +228,10 @@ pub(super) fn galaxy(x: f32, y: f32) -> Colour {
     let disc = (-2.4 * radius).exp() * (0.25 + 1.2 * arm * arm * (0.4 + dust));
     let star = step(0.996, 1.0, hash((x * 140.0) as i32, (y * 140.0) as i32 + 5));
     let core = (-9.0 * radius).exp() * 1.5;
-    add(add(scale([0.45, 0.60, 1.0], disc * 1.4), scale([1.0, 0.80, 0.50], core + disc * 0.4)), [star * 0.8; 3])
+    add(
+        add(scale([0.45, 0.60, 1.0], disc * 1.4), scale([1.0, 0.80, 0.50], core + disc * 0.4)),
+        [star * 0.8; 3],
+    )
 }
 
 pub(super) fn eclipse(x: f32, y: f32) -> Colour {
@@ -230,20 +271,27 @@ pub(super) fn bokeh(x: f32, y: f32) -> Colour {
         if far > radius {
             continue;
         }
-        let light = step(radius, radius - 0.02, far) * (0.5 + 0.5 * step(radius * 0.6, radius, far));
-        colour = add(colour, scale(cosine(at(4) * 0.4 + 0.02, [0.0, 0.75, 0.55]), light * (0.12 + 0.25 * at(5))));
+        let light =
+            step(radius, radius - 0.02, far) * (0.5 + 0.5 * step(radius * 0.6, radius, far));
+        colour = add(
+            colour,
+            scale(cosine(at(4) * 0.4 + 0.02, [0.0, 0.75, 0.55]), light * (0.12 + 0.25 * at(5))),
+        );
     }
     colour
 }
 
 pub(super) fn plasma(x: f32, y: f32) -> Colour {
-    let wave =
-        (x * 4.0).sin() + (y * 3.0 + x * 2.0).sin() + (x.hypot(y) * 7.0).sin() + ((x - 1.0).hypot(y + 0.6) * 5.0).sin();
+    let wave = (x * 4.0).sin()
+        + (y * 3.0 + x * 2.0).sin()
+        + (x.hypot(y) * 7.0).sin()
+        + ((x - 1.0).hypot(y + 0.6) * 5.0).sin();
     cosine(wave * 0.16, [0.0, 0.33, 0.62])
 }
 
 pub(super) fn ripples(x: f32, y: f32) -> Colour {
-    let wave = |a: f32, b: f32| ((x - a).hypot(y - b) * 34.0).sin() / (1.0 + 1.5 * (x - a).hypot(y - b));
+    let wave =
+        |a: f32, b: f32| ((x - a).hypot(y - b) * 34.0).sin() / (1.0 + 1.5 * (x - a).hypot(y - b));
     ramp(&SEA, 0.42 + 0.30 * (wave(-0.6, -0.3) + wave(0.7, 0.35)))
 }
 
@@ -255,8 +303,11 @@ pub(super) fn marble(x: f32, y: f32) -> Colour {
 pub(super) fn mosaic(x: f32, y: f32) -> Colour {
     let (x, y) = (x * 5.0 + 40.0, y * 5.0 + 40.0);
     let (mut near, mut second, mut cell) = (9.0_f32, 9.0_f32, 0.0);
-    for (column, row) in (-1..=1).flat_map(|column| (-1..=1).map(move |row| (x as i32 + column, y as i32 + row))) {
-        let far = (x - column as f32 - hash(column, row)).hypot(y - row as f32 - hash(row, column + 99));
+    for (column, row) in
+        (-1..=1).flat_map(|column| (-1..=1).map(move |row| (x as i32 + column, y as i32 + row)))
+    {
+        let far =
+            (x - column as f32 - hash(column, row)).hypot(y - row as f32 - hash(row, column + 99));
         if far < near {
             (second, near, cell) = (near, far, hash(column + 5, row + 3));
         } else {
@@ -264,7 +315,11 @@ pub(super) fn mosaic(x: f32, y: f32) -> Colour {
         }
     }
     scale(
-        mix(ramp(&SEA, 0.15 + 0.75 * cell), ramp(&DUSK, cell), step(0.55, 0.60, hash((cell * 1e6) as i32, 1))),
+        mix(
+            ramp(&SEA, 0.15 + 0.75 * cell),
+            ramp(&DUSK, cell),
+            step(0.55, 0.60, hash((cell * 1e6) as i32, 1)),
+        ),
         step(0.02, 0.09, second - near),
     )
 }
@@ -277,7 +332,11 @@ pub(super) fn truchet(x: f32, y: f32) -> Colour {
     }
     let far = (a.hypot(b) - 0.5).abs().min(((1.0 - a).hypot(1.0 - b) - 0.5).abs());
     let tube = step(0.20, 0.17, far);
-    mix([0.07, 0.09, 0.16], scale(ramp(&FIRE, 0.45 + 0.05 * (x - y + 6.0)), 1.0 - 8.0 * far * far), tube)
+    mix(
+        [0.07, 0.09, 0.16],
+        scale(ramp(&FIRE, 0.45 + 0.05 * (x - y + 6.0)), 1.0 - 8.0 * far * far),
+        tube,
+    )
 }
 
 pub(super) fn hexagons(x: f32, y: f32) -> Colour {
@@ -324,8 +383,9 @@ pub(super) fn moire(x: f32, y: f32) -> Colour {
 
 pub(super) fn wheel(x: f32, y: f32) -> Colour {
     let (radius, angle) = (x.hypot(y), y.atan2(x) / TAU);
-    let hue = [0.0, 2.0 / 3.0, 1.0 / 3.0]
-        .map(|shift: f32| (((angle + shift).rem_euclid(1.0) * 6.0 - 3.0).abs() - 1.0).clamp(0.0, 1.0));
+    let hue = [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift: f32| {
+        (((angle + shift).rem_euclid(1.0) * 6.0 - 3.0).abs() - 1.0).clamp(0.0, 1.0)
+    });
     mix([1.0; 3], hue, radius * 1.1)
 }
 

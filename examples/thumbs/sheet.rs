@@ -60,8 +60,16 @@ impl Sheet {
         self.add(0, Card { name: name.to_owned(), size, content: Content::Picture(picture) });
     }
 
-    pub(crate) fn add_failure(&mut self, name: &str, size: String, reason: &str, detail: &str, is_lost: bool) {
-        let content = Content::Failure { reason: reason.to_owned(), detail: detail.to_owned(), is_lost };
+    pub(crate) fn add_failure(
+        &mut self,
+        name: &str,
+        size: String,
+        reason: &str,
+        detail: &str,
+        is_lost: bool,
+    ) {
+        let content =
+            Content::Failure { reason: reason.to_owned(), detail: detail.to_owned(), is_lost };
         self.add(1, Card { name: name.to_owned(), size, content });
     }
 
@@ -89,9 +97,11 @@ impl Sheet {
         let (width, height) = (self.side + 2 * PADDING, self.side + 2 * PADDING + CAPTION);
         let rows = |kind: usize| (self.cards[kind].len() as u32).div_ceil(columns);
         let shown: Vec<usize> = (0..2).filter(|kind| rows(*kind) > 0).collect();
-        let body: u32 = shown.iter().map(|kind| HEADING + rows(*kind) * (height + GAP) + SPACE).sum();
+        let body: u32 =
+            shown.iter().map(|kind| HEADING + rows(*kind) * (height + GAP) + SPACE).sum();
         let full = columns * (width + GAP) - GAP;
-        let mut canvas = Canvas::new(full + 2 * MARGIN, TITLE + body + 2 * MARGIN - GAP - SPACE, GROUND);
+        let mut canvas =
+            Canvas::new(full + 2 * MARGIN, TITLE + body + 2 * MARGIN - GAP - SPACE, GROUND);
 
         canvas.text(MARGIN, MARGIN, 5, BRIGHT, "thumbs");
         let left = MARGIN + full.saturating_sub(2 * font::width(note) as u32);
@@ -104,7 +114,8 @@ impl Sheet {
             top += HEADING;
             for (index, card) in (0..).zip(&self.cards[kind]) {
                 let left = MARGIN + index % columns * (width + GAP);
-                let area = Area { left, top: top + index / columns * (height + GAP), width, height };
+                let area =
+                    Area { left, top: top + index / columns * (height + GAP), width, height };
                 self.card(&mut canvas, area, card);
             }
             top += rows(kind) * (height + GAP) + SPACE;
@@ -153,21 +164,32 @@ fn failure(canvas: &mut Canvas, well: Area, reason: &str, detail: &str, colour: 
     let (centre, icon) = (well.left + well.width / 2, well.height / 4);
     torn(
         canvas,
-        Area { left: centre - icon * 5 / 8, top: well.top + well.height / 8, width: icon * 5 / 4, height: icon },
+        Area {
+            left: centre - icon * 5 / 8,
+            top: well.top + well.height / 8,
+            width: icon * 5 / 4,
+            height: icon,
+        },
     );
 
     // It may stand out a little at both sides.
     let reason = font::fitted(reason, (well.width.saturating_sub(4) / 2) as usize);
     let wide = 2 * font::width(&reason) as u32;
-    let badge =
-        Area { left: centre - wide / 2 - 10, top: well.top + well.height * 15 / 32, width: wide + 20, height: 28 };
+    let badge = Area {
+        left: centre - wide / 2 - 10,
+        top: well.top + well.height * 15 / 32,
+        width: wide + 20,
+        height: 28,
+    };
     canvas.fill(badge, 14.0, colour);
     canvas.text(badge.left + 10, badge.top + 7, 2, [255; 3], &reason);
 
     let top = badge.top + badge.height + 12;
     let line = font::HEIGHT as u32 + 4;
     let most = (well.top + well.height).saturating_sub(top + 4) / line;
-    for (row, text) in (0..).zip(wrapped(detail, well.width.saturating_sub(20) as usize, most as usize)) {
+    for (row, text) in
+        (0..).zip(wrapped(detail, well.width.saturating_sub(20) as usize, most as usize))
+    {
         let left = centre - font::width(&text) as u32 / 2;
         canvas.text(left, top + row * line, 1, BAD_DIM, &text);
     }
@@ -175,7 +197,9 @@ fn failure(canvas: &mut Canvas, well: Area, reason: &str, detail: &str, colour: 
 
 /// A frame with a landscape in it and a crack through both.
 fn torn(canvas: &mut Canvas, area: Area) {
-    let at = |x: f32, y: f32| (area.left as f32 + area.width as f32 * x, area.top as f32 + area.height as f32 * y);
+    let at = |x: f32, y: f32| {
+        (area.left as f32 + area.width as f32 * x, area.top as f32 + area.height as f32 * y)
+    };
     canvas.fill(area, 5.0, BAD_LINE);
     canvas.fill(area.inside(3), 3.0, BAD_WELL);
     for (from, to) in [
@@ -202,10 +226,16 @@ fn wrapped(text: &str, room: usize, most: usize) -> Vec<String> {
             break;
         }
         // After the last blank or slash that fits, or in the middle of a word.
-        let fits =
-            rest.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| font::width(&rest[..*end]) <= room);
+        let fits = rest
+            .char_indices()
+            .map(|(at, c)| at + c.len_utf8())
+            .take_while(|end| font::width(&rest[..*end]) <= room);
         let end = fits.last().unwrap_or(rest.len());
-        let end = if end == rest.len() { end } else { rest[..end].rfind([' ', '/', ';']).map_or(end, |at| at + 1) };
+        let end = if end == rest.len() {
+            end
+        } else {
+            rest[..end].rfind([' ', '/', ';']).map_or(end, |at| at + 1)
+        };
         lines.push(rest[..end].trim_end().to_owned());
         rest = rest[end..].trim_start();
     }

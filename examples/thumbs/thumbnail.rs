@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::toy;
 
-/// A picture to make small. The path is no `PathBuf`, because serde does not encode one that is not UTF-8.
+/// A picture to make small. The path is no `PathBuf`, because serde does not encode one that is not
+/// UTF-8.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) path: OsString,
@@ -44,21 +45,28 @@ impl Refusal {
     }
 }
 
-/// Makes the thumbnail of one file. What the file makes of the decoders is the worker's end, not ours.
+/// Makes the thumbnail of one file. What the file makes of the decoders is the worker's end, not
+/// ours.
 pub(crate) fn thumbnail(job: Job) -> Result<Thumbnail, Refusal> {
     let file = fs::read(&job.path)?;
     let picture = if file.is_empty() {
         return Err(Refusal::new("empty", "no bytes at all"));
     } else if file.starts_with(toy::MAGIC) {
         let picture = toy::decode(&file)?;
-        let pixels = RgbImage::from_raw(picture.width.into(), picture.height.into(), picture.pixels);
+        let pixels =
+            RgbImage::from_raw(picture.width.into(), picture.height.into(), picture.pixels);
         pixels.map(DynamicImage::from).ok_or_else(|| Refusal::new("damaged", "too few pixels"))?
     } else {
         decode(&file)?
     };
     let original = (picture.width(), picture.height());
     let small = shrink(picture, job.side).into_rgba8();
-    Ok(Thumbnail { original, width: small.width(), height: small.height(), pixels: small.into_raw() })
+    Ok(Thumbnail {
+        original,
+        width: small.width(),
+        height: small.height(),
+        pixels: small.into_raw(),
+    })
 }
 
 fn decode(file: &[u8]) -> Result<DynamicImage, Refusal> {
@@ -79,13 +87,17 @@ fn decode(file: &[u8]) -> Result<DynamicImage, Refusal> {
     Ok(picture)
 }
 
-/// The picture so small that it fits, or as it is if it does. Most of a big one is averaged, the rest filtered well.
+/// The picture so small that it fits, or as it is if it does. Most of a big one is averaged, the
+/// rest filtered well.
 fn shrink(picture: DynamicImage, side: u32) -> DynamicImage {
     if picture.width().max(picture.height()) <= side {
         return picture;
     }
-    let rough =
-        if picture.width().max(picture.height()) > 4 * side { picture.thumbnail(4 * side, 4 * side) } else { picture };
+    let rough = if picture.width().max(picture.height()) > 4 * side {
+        picture.thumbnail(4 * side, 4 * side)
+    } else {
+        picture
+    };
     rough.resize(side, side, FilterType::Lanczos3)
 }
 
@@ -130,5 +142,7 @@ fn innermost(error: &ImageError) -> String {
 /// Whether a decoder wanted more bytes than there are.
 fn is_end(error: &DecodingError) -> bool {
     let text = error.to_string();
-    text.contains("unexpected EOF") || text.contains("unexpected end of file") || text.contains("UnexpectedEof")
+    text.contains("unexpected EOF")
+        || text.contains("unexpected end of file")
+        || text.contains("UnexpectedEof")
 }

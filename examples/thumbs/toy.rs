@@ -1,5 +1,5 @@
-//! A decoder like a C library of old: it reads a format that somebody made up one afternoon, does well what its author tried,
-//! and believes whatever a file says.
+//! A decoder like a C library of old: it reads a format that somebody made up one afternoon, does
+//! well what its author tried, and believes whatever a file says.
 //!
 //! ```text
 //! file:   "TOY1"  width: u16  height: u16  first: u32          little endian; offsets are from the start of the file
@@ -37,14 +37,20 @@ pub(crate) fn decode(file: &[u8]) -> io::Result<Picture> {
     decoder.chain(first)?;
     let rows = decoder.filled / 3 / usize::from(width); // what if the width is 0?
     if rows < height.into() {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{rows} of {height} rows")));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{rows} of {height} rows"),
+        ));
     }
     Ok(Picture { width, height, pixels: decoder.pixels })
 }
 
 impl Decoder<'_> {
     fn bytes(&self, at: usize, count: usize) -> io::Result<&[u8]> {
-        self.file.get(at..).and_then(|rest| rest.get(..count)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.file
+            .get(at..)
+            .and_then(|rest| rest.get(..count))
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn u16(&self, at: usize) -> io::Result<u16> {
@@ -63,7 +69,12 @@ impl Decoder<'_> {
                 b'R' => self.runs(at + 5)?,
                 b'G' => self.chain(self.u32(at + 5)?)?, // what if it is its own group?
                 b'F' => self.file(at + 5)?,             // what if the path is none of our business?
-                kind => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a block of kind {kind}"))),
+                kind => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("a block of kind {kind}"),
+                    ));
+                }
             }
             at = next;
         }
@@ -86,7 +97,8 @@ impl Decoder<'_> {
     fn file(&mut self, at: usize) -> io::Result<()> {
         let length = self.bytes(at, 1)?[0];
         let path = String::from_utf8_lossy(self.bytes(at + 1, length.into())?);
-        let colours = fs::read(&*path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+        let colours = fs::read(&*path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
         for (pixel, colour) in self.pixels[self.filled..].iter_mut().zip(colours.iter().cycle()) {
             *pixel = *colour;
         }

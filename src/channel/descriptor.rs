@@ -10,17 +10,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::codec::Carried;
 use crate::sys::fd;
 
-/// A file, a socket, a pipe or any other owner of a descriptor, as an argument of a process or inside a message.
+/// A file, a socket, a pipe or any other owner of a descriptor, as an argument of a process or
+/// inside a message.
 ///
-/// The other process gets a descriptor of its own for the same open file: position, locks and flags are shared. It can be written
-/// only for another process, not to a file or the like, and over TCP it does not pass. What comes out is of the type that the receiver asks
-/// for: what the sender put in decides what it can do.
+/// The other process gets a descriptor of its own for the same open file: position, locks and flags
+/// are shared. It can be written only for another process, not to a file or the like, and over TCP
+/// it does not pass. What comes out is of the type that the receiver asks for: what the sender put
+/// in decides what it can do.
 ///
 /// # In flight
-/// A descriptor that was sent and is not received yet counts against its sender's user, who may have as many of them as a process of
-/// that user may have open files (`RLIMIT_NOFILE`; root is exempt). At that limit, to put or send waits as if the channel were full
-/// while the receiver has something to receive. If it has received all and the limit is reached elsewhere, nobody would make room:
-/// then it is an error, of the kind `QuotaExceeded`, as it is for a start whose arguments, and a result, that bring descriptors.
+/// A descriptor that was sent and is not received yet counts against its sender's user, who may
+/// have as many of them as a process of that user may have open files (`RLIMIT_NOFILE`; root is
+/// exempt). At that limit, to put or send waits as if the channel were full while the receiver has
+/// something to receive. If it has received all and the limit is reached elsewhere, nobody would
+/// make room: then it is an error, of the kind `QuotaExceeded`, as it is for a start whose
+/// arguments, and a result, that bring descriptors.
 ///
 /// ```
 /// use std::io::{PipeWriter, Read, Write};

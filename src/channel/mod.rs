@@ -14,12 +14,17 @@ mod spin;
 pub(crate) mod transport;
 
 pub use connection::{
-    AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener, ListenerBuilder,
-    connect, connection, connection_with_capacity,
+    AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener,
+    ListenerBuilder, connect, connection, connection_with_capacity,
 };
 pub use descriptor::Descriptor;
-pub use error::{RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub use error::{
+    RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError,
+};
 pub use pipe::{Receiver, ReceiverIntoIter, ReceiverIter, Sender, pipe, pipe_with_capacity};
-pub use queue::{JoinableQueue, Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, SimpleQueue};
+pub use queue::{
+    JoinableQueue, Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, SimpleQueue,
+};
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;

@@ -1,4 +1,5 @@
-//! Looking again and again for a short while before sleeping: worth it if the other side is about to act on another processor.
+//! Looking again and again for a short while before sleeping: worth it if the other side is about
+//! to act on another processor.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +9,20 @@ use crate::sys::process::threads;
 const LONGEST: Duration = Duration::from_micros(20);
 const SHORTEST: Duration = Duration::from_nanos(600);
 
-/// To sleep and to be woken takes about as long: who was woken sooner might as well have gone on looking.
+/// To sleep and to be woken takes about as long: who was woken sooner might as well have gone on
+/// looking.
 const NAP: Duration = Duration::from_micros(60);
 
-/// Two sides that answer each other at once, but sleep meanwhile, wait for each other's waking: about so long, or less. Neither
-/// would ever look long enough to find out. So every eighth time one looks until the other must be awake.
+/// Two sides that answer each other at once, but sleep meanwhile, wait for each other's waking:
+/// about so long, or less. Neither would ever look long enough to find out. So every eighth time
+/// one looks until the other must be awake.
 const TWO_NAPS: Duration = Duration::from_micros(200);
 const PROBE: Duration = Duration::from_micros(80);
 const EVERY: u32 = 8;
 
-/// The most pauses between two looks. Each look takes a cache line away from who is about to write to it: a stream of small
-/// messages takes half as long again without them, a round trip a little less.
+/// The most pauses between two looks. Each look takes a cache line away from who is about to write
+/// to it: a stream of small messages takes half as long again without them, a round trip a little
+/// less.
 const PAUSES: u32 = 8;
 
 /// How long to look, which follows from what it was good for before.
@@ -37,7 +41,8 @@ impl Spin {
         Spin { budget: Duration::from_nanos(4800), naps: 0, own: 0, asked: 0 }
     }
 
-    /// This thread's processor, as it is written into a ring: 0 there is nowhere. It is asked for now and then only.
+    /// This thread's processor, as it is written into a ring: 0 there is nowhere. It is asked for
+    /// now and then only.
     pub(crate) fn own_cpu(&mut self) -> u64 {
         if self.asked.is_multiple_of(16) {
             self.own = threads::cpu() + 1;
@@ -46,9 +51,14 @@ impl Spin {
         self.own
     }
 
-    /// Looks until it is so, or long enough; then it gives the time when it began. `peer` is where the other side was seen; on
-    /// our own processor it could not act meanwhile.
-    pub(crate) fn until(&mut self, own: u64, peer: u64, mut is_so: impl FnMut() -> bool) -> Result<(), Instant> {
+    /// Looks until it is so, or long enough; then it gives the time when it began. `peer` is where
+    /// the other side was seen; on our own processor it could not act meanwhile.
+    pub(crate) fn until(
+        &mut self,
+        own: u64,
+        peer: u64,
+        mut is_so: impl FnMut() -> bool,
+    ) -> Result<(), Instant> {
         if peer == 0 || peer == own {
             return Err(Instant::now());
         }
@@ -80,7 +90,11 @@ impl Spin {
     pub(crate) fn slept(&mut self, took: Duration) {
         self.asked = 0;
         self.naps = if took < TWO_NAPS { self.naps.wrapping_add(1) } else { 0 };
-        self.budget = if took < NAP { (self.budget * 2).min(LONGEST) } else { (self.budget / 2).max(SHORTEST) };
+        self.budget = if took < NAP {
+            (self.budget * 2).min(LONGEST)
+        } else {
+            (self.budget / 2).max(SHORTEST)
+        };
     }
 }
 

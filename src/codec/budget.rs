@@ -4,11 +4,12 @@ use super::fault::Fault;
 use super::limits;
 use crate::sys::program::stack;
 
-/// What so many levels of lists and options take of the stack is what honest values take, too; it is not looked at.
+/// What so many levels of lists and options take of the stack is what honest values take, too; it
+/// is not looked at.
 pub(crate) const SHALLOW: u32 = 4;
 
-/// Values of at most this size take what the length of their message explains: nothing is in a list without a byte of its own, but for
-/// the items that `claim` counts.
+/// Values of at most this size take what the length of their message explains: nothing is in a list
+/// without a byte of its own, but for the items that `claim` counts.
 pub(crate) const SMALL: usize = 32;
 
 /// Sums for one message.
@@ -28,7 +29,8 @@ impl Budget {
         Budget { depth: 0, length: length as u64, claimed: 0, taken: 0 }
     }
 
-    /// Goes one level deeper. Every value without end goes through a list, a map, an option or an enum, as only these can stop.
+    /// Goes one level deeper. Every value without end goes through a list, a map, an option or an
+    /// enum, as only these can stop.
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), Fault> {
         self.depth += 1;
@@ -40,7 +42,8 @@ impl Budget {
         self.depth -= 1;
     }
 
-    /// A list or map says that it has so many items. All that have a byte at least are no more than the message has bytes.
+    /// A list or map says that it has so many items. All that have a byte at least are no more than
+    /// the message has bytes.
     #[inline]
     pub(crate) fn claim(&mut self, items: u64) -> Result<(), Fault> {
         self.claimed = self.claimed.saturating_add(items);
@@ -55,8 +58,8 @@ impl Budget {
         }
         let Budget { claimed, length, .. } = self;
         Err(Fault::text(format!(
-            "a message of {length} bytes that says it has {claimed} items, of which {limit} may be without bytes \
-             (DecodeLimits::empty_items)"
+            "a message of {length} bytes that says it has {claimed} items, of which {limit} may \
+             be without bytes (DecodeLimits::empty_items)"
         )))
     }
 
@@ -79,11 +82,13 @@ impl Budget {
     fn too_big(&self, limit: u64) -> Fault {
         let length = self.length;
         Fault::text(format!(
-            "a message of {length} bytes whose value takes more than {limit} bytes of memory (DecodeLimits::memory)"
+            "a message of {length} bytes whose value takes more than {limit} bytes of memory \
+             (DecodeLimits::memory)"
         ))
     }
 
-    /// For how many items room may be made at once, of so many that are said to come: many levels would have room for much.
+    /// For how many items room may be made at once, of so many that are said to come: many levels
+    /// would have room for much.
     #[inline]
     pub(crate) fn hint(&self, items: usize) -> usize {
         if self.depth > SHALLOW { items.min(16) } else { items }
@@ -100,7 +105,9 @@ pub(crate) fn check(depth: u32) -> Result<(), Fault> {
 fn check_depth(depth: u32) -> Result<(), Fault> {
     let limit = limits::depth();
     if depth > limit {
-        return Err(Fault::text(format!("a value that is nested more than {limit} deep (DecodeLimits::depth)")));
+        return Err(Fault::text(format!(
+            "a value that is nested more than {limit} deep (DecodeLimits::depth)"
+        )));
     }
     if stack::is_low() {
         return Err(Fault::text(format!(

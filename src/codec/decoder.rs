@@ -43,7 +43,11 @@ impl<'de> Decoder<'de> {
 
     /// As many values as there should be; for what the type leaves would pass for what comes after.
     #[inline]
-    pub(super) fn items<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+    pub(super) fn items<V: Visitor<'de>>(
+        &mut self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         let open = self.open;
         let value = visitor.visit_seq(Items::new(self, count))?;
         if self.open == open { Ok(value) } else { Err(left_over()) }
@@ -61,8 +65,8 @@ impl<'de> Decoder<'de> {
             let written = self.input.number()?;
             if written != count as u64 {
                 return Err(Fault::text(format!(
-                    "`{name}`: its Serialize wrote {written} fields, its Deserialize expects {count}; {ADVICE} or give \
-                     the fields names"
+                    "`{name}`: its Serialize wrote {written} fields, its Deserialize expects \
+                     {count}; {ADVICE} or give the fields names"
                 )));
             }
         }
@@ -78,8 +82,8 @@ fn left_over() -> Fault {
 #[cold]
 fn asks_for_any() -> Fault {
     Fault::text(format!(
-        "its Deserialize asks what comes next, as for `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]` and \
-         `serde_json::Value`, which this format does not say; {ADVICE}"
+        "its Deserialize asks what comes next, as for `#[serde(untagged)]`, `#[serde(tag)]`, \
+         `#[serde(flatten)]` and `serde_json::Value`, which this format does not say; {ADVICE}"
     ))
 }
 
@@ -158,7 +162,9 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
                 self.budget.leave();
                 Ok(value)
             }
-            byte => Err(Fault::text(format!("{byte} says neither that there is a value nor that there is none"))),
+            byte => Err(Fault::text(format!(
+                "{byte} says neither that there is a value nor that there is none"
+            ))),
         }
     }
 
@@ -169,12 +175,20 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.deserialize_unit(visitor)
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -190,7 +204,11 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_tuple<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.budget.take(size_of::<V::Value>())?;
         self.items(count, visitor)
     }
@@ -273,7 +291,10 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
     type Error = Fault;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -304,7 +325,10 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     type Error = Fault;
 
     #[inline]
-    fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_key_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
         self.key_size = size_of::<T::Value>();
         self.items.next_element_seed(seed)
     }
@@ -313,7 +337,10 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
         if self.is_first {
             self.is_first = false;
-            self.items.decoder.budget.take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
+            self.items
+                .decoder
+                .budget
+                .take(NODE.saturating_mul(self.key_size + size_of::<T::Value>()))?;
         }
         seed.deserialize(&mut *self.items.decoder)
     }

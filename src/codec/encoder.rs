@@ -10,7 +10,8 @@ use serde::ser::{
 use super::budget;
 use super::fault::{ADVICE, Fault, Reason};
 use super::shape::{
-    DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, SLOTS, learn, look_up, mix, push_name, slot_for,
+    DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, SLOTS, learn, look_up, mix, push_name,
+    slot_for,
 };
 use super::writer::Writer;
 
@@ -52,7 +53,9 @@ impl<'a> Encoder<'a> {
     pub(super) fn encode<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Fault> {
         value.serialize(&mut self)?;
         if self.is_spoilt {
-            return Err(Fault::text("a part of it could not be encoded, which its Serialize did not tell"));
+            return Err(Fault::text(
+                "a part of it could not be encoded, which its Serialize did not tell",
+            ));
         }
         Ok(())
     }
@@ -87,7 +90,8 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     fn variant_in_list(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), Fault> {
-        let variant = Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
+        let variant =
+            Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
         let slot = slot_for(variant.name, index as usize);
         match &self.kept {
             Some(kept) if kept.variants[slot] == variant => self.out.byte(slot as u8),
@@ -96,13 +100,23 @@ impl<'a> Encoder<'a> {
     }
 
     #[cold]
-    fn new_variant(&mut self, variant: Variant, slot: usize, name: &'static str) -> Result<(), Fault> {
+    fn new_variant(
+        &mut self,
+        variant: Variant,
+        slot: usize,
+        name: &'static str,
+    ) -> Result<(), Fault> {
         self.kept.get_or_insert_default().variants[slot] = variant;
         self.out.variant(DEFINES + slot as u8, variant.form, variant.index, name)
     }
 
     #[inline]
-    fn fields<'e>(&'e mut self, name: &'static str, count: usize, is_variant: bool) -> Result<Fields<'e, 'a>, Fault> {
+    fn fields<'e>(
+        &'e mut self,
+        name: &'static str,
+        count: usize,
+        is_variant: bool,
+    ) -> Result<Fields<'e, 'a>, Fault> {
         let key = Key::of(name, count);
         let mode = match self.names {
             Names::Never => Mode::Nowhere,
@@ -161,7 +175,8 @@ impl<'a> Encoder<'a> {
     fn list<'e>(&'e mut self, count: Option<usize>, what: &str) -> Result<List<'e, 'a>, Fault> {
         let Some(count) = count else {
             return Err(Fault::text(format!(
-                "a {what} that does not say how long it is before it begins, as `#[serde(flatten)]` makes them; {ADVICE}"
+                "a {what} that does not say how long it is before it begins, as \
+                 `#[serde(flatten)]` makes them; {ADVICE}"
             )));
         };
         self.enter()?;
@@ -247,14 +262,23 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_unit_variant(self, _: &'static str, index: u32, variant: &'static str) -> Result<(), Fault> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        variant: &'static str,
+    ) -> Result<(), Fault> {
         self.variant(index, variant, Form::Unit)?;
         self.depth -= 1;
         Ok(())
     }
 
     #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Fault> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Fault> {
         self.part(value)
     }
 
@@ -553,7 +577,11 @@ impl SerializeStruct for Fields<'_, '_> {
     type Error = Fault;
 
     #[inline(always)]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), Fault> {
         self.next(key, value)
     }
 
@@ -574,7 +602,11 @@ impl SerializeStructVariant for Fields<'_, '_> {
     type Error = Fault;
 
     #[inline(always)]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), Fault> {
         self.next(key, value)
     }
 

@@ -3,7 +3,9 @@
 use std::mem;
 
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use super::decoder::Decoder;
@@ -43,7 +45,10 @@ pub(super) fn read<'de, V: Visitor<'de>>(
 }
 
 /// Reads the name of a variant that was written alone.
-pub(super) fn read_tag<'de, V: Visitor<'de>>(decoder: &mut Decoder<'de>, visitor: V) -> Result<V::Value, Fault> {
+pub(super) fn read_tag<'de, V: Visitor<'de>>(
+    decoder: &mut Decoder<'de>,
+    visitor: V,
+) -> Result<V::Value, Fault> {
     let variant = next_variant(decoder, "", &[])?;
     match variant.form {
         Some(Form::Unit) | None => Identifier(variant).deserialize_any(visitor),
@@ -63,9 +68,17 @@ fn next_variant<'de>(
     let head = decoder.input.byte()?;
     if head < DEFINES {
         let kept = decoder.kept.as_mut().and_then(|kept| kept.variants[usize::from(head)].as_mut());
-        let Some(variant) = kept else { return Err(Fault::text("an enum refers to a name that was not said")) };
+        let Some(variant) = kept else {
+            return Err(Fault::text("an enum refers to a name that was not said"));
+        };
         if variant.in_list != variants.as_ptr() as usize {
-            *variant = find(variant.name.unwrap_or_default().as_bytes(), variant.index, variant.form, name, variants)?;
+            *variant = find(
+                variant.name.unwrap_or_default().as_bytes(),
+                variant.index,
+                variant.form,
+                name,
+                variants,
+            )?;
         }
         return Ok(*variant);
     }
@@ -85,7 +98,8 @@ fn next_variant<'de>(
     Ok(variant)
 }
 
-/// The variant of a name, which the type has to know: one with a variant for all others (`#[serde(other)]`) would take it for that.
+/// The variant of a name, which the type has to know: one with a variant for all others
+/// (`#[serde(other)]`) would take it for that.
 #[inline]
 fn find<'de>(
     written: &'de [u8],
@@ -102,7 +116,11 @@ fn find<'de>(
 }
 
 #[cold]
-fn look_for<'de>(written: &'de [u8], name: &str, variants: &'static [&'static str]) -> Result<&'de str, Fault> {
+fn look_for<'de>(
+    written: &'de [u8],
+    name: &str,
+    variants: &'static [&'static str],
+) -> Result<&'de str, Fault> {
     let Ok(written) = std::str::from_utf8(written) else {
         return Err(Fault::text("the name of a variant is not UTF-8"));
     };
@@ -110,8 +128,8 @@ fn look_for<'de>(written: &'de [u8], name: &str, variants: &'static [&'static st
         return Ok(written);
     }
     Err(Fault::text(format!(
-        "enum `{name}`: its Serialize wrote the variant `{written}`, its Deserialize has none of that name \
-         (`skip_deserializing`, or a name of its own)"
+        "enum `{name}`: its Serialize wrote the variant `{written}`, its Deserialize has none of \
+         that name (`skip_deserializing`, or a name of its own)"
     )))
 }
 
@@ -124,7 +142,11 @@ impl Access<'_, '_> {
     #[inline]
     fn expect(&mut self, form: Form) -> Result<(), Fault> {
         self.decoder.is_unopened = false;
-        if self.variant.form.is_none_or(|written| written == form) { Ok(()) } else { Err(self.other_form(form)) }
+        if self.variant.form.is_none_or(|written| written == form) {
+            Ok(())
+        } else {
+            Err(self.other_form(form))
+        }
     }
 
     #[cold]
@@ -132,7 +154,8 @@ impl Access<'_, '_> {
         let Variant { name, form: written, .. } = self.variant;
         let (name, written) = (name.unwrap_or_default(), written.unwrap_or(form));
         Fault::text(format!(
-            "variant `{name}`: its Serialize wrote a {written:?} variant, its Deserialize expects a {form:?} variant"
+            "variant `{name}`: its Serialize wrote a {written:?} variant, its Deserialize expects \
+             a {form:?} variant"
         ))
     }
 }
@@ -142,7 +165,10 @@ impl<'d, 'de> EnumAccess<'de> for Access<'d, 'de> {
     type Variant = Access<'d, 'de>;
 
     #[inline]
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Access<'d, 'de>), Fault> {
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Access<'d, 'de>), Fault> {
         Ok((seed.deserialize(Identifier(self.variant))?, self))
     }
 }
@@ -162,7 +188,11 @@ impl<'de> VariantAccess<'de> for Access<'_, 'de> {
     }
 
     #[inline]
-    fn tuple_variant<V: Visitor<'de>>(mut self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(
+        mut self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.expect(Form::Tuple)?;
         self.decoder.counted_items(self.variant.name.unwrap_or_default(), count, visitor)
     }
@@ -202,17 +232,20 @@ impl<'de> Deserializer<'de> for Identifier<'de> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.0.name {
             Some(name) => BorrowedStrDeserializer::new(name).deserialize_any(visitor),
-            None => IntoDeserializer::<Fault>::into_deserializer(self.0.index).deserialize_any(visitor),
+            None => {
+                IntoDeserializer::<Fault>::into_deserializer(self.0.index).deserialize_any(visitor)
+            }
         }
     }
 
     by_position! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16 deserialize_u32
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
+        deserialize_u16 deserialize_u32
         deserialize_u64
     }
 
     forward_to_deserialize_any! {
-        bool i128 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        bool i128 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }

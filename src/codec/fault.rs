@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{de, ser};
 
 /// What to do about a type that asks the format what comes next.
-pub(crate) const ADVICE: &str = "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
+pub(crate) const ADVICE: &str =
+    "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
 
 /// The reason, behind one pointer: a result of a hot function stays small.
 pub(crate) struct Fault(Box<Reason>);
@@ -14,7 +15,8 @@ pub(crate) struct Fault(Box<Reason>);
 pub(crate) enum Reason {
     /// The buffer may not get longer, or there is no memory.
     Full,
-    /// Two values of one struct type wrote different fields, which only an encoding with all names can tell apart.
+    /// Two values of one struct type wrote different fields, which only an encoding with all names
+    /// can tell apart.
     Varies,
     /// A field did not come.
     Missing(&'static str),
@@ -48,9 +50,12 @@ impl fmt::Display for Fault {
             Reason::Varies => f.write_str("values of one struct type have different fields"),
             Reason::Missing(field) => write!(
                 f,
-                "field `{field}` is missing, as its Serialize did not write it (`skip_serializing`, or a name of its own)"
+                "field `{field}` is missing, as its Serialize did not write it \
+                 (`skip_serializing`, or a name of its own)"
             ),
-            Reason::Unread => write!(f, "a value of any type cannot be skipped in this format; {ADVICE}"),
+            Reason::Unread => {
+                write!(f, "a value of any type cannot be skipped in this format; {ADVICE}")
+            }
             Reason::Text(text) => f.write_str(text),
         }
     }

@@ -1,4 +1,5 @@
-//! What goes along with the bytes of a value: descriptors, and things of which there may be only one.
+//! What goes along with the bytes of a value: descriptors, and things of which there may be only
+//! one.
 
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -10,12 +11,14 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most descriptors that one value may bring along: the kernel's 253 a message, less those that a message itself needs.
+/// The most descriptors that one value may bring along: the kernel's 253 a message, less those that
+/// a message itself needs.
 pub(crate) const MAX_FDS: usize = 240;
 
 /// What the value that a thread is at has brought; none if it is at none.
 ///
-/// Never dropped, so that it is there to the very end of a process, when exit handlers send a last word. It is empty then.
+/// Never dropped, so that it is there to the very end of a process, when exit handlers send a last
+/// word. It is empty then.
 type Table<T> = RefCell<ManuallyDrop<Option<T>>>;
 
 thread_local! {
@@ -23,8 +26,10 @@ thread_local! {
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
     /// What goes along with the value that is being encoded.
     static GIVEN: Table<Box<Baggage>> = const { RefCell::new(ManuallyDrop::new(None)) };
-    /// The descriptors that came with the value that is being decoded, but for those that have an owner by now.
-    static BROUGHT: Table<Vec<Option<Arc<OwnedFd>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    /// The descriptors that came with the value that is being decoded, but for those that have an
+    /// owner by now.
+    static BROUGHT: Table<Vec<Option<Arc<OwnedFd>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// What a thread encodes: most values bring nothing along, and do not touch the table.
@@ -50,7 +55,8 @@ impl Baggage {
     }
 }
 
-/// Has what goes along with the value that `f` encodes collected. (Values may encode others while they are encoded.)
+/// Has what goes along with the value that `f` encodes collected. (Values may encode others while
+/// they are encoded.)
 #[inline]
 pub(crate) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
     /// What goes on behind it, also if `f` panics.
@@ -88,7 +94,8 @@ pub(crate) fn collected_aside<T>(f: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Runs `f`, which decodes the value that these descriptors came with. (Values may decode others while they are decoded.)
+/// Runs `f`, which decodes the value that these descriptors came with. (Values may decode others
+/// while they are decoded.)
 pub(crate) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
     /// Puts the outer value's back, also if `f` panics.
     struct Outer(ManuallyDrop<Option<Vec<Option<Arc<OwnedFd>>>>>);
@@ -114,16 +121,21 @@ fn give<T, E: serde::ser::Error>(f: impl FnOnce(&mut Baggage) -> Result<T, E>) -
 
 /// A descriptor inside a value that goes to another process.
 ///
-/// It encodes as its place in the message's table; one that is in a value several times crosses once.
+/// It encodes as its place in the message's table; one that is in a value several times crosses
+/// once.
 #[derive(Clone, Debug)]
 pub(crate) struct Carried(pub(crate) Arc<OwnedFd>);
 
 impl Carried {
-    /// Decodes a descriptor for nobody else: what it was sent as is taken from the message, so that it needs no duplicate,
-    /// which a process at its limit could not have. (A duplicate if something else in the message has it, too.)
-    pub(crate) fn deserialize_owned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
+    /// Decodes a descriptor for nobody else: what it was sent as is taken from the message, so that
+    /// it needs no duplicate, which a process at its limit could not have. (A duplicate if
+    /// something else in the message has it, too.)
+    pub(crate) fn deserialize_owned<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<OwnedFd, D::Error> {
         let place = u8::deserialize(deserializer)?;
-        let taken = BROUGHT.with_borrow_mut(|table| table.as_mut()?.get_mut(usize::from(place))?.take());
+        let taken =
+            BROUGHT.with_borrow_mut(|table| table.as_mut()?.get_mut(usize::from(place))?.take());
         let fd = taken.ok_or_else(did_not_come)?;
         Arc::try_unwrap(fd).or_else(crate::sys::fd::duplicate).map_err(D::Error::custom)
     }
@@ -177,9 +189,11 @@ pub(crate) fn table(fds: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
     fds.into_iter().map(Arc::new).collect()
 }
 
-/// Whether a thing of which there may be only one, as the end of a pipe, was given to another process.
+/// Whether a thing of which there may be only one, as the end of a pipe, was given to another
+/// process.
 ///
-/// The other process goes on where this one was: two would take each other's messages, or write over them.
+/// The other process goes on where this one was: two would take each other's messages, or write
+/// over them.
 #[derive(Debug, Default)]
 pub(crate) struct Sole(Arc<AtomicBool>);
 
@@ -200,7 +214,9 @@ impl Sole {
     pub(crate) fn give<E: serde::ser::Error>(&self, what: &'static str) -> Result<(), E> {
         give(|baggage| {
             if self.0.swap(true, Ordering::Relaxed) {
-                return Err(E::custom(format_args!("{what} was given to a process before: {INSTEAD}")));
+                return Err(E::custom(format_args!(
+                    "{what} was given to a process before: {INSTEAD}"
+                )));
             }
             baggage.ends.0.get_or_insert_default().0.push(Given(Arc::clone(&self.0), what));
             Ok(())
@@ -210,12 +226,15 @@ impl Sole {
 
 #[cold]
 fn gone(what: &'static str) -> std::io::Error {
-    std::io::Error::other(format!("{what} was given to another process, and cannot be used here any more"))
+    std::io::Error::other(format!(
+        "{what} was given to another process, and cannot be used here any more"
+    ))
 }
 
 const INSTEAD: &str = "only one process can have it; several can have a `Queue`";
 
-/// The things of which there may be only one that a value has in it. Dropped, they are not given away after all.
+/// The things of which there may be only one that a value has in it. Dropped, they are not given
+/// away after all.
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Ends(Option<Box<AllGiven>>);
@@ -246,7 +265,9 @@ impl Ends {
     /// It has something in it that only one may have.
     pub(crate) fn must_be_none(&self, why: &str) -> Result<(), String> {
         match self.0.as_deref().and_then(|all| all.0.first()) {
-            Some(Given(_, what)) => Err(format!("{what} would be given away more than once, as {why}: {INSTEAD}")),
+            Some(Given(_, what)) => {
+                Err(format!("{what} would be given away more than once, as {why}: {INSTEAD}"))
+            }
             None => Ok(()),
         }
     }

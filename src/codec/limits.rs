@@ -6,15 +6,19 @@ use serde::{Deserialize, Serialize};
 
 /// How much a message may ask of the process that decodes it, beyond what its length explains.
 ///
-/// Whoever sends a message chooses its bytes, and a few of them can stand for a value that takes all stack, time or memory there
-/// is: lists in lists in lists, a list of 2^64 empty values, a thousand variants of an enum that is a megabyte big. Such a message is
-/// an error where it is decoded ([`RecvError::Decode`](crate::RecvError::Decode), [`Failure::BadResult`](crate::Failure::BadResult),
-/// [`Failure::BadArguments`](crate::Failure::BadArguments)), and the next message arrives. What is nested deeper than
-/// [`depth`](DecodeLimits::depth) is also refused where it is encoded.
+/// Whoever sends a message chooses its bytes, and a few of them can stand for a value that takes
+/// all stack, time or memory there is: lists in lists in lists, a list of 2^64 empty values, a
+/// thousand variants of an enum that is a megabyte big. Such a message is an error where it is
+/// decoded ([`RecvError::Decode`](crate::RecvError::Decode),
+/// [`Failure::BadResult`](crate::Failure::BadResult),
+/// [`Failure::BadArguments`](crate::Failure::BadArguments)), and the next message arrives. What is
+/// nested deeper than [`depth`](DecodeLimits::depth) is also refused where it is encoded.
 ///
-/// The limits are those of a process ([`set_decode_limits`]); its children begin with the same ones.
+/// The limits are those of a process ([`set_decode_limits`]); its children begin with the same
+/// ones.
 ///
-/// How long a message may be is not said here, but by [`Receiver::set_max_message`](crate::Receiver::set_max_message),
+/// How long a message may be is not said here, but by
+/// [`Receiver::set_max_message`](crate::Receiver::set_max_message),
 /// [`Connection::set_max_message`](crate::Connection::set_max_message) and
 /// [`Process::max_result`](crate::Process::max_result).
 ///
@@ -22,7 +26,8 @@ use serde::{Deserialize, Serialize};
 /// use multiproc::{DecodeLimits, Process, decode_limits, set_decode_limits};
 ///
 /// // A list of nothing: a few bytes that take a million steps to decode.
-/// let nothing = || Process::new(|| vec![(); 3_000_000], ()).start()?.join().map_err(multiproc::Error::from);
+/// let process = || Process::new(|| vec![(); 3_000_000], ());
+/// let nothing = || process().start()?.join().map_err(multiproc::Error::from);
 /// assert!(nothing().is_err());
 ///
 /// set_decode_limits(DecodeLimits::new().empty_items(4_000_000));
@@ -33,15 +38,17 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeLimits {
-    /// How deep lists, maps, options and enums may lie in each other: 1,000 unless set. Less where the thread's stack
-    /// (or what is left of it) does not hold so many: nothing that is decoded overflows it.
+    /// How deep lists, maps, options and enums may lie in each other: 1,000 unless set. Less where
+    /// the thread's stack (or what is left of it) does not hold so many: nothing that is decoded
+    /// overflows it.
     pub depth: u32,
-    /// How many items without any bytes, as those of a `Vec<()>`, one message may have, all its lists and maps taken together: a
-    /// million (2^20) unless set.
+    /// How many items without any bytes, as those of a `Vec<()>`, one message may have, all its
+    /// lists and maps taken together: a million (2^20) unless set.
     pub empty_items: u64,
-    /// How many bytes of memory a value may take beyond 32 times the length of its message: 64 MiB unless set. Counted
-    /// are the sizes of the types in it that are bigger than 32 bytes. (With this limit, a value takes some hundred
-    /// MiB at the very most: tables and lists have room to grow.)
+    /// How many bytes of memory a value may take beyond 32 times the length of its message: 64 MiB
+    /// unless set. Counted are the sizes of the types in it that are bigger than 32 bytes. (With
+    /// this limit, a value takes some hundred MiB at the very most: tables and lists have room to
+    /// grow.)
     pub memory: u64,
 }
 
@@ -81,8 +88,9 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Sets what messages may ask of this process from now on, and of the children that it starts later. (The workers of a pool that
-/// exists keep what they began with; those that replace them begin with the new limits.)
+/// Sets what messages may ask of this process from now on, and of the children that it starts
+/// later. (The workers of a pool that exists keep what they began with; those that replace them
+/// begin with the new limits.)
 ///
 /// See [`DecodeLimits`].
 pub fn set_decode_limits(limits: DecodeLimits) {

@@ -1,4 +1,5 @@
-//! How values become bytes and back: a compact format for serde, and a side table for the descriptors that bytes cannot carry.
+//! How values become bytes and back: a compact format for serde, and a side table for the
+//! descriptors that bytes cannot carry.
 
 mod budget;
 mod decoder;
@@ -19,7 +20,9 @@ mod writer;
 pub use describing::SelfDescribing;
 pub(crate) use fds::{Carried, Ends, MAX_FDS, Sole, table};
 pub use limits::{DecodeLimits, decode_limits, set_decode_limits};
-pub(crate) use parcel::{decode, decode_front, decode_plain, encode, encode_plain, encode_with_ends, encode_within};
+pub(crate) use parcel::{
+    decode, decode_front, decode_plain, encode, encode_plain, encode_with_ends, encode_within,
+};
 
 #[cfg(test)]
 mod tests;

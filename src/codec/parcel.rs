@@ -15,22 +15,24 @@ use super::shape::Names;
 use super::writer::Writer;
 use crate::sys::parcel::Parcel;
 
-/// A value as bytes and descriptors; the reason if its type refuses. It is on its way: what is in it is given away.
+/// A value as bytes and descriptors; the reason if its type refuses. It is on its way: what is in
+/// it is given away.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel, String> {
     let (parcel, ends) = encode_with_ends(value)?;
     ends.keep();
     Ok(parcel)
 }
 
-/// `encode` for a value that may yet not be sent: what is in it is given away if the `Ends` are kept.
+/// `encode` for a value that may yet not be sent: what is in it is given away if the `Ends` are
+/// kept.
 pub(crate) fn encode_with_ends<T: Serialize + ?Sized>(value: &T) -> Result<(Parcel, Ends), String> {
     let mut parcel = Parcel::default();
     let ends = encode_within(value, &mut parcel.bytes, usize::MAX, &mut parcel.fds)?;
     Ok((parcel, ends))
 }
 
-/// Writes a value behind what `bytes` holds, for as long as it does not get longer than `most`; its descriptors, if it has any,
-/// go into `fds`, which is empty. On failure, `bytes` is as it was.
+/// Writes a value behind what `bytes` holds, for as long as it does not get longer than `most`; its
+/// descriptors, if it has any, go into `fds`, which is empty. On failure, `bytes` is as it was.
 ///
 /// What there may be only one of is given away if the `Ends` are kept.
 pub(crate) fn encode_within<T: Serialize + ?Sized>(
@@ -40,7 +42,8 @@ pub(crate) fn encode_within<T: Serialize + ?Sized>(
     fds: &mut Vec<Arc<OwnedFd>>,
 ) -> Result<Ends, String> {
     let before = bytes.len();
-    let (done, baggage) = fds::collected(|| Encoder::new(Writer { bytes, most }, Names::Once).encode(value));
+    let (done, baggage) =
+        fds::collected(|| Encoder::new(Writer { bytes, most }, Names::Once).encode(value));
     match done {
         Ok(()) => Ok(baggage.map_or_else(Ends::none, |baggage| baggage.unpack(fds))),
         Err(fault) => {
@@ -64,7 +67,8 @@ fn encode_otherwise<T: Serialize + ?Sized>(
         return Err(refused(type_name::<T>(), &fault, most));
     }
     let before = bytes.len();
-    let (done, baggage) = fds::collected(|| Encoder::new(Writer { bytes, most }, Names::Always).encode(value));
+    let (done, baggage) =
+        fds::collected(|| Encoder::new(Writer { bytes, most }, Names::Always).encode(value));
     match done {
         Ok(()) => Ok(baggage.map_or_else(Ends::none, |baggage| baggage.unpack(fds))),
         Err(fault) => {
@@ -85,9 +89,13 @@ fn refused(type_name: &str, fault: &Fault, most: usize) -> String {
     }
 }
 
-/// A value from all of `bytes` and what came with them; the reason if they are not one of this type, or too many.
+/// A value from all of `bytes` and what came with them; the reason if they are not one of this
+/// type, or too many.
 #[inline]
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<T, String> {
+pub(crate) fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    fds: Vec<Arc<OwnedFd>>,
+) -> Result<T, String> {
     // Most messages bring none; the table costs as much as a small value.
     if fds.is_empty() { decode_bytes(bytes) } else { fds::brought(fds, || decode_bytes(bytes)) }
 }
@@ -112,7 +120,8 @@ fn wrong(type_name: &str, fault: &Fault) -> String {
     format!("{type_name}: {fault}")
 }
 
-/// Writes a value of a type of this library, without names and descriptors, behind what `bytes` holds.
+/// Writes a value of a type of this library, without names and descriptors, behind what `bytes`
+/// holds.
 pub(crate) fn encode_plain<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
     let before = bytes.len();
     let encoder = Encoder::new(Writer { bytes, most: usize::MAX }, Names::Never);

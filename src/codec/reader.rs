@@ -25,7 +25,8 @@ impl<'de> Reader<'de> {
 
     #[inline]
     pub(super) fn bytes(&mut self, length: u64) -> Result<&'de [u8], Fault> {
-        let cut = usize::try_from(length).ok().and_then(|length| self.left().split_at_checked(length));
+        let cut =
+            usize::try_from(length).ok().and_then(|length| self.left().split_at_checked(length));
         let Some((bytes, left)) = cut else { return Err(too_short()) };
         self.0 = left.iter();
         Ok(bytes)
@@ -82,7 +83,8 @@ impl<'de> Reader<'de> {
     #[inline]
     pub(super) fn text(&mut self) -> Result<&'de str, Fault> {
         let length = self.number()?;
-        std::str::from_utf8(self.bytes(length)?).map_err(|error| Fault::text(format!("a text is not UTF-8: {error}")))
+        std::str::from_utf8(self.bytes(length)?)
+            .map_err(|error| Fault::text(format!("a text is not UTF-8: {error}")))
     }
 }
 

@@ -1,10 +1,13 @@
 //! How the names of fields and variants go along with values.
 //!
-//! Positions alone would let a value arrive as another one: with `#[serde(skip)]` and its like, what `Serialize` writes and what
-//! `Deserialize` expects are not the same fields and variants. So the names decide. A *head* of one byte says where they are:
+//! Positions alone would let a value arrive as another one: with `#[serde(skip)]` and its like,
+//! what `Serialize` writes and what `Deserialize` expects are not the same fields and variants. So
+//! the names decide. A *head* of one byte says where they are:
 //!
-//! - in front of the values, one behind the other, as a *block* (a length, then each name with its length);
-//! - or each in front of its value, where a struct is written whose names the thread that encodes does not know yet;
+//! - in front of the values, one behind the other, as a *block* (a length, then each name with its
+//!   length);
+//! - or each in front of its value, where a struct is written whose names the thread that encodes
+//!   does not know yet;
 //! - or in an earlier block of the same message, which the head refers to by a slot.
 //!
 //! Types of this library, which have no such attributes, go without (`Names::Never`).
@@ -14,7 +17,8 @@ use std::cell::RefCell;
 /// How many structs and how many variants of enums can be referred to at once.
 pub(crate) const SLOTS: usize = 32;
 
-/// Heads below refer to the names in a slot; those from here on come with names that go into slot `head - DEFINES`.
+/// Heads below refer to the names in a slot; those from here on come with names that go into slot
+/// `head - DEFINES`.
 pub(crate) const DEFINES: u8 = SLOTS as u8;
 
 /// The names are in front of the values, and not referred to.
@@ -56,7 +60,8 @@ impl Form {
     }
 }
 
-/// The slot for names, by where the first of them is and how many there are. (Two that fall together take turns.)
+/// The slot for names, by where the first of them is and how many there are. (Two that fall
+/// together take turns.)
 #[inline]
 pub(crate) fn slot_for(place: usize, number: usize) -> usize {
     let mixed = (place as u64).wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -74,7 +79,8 @@ pub(crate) fn push_name(block: &mut Vec<u8>, name: &str) {
     block.extend_from_slice(name.as_bytes());
 }
 
-/// A struct by what its Serialize says before its fields: the place and the length of its name, and how many fields it has.
+/// A struct by what its Serialize says before its fields: the place and the length of its name, and
+/// how many fields it has.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Key {
     name: usize,
@@ -173,7 +179,8 @@ fn compare(block: &[u8], fields: &'static [&'static str]) -> bool {
     let is_same = expected == block;
     let place = fields.as_ptr() as usize;
     let _ = EXPECTED.try_with(|table| {
-        table.borrow_mut()[slot_for(place, fields.len())] = Expected { place, count: fields.len(), block: expected };
+        table.borrow_mut()[slot_for(place, fields.len())] =
+            Expected { place, count: fields.len(), block: expected };
     });
     is_same
 }

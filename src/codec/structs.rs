@@ -1,4 +1,5 @@
-//! Structs as they are read: by the names of their fields, or by position where that is known to be the same.
+//! Structs as they are read: by the names of their fields, or by position where that is known to be
+//! the same.
 
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
@@ -44,11 +45,17 @@ pub(super) fn read<'de, V: Visitor<'de>>(
 
 /// The names that a head stands for.
 #[inline]
-fn shape<'de>(decoder: &mut Decoder<'de>, head: u8, fields: &'static [&'static str]) -> Result<Shape<'de>, Fault> {
+fn shape<'de>(
+    decoder: &mut Decoder<'de>,
+    head: u8,
+    fields: &'static [&'static str],
+) -> Result<Shape<'de>, Fault> {
     let place = fields.as_ptr() as usize;
     if head < DEFINES {
         let kept = decoder.kept.as_mut().and_then(|kept| kept.structs[usize::from(head)].as_mut());
-        let Some(shape) = kept else { return Err(Fault::text("a struct refers to names that were not said")) };
+        let Some(shape) = kept else {
+            return Err(Fault::text("a struct refers to names that were not said"));
+        };
         if shape.fields != place && is_block_of(shape.block, fields) {
             shape.fields = place;
         }
@@ -68,14 +75,18 @@ fn shape<'de>(decoder: &mut Decoder<'de>, head: u8, fields: &'static [&'static s
 
 /// With a name in front of each value.
 #[cold]
-fn read_each<'de, V: Visitor<'de>>(decoder: &mut Decoder<'de>, visitor: V) -> Result<V::Value, Fault> {
+fn read_each<'de, V: Visitor<'de>>(
+    decoder: &mut Decoder<'de>,
+    visitor: V,
+) -> Result<V::Value, Fault> {
     let count = decoder.input.fitting()?;
     let mut fields = Each { decoder, left: count, name: "" };
     let value = visitor.visit_map(&mut fields)?;
     if fields.left == 0 { Ok(value) } else { Err(left_over()) }
 }
 
-/// With the names in front of the values, but not those that the type expects, or not in this order.
+/// With the names in front of the values, but not those that the type expects, or not in this
+/// order.
 #[cold]
 fn read_by_name<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
@@ -105,8 +116,8 @@ fn in_struct(name: &str, fault: Fault) -> Fault {
 fn in_field(name: &str, fault: Fault) -> Fault {
     match fault.reason() {
         Reason::Unread => Fault::text(format!(
-            "field `{name}` was written, but its Deserialize does not read it (`skip_deserializing`, or a name of its own); \
-             {ADVICE}"
+            "field `{name}` was written, but its Deserialize does not read it \
+             (`skip_deserializing`, or a name of its own); {ADVICE}"
         )),
         _ => fault,
     }
@@ -122,7 +133,10 @@ struct Each<'d, 'de> {
 impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
     type Error = Fault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -145,7 +159,10 @@ struct ByName<'d, 'de> {
 impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
     type Error = Fault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
         if self.names.left().is_empty() {
             return Ok(None);
         }

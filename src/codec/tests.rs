@@ -27,7 +27,8 @@ fn too_few_and_too_many_bytes_are_refused() {
 #[test]
 fn a_descriptor_goes_along_once() {
     let one = Carried::from(fd::null().expect("open"));
-    let parcel = encode(&vec![one.clone(), one.clone(), Carried::from(fd::null().expect("open"))]).expect("encode");
+    let parcel = encode(&vec![one.clone(), one.clone(), Carried::from(fd::null().expect("open"))])
+        .expect("encode");
     assert_eq!(parcel.fds.len(), 2);
     let came: Vec<Carried> = decode(&parcel.bytes, parcel.fds).expect("decode");
     assert!(Arc::ptr_eq(&came[0].0, &came[1].0) && !Arc::ptr_eq(&came[0].0, &came[2].0));
@@ -40,7 +41,8 @@ fn a_descriptor_outside_of_a_message_is_refused() {
     assert_eq!(postcard::to_stdvec(&1_u8).as_deref(), Ok(&[1][..]));
     let parcel = encode(&one).expect("encode");
     assert!(decode::<Carried>(&parcel.bytes, Vec::new()).is_err(), "it did not come along");
-    let many: Vec<Carried> = (0..=MAX_FDS).map(|_| Carried::from(fd::null().expect("open"))).collect();
+    let many: Vec<Carried> =
+        (0..=MAX_FDS).map(|_| Carried::from(fd::null().expect("open"))).collect();
     assert!(encode(&many).expect_err("too many").contains("more descriptors"));
 }
 
@@ -59,10 +61,16 @@ fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     let list = [&value, &value, &value];
     let arrived: Vec<T> = crossed(&list.to_vec()).expect("a list");
     assert_eq!(arrived.iter().collect::<Vec<_>>(), list);
-    let mixed: (Vec<(u8, T)>, T, BTreeMap<u8, T>) =
-        crossed(&(vec![(1, &value), (2, &value)], &value, BTreeMap::from([(1, &value), (2, &value)]))).expect("mixed");
+    let mixed: (Vec<(u8, T)>, T, BTreeMap<u8, T>) = crossed(&(
+        vec![(1, &value), (2, &value)],
+        &value,
+        BTreeMap::from([(1, &value), (2, &value)]),
+    ))
+    .expect("mixed");
     assert!(
-        mixed.0.iter().all(|(_, one)| *one == value) && mixed.1 == value && mixed.2.values().all(|one| *one == value)
+        mixed.0.iter().all(|(_, one)| *one == value)
+            && mixed.1 == value
+            && mixed.2.values().all(|one| *one == value)
     );
 }
 
@@ -72,7 +80,8 @@ fn refused<T: Serialize, R: DeserializeOwned + Debug>(value: &T, texts: &[&str])
     for _ in 0..2 {
         let error = crossed::<T, R>(value).expect_err("it passed for another value");
         assert!(texts.iter().all(|text| error.contains(text)), "{error}");
-        let error = crossed::<_, Vec<R>>(&[value, value, value].to_vec()).expect_err("it passed for another value");
+        let error = crossed::<_, Vec<R>>(&[value, value, value].to_vec())
+            .expect_err("it passed for another value");
         assert!(texts.iter().all(|text| error.contains(text)), "{error}");
     }
 }
@@ -145,12 +154,23 @@ struct Config {
 
 #[test]
 fn fields_go_by_their_names() {
-    let config = |name: &str, level| Config { name: name.to_owned(), level, last: "l".to_owned(), ..Config::default() };
+    let config = |name: &str, level| Config {
+        name: name.to_owned(),
+        level,
+        last: "l".to_owned(),
+        ..Config::default()
+    };
     same(config("", 1));
     same(config("a", 2));
     same(Config { next: Some(Box::new(config("", 3))), ..config("b", 4) });
     // Each with other fields, in one message.
-    let all = || vec![config("", 1), config("a", 2), Config { next: Some(Box::new(config("x", 3))), ..config("", 4) }];
+    let all = || {
+        vec![
+            config("", 1),
+            config("a", 2),
+            Config { next: Some(Box::new(config("x", 3))), ..config("", 4) },
+        ]
+    };
     same(all());
     same(vec![(1_u8, all()), (2, all())]);
     same(std::time::Duration::from_millis(1500));
@@ -222,7 +242,11 @@ fn types_of_one_name_do_not_mix() {
     let points = || (Point { x: 1, y: 2 }, other::Point { r: 3, phi: 4 });
     same(points());
     same(vec![points(), points()]);
-    same(((Point { x: 1, y: 2 }, Kind::Keep), (other::Kind::Keep(7), other::Kind::Get), Kind::Get(3)));
+    same((
+        (Point { x: 1, y: 2 }, Kind::Keep),
+        (other::Kind::Keep(7), other::Kind::Get),
+        Kind::Get(3),
+    ));
     #[derive(Serialize)]
     struct Ref<'a> {
         y: &'a u32,
@@ -306,7 +330,12 @@ fn the_extremes_of_numbers_and_texts() {
     let nan = f64::from_bits(0x7ff8_0000_0000_0123);
     assert_eq!(crossed::<_, f64>(&nan).map(f64::to_bits), Ok(nan.to_bits()));
     for shift in 0..64 {
-        same((1_u64 << shift, (1_u64 << shift) - 1, -(1_i64 << shift.min(62)), u32::MAX >> shift.min(31)));
+        same((
+            1_u64 << shift,
+            (1_u64 << shift) - 1,
+            -(1_i64 << shift.min(62)),
+            u32::MAX >> shift.min(31),
+        ));
     }
     assert!(decode::<u32>(&encode(&u64::MAX).expect("encode").bytes, Vec::new()).is_err());
     assert!(decode::<char>(&encode(&0xd800_u32).expect("encode").bytes, Vec::new()).is_err());
@@ -384,7 +413,9 @@ fn a_small_stack_is_enough() {
     for size in [32 << 10, 64 << 10, 128 << 10, 512 << 10] {
         let more = [64, 1, 1, 4, b'M', b'o', b'r', b'e'].repeat(1 << 10);
         let thread = std::thread::Builder::new().stack_size(size);
-        let error = thread.spawn(move || decode::<Deep>(&more, Vec::new()).expect_err("too deep")).expect("thread");
+        let error = thread
+            .spawn(move || decode::<Deep>(&more, Vec::new()).expect_err("too deep"))
+            .expect("thread");
         assert!(error.join().expect("joined").contains("nested"));
     }
 }
@@ -398,7 +429,8 @@ fn lists_of_nothing_are_limited() {
             decode::<HashSet<()>>(&length(n), Vec::new()).expect_err("too many"),
             decode::<Vec<[(); 4]>>(&length(n), Vec::new()).expect_err("too many"),
             decode::<BTreeMap<(), ()>>(&length(n), Vec::new()).expect_err("too many"),
-            decode::<Vec<std::marker::PhantomData<u8>>>(&length(n), Vec::new()).expect_err("too many"),
+            decode::<Vec<std::marker::PhantomData<u8>>>(&length(n), Vec::new())
+                .expect_err("too many"),
         ] {
             assert!(error.contains("DecodeLimits::empty_items"), "{error}");
         }
@@ -406,7 +438,9 @@ fn lists_of_nothing_are_limited() {
     assert_eq!(crossed::<_, Vec<()>>(&vec![(); 1 << 20]).map(|list| list.len()), Ok(1 << 20));
     // Each of many lists says as many as one may.
     let many = [length(1000), length(1 << 20).repeat(1000)].concat();
-    assert!(decode::<Vec<Vec<()>>>(&many, Vec::new()).expect_err("too many").contains("empty_items"));
+    assert!(
+        decode::<Vec<Vec<()>>>(&many, Vec::new()).expect_err("too many").contains("empty_items")
+    );
     // More than there are bytes for.
     for n in [u64::MAX, 1 << 40, 100] {
         assert!(decode::<Vec<u8>>(&length(n), Vec::new()).is_err());
@@ -430,9 +464,15 @@ struct Room {
 
 #[test]
 fn memory_is_limited() {
-    let small = [encode(&(1_u64 << 20)).expect("encode").bytes, vec![32, 0, 0, 5], b"Small".to_vec()].concat();
+    let small =
+        [encode(&(1_u64 << 20)).expect("encode").bytes, vec![32, 0, 0, 5], b"Small".to_vec()]
+            .concat();
     let bytes = [small, vec![0; (1 << 20) - 1]].concat();
-    assert!(decode::<Vec<Big>>(&bytes, Vec::new()).expect_err("a gigabyte").contains("DecodeLimits::memory"));
+    assert!(
+        decode::<Vec<Big>>(&bytes, Vec::new())
+            .expect_err("a gigabyte")
+            .contains("DecodeLimits::memory")
+    );
     let rooms = [vec![0x80, 0x80, 64], [65, 0].repeat(1 << 20)].concat();
     for error in [
         decode::<Vec<Room>>(&rooms, Vec::new()).expect_err("four gigabytes"),
@@ -441,10 +481,15 @@ fn memory_is_limited() {
         assert!(error.contains("DecodeLimits::memory"), "{error}");
     }
     let nones = [vec![0x80, 0x80, 64], vec![0; 1 << 20]].concat();
-    assert!(decode::<Vec<Option<[[u64; 32]; 4]>>>(&nones, Vec::new()).expect_err("a gigabyte").contains("memory"));
+    assert!(
+        decode::<Vec<Option<[[u64; 32]; 4]>>>(&nones, Vec::new())
+            .expect_err("a gigabyte")
+            .contains("memory")
+    );
     assert_eq!(crossed(&vec![Big::Small; 10_000]), Ok(vec![Big::Small; 10_000]));
     let maps = [vec![0x80, 0x80, 20], [1, 1, 0].repeat(20 << 14)].concat();
-    let error = decode::<Vec<BTreeMap<u8, Option<[u64; 32]>>>>(&maps, Vec::new()).expect_err("a gigabyte");
+    let error =
+        decode::<Vec<BTreeMap<u8, Option<[u64; 32]>>>>(&maps, Vec::new()).expect_err("a gigabyte");
     assert!(error.contains("memory"), "{error}");
 }
 
@@ -453,7 +498,9 @@ fn what_a_type_says_arrives() {
     use std::num::NonZeroU8;
     use std::os::unix::ffi::OsStringExt;
     let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(vec![b'/', 0xff]));
-    assert!(encode(&path).expect_err("not UTF-8").contains("path contains invalid UTF-8 characters"));
+    assert!(
+        encode(&path).expect_err("not UTF-8").contains("path contains invalid UTF-8 characters")
+    );
     let error = decode::<NonZeroU8>(&[0], Vec::new()).expect_err("zero");
     assert!(error.contains("expected a nonzero u8"), "{error}");
     assert!(decode::<Carried>(&[0], Vec::new()).expect_err("none").contains("did not come along"));
@@ -480,7 +527,9 @@ fn what_is_the_only_one_is_given_once() {
     assert!(end.0.check("an end").is_ok());
     // A value that fails behind it.
     assert!(encode(&(&end, Liar(9))).is_err());
-    assert!(encode(&(&end, &end)).expect_err("twice").contains("an end was given to a process before"));
+    assert!(
+        encode(&(&end, &end)).expect_err("twice").contains("an end was given to a process before")
+    );
     assert!(end.0.check("an end").is_ok());
     let (_, ends) = encode_with_ends(&(1, &end)).expect("encode");
     assert!(
@@ -489,6 +538,8 @@ fn what_is_the_only_one_is_given_once() {
             .contains("an end would be given away more than once, as a reason")
     );
     ends.keep();
-    assert!(end.0.check("an end").expect_err("given").to_string().contains("given to another process"));
+    assert!(
+        end.0.check("an end").expect_err("given").to_string().contains("given to another process")
+    );
     assert!(encode(&end).expect_err("again").contains("Queue"));
 }

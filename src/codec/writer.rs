@@ -46,7 +46,8 @@ impl Writer<'_> {
         // Without a branch, and without looking which of them are used.
         let before = self.bytes.len();
         let length = (64 - number.leading_zeros()).div_ceil(7) as usize;
-        let mut all: [u8; LONGEST] = std::array::from_fn(|place| (number >> (7 * place)) as u8 | 0x80);
+        let mut all: [u8; LONGEST] =
+            std::array::from_fn(|place| (number >> (7 * place)) as u8 | 0x80);
         all[length - 1] &= 0x7f;
         // To copy all of them takes less time than to copy the right number.
         self.bytes.extend_from_slice(&all);
@@ -68,7 +69,13 @@ impl Writer<'_> {
 
     /// A variant of an enum: its head, its form, its position and its name.
     #[inline]
-    pub(super) fn variant(&mut self, head: u8, form: u8, index: u32, name: &str) -> Result<(), Fault> {
+    pub(super) fn variant(
+        &mut self,
+        head: u8,
+        form: u8,
+        index: u32,
+        name: &str,
+    ) -> Result<(), Fault> {
         if index >= 0x80 || name.len() >= 0x80 {
             self.bytes(&[head, form])?;
             self.number(index.into())?;

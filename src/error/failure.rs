@@ -11,8 +11,8 @@ use crate::unwind::Panic;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Its function panicked, and the panic was not caught. (Where a panic cannot be caught, as with `panic = "abort"`, the exit
-    /// code is that of SIGABRT.)
+    /// Its function panicked, and the panic was not caught. (Where a panic cannot be caught, as
+    /// with `panic = "abort"`, the exit code is that of SIGABRT.)
     Panicked(Panic),
     /// It left by `process::exit` or the like, with this code, before its function returned.
     Exited(i32),
@@ -38,7 +38,8 @@ pub enum Failure {
     Cancelled(String),
     /// It ended, but what became of it is not known: somebody else in this program took its status.
     Lost(String),
-    /// This process could not find out, for a reason that may pass (no descriptors, no memory): ask again.
+    /// This process could not find out, for a reason that may pass (no descriptors, no memory): ask
+    /// again.
     Os(io::Error),
 }
 
@@ -74,8 +75,12 @@ impl fmt::Display for Failure {
         match self {
             Failure::Panicked(panic) => write!(f, "panicked: {panic}"),
             Failure::Exited(code) => write!(f, "exited with code {code}"),
-            Failure::Signalled { signal, core_dumped: false } => write!(f, "was killed by {signal}"),
-            Failure::Signalled { signal, core_dumped: true } => write!(f, "was killed by {signal} (core dumped)"),
+            Failure::Signalled { signal, core_dumped: false } => {
+                write!(f, "was killed by {signal}")
+            }
+            Failure::Signalled { signal, core_dumped: true } => {
+                write!(f, "was killed by {signal} (core dumped)")
+            }
             Failure::BadArguments(reason) => write!(f, "could not decode its arguments: {reason}"),
             Failure::BadResult(reason) => write!(f, "gave no usable result: {reason}"),
             Failure::NotRun(reason) => write!(f, "did not run: {reason}"),

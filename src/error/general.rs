@@ -12,8 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something about processes could not be done.
 ///
-/// Opaque, so that kinds can be added; ask with the predicates. A [`JoinError`] converts into it, so that one `?` serves
-/// both in `main`.
+/// Opaque, so that kinds can be added; ask with the predicates. A [`JoinError`] converts into it,
+/// so that one `?` serves both in `main`.
 ///
 /// ```
 /// use multiproc::{Context, StartMethod};
@@ -60,8 +60,8 @@ pub(crate) enum Cause {
 }
 
 impl Error {
-    /// The operating system's error behind this one, if it is one: to tell a lack of descriptors (`EMFILE`), of
-    /// processes (`EAGAIN`) or of memory (`ENOMEM`).
+    /// The operating system's error behind this one, if it is one: to tell a lack of descriptors
+    /// (`EMFILE`), of processes (`EAGAIN`) or of memory (`ENOMEM`).
     #[must_use]
     pub fn os_error(&self) -> Option<&io::Error> {
         match &*self.0 {
@@ -75,7 +75,9 @@ impl Error {
     pub fn raw_os_error(&self) -> Option<i32> {
         let mut error: &(dyn StdError + 'static) = self.os_error()?;
         loop {
-            if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            if let Some(number) =
+                error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+            {
                 return Some(number);
             }
             error = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -103,17 +105,19 @@ impl Error {
         matches!(*self.0, Cause::ThreadsExist)
     }
 
-    /// The target, or this library itself, is code of a dynamic library, which a child does not have.
+    /// The target, or this library itself, is code of a dynamic library, which a child does not
+    /// have.
     #[must_use]
     pub fn is_foreign_code(&self) -> bool {
         matches!(*self.0, Cause::ForeignCode { .. } | Cause::NoHook)
     }
 
-    /// This process has left its process namespace for its children (`unshare(CLONE_NEWPID)`), and the child would be
-    /// the first process of the new one, or could not come into it any more, as its first process has ended.
+    /// This process has left its process namespace for its children (`unshare(CLONE_NEWPID)`), and
+    /// the child would be the first process of the new one, or could not come into it any more, as
+    /// its first process has ended.
     ///
-    /// The kernel drops most signals for a first process, so nothing could end it. Fork once and go on in the copy,
-    /// as `unshare --fork` does: there, children are ordinary ones.
+    /// The kernel drops most signals for a first process, so nothing could end it. Fork once and go
+    /// on in the copy, as `unshare --fork` does: there, children are ordinary ones.
     #[must_use]
     pub fn is_namespace(&self) -> bool {
         matches!(*self.0, Cause::EmptyNamespace | Cause::EndedNamespace)
@@ -189,37 +193,46 @@ impl fmt::Display for Error {
         match &*self.0 {
             Cause::Os { what, error } => write!(f, "{what}: {error}"),
             Cause::Encode { what, reason } => write!(f, "{what} cannot be encoded: {reason}"),
-            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) => f.write_str(text),
+            Cause::BadInput(text) | Cause::OtherProcess(text) | Cause::Acquire(text) => {
+                f.write_str(text)
+            }
             Cause::ForeignCode { function } => write!(
                 f,
-                "`{function}` is code of a dynamic library, not of the main program, so a child cannot find it; \
-                 the fork start method can run it"
+                "`{function}` is code of a dynamic library, not of the main program, so a child \
+                 cannot find it; the fork start method can run it"
             ),
             Cause::NoHook => f.write_str(
-                "multiproc is not among the initialisers of the main program (it is part of a dynamic library, or the program \
-                 is linked statically at a fixed address), so a child that executes the program would run `main`; the \
-                 fork start method works",
+                "multiproc is not among the initialisers of the main program (it is part of a \
+                 dynamic library, or the program is linked statically at a fixed address), so a \
+                 child that executes the program would run `main`; the fork start method works",
             ),
             Cause::BorrowedRights => f.write_str(
-                "this process has rights that it was not started with (set-user-id, file capabilities, or an effective user \
-                 that is not the real one), so what it executes does not trust its environment; the fork start method works",
+                "this process has rights that it was not started with (set-user-id, file \
+                 capabilities, or an effective user that is not the real one), so what it \
+                 executes does not trust its environment; the fork start method works",
             ),
             Cause::EmptyNamespace => f.write_str(
-                "the child would be the first process of a new process namespace (`unshare(CLONE_NEWPID)`), for which the \
-                 kernel drops signals; fork once and start processes in the copy",
+                "the child would be the first process of a new process namespace \
+                 (`unshare(CLONE_NEWPID)`), for which the kernel drops signals; fork once and \
+                 start processes in the copy",
             ),
             Cause::EndedNamespace => f.write_str(
-                "the first process of the process namespace in which children would be (`unshare(CLONE_NEWPID)` or `setns`) \
-                 has ended, so there can be no others",
+                "the first process of the process namespace in which children would be \
+                 (`unshare(CLONE_NEWPID)` or `setns`) has ended, so there can be no others",
             ),
             Cause::Exiting => f.write_str("cannot fork while the process is exiting"),
-            Cause::DaemonHasNoChildren => f.write_str("daemonic processes are not allowed to have children"),
+            Cause::DaemonHasNoChildren => f.write_str(
+                "daemonic processes are not allowed to have \
+                 children",
+            ),
             Cause::ThreadsExist => f.write_str(
-                "cannot fork while other threads exist: the copy could wait for ever for a lock that one of them holds; \
-                 use the forkserver or spawn start method, or `start_unchecked`",
+                "cannot fork while other threads exist: the copy could wait for ever for a lock \
+                 that one of them holds; use the forkserver or spawn start method, or \
+                 `start_unchecked`",
             ),
             Cause::Bootstrapping => f.write_str(
-                "an attempt to start a process before the current process has finished its bootstrapping phase",
+                "an attempt to start a process before the current process has finished its \
+                 bootstrapping phase",
             ),
             Cause::Server(text) => write!(f, "the fork server failed: {text}"),
             Cause::MethodIsSet => f.write_str("the start method has already been set"),

@@ -78,7 +78,8 @@ impl JoinError {
         self.0.failure.limit()
     }
 
-    /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not known.
+    /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not
+    /// known.
     #[must_use]
     pub fn exitcode(&self) -> Option<i32> {
         self.0.exitcode

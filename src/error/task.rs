@@ -36,7 +36,12 @@ struct Failed {
 }
 
 impl TaskError {
-    pub(crate) fn new(task: String, worker: Option<(String, u32)>, attempts: u32, failure: Failure) -> TaskError {
+    pub(crate) fn new(
+        task: String,
+        worker: Option<(String, u32)>,
+        attempts: u32,
+        failure: Failure,
+    ) -> TaskError {
         TaskError(Box::new(Failed { task, worker, attempts, failure }))
     }
 
@@ -70,13 +75,15 @@ impl TaskError {
         self.0.failure.limit()
     }
 
-    /// Whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or because its pool was terminated.
+    /// Whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or because its
+    /// pool was terminated.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.failure, Failure::Cancelled(_))
     }
 
-    /// The name of the task: the one that it was given, or its function's, with its number if it is one of a map.
+    /// The name of the task: the one that it was given, or its function's, with its number if it is
+    /// one of a map.
     #[must_use]
     pub fn task(&self) -> &str {
         &self.0.task

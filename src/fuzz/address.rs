@@ -11,15 +11,26 @@ pub(super) fn run(data: &[u8]) {
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     match text.parse::<Address>() {
-        Ok(address) => assert_eq!(address.to_string().parse::<Address>().as_ref().ok(), Some(&address)),
+        Ok(address) => {
+            assert_eq!(address.to_string().parse::<Address>().as_ref().ok(), Some(&address))
+        }
         Err(error) => assert!(error.to_string().contains("is not recognized")),
     }
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let texts =
-        ["unix:/a/b", "abstract:name", "@name", "\0name", "tcp://127.0.0.1:80", "tcp://[::1%3]:80", "a/b", "/a"];
+    let texts = [
+        "unix:/a/b",
+        "abstract:name",
+        "@name",
+        "\0name",
+        "tcp://127.0.0.1:80",
+        "tcp://[::1%3]:80",
+        "a/b",
+        "/a",
+    ];
     let parsed = texts.iter().filter_map(|text| text.parse::<Address>().ok());
-    let crossed = parsed.filter_map(|address| codec::encode(&address).ok()).map(|parcel| parcel.bytes);
+    let crossed =
+        parsed.filter_map(|address| codec::encode(&address).ok()).map(|parcel| parcel.bytes);
     texts.iter().map(|text| text.as_bytes().to_vec()).chain(crossed).collect()
 }

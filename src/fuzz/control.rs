@@ -1,4 +1,5 @@
-//! What is said between processes while one starts another: messages of every kind, in the socket and in memory.
+//! What is said between processes while one starts another: messages of every kind, in the socket
+//! and in memory.
 
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
@@ -70,7 +71,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         [1, 2, 3].map(|way| {
             let contents = [&length, header.as_slice(), payload].concat();
             match way {
-                3 => [&[number, 3, 1, 4, u8::try_from(contents.len()).unwrap_or(0)], contents.as_slice()].concat(),
+                3 => [
+                    &[number, 3, 1, 4, u8::try_from(contents.len()).unwrap_or(0)],
+                    contents.as_slice(),
+                ]
+                .concat(),
                 way => [&[number, way, 0], contents.as_slice()].concat(),
             }
         })

@@ -27,7 +27,9 @@ pub(super) fn of(kind: usize, contents: &[u8]) -> Option<OwnedFd> {
         File::from(file.fd().try_clone().ok()?).write_all_at(contents, 0).ok()?;
         Some(file)
     };
-    let owned = |file: SharedFile| Arc::into_inner(Arc::clone(file.fd())).or_else(|| file.fd().try_clone().ok());
+    let owned = |file: SharedFile| {
+        Arc::into_inner(Arc::clone(file.fd())).or_else(|| file.fd().try_clone().ok())
+    };
     match kind {
         0 => fd::null().ok(),
         1 => Some(fd::pipe().ok()?.0),

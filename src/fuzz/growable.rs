@@ -33,10 +33,12 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let count = 1 + input.below(6);
     let control: Control = [const { AtomicU64::new(0) }; 32];
-    let segments: Vec<RingSegment> = (0..count).map(|_| [const { AtomicU64::new(0) }; 32]).collect();
+    let segments: Vec<RingSegment> =
+        (0..count).map(|_| [const { AtomicU64::new(0) }; 32]).collect();
     let words = |segment: usize| (0..BASE << segment).map(|_| AtomicU64::new(0)).collect();
     let memory = Memory { segments: (0..count).map(words).collect() };
-    let growable = GrowableRing { control: &control, segments: &segments, store: &memory, base: BASE as u64 };
+    let growable =
+        GrowableRing { control: &control, segments: &segments, store: &memory, base: BASE as u64 };
     while !input.is_empty() {
         match input.byte() % 8 {
             0 | 1 => {
@@ -80,6 +82,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     grows.extend([2, 7, 1, 2]);
     let mut wraps = vec![1];
     (0..30).for_each(|step| wraps.extend([put(step * 3), vec![2]].concat()));
-    let forged = vec![3, 0, 3, 1, 2, 3, 5, 1, 0, 1, 3, 4, 1, 2, 1, 5, 0, 0, 3, 20, 2, 7, 0, 5, 0, 4, 3, 41, 2, 2];
+    let forged = vec![
+        3, 0, 3, 1, 2, 3, 5, 1, 0, 1, 3, 4, 1, 2, 1, 5, 0, 0, 3, 20, 2, 7, 0, 5, 0, 4, 3, 41, 2, 2,
+    ];
     vec![grows, wraps, forged]
 }

@@ -10,9 +10,9 @@ use super::descriptors;
 use super::input::Input;
 use crate::codec;
 use crate::{
-    Address, Barrier, BoundedSemaphore, Condition, Connection, Descriptor, Event, JoinableQueue, Lock, Queue,
-    QueueReceiver, QueueSender, RLock, ReadOnly, RwLock, Semaphore, ShareableList, SharedArray, SharedMemory,
-    SharedSlice,
+    Address, Barrier, BoundedSemaphore, Condition, Connection, Descriptor, Event, JoinableQueue,
+    Lock, Queue, QueueReceiver, QueueSender, RLock, ReadOnly, RwLock, Semaphore, ShareableList,
+    SharedArray, SharedMemory, SharedSlice,
 };
 
 const MOMENT: Duration = Duration::from_micros(20);
@@ -48,7 +48,8 @@ pub(super) fn run(data: &[u8]) {
             memory.read_at(memory.len() - 1, &mut byte).expect("inside");
             memory.write_at(0, &byte).expect("inside");
             assert!(memory.read_at(memory.len(), &mut byte).is_err());
-            let _ = (memory.name().map(str::len), memory.unlink().is_ok(), memory.read_only().is_ok());
+            let _ =
+                (memory.name().map(str::len), memory.unlink().is_ok(), memory.read_only().is_ok());
         }),
         4 => value!(SharedMemory<ReadOnly>, |memory| {
             let mut byte = [0];
@@ -109,13 +110,17 @@ pub(super) fn run(data: &[u8]) {
             let _ = (queue.task_done().is_ok(), queue.join_timeout(MOMENT));
         }),
         18 => value!(Connection<String>, |mut connection| {
-            let _ = (connection.poll(Some(Duration::ZERO)).is_ok(), connection.recv_timeout(MOMENT).is_ok());
+            let _ = (
+                connection.poll(Some(Duration::ZERO)).is_ok(),
+                connection.recv_timeout(MOMENT).is_ok(),
+            );
             let _ = connection.try_send("text".to_owned()).is_ok();
         }),
         19 => value!(Descriptor<std::fs::File>, |file| drop(file.metadata())),
         20 => value!(Vec<(Option<Descriptor>, Address)>, |many| drop(many)),
         21 => value!(QueueSender<String>, |sender| {
-            let _ = (sender.put_timeout("text".to_owned(), MOMENT).is_ok(), sender.is_disconnected());
+            let _ =
+                (sender.put_timeout("text".to_owned(), MOMENT).is_ok(), sender.is_disconnected());
         }),
         22 => value!(QueueReceiver<String>, |receiver| {
             let _ = (receiver.get_timeout(MOMENT).is_ok(), crate::wait(&[&receiver], Some(MOMENT)));
@@ -167,7 +172,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     seed(15, &[(10, &[])], &[0]);
     seed(16, &[(8, &[]), (2, &[]), (13, &[1])], &[0, 1, 2, 255, 1]);
     seed(17, &[(8, &[]), (2, &[]), (13, &[1]), (11, &[0; 64])], &[0, 1, 2, 4, 3]);
-    seed(18, &[(3, &[]), (0, &[])], &[0, 0, 6, 0, 0, 0, 4, 3, b'a', 1, 1, 0, 2, 9, 9, 0, 0, 128, 8]);
+    seed(
+        18,
+        &[(3, &[]), (0, &[])],
+        &[0, 0, 6, 0, 0, 0, 4, 3, b'a', 1, 1, 0, 2, 9, 9, 0, 0, 128, 8],
+    );
     seed(18, &[(3, &[])], &[0, 0, 0, 0, 0, 0, 1, 1, 2, 200, 1, 100, 9]);
     seed(19, &[(12, &[])], &[0]);
     let address = "tcp://127.0.0.1:80".parse::<Address>().expect("an address");

@@ -14,7 +14,8 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let way = input.byte();
     let side = if way & 1 == 0 { Side::Listener } else { Side::Client };
-    let mut honest = Handshake::new(side, Key::new(b"a key that is not in the input")).expect("random numbers");
+    let mut honest =
+        Handshake::new(side, Key::new(b"a key that is not in the input")).expect("random numbers");
     if way & 2 != 0 {
         return over_a_socket(&mut honest, input.rest());
     }
@@ -39,7 +40,8 @@ pub(super) fn run(data: &[u8]) {
             144..160 => [b"{sha256}", input.some()].concat(),
             // Another's work with the same key: an oracle.
             160..176 => {
-                let mut other = Handshake::new(Side::Client, Key::new(b"another key")).expect("random numbers");
+                let mut other =
+                    Handshake::new(Side::Client, Key::new(b"another key")).expect("random numbers");
                 other
                     .received(said.last().map_or(&[][..], Vec::as_slice))
                     .ok()
@@ -64,7 +66,10 @@ fn over_a_socket(honest: &mut Handshake, bytes: &[u8]) {
     let mut near = Stream::new(near).expect("a stream");
     // As much as goes into the socket.
     let _ = stream::send(far.as_fd(), [bytes, &[]], &[]);
-    assert!(converse(&mut near, honest, Deadline::Now).is_err(), "somebody without the key was let in");
+    assert!(
+        converse(&mut near, honest, Deadline::Now).is_err(),
+        "somebody without the key was let in"
+    );
     drop(far);
     let _ = converse(&mut near, honest, Deadline::Now).expect_err("let in").to_string();
 }
@@ -73,7 +78,10 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let challenge = [b"#CHALLENGE#{sha256}".as_slice(), &[7; 40]].concat();
     let digest = [b"{sha256}".as_slice(), &[9; 32]].concat();
     let framed = |messages: &[&[u8]]| -> Vec<u8> {
-        messages.iter().flat_map(|message| [&[0, 0, 0, message.len() as u8], *message].concat()).collect()
+        messages
+            .iter()
+            .flat_map(|message| [&[0, 0, 0, message.len() as u8], *message].concat())
+            .collect()
     };
     vec![
         vec![0, 0, 0, 0, 0],

@@ -20,7 +20,8 @@ impl<'a> Input<'a> {
 
     /// A number below `most`, which is not zero.
     pub(super) fn below(&mut self, most: usize) -> usize {
-        let number = if most <= 256 { usize::from(self.byte()) } else { self.raw() as usize & 0xffff };
+        let number =
+            if most <= 256 { usize::from(self.byte()) } else { self.raw() as usize & 0xffff };
         number % most
     }
 

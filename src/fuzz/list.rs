@@ -39,7 +39,8 @@ pub(super) fn run(data: &[u8]) {
 }
 
 fn honest() -> ShareableList {
-    let items = [Item::from("a text"), 7.into(), 2.5.into(), ().into(), vec![1, 2, 3].into(), true.into()];
+    let items =
+        [Item::from("a text"), 7.into(), 2.5.into(), ().into(), vec![1, 2, 3].into(), true.into()];
     ShareableList::new(items).expect("a list")
 }
 
@@ -50,6 +51,9 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let mapped: SharedMemory = codec::decode(&parcel.bytes, parcel.fds).expect("its memory");
     mapped.read_at(0, &mut bytes).expect("inside");
     let length = u8::try_from(bytes.len()).unwrap_or(255);
-    let calls = [6, 2, 3, 3, 4, b'a', b'b', b'c', b'd', 1, 4, 0, 5, 0, 6, 0, 7, 6, 0, 12, 3, 1, 6, 2, 6, 4, 6, 2];
+    let calls = [
+        6, 2, 3, 3, 4, b'a', b'b', b'c', b'd', 1, 4, 0, 5, 0, 6, 0, 7, 6, 0, 12, 3, 1, 6, 2, 6, 4,
+        6, 2,
+    ];
     vec![[&[0, 0, length], bytes.as_slice(), &calls].concat(), [&[1], calls.as_slice()].concat()]
 }

@@ -1,4 +1,5 @@
-//! Locks and their like, to the memory of which somebody writes anything, between calls and during them.
+//! Locks and their like, to the memory of which somebody writes anything, between calls and during
+//! them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,7 +17,8 @@ use crate::{Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, RwLock, Se
 
 const MOMENT: Duration = Duration::from_micros(20);
 
-/// How many calls there are at most: each may wait for a moment, and more than that for a table that somebody keeps locked.
+/// How many calls there are at most: each may wait for a moment, and more than that for a table
+/// that somebody keeps locked.
 const CALLS: usize = 24;
 
 /// Byte 0: what it is; byte 1: whether somebody writes all the time; then the calls.
@@ -96,11 +98,15 @@ pub(super) fn run(data: &[u8]) {
             let lock = Lock::new().expect("a lock");
             let condition = Condition::with_lock(&lock).expect("a condition");
             let word = memory_of(&lock);
-            // Its own table is written to, not its lock: to come back, a wait needs the lock, however long that takes.
+            // Its own table is written to, not its lock: to come back, a wait needs the lock,
+            // however long that takes.
             with(&condition, is_raced, &mut input, |_, call, input| match call {
                 0 | 1 => {
                     if let Ok(mut guard) = lock.try_acquire() {
-                        assert_eq!(word.at::<AtomicU32>(0).load(Ordering::Relaxed) & OWNER, robust::tid());
+                        assert_eq!(
+                            word.at::<AtomicU32>(0).load(Ordering::Relaxed) & OWNER,
+                            robust::tid()
+                        );
                         let _ = condition.wait_timeout(&mut guard, MOMENT);
                     }
                 }
@@ -220,7 +226,10 @@ fn write(memory: &Shared, place: usize, word: u64) {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let calls = [0, 7, 0, 0, 0, 0, 2, 1, 7, 0, 4, 2, 1, 2, 7, 0, 5, 1, 1, 0, 3, 4, 5, 7, 65, 2, 9, 0, 6, 3, 0, 4, 2];
+    let calls = [
+        0, 7, 0, 0, 0, 0, 2, 1, 7, 0, 4, 2, 1, 2, 7, 0, 5, 1, 1, 0, 3, 4, 5, 7, 65, 2, 9, 0, 6, 3,
+        0, 4, 2,
+    ];
     let honest = [0, 1, 2, 3, 0, 4, 2, 5, 6, 0, 0, 1, 2, 2, 3, 4];
     let writes: Vec<u8> = (0..8).flat_map(|step| [step * 7, step, step]).collect();
     (0..10)

@@ -1,8 +1,10 @@
-//! What fuzzers call: a function of any bytes for each thing here that decodes what another process wrote.
+//! What fuzzers call: a function of any bytes for each thing here that decodes what another process
+//! wrote.
 //!
-//! It is there with `--cfg multiproc_fuzz` only; `tests/fuzz` has the programs that feed it. A target must come to its end
-//! within moments, whatever the bytes; a panic is a bug that it found. What it is to do it takes from the bytes, too, so that
-//! a mutation of them is another sequence of calls.
+//! It is there with `--cfg multiproc_fuzz` only; `tests/fuzz` has the programs that feed it. A
+//! target must come to its end within moments, whatever the bytes; a panic is a bug that it found.
+//! What it is to do it takes from the bytes, too, so that a mutation of them is another sequence of
+//! calls.
 
 mod address;
 mod control;

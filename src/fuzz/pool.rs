@@ -36,7 +36,10 @@ pub(super) fn run(data: &[u8]) {
             }
             5 => {
                 let count = u16::from(input.byte());
-                ledger.hear(&mut [&messages::block_head(count)[..], input.some()].concat(), Vec::new());
+                ledger.hear(
+                    &mut [&messages::block_head(count)[..], input.some()].concat(),
+                    Vec::new(),
+                );
             }
             6 => word = input.word(),
             _ => {
@@ -48,7 +51,7 @@ pub(super) fn run(data: &[u8]) {
             }
         }
     }
-    let (rest, failed) = ledger.bury(gate.begun(&word.into()), || Failure::Exited(1));
+    let (rest, failed) = ledger.settle(gate.begun(&word.into()), || Failure::Exited(1));
     back.extend(rest);
     back.append(&mut ledger.again);
     if let Some(failed) = failed {
@@ -57,7 +60,8 @@ pub(super) fn run(data: &[u8]) {
     let mut outcomes = vec![0_u32; usize::try_from(given).unwrap_or_default()];
     for job in back {
         assert!(job.bytes.len() >= job.count as usize, "arguments were lost");
-        (job.first..job.first + u64::from(job.count)).for_each(|number| seen(&mut outcomes, number));
+        (job.first..job.first + u64::from(job.count))
+            .for_each(|number| seen(&mut outcomes, number));
     }
     for delivery in results.take() {
         let first = delivery.first;
@@ -65,7 +69,10 @@ pub(super) fn run(data: &[u8]) {
         let all = std::iter::from_fn(|| opened.next(results.call()));
         all.zip(first..).for_each(|(_, number)| seen(&mut outcomes, number));
     }
-    assert!(outcomes.iter().all(|count| *count == 1), "a task has no outcome, or several: {outcomes:?}");
+    assert!(
+        outcomes.iter().all(|count| *count == 1),
+        "a task has no outcome, or several: {outcomes:?}"
+    );
 }
 
 fn seen(outcomes: &mut [u32], number: u64) {
@@ -75,7 +82,8 @@ fn seen(outcomes: &mut [u32], number: u64) {
 fn job(results: &Arc<MapResults>, first: u64, count: u32) -> Job {
     let mut bytes = Vec::new();
     for number in first..first + u64::from(count) {
-        let encode = |onto: &mut Vec<u8>| codec::encode_within(&number, onto, usize::MAX, &mut Vec::new());
+        let encode =
+            |onto: &mut Vec<u8>| codec::encode_within(&number, onto, usize::MAX, &mut Vec::new());
         messages::framed(&mut bytes, encode).expect("a number").keep();
     }
     let sink = Arc::clone(results) as Arc<dyn Sink>;
@@ -85,10 +93,23 @@ fn job(results: &Arc<MapResults>, first: u64, count: u32) -> Job {
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let value = |bytes: &[u8]| [&[3, bytes.len() as u8][..], bytes].concat();
     let block = |count: u8| [vec![5, count, 2 * count], [1, 7].repeat(count.into())].concat();
-    // One by one, in blocks over several jobs, and taken back in the middle, by the honest word and by another.
+    // One by one, in blocks over several jobs, and taken back in the middle, by the honest word and
+    // by another.
     let single = [vec![0, 0, 9], (0..10).flat_map(|n| value(&[n])).collect()].concat();
-    let blocks = [vec![1, 0, 9, 0, 4, 0, 19], block(3), block(12), block(19), vec![2, 1, 2, 4]].concat();
-    let taken = [vec![2, 0, 9], block(4), vec![6, 1, 6, 7], value(&[5]), value(&[6]), vec![0, 5, 7], block(2)].concat();
-    let forged = [vec![0, 0, 15, 0, 3, 6, 2, 1, 7], block(9), vec![6, 7, 255, 255, 0, 0, 0, 0, 0, 128, 7]].concat();
+    let blocks =
+        [vec![1, 0, 9, 0, 4, 0, 19], block(3), block(12), block(19), vec![2, 1, 2, 4]].concat();
+    let taken = [
+        vec![2, 0, 9],
+        block(4),
+        vec![6, 1, 6, 7],
+        value(&[5]),
+        value(&[6]),
+        vec![0, 5, 7],
+        block(2),
+    ]
+    .concat();
+    let forged =
+        [vec![0, 0, 15, 0, 3, 6, 2, 1, 7], block(9), vec![6, 7, 255, 255, 0, 0, 0, 0, 0, 128, 7]]
+            .concat();
     vec![single, blocks, taken, forged]
 }

@@ -1,4 +1,5 @@
-//! A whole queue, to the memory of which somebody writes anything at any place, between calls and during them.
+//! A whole queue, to the memory of which somebody writes anything at any place, between calls and
+//! during them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,16 +21,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Where things lie: the locks and alarms, the cells for all, the flags, the cells of two segments, the first records.
+/// Where things lie: the locks and alarms, the cells for all, the flags, the cells of two segments,
+/// the first records.
 const PLACES: [usize; 23] = [
-    0, 64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1032, 1040, 1048, 1152, 1160, 1280, 1288, 1296, 1304, 1408,
-    1416, 8192,
+    0, 64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1032, 1040, 1048, 1152, 1160, 1280, 1288,
+    1296, 1304, 1408, 1416, 8192,
 ];
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let way = input.byte();
-    let Some((queue, memory)) = queue(1 + usize::from(way) % 3, if way & 0x10 == 0 { u64::MAX } else { 3 }) else {
+    let Some((queue, memory)) =
+        queue(1 + usize::from(way) % 3, if way & 0x10 == 0 { u64::MAX } else { 3 })
+    else {
         return;
     };
     if way & 0xe0 != 0x20 {
@@ -65,14 +69,23 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
             0..=3 => memory.at::<AtomicU64>(place(input)).store(input.word(), Ordering::Relaxed),
             4 | 5 => drop(queue.try_put((text(input.some()), Vec::new()))),
             6 => {
-                let fds = (0..input.below(3)).filter_map(|_| descriptors::one(input)).map(Descriptor).collect();
+                let fds = (0..input.below(3))
+                    .filter_map(|_| descriptors::one(input))
+                    .map(Descriptor)
+                    .collect();
                 drop(queue.try_put((text(input.some()), fds)));
             }
             7 => drop(queue.put_timeout(("7".repeat(1000 * input.below(900)), Vec::new()), MOMENT)),
             8..=10 => drop(queue.try_get()),
             11 => drop(queue.get_timeout(MOMENT)),
             12 => {
-                let _ = (queue.len(), queue.is_full(), queue.is_empty(), queue.is_shut_down(), format!("{queue:?}"));
+                let _ = (
+                    queue.len(),
+                    queue.is_full(),
+                    queue.is_empty(),
+                    queue.is_shut_down(),
+                    format!("{queue:?}"),
+                );
             }
             13 => {
                 let _ = queue.poll_ready();
@@ -91,7 +104,8 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
 fn queue(segments: usize, most: u64) -> Option<(Queue<Value>, Shared)> {
     let memory = SharedFile::create("fuzz", 8192 + (256 << 10) * ((1 << segments) - 1)).ok()?;
     let (put_end, get_end) = socket::pair().ok()?;
-    let crossing = (Carried(Arc::clone(memory.fd())), Carried::from(put_end), Carried::from(get_end), most);
+    let crossing =
+        (Carried(Arc::clone(memory.fd())), Carried::from(put_end), Carried::from(get_end), most);
     let parcel = codec::encode(&crossing).expect("descriptors");
     Some((codec::decode(&parcel.bytes, parcel.fds).ok()?, memory.map_all().ok()?))
 }
@@ -102,11 +116,21 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     (0..8).for_each(|step| plain.extend(put(step * 20)));
     plain.extend([12, 13, 8, 8, 8, 8, 8, 8, 8, 8, 8, 11]);
     let grows = vec![2, 7, 130, 2, 7, 130, 2, 7, 130, 2, 7, 130, 2, 12, 8, 8, 8, 8, 8];
-    let bounded =
-        [vec![0x10], put(1), put(2), put(3), put(4), vec![8, 7, 1, 0, 8, 8, 8, 8, 14, 15, 0, 8, 4, 1, 1]].concat();
+    let bounded = [
+        vec![0x10],
+        put(1),
+        put(2),
+        put(3),
+        put(4),
+        vec![8, 7, 1, 0, 8, 8, 8, 8, 14, 15, 0, 8, 4, 1, 1],
+    ]
+    .concat();
     let carries = vec![0, 6, 2, 0, 0, 1, 0, 3, 1, 2, 3, 8, 6, 1, 4, 2, 1, 1, 0, 8];
-    let forged = [put(9), vec![0, 10, 0, 3, 5, 8, 0, 16, 0, 3, 41, 8, 0, 0, 0, 4, 2], put(9), vec![8, 13]].concat();
-    let raced: Vec<u8> = (0..8).flat_map(|step| [step * 3, 0, step, step * 9, 1, 1, 1, 1, 1, 1, 1]).collect();
+    let forged =
+        [put(9), vec![0, 10, 0, 3, 5, 8, 0, 16, 0, 3, 41, 8, 0, 0, 0, 4, 2], put(9), vec![8, 13]]
+            .concat();
+    let raced: Vec<u8> =
+        (0..8).flat_map(|step| [step * 3, 0, step, step * 9, 1, 1, 1, 1, 1, 1, 1]).collect();
     vec![
         plain.clone(),
         grows,

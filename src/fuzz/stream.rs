@@ -1,4 +1,5 @@
-//! The stream of messages of a connection: any bytes in any pieces, held against a reading of all of them at once.
+//! The stream of messages of a connection: any bytes in any pieces, held against a reading of all
+//! of them at once.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -30,7 +31,8 @@ pub(super) fn run(data: &[u8]) {
                 say(&far, &[&length, bytes].concat(), &[], &mut model);
             }
             5 => {
-                let fds: Vec<OwnedFd> = (0..input.below(3)).filter_map(|_| descriptors::one(&mut input)).collect();
+                let fds: Vec<OwnedFd> =
+                    (0..input.below(3)).filter_map(|_| descriptors::one(&mut input)).collect();
                 say(&far, input.some(), &fds, &mut model);
             }
             6..=8 => model.check(&mut near),
@@ -43,7 +45,10 @@ pub(super) fn run(data: &[u8]) {
                 near = codec::decode(&parcel.bytes, parcel.fds).expect("an honest stream");
             }
             _ => {
-                let _ = (near.send(input.some(), &[], Deadline::Now).is_ok(), near.flush(Deadline::Now).is_ok());
+                let _ = (
+                    near.send(input.some(), &[], Deadline::Now).is_ok(),
+                    near.flush(Deadline::Now).is_ok(),
+                );
                 let _ = stream::recv_onto(far.as_fd(), &mut Vec::new(), 1 << 16, Mode::Now);
             }
         }
@@ -99,7 +104,8 @@ impl Model {
 
     fn check(&mut self, near: &mut Stream) {
         let mut bytes = Vec::new();
-        let received: Result<Vec<Arc<OwnedFd>>, RecvTransportError> = near.recv(&mut bytes, LIMIT, Deadline::Now);
+        let received: Result<Vec<Arc<OwnedFd>>, RecvTransportError> =
+            near.recv(&mut bytes, LIMIT, Deadline::Now);
         match (self.next(), received) {
             (Next::Message(expected), Ok(_)) => {
                 assert_eq!(bytes, expected, "another message than was sent");

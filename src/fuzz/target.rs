@@ -1,6 +1,8 @@
 //! All targets, by name.
 
-use super::{address, control, growable, handles, handshake, list, locks, pool, queue, ring, stream, values};
+use super::{
+    address, control, growable, handles, handshake, list, locks, pool, queue, ring, stream, values,
+};
 
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]

@@ -82,9 +82,14 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         drop(codec::encode(value));
         [vec![kind], codec::encode(value).expect("a value").bytes].concat()
     }
-    let tree = || Tree::Pair(Box::new(Tree::Node(vec![Tree::Leaf, Tree::Node(vec![]), Tree::Leaf])), None);
-    let named = Tree::Named { left: Some(Box::new(tree())), right: BTreeMap::from([(1, tree()), (2, tree())]) };
-    let config = |inner| Config { name: "name".to_owned(), level: Some(-7), inner, ..Config::default() };
+    let tree =
+        || Tree::Pair(Box::new(Tree::Node(vec![Tree::Leaf, Tree::Node(vec![]), Tree::Leaf])), None);
+    let named = Tree::Named {
+        left: Some(Box::new(tree())),
+        right: BTreeMap::from([(1, tree()), (2, tree())]),
+    };
+    let config =
+        |inner| Config { name: "name".to_owned(), level: Some(-7), inner, ..Config::default() };
     let configs = vec![config(vec![]), config(vec![config(vec![]), config(vec![])])];
     let tuple = || Tuple(1, -2, Err("no".to_owned()));
     vec![

@@ -1,8 +1,9 @@
 //! The library's logger.
 //!
-//! Its records go to its own handlers (standard error, and what the program adds), and to whatever logger the program
-//! installed for the `log` facade. If the program installed none, `log_to_stderr` installs ours, so that the program's
-//! own records come out beside the library's, in the same form, in every process.
+//! Its records go to its own handlers (standard error, and what the program adds), and to whatever
+//! logger the program installed for the `log` facade. If the program installed none,
+//! `log_to_stderr` installs ours, so that the program's own records come out beside the library's,
+//! in the same form, in every process.
 
 use std::fmt;
 use std::io::Write;
@@ -55,7 +56,8 @@ static LOGGER: Logger = Logger {
 /// The target of the library's own records.
 const TARGET: &str = "multiproc";
 
-/// The library's logger, as CPython's `get_logger`: to change its level, to add a handler, or to log with it.
+/// The library's logger, as CPython's `get_logger`: to change its level, to add a handler, or to
+/// log with it.
 ///
 /// ```
 /// use multiproc::{Level, get_logger};
@@ -71,8 +73,9 @@ pub fn get_logger() -> &'static Logger {
 
 /// Sends the logger's records to standard error, as `[INFO/Process-1] message`, and sets its level.
 ///
-/// [`Level::NotSet`] leaves the level as it is. Children of every start method do the same. If the program has no logger
-/// for the `log` facade, this one becomes it, so that `log::info!` comes out in the same form.
+/// [`Level::NotSet`] leaves the level as it is. Children of every start method do the same. If the
+/// program has no logger for the `log` facade, this one becomes it, so that `log::info!` comes out
+/// in the same form.
 ///
 /// Unlike CPython's, calling it again does not print every line twice.
 ///
@@ -91,7 +94,8 @@ pub fn log_to_stderr(level: Level) -> &'static Logger {
 }
 
 impl Logger {
-    /// The level below which records are dropped; [`Level::NotSet`] if the facade's maximum decides.
+    /// The level below which records are dropped; [`Level::NotSet`] if the facade's maximum
+    /// decides.
     pub fn level(&self) -> Level {
         Level::from_number(self.level.load(Ordering::Relaxed))
     }
@@ -112,7 +116,8 @@ impl Logger {
         }
     }
 
-    /// Has every record passed to `handler`, too. Children do not inherit it (as in CPython), except by fork.
+    /// Has every record passed to `handler`, too. Children do not inherit it (as in CPython),
+    /// except by fork.
     ///
     /// ```
     /// use std::sync::Mutex;
@@ -200,7 +205,8 @@ impl Logger {
 
     fn handle(&self, record: &LogRecord<'_>) {
         if self.to_stderr.load(Ordering::Relaxed) {
-            // One write a line, so that lines of several processes do not mix; to a closed stream, nothing.
+            // One write a line, so that lines of several processes do not mix; to a closed stream,
+            // nothing.
             let line = format!("[{}/{}] {}\n", record.level, record.process, record.message);
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
@@ -263,7 +269,11 @@ impl LogSettings {
     pub(crate) fn now() -> LogSettings {
         #[expect(clippy::cast_possible_truncation, reason = "0 to 5")]
         let facade = log::max_level() as usize as u8;
-        LogSettings { level: LOGGER.level(), to_stderr: LOGGER.to_stderr.load(Ordering::Relaxed), facade }
+        LogSettings {
+            level: LOGGER.level(),
+            to_stderr: LOGGER.to_stderr.load(Ordering::Relaxed),
+            facade,
+        }
     }
 
     /// Makes them those of this process, a child.

@@ -1,6 +1,7 @@
 //! Many tasks on a few processes.
 //!
-//! The rooms, lowest first: `protocol` (what both sides share), `child` (the worker's side), `host` (the program's side), `api`.
+//! The rooms, lowest first: `protocol` (what both sides share), `child` (the worker's side), `host`
+//! (the program's side), `api`.
 
 mod api;
 mod child;
@@ -8,7 +9,8 @@ pub(crate) mod host;
 pub(crate) mod protocol;
 
 pub use api::{
-    IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Task, Tasks, TimedOut, WorkerStats,
+    IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Task, Tasks,
+    TimedOut, WorkerStats,
 };
 pub use child::{CurrentTask, current_task, with_worker_state, worker_id};
 pub use host::retry::Retry;

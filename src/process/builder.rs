@@ -44,8 +44,8 @@ use crate::target::{Captureless, Target, function_entry};
 
 /// What to run in a process, and how: a process that is not started yet.
 ///
-/// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense then; so starting one twice
-/// and joining one that was never started do not compile.
+/// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense
+/// then; so starting one twice and joining one that was never started do not compile.
 ///
 /// ```
 /// use multiproc::Process;
@@ -96,16 +96,18 @@ struct EnvironmentChange {
 impl<T: Serialize + DeserializeOwned> Process<T> {
     /// A process that will run `target` with `args`, a tuple of 0 to 8 arguments.
     ///
-    /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments. These are encoded here
-    /// and now, as CPython's are frozen, and decoded in the child; an argument that cannot be encoded is an error from
-    /// [`start`](Process::start). (One that surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString`
-    /// crosses whatever it holds. For what serde's attributes ask of the format, see [`SelfDescribing`](crate::SelfDescribing).)
+    /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments.
+    /// These are encoded here and now, as CPython's are frozen, and decoded in the child; an
+    /// argument that cannot be encoded is an error from [`start`](Process::start). (One that
+    /// surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString` crosses
+    /// whatever it holds. For what serde's attributes ask of the format, see
+    /// [`SelfDescribing`](crate::SelfDescribing).)
     ///
-    /// A closure must not capture a copyable token without a size, which nothing can tell from no capture: see
-    /// [`Target`](crate::Target#what-a-closure-must-not-capture).
+    /// A closure must not capture a copyable token without a size, which nothing can tell from no
+    /// capture: see [`Target`](crate::Target#what-a-closure-must-not-capture).
     ///
-    /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is used up whether the process
-    /// is started or not. It is a daemon if this process is.
+    /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is
+    /// used up whether the process is started or not. It is a daemon if this process is.
     pub fn new<F, Args>(target: F, args: Args) -> Process<T>
     where
         F: Target<Args, Output = T> + Captureless + Send,
@@ -121,18 +123,22 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         )
     }
 
-    /// A process that will run a closure with everything that it captured, in a copy of this process made by fork.
+    /// A process that will run a closure with everything that it captured, in a copy of this
+    /// process made by fork.
     ///
-    /// Nothing needs to be encoded but the result. Generators of random numbers go on from where they are here, in every
-    /// such child the same; what must differ has to be seeded anew in the closure. Starting it is refused while this process has other threads: the copy
-    /// would have none of them, but the locks that they held, for ever
+    /// Nothing needs to be encoded but the result. Generators of random numbers go on from where
+    /// they are here, in every such child the same; what must differ has to be seeded anew in the
+    /// closure. Starting it is refused while this process has other threads: the copy would have
+    /// none of them, but the locks that they held, for ever
     /// ([`start_unchecked`](Process::start_unchecked) does it all the same).
     ///
-    /// References that the closure captures lead to the copy's own memory, which holds what it held at the start. The
-    /// library sees to that for its own memory ([`SharedBuffer`](crate::SharedBuffer) included). It cannot for memory that
-    /// other code maps so that a copy shares it (`MAP_SHARED`), does not have it or finds it wiped (`MADV_DONTFORK`,
-    /// `MADV_WIPEONFORK`): if a crate gives references to such memory, do not use them in the child, of the fork method or,
-    /// from a [preload function](crate::set_forkserver_preload), of the forkserver method.
+    /// References that the closure captures lead to the copy's own memory, which holds what it held
+    /// at the start. The library sees to that for its own memory
+    /// ([`SharedBuffer`](crate::SharedBuffer) included). It cannot for memory that other code maps
+    /// so that a copy shares it (`MAP_SHARED`), does not have it or finds it wiped
+    /// (`MADV_DONTFORK`, `MADV_WIPEONFORK`): if a crate gives references to such memory, do not use
+    /// them in the child, of the fork method or, from a [preload
+    /// function](crate::set_forkserver_preload), of the forkserver method.
     ///
     /// ```no_run
     /// use multiproc::Process;
@@ -147,7 +153,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         F: FnOnce() -> T + Send + 'static,
     {
         let work = move || codec::encode(&closure()).map_err(Refusal::Result);
-        let mut process = Process::with(Work::Closure(Box::new(work)), type_name::<F>(), "Process".to_owned());
+        let mut process =
+            Process::with(Work::Closure(Box::new(work)), type_name::<F>(), "Process".to_owned());
         process.method = Some(StartMethod::Fork);
         process
     }
@@ -188,7 +195,8 @@ impl<T> Process<T> {
         self
     }
 
-    /// Whether the process is a daemon: terminated when this one ends, and not allowed to have children.
+    /// Whether the process is a daemon: terminated when this one ends, and not allowed to have
+    /// children.
     ///
     /// (Not a Unix daemon: it ends with the program.)
     pub fn daemon(mut self, daemon: bool) -> Process<T> {
@@ -202,20 +210,26 @@ impl<T> Process<T> {
         self
     }
 
-    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the start: byte for
-    /// byte, entries included that are no variables, or variables that stand twice. What is set here replaces every
-    /// entry of its name, and stands behind the others.
+    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the
+    /// start: byte for byte, entries included that are no variables, or variables that stand twice.
+    /// What is set here replaces every entry of its name, and stands behind the others.
     ///
-    /// The size does not matter: what an exec cannot carry (a variable of more than 128 KiB, or several MiB
-    /// altogether) is set before the function runs. Only what runs before it, the loader and initialisers, sees a part.
-    /// (`/proc/<pid>/environ` shows what the last exec carried.)
+    /// The size does not matter: what an exec cannot carry (a variable of more than 128 KiB, or
+    /// several MiB altogether) is set before the function runs. Only what runs before it, the
+    /// loader and initialisers, sees a part. (`/proc/<pid>/environ` shows what the last exec
+    /// carried.)
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Process<T> {
-        self.environment.variables.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self.environment
+            .variables
+            .insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
         self
     }
 
     /// Sets several variables in the process's environment.
-    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(self, variables: impl IntoIterator<Item = (N, V)>) -> Process<T> {
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Process<T> {
         variables.into_iter().fold(self, |process, (name, value)| process.env(name, value))
     }
 
@@ -238,7 +252,8 @@ impl<T> Process<T> {
         self
     }
 
-    /// The process's standard input: `/dev/null` unless set, as in CPython, so that processes do not take each other's input.
+    /// The process's standard input: `/dev/null` unless set, as in CPython, so that processes do
+    /// not take each other's input.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Process<T> {
         self.stdio[0] = stdin.into();
         self
@@ -256,18 +271,20 @@ impl<T> Process<T> {
         self
     }
 
-    /// Has the function run on a stack of at least so many bytes: in a thread of that name and size, for which the process
-    /// waits. Unless set, it runs on the main thread, whose stack the system's limit governs.
+    /// Has the function run on a stack of at least so many bytes: in a thread of that name and
+    /// size, for which the process waits. Unless set, it runs on the main thread, whose stack the
+    /// system's limit governs.
     pub fn stack_size(mut self, bytes: usize) -> Process<T> {
         self.spec.stack_size = Some(bytes as u64);
         self
     }
 
-    /// How long what the function returns may be, encoded, in bytes: 1 GiB unless set, as for a message. The
-    /// [`join`](Child::join) of a longer one fails with [`Failure::BadResult`](crate::Failure::BadResult), and takes no memory for it.
+    /// How long what the function returns may be, encoded, in bytes: 1 GiB unless set, as for a
+    /// message. The [`join`](Child::join) of a longer one fails with
+    /// [`Failure::BadResult`](crate::Failure::BadResult), and takes no memory for it.
     ///
-    /// The text of a panic or another failure may be 256 MiB long. What a result may ask of this process beyond its length,
-    /// [`DecodeLimits`](crate::DecodeLimits) say.
+    /// The text of a panic or another failure may be 256 MiB long. What a result may ask of this
+    /// process beyond its length, [`DecodeLimits`](crate::DecodeLimits) say.
     ///
     /// ```
     /// use multiproc::{Failure, Process};
@@ -283,11 +300,13 @@ impl<T> Process<T> {
 
     /// Whether the process ends when this one does, however that happens: true unless set.
     ///
-    /// What it starts by other means (`std::process::Command`) is not covered, nor is the process itself any more once it has
-    /// executed another program in its own place or closed descriptors that are not its own.
+    /// What it starts by other means (`std::process::Command`) is not covered, nor is the process
+    /// itself any more once it has executed another program in its own place or closed descriptors
+    /// that are not its own.
     ///
-    /// With `false`, it may outlive this process: it is neither terminated nor waited for at the end of this one. It can see
-    /// the end of its parent with [`parent_process`](crate::parent_process).
+    /// With `false`, it may outlive this process: it is neither terminated nor waited for at the
+    /// end of this one. It can see the end of its parent with
+    /// [`parent_process`](crate::parent_process).
     pub fn die_with_parent(mut self, dies: bool) -> Process<T> {
         self.spec.dies_with_parent = dies;
         self
@@ -319,11 +338,14 @@ impl<T> Process<T> {
 
     /// Starts the process, and returns before its function runs.
     ///
-    /// The first start with the forkserver method also starts the fork server, which takes some milliseconds.
+    /// The first start with the forkserver method also starts the fork server, which takes some
+    /// milliseconds.
     ///
     /// # Errors
-    /// This process is a daemon; it has left its process namespace for its children; the arguments cannot be encoded; the function is code of a library; the system lacks
-    /// descriptors, processes or memory; fork beside other threads; the fork server or its preload function failed.
+    /// This process is a daemon; it has left its process namespace for its children; the arguments
+    /// cannot be encoded; the function is code of a library; the system lacks descriptors,
+    /// processes or memory; fork beside other threads; the fork server or its preload function
+    /// failed.
     pub fn start(self) -> Result<Child<T>> {
         self.start_with(None)
     }
@@ -357,7 +379,10 @@ impl<T> Process<T> {
         }
         let mut environment = self.environment.apply()?;
         let mut work = self.work.ready(self.function, method)?;
-        #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage gets the private directory"))]
+        #[cfg_attr(
+            not(feature = "cage"),
+            expect(unused_mut, reason = "a cage gets the private directory")
+        )]
         let mut spec = self.spec;
         spec.check().map_err(Cause::BadInput)?;
         let place = Place::make(&spec, self.directory, self.temporary, &mut environment)?;
@@ -421,7 +446,8 @@ fn own_lifeline(spec: &ProcessSpec) -> Result<(Option<PrivateLifeline>, Option<O
     if !spec.is_caged() {
         return Ok((None, None));
     }
-    let made = PrivateLifeline::new().map_err(os("cannot open a lifeline for a process in a cage"))?;
+    let made =
+        PrivateLifeline::new().map_err(os("cannot open a lifeline for a process in a cage"))?;
     Ok((Some(made.0), Some(made.1)))
 }
 
@@ -441,7 +467,9 @@ impl Work {
         let (entry, (arguments, ends), closure) = match self {
             Work::Entry(entry, Ok(arguments)) => (Some(entry), arguments, None),
             Work::Entry(_, Err(reason)) => {
-                return Err(Cause::Encode { what: format!("the arguments of {function}"), reason }.into());
+                return Err(
+                    Cause::Encode { what: format!("the arguments of {function}"), reason }.into()
+                );
             }
             Work::Closure(_) if method != StartMethod::Fork => {
                 let text = format!("{function} captures variables, so it can only be forked");
@@ -468,7 +496,8 @@ struct Place {
 }
 
 impl Place {
-    /// Checks the directory that was asked for, or makes a private one, to which `environment` then leads.
+    /// Checks the directory that was asked for, or makes a private one, to which `environment` then
+    /// leads.
     fn make(
         spec: &ProcessSpec,
         directory: Option<PathBuf>,
@@ -476,7 +505,8 @@ impl Place {
         environment: &mut Option<Environment>,
     ) -> Result<Place> {
         if let Some(path) = directory.as_ref().filter(|path| !path.is_absolute()) {
-            let text = format!("the working directory {path:?} of a process cannot be told from here");
+            let text =
+                format!("the working directory {path:?} of a process cannot be told from here");
             return Err(Cause::BadInput(text).into());
         }
         if !spec.limits.wants_dir() {
@@ -496,8 +526,8 @@ impl Place {
     }
 }
 
-/// The path from the root on, as long as the working directory is the one that is meant; as it was if
-/// it is empty, or there is no such directory.
+/// The path from the root on, as long as the working directory is the one that is meant; as it was
+/// if it is empty, or there is no such directory.
 fn whole(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }

@@ -7,7 +7,8 @@ use super::Process;
 use crate::start::method::{StartMethod, get_start_method};
 use crate::target::{Captureless, Target};
 
-/// A start method as an object: CPython's contexts. Processes made from it use its method, whatever the program's is.
+/// A start method as an object: CPython's contexts. Processes made from it use its method, whatever
+/// the program's is.
 ///
 /// ```
 /// use multiproc::{StartMethod, get_context};

@@ -8,21 +8,27 @@ use crate::start::{forkserver, preload};
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target, function_entry};
 
-/// Has `f` run once in the fork server, before the first child: what it loads, all children share, without copying it.
+/// Has `f` run once in the fork server, before the first child: what it loads, all children share,
+/// without copying it.
 ///
-/// Several are run in the order in which they were given. A fork server that is running already is replaced at the next
-/// start, so that it is best given before the first. `f` must not leave threads behind: the children would be spawned then.
+/// Several are run in the order in which they were given. A fork server that is running already is
+/// replaced at the next start, so that it is best given before the first. `f` must not leave
+/// threads behind: the children would be spawned then.
 ///
 /// # What children get
-/// Every child begins as a copy of the fork server, so what `f` put into statics is the same in all.
+/// Every child begins as a copy of the fork server, so what `f` put into statics is the same in
+/// all.
 ///
-/// - Thread-locals are not: `f` runs on a thread of its own, and a child initialises its own anew. So generators of random
-///   numbers that a thread has (the keys of `HashMap`, `rand`'s `ThreadRng`) start anew in each child, whatever `f` did.
-/// - A generator in a `static`, or in a C library (`srand`), goes on from the same state in every child: the children draw
-///   the same numbers. Leave it alone in `f`, or seed it anew in [`at_forkserver_child`].
-/// - Handlers of `pthread_atfork` that `f`, or a library that it loads, registers do not run: children are not made by
-///   `fork(3)`. Locks need none, as the fork server has one thread. What else such a handler does in a child (to open a
-///   connection anew, to forget a cache) belongs into [`at_forkserver_child`].
+/// - Thread-locals are not: `f` runs on a thread of its own, and a child initialises its own anew.
+///   So generators of random numbers that a thread has (the keys of `HashMap`, `rand`'s
+///   `ThreadRng`) start anew in each child, whatever `f` did.
+/// - A generator in a `static`, or in a C library (`srand`), goes on from the same state in every
+///   child: the children draw the same numbers. Leave it alone in `f`, or seed it anew in
+///   [`at_forkserver_child`].
+/// - Handlers of `pthread_atfork` that `f`, or a library that it loads, registers do not run:
+///   children are not made by `fork(3)`. Locks need none, as the fork server has one thread. What
+///   else such a handler does in a child (to open a connection anew, to forget a cache) belongs
+///   into [`at_forkserver_child`].
 /// - Its environment, streams and working directory are the caller's, whatever `f` did to them.
 ///
 /// # Errors
@@ -55,11 +61,12 @@ pub fn set_forkserver_preload<F: Target<(), Output = ()> + Captureless + Send>(f
     Ok(())
 }
 
-/// Has `f` run in each child of this fork server, before its function and on the same thread: to be called by a
-/// [preload function](set_forkserver_preload), for what must not be the same in all children.
+/// Has `f` run in each child of this fork server, before its function and on the same thread: to be
+/// called by a [preload function](set_forkserver_preload), for what must not be the same in all
+/// children.
 ///
-/// Several are run in the order in which they were given. If one panics, the child ends as if its function had. Called
-/// anywhere else than in a preload function, it does nothing.
+/// Several are run in the order in which they were given. If one panics, the child ends as if its
+/// function had. Called anywhere else than in a preload function, it does nothing.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +74,9 @@ pub fn set_forkserver_preload<F: Target<(), Output = ()> + Captureless + Send>(f
 ///
 /// static SEED: AtomicU64 = AtomicU64::new(0);
 ///
-/// set_forkserver_preload(|| at_forkserver_child(|| SEED.store(std::process::id().into(), Ordering::Relaxed)))?;
+/// set_forkserver_preload(|| {
+///     at_forkserver_child(|| SEED.store(std::process::id().into(), Ordering::Relaxed));
+/// })?;
 /// let child = Process::new(|| SEED.load(Ordering::Relaxed), ()).start()?;
 /// assert_eq!(child.join()?, u64::from(child.pid()));
 /// # Ok::<(), multiproc::Error>(())
@@ -78,10 +87,11 @@ pub fn at_forkserver_child(f: impl Fn() + Send + Sync + 'static) {
 
 /// Has the next start use a new fork server; what the old one made runs on.
 ///
-/// A fork server, and so its children, has the limits, priority, processors, umask, namespaces, Landlock rules, security
-/// labels, bounding set of capabilities and control group that this program had when it started it. Call this after a
-/// change of any of them that children are to follow. (A change of users, groups, capabilities, seccomp filters or the
-/// root folder is followed without.)
+/// A fork server, and so its children, has the limits, priority, processors, umask, namespaces,
+/// Landlock rules, security labels, bounding set of capabilities and control group that this
+/// program had when it started it. Call this after a change of any of them that children are to
+/// follow. (A change of users, groups, capabilities, seccomp filters or the root folder is followed
+/// without.)
 ///
 /// ```
 /// use multiproc::{Process, restart_forkserver};

@@ -16,6 +16,8 @@ pub(crate) use builder::temporary_directory;
 pub use children::{Child, Handle, StillRunning, Waitable, active_children, wait};
 pub use context::{Context, get_context};
 pub use forkserver::{at_forkserver_child, restart_forkserver, set_forkserver_preload};
-pub use inside::current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
+pub use inside::current::{
+    CurrentProcess, ParentProcess, cpu_count, current_process, parent_process,
+};
 pub use inside::exit::at_exit;
 pub use run::Run;

@@ -6,7 +6,8 @@ use super::{Process, builder};
 use crate::limits::Limits;
 
 impl<T> Process<T> {
-    /// What the process may use at most. It gets a session of its own, as with a [`deadline`](Process::deadline).
+    /// What the process may use at most. It gets a session of its own, as with a
+    /// [`deadline`](Process::deadline).
     ///
     /// A limit that cannot be put in force is an error of `join`: the function does not run then.
     pub fn limits(mut self, limits: Limits) -> Process<T> {
@@ -22,21 +23,24 @@ impl<T> Process<T> {
     }
 
     /// How long the process may run, from its start. It can see it
-    /// ([`CurrentProcess::time_left`](crate::CurrentProcess::time_left)); then it and what it started gets SIGTERM, and SIGKILL after
-    /// the [`grace`](Process::grace).
+    /// ([`CurrentProcess::time_left`](crate::CurrentProcess::time_left)); then it and what it
+    /// started gets SIGTERM, and SIGKILL after the [`grace`](Process::grace).
     ///
-    /// Timers in the process see to it, so that it holds while nobody waits for it, also if it is stopped (it is continued then); one
-    /// that has undone them is killed by whoever joins it. One that a debugger holds while nobody waits for it is killed,
-    /// but then the error says SIGKILL. With zero, it is ended as soon as it has begun; a time beyond what the clock counts is none. It gets a session of its own, which Ctrl-C in the terminal does not reach (it ends with this program
-    /// then). What is left of its process group is killed when its end is seen: processes that it started, unless they made a
-    /// group of their own and it ended before them.
+    /// Timers in the process see to it, so that it holds while nobody waits for it, also if it is
+    /// stopped (it is continued then); one that has undone them is killed by whoever joins it. One
+    /// that a debugger holds while nobody waits for it is killed, but then the error says SIGKILL.
+    /// With zero, it is ended as soon as it has begun; a time beyond what the clock counts is none.
+    /// It gets a session of its own, which Ctrl-C in the terminal does not reach (it ends with this
+    /// program then). What is left of its process group is killed when its end is seen: processes
+    /// that it started, unless they made a group of their own and it ended before them.
     ///
     /// ```
     /// use std::time::Duration;
     /// use multiproc::{LimitReached, Process};
     ///
     /// let second = Duration::from_secs(1);
-    /// let stuck = Process::new(std::thread::sleep, (600 * second,)).deadline(second / 10).start()?;
+    /// let sleeper = Process::new(std::thread::sleep, (600 * second,));
+    /// let stuck = sleeper.deadline(second / 10).start()?;
     /// assert_eq!(stuck.join().unwrap_err().limit(), Some(&LimitReached::Deadline(second / 10)));
     /// # Ok::<(), multiproc::Error>(())
     /// ```

@@ -9,10 +9,11 @@ use super::{Child, Process};
 use crate::codec;
 use crate::sys::program::code::{Entry, Refusal};
 
-/// A type that does its work in a process of its own: what a class derived from CPython's `Process` is.
+/// A type that does its work in a process of its own: what a class derived from CPython's `Process`
+/// is.
 ///
-/// Its fields cross to the child with serde. The default name of the process is that of the type with a number:
-/// `Worker-1`.
+/// Its fields cross to the child with serde. The default name of the process is that of the type
+/// with a number: `Worker-1`.
 ///
 /// ```
 /// use multiproc::{Run, current_process};

@@ -11,9 +11,10 @@ impl<T> Process<T> {
     /// Only for the fork start method. See [`Process::from_closure`].
     ///
     /// # Safety
-    /// The child is a copy of a process of which only this thread goes on. A lock that another thread held stays locked for
-    /// ever in the child, that of the allocator (outside glibc) and those of the standard library included; data that
-    /// another thread was changing stays half changed. The function must use nothing of the kind.
+    /// The child is a copy of a process of which only this thread goes on. A lock that another
+    /// thread held stays locked for ever in the child, that of the allocator (outside glibc) and
+    /// those of the standard library included; data that another thread was changing stays half
+    /// changed. The function must use nothing of the kind.
     ///
     /// # Errors
     /// As for [`Process::start`].

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{
-    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
+    AtomicU64, AtomicUsize,
 };
 
 use crate::sys::memory::shared::Layout;
@@ -40,12 +41,13 @@ pub trait Access: sealed::Sealed + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub enum ReadWrite {}
 
-/// Reading. The descriptor behind such a handle is one that the kernel does not map writable, and so is what another process
-/// gets when it is sent there.
+/// Reading. The descriptor behind such a handle is one that the kernel does not map writable, and
+/// so is what another process gets when it is sent there.
 ///
-/// That is a guard against mistakes, and against other users. A process of the same user that means harm can open the same
-/// memory anew, as it could the memory of the whole program; not so a process in a cage (feature
-/// `cage`), unless the memory has a name, or the cage lets it write some file.
+/// That is a guard against mistakes, and against other users. A process of the same user that means
+/// harm can open the same memory anew, as it could the memory of the whole program; not so a
+/// process in a cage (feature `cage`), unless the memory has a name, or the cage lets it write some
+/// file.
 ///
 /// ```
 /// use multiproc::{ReadOnly, SharedMemory};
@@ -75,7 +77,8 @@ impl Access for ReadOnly {
     const WRITES: bool = false;
 }
 
-/// The atomics of the standard library that shared memory can be seen as: those of which any bytes are a value.
+/// The atomics of the standard library that shared memory can be seen as: those of which any bytes
+/// are a value.
 ///
 /// ```
 /// use multiproc::{Atomic, SharedMemory};
@@ -97,7 +100,18 @@ macro_rules! atomic {
     };
 }
 
-atomic!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize);
+atomic!(
+    AtomicU8,
+    AtomicU16,
+    AtomicU32,
+    AtomicU64,
+    AtomicUsize,
+    AtomicI8,
+    AtomicI16,
+    AtomicI32,
+    AtomicI64,
+    AtomicIsize
+);
 
 /// A place beyond the end of shared memory.
 ///

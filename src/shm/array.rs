@@ -15,11 +15,13 @@ use super::slice::bounds;
 use crate::error::{Cause, Result};
 use crate::sys::memory::bytes;
 
-/// An array of fixed length that everybody who has a handle reads and writes. (CPython's `RawArray`.)
+/// An array of fixed length that everybody who has a handle reads and writes. (CPython's
+/// `RawArray`.)
 ///
-/// As others may write at any time, elements are copied in and out. An element of 1, 2, 4 or 8 bytes that is aligned as it is long
-/// comes whole: nobody sees half of it. Of bigger ones, and of several, some bytes may be old and some new, unless a lock
-/// or the order of events keeps writers away. For data that is written once and then read, [`SharedSlice`] needs no copies.
+/// As others may write at any time, elements are copied in and out. An element of 1, 2, 4 or 8
+/// bytes that is aligned as it is long comes whole: nobody sees half of it. Of bigger ones, and of
+/// several, some bytes may be old and some new, unless a lock or the order of events keeps writers
+/// away. For data that is written once and then read, [`SharedSlice`] needs no copies.
 ///
 /// [`SharedSlice`]: crate::SharedSlice
 ///
@@ -49,8 +51,8 @@ impl<T: Pod> SharedArray<T> {
     /// `len` elements, all zero. Memory is taken as it is written to.
     ///
     /// # Errors
-    /// There is no memory, no descriptor or no address left, or this process may not have files of that size. More elements than
-    /// can be addressed are an error, too.
+    /// There is no memory, no descriptor or no address left, or this process may not have files of
+    /// that size. More elements than can be addressed are an error, too.
     ///
     /// ```
     /// let array = multiproc::SharedArray::<u16>::new(3)?;
@@ -159,11 +161,19 @@ const CHUNK: usize = 4096;
 
 impl<T: Pod, A: Access> SharedArray<T, A> {
     /// Some elements in shared memory.
-    pub(super) fn part(memory: SharedMemory<A>, offset: usize, len: usize) -> Result<SharedArray<T, A>> {
+    pub(super) fn part(
+        memory: SharedMemory<A>,
+        offset: usize,
+        len: usize,
+    ) -> Result<SharedArray<T, A>> {
         let size = size_of_elements::<T>(len)?;
-        OutOfBounds::check(offset, size, memory.len()).map_err(|error| Cause::BadInput(error.to_string()))?;
+        OutOfBounds::check(offset, size, memory.len())
+            .map_err(|error| Cause::BadInput(error.to_string()))?;
         if !offset.is_multiple_of(align_of::<T>()) {
-            let why = format!("elements that are aligned to {} bytes cannot begin at {offset}", align_of::<T>());
+            let why = format!(
+                "elements that are aligned to {} bytes cannot begin at {offset}",
+                align_of::<T>()
+            );
             return Err(Cause::BadInput(why).into());
         }
         Ok(SharedArray { memory, offset, len, element: PhantomData })
@@ -299,7 +309,11 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
     #[inline]
     #[track_caller]
     fn check(&self, index: usize) {
-        assert!(index < self.len, "index out of bounds: the length is {} but the index is {index}", self.len);
+        assert!(
+            index < self.len,
+            "index out of bounds: the length is {} but the index is {index}",
+            self.len
+        );
     }
 
     fn cells(&self, start: usize, end: usize) -> &[std::sync::atomic::AtomicU8] {
@@ -309,7 +323,12 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
 
 impl<T: Pod, A: Access> Clone for SharedArray<T, A> {
     fn clone(&self) -> Self {
-        SharedArray { memory: self.memory.clone(), offset: self.offset, len: self.len, element: PhantomData }
+        SharedArray {
+            memory: self.memory.clone(),
+            offset: self.offset,
+            len: self.len,
+            element: PhantomData,
+        }
     }
 }
 
@@ -387,7 +406,9 @@ mod tests {
             codec::decode::<SharedArray<u64>>(&parcel.bytes, parcel.fds).is_ok()
         };
         assert!(decoded(8, 11));
-        for (offset, len) in [(8, 12), (4, 1), (104, 0), (usize::MAX, 1), (8, usize::MAX), (8, usize::MAX / 8)] {
+        for (offset, len) in
+            [(8, 12), (4, 1), (104, 0), (usize::MAX, 1), (8, usize::MAX), (8, usize::MAX / 8)]
+        {
             assert!(!decoded(offset, len), "{len} elements at {offset}");
         }
     }

@@ -13,17 +13,19 @@ use super::slice::SharedSlice;
 use crate::error::{Error, Result};
 use crate::sys::memory::exclusive::Exclusive;
 
-/// A slice of fixed length that one process fills in, and then [freezes](SharedBuffer::freeze) into a [`SharedSlice`], which goes
-/// to other processes without being copied.
+/// A slice of fixed length that one process fills in, and then [freezes](SharedBuffer::freeze) into
+/// a [`SharedSlice`], which goes to other processes without being copied.
 ///
-/// Until then nobody else has the memory, so it is an ordinary `[T]` with everything that belongs to one. Memory of buffers that
-/// are dropped without being frozen is kept for the next ones (up to 64 MiB in 4 parts, each with a descriptor).
+/// Until then nobody else has the memory, so it is an ordinary `[T]` with everything that belongs
+/// to one. Memory of buffers that are dropped without being frozen is kept for the next ones (up to
+/// 64 MiB in 4 parts, each with a descriptor).
 ///
-/// A forked copy of the process does not own the memory: there, using the buffer panics, and freezing it is an error. (Each use
-/// looks whether this is a copy; in a loop that should be quick, use `&mut buffer[..]`.) Slices that were borrowed before, for
-/// ever (`Box::leak`), stay valid in a copy that this library makes: it sees what was there when it was made, and what either
-/// process writes later is its own. A buffer that was in use then is copied when it is frozen. Where other code forks
-/// (`libc::fork`), such slices lead nowhere in the copy.
+/// A forked copy of the process does not own the memory: there, using the buffer panics, and
+/// freezing it is an error. (Each use looks whether this is a copy; in a loop that should be quick,
+/// use `&mut buffer[..]`.) Slices that were borrowed before, for ever (`Box::leak`), stay valid in
+/// a copy that this library makes: it sees what was there when it was made, and what either process
+/// writes later is its own. A buffer that was in use then is copied when it is frozen. Where other
+/// code forks (`libc::fork`), such slices lead nowhere in the copy.
 ///
 /// ```
 /// use multiproc::{Process, SharedBuffer, SharedSlice};
@@ -51,8 +53,8 @@ impl<T: Pod> SharedBuffer<T> {
     /// `len` elements, all zero. Memory is taken as it is written to.
     ///
     /// # Errors
-    /// There is no memory, no descriptor or no address left, or this process may not have files of that size
-    /// (`RLIMIT_FSIZE`). More elements than can be addressed are an error, too.
+    /// There is no memory, no descriptor or no address left, or this process may not have files of
+    /// that size (`RLIMIT_FSIZE`). More elements than can be addressed are an error, too.
     ///
     /// ```
     /// let mut buffer = multiproc::SharedBuffer::<f64>::new(3)?;
@@ -84,19 +86,24 @@ impl<T: Pod> SharedBuffer<T> {
 
     fn take(len: usize, contents: Contents) -> Result<SharedBuffer<T>> {
         let size = size_of_elements::<T>(len)?;
-        let memory =
-            if size == 0 { None } else { Some(pool::take(size, contents).map_err(|error| no_memory(size, error))?) };
+        let memory = if size == 0 {
+            None
+        } else {
+            Some(pool::take(size, contents).map_err(|error| no_memory(size, error))?)
+        };
         Ok(SharedBuffer { memory, len, element: PhantomData })
     }
 
-    /// Makes the contents constant for ever: after this, the kernel lets nobody write to them, this process included.
+    /// Makes the contents constant for ever: after this, the kernel lets nobody write to them, this
+    /// process included.
     ///
-    /// Nothing is copied. (Only if this process was forked while it had the buffer, or if somebody else can write to the memory,
-    /// such as a device that a direct transfer was started with, it is a copy that becomes constant.)
+    /// Nothing is copied. (Only if this process was forked while it had the buffer, or if somebody
+    /// else can write to the memory, such as a device that a direct transfer was started with, it
+    /// is a copy that becomes constant.)
     ///
     /// # Errors
-    /// There is no memory or no address left, or this is a forked copy of the process that has the buffer. The buffer is gone
-    /// then.
+    /// There is no memory or no address left, or this is a forked copy of the process that has the
+    /// buffer. The buffer is gone then.
     ///
     /// ```
     /// let slice = multiproc::SharedBuffer::from_slice(b"constant")?.freeze()?;
@@ -106,7 +113,8 @@ impl<T: Pod> SharedBuffer<T> {
     pub fn freeze(mut self) -> Result<SharedSlice<T>> {
         let Some(memory) = self.memory.take() else { return Ok(SharedSlice::default()) };
         let size = self.len * size_of::<T>();
-        let frozen = memory.freeze(size).map_err(|error| Error::os("cannot freeze shared memory", error))?;
+        let frozen =
+            memory.freeze(size).map_err(|error| Error::os("cannot freeze shared memory", error))?;
         Ok(SharedSlice::whole(Arc::new(frozen)))
     }
 }
@@ -127,7 +135,9 @@ impl<T: Pod> DerefMut for SharedBuffer<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.memory {
-            Some(memory) => bytemuck::cast_slice_mut(&mut memory.bytes_mut()[..self.len * size_of::<T>()]),
+            Some(memory) => {
+                bytemuck::cast_slice_mut(&mut memory.bytes_mut()[..self.len * size_of::<T>()])
+            }
             None => &mut [],
         }
     }
@@ -166,8 +176,14 @@ mod tests {
     #[test]
     fn elements_of_any_size_and_alignment() {
         let elements = [[1_u8, 2, 3], [4, 5, 6]];
-        assert_eq!(*SharedBuffer::from_slice(&elements).expect("new").freeze().expect("freeze"), elements);
-        assert_eq!(*SharedBuffer::from_slice(&[1_u128, 2]).expect("new").freeze().expect("freeze"), [1, 2]);
+        assert_eq!(
+            *SharedBuffer::from_slice(&elements).expect("new").freeze().expect("freeze"),
+            elements
+        );
+        assert_eq!(
+            *SharedBuffer::from_slice(&[1_u128, 2]).expect("new").freeze().expect("freeze"),
+            [1, 2]
+        );
     }
 
     #[test]
@@ -182,7 +198,12 @@ mod tests {
 
     #[test]
     fn sizes_that_cannot_be_are_errors() {
-        assert!(SharedBuffer::<u64>::new(usize::MAX).expect_err("overflow").to_string().contains("addressed"));
+        assert!(
+            SharedBuffer::<u64>::new(usize::MAX)
+                .expect_err("overflow")
+                .to_string()
+                .contains("addressed")
+        );
         let error = SharedBuffer::<u8>::new(isize::MAX.unsigned_abs()).expect_err("no such memory");
         assert!(error.os_error().is_some(), "{error}");
     }

@@ -12,18 +12,20 @@ use super::memory::SharedMemory;
 use super::record::{HEADER, Record, Trouble};
 use crate::error::{Cause, Result};
 
-/// What a list begins with; then come the number of items, the room of each in bytes, and the records.
+/// What a list begins with; then come the number of items, the room of each in bytes, and the
+/// records.
 const MAGIC: u64 = u64::from_le_bytes(*b"mp list1");
 
-/// A list of fixed length that everybody who has it reads and writes: whole numbers, floating-point numbers, truth values,
-/// texts, bytes and [`Item::None`].
+/// A list of fixed length that everybody who has it reads and writes: whole numbers, floating-point
+/// numbers, truth values, texts, bytes and [`Item::None`].
 ///
-/// The room of each place is fixed when the list is made, in steps of 8 bytes: 8 for a number, and for a text or bytes of `n`
-/// bytes `(n / 8 + 1) * 8`. A place takes a value of any type that fits.
+/// The room of each place is fixed when the list is made, in steps of 8 bytes: 8 for a number, and
+/// for a text or bytes of `n` bytes `(n / 8 + 1) * 8`. A place takes a value of any type that fits.
 ///
-/// A value that is being changed is never seen half changed: a reader waits a moment, and then says so. A place that somebody
-/// was changing when he was killed says so, too, until it is [set](ShareableList::set) again. What others write is not trusted:
-/// whatever it is, the outcome is a value or a [`ListError`].
+/// A value that is being changed is never seen half changed: a reader waits a moment, and then says
+/// so. A place that somebody was changing when he was killed says so, too, until it is
+/// [set](ShareableList::set) again. What others write is not trusted: whatever it is, the outcome
+/// is a value or a [`ListError`].
 ///
 /// ```
 /// use multiproc::{Item, Process, ShareableList};
@@ -47,7 +49,8 @@ pub struct ShareableList {
     places: Arc<[Place]>,
 }
 
-/// The most bytes of a list, so that one from somebody else costs no more than that. The values are to be small.
+/// The most bytes of a list, so that one from somebody else costs no more than that. The values are
+/// to be small.
 const LARGEST: usize = 256 << 20;
 
 /// Where a record is, in words.
@@ -73,7 +76,8 @@ impl ShareableList {
         ShareableList::fill(items.into_iter().map(Into::into).collect(), SharedMemory::new)
     }
 
-    /// A list of these values, with a name by which other processes of this user can [attach](ShareableList::attach) to it.
+    /// A list of these values, with a name by which other processes of this user can
+    /// [attach](ShareableList::attach) to it.
     ///
     /// # Errors
     /// As for [`SharedMemory::create_named`].
@@ -86,7 +90,10 @@ impl ShareableList {
     /// assert_eq!(list.get(0), Ok(7.into()));
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn create_named(name: &str, items: impl IntoIterator<Item = impl Into<Item>>) -> Result<ShareableList> {
+    pub fn create_named(
+        name: &str,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Result<ShareableList> {
         let items = items.into_iter().map(Into::into).collect();
         ShareableList::fill(items, |size| SharedMemory::create_named(name, size))
     }
@@ -126,7 +133,8 @@ impl ShareableList {
     /// A list of the same values in memory of its own with a name.
     ///
     /// # Errors
-    /// As for [`create_named`](ShareableList::create_named), and for [`get`](ShareableList::get) of any item.
+    /// As for [`create_named`](ShareableList::create_named), and for [`get`](ShareableList::get) of
+    /// any item.
     ///
     /// ```
     /// let list = multiproc::ShareableList::new([1, 2])?;
@@ -139,14 +147,22 @@ impl ShareableList {
     }
 
     fn to_copy(&self) -> Result<Vec<Item>> {
-        Ok(self.to_vec().map_err(|error| Cause::BadInput(format!("cannot copy the list: {error}")))?)
+        Ok(self
+            .to_vec()
+            .map_err(|error| Cause::BadInput(format!("cannot copy the list: {error}")))?)
     }
 
-    fn fill(items: Vec<Item>, make: impl FnOnce(usize) -> Result<SharedMemory>) -> Result<ShareableList> {
+    fn fill(
+        items: Vec<Item>,
+        make: impl FnOnce(usize) -> Result<SharedMemory>,
+    ) -> Result<ShareableList> {
         let records: usize = items.iter().map(|item| HEADER + item.room() / 8).sum();
         let size = (2 + items.len() + records) * 8;
         if size > LARGEST {
-            return Err(Cause::BadInput(format!("a shared list of {size} bytes is too big (256 MiB)")).into());
+            return Err(Cause::BadInput(format!(
+                "a shared list of {size} bytes is too big (256 MiB)"
+            ))
+            .into());
         }
         let memory = make(size)?;
         let words = memory.atomics::<AtomicU64>();
@@ -160,7 +176,9 @@ impl ShareableList {
         for (place, item) in list.places.iter().zip(items) {
             let (kind, bytes) = item.written();
             let written = list.record(*place).map(|record| record.write(kind, &bytes));
-            written.and_then(Result::ok).ok_or_else(|| broken("somebody else wrote to it as it was made"))?;
+            written
+                .and_then(Result::ok)
+                .ok_or_else(|| broken("somebody else wrote to it as it was made"))?;
         }
         Ok(list)
     }
@@ -175,7 +193,9 @@ impl ShareableList {
         if magic.load(Ordering::Acquire) != MAGIC {
             return Err(broken("it does not begin like one"));
         }
-        let count = usize::try_from(count.load(Ordering::Relaxed)).ok().filter(|count| *count <= rest.len());
+        let count = usize::try_from(count.load(Ordering::Relaxed))
+            .ok()
+            .filter(|count| *count <= rest.len());
         let count = count.ok_or_else(|| broken("it is too small for its items"))?;
         let mut places = Vec::with_capacity(count);
         let mut start = 2 + count;
@@ -227,7 +247,8 @@ impl ShareableList {
     /// A copy of an item; -1 is the last.
     ///
     /// # Errors
-    /// There is none at `index`; somebody is changing it, or was killed while doing so; what is there is no value.
+    /// There is none at `index`; somebody is changing it, or was killed while doing so; what is
+    /// there is no value.
     ///
     /// ```
     /// let list = multiproc::ShareableList::new(["one", "two"])?;
@@ -243,8 +264,8 @@ impl ShareableList {
     /// Puts a value, of whatever type, in the place of an item; -1 is the last.
     ///
     /// # Errors
-    /// There is none at `index`; the value is too long for it (nothing is changed then); somebody else is changing it all the time.
-    /// The error has the value.
+    /// There is none at `index`; the value is too long for it (nothing is changed then); somebody
+    /// else is changing it all the time. The error has the value.
     ///
     /// ```
     /// use multiproc::{Item, ListError};
@@ -292,7 +313,9 @@ impl ShareableList {
     /// assert!(list.iter().all(|item| item.is_ok()));
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Item, ListError>> + ExactSizeIterator + '_ {
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Result<Item, ListError>> + ExactSizeIterator + '_ {
         self.places.iter().map(|place| self.read(*place))
     }
 
@@ -336,8 +359,9 @@ impl ShareableList {
         Ok(count)
     }
 
-    /// The types of all items, in the notation of Python's `struct`: `q` for a whole number, `d` for a floating-point number, `8s`
-    /// for a text or bytes in 8 bytes, `xxxxxxx?` for a truth value, `xxxxxx?x` for none.
+    /// The types of all items, in the notation of Python's `struct`: `q` for a whole number, `d`
+    /// for a floating-point number, `8s` for a text or bytes in 8 bytes, `xxxxxxx?` for a truth
+    /// value, `xxxxxx?x` for none.
     ///
     /// # Errors
     /// As for [`get`](ShareableList::get), of any item.
@@ -348,12 +372,19 @@ impl ShareableList {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn format(&self) -> Result<String, ListError> {
-        self.iter().zip(self.places.iter()).map(|(item, place)| Ok(item?.format(place.room * 8))).collect()
+        self.iter()
+            .zip(self.places.iter())
+            .map(|(item, place)| Ok(item?.format(place.room * 8)))
+            .collect()
     }
 
     fn place(&self, index: isize) -> Result<Place, ListError> {
         let len = self.places.len();
-        let at = if index < 0 { len.checked_sub(index.unsigned_abs()) } else { Some(index.unsigned_abs()) };
+        let at = if index < 0 {
+            len.checked_sub(index.unsigned_abs())
+        } else {
+            Some(index.unsigned_abs())
+        };
         at.and_then(|at| self.places.get(at)).copied().ok_or(ListError::OutOfRange { index, len })
     }
 
@@ -432,7 +463,8 @@ pub enum ListError {
     },
     /// Somebody is changing the item, or was killed while doing so. To set it puts that right.
     Unfinished,
-    /// What is there is no value: somebody wrote to the memory by other means. To set it puts that right.
+    /// What is there is no value: somebody wrote to the memory by other means. To set it puts that
+    /// right.
     Broken,
 }
 
@@ -448,9 +480,14 @@ impl From<Trouble> for ListError {
 impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ListError::OutOfRange { index, len } => write!(f, "there is no item {index} in a list of {len}"),
+            ListError::OutOfRange { index, len } => {
+                write!(f, "there is no item {index} in a list of {len}")
+            }
             ListError::TooLong { length, room } => {
-                write!(f, "a value of {length} bytes exceeds the {room} bytes of its place in the list")
+                write!(
+                    f,
+                    "a value of {length} bytes exceeds the {room} bytes of its place in the list"
+                )
             }
             ListError::Unfinished => {
                 f.write_str("the item of the list is being changed, by a process that may be dead")

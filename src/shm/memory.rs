@@ -21,23 +21,29 @@ const HUGE: usize = 2 << 20;
 
 /// Memory that everybody who has a handle reads and writes.
 ///
-/// It is anonymous, and goes when the last process lets it go: a handle crosses as an argument, a result or inside a message to
-/// any process, and there is nothing to leak or to unlink. Nobody can change its size, so no access is ever a crash.
+/// It is anonymous, and goes when the last process lets it go: a handle crosses as an argument, a
+/// result or inside a message to any process, and there is nothing to leak or to unlink. Nobody can
+/// change its size, so no access is ever a crash.
 ///
-/// Others may write at any time. So bytes are copied in and out ([`read_at`](SharedMemory::read_at),
-/// [`write_at`](SharedMemory::write_at)), or used as [atomics](SharedMemory::atomics); what is copied while somebody writes may
-/// be partly old and partly new. [`SharedArray`](crate::SharedArray) has elements; for memory that is written once and then read, [`SharedSlice`]
-/// needs no copies.
+/// Others may write at any time. So bytes are copied in and out
+/// ([`read_at`](SharedMemory::read_at), [`write_at`](SharedMemory::write_at)), or used as
+/// [atomics](SharedMemory::atomics); what is copied while somebody writes may be partly old and
+/// partly new. [`SharedArray`](crate::SharedArray) has elements; for memory that is written once
+/// and then read, [`SharedSlice`] needs no copies.
 ///
 /// # Names
-/// Memory that was [created with a name](SharedMemory::create_named) can also be [attached](SharedMemory::attach) to by any process
-/// of the same user. The name lasts as long as the handle that it was given by, and its clones, in the process that gave it: it
-/// goes when the last of them is dropped, when the process ends, however it ends, or by [`unlink`](SharedMemory::unlink). The
-/// memory itself lasts as long as anybody has it. (CPython's names last until somebody removes them.)
+/// Memory that was [created with a name](SharedMemory::create_named) can also be
+/// [attached](SharedMemory::attach) to by any process of the same user. The name lasts as long as
+/// the handle that it was given by, and its clones, in the process that gave it: it goes when the
+/// last of them is dropped, when the process ends, however it ends, or by
+/// [`unlink`](SharedMemory::unlink). The memory itself lasts as long as anybody has it. (CPython's
+/// names last until somebody removes them.)
 ///
-/// A name is followed by way of the descriptors of the process that gave it, which the kernel does not show to everybody: a process
-/// that has changed its user since its start (a daemon that was root), that set `PR_SET_DUMPABLE` to 0, or that has capabilities
-/// shows them only to itself and to those with more rights. There, to attach is an error that says so; pass the memory itself instead.
+/// A name is followed by way of the descriptors of the process that gave it, which the kernel does
+/// not show to everybody: a process that has changed its user since its start (a daemon that was
+/// root), that set `PR_SET_DUMPABLE` to 0, or that has capabilities shows them only to itself and
+/// to those with more rights. There, to attach is an error that says so; pass the memory itself
+/// instead.
 ///
 /// [`SharedSlice`]: crate::SharedSlice
 ///
@@ -96,8 +102,8 @@ impl SharedMemory {
     /// `size` bytes, all zero. Memory is taken as it is written to.
     ///
     /// # Errors
-    /// The size is zero; there is no memory, no descriptor or no address left; or this process may not have files of that size
-    /// (`RLIMIT_FSIZE`).
+    /// The size is zero; there is no memory, no descriptor or no address left; or this process may
+    /// not have files of that size (`RLIMIT_FSIZE`).
     ///
     /// ```
     /// use multiproc::SharedMemory;
@@ -113,11 +119,13 @@ impl SharedMemory {
         SharedMemory::map(file, Title::None)
     }
 
-    /// `size` bytes, all zero, that other processes of this user can [attach](SharedMemory::attach) to.
+    /// `size` bytes, all zero, that other processes of this user can [attach](SharedMemory::attach)
+    /// to.
     ///
     /// # Errors
-    /// As for [`new`](SharedMemory::new). A name that exists is an `AlreadyExists` ([`Error::os_error`] has the kind); one that is
-    /// empty, begins with a dot, has a `/` or a NUL in it, or more than 200 bytes is refused. Names need `/dev/shm` and `/proc`.
+    /// As for [`new`](SharedMemory::new). A name that exists is an `AlreadyExists`
+    /// ([`Error::os_error`] has the kind); one that is empty, begins with a dot, has a `/` or a NUL
+    /// in it, or more than 200 bytes is refused. Names need `/dev/shm` and `/proc`.
     ///
     /// ```
     /// use multiproc::SharedMemory;
@@ -161,9 +169,10 @@ impl SharedMemory {
     /// The memory that has a name, given by a process of this user.
     ///
     /// # Errors
-    /// No memory has it, or the process that gave it is gone: `NotFound`, by [`Error::os_error`]. That process does not let this one
-    /// have it (see [Names](SharedMemory#names)): `PermissionDenied`, with the reason; this process may have the memory otherwise, by
-    /// an argument or as a forked copy, and then it is found. What cannot be a name is refused.
+    /// No memory has it, or the process that gave it is gone: `NotFound`, by [`Error::os_error`].
+    /// That process does not let this one have it (see [Names](SharedMemory#names)):
+    /// `PermissionDenied`, with the reason; this process may have the memory otherwise, by an
+    /// argument or as a forked copy, and then it is found. What cannot be a name is refused.
     ///
     /// ```
     /// use multiproc::SharedMemory;
@@ -233,7 +242,8 @@ impl SharedMemory {
             Some(_) => self.inner.file.read_only_by_name(),
             None => self.inner.file.read_only(),
         };
-        let file = file.map_err(|error| Error::os("cannot open shared memory for reading", error))?;
+        let file =
+            file.map_err(|error| Error::os("cannot open shared memory for reading", error))?;
         SharedMemory::map(file, self.inner.title.name().cloned().map_or(Title::None, Title::Known))
     }
 
@@ -246,8 +256,9 @@ impl SharedMemory {
 impl<A: Access> SharedMemory<A> {
     fn map(file: SharedFile, title: Title) -> Result<SharedMemory<A>> {
         let mapped = if A::WRITES { file.map_all() } else { file.map_to_read() };
-        let mapped =
-            mapped.map_err(|error| Error::os(format!("cannot map {} bytes of shared memory", file.length()), error))?;
+        let mapped = mapped.map_err(|error| {
+            Error::os(format!("cannot map {} bytes of shared memory", file.length()), error)
+        })?;
         if mapped.length() >= HUGE {
             mapped.advise_huge();
         }
@@ -292,7 +303,10 @@ impl<A: Access> SharedMemory<A> {
     /// ```
     pub fn unlink(&self) -> Result<()> {
         let name = self.inner.title.name();
-        name.ok_or_else(|| Error::from(Cause::BadInput("the shared memory has no name".to_owned())))?.unlink()
+        name.ok_or_else(|| {
+            Error::from(Cause::BadInput("the shared memory has no name".to_owned()))
+        })?
+        .unlink()
     }
 
     /// Copies as many bytes from `offset` as `bytes` has.
@@ -314,7 +328,8 @@ impl<A: Access> SharedMemory<A> {
         Ok(())
     }
 
-    /// Some of the bytes, of which the caller has made sure that they are inside. They are stored to only if `A` writes.
+    /// Some of the bytes, of which the caller has made sure that they are inside. They are stored
+    /// to only if `A` writes.
     pub(super) fn cells(&self, offset: usize, count: usize) -> &[AtomicU8] {
         self.inner.mapped.many(offset, count)
     }
@@ -327,10 +342,14 @@ impl<A: Access> SharedMemory<A> {
 
 fn check_size(size: usize) -> Result<()> {
     if size == 0 {
-        return Err(Cause::BadInput("the size of shared memory is at least one byte".to_owned()).into());
+        return Err(
+            Cause::BadInput("the size of shared memory is at least one byte".to_owned()).into()
+        );
     }
     if isize::try_from(size).is_err() {
-        return Err(Cause::BadInput(format!("{size} bytes of shared memory cannot be addressed")).into());
+        return Err(
+            Cause::BadInput(format!("{size} bytes of shared memory cannot be addressed")).into()
+        );
     }
     Ok(())
 }
@@ -385,7 +404,10 @@ mod tests {
         let mut bytes = [0; 10];
         reader.read_at(0, &mut bytes).expect("read");
         assert_eq!(&bytes, b"\0\0\0abc\0\0\0\0");
-        assert_eq!(memory.atomics::<AtomicU16>()[2].load(Ordering::Relaxed), u16::from_ne_bytes(*b"bc"));
+        assert_eq!(
+            memory.atomics::<AtomicU16>()[2].load(Ordering::Relaxed),
+            u16::from_ne_bytes(*b"bc")
+        );
         assert_eq!(format!("{memory:?}"), "SharedMemory { size: 10 }");
     }
 
@@ -411,7 +433,8 @@ mod tests {
             assert!(codec::decode::<SharedMemory>(&parcel.bytes, parcel.fds).is_err());
         }
         let unsealed = SharedFile::create_unsealed("test", 4096).expect("create");
-        let parcel = codec::encode(&(Carried(Arc::clone(unsealed.fd())), None::<Name>)).expect("encode");
+        let parcel =
+            codec::encode(&(Carried(Arc::clone(unsealed.fd())), None::<Name>)).expect("encode");
         assert!(codec::decode::<SharedMemory>(&parcel.bytes, parcel.fds).is_err());
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Name {
 static GIVEN: PerProcess<Mutex<BTreeMap<String, Name>>> = PerProcess::new();
 
 impl Name {
-    /// Makes memory of `size` bytes and gives it a name, for as long as the result's second half lives.
+    /// Makes memory of `size` bytes and gives it a name, for as long as the result's second half
+    /// lives.
     pub(super) fn create(text: &str, size: usize) -> Result<(SharedFile, Given)> {
         check(text)?;
         let mark = names::new_mark().map_err(|error| Error::os("no random number", error))?;
@@ -36,14 +37,19 @@ impl Name {
         let given = Given::new(name);
         let published = names::publish(&given.name.text, &given.name.mark, file.fd().as_fd());
         published.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::os(format!("shared memory {text:?} exists already"), error),
+            io::ErrorKind::AlreadyExists => {
+                Error::os(format!("shared memory {text:?} exists already"), error)
+            }
             _ => Error::os(format!("cannot give shared memory the name {text:?}"), error),
         })?;
         Ok((file, given))
     }
 
     /// `create`, by the first of the names that `next` gives which does not exist.
-    pub(super) fn create_first(mut next: impl FnMut() -> Result<String>, size: usize) -> Result<(SharedFile, Given)> {
+    pub(super) fn create_first(
+        mut next: impl FnMut() -> Result<String>,
+        size: usize,
+    ) -> Result<(SharedFile, Given)> {
         /// More than chance can explain.
         const ATTEMPTS: usize = 100;
         let mut tries = 0;
@@ -65,9 +71,12 @@ impl Name {
     /// The memory that has a name.
     pub(super) fn attach(text: &str) -> Result<(SharedFile, Name)> {
         check(text)?;
-        let opened = names::open(text).and_then(|(fd, mark)| Ok((SharedFile::open(fd.into())?, mark)));
+        let opened =
+            names::open(text).and_then(|(fd, mark)| Ok((SharedFile::open(fd.into())?, mark)));
         let (file, mark) = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::os(format!("there is no shared memory {text:?}"), error),
+            io::ErrorKind::NotFound => {
+                Error::os(format!("there is no shared memory {text:?}"), error)
+            }
             _ => Error::os(format!("cannot attach to shared memory {text:?}"), error),
         })?;
         Ok((file, Name { text: text.to_owned(), mark }))
@@ -79,7 +88,9 @@ impl Name {
         // One that somebody sent may hold anything.
         check(text)?;
         names::withdraw(text, &self.mark).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::os(format!("shared memory {text:?} has no such name any more"), error),
+            io::ErrorKind::NotFound => {
+                Error::os(format!("shared memory {text:?} has no such name any more"), error)
+            }
             _ => Error::os(format!("cannot remove the name {text:?} of shared memory"), error),
         })
     }
@@ -119,7 +130,10 @@ impl Given {
                 Mutex::default()
             })
         }
-        given().lock().unwrap_or_else(PoisonError::into_inner).insert(name.mark.clone(), name.clone());
+        given()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.mark.clone(), name.clone());
         Given { name, owner: Generation::current() }
     }
 }
@@ -158,9 +172,11 @@ mod tests {
         let (_file, _given) = Name::create(&taken, 10).expect("create");
         let free = Name::generate().expect("generate");
         let mut names = [taken.clone(), taken.clone(), free.clone()].into_iter();
-        let (_, given) = Name::create_first(|| Ok(names.next().expect("a name")), 10).expect("create");
+        let (_, given) =
+            Name::create_first(|| Ok(names.next().expect("a name")), 10).expect("create");
         assert_eq!(given.name.text, free);
-        let error = Name::create_first(|| Ok(taken.clone()), 10).expect_err("only one that is taken");
+        let error =
+            Name::create_first(|| Ok(taken.clone()), 10).expect_err("only one that is taken");
         assert!(is_taken(&error), "{error}");
     }
 

@@ -1,4 +1,5 @@
-//! Used memory that is kept warm: a page that the kernel must first give costs more than to write to it.
+//! Used memory that is kept warm: a page that the kernel must first give costs more than to write
+//! to it.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +42,11 @@ fn find(length: usize) -> Option<Exclusive> {
     }
     let mut pool = POOL.get()?.lock().unwrap_or_else(PoisonError::into_inner);
     let fits = |memory: &Exclusive| (length..=length.saturating_mul(2)).contains(&memory.length());
-    let (place, _) = pool.iter().enumerate().filter(|(_, memory)| fits(memory)).min_by_key(|(_, one)| one.length())?;
+    let (place, _) = pool
+        .iter()
+        .enumerate()
+        .filter(|(_, memory)| fits(memory))
+        .min_by_key(|(_, one)| one.length())?;
     let memory = pool.swap_remove(place);
     memory.wake();
     Some(memory)

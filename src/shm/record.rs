@@ -1,9 +1,11 @@
-//! One value in shared memory: written by one process while another reads it, or after one that was killed while it wrote.
+//! One value in shared memory: written by one process while another reads it, or after one that was
+//! killed while it wrote.
 //!
-//! A count goes up by one before a value is written and by one after it, so it is odd in between; and the value has a sum
-//! with the count in it. So a reader knows what it may not believe, whoever wrote it: it tries again for a while, and then says
-//! so. A writer waits for another for a while; one that does not come to its end is taken for dead, and its value is
-//! overwritten. If it lives after all, the sum does not fit what the two have written together, until either writes again.
+//! A count goes up by one before a value is written and by one after it, so it is odd in between;
+//! and the value has a sum with the count in it. So a reader knows what it may not believe, whoever
+//! wrote it: it tries again for a while, and then says so. A writer waits for another for a while;
+//! one that does not come to its end is taken for dead, and its value is overwritten. If it lives
+//! after all, the sum does not fit what the two have written together, until either writes again.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -15,7 +17,8 @@ use crate::sys::wait::poll::Deadline;
 pub(super) const HEADER: usize = 3;
 
 /// How long a writer is waited for.
-const WRITER_TIMEOUT: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
+const WRITER_TIMEOUT: Duration =
+    Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
 
 /// How often something that nobody is writing, but that is not right, is looked at again.
 const LOOKS: u32 = 8;
@@ -102,8 +105,10 @@ impl<'a> Record<'a> {
             self.tag.store(tag, Ordering::Relaxed);
             self.sum.store(sum_of(done, tag, bytes), Ordering::Relaxed);
             copy::store(self.value, bytes);
-            // All of it is there before the count is even. If that is not ours any more, somebody took us for dead.
-            if self.count.compare_exchange(own, done, Ordering::Release, Ordering::Relaxed).is_ok() {
+            // All of it is there before the count is even. If that is not ours any more, somebody
+            // took us for dead.
+            if self.count.compare_exchange(own, done, Ordering::Release, Ordering::Relaxed).is_ok()
+            {
                 return Ok(());
             }
             if wait.is_over() {
@@ -124,7 +129,11 @@ impl<'a> Record<'a> {
                 _ => None,
             };
             if let Some(next) = next {
-                if self.count.compare_exchange(count, next, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                if self
+                    .count
+                    .compare_exchange(count, next, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+                {
                     return Ok(next);
                 }
                 // Somebody is always quicker: not for ever.
@@ -136,7 +145,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A sum that tells apart what does not belong together. It is no guard against malice, of which every value can be.
+/// A sum that tells apart what does not belong together. It is no guard against malice, of which
+/// every value can be.
 fn sum_of(count: u64, tag: u64, bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
     let step = |sum: u64, word: u64| (sum.rotate_left(5) ^ word).wrapping_mul(FACTOR);
@@ -166,7 +176,8 @@ impl Wait {
             0..50 => std::hint::spin_loop(),
             50..100 => std::thread::yield_now(),
             _ => {
-                let deadline = *self.deadline.get_or_insert_with(|| Deadline::after(WRITER_TIMEOUT));
+                let deadline =
+                    *self.deadline.get_or_insert_with(|| Deadline::after(WRITER_TIMEOUT));
                 if deadline.is_over() {
                     return true;
                 }
@@ -207,7 +218,12 @@ mod tests {
         assert_eq!(record.read(), Ok((5, b"after".to_vec())));
         // It was only slow: what it goes on to write makes the value wrong, but not another one.
         record.value[0].store(8, Ordering::Relaxed);
-        assert!(record.count.compare_exchange(own, own + 1, Ordering::Release, Ordering::Relaxed).is_err());
+        assert!(
+            record
+                .count
+                .compare_exchange(own, own + 1, Ordering::Release, Ordering::Relaxed)
+                .is_err()
+        );
         assert_eq!(record.read(), Err(Trouble::Broken));
     }
 

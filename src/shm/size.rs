@@ -14,7 +14,8 @@ pub(super) fn size_of_elements<T: Pod>(len: usize) -> Result<usize> {
     }
     let size = len.checked_mul(size_of::<T>()).filter(|size| isize::try_from(*size).is_ok());
     size.ok_or_else(|| {
-        Cause::BadInput(format!("{len} elements of {} bytes cannot be addressed", size_of::<T>())).into()
+        Cause::BadInput(format!("{len} elements of {} bytes cannot be addressed", size_of::<T>()))
+            .into()
     })
 }
 

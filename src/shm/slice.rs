@@ -16,16 +16,18 @@ use crate::error::{Error, Result};
 use crate::sys::memory::frozen::Frozen;
 use crate::sys::memory::sealed;
 
-/// A constant slice that any number of processes read without copies: passed as an argument, given as a result, or inside a
-/// message to any process. What crosses is a descriptor and a few bytes.
+/// A constant slice that any number of processes read without copies: passed as an argument, given
+/// as a result, or inside a message to any process. What crosses is a descriptor and a few bytes.
 ///
-/// The kernel keeps everybody from changing the elements (`F_SEAL_WRITE`), whoever made them: a receiver checks that before it
-/// uses the memory, and so need not trust the sender. What is not sealed, too small or no memory at all is an error there.
+/// The kernel keeps everybody from changing the elements (`F_SEAL_WRITE`), whoever made them: a
+/// receiver checks that before it uses the memory, and so need not trust the sender. What is not
+/// sealed, too small or no memory at all is an error there.
 ///
-/// Clones and [parts](SharedSlice::slice) share the memory. It goes when the last process lets it go.
+/// Clones and [parts](SharedSlice::slice) share the memory. It goes when the last process lets it
+/// go.
 ///
-/// The elements are of a type that [`bytemuck::Pod`] says to be plain bytes: numbers, arrays of them, and structs that derive it (by
-/// the `derive` feature of the `bytemuck` crate).
+/// The elements are of a type that [`bytemuck::Pod`] says to be plain bytes: numbers, arrays of
+/// them, and structs that derive it (by the `derive` feature of the `bytemuck` crate).
 ///
 /// ```
 /// use multiproc::{Process, SharedSlice};
@@ -54,7 +56,8 @@ impl<T: Pod> SharedSlice<T> {
     /// A copy of a slice.
     ///
     /// # Errors
-    /// There is no memory, no descriptor or no address left, or this process may not have files of that size.
+    /// There is no memory, no descriptor or no address left, or this process may not have files of
+    /// that size.
     ///
     /// ```
     /// let text = multiproc::SharedSlice::from_slice("text".as_bytes())?;
@@ -68,11 +71,13 @@ impl<T: Pod> SharedSlice<T> {
         }
         // Writing to the file costs less than the page faults of a mapping.
         let fd = sealed::seal(&[bytemuck::cast_slice(slice)]);
-        let frozen = fd.and_then(|fd| Frozen::open(Arc::new(fd))).map_err(|error| no_memory(size, error))?;
+        let frozen =
+            fd.and_then(|fd| Frozen::open(Arc::new(fd))).map_err(|error| no_memory(size, error))?;
         Ok(SharedSlice::whole(Arc::new(frozen)))
     }
 
-    /// A part of it, which shares the memory. It crosses to other processes as cheaply as the whole.
+    /// A part of it, which shares the memory. It crosses to other processes as cheaply as the
+    /// whole.
     ///
     /// # Panics
     /// The range is not inside, as with an ordinary slice.
@@ -87,7 +92,12 @@ impl<T: Pod> SharedSlice<T> {
     pub fn slice(&self, range: impl RangeBounds<usize>) -> SharedSlice<T> {
         let (start, end) = bounds(range, self.len);
         let memory = if start == end { None } else { self.memory.clone() };
-        SharedSlice { memory, offset: self.offset + start * size_of::<T>(), len: end - start, element: PhantomData }
+        SharedSlice {
+            memory,
+            offset: self.offset + start * size_of::<T>(),
+            len: end - start,
+            element: PhantomData,
+        }
     }
 
     /// All of a frozen memory, of which the length fits.
@@ -102,7 +112,11 @@ impl<T: Pod> SharedSlice<T> {
     }
 
     /// A part of memory that somebody sent, if it is inside and aligned.
-    fn part(memory: Arc<Frozen>, offset: usize, len: usize) -> Result<SharedSlice<T>, &'static str> {
+    fn part(
+        memory: Arc<Frozen>,
+        offset: usize,
+        len: usize,
+    ) -> Result<SharedSlice<T>, &'static str> {
         let size = size_of_elements::<T>(len).map_err(|_| "more elements than can be addressed")?;
         let end = offset.checked_add(size).ok_or("more elements than can be addressed")?;
         if end > memory.bytes().len() {
@@ -139,7 +153,9 @@ impl<T: Pod> Deref for SharedSlice<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         match &self.memory {
-            Some(memory) => bytemuck::cast_slice(&memory.bytes()[self.offset..][..self.len * size_of::<T>()]),
+            Some(memory) => {
+                bytemuck::cast_slice(&memory.bytes()[self.offset..][..self.len * size_of::<T>()])
+            }
             None => &[],
         }
     }
@@ -153,7 +169,12 @@ impl<T: Pod> AsRef<[T]> for SharedSlice<T> {
 
 impl<T: Pod> Clone for SharedSlice<T> {
     fn clone(&self) -> Self {
-        SharedSlice { memory: self.memory.clone(), offset: self.offset, len: self.len, element: PhantomData }
+        SharedSlice {
+            memory: self.memory.clone(),
+            offset: self.offset,
+            len: self.len,
+            element: PhantomData,
+        }
     }
 }
 
@@ -206,7 +227,10 @@ impl<T: Pod + fmt::Debug> fmt::Debug for SharedSlice<T> {
 impl<T: Pod> Serialize for SharedSlice<T> {
     /// As a descriptor, so only to a process.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let part = self.memory.as_ref().map(|memory| (Carried(Arc::clone(memory.fd())), self.offset, self.len));
+        let part = self
+            .memory
+            .as_ref()
+            .map(|memory| (Carried(Arc::clone(memory.fd())), self.offset, self.len));
         part.serialize(serializer)
     }
 }
@@ -268,7 +292,9 @@ mod tests {
             codec::decode::<SharedSlice<u64>>(&parcel.bytes, parcel.fds).is_ok()
         };
         assert!(decoded(8, 11));
-        for (offset, len) in [(8, 12), (4, 1), (104, 0), (usize::MAX, 1), (8, usize::MAX), (8, usize::MAX / 8)] {
+        for (offset, len) in
+            [(8, 12), (4, 1), (104, 0), (usize::MAX, 1), (8, usize::MAX), (8, usize::MAX / 8)]
+        {
             assert!(!decoded(offset, len), "{len} elements at {offset}");
         }
     }

@@ -11,8 +11,8 @@ impl<A: Access> SharedMemory<A> {
     /// All bytes, without copies.
     ///
     /// # Safety
-    /// As long as the slice lives, nobody writes to the memory, in no process that has it. Whoever has a writable handle must
-    /// be trusted with that.
+    /// As long as the slice lives, nobody writes to the memory, in no process that has it. Whoever
+    /// has a writable handle must be trusted with that.
     ///
     /// ```
     /// let memory = multiproc::SharedMemory::new(3)?;
@@ -31,8 +31,8 @@ impl SharedMemory {
     /// All bytes, to be changed in place.
     ///
     /// # Safety
-    /// As long as the slice lives, nobody else reads or writes the memory, in no process that has it, and not by another handle in
-    /// this one.
+    /// As long as the slice lives, nobody else reads or writes the memory, in no process that has
+    /// it, and not by another handle in this one.
     ///
     /// ```
     /// let mut memory = multiproc::SharedMemory::new(3)?;
@@ -61,9 +61,11 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
     /// ```
     #[must_use]
     pub unsafe fn as_slice(&self) -> &[T] {
-        // SAFETY: the elements are inside the mapping and aligned, as was checked when the array was made; any bytes are a
-        // value of `T`; the caller promises the rest.
-        unsafe { std::slice::from_raw_parts(self.memory().start().add(self.offset()).cast(), self.len()) }
+        // SAFETY: the elements are inside the mapping and aligned, as was checked when the array
+        // was made; any bytes are a value of `T`; the caller promises the rest.
+        unsafe {
+            std::slice::from_raw_parts(self.memory().start().add(self.offset()).cast(), self.len())
+        }
     }
 }
 
@@ -83,6 +85,11 @@ impl<T: Pod> SharedArray<T> {
     #[must_use]
     pub unsafe fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: as in `as_slice`, and the mapping is writable.
-        unsafe { std::slice::from_raw_parts_mut(self.memory().start().add(self.offset()).cast(), self.len()) }
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.memory().start().add(self.offset()).cast(),
+                self.len(),
+            )
+        }
     }
 }

@@ -12,7 +12,8 @@ use crate::sys::wait::poll;
 /// The one private variable. A process that finds it set never reaches `main`.
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
 
-/// The exit code of a process that was told to be a child, but will not be one: it says why on standard error.
+/// The exit code of a process that was told to be a child, but will not be one: it says why on
+/// standard error.
 pub(crate) const REFUSED: i32 = 125;
 
 /// What the processes that speak with each other must agree on.
@@ -40,7 +41,12 @@ pub(crate) struct Boot {
 impl Boot {
     /// For a child that inherits the two descriptors.
     pub(crate) fn new(role: Role, control: impl AsFd, lifeline: impl AsFd, file: FileId) -> Boot {
-        Boot { role, control: control.as_fd().as_raw_fd(), lifeline: lifeline.as_fd().as_raw_fd(), file }
+        Boot {
+            role,
+            control: control.as_fd().as_raw_fd(),
+            lifeline: lifeline.as_fd().as_raw_fd(),
+            file,
+        }
     }
 
     /// From the variable; `None` if it is not what `Display` writes.
@@ -58,12 +64,16 @@ impl Boot {
             role,
             control: parts.next()?.parse().ok()?,
             lifeline: parts.next()?.parse().ok()?,
-            file: FileId { device: parts.next()?.parse().ok()?, inode: parts.next()?.parse().ok()? },
+            file: FileId {
+                device: parts.next()?.parse().ok()?,
+                inode: parts.next()?.parse().ok()?,
+            },
         };
         parts.next().is_none().then_some(boot)
     }
 
-    /// Whether the socket really leads to the process that executed us, and this is the file that it runs.
+    /// Whether the socket really leads to the process that executed us, and this is the file that
+    /// it runs.
     pub(crate) fn check(&self, control: &OwnedFd) -> Result<(), Unfit> {
         let maker = socket::peer_pid(control.as_fd()).map_err(|_| Unfit::NotOurs)?;
         if maker != per_process::parent_pid() {
@@ -99,15 +109,26 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let boot = Boot { role: Role::Zygote, control: 5, lifeline: 6, file: FileId { device: 1, inode: u64::MAX } };
+        let boot = Boot {
+            role: Role::Zygote,
+            control: 5,
+            lifeline: 6,
+            file: FileId { device: 1, inode: u64::MAX },
+        };
         assert_eq!(Boot::parse(&boot.to_string()), Some(boot));
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in
-            ["", "1", "0:child:3:4:5:6", "1:child:3:4:5", "1:child:3:4:5:6:7", "1:king:3:4:5:6", "1:child:x:4:5:6"]
-        {
+        for text in [
+            "",
+            "1",
+            "0:child:3:4:5:6",
+            "1:child:3:4:5",
+            "1:child:3:4:5:6:7",
+            "1:king:3:4:5:6",
+            "1:child:x:4:5:6",
+        ] {
             assert_eq!(Boot::parse(text), None, "{text:?}");
         }
     }

@@ -23,13 +23,20 @@ pub(super) fn execute(
     let lifeline = lifeline::current().map_err(os("cannot open the lifeline"))?.reader();
     let own = own_file::own().map_err(os("cannot execute the file of this program again"))?;
     let boot = Boot::new(role, control, lifeline, own.id);
-    // The loader takes what stands behind the path for the program's arguments; it gets the path for a title.
+    // The loader takes what stands behind the path for the program's arguments; it gets the path
+    // for a title.
     let arguments = match &own.loader {
         Some(loader) => loader.command.clone(),
         None => vec![title::padded(title)],
     };
     let variable = CString::new(format!("{}={boot}", boot::VARIABLE)).unwrap_or_default();
-    let exec =
-        Exec { arguments, environment, variable: &variable, stdio, directory, keep: &[control.as_fd(), lifeline] };
+    let exec = Exec {
+        arguments,
+        environment,
+        variable: &variable,
+        stdio,
+        directory,
+        keep: &[control.as_fd(), lifeline],
+    };
     in_populated_namespace(|| exec.start().map_err(os("cannot start a process")))
 }

@@ -23,7 +23,8 @@ pub(crate) struct Link {
     pub(crate) tether: Tether,
 }
 
-/// Starts a child, which leaves through `life` with its work, and is told whether it was set up as the order says.
+/// Starts a child, which leaves through `life` with its work, and is told whether it was set up as
+/// the order says.
 pub(crate) fn launch<Work>(
     order: Order,
     promise: Option<Promise>,
@@ -97,8 +98,8 @@ fn begin<Work>(
         }
     };
     line::close_reader(reader);
-    // What the thread that forked had blocked is its own affair: `terminate` has to reach this process, as it does those that
-    // are executed.
+    // What the thread that forked had blocked is its own affair: `terminate` has to reach this
+    // process, as it does those that are executed.
     signals::unblock_all();
     let ready = prepare(&mut order, directory);
     // The parent's ends of its pipes: held here, they would never be at their end.

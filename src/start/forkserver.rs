@@ -25,13 +25,15 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 
-/// How long the clones of a server that was killed may take to say that they exist. (One that takes longer ends with us.)
+/// How long the clones of a server that was killed may take to say that they exist. (One that takes
+/// longer ends with us.)
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a process that has closed everything may take to be at its end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How many clones are made ahead at the least: with one, every start would wait for the server to wake up.
+/// How many clones are made ahead at the least: with one, every start would wait for the server to
+/// wake up.
 const MIN_SPARES: u32 = 2;
 
 /// How many at the most, for bursts.
@@ -43,7 +45,8 @@ const CALM_STARTS: u32 = 64;
 /// How often a start tries again with another server.
 const ATTEMPTS: u32 = 4;
 
-/// How often a start tries again with another clone. All that wait, and those that replace them, may have been killed.
+/// How often a start tries again with another clone. All that wait, and those that replace them,
+/// may have been killed.
 const CLONES: u32 = 4 * MAX_SPARES;
 
 /// This process's fork server, or why there is none.
@@ -108,12 +111,13 @@ enum Trouble {
     Preload(String),
 }
 
-/// Whether a server has ended since `bury_unheard`.
+/// Whether a server has ended since `reap_unheard`.
 static UNHEARD: AtomicBool = AtomicBool::new(false);
 
-/// Takes the statuses of clones that were killed before anybody heard of them, made by a server that was killed before it
-/// could tell. All but their name is lost; `is_known` says of which processes something else is known.
-pub(crate) fn bury_unheard(is_known: impl Fn(u32) -> bool) {
+/// Takes the statuses of clones that were killed before anybody heard of them, made by a server
+/// that was killed before it could tell. All but their name is lost; `is_known` says of which
+/// processes something else is known.
+pub(crate) fn reap_unheard(is_known: impl Fn(u32) -> bool) {
     if UNHEARD.swap(false, Ordering::Relaxed) {
         let children = tree::children_called(zygote::NAME).into_iter();
         let unheard = children.filter(|(pid, ended)| *ended && !is_known(*pid));
@@ -157,7 +161,7 @@ pub(super) fn launch(order: &mut Order) -> Result<Taking> {
                 }));
             }
             Err(error) => {
-                spare.bury();
+                spare.discard();
                 // It was killed while it waited? Another one, then.
                 if !error.os_error().is_some_and(is_dead_end) {
                     return Err(error);
@@ -183,7 +187,8 @@ fn hand_over(
     chosen: Option<&OwnedFd>,
 ) -> Result<Identity> {
     let control = spare.control.as_fd();
-    let pid = socket::peer_pid(control).map_err(os("cannot ask for the number of a new process"))?;
+    let pid =
+        socket::peer_pid(control).map_err(os("cannot ask for the number of a new process"))?;
     let pidfd = if pidfds_come_from_sockets(control) {
         None
     } else {
@@ -205,7 +210,8 @@ fn hand_over(
         .chain(directory.map(AsFd::as_fd))
         .chain(order.arguments.fds.iter().map(|fd| fd.as_fd()))
         .collect();
-    wire::send(control, &order.job, &order.arguments.bytes, &fds).map_err(os("cannot hand over the arguments"))?;
+    wire::send(control, &order.job, &order.arguments.bytes, &fds)
+        .map_err(os("cannot hand over the arguments"))?;
     order.wait_until_untied(control);
     Ok(Identity { pid, pidfd })
 }
@@ -214,11 +220,14 @@ fn is_dead_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// Whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child costs us one descriptor, not two.
+/// Whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child costs us
+/// one descriptor, not two.
 fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        socket::peer_pidfd(control).err().is_none_or(|error| error.raw_os_error() != Some(errno::NO_OPTION))
+        socket::peer_pidfd(control)
+            .err()
+            .is_none_or(|error| error.raw_os_error() != Some(errno::NO_OPTION))
     })
 }
 
@@ -232,7 +241,7 @@ fn directory_unless(born_in: FileId) -> Result<Option<OwnedFd>> {
 
 impl Spare {
     /// For one that cannot be used: it is killed and its status taken.
-    fn bury(self) {
+    fn discard(self) {
         let pidfd = socket::peer_pidfd(self.control.as_fd());
         let pid = socket::peer_pid(self.control.as_fd());
         // Without our end of the socket, it leaves.
@@ -256,7 +265,8 @@ fn take() -> Result<Taken> {
             return Ok(Taken::Unfit { news: None });
         }
         // One that acts as who we were, or that did not hear which of its clones was used last.
-        let credentials = Credentials::now().map_err(os("cannot look at the rights of this process"))?;
+        let credentials =
+            Credentials::now().map_err(os("cannot look at the rights of this process"))?;
         if !credentials.are_comparable() {
             slot.retire();
             slot.unfit = true;
@@ -288,7 +298,8 @@ fn take() -> Result<Taken> {
                 return Ok(Taken::Unfit { news: Some(why) });
             }
             Err(Trouble::Gone { how, killed }) => {
-                // It was killed, perhaps long ago: a new one. One that left before it gave a clone gets one more chance.
+                // It was killed, perhaps long ago: a new one. One that left before it gave a clone
+                // gets one more chance.
                 let at_fault = !server.proven && !killed;
                 slot.retire();
                 if at_fault && !trouble.is_empty() {
@@ -308,7 +319,8 @@ pub(crate) fn retire() {
 
 /// Ends this process's fork server and its unused clones; what it started runs on.
 pub(crate) fn shut_down() {
-    // Held by a thread that waits for the server, it will not come free; then the lifeline ends it, with us.
+    // Held by a thread that waits for the server, it will not come free; then the lifeline ends it,
+    // with us.
     if let Some(slot) = SLOT.get()
         && let Ok(mut slot) = slot.try_lock()
     {
@@ -326,11 +338,13 @@ impl Slot {
 
 impl Server {
     fn start() -> Result<Server> {
-        let (control, theirs) = socket::pair().map_err(os("cannot open a socket to the fork server"))?;
+        let (control, theirs) =
+            socket::pair().map_err(os("cannot open a socket to the fork server"))?;
         let birth = Birth {
             environment: Environment::now(),
             directory: FileId::at(".").map_err(os("cannot look at the working directory"))?,
-            credentials: Credentials::now().map_err(os("cannot look at the rights of this process"))?,
+            credentials: Credentials::now()
+                .map_err(os("cannot look at the rights of this process"))?,
         };
         let executed = execute(
             Role::Zygote,
@@ -363,7 +377,8 @@ impl Server {
         // What the server says of requests before this one says nothing of now.
         let news = self.requests + 1;
         loop {
-            // Every reply brings a descriptor. Without room for it, the kernel would hand over the reply alone.
+            // Every reply brings a descriptor. Without room for it, the kernel would hand over the
+            // reply alone.
             fd::duplicate(&self.control).map_err(Trouble::Failed)?;
             let message = match wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) {
                 Ok(Some(message)) => message,
@@ -376,7 +391,8 @@ impl Server {
                     self.wait()?;
                     continue;
                 }
-                // Another thread was quicker to take the room. The clone sees its socket close, and leaves.
+                // Another thread was quicker to take the room. The clone sees its socket close, and
+                // leaves.
                 Err(error) => return Err(Trouble::Failed(error)),
             };
             match (message.header, message.fds.into_iter().next()) {
@@ -384,7 +400,8 @@ impl Server {
                     // That the first one was waited for says nothing.
                     self.adapt(waited && self.proven);
                     self.proven = true;
-                    // Before the clone gets its job: when it ends, the server must know that it was put to use.
+                    // Before the clone gets its job: when it ends, the server must know that it was
+                    // put to use.
                     self.deaf = self.request(Some(id)).is_err();
                     return Ok(Spare { control, birth: Arc::clone(&self.birth) });
                 }
@@ -394,13 +411,18 @@ impl Server {
                 (ServerReply::Failed { errno, request }, _) => {
                     self.ahead = MIN_SPARES;
                     if request >= news {
-                        return Err(Trouble::Failed(socket::explained(io::Error::from_raw_os_error(errno))));
+                        return Err(Trouble::Failed(socket::explained(
+                            io::Error::from_raw_os_error(errno),
+                        )));
                     }
                 }
                 (ServerReply::Unfit(why), _) => return Err(Trouble::Unfit(why)),
                 (ServerReply::PreloadFailed(text), _) => return Err(Trouble::Preload(text)),
                 (ServerReply::Ready { .. } | ServerReply::Died, None) => {
-                    return Err(Trouble::Gone { how: "it sent a reply without its descriptor".into(), killed: false });
+                    return Err(Trouble::Gone {
+                        how: "it sent a reply without its descriptor".into(),
+                        killed: false,
+                    });
                 }
             }
         }
@@ -436,9 +458,10 @@ impl Server {
         let deadline = if self.proven { Deadline::after(ANSWER_TIMEOUT) } else { Deadline::Never };
         match poll::one_readable(self.control.as_fd(), deadline) {
             Ok(true) => Ok(()),
-            Ok(false) => {
-                Err(Trouble::Gone { how: format!("it has not answered for {ANSWER_TIMEOUT:?}"), killed: true })
-            }
+            Ok(false) => Err(Trouble::Gone {
+                how: format!("it has not answered for {ANSWER_TIMEOUT:?}"),
+                killed: true,
+            }),
             Err(error) => Err(Trouble::Failed(error)),
         }
     }
@@ -450,7 +473,9 @@ impl Server {
                 ("it refused to run, and has said why on its standard error".to_owned(), false)
             }
             Some(Status::Exited(code)) => (format!("it exited with code {code}"), false),
-            Some(Status::Signalled { signal, .. }) => (format!("it was killed by signal {signal}"), true),
+            Some(Status::Signalled { signal, .. }) => {
+                (format!("it was killed by signal {signal}"), true)
+            }
             Some(Status::Taken) | None => ("it has ended".to_owned(), false),
         };
         Trouble::Gone { how, killed }
@@ -458,17 +483,21 @@ impl Server {
 
     /// Ends the server and every clone that was not put to use, and takes their statuses.
     fn end(self) {
-        // If we may not kill it (it is another user's than we are by now), it sees that we hung up, and leaves.
+        // If we may not kill it (it is another user's than we are by now), it sees that we hung up,
+        // and leaves.
         socket::hang_up(self.control.as_fd());
         put_down(self.pidfd.as_fd());
-        // A clone that is just coming to be holds the server's end of the socket until it has said so: the end of file
-        // comes when all have.
+        // A clone that is just coming to be holds the server's end of the socket until it has said
+        // so: the end of file comes when all have.
         let deadline = Deadline::after(END_TIMEOUT);
         while let Ok(true) = poll::one_readable(self.control.as_fd(), deadline) {
-            let Ok(Some(message)) = wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now) else { break };
+            let Ok(Some(message)) = wire::recv::<ServerReply>(self.control.as_fd(), Mode::Now)
+            else {
+                break;
+            };
             match (message.header, message.fds.into_iter().next()) {
                 (ServerReply::Ready { .. }, Some(control)) => {
-                    Spare { control, birth: Arc::clone(&self.birth) }.bury();
+                    Spare { control, birth: Arc::clone(&self.birth) }.discard();
                 }
                 (ServerReply::Died, Some(pidfd)) => {
                     put_down(pidfd.as_fd());
@@ -477,9 +506,12 @@ impl Server {
             }
         }
         if self.lost {
-            // A clone that it made and could not tell of has closed everything, but may be a moment away from its end.
+            // A clone that it made and could not tell of has closed everything, but may be a moment
+            // away from its end.
             let deadline = Deadline::after(EXIT_TIMEOUT);
-            while tree::children_called(zygote::NAME).iter().any(|(_, ended)| !ended) && !deadline.is_over() {
+            while tree::children_called(zygote::NAME).iter().any(|(_, ended)| !ended)
+                && !deadline.is_over()
+            {
                 std::thread::sleep(Duration::from_millis(1));
             }
             UNHEARD.store(true, Ordering::Relaxed);
@@ -487,7 +519,8 @@ impl Server {
     }
 }
 
-/// Ends a process that nobody needs and takes its status. One that we may not kill has been told to leave, and gets some time.
+/// Ends a process that nobody needs and takes its status. One that we may not kill has been told to
+/// leave, and gets some time.
 fn put_down(process: BorrowedFd<'_>) -> Option<Status> {
     let _ = pidfd::signal(process, Signal::KILL.number());
     match poll::one_readable(process, Deadline::after(END_TIMEOUT)) {

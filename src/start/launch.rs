@@ -16,7 +16,9 @@ pub(crate) fn launch(mut order: Order, method: StartMethod) -> Result<Launched> 
             Taking::Launched(launched) => return Ok(launched),
             Taking::Unfit { news } => {
                 if let Some(why) = news {
-                    get_logger().info(format_args!("the fork server cannot work here, children are spawned: {why}"));
+                    get_logger().info(format_args!(
+                        "the fork server cannot work here, children are spawned: {why}"
+                    ));
                 }
             }
         }

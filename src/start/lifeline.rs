@@ -10,7 +10,8 @@ static CURRENT: PerProcess<Mutex<Option<&'static Lifeline>>> = PerProcess::new()
 
 /// This process's lifeline, made when first asked for.
 pub(super) fn current() -> io::Result<&'static Lifeline> {
-    let mut current = CURRENT.get_or_init(|_| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut current =
+        CURRENT.get_or_init(|_| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(lifeline) = *current {
         return Ok(lifeline);
     }

@@ -23,13 +23,16 @@ use crate::sys::per_process::PerProcess;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// A fork server, a process of one thread that executes this program's file once, clones each child. The default: as
-    /// fast as a fork from a tiny program, whatever the size of this one, and safe beside threads.
+    /// A fork server, a process of one thread that executes this program's file once, clones each
+    /// child. The default: as fast as a fork from a tiny program, whatever the size of this one,
+    /// and safe beside threads.
     Forkserver,
-    /// Each child executes this program's file anew. Slower by an exec; nothing is shared with any other process.
+    /// Each child executes this program's file anew. Slower by an exec; nothing is shared with any
+    /// other process.
     Spawn,
-    /// The child is a copy of this process, its generators of random numbers included: each child draws what this
-    /// process would draw next, so seed them anew. Refused while other threads exist.
+    /// The child is a copy of this process, its generators of random numbers included: each child
+    /// draws what this process would draw next, so seed them anew. Refused while other threads
+    /// exist.
     Fork,
 }
 
@@ -39,7 +42,9 @@ const ALL: [StartMethod; 3] = [StartMethod::Forkserver, StartMethod::Spawn, Star
 static CHOICE: PerProcess<Mutex<Option<StartMethod>>> = PerProcess::new();
 
 fn choice() -> &'static Mutex<Option<StartMethod>> {
-    CHOICE.get_or_init(|before| Mutex::new(before.and_then(|before| before.try_lock().ok().and_then(|choice| *choice))))
+    CHOICE.get_or_init(|before| {
+        Mutex::new(before.and_then(|before| before.try_lock().ok().and_then(|choice| *choice)))
+    })
 }
 
 /// All start methods of this platform, the default first.
@@ -70,7 +75,8 @@ pub fn set_start_method(method: StartMethod) -> Result<()> {
     Ok(())
 }
 
-/// Sets the start method of this program, whether it was set before or not; `None` leaves it open again.
+/// Sets the start method of this program, whether it was set before or not; `None` leaves it open
+/// again.
 ///
 /// CPython's `set_start_method(method, force=True)`.
 pub fn force_start_method(method: Option<StartMethod>) {
@@ -82,7 +88,8 @@ pub fn get_start_method() -> StartMethod {
     *choice().lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ALL[0])
 }
 
-/// The start method of this program, if it is settled already. CPython's `get_start_method(allow_none=True)`.
+/// The start method of this program, if it is settled already. CPython's
+/// `get_start_method(allow_none=True)`.
 #[must_use]
 pub fn get_start_method_if_set() -> Option<StartMethod> {
     *choice().lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,6 +117,8 @@ impl FromStr for StartMethod {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<StartMethod> {
-        ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| Cause::UnknownMethod(name.to_owned()).into())
+        ALL.into_iter()
+            .find(|method| method.name() == name)
+            .ok_or_else(|| Cause::UnknownMethod(name.to_owned()).into())
     }
 }

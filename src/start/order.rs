@@ -47,7 +47,8 @@ pub(crate) struct Launched {
     pub(crate) pipes: Pipes,
 }
 
-/// How long a process of ours that should answer may be silent (stopped by somebody, say) before we go on without.
+/// How long a process of ours that should answer may be silent (stopped by somebody, say) before we
+/// go on without.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Order {
@@ -69,14 +70,16 @@ impl Order {
     /// Opens the directory that was asked for.
     pub(super) fn open_directory(&self) -> Result<Option<OwnedFd>> {
         let open = |path: &PathBuf| {
-            fd::directory(path).map_err(os(format!("cannot use the working directory {}", path.display())))
+            fd::directory(path)
+                .map_err(os(format!("cannot use the working directory {}", path.display())))
         };
         self.directory.as_ref().map(open).transpose()
     }
 }
 
-/// Makes a process, unless it would be the first of a process namespace: the kernel drops most signals for that
-/// one, so it would outlive its parent, its deadline and `terminate`, and its end would be that of all others there.
+/// Makes a process, unless it would be the first of a process namespace: the kernel drops most
+/// signals for that one, so it would outlive its parent, its deadline and `terminate`, and its end
+/// would be that of all others there.
 pub(super) fn in_populated_namespace<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
     if namespaces::of_children(false) == ChildNamespace::Empty {
         return Err(Cause::EmptyNamespace.into());

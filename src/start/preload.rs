@@ -22,7 +22,8 @@ pub(crate) fn current() -> Vec<Offset> {
     list().clone()
 }
 
-/// Has `entry` run, too. A server that runs already has missed it, and is replaced at the next start.
+/// Has `entry` run, too. A server that runs already has missed it, and is replaced at the next
+/// start.
 pub(crate) fn add(entry: Offset) {
     list().push(entry);
 }

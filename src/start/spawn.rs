@@ -14,14 +14,16 @@ use crate::sys::program::environ::Environment;
 /// Starts a child.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
     let (control, theirs) = socket::pair().map_err(os("cannot open a socket to a new process"))?;
-    // The streams, directory and environment are laid before the exec, so that whatever runs before our hook (the
-    // loader, other initialisers) sees them.
+    // The streams, directory and environment are laid before the exec, so that whatever runs before
+    // our hook (the loader, other initialisers) sees them.
     let directory = order.open_directory()?;
     let environment = order.environment.take().unwrap_or_else(Environment::now);
-    // What does not go through exec, and what initialisers change, is set once more when they are done.
+    // What does not go through exec, and what initialisers change, is set once more when they are
+    // done.
     order.job.environment = Some(environment.clone());
     // Waits in the socket until the child asks for it; it fits, so nothing blocks.
-    let fds: Vec<BorrowedFd<'_>> = order.lifeline().into_iter().chain(order.arguments.as_fds()).collect();
+    let fds: Vec<BorrowedFd<'_>> =
+        order.lifeline().into_iter().chain(order.arguments.as_fds()).collect();
     wire::send(control.as_fd(), &order.job, &order.arguments.bytes, &fds)
         .map_err(os("cannot hand over the arguments"))?;
     let executed = execute(

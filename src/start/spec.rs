@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::cage::Cage;
 use crate::limits::Limits;
 
-/// What a process is called, how it ends and what it may use: told once, to whoever starts it, to itself, and to its handles.
+/// What a process is called, how it ends and what it may use: told once, to whoever starts it, to
+/// itself, and to its handles.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ProcessSpec {
     /// The type that it is printed as: `Process`, or that of a `Run`.

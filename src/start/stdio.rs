@@ -102,11 +102,13 @@ impl Streams {
                 Kind::Inherit => fd::standard(number).map(End::Borrowed),
                 Kind::Null => None,
                 Kind::Given(given) => {
-                    let given = fd::above_stdio(given).map_err(os("cannot pass on a standard stream"))?;
+                    let given =
+                        fd::above_stdio(given).map_err(os("cannot pass on a standard stream"))?;
                     Some(End::Owned(given))
                 }
                 Kind::Piped => {
-                    let (read, write) = fd::pipe().map_err(os("cannot open a pipe for a standard stream"))?;
+                    let (read, write) =
+                        fd::pipe().map_err(os("cannot open a pipe for a standard stream"))?;
                     let (theirs, ours) = if number == 0 { (read, write) } else { (write, read) };
                     pipes.0[place] = Some(ours);
                     Some(End::Owned(theirs))

@@ -1,7 +1,8 @@
 //! What is said between processes while one starts another, and how.
 //!
-//! A message has a header (one of the types below) and a payload (bytes that only the two ends understand). It never
-//! blocks the sender: what is too big for an empty socket goes into a sealed memory file, whose descriptor crosses.
+//! A message has a header (one of the types below) and a payload (bytes that only the two ends
+//! understand). It never blocks the sender: what is too big for an empty socket goes into a sealed
+//! memory file, whose descriptor crosses.
 
 use std::io;
 use std::mem;
@@ -27,8 +28,9 @@ use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
 ///
-/// Descriptors: the child's end of a lifeline of its own if `own_lifeline` says so, then the streams that `streams` says, then
-/// the working directory if `directory` says so, then those of the arguments.
+/// Descriptors: the child's end of a lifeline of its own if `own_lifeline` says so, then the
+/// streams that `streams` says, then the working directory if `directory` says so, then those of
+/// the arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) spec: ProcessSpec,
@@ -87,7 +89,8 @@ pub(crate) struct Setup {
     pub(crate) environment: Environment,
 }
 
-/// Client to fork server: how things shall be. (Not what to do: then a clone that dies could make the two count apart.)
+/// Client to fork server: how things shall be. (Not what to do: then a clone that dies could make
+/// the two count apart.)
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ServerRequest {
     /// The number of this request.
@@ -101,11 +104,13 @@ pub(crate) struct ServerRequest {
 /// Fork server (or a clone of it) to client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ServerReply {
-    /// A clone is ready and waits for its job. `id` is its number as the server sees it. Descriptor: the socket to it.
+    /// A clone is ready and waits for its job. `id` is its number as the server sees it.
+    /// Descriptor: the socket to it.
     Ready { id: u32 },
     /// A clone died before it was put to use. Descriptor: its pidfd.
     Died,
-    /// No clone could be made; the server does not try again before the next request. `request` is the last that it got.
+    /// No clone could be made; the server does not try again before the next request. `request` is
+    /// the last that it got.
     Failed { errno: i32, request: u64 },
     /// The server cannot work here, for this reason; it has ended.
     Unfit(String),
@@ -145,7 +150,8 @@ pub(crate) struct Message<Header> {
     pub(crate) fds: Vec<OwnedFd>,
 }
 
-/// The first byte of a message: where the rest of it is. The second is the number of its descriptors.
+/// The first byte of a message: where the rest of it is. The second is the number of its
+/// descriptors.
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
 
@@ -179,7 +185,12 @@ pub(crate) fn send_in<Header: Serialize>(
     })
 }
 
-fn send_memory(socket: BorrowedFd<'_>, memory: BorrowedFd<'_>, count: u8, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_memory(
+    socket: BorrowedFd<'_>,
+    memory: BorrowedFd<'_>,
+    count: u8,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain([memory]).collect();
     socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds)
 }
@@ -196,8 +207,11 @@ fn send_by<Header: Serialize>(
         codec::encode_plain(header, &mut bytes).map_err(invalid)?;
         bytes
     };
-    let length = u32::try_from(header.len()).map_err(|_| invalid("a header of more than 4 GiB"))?.to_le_bytes();
-    let count = u8::try_from(fds.len()).map_err(|_| invalid("more descriptors than fit into one message"))?;
+    let length = u32::try_from(header.len())
+        .map_err(|_| invalid("a header of more than 4 GiB"))?
+        .to_le_bytes();
+    let count = u8::try_from(fds.len())
+        .map_err(|_| invalid("more descriptors than fit into one message"))?;
     if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
         match socket::send(socket, &[&[INLINE, count], &length, &header, payload], fds) {
             // Where the system's socket buffers are small.
@@ -208,7 +222,8 @@ fn send_by<Header: Serialize>(
     send_big(socket, &[&length, &header, payload], count, fds).map_err(socket::explained)
 }
 
-/// Makes sure that the next message can be received whole: as many descriptors must be free as it brings.
+/// Makes sure that the next message can be received whole: as many descriptors must be free as it
+/// brings.
 ///
 /// Otherwise the kernel would hand over the message without them.
 pub(crate) fn room_for_next(socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -216,7 +231,8 @@ pub(crate) fn room_for_next(socket: BorrowedFd<'_>) -> io::Result<()> {
     fd::check_room(socket, count.into())
 }
 
-/// Receives a message, or `None` at end-of-file. Whatever the other side wrote, this gives a message or an error.
+/// Receives a message, or `None` at end-of-file. Whatever the other side wrote, this gives a
+/// message or an error.
 pub(crate) fn recv<Header: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     mode: Mode,
@@ -224,15 +240,21 @@ pub(crate) fn recv<Header: DeserializeOwned>(
     socket::recv(socket, mode)?.map(|mut received| open(&mut received)).transpose()
 }
 
-/// Makes a message of what came in. If there is no memory for it, it is left as it was, to be opened later.
-pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Result<Message<Header>> {
+/// Makes a message of what came in. If there is no memory for it, it is left as it was, to be
+/// opened later.
+pub(crate) fn open<Header: DeserializeOwned>(
+    received: &mut Received,
+) -> io::Result<Message<Header>> {
     if received.fds_lost {
         return Err(io::Error::from_raw_os_error(errno::NO_DESCRIPTORS));
     }
     let (bytes, offset) = match received.bytes.first() {
         Some(&INLINE) => (Bytes::Inline(mem::take(&mut received.bytes)), 2),
         Some(&IN_MEMORY) => {
-            let memory = received.fds.last().ok_or_else(|| invalid("a big message came without its memory"))?;
+            let memory = received
+                .fds
+                .last()
+                .ok_or_else(|| invalid("a big message came without its memory"))?;
             let mapping = Mapping::of(memory.as_fd())?;
             received.fds.pop();
             (Bytes::Memory(mapping), 0)
@@ -243,7 +265,9 @@ pub(crate) fn open<Header: DeserializeOwned>(received: &mut Received) -> io::Res
         return Err(invalid("a message of one byte"));
     }
     let mut payload = Payload { bytes, start: offset };
-    let Some((length, rest)) = payload.split_first_chunk() else { return Err(invalid("a message without a length")) };
+    let Some((length, rest)) = payload.split_first_chunk() else {
+        return Err(invalid("a message without a length"));
+    };
     let length = u32::from_le_bytes(*length) as usize;
     if length > MAX_HEADER {
         return Err(invalid("a message whose header is longer than 256 MiB"));
@@ -267,9 +291,15 @@ mod tests {
         for size in [0, 1, socket::LARGEST - 64, socket::LARGEST, 5 << 20] {
             let (a, b) = socket::pair().expect("pair");
             let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
-            send(a.as_fd(), &ServerRequest { number: 1, taken: Some(7), ahead: 1 }, &payload, &[a.as_fd()])
-                .expect("send");
-            let message = recv::<ServerRequest>(b.as_fd(), Mode::Now).expect("recv").expect("a message");
+            send(
+                a.as_fd(),
+                &ServerRequest { number: 1, taken: Some(7), ahead: 1 },
+                &payload,
+                &[a.as_fd()],
+            )
+            .expect("send");
+            let message =
+                recv::<ServerRequest>(b.as_fd(), Mode::Now).expect("recv").expect("a message");
             assert_eq!(message.header.taken, Some(7));
             assert!(*message.payload == *payload, "{size} bytes changed on the way");
             assert_eq!(message.fds.len(), 1);
@@ -302,7 +332,10 @@ mod tests {
             let (a, b) = socket::pair().expect("pair");
             // A descriptor makes even an empty message one.
             socket::send(a.as_fd(), &[bytes], &[a.as_fd()]).expect("send");
-            assert!(recv::<Report>(b.as_fd(), Mode::Now).is_err(), "{bytes:?} passed for a message");
+            assert!(
+                recv::<Report>(b.as_fd(), Mode::Now).is_err(),
+                "{bytes:?} passed for a message"
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The fork server's own process: one thread that executed our file and clones children on request.
 //!
-//! A clone is a child of the client, not of the server (`CLONE_PARENT`), so that the client waits for it and signals it
-//! like any child. It is made ahead of need: it opens a socket pair, sends one end to the client, and sleeps on the
-//! other until its job comes.
+//! A clone is a child of the client, not of the server (`CLONE_PARENT`), so that the client waits
+//! for it and signals it like any child. It is made ahead of need: it opens a socket pair, sends
+//! one end to the client, and sleeps on the other until its job comes.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,8 +40,8 @@ struct Spare {
     pidfd: OwnedFd,
 }
 
-/// What `ps` calls the server and its idle clones where only a short name is shown: how the client knows them when they
-/// cannot be asked any more.
+/// What `ps` calls the server and its idle clones where only a short name is shown: how the client
+/// knows them when they cannot be asked any more.
 pub(super) const NAME: &str = "multiproc-fork";
 
 /// How many clones in a row may die unused before the server stops to replace them.
@@ -52,7 +52,11 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
     let tether = match Tether::tie(lifeline.as_fd(), Fate::Shared) {
         Ok(tether) => tether,
         Err(error) => {
-            reply_with(&control, &ServerReply::Unfit(format!("cannot tie it to the program: {error}")), &[]);
+            reply_with(
+                &control,
+                &ServerReply::Unfit(format!("cannot tie it to the program: {error}")),
+                &[],
+            );
             exit::now(1);
         }
     };
@@ -67,7 +71,15 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         exit::now(1);
     }
     let number = pid();
-    let mut server = Server { control, lifeline, _tether: tether, spares: Vec::new(), ahead: 0, request: 0, deaths: 0 };
+    let mut server = Server {
+        control,
+        lifeline,
+        _tether: tether,
+        spares: Vec::new(),
+        ahead: 0,
+        request: 0,
+        deaths: 0,
+    };
     loop {
         if let Some(clone) = server.next_clone() {
             match clone.begin(server) {
@@ -78,11 +90,13 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
     }
 }
 
-/// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be made.
+/// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be
+/// made.
 fn prepare(setup: Setup, control: &OwnedFd) -> Result<(), ServerReply> {
     setup.environment.clone().install();
     if !setup.preload.is_empty() {
-        let witness = fd::duplicate(control).map_err(|error| ServerReply::PreloadFailed(error.to_string()))?;
+        let witness = fd::duplicate(control)
+            .map_err(|error| ServerReply::PreloadFailed(error.to_string()))?;
         unwind::on_abort(Some(Arc::new(move |panic| {
             reply_with(&witness, &ServerReply::PreloadFailed(panic.to_string()), &[]);
         })));
@@ -107,34 +121,43 @@ fn prepare(setup: Setup, control: &OwnedFd) -> Result<(), ServerReply> {
     clone::siblings_work().map_err(|why| ServerReply::Unfit(why.into()))?;
     match threads::is_only_one() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(ServerReply::Unfit("an initialiser or the preload function started a thread".into())),
+        Ok(false) => Err(ServerReply::Unfit(
+            "an initialiser or the preload function started a thread".into(),
+        )),
         Err(error) => Err(ServerReply::Unfit(format!("cannot count threads: {error}"))),
     }
 }
 
-/// Runs the preload functions, on a thread that ends before the first clone: a clone is a copy of this one, and would have
-/// its thread-locals, those included that hold the state of a generator of random numbers.
+/// Runs the preload functions, on a thread that ends before the first clone: a clone is a copy of
+/// this one, and would have its thread-locals, those included that hold the state of a generator of
+/// random numbers.
 fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
     let run = || entries.iter().try_for_each(run_once);
     let failed = |why| ServerReply::PreloadFailed(why);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("preload".into()).stack_size(rlimit::stack());
-        let thread = thread.spawn_scoped(scope, run).map_err(|why| failed(format!("no thread for it: {why}")))?;
+        let thread = thread
+            .spawn_scoped(scope, run)
+            .map_err(|why| failed(format!("no thread for it: {why}")))?;
         thread.join().unwrap_or_else(|_| Err(failed("its thread was lost".into())))
     })
 }
 
 fn run_once(offset: &Offset) -> Result<(), ServerReply> {
-    let entry = offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
+    let entry =
+        offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
     match unwind::catch(|| entry(&[], Vec::new())) {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => Err(ServerReply::PreloadFailed(reason)),
+        Ok(Err(Refusal::Arguments(reason) | Refusal::Result(reason))) => {
+            Err(ServerReply::PreloadFailed(reason))
+        }
         Err(panic) => Err(ServerReply::PreloadFailed(panic.to_string())),
     }
 }
 
 fn reply_with(control: &OwnedFd, reply: &ServerReply, fds: &[BorrowedFd<'_>]) {
-    // A full socket means a client that does not listen; a closed one, that it is gone, which we see next.
+    // A full socket means a client that does not listen; a closed one, that it is gone, which we
+    // see next.
     let _ = wire::send(control.as_fd(), reply, &[], fds);
 }
 
@@ -157,10 +180,13 @@ struct Newborn(Tether);
 impl Server {
     /// Waits for one thing to happen and does it. In a clone that this made, `Some`.
     fn next_clone(&mut self) -> Option<Newborn> {
-        let fds: Vec<_> =
-            [self.control.as_fd()].into_iter().chain(self.spares.iter().map(|s| s.pidfd.as_fd())).collect();
+        let fds: Vec<_> = [self.control.as_fd()]
+            .into_iter()
+            .chain(self.spares.iter().map(|s| s.pidfd.as_fd()))
+            .collect();
         let Ok(ready) = poll::readable(&fds, Deadline::Never) else { exit::now(1) };
-        // Requests first: they say which of the ended ones were put to use, whose end is not our business.
+        // Requests first: they say which of the ended ones were put to use, whose end is not our
+        // business.
         if ready.first() == Some(&0) {
             match wire::recv::<ServerRequest>(self.control.as_fd(), Mode::Wait) {
                 Ok(Some(message)) => self.obey(&message.header),
@@ -191,20 +217,23 @@ impl Server {
     /// Makes clones until there are as many as shall be.
     fn fill(&mut self) -> Option<Newborn> {
         while self.spares.len() < self.ahead {
-            // Opened here: the first file that a process opens below `/proc/self` costs it several times as much as later
-            // ones.
-            let made = Tether::watch(self.lifeline.as_fd()).and_then(|tether| Ok((clone::clone_sibling()?, tether)));
+            // Opened here: the first file that a process opens below `/proc/self` costs it several
+            // times as much as later ones.
+            let made = Tether::watch(self.lifeline.as_fd())
+                .and_then(|tether| Ok((clone::clone_sibling()?, tether)));
             match made {
                 Ok((Side::Child, tether)) => return Some(Newborn(tether)),
-                Ok((Side::Parent(sibling), _)) => self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd }),
+                Ok((Side::Parent(sibling), _)) => {
+                    self.spares.push(Spare { id: sibling.pid, pidfd: sibling.pidfd })
+                }
                 Err(error) => self.give_up(error.raw_os_error().unwrap_or(errno::AGAIN)),
             }
         }
         None
     }
 
-    /// Makes no more clones until the next request, or until one of those that there are dies. The client hears of it only
-    /// if there is none: each of the others will be ready, or die.
+    /// Makes no more clones until the next request, or until one of those that there are dies. The
+    /// client hears of it only if there is none: each of the others will be ready, or die.
     fn give_up(&mut self, errno: i32) {
         self.ahead = self.spares.len();
         if self.spares.is_empty() {

@@ -13,10 +13,11 @@ use super::table::Table;
 use crate::error::{Cause, Error, Result};
 use crate::sys::wait::poll::Deadline;
 
-/// A place where a number of processes or threads wait for each other, again and again: CPython's `multiprocessing.Barrier`.
+/// A place where a number of processes or threads wait for each other, again and again: CPython's
+/// `multiprocessing.Barrier`.
 ///
-/// If one of them dies while it waits, the barrier is broken: the others get [`BarrierError::Broken`], until it is
-/// [reset](Barrier::reset).
+/// If one of them dies while it waits, the barrier is broken: the others get
+/// [`BarrierError::Broken`], until it is [reset](Barrier::reset).
 ///
 /// ```
 /// use multiproc::{Barrier, Process};
@@ -58,7 +59,8 @@ const EARLY: u32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BarrierError {
-    /// It is broken: somebody gave up, died, or [aborted](Barrier::abort) or [reset](Barrier::reset) it.
+    /// It is broken: somebody gave up, died, or [aborted](Barrier::abort) or
+    /// [reset](Barrier::reset) it.
     Broken,
     /// The others did not come in time; that broke it.
     TimedOut,
@@ -105,14 +107,16 @@ impl Barrier {
         Ok(Barrier { table: Table::create("barrier", 0)?, parties, timeout: None })
     }
 
-    /// The same barrier, with a time after which [`wait`](Barrier::wait) on this handle and its clones gives up.
+    /// The same barrier, with a time after which [`wait`](Barrier::wait) on this handle and its
+    /// clones gives up.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Barrier {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Waits until all parties are there; gives the order of arrival in this round: 0 to one of them, and so on.
+    /// Waits until all parties are there; gives the order of arrival in this round: 0 to one of
+    /// them, and so on.
     ///
     /// # Errors
     /// See [`BarrierError`].
@@ -128,8 +132,8 @@ impl Barrier {
         self.wait_until(Deadline::after(timeout), || ())
     }
 
-    /// Waits; if it is the last to come, it calls `action` before anybody goes on. (CPython's action, given to all.) A panic in it
-    /// breaks the barrier.
+    /// Waits; if it is the last to come, it calls `action` before anybody goes on. (CPython's
+    /// action, given to all.) A panic in it breaks the barrier.
     ///
     /// # Errors
     /// See [`BarrierError`].
@@ -140,7 +144,7 @@ impl Barrier {
     fn wait_until(&self, deadline: Deadline, action: impl FnOnce()) -> Result<usize, BarrierError> {
         // Until no action of the round before runs.
         let entered = self.table.members().wait_for(EARLY, 0, deadline, |entered, early| {
-            bury(&entered);
+            remove_dead(&entered);
             if !entered.living().any(|member| member.role == ACTS) || is_broken(&entered) {
                 early.map(|place| entered.leave(place));
                 return Break(Ok(entered));
@@ -181,7 +185,7 @@ impl Barrier {
                 return Err(BarrierError::Broken);
             };
             entered = now;
-            bury(&entered);
+            remove_dead(&entered);
             let outcome = match entered.own(place).role {
                 RELEASED => Ok(()),
                 // Somebody died over breaking it, perhaps.
@@ -208,7 +212,7 @@ impl Barrier {
             members.resign(place);
             return Err(BarrierError::Broken);
         };
-        bury(&entered);
+        remove_dead(&entered);
         let is_valid = entered.own(place).role == ACTS && !is_broken(&entered);
         if acted.is_err() {
             break_for_all(&entered);
@@ -233,7 +237,7 @@ impl Barrier {
     /// Breaks it: those who wait, and all who come, get [`BarrierError::Broken`].
     pub fn abort(&self) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
-            bury(&entered);
+            remove_dead(&entered);
             break_for_all(&entered);
         }
     }
@@ -241,7 +245,7 @@ impl Barrier {
     /// Makes it as new. Those who wait get [`BarrierError::Broken`].
     pub fn reset(&self) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
-            bury(&entered);
+            remove_dead(&entered);
             break_for_all(&entered);
             entered.flag().store(0, Ordering::Relaxed);
         }
@@ -257,7 +261,7 @@ impl Barrier {
     #[must_use]
     pub fn n_waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
-        bury(&entered);
+        remove_dead(&entered);
         entered.living().filter(|member| member.role == WAITS).count()
     }
 
@@ -265,7 +269,7 @@ impl Barrier {
     #[must_use]
     pub fn broken(&self) -> bool {
         let Some(entered) = self.table.enter() else { return true };
-        bury(&entered);
+        remove_dead(&entered);
         is_broken(&entered)
     }
 }
@@ -275,8 +279,8 @@ fn is_broken(entered: &Entered<'_>) -> bool {
 }
 
 /// Removes the dead. One who died on the way through breaks it.
-fn bury(entered: &Entered<'_>) {
-    entered.bury(|dead| {
+fn remove_dead(entered: &Entered<'_>) {
+    entered.remove_dead(|dead| {
         if dead.iter().any(|dead| matches!(dead.role, WAITS | ACTS)) {
             break_for_all(entered);
         }

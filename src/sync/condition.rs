@@ -14,8 +14,8 @@ use crate::sys::wait::poll::Deadline;
 
 /// A condition variable with its lock: CPython's `multiprocessing.Condition`.
 ///
-/// A process that dies while it waits is as if it had not waited; one that dies after it was notified, before it went on,
-/// passes that on to the next.
+/// A process that dies while it waits is as if it had not waited; one that dies after it was
+/// notified, before it went on, passes that on to the next.
 ///
 /// ```
 /// use multiproc::{Condition, Process};
@@ -79,18 +79,22 @@ impl Condition {
     /// Releases the lock, waits to be notified, and acquires the lock again.
     ///
     /// # Errors
-    /// [`AcquireError::Poisoned`] if the lock got poisoned meanwhile: it is held all the same. [`AcquireError::OtherLock`] and
-    /// [`AcquireError::TooMany`]: it did not wait.
+    /// [`AcquireError::Poisoned`] if the lock got poisoned meanwhile: it is held all the same.
+    /// [`AcquireError::OtherLock`] and [`AcquireError::TooMany`]: it did not wait.
     pub fn wait(&self, guard: &mut LockGuard<'_>) -> Result<(), AcquireError<()>> {
         self.wait_until(guard, Deadline::Never).map(drop)
     }
 
-    /// Waits to be notified, for `timeout` at the most (the lock is acquired again after it, which may take longer); says
-    /// whether it was.
+    /// Waits to be notified, for `timeout` at the most (the lock is acquired again after it, which
+    /// may take longer); says whether it was.
     ///
     /// # Errors
     /// As for [`wait`](Condition::wait).
-    pub fn wait_timeout(&self, guard: &mut LockGuard<'_>, timeout: Duration) -> Result<bool, AcquireError<()>> {
+    pub fn wait_timeout(
+        &self,
+        guard: &mut LockGuard<'_>,
+        timeout: Duration,
+    ) -> Result<bool, AcquireError<()>> {
         self.wait_until(guard, Deadline::after(timeout))
     }
 
@@ -142,12 +146,16 @@ impl Condition {
     /// Wakes `count` of those who wait, or all if there are fewer. The lock need not be held.
     pub fn notify(&self, count: usize) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
-            bury(&entered);
+            remove_dead(&entered);
             wake(&entered, count);
         }
     }
 
-    fn wait_until(&self, guard: &mut LockGuard<'_>, deadline: Deadline) -> Result<bool, AcquireError<()>> {
+    fn wait_until(
+        &self,
+        guard: &mut LockGuard<'_>,
+        deadline: Deadline,
+    ) -> Result<bool, AcquireError<()>> {
         // The guard's own handle: the list of what this thread holds goes by addresses.
         let lock = guard.lock();
         if !lock.is_same(&self.lock) {
@@ -165,7 +173,7 @@ impl Condition {
                 members.resign(place);
                 break false;
             };
-            bury(&entered);
+            remove_dead(&entered);
             if entered.own(place).role == NOTIFIED {
                 break true;
             }
@@ -177,7 +185,8 @@ impl Condition {
         };
         let taken = lock.take::<()>(Deadline::Never);
         if notified {
-            // Only now: if we die while we wait for the lock, the notification is for somebody else.
+            // Only now: if we die while we wait for the lock, the notification is for somebody
+            // else.
             match self.table.enter() {
                 Some(entered) => entered.leave(place),
                 None => members.resign(place),
@@ -193,14 +202,16 @@ impl Condition {
     /// How many wait.
     fn waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
-        bury(&entered);
+        remove_dead(&entered);
         entered.living().filter(|member| member.role == WAITS).count()
     }
 }
 
 /// Removes the dead. If some of them had been notified and did not go on, that is passed on.
-fn bury(entered: &Entered<'_>) {
-    entered.bury(|dead| wake(entered, dead.iter().filter(|dead| dead.role == NOTIFIED).count()));
+fn remove_dead(entered: &Entered<'_>) {
+    entered.remove_dead(|dead| {
+        wake(entered, dead.iter().filter(|dead| dead.role == NOTIFIED).count())
+    });
 }
 
 /// Notifies `count` members, those who have waited longest.

@@ -7,8 +7,9 @@ use crate::error::{Cause, Error};
 
 /// A lock was taken, but the one who had it before died or panicked holding it.
 ///
-/// What the lock protects may be half changed. Look at it, repair it, and say so with `clear_poison` of the lock; until then,
-/// everybody who takes the lock is told. As with the standard library's mutexes, the guard is inside.
+/// What the lock protects may be half changed. Look at it, repair it, and say so with
+/// `clear_poison` of the lock; until then, everybody who takes the lock is told. As with the
+/// standard library's mutexes, the guard is inside.
 #[must_use]
 pub struct Poisoned<G> {
     guard: G,
@@ -114,7 +115,8 @@ pub enum AcquireError<G> {
     Busy,
     /// This thread holds it already, and would wait for itself.
     Deadlock,
-    /// As many threads as there is room for (16 384) hold or wait for it, or this thread holds 1900 locks and the like.
+    /// As many threads as there is room for (16 384) hold or wait for it, or this thread holds 1900
+    /// locks and the like.
     TooMany,
     /// The guard is of another lock.
     OtherLock,
@@ -170,9 +172,9 @@ impl<G> fmt::Display for AcquireError<G> {
             AcquireError::Poisoned(poisoned) => poisoned.fmt(f),
             AcquireError::Busy => f.write_str("it is held by others"),
             AcquireError::Deadlock => f.write_str("this thread holds it already"),
-            AcquireError::TooMany => {
-                f.write_str("too many threads hold it or wait for it, or this one holds too many locks")
-            }
+            AcquireError::TooMany => f.write_str(
+                "too many threads hold it or wait for it, or this one holds too many locks",
+            ),
             AcquireError::OtherLock => f.write_str("the guard is of another lock"),
         }
     }

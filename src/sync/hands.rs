@@ -32,7 +32,7 @@ impl Hands {
     /// This thread has one more; false if there is no room for another thread.
     pub(crate) fn pick_up(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };
-        bury(&entered);
+        remove_dead(&entered);
         match entered.living().find(|member| member.role == HOLDS && member.is_own()) {
             Some(own) => {
                 own.set_value(own.value.saturating_add(1));
@@ -48,12 +48,16 @@ impl Hands {
         }
     }
 
-    /// This thread has one less, or if it has none, another one, of this process if there is one; false if nobody has any.
+    /// This thread has one less, or if it has none, another one, of this process if there is one;
+    /// false if nobody has any.
     pub(crate) fn put_down(&self) -> bool {
         let Some(entered) = self.table.members().enter(Deadline::Never) else { return false };
-        bury(&entered);
+        remove_dead(&entered);
         let holders = || entered.living().filter(|member| member.role == HOLDS && member.value > 0);
-        let Some(holder) = holders().find(|member| member.is_own()).or_else(|| holders().next()) else { return false };
+        let Some(holder) = holders().find(|member| member.is_own()).or_else(|| holders().next())
+        else {
+            return false;
+        };
         if in_hand(&entered) == 1 {
             wake_all(&entered);
         }
@@ -67,15 +71,16 @@ impl Hands {
     /// How many there are in all.
     pub(crate) fn count(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
-        bury(&entered);
+        remove_dead(&entered);
         usize::try_from(in_hand(&entered)).unwrap_or(usize::MAX)
     }
 
-    /// Waits until nobody has any and `is_empty` says that no more are to come; false at the deadline.
+    /// Waits until nobody has any and `is_empty` says that no more are to come; false at the
+    /// deadline.
     pub(crate) fn wait_empty(&self, deadline: Deadline, is_empty: impl Fn() -> bool) -> bool {
         loop {
             let waited = self.table.members().wait_for(WAITS, 0, deadline, |entered, own| {
-                bury(&entered);
+                remove_dead(&entered);
                 // In this order: what is taken between is in hand by then.
                 let is_done = is_empty() && in_hand(&entered) == 0;
                 if is_done || deadline.is_over() {
@@ -88,18 +93,23 @@ impl Hands {
                 Ok(is_done) => return is_done,
                 Err(Missed::Locked) => return false,
                 // Nobody would wake us.
-                Err(Missed::Full) => std::thread::sleep(deadline.left().map_or(ROUND, |left| left.min(ROUND))),
+                Err(Missed::Full) => {
+                    std::thread::sleep(deadline.left().map_or(ROUND, |left| left.min(ROUND)))
+                }
             }
         }
     }
 }
 
 fn in_hand(entered: &Entered<'_>) -> u64 {
-    entered.living().filter(|member| member.role == HOLDS).fold(0, |sum: u64, member| sum.saturating_add(member.value))
+    entered
+        .living()
+        .filter(|member| member.role == HOLDS)
+        .fold(0, |sum: u64, member| sum.saturating_add(member.value))
 }
 
-fn bury(entered: &Entered<'_>) {
-    entered.bury(|_| wake_all(entered));
+fn remove_dead(entered: &Entered<'_>) {
+    entered.remove_dead(|_| wake_all(entered));
 }
 
 fn wake_all(entered: &Entered<'_>) {

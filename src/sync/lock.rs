@@ -19,15 +19,17 @@ use crate::sys::wait::robust::{self, OWNER, RobustCell};
 
 /// A lock that one thread of one process holds at a time: CPython's `multiprocessing.Lock`.
 ///
-/// Clone it for other threads, pass it to other processes as an argument or inside a message. To acquire it gives a guard, which
-/// releases it when it is dropped. It is not reentrant ([`RLock`](crate::RLock) is), and knows its holder: unlike CPython's, only
-/// the holder can release it. (What one process acquires and another releases is a [`Semaphore`](crate::Semaphore).)
+/// Clone it for other threads, pass it to other processes as an argument or inside a message. To
+/// acquire it gives a guard, which releases it when it is dropped. It is not reentrant
+/// ([`RLock`](crate::RLock) is), and knows its holder: unlike CPython's, only the holder can
+/// release it. (What one process acquires and another releases is a
+/// [`Semaphore`](crate::Semaphore).)
 ///
-/// If the holder dies, however that happens, the lock is released by the kernel, and whoever acquires it next is told:
-/// [`AcquireError::Poisoned`]. A holder that panics poisons it, too.
+/// If the holder dies, however that happens, the lock is released by the kernel, and whoever
+/// acquires it next is told: [`AcquireError::Poisoned`]. A holder that panics poisons it, too.
 ///
-/// It costs two atomic operations and some stores as long as nobody waits, a descriptor and a page of memory; see
-/// [`many`](Lock::many) for locks by the thousand.
+/// It costs two atomic operations and some stores as long as nobody waits, a descriptor and a page
+/// of memory; see [`many`](Lock::many) for locks by the thousand.
 ///
 /// ```
 /// use multiproc::{Lock, Process};
@@ -41,7 +43,10 @@ use crate::sys::wait::robust::{self, OWNER, RobustCell};
 /// # fn main() -> multiproc::Result<()> {
 /// let lock = Lock::new()?;
 /// let children: Vec<_> = (0..3)
-///     .map(|number| Process::new(|lock, number| worker(lock, number).unwrap(), (lock.clone(), number)).start())
+///     .map(|number| {
+///         let target = |lock, number| worker(lock, number).unwrap();
+///         Process::new(target, (lock.clone(), number)).start()
+///     })
 ///     .collect::<Result<_, _>>()?;
 /// for child in children {
 ///     child.join()?;
@@ -98,7 +103,8 @@ impl Lock {
 
     /// `count` locks that share one descriptor, and cross together with that one.
     ///
-    /// They are for those who trust each other: a process that was given one of them has the memory of all.
+    /// They are for those who trust each other: a process that was given one of them has the memory
+    /// of all.
     ///
     /// # Errors
     /// The system lacks descriptors or memory; `count` is more than 16 million.
@@ -107,25 +113,31 @@ impl Lock {
     /// use multiproc::{Lock, Process};
     ///
     /// let locks = Lock::many(10_000)?;
-    /// let child = Process::new(|locks: Vec<Lock>| locks.iter().filter(|lock| !lock.locked()).count(), (locks,));
+    /// let free = |locks: Vec<Lock>| locks.iter().filter(|lock| !lock.locked()).count();
+    /// let child = Process::new(free, (locks,));
     /// assert_eq!(child.start()?.join()?, 10_000);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn many(count: usize) -> Result<Vec<Lock>> {
         let most = 1 << 24;
         let places = u32::try_from(count).ok().filter(|count| *count <= most);
-        let places = places.ok_or_else(|| Cause::BadInput(format!("{count} locks at once are more than {most}")))?;
+        let places = places.ok_or_else(|| {
+            Cause::BadInput(format!("{count} locks at once are more than {most}"))
+        })?;
         if places == 0 {
             return Ok(Vec::new());
         }
         let segment = Segment::create("lock", count * size_of::<RobustCell>())?;
-        Ok((0..places).map(|place| Lock { segment: Crossing(Arc::clone(&segment)), place }).collect())
+        Ok((0..places)
+            .map(|place| Lock { segment: Crossing(Arc::clone(&segment)), place })
+            .collect())
     }
 
     /// Waits until nobody else holds it, and holds it as long as the guard lives.
     ///
     /// # Errors
-    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread holds it already.
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread holds
+    /// it already.
     pub fn acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.acquire_until(Deadline::Never)
     }
@@ -133,7 +145,8 @@ impl Lock {
     /// Acquires it if nobody holds it.
     ///
     /// # Errors
-    /// [`AcquireError::Busy`] if somebody does, this thread included; [`AcquireError::Poisoned`], with the guard.
+    /// [`AcquireError::Busy`] if somebody does, this thread included; [`AcquireError::Poisoned`],
+    /// with the guard.
     pub fn try_acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         match self.acquire_until(Deadline::now()) {
             Err(AcquireError::Deadlock) => Err(AcquireError::Busy),
@@ -144,12 +157,19 @@ impl Lock {
     /// Waits for `timeout` at the most; like [`acquire`](Lock::acquire) else.
     ///
     /// # Errors
-    /// [`AcquireError::Busy`] if it was held for all that time; those of [`acquire`](Lock::acquire).
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
+    /// [`AcquireError::Busy`] if it was held for all that time; those of
+    /// [`acquire`](Lock::acquire).
+    pub fn acquire_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.acquire_until(Deadline::after(timeout))
     }
 
-    pub(super) fn acquire_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
+    pub(super) fn acquire_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.take(deadline)?;
         let guard = LockGuard { lock: self, thread: PhantomData };
         match self.poison() {
@@ -250,7 +270,8 @@ impl Serialize for Lock {
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Lock, D::Error> {
-        let (segment, place): (Crossing<{ size_of::<RobustCell>() }>, u32) = Deserialize::deserialize(deserializer)?;
+        let (segment, place): (Crossing<{ size_of::<RobustCell>() }>, u32) =
+            Deserialize::deserialize(deserializer)?;
         if place as usize >= segment.0.memory().length() / size_of::<RobustCell>() {
             return Err(D::Error::custom("a lock beyond the end of its memory"));
         }

@@ -1,4 +1,5 @@
-//! Locks and their like, between threads and processes, that survive the death of whoever uses them.
+//! Locks and their like, between threads and processes, that survive the death of whoever uses
+//! them.
 
 mod barrier;
 mod condition;

@@ -13,8 +13,9 @@ use crate::sys::wait::poll::Deadline;
 const HOLDS: u32 = 1;
 const WAITS: u32 = 2;
 
-/// A permit of a [`Semaphore`](crate::Semaphore) or [`BoundedSemaphore`](crate::BoundedSemaphore), given back when it is dropped.
-/// It stays in its thread; if that dies, the kernel sees to it that the permit comes back.
+/// A permit of a [`Semaphore`](crate::Semaphore) or [`BoundedSemaphore`](crate::BoundedSemaphore),
+/// given back when it is dropped. It stays in its thread; if that dies, the kernel sees to it that
+/// the permit comes back.
 #[must_use = "the permit is given back when it is dropped"]
 pub struct Permit<'a> {
     table: &'a Table,
@@ -24,15 +25,17 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Takes the permit out of the semaphore for good: it comes back by nobody's drop or death, only by
-    /// [`release`](crate::Semaphore::release). So one process can take what another gives, as CPython's semaphores are used
-    /// for signals.
+    /// Takes the permit out of the semaphore for good: it comes back by nobody's drop or death,
+    /// only by [`release`](crate::Semaphore::release). So one process can take what another gives,
+    /// as CPython's semaphores are used for signals.
     pub fn forget(self) {
         let permit = std::mem::ManuallyDrop::new(self);
         let members = permit.table.members();
         match members.enter(Deadline::now()) {
             // A forked copy has only the copy of a permit.
-            Some(entered) if !entered.own(permit.place).is_own() => permit.table.unpin_if(entered.leave(permit.place)),
+            Some(entered) if !entered.own(permit.place).is_own() => {
+                permit.table.unpin_if(entered.leave(permit.place))
+            }
             Some(entered) => {
                 entered.set_object(entered.object().saturating_sub(1));
                 permit.table.unpin_if(entered.leave(permit.place));
@@ -62,12 +65,17 @@ impl fmt::Debug for Permit<'_> {
 }
 
 /// Takes a permit of the semaphore in `table`.
-pub(super) fn acquire(table: &Table, deadline: Deadline) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
+pub(super) fn acquire(
+    table: &Table,
+    deadline: Deadline,
+) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
     let acquired = table.members().wait_for(WAITS, 0, deadline, |entered, own| {
-        bury(&entered);
+        remove_dead(&entered);
         let free = value(&entered);
         if free > 0 {
-            let Ok(place) = entered.take_role(own, HOLDS, 0) else { return Break(Err(AcquireError::TooMany)) };
+            let Ok(place) = entered.take_role(own, HOLDS, 0) else {
+                return Break(Err(AcquireError::TooMany));
+            };
             if free > 1 {
                 wake_next(&entered);
             }
@@ -92,14 +100,14 @@ fn value(entered: &Entered<'_>) -> u64 {
 /// How many permits are free, for those who only ask.
 pub(super) fn free(table: &Table) -> u64 {
     let Some(entered) = table.enter() else { return 0 };
-    bury(&entered);
+    remove_dead(&entered);
     value(&entered)
 }
 
 /// Adds a permit, unless there were more than `most` free ones then.
 pub(super) fn add(table: &Table, most: u64) -> bool {
     let Some(entered) = table.members().enter(Deadline::Never) else { return false };
-    bury(&entered);
+    remove_dead(&entered);
     if value(&entered) >= most || entered.object() == u64::MAX {
         return false;
     }
@@ -108,13 +116,17 @@ pub(super) fn add(table: &Table, most: u64) -> bool {
     true
 }
 
-fn bury(entered: &Entered<'_>) {
-    entered.bury(|_| entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge));
+fn remove_dead(entered: &Entered<'_>) {
+    entered.remove_dead(|_| {
+        entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge)
+    });
 }
 
 /// Wakes who has waited longest.
 fn wake_next(entered: &Entered<'_>) {
-    if let Some(next) = entered.living().filter(|member| member.role == WAITS).min_by_key(|member| member.ticket) {
+    if let Some(next) =
+        entered.living().filter(|member| member.role == WAITS).min_by_key(|member| member.ticket)
+    {
         next.nudge();
     }
 }

@@ -15,7 +15,8 @@ use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 use crate::sys::wait::robust;
 
-/// A lock that the thread which holds it can acquire again, and must release as often: CPython's `multiprocessing.RLock`.
+/// A lock that the thread which holds it can acquire again, and must release as often: CPython's
+/// `multiprocessing.RLock`.
 ///
 /// Everything else is as with [`Lock`].
 ///
@@ -66,16 +67,24 @@ impl RLock {
     /// Waits for `timeout` at the most.
     ///
     /// # Errors
-    /// [`AcquireError::Busy`] if another thread held it for all that time; those of [`acquire`](RLock::acquire).
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
+    /// [`AcquireError::Busy`] if another thread held it for all that time; those of
+    /// [`acquire`](RLock::acquire).
+    pub fn acquire_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
         self.acquire_until(Deadline::after(timeout))
     }
 
-    fn acquire_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
+    fn acquire_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
         let cell = self.lock.cell();
         let depth = &cell.fields[DEPTH];
         if mutex::is_own(cell) {
-            let deeper = depth.load(Ordering::Relaxed).checked_add(1).ok_or(AcquireError::TooMany)?;
+            let deeper =
+                depth.load(Ordering::Relaxed).checked_add(1).ok_or(AcquireError::TooMany)?;
             depth.store(deeper, Ordering::Relaxed);
         } else {
             self.lock.take(deadline)?;
@@ -112,7 +121,9 @@ impl fmt::Display for RLock {
         let holder = mutex::owner(self.lock.cell());
         let depth = match holder {
             0 => "0".to_owned(),
-            own if own == robust::tid() => self.lock.cell().fields[DEPTH].load(Ordering::Relaxed).to_string(),
+            own if own == robust::tid() => {
+                self.lock.cell().fields[DEPTH].load(Ordering::Relaxed).to_string()
+            }
             _ => "nonzero".to_owned(),
         };
         write!(f, "<RLock({}, {depth})>", owner::describe(holder))

@@ -14,12 +14,14 @@ use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 use crate::sys::wait::robust::pid;
 
-/// A lock that any number of threads of any processes may hold to read, or one to write. (CPython has none.)
+/// A lock that any number of threads of any processes may hold to read, or one to write. (CPython
+/// has none.)
 ///
-/// Who comes first goes first: a reader waits behind a writer that waits. So a thread that reads must not read again, or it may
-/// wait for a writer that waits for it.
+/// Who comes first goes first: a reader waits behind a writer that waits. So a thread that reads
+/// must not read again, or it may wait for a writer that waits for it.
 ///
-/// A reader that dies is as if it had released. A writer that dies or panics poisons the lock, as with [`Lock`](crate::Lock).
+/// A reader that dies is as if it had released. A writer that dies or panics poisons the lock, as
+/// with [`Lock`](crate::Lock).
 ///
 /// ```
 /// use multiproc::RwLock;
@@ -63,7 +65,8 @@ impl RwLock {
     /// Waits until nobody writes or waits to write.
     ///
     /// # Errors
-    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread writes; [`AcquireError::TooMany`].
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread
+    /// writes; [`AcquireError::TooMany`].
     pub fn read(&self) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
         self.read_until(Deadline::Never)
     }
@@ -80,15 +83,18 @@ impl RwLock {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] after that time; those of [`read`](RwLock::read).
-    pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
+    pub fn read_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
         self.read_until(Deadline::after(timeout))
     }
 
     /// Waits until nobody else reads or writes.
     ///
     /// # Errors
-    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread reads or writes;
-    /// [`AcquireError::TooMany`].
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread reads
+    /// or writes; [`AcquireError::TooMany`].
     pub fn write(&self) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
         self.write_until(Deadline::Never)
     }
@@ -105,12 +111,16 @@ impl RwLock {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] after that time; those of [`write`](RwLock::write).
-    pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+    pub fn write_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
         self.write_until(Deadline::after(timeout))
     }
 
     fn read_until(&self, deadline: Deadline) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
-        let (place, poison) = self.enter(READS, deadline).map_err(|why| why.map(|never| match never {}))?;
+        let (place, poison) =
+            self.enter(READS, deadline).map_err(|why| why.map(|never| match never {}))?;
         let guard = ReadGuard { table: &self.table, place, thread: PhantomData };
         match poison {
             Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how))),
@@ -118,8 +128,12 @@ impl RwLock {
         }
     }
 
-    fn write_until(&self, deadline: Deadline) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
-        let (place, poison) = self.enter(WRITES, deadline).map_err(|why| why.map(|never| match never {}))?;
+    fn write_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+        let (place, poison) =
+            self.enter(WRITES, deadline).map_err(|why| why.map(|never| match never {}))?;
         let guard = WriteGuard { table: &self.table, place, thread: PhantomData };
         match poison {
             Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how))),
@@ -128,36 +142,46 @@ impl RwLock {
     }
 
     /// Becomes a member that reads or writes; gives its place, and who poisoned the lock.
-    fn enter(&self, role: u32, deadline: Deadline) -> Result<(usize, Poison), AcquireError<std::convert::Infallible>> {
+    fn enter(
+        &self,
+        role: u32,
+        deadline: Deadline,
+    ) -> Result<(usize, Poison), AcquireError<std::convert::Infallible>> {
         let waits = if role == READS { WAITS_TO_READ } else { WAITS_TO_WRITE };
-        let entered = self.table.members().wait_for(waits, pid().into(), deadline, |entered, own| {
-            bury(&entered);
-            let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
-            let stands_in_the_way = |member: &Member<'_>| match member.role {
-                READS => role == WRITES,
-                WRITES => true,
-                WAITS_TO_WRITE => member.ticket < ticket,
-                // Who came first goes first.
-                WAITS_TO_READ => role == WRITES && member.ticket < ticket,
-                _ => false,
-            };
-            let mut others = entered.living().filter(stands_in_the_way).peekable();
-            if others.peek().is_none() {
-                let place = entered.take_role(own, role, pid().into());
-                let Ok(place) = place else { return Break(Err(AcquireError::TooMany)) };
-                self.table.pin();
-                return Break(Ok((place, poison(entered.object()))));
-            }
-            let is_own = |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
-            let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
-            if is_deadlock || deadline.is_over() {
-                // Those who waited behind us may go on.
-                wake_all(&entered);
-                own.map(|place| entered.leave(place));
-                return Break(Err(if is_deadlock { AcquireError::Deadlock } else { AcquireError::Busy }));
-            }
-            Continue(entered)
-        });
+        let entered =
+            self.table.members().wait_for(waits, pid().into(), deadline, |entered, own| {
+                remove_dead(&entered);
+                let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
+                let stands_in_the_way = |member: &Member<'_>| match member.role {
+                    READS => role == WRITES,
+                    WRITES => true,
+                    WAITS_TO_WRITE => member.ticket < ticket,
+                    // Who came first goes first.
+                    WAITS_TO_READ => role == WRITES && member.ticket < ticket,
+                    _ => false,
+                };
+                let mut others = entered.living().filter(stands_in_the_way).peekable();
+                if others.peek().is_none() {
+                    let place = entered.take_role(own, role, pid().into());
+                    let Ok(place) = place else { return Break(Err(AcquireError::TooMany)) };
+                    self.table.pin();
+                    return Break(Ok((place, poison(entered.object()))));
+                }
+                let is_own =
+                    |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
+                let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
+                if is_deadlock || deadline.is_over() {
+                    // Those who waited behind us may go on.
+                    wake_all(&entered);
+                    own.map(|place| entered.leave(place));
+                    return Break(Err(if is_deadlock {
+                        AcquireError::Deadlock
+                    } else {
+                        AcquireError::Busy
+                    }));
+                }
+                Continue(entered)
+            });
         entered.unwrap_or_else(|missed| Err(missed.into()))
     }
 
@@ -165,14 +189,14 @@ impl RwLock {
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };
-        bury(&entered);
+        remove_dead(&entered);
         poison(entered.object()).is_some()
     }
 
     /// Says that what the lock protects is in order again.
     pub fn clear_poison(&self) {
         if let Some(entered) = self.table.enter() {
-            bury(&entered);
+            remove_dead(&entered);
             entered.set_object(0);
         }
     }
@@ -187,8 +211,8 @@ fn poison(object: u64) -> Poison {
 }
 
 /// Removes the dead. A dead writer poisons the lock.
-fn bury(entered: &Entered<'_>) {
-    entered.bury(|dead| {
+fn remove_dead(entered: &Entered<'_>) {
+    entered.remove_dead(|dead| {
         wake_all(entered);
         if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
             entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
@@ -197,7 +221,10 @@ fn bury(entered: &Entered<'_>) {
 }
 
 fn wake_all(entered: &Entered<'_>) {
-    entered.living().filter(|member| matches!(member.role, WAITS_TO_READ | WAITS_TO_WRITE)).for_each(Member::nudge);
+    entered
+        .living()
+        .filter(|member| matches!(member.role, WAITS_TO_READ | WAITS_TO_WRITE))
+        .for_each(Member::nudge);
 }
 
 /// Gives up a place.
@@ -221,7 +248,7 @@ impl fmt::Display for RwLock {
     /// `<RwLock(free)>`, `<RwLock(2 read)>` or `<RwLock(written)>`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(entered) = self.table.enter() else { return f.write_str("<RwLock>") };
-        bury(&entered);
+        remove_dead(&entered);
         let count = |role| entered.living().filter(|member| member.role == role).count();
         match (count(READS), count(WRITES)) {
             (0, 0) => f.write_str("<RwLock(free)>"),
@@ -269,7 +296,8 @@ pub struct WriteGuard<'a> {
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
-        let panicked = if std::thread::panicking() { POISONED | PANICKED | u64::from(pid()) } else { 0 };
+        let panicked =
+            if std::thread::panicking() { POISONED | PANICKED | u64::from(pid()) } else { 0 };
         leave(self.table, self.place, panicked);
     }
 }

@@ -1,6 +1,8 @@
-//! The memory of a lock or the like: a memory file of its own, mapped here, that crosses by its descriptor.
+//! The memory of a lock or the like: a memory file of its own, mapped here, that crosses by its
+//! descriptor.
 //!
-//! One file an object, not one for many: whoever has an object can write to all of its memory, so it must hold nothing else.
+//! One file an object, not one for many: whoever has an object can write to all of its memory, so
+//! it must hold nothing else.
 
 use std::cell::RefCell;
 use std::io;
@@ -26,7 +28,8 @@ impl Segment {
     /// New memory, all zero. `what` is what it is for.
     pub(crate) fn create(what: &str, length: usize) -> Result<Arc<Segment>> {
         let file = SharedFile::create(&format!("multiproc-{what}"), length);
-        file.and_then(Segment::over).map_err(os(format!("cannot make the shared memory of a {what}")))
+        file.and_then(Segment::over)
+            .map_err(os(format!("cannot make the shared memory of a {what}")))
     }
 
     /// Memory that came from somewhere.
@@ -66,7 +69,9 @@ impl<const LENGTH: usize> Serialize for Crossing<LENGTH> {
 }
 
 impl<'de, const LENGTH: usize> Deserialize<'de> for Crossing<LENGTH> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Crossing<LENGTH>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Crossing<LENGTH>, D::Error> {
         let Carried(fd) = Carried::deserialize(deserializer)?;
         let last = LAST.try_with(|last| last.borrow().upgrade()).ok().flatten();
         let segment = match last.filter(|last| Arc::ptr_eq(last.file.fd(), &fd)) {
@@ -153,7 +158,11 @@ mod tests {
         let other: Condition = decode(&parcel.bytes, fds).expect("decode");
         let mut guard = lock.acquire().expect("acquire");
         assert!(matches!(other.acquire(), Err(crate::AcquireError::Deadlock)));
-        assert!(!other.wait_timeout(&mut guard, std::time::Duration::from_millis(1)).expect("the same lock"));
+        assert!(
+            !other
+                .wait_timeout(&mut guard, std::time::Duration::from_millis(1))
+                .expect("the same lock")
+        );
         assert!(lock.locked());
         drop((other, guard));
         assert!(!lock.locked());

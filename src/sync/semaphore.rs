@@ -13,9 +13,9 @@ use crate::sys::wait::poll::Deadline;
 
 /// So many permits, for threads of any process: CPython's `multiprocessing.Semaphore`.
 ///
-/// To acquire it gives a [`Permit`], which comes back when it is dropped, or when the thread that holds it dies, however that
-/// happens. For signals, where one process takes what another gives, [`Permit::forget`] it and [`release`](Semaphore::release)
-/// elsewhere.
+/// To acquire it gives a [`Permit`], which comes back when it is dropped, or when the thread that
+/// holds it dies, however that happens. For signals, where one process takes what another gives,
+/// [`Permit::forget`] it and [`release`](Semaphore::release) elsewhere.
 ///
 /// ```
 /// use multiproc::{Process, Semaphore};
@@ -70,7 +70,10 @@ impl Semaphore {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if none came.
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
+    pub fn acquire_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         permit::acquire(&self.table, Deadline::after(timeout))
     }
 
@@ -99,7 +102,8 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A [`Semaphore`] of which never more permits can be free than at first: CPython's `multiprocessing.BoundedSemaphore`.
+/// A [`Semaphore`] of which never more permits can be free than at first: CPython's
+/// `multiprocessing.BoundedSemaphore`.
 ///
 /// ```
 /// use multiproc::BoundedSemaphore;
@@ -146,7 +150,10 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if none came.
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
+    pub fn acquire_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.acquire_timeout(timeout)
     }
 

@@ -19,12 +19,13 @@ use crate::sys::wait::poll::Deadline;
 
 /// A value that processes share, with a lock: CPython's `multiprocessing.Value`.
 ///
-/// The guard of [`lock`](SharedValue::lock) has a copy of the value, and writes it back when it is dropped, all at once. If its
-/// process dies or panics before, nothing has changed; so there is no poison here. Whatever another process writes to the
-/// memory, what comes out is some value of the type: [`Pod`] says that any bytes are one.
+/// The guard of [`lock`](SharedValue::lock) has a copy of the value, and writes it back when it is
+/// dropped, all at once. If its process dies or panics before, nothing has changed; so there is no
+/// poison here. Whatever another process writes to the memory, what comes out is some value of the
+/// type: [`Pod`] says that any bytes are one.
 ///
-/// Numbers, arrays of them, and structures with `#[derive(bytemuck::Pod)]` can be shared so. To count without a lock, there are
-/// the atomics of [`SharedMemory`](crate::SharedMemory::atomics).
+/// Numbers, arrays of them, and structures with `#[derive(bytemuck::Pod)]` can be shared so. To
+/// count without a lock, there are the atomics of [`SharedMemory`](crate::SharedMemory::atomics).
 ///
 /// ```
 /// use multiproc::{Process, SharedValue};
@@ -68,7 +69,8 @@ impl<T: Pod> SharedValue<T> {
     /// # Errors
     /// The system lacks descriptors or memory.
     pub fn new(value: T) -> Result<SharedValue<T>> {
-        let shared = SharedValue { lock: Lock::with_room("value", Self::LENGTH)?, values: PhantomData };
+        let shared =
+            SharedValue { lock: Lock::with_room("value", Self::LENGTH)?, values: PhantomData };
         shared.write(&value);
         Ok(shared)
     }
@@ -76,7 +78,8 @@ impl<T: Pod> SharedValue<T> {
     /// A copy of the value.
     ///
     /// # Errors
-    /// [`AcquireError::Deadlock`] if this thread holds the lock; [`AcquireError::TooMany`] if it holds as many as a thread can.
+    /// [`AcquireError::Deadlock`] if this thread holds the lock; [`AcquireError::TooMany`] if it
+    /// holds as many as a thread can.
     pub fn get(&self) -> Result<T, AcquireError<()>> {
         self.take(Deadline::Never)?;
         let value = self.read();
@@ -95,7 +98,8 @@ impl<T: Pod> SharedValue<T> {
         Ok(())
     }
 
-    /// Changes the value by a function, with the lock held, and gives what that gives. If it panics, nothing changes.
+    /// Changes the value by a function, with the lock held, and gives what that gives. If it
+    /// panics, nothing changes.
     ///
     /// # Errors
     /// As for [`get`](SharedValue::get).
@@ -116,7 +120,9 @@ impl<T: Pod> SharedValue<T> {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody holds it.
-    pub fn try_lock(&self) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+    pub fn try_lock(
+        &self,
+    ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
         match self.guard(Deadline::now()) {
             Err(AcquireError::Deadlock) => Err(AcquireError::Busy),
             guard => guard,
@@ -134,7 +140,10 @@ impl<T: Pod> SharedValue<T> {
         self.guard(Deadline::after(timeout))
     }
 
-    fn guard(&self, deadline: Deadline) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+    fn guard(
+        &self,
+        deadline: Deadline,
+    ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
         self.take(deadline)?;
         Ok(SharedValueGuard { shared: self, value: self.read(), thread: PhantomData })
     }
@@ -158,7 +167,10 @@ impl<T: Pod> SharedValue<T> {
 
     fn read(&self) -> T {
         let mut value = T::zeroed();
-        copy::load(self.words(self.valid().load(Ordering::Acquire)), bytemuck::bytes_of_mut(&mut value));
+        copy::load(
+            self.words(self.valid().load(Ordering::Acquire)),
+            bytemuck::bytes_of_mut(&mut value),
+        );
         value
     }
 
@@ -184,7 +196,9 @@ impl<T> Serialize for SharedValue<T> {
 }
 
 impl<'de, T: Pod> Deserialize<'de> for SharedValue<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<SharedValue<T>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<SharedValue<T>, D::Error> {
         let lock = Lock::deserialize(deserializer)?;
         if lock.segment().memory().length() != Self::LENGTH {
             return Err(D::Error::custom("shared memory of another size than the value's"));
@@ -202,8 +216,8 @@ impl<T: Pod + fmt::Debug> fmt::Debug for SharedValue<T> {
     }
 }
 
-/// Holds the lock of a [`SharedValue`], and has its value, which is written back when it is dropped (but not by a panic). It
-/// stays in its thread.
+/// Holds the lock of a [`SharedValue`], and has its value, which is written back when it is dropped
+/// (but not by a panic). It stays in its thread.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SharedValueGuard<'a, T: Pod> {
     shared: &'a SharedValue<T>,

@@ -66,7 +66,11 @@ fn other_processes_are_not_seen_through_proc() {
         unsafe {
             for (what, result) in [
                 ("ptrace", libc::ptrace(libc::PTRACE_SEIZE, parent, 0, 0)),
-                ("vm", libc::process_vm_writev(parent, &raw const local, 1, &raw const local, 1, 0) as _),
+                (
+                    "vm",
+                    libc::process_vm_writev(parent, &raw const local, 1, &raw const local, 1, 0)
+                        as _,
+                ),
                 ("kcmp", libc::syscall(libc::SYS_kcmp, parent, parent, 0, 0, 0)),
                 ("getfd", {
                     let pidfd = libc::syscall(libc::SYS_pidfd_open, parent, 0);
@@ -88,12 +92,18 @@ fn other_processes_are_not_seen_through_proc() {
     // SAFETY: a test has its process for itself, and no other thread reads the environment.
     unsafe { std::env::set_var("MULTIPROC_TEST_SECRET", "1") };
     for method in METHODS {
-        for cage in [Cage::new().read("/proc"), Cage::new().write("/proc"), Cage::new().write("/").allow_processes()] {
+        for cage in [
+            Cage::new().read("/proc"),
+            Cage::new().write("/proc"),
+            Cage::new().write("/").allow_processes(),
+        ] {
             let child = Process::new(tries, (std::process::id(),)).cage(cage).start_method(method);
             let seen = child.start().expect("start").join().expect("join");
-            // What anybody of this user may read and write is not kept by the cage, but by who names `/proc`.
+            // What anybody of this user may read and write is not kept by the cage, but by who
+            // names `/proc`.
             let open = ["personality", "oom_score_adj", "clear_refs"];
-            let seen: Vec<_> = seen.iter().filter(|path| !open.iter().any(|open| path.ends_with(open))).collect();
+            let seen: Vec<_> =
+                seen.iter().filter(|path| !open.iter().any(|open| path.ends_with(open))).collect();
             assert!(seen.is_empty(), "{method}: {seen:?}");
         }
     }
@@ -133,7 +143,10 @@ fn links_lead_nowhere_else() {
             note("open ..", libc::open(c"../known".as_ptr(), libc::O_RDONLY) >= 0);
             let up = libc::open(c"..".as_ptr(), libc::O_PATH | libc::O_DIRECTORY);
             note("openat a path", libc::openat(up, c"known".as_ptr(), libc::O_RDONLY) >= 0);
-            note("a device", libc::mknod(c"device".as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 1)) == 0);
+            note(
+                "a device",
+                libc::mknod(c"device".as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 1)) == 0,
+            );
             note("chroot", libc::chroot(c".".as_ptr()) == 0);
             let target = libc::open(c"../known".as_ptr(), libc::O_PATH);
             let path = format!("/proc/self/fd/{target}");
@@ -146,7 +159,8 @@ fn links_lead_nowhere_else() {
         let open = folder.0.join("open");
         fs::remove_dir_all(&open).and_then(|()| fs::create_dir(&open)).expect("make anew");
         let arguments = (folder.at("open"), folder.at("known"));
-        let child = Process::new(tries, (arguments,)).cage(Cage::new().write(&open)).start_method(method);
+        let child =
+            Process::new(tries, (arguments,)).cage(Cage::new().write(&open)).start_method(method);
         let done = child.start().expect("start").join().expect("join");
         assert!(done.is_empty(), "{method}: {done:?}");
         assert_eq!(fs::read_to_string(folder.at("known")).expect("read"), "known");
@@ -166,7 +180,8 @@ fn descriptors_are_not_opened_anew_with_more_rights() {
         });
         for number in open.collect::<Vec<i32>>() {
             let path = format!("/proc/self/fd/{number}");
-            let kind = fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or_default();
+            let kind =
+                fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or_default();
             // SAFETY: a call on integers.
             unsafe { libc::fchmod(number, 0o777) };
             let anew = fs::File::options().write(true).open(&path);
@@ -205,7 +220,9 @@ fn the_program_is_not_stopped_or_told() {
     }
     let own = std::process::id().cast_signed();
     for method in METHODS {
-        for (cage, calls) in [(Cage::new(), 8), (Cage::new().allow_network(), 8), (Cage::new().allow_processes(), 4)] {
+        for (cage, calls) in
+            [(Cage::new(), 8), (Cage::new().allow_network(), 8), (Cage::new().allow_processes(), 4)]
+        {
             let child = Process::new(tries, (own,)).cage(cage).start_method(method);
             let errors = child.start().expect("start").join().expect("join");
             assert!(errors[..calls].iter().all(|error| *error == libc::EPERM), "{errors:?}");

@@ -1,4 +1,5 @@
-//! Lifelines: no process in a cage makes one speak or keeps one from ending, for itself or for others.
+//! Lifelines: no process in a cage makes one speak or keeps one from ending, for itself or for
+//! others.
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeWriter, Write};
@@ -28,7 +29,8 @@ fn is_pipe(fd: i32) -> bool {
     unsafe { libc::fstat(fd, &raw mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO }
 }
 
-/// Opens all pipes that it has anew, for writing, and writes to them; what it got stays open as long as the process lives.
+/// Opens all pipes that it has anew, for writing, and writes to them; what it got stays open as
+/// long as the process lives.
 fn opens_all_for_writing(but: Option<i32>) -> u32 {
     let mut opened = 0;
     for fd in (3..256).filter(|fd| Some(*fd) != but && is_pipe(*fd)) {
@@ -70,7 +72,11 @@ fn wait_for(event: Event) -> bool {
 /// With as many rights as a cage can have.
 fn cages() -> [Cage; 3] {
     let folder = std::env::temp_dir();
-    [Cage::new(), Cage::new().read("/proc").write(&folder), Cage::new().write("/").allow_processes()]
+    [
+        Cage::new(),
+        Cage::new().read("/proc").write(&folder),
+        Cage::new().write("/").allow_processes(),
+    ]
 }
 
 fn siblings_of_a_hostile_process_live() {
@@ -84,8 +90,13 @@ fn siblings_of_a_hostile_process_live() {
                     None => process,
                 }
             };
-            let before = [sibling(None).start().expect("start"), sibling(Some(Cage::new())).start().expect("start")];
-            let hostile = Process::new(opens_all_for_writing, (None,)).cage(cage.clone()).start_method(method);
+            let before = [
+                sibling(None).start().expect("start"),
+                sibling(Some(Cage::new())).start().expect("start"),
+            ];
+            let hostile = Process::new(opens_all_for_writing, (None,))
+                .cage(cage.clone())
+                .start_method(method);
             // What becomes of itself is its own affair.
             let _ = hostile.start().expect("start").join();
             event.set();
@@ -99,7 +110,8 @@ fn siblings_of_a_hostile_process_live() {
 fn workers_beside_a_hostile_one_live() {
     for method in METHODS {
         let cage = Cage::new().write(std::env::temp_dir());
-        let pool = Pool::builder().processes(2).cage(cage).start_method(method).build().expect("pool");
+        let pool =
+            Pool::builder().processes(2).cage(cage).start_method(method).build().expect("pool");
         let event = Event::new().expect("event");
         let waiter = pool.submit(wait_for, (event.clone(),));
         let hostile = pool.submit(opens_all_for_writing, (None,));
@@ -109,10 +121,12 @@ fn workers_beside_a_hostile_one_live() {
     }
 }
 
-/// The program: starts a process that keeps all open, and another one, and waits until it is killed.
+/// The program: starts a process that keeps all open, and another one, and waits until it is
+/// killed.
 fn program(method: StartMethod, cage: Cage, to: PipeWriter) -> ! {
     let other = to.try_clone().expect("duplicate");
-    let sibling = Process::new(lives, (Descriptor(other),)).start_method(method).start().expect("start");
+    let sibling =
+        Process::new(lives, (Descriptor(other),)).start_method(method).start().expect("start");
     let hostile = Process::new(keeps_all_open, (Descriptor(to),)).start_method(method).cage(cage);
     let hostile = hostile.start().expect("start");
     std::mem::forget((sibling, hostile));
@@ -145,7 +159,9 @@ fn nobody_outlives_the_program_beside_a_hostile_process() {
                 libc::waitpid(copy, std::ptr::null_mut(), 0);
             }
             for number in numbers {
-                until(&format!("process {number} ({method}) ends with the program"), || !is_running(number));
+                until(&format!("process {number} ({method}) ends with the program"), || {
+                    !is_running(number)
+                });
             }
         }
     }

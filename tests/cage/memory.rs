@@ -31,12 +31,18 @@ fn hoard(_: ()) -> Vec<String> {
         for flags in [0, libc::MFD_ALLOW_SEALING, libc::MFD_HUGETLB, 8, 16] {
             let file = libc::syscall(libc::SYS_memfd_create, c"x".as_ptr(), flags);
             note("memfd_create", file);
-            note("fallocate", libc::fallocate(i32::try_from(file).unwrap_or(-1), 0, 0, 2 << 30).into());
+            note(
+                "fallocate",
+                libc::fallocate(i32::try_from(file).unwrap_or(-1), 0, 0, 2 << 30).into(),
+            );
         }
         note("memfd_secret", libc::syscall(libc::SYS_memfd_secret, 0));
         note("shmget", libc::syscall(libc::SYS_shmget, libc::IPC_PRIVATE, 1 << 30, 0o600));
         for folder in [c"/dev/shm", c"/tmp", c"."] {
-            note("O_TMPFILE", libc::open(folder.as_ptr(), libc::O_TMPFILE | libc::O_RDWR, 0o600).into());
+            note(
+                "O_TMPFILE",
+                libc::open(folder.as_ptr(), libc::O_TMPFILE | libc::O_RDWR, 0o600).into(),
+            );
         }
         let mut pipe = [0; 2];
         assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
@@ -45,7 +51,8 @@ fn hoard(_: ()) -> Vec<String> {
         assert_eq!(libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()), 0);
         let size = 1 << 24;
         for option in [libc::SO_SNDBUF, libc::SO_RCVBUF, libc::SO_SNDBUFFORCE] {
-            let set = libc::setsockopt(pair[0], libc::SOL_SOCKET, option, (&raw const size).cast(), 4);
+            let set =
+                libc::setsockopt(pair[0], libc::SOL_SOCKET, option, (&raw const size).cast(), 4);
             note("a big socket", set.into());
         }
         note("io_uring", libc::syscall(libc::SYS_io_uring_setup, 4096, 0));
@@ -68,8 +75,11 @@ fn hoard(_: ()) -> Vec<String> {
 
 fn memory_that_no_limit_counts_is_refused() {
     for_each_method(|method| {
-        for limits in [limits(), Limits::new().address_space(1 << 30), Limits::new().resident(1 << 27)] {
-            let child = Process::new(hoard, ((),)).cage(Cage::new()).limits(limits).start_method(method);
+        for limits in
+            [limits(), Limits::new().address_space(1 << 30), Limits::new().resident(1 << 27)]
+        {
+            let child =
+                Process::new(hoard, ((),)).cage(Cage::new()).limits(limits).start_method(method);
             let had = child.start().expect("start").join().expect("join");
             assert!(had.is_empty(), "{method}: {had:?}");
         }
@@ -82,7 +92,8 @@ fn memory_that_no_limit_counts_is_refused() {
         assert!(child.start().expect("start").join().expect("join"), "{method}");
     }
     drop(many);
-    let pool = Pool::builder().processes(1).cage(Cage::new()).limits(limits()).build().expect("pool");
+    let pool =
+        Pool::builder().processes(1).cage(Cage::new()).limits(limits()).build().expect("pool");
     assert!(pool.apply(hoard, ((),)).expect("apply").is_empty());
     // Where memory is not limited, there is nothing to evade; but huge pages are everybody's.
     let makes = || {
@@ -102,7 +113,8 @@ fn shared_memory_can_be_allowed() {
     }
     let cage = Cage::new().allow_shared_memory();
     for_each_method(|method| {
-        let child = Process::new(makes, ()).cage(cage.clone()).limits(limits()).start_method(method);
+        let child =
+            Process::new(makes, ()).cage(cage.clone()).limits(limits()).start_method(method);
         assert_eq!(child.start().expect("start").join().expect("join")[7], 8);
     });
     let pool = Pool::builder().processes(1).cage(cage).limits(limits()).build().expect("pool");
@@ -119,18 +131,21 @@ fn big_results_need_no_memory_file() {
         for limits in [limits(), few.clone(), one.clone()] {
             for length in [10, 32 << 10, (1 << 20) - 100, 1 << 20, 20 << 20] {
                 let child = Process::new(makes, (length,)).cage(Cage::new()).limits(limits.clone());
-                let bytes = child.start_method(method).start().expect("start").join().expect("join");
+                let bytes =
+                    child.start_method(method).start().expect("start").join().expect("join");
                 assert!(bytes == "7".repeat(length));
             }
         }
         // As long as the memory is that it may have, and no longer.
         let limits = Limits::new().resident(50 << 20).address_space(4 << 30);
         let child = Process::new(makes, (60 << 20,)).cage(Cage::new()).limits(limits);
-        let error = child.start_method(method).start().expect("start").join().expect_err("too long");
+        let error =
+            child.start_method(method).start().expect("start").join().expect_err("too long");
         let text = error.to_string();
         assert!(text.contains("could not be handed over") || error.limit().is_some(), "{text}");
     });
-    let pool = Pool::builder().processes(1).cage(Cage::new()).limits(limits()).build().expect("pool");
+    let pool =
+        Pool::builder().processes(1).cage(Cage::new()).limits(limits()).build().expect("pool");
     assert_eq!(pool.apply(makes, (20 << 20,)).expect("apply").len(), 20 << 20);
 }
 
@@ -156,9 +171,11 @@ fn limits_are_final() {
                 }
                 assert_eq!(limit.rlim_cur, limit.rlim_max, "{name}");
                 limit.rlim_max += 1;
-                refused.push((name.to_owned(), errno(libc::setrlimit(kind, &raw const limit).into())));
+                refused
+                    .push((name.to_owned(), errno(libc::setrlimit(kind, &raw const limit).into())));
                 limit.rlim_cur += 1;
-                let set = libc::syscall(libc::SYS_prlimit64, libc::getpid(), kind, &raw const limit, 0);
+                let set =
+                    libc::syscall(libc::SYS_prlimit64, libc::getpid(), kind, &raw const limit, 0);
                 refused.push((name.to_owned(), errno(set)));
             }
         }
@@ -166,12 +183,23 @@ fn limits_are_final() {
     }
     let limits = limits().file_size(1 << 20).open_files(100).processes(100_000);
     for_each_method(|method| {
-        let child = Process::new(lifts, ((),)).cage(Cage::new()).limits(limits.clone()).start_method(method);
+        let child = Process::new(lifts, ((),))
+            .cage(Cage::new())
+            .limits(limits.clone())
+            .start_method(method);
         let refused = child.start().expect("start").join().expect("join");
-        assert!(refused.len() >= 8 && refused.iter().all(|(_, error)| *error == libc::EPERM), "{refused:?}");
+        assert!(
+            refused.len() >= 8 && refused.iter().all(|(_, error)| *error == libc::EPERM),
+            "{refused:?}"
+        );
     });
     // A task's limits come and go all the same.
-    let pool = Pool::builder().processes(1).cage(Cage::new()).limits(limits.clone()).build().expect("pool");
+    let pool = Pool::builder()
+        .processes(1)
+        .cage(Cage::new())
+        .limits(limits.clone())
+        .build()
+        .expect("pool");
     for _ in 0..2 {
         let tasks = pool.tasks().limits(Limits::new().open_files(20).file_size(1 << 10));
         let opens = || (0..100).map_while(|_| std::io::pipe().ok()).collect::<Vec<_>>().len();
@@ -188,9 +216,12 @@ fn processors_are_not_chosen() {
             let own = libc::getpid();
             let mut now = [0_u64; 128];
             let length = libc::syscall(libc::SYS_sched_getaffinity, 0, 1024, now.as_mut_ptr());
-            let set = [0, own].map(|who| errno(libc::syscall(libc::SYS_sched_setaffinity, who, 8, &raw const all)));
-            let thread =
-                std::thread::spawn(move || errno(libc::syscall(libc::SYS_sched_setaffinity, 0, 8, &raw const all)));
+            let set = [0, own].map(|who| {
+                errno(libc::syscall(libc::SYS_sched_setaffinity, who, 8, &raw const all))
+            });
+            let thread = std::thread::spawn(move || {
+                errno(libc::syscall(libc::SYS_sched_setaffinity, 0, 8, &raw const all))
+            });
             let mut after = [0_u64; 128];
             libc::syscall(libc::SYS_sched_getaffinity, 0, 1024, after.as_mut_ptr());
             (length > 0 && now == after, now[0].count_ones(), set, thread.join().expect("a thread"))
@@ -199,7 +230,8 @@ fn processors_are_not_chosen() {
     let refused = [libc::EPERM; 2];
     let limits = Limits::new().affinity([0]);
     for method in METHODS {
-        let child = Process::new(tries, ()).cage(Cage::new()).limits(limits.clone()).start_method(method);
+        let child =
+            Process::new(tries, ()).cage(Cage::new()).limits(limits.clone()).start_method(method);
         let seen = child.start().expect("start").join().expect("join");
         assert_eq!(seen, (true, 1, refused, libc::EPERM));
     }

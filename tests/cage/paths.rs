@@ -29,7 +29,8 @@ fn relative_paths_are_of_the_folder_they_were_given_in() {
     std::os::unix::fs::symlink("/etc/passwd", other.0.join("link")).expect("symlink");
     let name = meant.0.file_name().and_then(OsStr::to_str).expect("a name");
     let around = format!("../{name}/open");
-    let spellings = [("known", "open"), ("./known", "./open/"), ("open/../known", &around), ("link", "open//")];
+    let spellings =
+        [("known", "open"), ("./known", "./open/"), ("open/../known", &around), ("link", "open//")];
     for_each_method(|method| {
         for (file, folder) in spellings {
             std::env::set_current_dir(&meant.0).expect("chdir");
@@ -44,7 +45,9 @@ fn relative_paths_are_of_the_folder_they_were_given_in() {
                 child.start().expect("start").join().expect("join")
             };
             assert_eq!(try_read(meant.at("known")).as_deref(), Ok("known"), "{method} {file}");
-            assert!(try_read(other.at("known")).is_err() && try_read("/etc/passwd".to_owned()).is_err());
+            assert!(
+                try_read(other.at("known")).is_err() && try_read("/etc/passwd".to_owned()).is_err()
+            );
             assert!(try_write(meant.at("open/new")), "{method} {file}");
             assert!(!try_write(other.at("open/new")) && !other.0.join("open/new").exists());
         }
@@ -56,11 +59,15 @@ fn replaced_workers_keep_the_folder() {
     for method in METHODS {
         std::env::set_current_dir(&meant.0).expect("chdir");
         let cage = Cage::new().read("known").write("open");
-        let pool = Pool::builder().processes(1).start_method(method).cage(cage).build().expect("pool");
+        let pool =
+            Pool::builder().processes(1).start_method(method).cage(cage).build().expect("pool");
         assert!(pool.apply(read, (meant.at("known"),)).expect("first").is_ok());
         std::env::set_current_dir(&other.0).expect("chdir");
         assert!(pool.apply(|| -> u8 { std::process::abort() }, ()).is_err());
-        assert_eq!(pool.apply(read, (meant.at("known"),)).expect("replaced").as_deref(), Ok("known"));
+        assert_eq!(
+            pool.apply(read, (meant.at("known"),)).expect("replaced").as_deref(),
+            Ok("known")
+        );
         assert!(pool.apply(read, (other.at("known"),)).expect("replaced").is_err());
         assert!(pool.apply(write, (meant.at("open/new"),)).expect("replaced"));
         assert!(!pool.apply(write, (other.at("open/new"),)).expect("replaced"));

@@ -32,16 +32,24 @@ fn no_capability_is_left() {
             let header = [0x2008_0522_u32, 0];
             let mut sets = [0_u32; 6];
             assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()), 0);
-            let bounding = (0..64).filter(|one| libc::prctl(libc::PR_CAPBSET_READ, *one, 0, 0, 0) == 1);
+            let bounding =
+                (0..64).filter(|one| libc::prctl(libc::PR_CAPBSET_READ, *one, 0, 0, 0) == 1);
             let parameter = 99_i32;
             let raised = [u32::MAX; 6];
             let who = libc::getuid();
             let refused = vec![
-                errno(libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const parameter)),
+                errno(libc::syscall(
+                    libc::SYS_sched_setscheduler,
+                    0,
+                    libc::SCHED_FIFO,
+                    &raw const parameter,
+                )),
                 errno(libc::syscall(libc::SYS_capset, header.as_ptr(), raised.as_ptr())),
                 errno(libc::setpriority(libc::PRIO_PROCESS, 0, -5).into()),
                 errno(libc::prctl(libc::PR_SET_SECUREBITS, 0, 0, 0, 0).into()),
-                errno(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0).into()),
+                errno(
+                    libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0).into(),
+                ),
                 errno(libc::syscall(libc::SYS_setresuid, who, who, who)),
                 errno(libc::syscall(libc::SYS_setgroups, 0, 0)),
             ];
@@ -70,7 +78,11 @@ fn unknown_calls_are_not_there() {
         let x32 = [0, 1, 39, 59, 101, 257, 520, 545].map(|number| number | 0x4000_0000);
         // SAFETY: each is refused.
         let call = |number| unsafe { (number, errno(libc::syscall(number, 0, 0, 0, 0, 0, 0))) };
-        numbers.chain(x32).map(call).chain([call(libc::SYS_clone3), call(libc::SYS_io_setup)]).collect()
+        numbers
+            .chain(x32)
+            .map(call)
+            .chain([call(libc::SYS_clone3), call(libc::SYS_io_setup)])
+            .collect()
     }
     for method in METHODS {
         for cage in [Cage::new(), Cage::new().allow_network().allow_processes()] {
@@ -96,7 +108,8 @@ fn calls_of_32_bits_are_the_end() {
             },
             (),
         );
-        let error = child.cage(Cage::new()).start().expect("start").join().expect_err("it is the end");
+        let error =
+            child.cage(Cage::new()).start().expect("start").join().expect_err("it is the end");
         let signalled = matches!(error.failure(), multiproc::Failure::Signalled { .. });
         assert!(signalled && error.to_string().contains("SIGSYS"), "{error}");
     }
@@ -172,9 +185,11 @@ fn misuses(network: bool, processes: bool) -> Vec<String> {
         let mut pair = [0; 2];
         let notes = libc::pipe2(pair.as_mut_ptr(), libc::O_EXCL);
         note("a pipe of the kernel's", notes.into());
-        let families = [libc::AF_PACKET, libc::AF_VSOCK, 38, libc::AF_BLUETOOTH, libc::AF_XDP, 30, 21];
+        let families =
+            [libc::AF_PACKET, libc::AF_VSOCK, 38, libc::AF_BLUETOOTH, libc::AF_XDP, 30, 21];
         for family in families {
-            for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
+            for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET]
+            {
                 note(&format!("socket {family}"), libc::socket(family, kind, 0).into());
             }
         }
@@ -197,7 +212,9 @@ fn misuses(network: bool, processes: bool) -> Vec<String> {
             let set = libc::setsockopt(number, level, option, program.as_ptr().cast(), 16);
             note(&format!("option {option}"), set.into());
         }
-        for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNET, libc::CLONE_NEWTIME, libc::CLONE_PARENT] {
+        for flag in
+            [libc::CLONE_NEWUSER, libc::CLONE_NEWNET, libc::CLONE_NEWTIME, libc::CLONE_PARENT]
+        {
             let made = libc::syscall(libc::SYS_clone, flag | libc::SIGCHLD, 0, 0, 0, 0);
             if made == 0 {
                 libc::_exit(0);
@@ -215,7 +232,8 @@ fn arguments_that_are_not_listed_are_refused() {
             for processes in [false, true] {
                 let cage = cage.clone().write("/dev/null");
                 let cage = if processes { cage.allow_processes() } else { cage };
-                let child = Process::new(misuses, (network, processes)).cage(cage).start_method(method);
+                let child =
+                    Process::new(misuses, (network, processes)).cage(cage).start_method(method);
                 let done = child.start().expect("start").join().expect("join");
                 assert!(done.is_empty(), "{method}, network {network}: {done:#?}");
             }
@@ -234,7 +252,10 @@ fn ordinary(folder: String) -> u64 {
     fs::hard_link(at("a/file"), at("a/link")).expect("link");
     std::os::unix::fs::symlink("file", at("a/symlink")).expect("symlink");
     assert_eq!(fs::read(at("a/symlink")).expect("read").len(), 100_000);
-    assert_eq!(fs::canonicalize(at("a/symlink")).expect("canonicalize"), std::path::Path::new(&at("a/file")));
+    assert_eq!(
+        fs::canonicalize(at("a/symlink")).expect("canonicalize"),
+        std::path::Path::new(&at("a/file"))
+    );
     let file = fs::File::options().read(true).write(true).open(at("a/file")).expect("open");
     file.set_len(5).expect("set the length");
     file.sync_all().expect("sync");
@@ -242,7 +263,10 @@ fn ordinary(folder: String) -> u64 {
     // SAFETY: a descriptor that is open.
     unsafe {
         let number = std::os::fd::AsRawFd::as_raw_fd(&file);
-        assert_eq!([libc::flock(number, libc::LOCK_EX), libc::flock(number, libc::LOCK_UN)], [0; 2]);
+        assert_eq!(
+            [libc::flock(number, libc::LOCK_EX), libc::flock(number, libc::LOCK_UN)],
+            [0; 2]
+        );
     }
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("mode");
     assert_eq!(fs::metadata(at("a/file")).expect("stat").len(), 5);
@@ -250,7 +274,8 @@ fn ordinary(folder: String) -> u64 {
     fs::remove_dir_all(at("a")).expect("remove");
     // Threads, locks, clocks, random numbers, memory.
     let sum: u64 = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4_u64).map(|n| scope.spawn(move || (0..n).sum::<u64>())).collect();
+        let threads: Vec<_> =
+            (0..4_u64).map(|n| scope.spawn(move || (0..n).sum::<u64>())).collect();
         threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
     });
     let named = std::thread::Builder::new().name("named".to_owned()).stack_size(1 << 20);
@@ -284,7 +309,8 @@ fn ordinary(folder: String) -> u64 {
     assert!(!trace.to_string().is_empty());
     // SAFETY: memory of ours, which is given back.
     unsafe {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (prot, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let memory = libc::mmap(std::ptr::null_mut(), 1 << 22, prot, flags, -1, 0);
         assert_ne!(memory, libc::MAP_FAILED);
         for advice in [libc::MADV_DONTNEED, libc::MADV_FREE, libc::MADV_HUGEPAGE] {
@@ -304,7 +330,8 @@ fn ordinary_code_runs() {
     for_each_method(|method| {
         for cage in [Cage::new(), Cage::new().allow_network(), Cage::new().allow_processes()] {
             let limits = Limits::new().address_space(8 << 30);
-            let child = Process::new(ordinary, (open.clone(),)).cage(cage.write(&open)).limits(limits);
+            let child =
+                Process::new(ordinary, (open.clone(),)).cage(cage.write(&open)).limits(limits);
             let sum = child.start_method(method).start().expect("start").join().expect("join");
             assert_eq!(sum, 4 + 999_000 + 1000, "{method}");
         }
@@ -315,7 +342,8 @@ fn ordinary_sockets_work_where_they_may() {
     fn talks(port: u16) -> bool {
         let address = ([127, 0, 0, 1], port).into();
         // It makes the socket non-blocking for a while.
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(60)).expect("connect");
+        let mut stream =
+            TcpStream::connect_timeout(&address, Duration::from_secs(60)).expect("connect");
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("an option");
         stream.write_all(b"x").expect("write");
@@ -338,7 +366,8 @@ fn ordinary_sockets_work_where_they_may() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("an address").port();
     for_each_method(|method| {
-        let child = Process::new(talks, (port,)).cage(Cage::new().allow_network()).start_method(method);
+        let child =
+            Process::new(talks, (port,)).cage(Cage::new().allow_network()).start_method(method);
         assert!(child.start().expect("start").join().expect("join"));
         drop(listener.accept().expect("accept"));
     });
@@ -350,7 +379,8 @@ fn siblings_are_not_made() {
     let makes = || {
         // SAFETY: the copy, if there is one, stays for a while, as an outlaw would.
         unsafe {
-            let made = libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0);
+            let made =
+                libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0);
             if made == 0 {
                 libc::sleep(1);
                 libc::_exit(0);
@@ -358,7 +388,9 @@ fn siblings_are_not_made() {
             errno(made)
         }
     };
-    let child = Process::new(makes, ()).cage(Cage::new().allow_processes()).start_method(StartMethod::Spawn);
+    let child = Process::new(makes, ())
+        .cage(Cage::new().allow_processes())
+        .start_method(StartMethod::Spawn);
     assert_eq!(child.start().expect("start").join().expect("join"), libc::EPERM);
     assert_eq!(crate::support::children_of(std::process::id()).len(), before);
 }

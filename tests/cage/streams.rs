@@ -32,7 +32,13 @@ fn spoil(_: ()) -> Vec<i32> {
         let mut pair = [0; 2];
         assert_eq!(libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()), 0);
         for number in [1, copy, libc::fcntl(1, libc::F_DUPFD, 50)] {
-            for flags in [0, libc::O_NONBLOCK, libc::O_APPEND, libc::O_DIRECT, libc::O_NONBLOCK | libc::O_ASYNC] {
+            for flags in [
+                0,
+                libc::O_NONBLOCK,
+                libc::O_APPEND,
+                libc::O_DIRECT,
+                libc::O_NONBLOCK | libc::O_ASYNC,
+            ] {
                 errors.push(errno(libc::fcntl(number, libc::F_SETFL, flags).into()));
             }
             let one = 1;
@@ -64,14 +70,20 @@ fn status_flags_stay_the_programs_own() {
         std::mem::forget(sits);
         runs
     };
-    let makes: [(&str, &dyn Fn() -> File); 5] =
-        [("a pipe", &pipe), ("a log", &append), ("a file", &tempfile), ("a terminal", &runs), ("a socket", &socket)];
+    let makes: [(&str, &dyn Fn() -> File); 5] = [
+        ("a pipe", &pipe),
+        ("a log", &append),
+        ("a file", &tempfile),
+        ("a terminal", &runs),
+        ("a socket", &socket),
+    ];
     for method in METHODS {
         for (what, make) in makes {
             let stream = make();
             let before = flags_of(&stream);
             let given = Stdio::from(stream.try_clone().expect("duplicate"));
-            let child = Process::new(spoil, ((),)).cage(Cage::new()).start_method(method).stdout(given);
+            let child =
+                Process::new(spoil, ((),)).cage(Cage::new()).start_method(method).stdout(given);
             child.start().expect("start").join().expect("join");
             assert_eq!(flags_of(&stream), before, "{method}: {what}");
             let cage = Cage::new().allow_network();
@@ -149,7 +161,10 @@ fn a_terminal_is_written_to_and_nothing_else() {
         let given = Stdio::from(runs.try_clone().expect("duplicate"));
         let child = Process::new(tries, ((),)).cage(Cage::new()).start_method(method).stdout(given);
         let (errors, is_terminal) = child.start().expect("start").join().expect("join");
-        assert!(errors.iter().all(|error| [libc::EPERM, libc::EBADF].contains(error)), "{errors:?}");
+        assert!(
+            errors.iter().all(|error| [libc::EPERM, libc::EBADF].contains(error)),
+            "{errors:?}"
+        );
         assert!(is_terminal);
     });
 }

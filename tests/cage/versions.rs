@@ -12,7 +12,8 @@ use crate::Folder;
 use crate::support::{METHODS, Test};
 
 /// The tests of this file.
-pub(crate) const TESTS: &[Test] = crate::tests![each_version_keeps_everything, what_no_version_keeps_is_refused];
+pub(crate) const TESTS: &[Test] =
+    crate::tests![each_version_keeps_everything, what_no_version_keeps_is_refused];
 
 /// The least and the greatest version that a kernel is made to say.
 const VERSIONS: std::ops::RangeInclusive<i64> = 1..=6;
@@ -38,7 +39,8 @@ impl Feigned {
         }
         // SAFETY: new memory, which stays.
         let said = unsafe {
-            let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+            let (prot, flags) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
             let memory = libc::mmap(std::ptr::null_mut(), 4096, prot, flags, -1, 0);
             assert_ne!(memory, libc::MAP_FAILED);
             &*memory.cast::<AtomicI64>()
@@ -97,8 +99,8 @@ fn listen() -> OwnedFd {
 
 /// Answers whoever asks, for ever.
 fn answer(listener: &OwnedFd, said: &AtomicI64) -> ! {
-    // SAFETY: system calls with memory of the sizes that the kernel expects; zeroes are what it wants
-    // to be given.
+    // SAFETY: system calls with memory of the sizes that the kernel expects; zeroes are what it
+    // wants to be given.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
         loop {
@@ -133,7 +135,10 @@ fn deeds((read, folder, parent, socket): (String, String, i32, String)) -> Vec<S
             note(&format!("open {name}"), libc::open(path, flags).into());
             note(&format!("openat {name}"), libc::syscall(libc::SYS_openat, -100, path, flags));
             let how = [flags as u64, 0, 0];
-            note(&format!("openat2 {name}"), libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path, how.as_ptr(), 24));
+            note(
+                &format!("openat2 {name}"),
+                libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path, how.as_ptr(), 24),
+            );
         }
         note("creat", libc::creat(path, 0o600).into());
         note("open for writing", libc::open(path, libc::O_WRONLY).into());
@@ -149,7 +154,8 @@ fn deeds((read, folder, parent, socket): (String, String, i32, String)) -> Vec<S
         note("F_SETOWN_EX", libc::fcntl(pair[0], 15, owner.as_ptr()).into());
         note("F_SETSIG", libc::fcntl(pair[0], 10, libc::SIGKILL).into());
         note("O_ASYNC", libc::fcntl(pair[0], libc::F_SETFL, libc::O_ASYNC).into());
-        for (name, call) in [("FIOSETOWN", 0x8901_u64), ("SIOCSPGRP", 0x8902), ("FIOASYNC", 0x5452)] {
+        for (name, call) in [("FIOSETOWN", 0x8901_u64), ("SIOCSPGRP", 0x8902), ("FIOASYNC", 0x5452)]
+        {
             note(name, libc::ioctl(pair[0], call as _, &raw const parent).into());
         }
         note("F_NOTIFY", libc::fcntl(known, libc::F_NOTIFY, 1).into());
@@ -165,7 +171,10 @@ fn deeds((read, folder, parent, socket): (String, String, i32, String)) -> Vec<S
         event.sigev_signo = libc::SIGUSR1;
         event.sigev_notify_thread_id = parent;
         let mut timer = std::ptr::null_mut();
-        note("timer", libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer).into());
+        note(
+            "timer",
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer).into(),
+        );
 
         // Sockets, and devices.
         note("socket", libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0).into());
@@ -182,7 +191,11 @@ fn deeds((read, folder, parent, socket): (String, String, i32, String)) -> Vec<S
     let file = format!("{folder}/file");
     fs::write(&file, "long").expect("make a file");
     fs::write(&file, "new").expect("empty a file of its own by opening");
-    fs::File::options().write(true).open(&file).and_then(|file| file.set_len(1)).expect("shorten it");
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .and_then(|file| file.set_len(1))
+        .expect("shorten it");
     assert_eq!(fs::read_to_string(&file).expect("read"), "n");
     fs::rename(&file, format!("{folder}/moved")).expect("rename in a folder");
     fs::remove_file(format!("{folder}/moved")).expect("remove");
@@ -234,7 +247,10 @@ fn what_no_version_keeps_is_refused() {
                     assert!(version < least, "version {version}: {error}");
                     let reason = format!("Landlock {version} of this kernel");
                     let names = |why: &str| why.contains(&reason) || version == 0;
-                    assert!(matches!(error.failure(), Failure::NotRun(why) if names(why)), "{error}");
+                    assert!(
+                        matches!(error.failure(), Failure::NotRun(why) if names(why)),
+                        "{error}"
+                    );
                 }
             }
         }

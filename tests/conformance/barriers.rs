@@ -44,7 +44,11 @@ fn lockstep(barrier: &Barrier, counter: &Semaphore, rounds: u64) {
     }
 }
 
-fn passes(method: StartMethod, rounds: u64, function: impl Target<(Barrier, Semaphore), Output = ()> + Copy + Send) {
+fn passes(
+    method: StartMethod,
+    rounds: u64,
+    function: impl Target<(Barrier, Semaphore), Output = ()> + Copy + Send,
+) {
     let (barrier, counter) = barrier();
     let children = start(method, function, &barrier, &counter);
     lockstep(&barrier, &counter, rounds);
@@ -63,8 +67,12 @@ pub(crate) fn g97_barrier() {
 pub(crate) fn g98_order_of_arrival() {
     for_each_method(|method| {
         let (barrier, counter) = barrier();
-        let children =
-            start(method, |barrier: Barrier, _: Semaphore| barrier.wait().expect("pass"), &barrier, &counter);
+        let children = start(
+            method,
+            |barrier: Barrier, _: Semaphore| barrier.wait().expect("pass"),
+            &barrier,
+            &counter,
+        );
         let mut places = vec![barrier.wait().expect("pass")];
         places.extend(join(children));
         places.sort_unstable();
@@ -147,9 +155,16 @@ pub(crate) fn g102_abort_and_reset() {
 }
 
 /// Three wait, a fourth is in a hurry, the fifth does not come.
-fn hurry(method: StartMethod, barrier: &Barrier, hasty: impl FnOnce() -> Result<usize, BarrierError>) {
-    let wait = |barrier: Barrier| barrier.wait_timeout(Duration::from_secs(60)) == Err(BarrierError::Broken);
-    let start = |_| Process::new(wait, (barrier.clone(),)).start_method(method).start().expect("start");
+fn hurry(
+    method: StartMethod,
+    barrier: &Barrier,
+    hasty: impl FnOnce() -> Result<usize, BarrierError>,
+) {
+    let wait = |barrier: Barrier| {
+        barrier.wait_timeout(Duration::from_secs(60)) == Err(BarrierError::Broken)
+    };
+    let start =
+        |_| Process::new(wait, (barrier.clone(),)).start_method(method).start().expect("start");
     let children: Vec<_> = (0..3).map(start).collect();
     until("the others wait", || barrier.n_waiting() == 3);
     let started = Instant::now();
@@ -194,6 +209,8 @@ pub(crate) fn g105_one_party() {
 
 pub(crate) fn g106_a_thousand_passes() {
     for_each_method(|method| {
-        passes(method, 500, |barrier: Barrier, counter: Semaphore| lockstep(&barrier, &counter, 500))
+        passes(method, 500, |barrier: Barrier, counter: Semaphore| {
+            lockstep(&barrier, &counter, 500)
+        })
     });
 }

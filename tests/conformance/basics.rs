@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use multiproc::{
-    Child, Failure, Process, Signal, StartMethod, Stdio, active_children, cpu_count, current_process, parent_process,
-    wait,
+    Child, Failure, Process, Signal, StartMethod, Stdio, active_children, cpu_count,
+    current_process, parent_process, wait,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::{METHODS, children_of, for_each_method, is_running, open_fds, send_signal, until};
+use crate::support::{
+    METHODS, children_of, for_each_method, is_running, open_fds, send_signal, until,
+};
 use crate::tools::{self, Gate, SIGNALS, pass, report_and_stay, stay};
 
 pub(crate) fn a01_current_process() {
@@ -23,7 +25,12 @@ pub(crate) fn a01_current_process() {
     assert_eq!(main.to_string(), "<_MainProcess(MainProcess, started)>");
     for_each_method(|method| {
         let ask = || (current_process().pid(), std::process::id(), current_process().to_string());
-        let child = Process::new(ask, ()).name("asked").daemon(true).start_method(method).start().expect("start");
+        let child = Process::new(ask, ())
+            .name("asked")
+            .daemon(true)
+            .start_method(method)
+            .start()
+            .expect("start");
         let (claimed, real, printed) = child.join().expect("join");
         assert_eq!((claimed, real), (child.pid(), child.pid()));
         assert_eq!(printed, "<Process(asked, started, daemon)>");
@@ -47,7 +54,10 @@ pub(crate) fn a03_arguments_arrive_equal() {
         let child = Process::new(all, eight.clone()).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), eight);
         let list: Vec<i32> = (0..1000).collect();
-        let child = Process::new(|list: Vec<i32>| list, (list.clone(),)).start_method(method).start().expect("start");
+        let child = Process::new(|list: Vec<i32>| list, (list.clone(),))
+            .start_method(method)
+            .start()
+            .expect("start");
         assert_eq!(child.join().expect("join"), list);
     });
 }
@@ -55,7 +65,11 @@ pub(crate) fn a03_arguments_arrive_equal() {
 /// The flag of a process that is made here without one, with true and with false.
 fn flags() -> (bool, bool, bool) {
     let is = |process: Process<()>| process.is_daemon();
-    (is(Process::new(stay, ())), is(Process::new(stay, ()).daemon(true)), is(Process::new(stay, ()).daemon(false)))
+    (
+        is(Process::new(stay, ())),
+        is(Process::new(stay, ()).daemon(true)),
+        is(Process::new(stay, ()).daemon(false)),
+    )
 }
 
 pub(crate) fn a04_daemon_flag_is_inherited() {
@@ -63,7 +77,8 @@ pub(crate) fn a04_daemon_flag_is_inherited() {
     for_each_method(|method| {
         for daemon in [false, true] {
             let ask = || (current_process().daemon(), flags());
-            let child = Process::new(ask, ()).daemon(daemon).start_method(method).start().expect("start");
+            let child =
+                Process::new(ask, ()).daemon(daemon).start_method(method).start().expect("start");
             assert_eq!(child.daemon(), daemon);
             assert_eq!(child.join().expect("join"), (daemon, (daemon, true, false)));
         }
@@ -74,7 +89,12 @@ pub(crate) fn a05_parent_process_attributes() {
     assert!(parent_process().is_none());
     fn parent() -> (String, u32, bool, bool) {
         let parent = parent_process().expect("a parent");
-        (parent.name().to_owned(), parent.pid(), parent.is_alive(), parent.join(Some(Duration::ZERO)))
+        (
+            parent.name().to_owned(),
+            parent.pid(),
+            parent.is_alive(),
+            parent.join(Some(Duration::ZERO)),
+        )
     }
     fn nested(method: String) -> (String, u32, bool, bool) {
         let method = method.parse().expect("a start method");
@@ -82,7 +102,10 @@ pub(crate) fn a05_parent_process_attributes() {
     }
     for_each_method(|method| {
         let child = Process::new(parent, ()).start_method(method).start().expect("start");
-        assert_eq!(child.join().expect("join"), ("MainProcess".to_owned(), std::process::id(), true, false));
+        assert_eq!(
+            child.join().expect("join"),
+            ("MainProcess".to_owned(), std::process::id(), true, false)
+        );
         let child = Process::new(nested, (method.to_string(),)).name("middle").start_method(method);
         let child = child.start().expect("start");
         assert_eq!(child.join().expect("join"), ("middle".to_owned(), child.pid(), true, false));
@@ -102,13 +125,19 @@ pub(crate) fn a06_grandchild_sees_its_parent_end() {
     }
     fn middle(gate: String, method: String) {
         let method = method.parse().expect("a start method");
-        let child = Process::new(watch, (gate,)).die_with_parent(false).start_method(method).start().expect("start");
+        let child = Process::new(watch, (gate,))
+            .die_with_parent(false)
+            .start_method(method)
+            .start()
+            .expect("start");
         let _ = child.join();
     }
     for_each_method(|method| {
         let gate = Gate::new();
-        let child =
-            Process::new(middle, (gate.name(), method.to_string())).start_method(method).start().expect("start");
+        let child = Process::new(middle, (gate.name(), method.to_string()))
+            .start_method(method)
+            .start()
+            .expect("start");
         let mut grandchild = gate.admit();
         let mut said = [0];
         grandchild.stream.read_exact(&mut said).expect("read");
@@ -138,7 +167,10 @@ pub(crate) fn a08_after_the_start() {
         let at = gate.admit();
         assert!(child.is_alive());
         assert_eq!(child.exitcode(), None);
-        assert_eq!(active_children().iter().map(|child| child.pid()).collect::<Vec<_>>(), [child.pid()]);
+        assert_eq!(
+            active_children().iter().map(|child| child.pid()).collect::<Vec<_>>(),
+            [child.pid()]
+        );
         at.release();
         child.join().expect("join");
     });
@@ -157,7 +189,9 @@ pub(crate) fn a09_what_the_child_gets() {
     }
     for_each_method(|method| {
         let options = Options { hello: 23, bye: 2.54, more: None };
-        let process = Process::new(look, (1, 2, options.clone())).name("given by the parent").start_method(method);
+        let process = Process::new(look, (1, 2, options.clone()))
+            .name("given by the parent")
+            .start_method(method);
         let child = process.start().expect("start");
         let expected = (1, 2, options, "given by the parent".to_owned(), child.pid());
         assert_eq!(child.join().expect("join"), expected);
@@ -216,7 +250,10 @@ pub(crate) fn a13_interrupt_without_a_handler() {
     tools::default_action(libc::SIGINT);
     for_each_method(|method| {
         let gate = Gate::new();
-        let child = Process::new(report_and_stay, (gate.name(),)).start_method(method).start().expect("start");
+        let child = Process::new(report_and_stay, (gate.name(),))
+            .start_method(method)
+            .start()
+            .expect("start");
         let _at = gate.admit();
         child.interrupt().expect("interrupt");
         let error = child.join().expect_err("interrupted");
@@ -229,7 +266,10 @@ pub(crate) fn a13_interrupt_without_a_handler() {
 fn ends_by(signal: Signal, end: fn(&Child<()>)) {
     for_each_method(|method| {
         let gate = Gate::new();
-        let child = Process::new(report_and_stay, (gate.name(),)).start_method(method).start().expect("start");
+        let child = Process::new(report_and_stay, (gate.name(),))
+            .start_method(method)
+            .start()
+            .expect("start");
         let _at = gate.admit();
         assert_eq!(active_children().len(), 1);
         // To wait would be to wait for ever.
@@ -239,7 +279,10 @@ fn ends_by(signal: Signal, end: fn(&Child<()>)) {
         end(&child);
         for _ in 0..2 {
             let error = child.join().expect_err("ended by a signal");
-            assert!(matches!(error.failure(), Failure::Signalled { signal: by, .. } if *by == signal), "{error}");
+            assert!(
+                matches!(error.failure(), Failure::Signalled { signal: by, .. } if *by == signal),
+                "{error}"
+            );
         }
         assert_eq!(child.exitcode(), Some(-signal.number()));
         assert!(!child.is_alive());
@@ -278,7 +321,10 @@ pub(crate) fn a17_active_children() {
         let at = gate.admit();
         assert_eq!(pids(), [child.pid()]);
         // Nor has the child, if it is a copy of us, a child that is its own sibling.
-        let count = Process::new(|| active_children().len(), ()).start_method(method).start().expect("start");
+        let count = Process::new(|| active_children().len(), ())
+            .start_method(method)
+            .start()
+            .expect("start");
         assert_eq!(count.join().expect("join"), 0);
         at.release();
         child.join().expect("join");
@@ -286,14 +332,20 @@ pub(crate) fn a17_active_children() {
     });
 }
 
-/// Writes its place in the tree to standard output, and has `methods` more generations of two do the same.
+/// Writes its place in the tree to standard output, and has `methods` more generations of two do
+/// the same.
 fn recurse(place: Vec<u8>, methods: Vec<String>) {
     println!("{place:?} {}", current_process().name());
     let Some((method, rest)) = methods.split_first() else { return };
     for number in 0..2 {
         let place = [place.clone(), vec![number]].concat();
         let process = Process::new(recurse, (place, rest.to_vec()));
-        process.start_method(method.parse().expect("a start method")).start().expect("start").join().expect("join");
+        process
+            .start_method(method.parse().expect("a start method"))
+            .start()
+            .expect("start")
+            .join()
+            .expect("join");
     }
 }
 
@@ -336,7 +388,11 @@ pub(crate) fn a18_recursion_across_methods() {
         for second in METHODS {
             for third in METHODS {
                 number += 1;
-                assert_eq!(recursion(first, &[second, third]), depth_first(number), "{first}, {second}, {third}");
+                assert_eq!(
+                    recursion(first, &[second, third]),
+                    depth_first(number),
+                    "{first}, {second}, {third}"
+                );
             }
         }
     }
@@ -359,10 +415,15 @@ pub(crate) fn a19_sentinel() {
 pub(crate) fn a20_close() {
     for_each_method(|method| {
         let gate = Gate::new();
-        let child = Process::new(pass, (gate.name(),)).name("open").start_method(method).start().expect("start");
+        let child = Process::new(pass, (gate.name(),))
+            .name("open")
+            .start_method(method)
+            .start()
+            .expect("start");
         let at = gate.admit();
         let refused = child.close().expect_err("it runs");
-        let text = "cannot close process open while it is still running: join or terminate it first";
+        let text =
+            "cannot close process open while it is still running: join or terminate it first";
         assert_eq!(refused.to_string(), text);
         let child = refused.0;
         at.release();
@@ -376,14 +437,17 @@ pub(crate) fn a20_close() {
 pub(crate) fn a21_many_processes() {
     for_each_method(|method| {
         let children: Vec<_> = (0..100_u32)
-            .map(|n| Process::new(|n: u32| n * n, (n,)).start_method(method).start().expect("start"))
+            .map(|n| {
+                Process::new(|n: u32| n * n, (n,)).start_method(method).start().expect("start")
+            })
             .collect();
         for (n, child) in (0..).zip(&children) {
             assert_eq!(child.join().expect("join"), n * n);
             assert_eq!(child.exitcode(), Some(0));
         }
-        let children: Vec<_> =
-            (0..100).map(|_| Process::new(stay, ()).start_method(method).start().expect("start")).collect();
+        let children: Vec<_> = (0..100)
+            .map(|_| Process::new(stay, ()).start_method(method).start().expect("start"))
+            .collect();
         assert_eq!(active_children().len(), 100);
         for child in &children {
             child.terminate().expect("terminate");
@@ -423,7 +487,11 @@ pub(crate) fn a22_parent_lets_go_of_arguments() {
         };
         let process = Process::new(work, (gate.name(), Tracked(9))).start_method(method);
         let child = process.start().expect("start");
-        assert_eq!(DROPPED.load(Ordering::Relaxed), before + 1, "the argument is kept while the child runs");
+        assert_eq!(
+            DROPPED.load(Ordering::Relaxed),
+            before + 1,
+            "the argument is kept while the child runs"
+        );
         gate.admit().release();
         assert_eq!(child.join().expect("join"), 9);
     });
@@ -447,13 +515,23 @@ pub(crate) fn a22_parent_lets_go_of_a_closure() {
 
 pub(crate) fn a23_descriptors_do_not_grow_with_siblings() {
     let descriptors = |method| {
-        Process::new(|| open_fds().len(), ()).start_method(method).start().expect("start").join().expect("join")
+        Process::new(|| open_fds().len(), ())
+            .start_method(method)
+            .start()
+            .expect("start")
+            .join()
+            .expect("join")
     };
     // A fork is a copy of everything, descriptors included.
     for method in [StartMethod::Spawn, StartMethod::Forkserver] {
         let alone = descriptors(method);
         let siblings: Vec<_> = (0..30)
-            .map(|_| Process::new(stay, ()).stdin(Stdio::piped()).stdout(Stdio::piped()).start_method(method))
+            .map(|_| {
+                Process::new(stay, ())
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .start_method(method)
+            })
             .map(|process| process.start().expect("start"))
             .collect();
         for sibling in &siblings {
@@ -498,19 +576,26 @@ pub(crate) fn a25_parent_without_standard_streams() {
             eprintln!("to nobody, perhaps");
             text + "back"
         };
-        let process =
-            Process::new(work, ("there and ".to_owned(),)).start_method(method.parse().expect("a start method"));
+        let process = Process::new(work, ("there and ".to_owned(),))
+            .start_method(method.parse().expect("a start method"));
         let child = process.start().expect("start");
         let text = child.join().expect("join");
         (text, child.exitcode())
     }
     for_each_method(|method| {
         for closed in [vec![1], vec![2], vec![1, 2], vec![0, 1, 2]] {
-            // By every method, as a fork server would hide what the program itself does to a spawned one.
+            // By every method, as a fork server would hide what the program itself does to a
+            // spawned one.
             for outer in METHODS {
-                let process = Process::new(program, (closed.clone(), method.to_string())).start_method(outer);
-                let child = process.stdout(Stdio::null()).stderr(Stdio::null()).start().expect("start");
-                assert_eq!(child.join().expect("join"), ("there and back".to_owned(), Some(0)), "{closed:?} closed");
+                let process =
+                    Process::new(program, (closed.clone(), method.to_string())).start_method(outer);
+                let child =
+                    process.stdout(Stdio::null()).stderr(Stdio::null()).start().expect("start");
+                assert_eq!(
+                    child.join().expect("join"),
+                    ("there and back".to_owned(), Some(0)),
+                    "{closed:?} closed"
+                );
             }
         }
     });
@@ -529,24 +614,32 @@ pub(crate) fn a26_child_breaks_its_streams() {
         2
     }
     for_each_method(|method| {
-        let process = Process::new(closes, ()).stdout(Stdio::piped()).stderr(Stdio::piped()).start_method(method);
+        let process = Process::new(closes, ())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .start_method(method);
         let child = process.start().expect("start");
         assert_eq!(child.join().expect("join"), 1);
         assert_eq!(child.exitcode(), Some(0));
         // Nobody reads the other end of this one.
         let (reader, writer) = std::io::pipe().expect("pipe");
         drop(reader);
-        let process = Process::new(goes_on_writing, ()).stdout(std::os::fd::OwnedFd::from(writer)).start_method(method);
+        let process = Process::new(goes_on_writing, ())
+            .stdout(std::os::fd::OwnedFd::from(writer))
+            .start_method(method);
         let child = process.start().expect("start");
         assert_eq!(child.join().expect("join"), 2);
         assert_eq!(child.exitcode(), Some(0));
     });
 }
 
-/// The number of this process's fork server: the oldest process of its name, as idle clones have that, too.
+/// The number of this process's fork server: the oldest process of its name, as idle clones have
+/// that, too.
 fn server() -> u32 {
-    let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let is_server = |pid: &u32| is_running(*pid) && tools::text(&read(*pid, "cmdline")).contains("fork server");
+    let read =
+        |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let is_server =
+        |pid: &u32| is_running(*pid) && tools::text(&read(*pid, "cmdline")).contains("fork server");
     // The 22nd field of `stat`, the 20th behind the name.
     let age = |pid: &u32| -> u64 {
         let stat = tools::text(&read(*pid, "stat"));
@@ -557,7 +650,8 @@ fn server() -> u32 {
     servers.min_by_key(age).expect("a fork server")
 }
 
-/// Sends the fork server a signal while children run, which must not notice. Gives the server before and after.
+/// Sends the fork server a signal while children run, which must not notice. Gives the server
+/// before and after.
 fn hurt_server(signal: i32) -> (u32, u32) {
     let gate = Gate::new();
     let work = |gate: String| {

@@ -11,7 +11,10 @@ use crate::tools::{self, SIGNALS};
 /// How many wait at a condition, as it prints it.
 fn waiting(condition: &Condition) -> usize {
     let text = condition.to_string();
-    let number = text.strip_suffix(")>").and_then(|text| text.rsplit(' ').next()).expect("a printed condition");
+    let number = text
+        .strip_suffix(")>")
+        .and_then(|text| text.rsplit(' ').next())
+        .expect("a printed condition");
     number.parse().expect("a number")
 }
 
@@ -77,7 +80,10 @@ pub(crate) fn g89_notify_all() {
         with_six(method, |condition, woken| {
             // Some give up first.
             let start = |_| {
-                let late = Process::new(sleeper, (condition.clone(), woken.clone(), Some(Duration::from_millis(50))));
+                let late = Process::new(
+                    sleeper,
+                    (condition.clone(), woken.clone(), Some(Duration::from_millis(50))),
+                );
                 late.start_method(StartMethod::Forkserver).start().expect("start")
             };
             let late: Vec<_> = (0..2).map(start).collect();
@@ -169,7 +175,8 @@ pub(crate) fn g93_wait_for_with_timeout() {
     }
     for_each_method(|method| {
         let condition = Condition::new().expect("a condition");
-        let child = Process::new(never, (condition.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(never, (condition.clone(),)).start_method(method).start().expect("start");
         // Notified all the time, and still not before its time.
         for _ in 0..30 {
             condition.notify_all();
@@ -238,7 +245,12 @@ pub(crate) fn g95_event() {
             ready.release();
             event.wait();
         };
-        let start = |_| Process::new(wait, (event.clone(), ready.clone())).start_method(method).start().expect("start");
+        let start = |_| {
+            Process::new(wait, (event.clone(), ready.clone()))
+                .start_method(method)
+                .start()
+                .expect("start")
+        };
         let children: Vec<_> = (0..3).map(start).collect();
         until("all are on their way", || ready.value() == 3);
         std::thread::sleep(Duration::from_millis(50));

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Address, Client, Connection, Descriptor, Listener, Process, RecvError, RecvIntoError, TryRecvError, connect, wait,
+    Address, Client, Connection, Descriptor, Listener, Process, RecvError, RecvIntoError,
+    TryRecvError, connect, wait,
 };
 
 use crate::support::{for_each_method, send_signal, tempfile};
@@ -36,8 +37,8 @@ pub(crate) fn tcp() -> Address {
 
 type Thing = (u32, Option<String>, Vec<(i8, f64)>);
 
-/// In a child: sends everything back, first values, then bytes, up to an empty message. (A fork has a copy of the other end, so the
-/// end of that would not do.)
+/// In a child: sends everything back, first values, then bytes, up to an empty message. (A fork has
+/// a copy of the other end, so the end of that would not do.)
 fn echo(mut connection: Connection<Thing>) {
     for _ in 0..3 {
         let thing = connection.recv().expect("recv");
@@ -57,9 +58,11 @@ pub(crate) fn l171_messages_make_a_round_trip() {
         for address in [Address::fresh().expect("address"), tcp()] {
             let (mut near, far) = pair_over::<Thing, Thing>(address);
             let child = Process::new(echo, (far,)).start_method(method).start().expect("start");
-            for thing in
-                [(7, None, vec![]), (0, Some("é".repeat(1000)), vec![(-1, 0.5)]), (1, Some(String::new()), vec![])]
-            {
+            for thing in [
+                (7, None, vec![]),
+                (0, Some("é".repeat(1000)), vec![(-1, 0.5)]),
+                (1, Some(String::new()), vec![]),
+            ] {
                 near.send(thing.clone()).expect("send");
                 assert_eq!(near.recv_timeout(LONG).expect("recv"), thing);
             }
@@ -89,7 +92,8 @@ pub(crate) fn l172_poll_with_and_without_time() {
             pass(gate);
             far.send("now".to_owned()).expect("send");
         };
-        let child = Process::new(late, (far, gate.name())).start_method(method).start().expect("start");
+        let child =
+            Process::new(late, (far, gate.name())).start_method(method).start().expect("start");
         let at = gate.admit();
         assert!(!near.poll(Some(Duration::ZERO)).expect("poll"));
         let began = Instant::now();
@@ -172,7 +176,8 @@ pub(crate) fn l177_descriptors_pass() {
             let mut file = tempfile();
             let high = rustix::io::fcntl_dupfd_cloexec(&file, least).expect("duplicate");
             let child = Process::new(write, (far,)).start_method(method).start().expect("start");
-            near.send((Descriptor(File::from(high)), "by another process".to_owned())).expect("send");
+            near.send((Descriptor(File::from(high)), "by another process".to_owned()))
+                .expect("send");
             assert!(child.join().expect("join") > 2);
             let mut text = String::new();
             file.rewind().expect("rewind");
@@ -205,7 +210,8 @@ pub(crate) fn l177_a_missing_descriptor_is_an_error() {
         use std::os::linux::net::SocketAddrExt;
         let address = std::os::unix::net::SocketAddr::from_abstract_name(name).expect("address");
         let mut raw = UnixStream::connect_addr(&address).expect("connect");
-        let mut connection: Connection<(), Descriptor<File>> = listener.accept_timeout(LONG).expect("accept");
+        let mut connection: Connection<(), Descriptor<File>> =
+            listener.accept_timeout(LONG).expect("accept");
         // The first descriptor of a message that has none.
         raw.write_all(&[0, 0, 0, 1, 0]).expect("write");
         assert!(connection.recv().expect_err("no descriptor").is_decode());
@@ -218,7 +224,10 @@ pub(crate) fn l177_a_missing_descriptor_is_an_error() {
 pub(crate) fn l177_no_descriptors_over_tcp() {
     let (mut near, mut far) = pair_over::<Option<Descriptor<File>>, ()>(tcp());
     let error = near.send(Some(Descriptor(tempfile()))).expect_err("over TCP");
-    assert!(error.is_encode() && error.to_string().contains("descriptors cannot leave this machine"), "{error}");
+    assert!(
+        error.is_encode() && error.to_string().contains("descriptors cannot leave this machine"),
+        "{error}"
+    );
     assert!(error.into_value().is_some());
     near.send(None).expect("send");
     assert!(far.recv_timeout(LONG).expect("recv").is_none());
@@ -264,13 +273,20 @@ pub(crate) fn l184_messages_are_neither_merged_nor_split() {
         }
         child.join().expect("join");
         assert!(near.recv_bytes().expect_err("the end").is_disconnected());
-        // What a process has looked at, and the next message, are there for whoever gets the connection next.
+        // What a process has looked at, and the next message, are there for whoever gets the
+        // connection next.
         let (mut near, mut far) = pair::<(), ()>();
         far.send_bytes(b"one").expect("send");
         far.send_bytes(b"two").expect("send");
         assert!(near.poll(None).expect("poll"));
-        assert_eq!(wait(&[&near], Some(Duration::ZERO)).expect("wait"), [0], "it is in memory already");
-        let both = |mut near: Connection<()>| (near.recv_bytes().expect("recv"), near.recv_bytes().expect("recv"));
+        assert_eq!(
+            wait(&[&near], Some(Duration::ZERO)).expect("wait"),
+            [0],
+            "it is in memory already"
+        );
+        let both = |mut near: Connection<()>| {
+            (near.recv_bytes().expect("recv"), near.recv_bytes().expect("recv"))
+        };
         let child = Process::new(both, (near,)).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), (b"one".to_vec(), b"two".to_vec()));
         let (near, mut far) = pair::<(), ()>();
@@ -336,9 +352,11 @@ pub(crate) fn e56_signals_while_a_child_sends_over_a_connection() {
     for_each_method(|method| {
         let gate = Gate::new();
         let (mut near, far) = pair::<Vec<u8>, Vec<u8>>();
-        let child = Process::new(send, (far, gate.name())).start_method(method).start().expect("start");
+        let child =
+            Process::new(send, (far, gate.name())).start_method(method).start().expect("start");
         let _at = gate.admit();
-        // The message is far longer than what the system holds: the child is at it until we take it.
+        // The message is far longer than what the system holds: the child is at it until we take
+        // it.
         for _ in 0..100 {
             send_signal(child.pid(), libc::SIGUSR1);
             let _ = near.poll(Some(Duration::from_micros(100))).expect("poll");
@@ -363,7 +381,8 @@ pub(crate) fn e58_wait_for_connections() {
             ends.push((near, 0));
         }
         while !ends.is_empty() {
-            let things: Vec<&dyn multiproc::Waitable> = ends.iter().map(|(end, _)| end as _).collect();
+            let things: Vec<&dyn multiproc::Waitable> =
+                ends.iter().map(|(end, _)| end as _).collect();
             let ready = wait(&things, Some(LONG)).expect("wait");
             assert!(!ready.is_empty(), "waited in vain");
             for place in ready.into_iter().rev() {
@@ -390,9 +409,11 @@ pub(crate) fn e58_wait_for_connections() {
 
 pub(crate) fn l171_clients_with_keys_are_clients() {
     for_each_method(|method| {
-        let mut listener = Listener::builder().key("k").bind(Address::fresh().expect("address")).expect("bind");
+        let mut listener =
+            Listener::builder().key("k").bind(Address::fresh().expect("address")).expect("bind");
         let double = |address: Address| {
-            let mut connection: Connection<u64> = Client::new().key("k").connect(&address).expect("connect");
+            let mut connection: Connection<u64> =
+                Client::new().key("k").connect(&address).expect("connect");
             for n in 0..100 {
                 connection.send(n).expect("send");
                 assert_eq!(connection.recv().expect("recv"), 2 * n);

@@ -5,29 +5,40 @@ use std::process::Stdio as ProgramStdio;
 use std::time::Duration;
 
 use multiproc::{
-    Failure, Level, Process, Signal, StartMethod, Stdio, active_children, current_process, get_logger,
-    get_start_method, get_start_method_if_set, log_to_stderr, set_start_method, wait,
+    Failure, Level, Process, Signal, StartMethod, Stdio, active_children, current_process,
+    get_logger, get_start_method, get_start_method_if_set, log_to_stderr, set_start_method, wait,
 };
 
 use crate::support::{for_each_method, is_running, state_of, until};
-use crate::tools::{self, Gate, pass, program_argument, program_method, report_and_stay, stay, terminal_of, text};
+use crate::tools::{
+    self, Gate, pass, program_argument, program_method, report_and_stay, stay, terminal_of, text,
+};
 
-/// That starting one twice, before or after its end, does not compile is shown in the documentation of `Process`; here,
-/// that the one start counts.
+/// That starting one twice, before or after its end, does not compile is shown in the documentation
+/// of `Process`; here, that the one start counts.
 pub(crate) fn fixed_c01_start_once() {
     for_each_method(|method| {
         let first = Process::new(std::process::id, ()).start_method(method).start().expect("start");
-        let second = Process::new(std::process::id, ()).start_method(method).start().expect("start");
+        let second =
+            Process::new(std::process::id, ()).start_method(method).start().expect("start");
         let (a, b) = (first.join().expect("join"), second.join().expect("join"));
         assert_eq!((a, b), (first.pid(), second.pid()));
-        assert_eq!((first.join().expect("join"), second.join().expect("join")), (a, b), "run again");
+        assert_eq!(
+            (first.join().expect("join"), second.join().expect("join")),
+            (a, b),
+            "run again"
+        );
     });
 }
 
 pub(crate) fn fixed_c02_join_from_elsewhere() {
     for_each_method(|method| {
         let gate = Gate::new();
-        let child = Process::new(pass, (gate.name(),)).name("sibling").start_method(method).start().expect("start");
+        let child = Process::new(pass, (gate.name(),))
+            .name("sibling")
+            .start_method(method)
+            .start()
+            .expect("start");
         let at = gate.admit();
         let handle = child.handle();
         // Only a fork can have the handle of a sibling at all.
@@ -37,14 +48,25 @@ pub(crate) fn fixed_c02_join_from_elsewhere() {
             let terminated = handle.terminate().expect_err("not ours");
             assert!(terminated.is_other_process());
             assert!(handle.sentinel().expect_err("not ours").is_other_process());
-            (joined.to_string(), lost, terminated.to_string(), handle.is_alive(), handle.exitcode(), handle.to_string())
+            (
+                joined.to_string(),
+                lost,
+                terminated.to_string(),
+                handle.is_alive(),
+                handle.exitcode(),
+                handle.to_string(),
+            )
         });
-        let (joined, lost, terminated, alive, code, printed) = fork.start().expect("start").join().expect("join");
+        let (joined, lost, terminated, alive, code, printed) =
+            fork.start().expect("start").join().expect("join");
         let own = std::process::id();
         assert!(lost, "{joined}");
         let text = format!("can only join a child process: sibling was started by process {own}");
         assert!(joined.contains(&text), "{joined}");
-        assert_eq!(terminated, format!("can only signal a child process: sibling was started by process {own}"));
+        assert_eq!(
+            terminated,
+            format!("can only signal a child process: sibling was started by process {own}")
+        );
         assert_eq!((alive, code), (false, None));
         assert_eq!(printed, "<Process(sibling, unknown)>");
         assert!(child.is_alive());
@@ -62,9 +84,13 @@ pub(crate) fn fixed_c04_daemons_have_no_children() {
     }
     for_each_method(|method| {
         for inner in crate::support::METHODS {
-            let process = Process::new(tries, (inner.to_string(),)).daemon(true).start_method(method);
+            let process =
+                Process::new(tries, (inner.to_string(),)).daemon(true).start_method(method);
             let refused = process.start().expect("start").join().expect("join");
-            assert_eq!(refused.as_deref(), Some("daemonic processes are not allowed to have children"));
+            assert_eq!(
+                refused.as_deref(),
+                Some("daemonic processes are not allowed to have children")
+            );
         }
         let process = Process::new(tries, (method.to_string(),)).start_method(method);
         assert_eq!(process.start().expect("start").join().expect("join"), None);
@@ -76,12 +102,21 @@ pub(crate) fn fixed_c05_names_are_numbered() {
         fn names(method: String) -> Vec<String> {
             let method: StartMethod = method.parse().expect("a start method");
             let own = || current_process().name();
-            let child = || Process::new(own, ()).start_method(method).start().expect("start").join().expect("join");
+            let child = || {
+                Process::new(own, ())
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+                    .join()
+                    .expect("join")
+            };
             vec![own(), child(), child()]
         }
         let make = || Process::new(names, (method.to_string(),)).start_method(method);
-        let names_of = |process: Process<Vec<String>>| process.start().expect("start").join().expect("join");
-        // A number is used up at the construction, by one that is never started and by one that has a name, too.
+        let names_of =
+            |process: Process<Vec<String>>| process.start().expect("start").join().expect("join");
+        // A number is used up at the construction, by one that is never started and by one that has
+        // a name, too.
         assert_eq!(names_of(make()), ["Process-1", "Process-1:1", "Process-1:2"]);
         assert_eq!(make().get_name(), "Process-2");
         assert_eq!(names_of(make().name("own")), ["own", "Process-3:1", "Process-3:2"]);
@@ -124,17 +159,27 @@ pub(crate) fn fixed_c06_printed_forms() {
 
 pub(crate) fn fixed_c07_exit_codes_of_more_than_8_bits() {
     for_each_method(|method| {
-        // -1 is what a process reports that SIGHUP ended; one that leaves by exit(-1) has the code 255, as in CPython.
-        for (code, expected) in [(0, 0), (1, 1), (255, 255), (256, 256), (300, 300), (-1, 255), (-15, 241)] {
-            let process = Process::new(|code: i32| -> () { std::process::exit(code) }, (code,)).start_method(method);
+        // -1 is what a process reports that SIGHUP ended; one that leaves by exit(-1) has the code
+        // 255, as in CPython.
+        for (code, expected) in
+            [(0, 0), (1, 1), (255, 255), (256, 256), (300, 300), (-1, 255), (-15, 241)]
+        {
+            let process = Process::new(|code: i32| -> () { std::process::exit(code) }, (code,))
+                .start_method(method);
             let child = process.start().expect("start");
             let joined = child.join();
             assert_eq!(child.exitcode(), Some(expected), "exit({code})");
             match joined {
                 Ok(()) => assert_eq!(expected, 0),
                 Err(error) => {
-                    assert!(matches!(error.failure(), Failure::Exited(by) if *by == expected), "{error}");
-                    assert_eq!(child.to_string(), format!("<Process({}, stopped[{expected}])>", child.name()));
+                    assert!(
+                        matches!(error.failure(), Failure::Exited(by) if *by == expected),
+                        "{error}"
+                    );
+                    assert_eq!(
+                        child.to_string(),
+                        format!("<Process({}, stopped[{expected}])>", child.name())
+                    );
                 }
             }
         }
@@ -154,7 +199,8 @@ pub(crate) fn fixed_c08_real_time_signals() {
     for_each_method(|method| {
         for number in [35, libc::SIGRTMAX()] {
             let gate = Gate::new();
-            let process = Process::new(report_and_stay, (gate.name(),)).name("rt").start_method(method);
+            let process =
+                Process::new(report_and_stay, (gate.name(),)).name("rt").start_method(method);
             let child = process.start().expect("start");
             let _at = gate.admit();
             child.send_signal(Signal::new(number)).expect("signal");
@@ -164,7 +210,10 @@ pub(crate) fn fixed_c08_real_time_signals() {
             assert_eq!(child.to_string(), format!("<Process(rt, stopped[-{number}])>"));
         }
         let child = Process::new(stay, ()).start_method(method).start().expect("start");
-        assert_eq!(child.send_signal(Signal::new(99)).expect_err("no such signal").raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(
+            child.send_signal(Signal::new(99)).expect_err("no such signal").raw_os_error(),
+            Some(libc::EINVAL)
+        );
         child.kill().expect("kill");
         child.join().expect_err("killed");
     });
@@ -173,12 +222,16 @@ pub(crate) fn fixed_c08_real_time_signals() {
 pub(crate) fn fixed_c09_exit_log_lines() {
     if let Some(method) = program_method() {
         log_to_stderr(Level::Debug);
-        let child = Process::new(|| println!("Doing some work"), ()).start_method(method).start().expect("start");
+        let child = Process::new(|| println!("Doing some work"), ())
+            .start_method(method)
+            .start()
+            .expect("start");
         child.join().expect("join");
         return;
     }
     for_each_method(|method| {
-        let (status, lines) = terminal_of(tools::program("fixed_c09_exit_log_lines", method.name()));
+        let (status, lines) =
+            terminal_of(tools::program("fixed_c09_exit_log_lines", method.name()));
         assert!(status.success());
         assert_eq!(
             lines,
@@ -211,9 +264,11 @@ pub(crate) fn fixed_c10_stdin_is_dev_null() {
     }
     for_each_method(|method| {
         // In a process whose own input has something to read.
-        let process = Process::new(program, (method.to_string(),)).stdin(Stdio::piped()).start_method(method);
+        let process =
+            Process::new(program, (method.to_string(),)).stdin(Stdio::piped()).start_method(method);
         let mut child = process.start().expect("start");
-        std::io::Write::write_all(&mut child.take_stdin().expect("piped"), b"for the parent").expect("write");
+        std::io::Write::write_all(&mut child.take_stdin().expect("piped"), b"for the parent")
+            .expect("write");
         let (theirs, own) = child.join().expect("join");
         assert_eq!(theirs, (String::new(), "/dev/null".to_owned()));
         assert_eq!(own, "for the parent");
@@ -272,7 +327,9 @@ pub(crate) fn fixed_c12_set_start_method_twice() {
         let named = Process::new(|| (), ()).start_method(method).start().expect("start");
         named.join().expect("join");
         assert_eq!(get_start_method_if_set(), None);
-        let child = Process::new(|| set_start_method(StartMethod::Spawn).is_err(), ()).start().expect("start");
+        let child = Process::new(|| set_start_method(StartMethod::Spawn).is_err(), ())
+            .start()
+            .expect("start");
         assert!(child.join().expect("join"), "a child has a method already");
         assert!(set_start_method(method).expect_err("the default was used").is_method_set());
     });
@@ -285,7 +342,12 @@ pub(crate) fn fixed_c13_end_of_the_program() {
         log_to_stderr(Level::Debug);
         // Nobody keeps them.
         for name in ["daemon 1", "daemon 2"] {
-            Process::new(stay, ()).name(name).daemon(true).start_method(method).start().expect("start");
+            Process::new(stay, ())
+                .name(name)
+                .daemon(true)
+                .start_method(method)
+                .start()
+                .expect("start");
         }
         let process = Process::new(pass, (gate.to_owned(),)).name("worker").start_method(method);
         process.start().expect("start");
@@ -293,12 +355,18 @@ pub(crate) fn fixed_c13_end_of_the_program() {
     }
     for_each_method(|method| {
         let gate = Gate::new();
-        let mut program = tools::program("fixed_c13_end_of_the_program", &format!("{method} {}", gate.name()));
+        let mut program =
+            tools::program("fixed_c13_end_of_the_program", &format!("{method} {}", gate.name()));
         let mut program = program.stderr(ProgramStdio::piped()).spawn().expect("run a program");
         let worker = gate.admit();
-        let mut lines = BufReader::new(program.stderr.take().expect("piped")).lines().map(|line| line.expect("read"));
+        let mut lines = BufReader::new(program.stderr.take().expect("piped"))
+            .lines()
+            .map(|line| line.expect("read"));
         let mut of_main = Vec::new();
-        while of_main.last().is_none_or(|line| line != "[INFO/MainProcess] calling join() for process worker") {
+        while of_main
+            .last()
+            .is_none_or(|line| line != "[INFO/MainProcess] calling join() for process worker")
+        {
             of_main.extend(lines.next().filter(|line| line.contains("/MainProcess]")));
         }
         // The daemons are gone by now, but it waits for the other one.
@@ -324,7 +392,8 @@ pub(crate) fn fixed_c13_end_of_the_program() {
             "{method}"
         );
         // Those that were killed say nothing at their end.
-        let of_worker: Vec<&str> = rest.iter().filter(|line| line.contains("exiting")).map(String::as_str).collect();
+        let of_worker: Vec<&str> =
+            rest.iter().filter(|line| line.contains("exiting")).map(String::as_str).collect();
         assert_eq!(of_worker, ["[INFO/worker] process exiting with exitcode 0"]);
     });
 }
@@ -333,7 +402,11 @@ pub(crate) fn fixed_c13_every_way_out_of_main() {
     if let Some(argument) = program_argument() {
         let words: Vec<&str> = argument.split(' ').collect();
         let (method, gate) = (words[0].parse().expect("a start method"), words[1].to_owned());
-        let daemon = Process::new(report_and_stay, (gate,)).daemon(true).start_method(method).start().expect("start");
+        let daemon = Process::new(report_and_stay, (gate,))
+            .daemon(true)
+            .start_method(method)
+            .start()
+            .expect("start");
         Process::new(|| println!("worker"), ()).start_method(method).start().expect("start");
         assert!(daemon.is_alive());
         match words[2] {
@@ -350,7 +423,12 @@ pub(crate) fn fixed_c13_every_way_out_of_main() {
             let gate = Gate::new();
             let argument = format!("{method} {} {way}", gate.name());
             let output = tools::run_program("fixed_c13_every_way_out_of_main", &argument);
-            assert_eq!(output.status.code(), Some(code), "{method}, {way}: {}", text(&output.stderr));
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{method}, {way}: {}",
+                text(&output.stderr)
+            );
             assert_eq!(text(&output.stdout), "worker\n", "{method}, {way}");
             // The daemon may have been ended before it got so far as to report.
             gate.listener().set_nonblocking(true).expect("set");
@@ -374,11 +452,15 @@ pub(crate) fn fixed_c13_end_of_a_child_with_children() {
         let gate = Gate::new();
         get_logger().set_level(Level::Info);
         log_to_stderr(Level::Info);
-        let process = Process::new(parent, (gate.name(), method.to_string())).name("parent").start_method(method);
+        let process = Process::new(parent, (gate.name(), method.to_string()))
+            .name("parent")
+            .start_method(method);
         let mut child = process.stderr(Stdio::piped()).start().expect("start");
         get_logger().set_level(Level::Critical);
         let at = gate.admit();
-        let mut lines = BufReader::new(child.take_stderr().expect("piped")).lines().map(|line| line.expect("read"));
+        let mut lines = BufReader::new(child.take_stderr().expect("piped"))
+            .lines()
+            .map(|line| line.expect("read"));
         let mut of_parent: Vec<String> = Vec::new();
         while of_parent.iter().filter(|line| line.contains("calling join()")).count() < 2 {
             of_parent.extend(lines.next().filter(|line| line.contains("/parent]")));
@@ -406,7 +488,10 @@ pub(crate) fn fixed_c13_end_of_a_child_with_children() {
 fn without_number(line: &str) -> String {
     match line.split_once("Process-") {
         Some((before, after)) => {
-            format!("{before}Process-N{}", after.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+            format!(
+                "{before}Process-N{}",
+                after.trim_start_matches(|digit: char| digit.is_ascii_digit())
+            )
         }
         None => line.to_owned(),
     }
@@ -421,7 +506,8 @@ pub(crate) fn fixed_c14_sentinel_stays_ready() {
             assert_eq!(wait(&[&sentinel], Some(Duration::ZERO)).expect("wait"), [0]);
             assert_eq!(child.join().expect("join"), 3);
         }
-        // Also of one that is asked for only now, of a process that left a grandchild behind, and of a killed one.
+        // Also of one that is asked for only now, of a process that left a grandchild behind, and
+        // of a killed one.
         let late = Process::new(|| 4, ()).start_method(method).start().expect("start");
         late.join().expect("join");
         assert_eq!(wait(&[&late], Some(Duration::ZERO)).expect("wait"), [0]);

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use multiproc::{
-    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, Listener, Process, connect, wait,
+    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, Listener, Process,
+    connect, wait,
 };
 
 use crate::connection::tcp;
@@ -42,7 +43,8 @@ pub(crate) fn e57_signals_while_accepting() {
             }
             let mut listener = builder.bind(Address::fresh().expect("address")).expect("bind");
             let late = |address: Address, key: Option<String>| {
-                // So late that the other side is waiting already, most likely; it is right in any case.
+                // So late that the other side is waiting already, most likely; it is right in any
+                // case.
                 std::thread::sleep(Duration::from_millis(30));
                 let client = key.iter().fold(Client::new(), |client, key| client.key(key));
                 client.connect::<u8, u8>(&address).expect("connect").send(7).expect("send");
@@ -61,14 +63,22 @@ pub(crate) fn l179_an_address_is_bound_once() {
     for address in addresses() {
         let listener = Listener::bind(&address).expect("bind");
         let error = Listener::bind(listener.address()).expect_err("bound twice");
-        assert_eq!(error.os_error().map(std::io::Error::kind), Some(ErrorKind::AddrInUse), "{error}");
-        assert!(error.to_string().starts_with(&format!("cannot listen at {}", listener.address())), "{error}");
+        assert_eq!(
+            error.os_error().map(std::io::Error::kind),
+            Some(ErrorKind::AddrInUse),
+            "{error}"
+        );
+        assert!(
+            error.to_string().starts_with(&format!("cannot listen at {}", listener.address())),
+            "{error}"
+        );
         let address = listener.address().clone();
         drop(listener);
         // And again, soon.
         drop(Listener::bind(&address).expect("bind again"));
     }
-    // One that a dead listener left is replaced on request only; a living one and what is no socket never.
+    // One that a dead listener left is replaced on request only; a living one and what is no socket
+    // never.
     let path = path();
     drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
     assert!(Listener::bind(path.as_path()).is_err());
@@ -88,8 +98,12 @@ pub(crate) fn l180_the_end_of_a_scope_closes_the_listener() {
             let address = {
                 let mut listener = Listener::bind(&address).expect("bind");
                 let address = listener.address().clone();
-                let child = Process::new(say_hello, (address.clone(),)).start_method(method).start().expect("start");
-                let mut connection: Connection<String> = listener.accept_timeout(LONG).expect("accept");
+                let child = Process::new(say_hello, (address.clone(),))
+                    .start_method(method)
+                    .start()
+                    .expect("start");
+                let mut connection: Connection<String> =
+                    listener.accept_timeout(LONG).expect("accept");
                 assert_eq!(connection.recv().expect("recv"), "hello");
                 let has_peer = matches!(address, Address::Tcp(_));
                 assert_eq!(listener.last_peer().is_some(), has_peer);
@@ -97,8 +111,13 @@ pub(crate) fn l180_the_end_of_a_scope_closes_the_listener() {
                 address
             };
             // To accept now does not compile.
-            let Err(ConnectError::Os { error, .. }) = connect::<(), ()>(&address) else { panic!("{address} answers") };
-            assert!(matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound), "{error}");
+            let Err(ConnectError::Os { error, .. }) = connect::<(), ()>(&address) else {
+                panic!("{address} answers")
+            };
+            assert!(
+                matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound),
+                "{error}"
+            );
             if let Address::Unix(path) = address {
                 assert!(!path.exists());
             }
@@ -122,7 +141,8 @@ pub(crate) fn l180_a_forked_copy_does_not_remove_the_file() {
     let listener = Listener::bind(path.as_path()).expect("bind");
     let copy = Process::from_closure(move || drop(listener));
     copy.start().expect("start").join().expect("join");
-    // The original went with the closure, at the start; the copy, at its end, would have removed what is there by then.
+    // The original went with the closure, at the start; the copy, at its end, would have removed
+    // what is there by then.
     assert!(!path.exists());
     let listener = Listener::bind(path.as_path()).expect("bind");
     let held = std::sync::Arc::new(std::sync::Mutex::new(Some(listener)));
@@ -139,11 +159,20 @@ pub(crate) fn l181_empty_keys_and_abstract_names() {
         for address in addresses() {
             let mut listener = Listener::builder().key(b"").bind(&address).expect("bind");
             let client = |address: Address| {
-                Client::new().key("").connect::<u8, u8>(&address).expect("connect").send(7).expect("send");
+                Client::new()
+                    .key("")
+                    .connect::<u8, u8>(&address)
+                    .expect("connect")
+                    .send(7)
+                    .expect("send");
             };
             let address = listener.address().clone();
-            let child = Process::new(client, (address,)).start_method(method).start().expect("start");
-            assert_eq!(listener.accept_timeout::<u8, u8>(LONG).expect("accept").recv().expect("recv"), 7);
+            let child =
+                Process::new(client, (address,)).start_method(method).start().expect("start");
+            assert_eq!(
+                listener.accept_timeout::<u8, u8>(LONG).expect("accept").recv().expect("recv"),
+                7
+            );
             child.join().expect("join");
         }
     });
@@ -154,10 +183,12 @@ pub(crate) fn l182_a_client_that_left_before_it_was_accepted() {
         for address in addresses() {
             let mut listener = Listener::bind(&address).expect("bind");
             let address = listener.address().clone();
-            let child = Process::new(say_hello, (address,)).start_method(method).start().expect("start");
+            let child =
+                Process::new(say_hello, (address,)).start_method(method).start().expect("start");
             child.join().expect("join");
             assert_eq!(wait(&[&listener], Some(LONG)).expect("wait"), [0]);
-            let mut connection: Connection<String> = listener.accept_timeout(Duration::ZERO).expect("accept");
+            let mut connection: Connection<String> =
+                listener.accept_timeout(Duration::ZERO).expect("accept");
             assert_eq!(connection.recv().expect("recv"), "hello");
             assert!(connection.recv().expect_err("the end").is_disconnected());
         }
@@ -176,7 +207,8 @@ pub(crate) fn l183_poll_sees_what_a_closed_peer_wrote() {
                 connection.recv().expect("recv") + &connection.recv().expect("recv")
             };
             let child = Process::new(look, (address,)).start_method(method).start().expect("start");
-            let mut connection: Connection<String, u8> = listener.accept_timeout(LONG).expect("accept");
+            let mut connection: Connection<String, u8> =
+                listener.accept_timeout(LONG).expect("accept");
             connection.send("hel".to_owned()).expect("send");
             connection.send("lo".to_owned()).expect("send");
             drop(connection);
@@ -194,22 +226,40 @@ pub(crate) fn l186_a_wrong_key_is_an_authentication_error() {
         for address in addresses() {
             let mut listener = Listener::builder().key("right").bind(&address).expect("bind");
             let address = listener.address().clone();
-            let child = Process::new(guess, (address.clone(),)).start_method(method).start().expect("start");
+            let child = Process::new(guess, (address.clone(),))
+                .start_method(method)
+                .start()
+                .expect("start");
             match listener.accept_one::<(), ()>() {
-                Err(AcceptError::Authentication { error: AuthenticationError::WrongKey, .. }) => {}
+                Err(AcceptError::Authentication {
+                    error: AuthenticationError::WrongKey, ..
+                }) => {}
                 other => panic!("{other:?}"),
             }
             assert!(child.join().expect("join"));
             // `accept` passes over them.
-            let children =
-                [0, 1].map(|_| Process::new(guess, (address.clone(),)).start_method(method).start().expect("start"));
+            let children = [0, 1].map(|_| {
+                Process::new(guess, (address.clone(),)).start_method(method).start().expect("start")
+            });
             let honest = |address: Address| {
-                Client::new().key("right").connect::<u8, u8>(&address).expect("connect").send(7).expect("send");
+                Client::new()
+                    .key("right")
+                    .connect::<u8, u8>(&address)
+                    .expect("connect")
+                    .send(7)
+                    .expect("send");
             };
-            let honest = Process::new(honest, (address,)).start_method(method).start().expect("start");
-            assert_eq!(listener.accept_timeout::<u8, u8>(LONG).expect("accept").recv().expect("recv"), 7);
+            let honest =
+                Process::new(honest, (address,)).start_method(method).start().expect("start");
+            assert_eq!(
+                listener.accept_timeout::<u8, u8>(LONG).expect("accept").recv().expect("recv"),
+                7
+            );
             honest.join().expect("join");
-            assert!(matches!(listener.accept_timeout::<(), ()>(Duration::from_millis(20)), Err(AcceptError::TimedOut)));
+            assert!(matches!(
+                listener.accept_timeout::<(), ()>(Duration::from_millis(20)),
+                Err(AcceptError::TimedOut)
+            ));
             for child in children {
                 // The listener has to listen for them to be refused.
                 let _ = listener.accept_timeout::<(), ()>(Duration::from_millis(20));
@@ -226,13 +276,20 @@ pub(crate) fn l187_an_unknown_family_is_an_error() {
     assert!(error.os_error().is_none());
 }
 
-/// A Python whose `multiprocessing` knows SHA-256 (3.12 and newer), or any; `MULTIPROC_PYTHON` names one.
+/// A Python whose `multiprocessing` knows SHA-256 (3.12 and newer), or any; `MULTIPROC_PYTHON`
+/// names one.
 fn python(least: &str) -> Option<String> {
     let named = std::env::var("MULTIPROC_PYTHON").ok();
     let usual = ["python3", "python3.14", "python3.13", "python3.12"].map(str::to_owned);
     named.into_iter().chain(usual).find(|name| {
-        let test = format!("import sys, multiprocessing.connection; sys.exit(sys.version_info < ({least}))");
-        let run = Command::new(name).args(["-c", &test]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let test = format!(
+            "import sys, multiprocessing.connection; sys.exit(sys.version_info < ({least}))"
+        );
+        let run = Command::new(name)
+            .args(["-c", &test])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         run.is_ok_and(|status| status.success())
     })
 }
@@ -240,7 +297,8 @@ fn python(least: &str) -> Option<String> {
 /// Starts a Python program with the address as its argument.
 fn run(python: &str, program: &str, address: &Address) -> std::process::Child {
     let Address::Unix(path) = address else { panic!("{address}") };
-    let mut child = Command::new(python).arg("-").arg(path).stdin(Stdio::piped()).spawn().expect("run Python");
+    let mut child =
+        Command::new(python).arg("-").arg(path).stdin(Stdio::piped()).spawn().expect("run Python");
     child.stdin.take().expect("piped").write_all(program.as_bytes()).expect("write");
     child
 }
@@ -291,12 +349,13 @@ pub(crate) fn l186_python_at_the_other_end() {
             assert!(child.wait().expect("wait").success());
         }
         let mut child = run(&python, &LISTENER.replace("KEY", &text), &address);
-        let mut connection: Connection<()> = crate::support::wait_at_most(LONG, || match client.connect(&address) {
-            Ok(connection) => Some(connection),
-            Err(ConnectError::Os { .. }) => None,
-            Err(error) => panic!("{error}"),
-        })
-        .expect("connect");
+        let mut connection: Connection<()> =
+            crate::support::wait_at_most(LONG, || match client.connect(&address) {
+                Ok(connection) => Some(connection),
+                Err(ConnectError::Os { .. }) => None,
+                Err(error) => panic!("{error}"),
+            })
+            .expect("connect");
         connection.send_bytes(b"from Rust").expect("send");
         assert!(connection.recv_bytes_timeout(LONG).expect("recv") == [b'y'; 300_000]);
         assert!(child.wait().expect("wait").success());

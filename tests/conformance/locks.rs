@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc::{AcquireError, BoundedSemaphore, Lock, LockGuard, Process, RLock, Semaphore, StartMethod};
+use multiproc::{
+    AcquireError, BoundedSemaphore, Lock, LockGuard, Process, RLock, Semaphore, StartMethod,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +32,10 @@ pub(crate) fn g79_lock() {
         assert!(lock.locked());
         assert!(matches!(lock.try_acquire(), Err(AcquireError::Busy)));
         assert!(matches!(lock.acquire(), Err(AcquireError::Deadlock)), "it waited for itself");
-        assert!(matches!(lock.acquire_timeout(Duration::ZERO), Err(AcquireError::Deadlock | AcquireError::Busy)));
+        assert!(matches!(
+            lock.acquire_timeout(Duration::ZERO),
+            Err(AcquireError::Deadlock | AcquireError::Busy)
+        ));
         assert!(!ask(method, Process::new(try_lock, (lock.clone(),))));
         drop(guard);
         assert!(!lock.locked());
@@ -43,7 +48,10 @@ pub(crate) fn g80_locked_is_seen_by_others() {
     for_each_method(|method| {
         let (lock, rlock) = (Lock::new().expect("a lock"), RLock::new().expect("a lock"));
         let ask_both = || {
-            let process = Process::new(|a: Lock, b: RLock| (a.locked(), b.locked()), (lock.clone(), rlock.clone()));
+            let process = Process::new(
+                |a: Lock, b: RLock| (a.locked(), b.locked()),
+                (lock.clone(), rlock.clone()),
+            );
             ask(method, process)
         };
         assert_eq!(ask_both(), (false, false));
@@ -166,7 +174,8 @@ pub(crate) fn g85_semaphore() {
         let second = semaphore.acquire().expect("acquire");
         assert_eq!(semaphore.value(), 0);
         assert!(matches!(semaphore.try_acquire(), Err(AcquireError::Busy)));
-        let value = Process::new(|s: Semaphore| (s.value(), s.try_acquire().is_ok()), (semaphore.clone(),));
+        let value =
+            Process::new(|s: Semaphore| (s.value(), s.try_acquire().is_ok()), (semaphore.clone(),));
         assert_eq!(ask(method, value), (0, false));
         drop(first);
         assert_eq!(semaphore.value(), 1);
@@ -198,8 +207,12 @@ pub(crate) fn g86_bounded_semaphore() {
         second.forget();
         drop(first);
         assert_eq!(semaphore.value(), 1);
-        let release =
-            || Process::new(|s: BoundedSemaphore| s.release().map_err(|e| e.to_string()), (semaphore.clone(),));
+        let release = || {
+            Process::new(
+                |s: BoundedSemaphore| s.release().map_err(|e| e.to_string()),
+                (semaphore.clone(),),
+            )
+        };
         assert_eq!(ask(method, release()), Ok(()));
         assert_eq!(semaphore.value(), 2);
         let refused = ask(method, release()).expect_err("released too often");
@@ -222,7 +235,10 @@ pub(crate) fn g87_timeouts() {
             timed(|| semaphore.acquire_timeout(SHORT).is_ok()),
             timed(|| bounded.acquire_timeout(SHORT).is_ok()),
         ];
-        assert!(waited.iter().all(|waited| (SHORT..Duration::from_secs(30)).contains(waited)), "{waited:?}");
+        assert!(
+            waited.iter().all(|waited| (SHORT..Duration::from_secs(30)).contains(waited)),
+            "{waited:?}"
+        );
         let at_once = [
             timed(|| lock.try_acquire().is_ok()),
             timed(|| rlock.acquire_timeout(Duration::ZERO).is_ok()),
@@ -241,7 +257,10 @@ pub(crate) fn g87_timeouts() {
         ask(method, Process::new(in_a_child, arguments));
         drop((held, permits));
         assert!(lock.acquire_timeout(Duration::ZERO).is_ok(), "free, and there is no time");
-        assert!(semaphore.acquire_timeout(Duration::MAX).is_ok(), "free, and there is all the time");
+        assert!(
+            semaphore.acquire_timeout(Duration::MAX).is_ok(),
+            "free, and there is all the time"
+        );
     });
 }
 
@@ -261,7 +280,10 @@ impl Counted {
 
 pub(crate) fn g107_lock_of_a_type_of_ones_own() {
     for_each_method(|method| {
-        let counted = Counted { lock: Lock::new().expect("a lock"), taken: Semaphore::new(0).expect("a semaphore") };
+        let counted = Counted {
+            lock: Lock::new().expect("a lock"),
+            taken: Semaphore::new(0).expect("a semaphore"),
+        };
         drop(counted.acquire());
         ask(method, Process::new(|counted: Counted| drop(counted.acquire()), (counted.clone(),)));
         assert_eq!(counted.taken.value(), 2);

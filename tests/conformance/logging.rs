@@ -38,7 +38,8 @@ pub(crate) fn c36_levels_filter() {
             get_logger().set_level(*level);
             let child = Process::new(log_all, ()).start_method(method).start().expect("start");
             get_logger().set_level(Level::NotSet);
-            let expected: Vec<_> = all[first..].iter().map(|(level, text)| (*level, (*text).to_owned())).collect();
+            let expected: Vec<_> =
+                all[first..].iter().map(|(level, text)| (*level, (*text).to_owned())).collect();
             assert_eq!(child.join().expect("join"), expected, "{level}");
         }
         // Nothing is set anywhere: nothing comes.
@@ -49,13 +50,19 @@ pub(crate) fn c36_levels_filter() {
 
 pub(crate) fn c37_level_reaches_the_child() {
     fn nested(method: String) -> (Level, Level) {
-        let process = Process::new(|| get_logger().level(), ()).start_method(method.parse().expect("a start method"));
+        let process = Process::new(|| get_logger().level(), ())
+            .start_method(method.parse().expect("a start method"));
         (get_logger().level(), process.start().expect("start").join().expect("join"))
     }
     for_each_method(|method| {
-        for level in [Level::SubDebug, Level::Info, Level::SubWarning, Level::Critical, Level::NotSet] {
+        for level in
+            [Level::SubDebug, Level::Info, Level::SubWarning, Level::Critical, Level::NotSet]
+        {
             get_logger().set_level(level);
-            let child = Process::new(nested, (method.to_string(),)).start_method(method).start().expect("start");
+            let child = Process::new(nested, (method.to_string(),))
+                .start_method(method)
+                .start()
+                .expect("start");
             // What is set later does not matter.
             get_logger().set_level(Level::Error);
             assert_eq!(child.join().expect("join"), (level, level));
@@ -70,7 +77,12 @@ pub(crate) fn c38_facade_level_reaches_the_child() {
         let logger = get_logger();
         let (debug, info, error) = (Level::Debug, Level::Info, Level::Error);
         let facade = log::max_level() as usize;
-        (facade, logger.is_enabled_for(debug), logger.is_enabled_for(info), logger.is_enabled_for(error))
+        (
+            facade,
+            logger.is_enabled_for(debug),
+            logger.is_enabled_for(info),
+            logger.is_enabled_for(error),
+        )
     }
     for_each_method(|method| {
         for (filter, debug, info, error) in [
@@ -109,7 +121,8 @@ pub(crate) fn c39_records_carry_the_callers_file() {
     for_each_method(|method| {
         let child = Process::new(places, ()).start_method(method).start().expect("start");
         let (places, first) = child.join().expect("join");
-        let expected: Vec<_> = (first..first + 4).map(|line| (Some(file!().to_owned()), Some(line))).collect();
+        let expected: Vec<_> =
+            (first..first + 4).map(|line| (Some(file!().to_owned()), Some(line))).collect();
         assert_eq!(places, expected);
     });
 }

@@ -5,12 +5,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use multiproc::{
-    Context, Process, StartMethod, Stdio, force_start_method, get_all_start_methods, get_context, get_start_method,
-    get_start_method_if_set, set_forkserver_preload,
+    Context, Process, StartMethod, Stdio, force_start_method, get_all_start_methods, get_context,
+    get_start_method, get_start_method_if_set, set_forkserver_preload,
 };
 
 use crate::support::{METHODS, for_each_method, open_fds};
-use crate::tools::{self, Gate, pass, program_argument, program_method, run_program, terminal_of, text};
+use crate::tools::{
+    self, Gate, pass, program_argument, program_method, run_program, terminal_of, text,
+};
 
 pub(crate) fn d40_contexts() {
     for_each_method(|method| {
@@ -65,12 +67,19 @@ pub(crate) fn d44_preload_prints_nothing() {
     if program_argument().is_some() {
         set_forkserver_preload(load).expect("preload");
         let loaded: Vec<_> = (0..3)
-            .map(|_| Process::new(|| (*LOADED.get().expect("loaded"), std::process::id()), ()).start().expect("start"))
+            .map(|_| {
+                Process::new(|| (*LOADED.get().expect("loaded"), std::process::id()), ())
+                    .start()
+                    .expect("start")
+            })
             .map(|child| child.join().expect("join"))
             .collect();
         for (in_server, in_child) in &loaded {
             assert_eq!(*in_server, loaded[0].0, "loaded more than once");
-            assert!(in_server != in_child && *in_server != std::process::id(), "not loaded in the server");
+            assert!(
+                in_server != in_child && *in_server != std::process::id(),
+                "not loaded in the server"
+            );
         }
         return;
     }
@@ -86,7 +95,11 @@ pub(crate) fn d45_preload_output_is_not_duplicated() {
     if program_argument().is_some() {
         set_forkserver_preload(load).expect("preload");
         for _ in 0..3 {
-            Process::new(|| println!("from a child"), ()).start().expect("start").join().expect("join");
+            Process::new(|| println!("from a child"), ())
+                .start()
+                .expect("start")
+                .join()
+                .expect("join");
         }
         return;
     }
@@ -98,13 +111,15 @@ pub(crate) fn d45_preload_output_is_not_duplicated() {
 
 pub(crate) fn d48_grandchild_uses_what_its_parent_got() {
     fn hand_on(gate: String, method: String) {
-        let process = Process::new(pass, (gate,)).start_method(method.parse().expect("a start method"));
+        let process =
+            Process::new(pass, (gate,)).start_method(method.parse().expect("a start method"));
         process.start().expect("start").join().expect("join");
     }
     for_each_method(|method| {
         for inner in METHODS {
             let gate = Gate::new();
-            let process = Process::new(hand_on, (gate.name(), inner.to_string())).start_method(method);
+            let process =
+                Process::new(hand_on, (gate.name(), inner.to_string())).start_method(method);
             let child = process.start().expect("start");
             let at = gate.admit();
             assert_ne!(at.pid, child.pid());
@@ -118,18 +133,21 @@ pub(crate) fn d49_main_does_not_run_in_children() {
     if let Some(method) = program_method() {
         // A main without any guard.
         println!("main");
-        let child = Process::new(|| println!("child"), ()).start_method(method).start().expect("start");
+        let child =
+            Process::new(|| println!("child"), ()).start_method(method).start().expect("start");
         child.join().expect("join");
         return;
     }
     for_each_method(|method| {
-        let (status, lines) = terminal_of(tools::program("d49_main_does_not_run_in_children", method.name()));
+        let (status, lines) =
+            terminal_of(tools::program("d49_main_does_not_run_in_children", method.name()));
         assert_eq!(lines, ["main", "child"]);
         assert!(status.success());
     });
 }
 
-/// Says, in the environment, that the initialiser below is to start a process, by which method and how deep it is.
+/// Says, in the environment, that the initialiser below is to start a process, by which method and
+/// how deep it is.
 const INITIALISER: &str = "CONFORMANCE_INITIALISER";
 
 /// One of this program's initialisers, as `ctor` makes them.
@@ -153,7 +171,10 @@ extern "C" fn start_before_main() {
     unsafe {
         std::env::set_var(INITIALISER, format!("{method} {}", depth + 1));
     }
-    match Process::new(|| 5, ()).start_method(method.parse().expect("a start method")).start().map(|child| child.join())
+    match Process::new(|| 5, ())
+        .start_method(method.parse().expect("a start method"))
+        .start()
+        .map(|child| child.join())
     {
         Ok(joined) => eprintln!("started before main at depth {depth}: {joined:?}"),
         Err(error) => eprintln!("refused at depth {depth}: {error}"),
@@ -171,7 +192,11 @@ pub(crate) fn d49_initialiser_that_starts_a_process() {
         assert!(status.success(), "{method}: {status}\n{lines:#?}");
         assert!(!lines.iter().any(|line| line == "a fork bomb"), "{method}: {lines:#?}");
         // In main it may work; a child that is not one yet is refused. A fork runs no initialiser.
-        assert_eq!(lines.last().map(String::as_str), Some("started before main at depth 0: Ok(5)"), "{lines:#?}");
+        assert_eq!(
+            lines.last().map(String::as_str),
+            Some("started before main at depth 0: Ok(5)"),
+            "{lines:#?}"
+        );
         for line in &lines[..lines.len() - 1] {
             assert!(line.starts_with("refused at depth "), "{method}: {lines:#?}");
         }
@@ -183,11 +208,14 @@ pub(crate) fn d50_environment_reaches_the_grandchild() {
         std::env::var("CONFORMANCE_FLAG").ok()
     }
     fn nested(method: String) -> (Option<String>, Option<String>) {
-        let process = Process::new(variable, ()).start_method(method.parse().expect("a start method"));
+        let process =
+            Process::new(variable, ()).start_method(method.parse().expect("a start method"));
         (variable(), process.start().expect("start").join().expect("join"))
     }
     for_each_method(|method| {
-        let process = Process::new(nested, (method.to_string(),)).env("CONFORMANCE_FLAG", "-O").start_method(method);
+        let process = Process::new(nested, (method.to_string(),))
+            .env("CONFORMANCE_FLAG", "-O")
+            .start_method(method);
         let seen = process.start().expect("start").join().expect("join");
         assert_eq!(seen, (Some("-O".to_owned()), Some("-O".to_owned())));
         assert_eq!(variable(), None);
@@ -196,7 +224,8 @@ pub(crate) fn d50_environment_reaches_the_grandchild() {
 
 /// Whether a descriptor of that number leads to that file in this process.
 fn is_open(number: i32, file: String) -> bool {
-    std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|target| target.to_string_lossy() == file)
+    std::fs::read_link(format!("/proc/self/fd/{number}"))
+        .is_ok_and(|target| target.to_string_lossy() == file)
 }
 
 /// Asserts that a descriptor of ours is open in a child if and only if it is a fork.
@@ -205,7 +234,8 @@ fn only_forks_have(fd: &OwnedFd) {
     let arguments = (fd.as_raw_fd(), target.to_string_lossy().into_owned());
     assert!(is_open(arguments.0, arguments.1.clone()));
     for_each_method(|method| {
-        let child = Process::new(is_open, arguments.clone()).start_method(method).start().expect("start");
+        let child =
+            Process::new(is_open, arguments.clone()).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), method == StartMethod::Fork, "{method}");
     });
 }
@@ -241,7 +271,8 @@ pub(crate) fn d52_nesting_does_not_accumulate_descriptors() {
         let counts = process.start().expect("start").join().expect("join");
         assert_eq!(counts.len(), 7);
         if method == StartMethod::Fork {
-            // A fork has what its parent had, and what it needs itself; nothing grows faster than that.
+            // A fork has what its parent had, and what it needs itself; nothing grows faster than
+            // that.
             let steps: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(steps.iter().all(|step| *step == steps[0]), "{counts:?}");
         } else {
@@ -255,19 +286,29 @@ pub(crate) fn d53_parent_without_stdin() {
         tools::close(0);
         let read = || {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map(|_| text).map_err(|error| error.to_string())
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map(|_| text)
+                .map_err(|error| error.to_string())
         };
         let method = method.parse().expect("a start method");
         let child = Process::new(read, ()).start_method(method).start().expect("start");
         let text = child.join().expect("join").expect("read");
-        let mut piped = Process::new(|| 1, ()).stdin(Stdio::piped()).start_method(method).start().expect("start");
+        let mut piped = Process::new(|| 1, ())
+            .stdin(Stdio::piped())
+            .start_method(method)
+            .start()
+            .expect("start");
         drop(piped.take_stdin());
         piped.join().expect("join");
         (text, std::fs::read_link("/proc/self/fd/0").ok().map(|path| path.display().to_string()))
     }
     for_each_method(|method| {
         for outer in METHODS {
-            let child = Process::new(program, (method.to_string(),)).start_method(outer).start().expect("start");
+            let child = Process::new(program, (method.to_string(),))
+                .start_method(outer)
+                .start()
+                .expect("start");
             let (text, stdin) = child.join().expect("join");
             assert_eq!(text, "");
             // None of the library's own descriptors came to lie there.

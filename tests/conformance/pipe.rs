@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Child, Connection, Process, Receiver, RecvError, RecvIntoError, Sender, TryRecvError, Waitable, connection,
-    connection_with_capacity, pipe, pipe_with_capacity, wait,
+    Child, Connection, Process, Receiver, RecvError, RecvIntoError, Sender, TryRecvError, Waitable,
+    connection, connection_with_capacity, pipe, pipe_with_capacity, wait,
 };
 
 use crate::support::{for_each_method, send_signal};
 use crate::tools::{self, Gate, Rain, SIGNALS, pass};
 
-/// What ends an echo. (The end of file does not do in a fork, which has a copy of the other end itself.)
+/// What ends an echo. (The end of file does not do in a fork, which has a copy of the other end
+/// itself.)
 const QUIT: &[u8] = b"quit";
 
 /// Sends back whatever comes, as it came.
@@ -124,13 +125,20 @@ pub(crate) fn l174_one_way_pipes() {
     for_each_method(|method| {
         let (mut sender, receiver) = pipe::<(u8, String)>().expect("pipe");
         let collect = |receiver: Receiver<(u8, String)>| {
-            receiver.into_iter().take(2).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+            receiver
+                .into_iter()
+                .take(2)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| error.to_string())
         };
         let child = Process::new(collect, (receiver,)).start_method(method).start().expect("start");
         sender.send((1, "one".to_owned())).expect("send");
         sender.send((2, "two".to_owned())).expect("send");
         drop(sender);
-        assert_eq!(child.join().expect("join").expect("values"), [(1, "one".to_owned()), (2, "two".to_owned())]);
+        assert_eq!(
+            child.join().expect("join").expect("values"),
+            [(1, "one".to_owned()), (2, "two".to_owned())]
+        );
     });
 }
 
@@ -147,7 +155,8 @@ pub(crate) fn l175_ends_pass_to_a_child_at_its_start() {
 }
 
 pub(crate) fn l176_parts_of_buffers_in_pipes() {
-    // A part of a buffer is a slice; bounds that cannot be are a panic of the caller's own before anything is sent.
+    // A part of a buffer is a slice; bounds that cannot be are a panic of the caller's own before
+    // anything is sent.
     let (mut sender, mut receiver) = pipe::<()>().expect("pipe");
     let buffer = b"abcdefghijklmnopqrstuvwxyz";
     for (part, expected) in [
@@ -217,7 +226,8 @@ pub(crate) fn l184_empty_messages_and_polls() {
             back.send(receiver).expect("send it back");
         };
         sender.send_bytes(b"once").expect("send");
-        let child = Process::new(poll, (receiver, back)).start_method(method).start().expect("start");
+        let child =
+            Process::new(poll, (receiver, back)).start_method(method).start().expect("start");
         let mut back_here = back_here;
         receiver = back_here.recv().expect("recv");
         child.join().expect("join");
@@ -262,7 +272,8 @@ pub(crate) fn l185_ends_pass_inside_messages() {
 
 pub(crate) fn l185_ends_go_through_many_hands() {
     for_each_method(|method| {
-        // A sender that is used here, then there, then there, with more than the pipe holds in between.
+        // A sender that is used here, then there, then there, with more than the pipe holds in
+        // between.
         let (mut sender, mut receiver) = pipe_with_capacity::<u32>(4096).expect("pipe");
         let mut expected = 0;
         for round in 0..4_u32 {
@@ -271,7 +282,8 @@ pub(crate) fn l185_ends_go_through_many_hands() {
                 (1..1000).for_each(|n| sender.send(round * 1000 + n).expect("send"));
                 sender
             };
-            let child = Process::new(send, (sender, round)).start_method(method).start().expect("start");
+            let child =
+                Process::new(send, (sender, round)).start_method(method).start().expect("start");
             for _ in 0..1000 {
                 assert_eq!(receiver.recv().expect("recv"), expected);
                 expected += 1;
@@ -319,7 +331,8 @@ pub(crate) fn e56_signals_while_a_child_sends_through_a_pipe() {
         let gate = Gate::new();
         // Much less room than is sent: the sender waits again and again.
         let (sender, mut receiver) = pipe_with_capacity::<()>(4096).expect("pipe");
-        let child = Process::new(send, (gate.name(), sender)).start_method(method).start().expect("start");
+        let child =
+            Process::new(send, (gate.name(), sender)).start_method(method).start().expect("start");
         let _at = gate.admit();
         for _ in 0..20 {
             send_signal(child.pid(), libc::SIGUSR1);
@@ -351,7 +364,8 @@ pub(crate) fn e58_wait_for_pipes() {
             }
             let mut lines = Vec::new();
             while !receivers.is_empty() {
-                let things: Vec<&dyn Waitable> = receivers.iter().map(|receiver| receiver as &dyn Waitable).collect();
+                let things: Vec<&dyn Waitable> =
+                    receivers.iter().map(|receiver| receiver as &dyn Waitable).collect();
                 let ready = wait(&things, None).expect("wait");
                 assert!(!ready.is_empty(), "woken for nothing");
                 for place in ready.into_iter().rev() {
@@ -364,7 +378,10 @@ pub(crate) fn e58_wait_for_pipes() {
                 }
             }
             lines.sort_unstable();
-            assert_eq!(lines, (0..4).flat_map(|name| (0..10).map(move |line| (name, line))).collect::<Vec<_>>());
+            assert_eq!(
+                lines,
+                (0..4).flat_map(|name| (0..10).map(move |line| (name, line))).collect::<Vec<_>>()
+            );
             children.iter().for_each(|child| child.join().expect("join"));
         }
     });
@@ -426,14 +443,20 @@ pub(crate) fn l177_descriptors_pass_through_pipes() {
             for mut receiver in receivers {
                 let (mut sender, passed) = pipe::<String>().expect("pipe");
                 drop(passed);
-                assert!(sender.send(receiver.recv().expect("recv")).expect_err("gone").is_disconnected());
+                assert!(
+                    sender
+                        .send(receiver.recv().expect("recv"))
+                        .expect_err("gone")
+                        .is_disconnected()
+                );
                 answered.push(sender);
             }
             connection.send(std::mem::take(&mut answered)).expect("send");
         }
     }
     for_each_method(|method| {
-        let (mut near, far) = connection::<Vec<Receiver<String>>, Vec<Sender<String>>>().expect("connection");
+        let (mut near, far) =
+            connection::<Vec<Receiver<String>>, Vec<Sender<String>>>().expect("connection");
         let child = Process::new(serve, (far,)).start_method(method).start().expect("start");
         for count in COUNTS {
             let receivers = (0..count).map(|n| {
@@ -452,7 +475,8 @@ pub(crate) fn l177_descriptors_pass_through_pipes() {
 
 pub(crate) fn l177_too_many_descriptors_are_refused() {
     let (mut ends, mut theirs) = pipe::<Vec<Sender<u8>>>().expect("pipe");
-    let many: Vec<Sender<u8>> = (0..121).map(|_| pipe_with_capacity(4096).expect("pipe").0).collect();
+    let many: Vec<Sender<u8>> =
+        (0..121).map(|_| pipe_with_capacity(4096).expect("pipe").0).collect();
     let error = ends.send(many).expect_err("242 descriptors");
     assert!(error.is_encode() && error.to_string().contains("more descriptors"), "{error}");
     let mut many = error.into_value();
@@ -461,17 +485,25 @@ pub(crate) fn l177_too_many_descriptors_are_refused() {
     assert_eq!(theirs.recv().expect("recv").len(), 120);
 }
 
-/// As an async runtime or an event loop would: sleeps on the descriptor alone, after it was told that nothing is there.
+/// As an async runtime or an event loop would: sleeps on the descriptor alone, after it was told
+/// that nothing is there.
 pub(crate) fn deviation_descriptors_tell_after_empty() {
     for_each_method(|method| {
         let (sender, mut receiver) = pipe::<(u32, u32)>().expect("pipe");
         let pause = Duration::from_millis(2);
-        let child = Process::new(send_lines, (sender, 7, pause)).start_method(method).start().expect("start");
+        let child = Process::new(send_lines, (sender, 7, pause))
+            .start_method(method)
+            .start()
+            .expect("start");
         let mut lines = 0;
         loop {
             // The descriptor as a foreign thing, which does not look into the ring.
             let fd = receiver.as_fd();
-            assert_eq!(wait(&[&fd], Some(Duration::from_secs(60))).expect("wait"), [0], "nothing told of a message");
+            assert_eq!(
+                wait(&[&fd], Some(Duration::from_secs(60))).expect("wait"),
+                [0],
+                "nothing told of a message"
+            );
             match receiver.try_recv() {
                 Ok(line) => {
                     assert_eq!(line, (7, lines));
@@ -508,13 +540,16 @@ pub(crate) fn deviation_full_in_both_directions() {
     }
     for_each_method(|method| {
         let gate = Gate::new();
-        let (mut near, far) = connection_with_capacity::<Vec<u8>, Vec<u8>>(1 << 16).expect("connection");
-        let child = Process::new(fill, (gate.name(), far)).start_method(method).start().expect("start");
+        let (mut near, far) =
+            connection_with_capacity::<Vec<u8>, Vec<u8>>(1 << 16).expect("connection");
+        let child =
+            Process::new(fill, (gate.name(), far)).start_method(method).start().expect("start");
         let at = gate.admit();
         for _ in 0..FIT {
             near.send(vec![2; 500]).expect("send");
         }
-        let full = near.send_timeout(vec![3; 100_000], Duration::from_millis(20)).expect_err("no room");
+        let full =
+            near.send_timeout(vec![3; 100_000], Duration::from_millis(20)).expect_err("no room");
         assert!(full.is_timeout());
         assert_eq!(full.into_value().len(), 100_000);
         at.release();
@@ -531,7 +566,9 @@ pub(crate) fn deviation_full_in_both_directions() {
 pub(crate) fn deviation_a_time_out_inside_of_a_message() {
     for_each_method(|method| {
         let (mut sender, receiver) = pipe_with_capacity::<String>(4096).expect("pipe");
-        let error = sender.send_timeout("x".repeat(100_000), Duration::from_millis(10)).expect_err("nobody receives");
+        let error = sender
+            .send_timeout("x".repeat(100_000), Duration::from_millis(10))
+            .expect_err("nobody receives");
         assert!(error.is_timeout());
         assert_eq!(error.into_value().len(), 100_000);
         assert!(sender.try_send("y".repeat(100_000)).expect_err("never fits").is_full());

@@ -41,7 +41,10 @@ pub(crate) fn k144_apply() {
     for_each_method(|method| {
         let pool = pool(method, 2).build().expect("pool");
         assert_eq!(pool.apply(add, (2, 3)).expect("applied"), 5);
-        assert_eq!(pool.apply(|| "nothing given".to_owned(), ()).expect("applied"), "nothing given");
+        assert_eq!(
+            pool.apply(|| "nothing given".to_owned(), ()).expect("applied"),
+            "nothing given"
+        );
         assert_ne!(pool.apply(pid, ()).expect("applied"), pid());
     });
 }
@@ -52,10 +55,17 @@ pub(crate) fn k145_map_keeps_the_order() {
         let expected: Vec<_> = (0..1000).map(square).collect();
         assert_eq!(pool.map(square, 0..1000).expect("mapped"), expected);
         for size in [1, 7, 20, 1000, 5000] {
-            assert_eq!(pool.tasks().chunk_size(size).map(square, 0..1000).expect("mapped"), expected, "by {size}");
+            assert_eq!(
+                pool.tasks().chunk_size(size).map(square, 0..1000).expect("mapped"),
+                expected,
+                "by {size}"
+            );
         }
         // Those that come first take longest.
-        assert_eq!(pool.tasks().chunk_size(1).map(nap, [40, 20, 5, 0]).expect("mapped"), [40, 20, 5, 0]);
+        assert_eq!(
+            pool.tasks().chunk_size(1).map(nap, [40, 20, 5, 0]).expect("mapped"),
+            [40, 20, 5, 0]
+        );
     });
 }
 
@@ -66,7 +76,10 @@ pub(crate) fn k146_starmap() {
         let sums: Vec<_> = (0..100).map(|n| 3 * n).collect();
         assert_eq!(pool.starmap(add, pairs.clone()).expect("mapped"), sums);
         assert_eq!(pool.starmap_async(add, pairs.clone()).join().expect("mapped"), sums);
-        assert_eq!(pool.tasks().istarmap(add, pairs).collect::<Result<Vec<_>, _>>().expect("mapped"), sums);
+        assert_eq!(
+            pool.tasks().istarmap(add, pairs).collect::<Result<Vec<_>, _>>().expect("mapped"),
+            sums
+        );
     });
 }
 
@@ -95,19 +108,27 @@ struct Secret(u8);
 
 impl Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 == 7 { Err(serde::ser::Error::custom("a secret")) } else { serializer.serialize_u8(self.0) }
+        if self.0 == 7 {
+            Err(serde::ser::Error::custom("a secret"))
+        } else {
+            serializer.serialize_u8(self.0)
+        }
     }
 }
 
 pub(crate) fn k148_arguments_that_cannot_be_encoded() {
     for_each_method(|method| {
         let pool = pool(method, 2).build().expect("pool");
-        let error = pool.apply(|secret: Secret| secret.0, (Secret(7),)).expect_err("it cannot be sent");
+        let error =
+            pool.apply(|secret: Secret| secret.0, (Secret(7),)).expect_err("it cannot be sent");
         assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
         let mixed = [1, 7, 2, 7, 3].map(Secret);
-        let outcomes: Vec<_> = pool.imap(|secret: Secret| secret.0, mixed).map(|outcome| outcome.ok()).collect();
+        let outcomes: Vec<_> =
+            pool.imap(|secret: Secret| secret.0, mixed).map(|outcome| outcome.ok()).collect();
         assert_eq!(outcomes, [Some(1), None, Some(2), None, Some(3)]);
-        let error = pool.map(|secret: Secret| secret.0, [Secret(1), Secret(7)]).expect_err("it cannot be sent");
+        let error = pool
+            .map(|secret: Secret| secret.0, [Secret(1), Secret(7)])
+            .expect_err("it cannot be sent");
         assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
         assert_eq!(pool.apply(square, (3,)).expect("the pool goes on"), 9);
     });
@@ -121,7 +142,14 @@ pub(crate) fn k149_empty_input() {
             assert!(pool.tasks().chunk_size(size).map(square, none()).expect("mapped").is_empty());
             assert_eq!(pool.tasks().chunk_size(size).imap(square, none()).count(), 0);
             assert_eq!(pool.tasks().chunk_size(size).imap_unordered(square, none()).count(), 0);
-            assert!(pool.tasks().chunk_size(size).map_async(square, none()).join().expect("mapped").is_empty());
+            assert!(
+                pool.tasks()
+                    .chunk_size(size)
+                    .map_async(square, none())
+                    .join()
+                    .expect("mapped")
+                    .is_empty()
+            );
         }
         let (tell, told) = mpsc::channel();
         pool.map_async(square, none())
@@ -169,11 +197,15 @@ pub(crate) fn k151_imap_is_in_order() {
         let pool = pool(method, 3).build().expect("pool");
         let expected: Vec<_> = (0..2000).map(square).collect();
         for size in [1, 100] {
-            let all = pool.tasks().chunk_size(size).imap(square, 0..2000).collect::<Result<Vec<_>, _>>();
+            let all =
+                pool.tasks().chunk_size(size).imap(square, 0..2000).collect::<Result<Vec<_>, _>>();
             assert_eq!(all.expect("mapped"), expected);
         }
         let mut outcomes = pool.imap(square, 0..10);
-        assert_eq!(outcomes.next_timeout(LONG).expect("in time").expect("one").expect("a value"), 0);
+        assert_eq!(
+            outcomes.next_timeout(LONG).expect("in time").expect("one").expect("a value"),
+            0
+        );
         assert_eq!(outcomes.by_ref().last().expect("one").expect("a value"), 81);
         assert!(outcomes.next().is_none() && outcomes.next().is_none());
         let mut slow = pool.imap(nap, [60_000]);
@@ -212,7 +244,9 @@ pub(crate) fn k153_apply_async() {
         let slow = pool.apply_async(nap, (60_000,));
         assert!(!slow.is_ready());
         assert_eq!(slow.join_timeout(Duration::from_millis(20)).expect("the task goes on"), None);
-        assert!(slow.try_join().expect("so it does").is_none() && !slow.wait(Duration::from_millis(1)));
+        assert!(
+            slow.try_join().expect("so it does").is_none() && !slow.wait(Duration::from_millis(1))
+        );
         assert!(slow.cancel() && !slow.cancel());
         assert!(slow.join_timeout(LONG).expect_err("cancelled").is_cancelled());
         assert!(matches!(slow.try_join().expect_err("it was taken").failure(), Failure::Lost(_)));
@@ -226,7 +260,8 @@ pub(crate) fn k154_sizes() {
         assert!(pool(method, 1 << 16).build().is_err());
         let pool = pool(method, 3).build().expect("pool");
         assert_eq!(pool.processes(), 3);
-        let pids: BTreeSet<_> = pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
+        let pids: BTreeSet<_> =
+            pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
         assert_eq!(pids.len(), 3);
         assert_eq!(format!("{pool:?}"), "<Pool state=RUN pool_size=3>");
     });
@@ -240,7 +275,9 @@ pub(crate) fn k155_terminate_with_much_to_do() {
         pool.join().expect("it ends");
         let outcomes = map.join_all();
         assert_eq!(outcomes.len(), 10_000);
-        assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(TaskError::is_cancelled)));
+        assert!(
+            outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(TaskError::is_cancelled))
+        );
     });
 }
 
@@ -249,7 +286,10 @@ pub(crate) fn k156_the_end_of_a_scope() {
         let (tasks, pids) = pool(method, 2)
             .scope(|pool| {
                 let tasks: Vec<_> = (0..20).map(|n| pool.submit(square, (n,))).collect();
-                (tasks, pool.stats().workers.iter().filter_map(|worker| worker.pid).collect::<Vec<_>>())
+                (
+                    tasks,
+                    pool.stats().workers.iter().filter_map(|worker| worker.pid).collect::<Vec<_>>(),
+                )
             })
             .expect("scope");
         assert!(!pids.iter().any(|pid| is_running(*pid)), "the workers are gone");
@@ -261,7 +301,9 @@ pub(crate) fn k156_the_end_of_a_scope() {
         pool.close();
         let error = pool.apply(square, (1,)).expect_err("it is closed");
         assert!(error.to_string().contains("pool is not running"), "{error}");
-        assert!(pool.map(square, 0..3).is_err() && pool.imap(square, 0..).next().expect("one").is_err());
+        assert!(
+            pool.map(square, 0..3).is_err() && pool.imap(square, 0..).next().expect("one").is_err()
+        );
         pool.join().expect("it ends");
         assert!(pool.join_timeout(LONG).expect("it has ended"));
     });
@@ -271,12 +313,17 @@ pub(crate) fn k157_errors_say_where() {
     for_each_method(|method| {
         let pool = pool(method, 1).build().expect("pool");
         let line = line!() + 1;
-        let error = pool.apply(|n: u64| -> u64 { panic!("{n} is too much") }, (5,)).expect_err("it panics");
+        let error =
+            pool.apply(|n: u64| -> u64 { panic!("{n} is too much") }, (5,)).expect_err("it panics");
         let panic = error.panic().expect("a panic");
         assert_eq!(panic.message(), "5 is too much");
         let location = panic.location().expect("a place");
         assert!(location.file().ends_with("pool.rs") && location.line() == line, "{location}");
-        assert!(error.worker().is_some_and(|name| name.ends_with("PoolWorker-1")) && error.pid().is_some(), "{error}");
+        assert!(
+            error.worker().is_some_and(|name| name.ends_with("PoolWorker-1"))
+                && error.pid().is_some(),
+            "{error}"
+        );
         let error = pool.tasks().name("triple").map(picky, 0..5).expect_err("it panics");
         assert_eq!((error.task(), error.attempts()), ("triple[3]", 1));
     });
@@ -290,7 +337,8 @@ pub(crate) fn k159_a_map_waits_for_all() {
             assert_ne!(n, 0, "{}", "x".repeat(1 << 20));
             nap(50)
         };
-        let error = pool.tasks().chunk_size(1).map(pause, [0, 1, 2, 3]).expect_err("the first fails");
+        let error =
+            pool.tasks().chunk_size(1).map(pause, [0, 1, 2, 3]).expect_err("the first fails");
         assert_eq!(
             error.panic().expect("a panic").message().len(),
             (1 << 20) + "assertion `left != right` failed: ".len() + "\n  left: 0\n right: 0".len()
@@ -307,7 +355,8 @@ pub(crate) fn k160_arguments_and_results_are_let_go() {
         let before = crate::support::open_fds();
         for _ in 0..3 {
             let file = || multiproc::Descriptor(std::fs::File::open("/dev/null").expect("open"));
-            let back = pool.map(|file: multiproc::Descriptor<std::fs::File>| file, (0..20).map(|_| file()));
+            let back = pool
+                .map(|file: multiproc::Descriptor<std::fs::File>| file, (0..20).map(|_| file()));
             assert_eq!(back.expect("mapped").len(), 20);
         }
         // The pool's own thread opens a file for a moment at times.
@@ -331,14 +380,17 @@ pub(crate) fn k162_callbacks_get_the_error() {
         let pool = pool(method, 1).build().expect("pool");
         let (tell, told) = mpsc::channel();
         let task = pool.apply_async(picky, (3,));
-        let task = task.on_done(move |outcome| tell.send(outcome.as_ref().unwrap_err().to_string()).expect("told"));
+        let task = task.on_done(move |outcome| {
+            tell.send(outcome.as_ref().unwrap_err().to_string()).expect("told")
+        });
         let said = told.recv_timeout(LONG).expect("called");
         assert_eq!(task.join().expect_err("it fails").to_string(), said);
         // At once, if it is done already.
         let (tell, told) = mpsc::channel();
         let done = pool.apply_async(picky, (1,));
         assert!(done.wait(LONG));
-        let done = done.on_done(move |outcome| tell.send(*outcome.as_ref().unwrap()).expect("told"));
+        let done =
+            done.on_done(move |outcome| tell.send(*outcome.as_ref().unwrap()).expect("told"));
         assert_eq!(told.recv_timeout(LONG), Ok(1));
         assert_eq!(done.join().expect("a value"), 1);
         // A panic in one harms nobody.
@@ -351,11 +403,15 @@ pub(crate) fn k162_callbacks_get_the_error() {
 pub(crate) fn k163_results_that_cannot_be_encoded() {
     for_each_method(|method| {
         let pool = pool(method, 2).build().expect("pool");
-        let pids = |pool: &Pool| pool.stats().workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
+        let pids =
+            |pool: &Pool| pool.stats().workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
         let before = pids(&pool);
         for _ in 0..20 {
             let error = pool.apply(|| Secret(7), ()).expect_err("it cannot be encoded");
-            assert!(matches!(error.failure(), Failure::BadResult(text) if text.contains("Secret")), "{error}");
+            assert!(
+                matches!(error.failure(), Failure::BadResult(text) if text.contains("Secret")),
+                "{error}"
+            );
         }
         assert_eq!(pids(&pool), before, "no worker was lost");
     });
@@ -364,7 +420,10 @@ pub(crate) fn k163_results_that_cannot_be_encoded() {
 pub(crate) fn k164_workers_are_replaced_after_so_many_tasks() {
     for_each_method(|method| {
         let pool = pool(method, 2).max_tasks_per_child(10).build().expect("pool");
-        assert_eq!(pool.map(square, 0..100).expect("mapped"), (0..100).map(square).collect::<Vec<_>>());
+        assert_eq!(
+            pool.map(square, 0..100).expect("mapped"),
+            (0..100).map(square).collect::<Vec<_>>()
+        );
         let mut pids = BTreeSet::new();
         for pid in pool.tasks().chunk_size(7).imap(|_: u32| pid(), 0..60) {
             pids.insert(pid.expect("a pid"));
@@ -418,9 +477,13 @@ pub(crate) fn k168_initializer() {
         })
     }
     for_each_method(|method| {
-        let pool = pool(method, 1).initializer(prepare, (100, "four".to_owned())).build().expect("pool");
+        let pool =
+            pool(method, 1).initializer(prepare, (100, "four".to_owned())).build().expect("pool");
         assert_eq!(pool.map(use_it, [1, 2, 3]).expect("mapped"), [Some(105), Some(107), Some(110)]);
-        assert_eq!(pool.apply(|| with_worker_state(|state: &mut u8| *state), ()).expect("applied"), None);
+        assert_eq!(
+            pool.apply(|| with_worker_state(|state: &mut u8| *state), ()).expect("applied"),
+            None
+        );
         assert_eq!(with_worker_state(|state: &mut (u64, String)| state.0), None);
     });
 }
@@ -450,7 +513,10 @@ pub(crate) fn k169_a_worker_that_cannot_start() {
 
 pub(crate) fn k170_very_many_workers() {
     let pool = Pool::new(100).expect("pool");
-    assert_eq!(pool.map(square, 0..5000).expect("mapped"), (0..5000).map(square).collect::<Vec<_>>());
+    assert_eq!(
+        pool.map(square, 0..5000).expect("mapped"),
+        (0..5000).map(square).collect::<Vec<_>>()
+    );
     let pids: BTreeSet<_> = pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
     assert_eq!(pids.len(), 100);
     drop(pool);

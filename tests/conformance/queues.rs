@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Event, JoinableQueue, Lock, Process, Queue, RecvError, RecvTimeoutError, SendError, SendTimeoutError, SimpleQueue,
-    TryRecvError, TrySendError, Waitable, wait,
+    Event, JoinableQueue, Lock, Process, Queue, RecvError, RecvTimeoutError, SendError,
+    SendTimeoutError, SimpleQueue, TryRecvError, TrySendError, Waitable, wait,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -29,7 +29,12 @@ pub(crate) fn d47_queues_and_locks_go_to_children_of_any_method() {
             },
             (queue, lock),
         );
-        child.start_method(method.parse().expect("a method")).start().expect("start").join().expect("join");
+        child
+            .start_method(method.parse().expect("a method"))
+            .start()
+            .expect("start")
+            .join()
+            .expect("join");
     }
     for_each_method(|method| {
         for inner in METHODS {
@@ -83,7 +88,12 @@ pub(crate) fn f66_get_in_order_and_from_an_empty_queue() {
     for_each_method(|method| {
         let queue = Queue::new().expect("queue");
         assert!(matches!(queue.try_get(), Err(TryRecvError::Empty)));
-        Process::new(fills, (queue.clone(),)).start_method(method).start().expect("start").join().expect("join");
+        Process::new(fills, (queue.clone(),))
+            .start_method(method)
+            .start()
+            .expect("start")
+            .join()
+            .expect("join");
         assert!(!queue.is_empty());
         assert_eq!(queue.get().expect("a value"), 1);
         assert_eq!(queue.try_get().expect("a value"), 2);
@@ -102,7 +112,8 @@ pub(crate) fn f67_a_queue_in_use_goes_to_a_child() {
     for_each_method(|method| {
         let queue = Queue::new().expect("queue");
         (0..10).for_each(|number| queue.put(number).expect("room"));
-        let child = Process::new(adds, (queue.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(adds, (queue.clone(),)).start_method(method).start().expect("start");
         let got: Vec<u32> = (0..20).map(|_| queue.get_timeout(LONG).expect("a value")).collect();
         assert!(got.into_iter().eq(0..20), "not in order");
         assert!(matches!(queue.try_get(), Err(TryRecvError::Empty)));
@@ -134,7 +145,8 @@ pub(crate) fn f69_join_waits_for_all_tasks() {
     }
     for_each_method(|method| {
         let (jobs, results) = (JoinableQueue::new().expect("queue"), Queue::new().expect("queue"));
-        let worker = || Process::new(works, (jobs.clone(), results.clone())).start_method(method).start();
+        let worker =
+            || Process::new(works, (jobs.clone(), results.clone())).start_method(method).start();
         let workers: Vec<_> = (0..4).map(|_| worker().expect("start")).collect();
         (0..50).for_each(|job| jobs.put(Some(job)).expect("room"));
         assert!(jobs.join_timeout(LONG));
@@ -161,7 +173,10 @@ pub(crate) fn f69_join_waits_for_all_tasks() {
 pub(crate) fn f71_get_waits_as_long_as_it_is_told() {
     let queue = Queue::<u8>::new().expect("queue");
     let before = Instant::now();
-    assert!(matches!(queue.get_timeout(Duration::from_millis(200)), Err(RecvTimeoutError::Timeout)));
+    assert!(matches!(
+        queue.get_timeout(Duration::from_millis(200)),
+        Err(RecvTimeoutError::Timeout)
+    ));
     assert!(before.elapsed() >= Duration::from_millis(200));
 }
 
@@ -184,7 +199,9 @@ pub(crate) fn f72_what_cannot_be_encoded_comes_back() {
     let queue = Queue::bounded(2).expect("queue");
     for _ in 0..10 {
         match queue.put(Shy) {
-            Err(SendError::Encode { value: Shy, reason, .. }) => assert!(reason.contains("Shy"), "{reason}"),
+            Err(SendError::Encode { value: Shy, reason, .. }) => {
+                assert!(reason.contains("Shy"), "{reason}")
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -255,7 +272,10 @@ pub(crate) fn f75_put_and_get_after_the_shutdown() {
         full.put(1).expect("room");
         let waiting: Vec<Event> = (0..3).map(|_| Event::new().expect("event")).collect();
         let getters = waiting[..2].iter().map(|event| {
-            Process::new(waits, (queue.clone(), event.clone())).start_method(method).start().expect("start")
+            Process::new(waits, (queue.clone(), event.clone()))
+                .start_method(method)
+                .start()
+                .expect("start")
         });
         let getters: Vec<_> = getters.collect();
         let putter = Process::new(waits_for_room, (full.clone(), waiting[2].clone()));
@@ -342,7 +362,10 @@ pub(crate) fn deviation_queues_go_through_queues() {
     }
     for_each_method(|method| {
         let questions = Queue::new().expect("queue");
-        let child = Process::new(answers, (questions.clone(),)).start_method(method).start().expect("start");
+        let child = Process::new(answers, (questions.clone(),))
+            .start_method(method)
+            .start()
+            .expect("start");
         for number in 0..200 {
             let answer = Queue::new().expect("queue");
             questions.put((number, answer.clone())).expect("room");
@@ -363,8 +386,18 @@ pub(crate) fn deviation_many_producers_and_consumers() {
     }
     for_each_method(|method| {
         for queue in [Queue::new().expect("queue"), Queue::bounded(7).expect("queue")] {
-            let start = |own| Process::new(produces, (queue.clone(), own)).start_method(method).start().expect("start");
-            let consume = || Process::new(consumes, (queue.clone(),)).start_method(method).start().expect("start");
+            let start = |own| {
+                Process::new(produces, (queue.clone(), own))
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+            };
+            let consume = || {
+                Process::new(consumes, (queue.clone(),))
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+            };
             let consumers: Vec<_> = (0..3).map(|_| consume()).collect();
             for producer in (0..3).map(start).collect::<Vec<_>>() {
                 producer.join().expect("join");
@@ -374,7 +407,11 @@ pub(crate) fn deviation_many_producers_and_consumers() {
             for consumer in consumers {
                 let got = consumer.join().expect("join");
                 for own in 0..3 {
-                    let of_one: Vec<u64> = got.iter().filter(|(by, _)| *by == own).map(|(_, number)| *number).collect();
+                    let of_one: Vec<u64> = got
+                        .iter()
+                        .filter(|(by, _)| *by == own)
+                        .map(|(_, number)| *number)
+                        .collect();
                     assert!(of_one.is_sorted(), "values of one producer came in another order");
                 }
                 all.extend(got);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use multiproc::{
-    Failure, Item, ListError, Process, ReadOnly, ShareableList, SharedArray, SharedBuffer, SharedMemory, SharedSlice,
-    StartMethod,
+    Failure, Item, ListError, Process, ReadOnly, ShareableList, SharedArray, SharedBuffer,
+    SharedMemory, SharedSlice, StartMethod,
 };
 
 use crate::support::for_each_method;
@@ -38,14 +38,19 @@ fn byte(memory: &SharedMemory, offset: usize) -> u8 {
 
 pub(crate) fn i117_names_with_a_nul() {
     for name in ["a\0b", "\0", "a\0"] {
-        for error in
-            [SharedMemory::create_named(name, 10), SharedMemory::attach(name)].map(|result| result.expect_err("NUL"))
+        for error in [SharedMemory::create_named(name, 10), SharedMemory::attach(name)]
+            .map(|result| result.expect_err("NUL"))
         {
-            assert!(error.os_error().is_none() && error.to_string().contains("has a NUL in it"), "{error}");
+            assert!(
+                error.os_error().is_none() && error.to_string().contains("has a NUL in it"),
+                "{error}"
+            );
         }
         assert!(ShareableList::create_named(name, [1]).is_err());
     }
-    assert!(SharedMemory::new(10).expect("new").unlink().expect_err("no name").os_error().is_none());
+    assert!(
+        SharedMemory::new(10).expect("new").unlink().expect_err("no name").os_error().is_none()
+    );
 }
 
 pub(crate) fn i118_create_and_attach_by_name() {
@@ -62,7 +67,8 @@ pub(crate) fn i118_create_and_attach_by_name() {
         assert_eq!((memory.name(), memory.len()), (Some(name.as_str()), 512));
         assert_eq!(format!("{memory:?}"), format!("SharedMemory {{ name: {name:?}, size: 512 }}"));
         memory.write_at(0, b"hello").expect("write");
-        let child = Process::new(look, (name.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(look, (name.clone(),)).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), (512, b"hello".to_vec(), Some(name.clone())));
         assert_eq!(byte(&memory, 5), b'!');
         let again = SharedMemory::attach(&name).expect("attach");
@@ -104,15 +110,20 @@ pub(crate) fn i121_names_that_exist_or_do_not() {
         let memory = SharedMemory::create_named(&name, 10).expect("create");
         let tries = |name: String| {
             let error = SharedMemory::create_named(&name, 10).expect_err("it exists");
-            (error.os_error().map(std::io::Error::kind) == Some(ErrorKind::AlreadyExists), error.to_string())
+            (
+                error.os_error().map(std::io::Error::kind) == Some(ErrorKind::AlreadyExists),
+                error.to_string(),
+            )
         };
-        let child = Process::new(tries, (name.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(tries, (name.clone(),)).start_method(method).start().expect("start");
         let (exists, said) = child.join().expect("join");
         assert!(exists && said.contains(&name), "{said}");
         memory.unlink().expect("unlink");
         assert_eq!(kind(memory.unlink()), Some(ErrorKind::NotFound));
         assert_eq!(kind(SharedMemory::attach(&name)), Some(ErrorKind::NotFound));
-        // The old handle takes nothing from who has the name now, neither when it is asked to nor when it goes.
+        // The old handle takes nothing from who has the name now, neither when it is asked to nor
+        // when it goes.
         let next = SharedMemory::create_named(&name, 20).expect("create");
         assert_eq!(kind(memory.unlink()), Some(ErrorKind::NotFound));
         drop(memory);
@@ -131,16 +142,19 @@ pub(crate) fn i122_handles_cross() {
         let memory = SharedMemory::create_unique(100).expect("create");
         let name = memory.name().expect("a name").to_owned();
         memory.write_at(0, &[1]).expect("write");
-        let child = Process::new(change, (memory.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(change, (memory.clone(),)).start_method(method).start().expect("start");
         let back = child.join().expect("join");
         assert_eq!((byte(&memory, 1), back.name()), (2, Some(name.as_str())));
         back.write_at(2, &[3]).expect("write");
         assert_eq!(byte(&memory, 2), 3);
-        // The child's handle was none that the name goes with; without a name, handles cross as before.
+        // The child's handle was none that the name goes with; without a name, handles cross as
+        // before.
         assert!(place_of(&name).is_symlink());
         back.unlink().expect("unlink");
         assert_eq!(kind(SharedMemory::attach(&name)), Some(ErrorKind::NotFound));
-        let child = Process::new(change, (memory.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(change, (memory.clone(),)).start_method(method).start().expect("start");
         assert_eq!(byte(&child.join().expect("join"), 2), 3);
     });
 }
@@ -160,10 +174,22 @@ pub(crate) fn i123_children_write() {
     for_each_method(|method| {
         let memory = SharedMemory::create_unique(100).expect("create");
         let name = memory.name().expect("a name").to_owned();
-        Process::new(by_name, (name, 0)).start_method(method).start().expect("start").join().expect("join");
-        Process::new(by_handle, (memory.clone(), 1)).start_method(method).start().expect("start").join().expect("join");
+        Process::new(by_name, (name, 0))
+            .start_method(method)
+            .start()
+            .expect("start")
+            .join()
+            .expect("join");
+        Process::new(by_handle, (memory.clone(), 1))
+            .start_method(method)
+            .start()
+            .expect("start")
+            .join()
+            .expect("join");
         assert_eq!((byte(&memory, 0), byte(&memory, 1)), (7, 7));
-        let start = |()| Process::new(count, (memory.clone(),)).start_method(method).start().expect("start");
+        let start = |()| {
+            Process::new(count, (memory.clone(),)).start_method(method).start().expect("start")
+        };
         for child in [(); 3].map(start) {
             child.join().expect("join");
         }
@@ -172,7 +198,15 @@ pub(crate) fn i123_children_write() {
 }
 
 fn mixed() -> [Item; 7] {
-    ["howdy".into(), Item::from(b"HoWdY".as_slice()), (-273.154).into(), 100.into(), ().into(), true.into(), 42.into()]
+    [
+        "howdy".into(),
+        Item::from(b"HoWdY".as_slice()),
+        (-273.154).into(),
+        100.into(),
+        ().into(),
+        true.into(),
+        42.into(),
+    ]
 }
 
 pub(crate) fn i127_lists() {
@@ -183,21 +217,29 @@ pub(crate) fn i127_lists() {
     }
     for_each_method(|method| {
         let list = ShareableList::new(mixed()).expect("new");
-        let child = Process::new(everything, (list.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(everything, (list.clone(),)).start_method(method).start().expect("start");
         let (items, len, format) = child.join().expect("join");
         assert_eq!((items.as_slice(), len), (mixed().as_slice(), 7));
         assert_eq!(format, "8s8sdqxxxxxx?xxxxxxxx?q");
-        assert_eq!((list.get(3), list.get(-4), list.get(-7)), (Ok((-1).into()), Ok((-1).into()), Ok("howdy".into())));
+        assert_eq!(
+            (list.get(3), list.get(-4), list.get(-7)),
+            (Ok((-1).into()), Ok((-1).into()), Ok("howdy".into()))
+        );
         for index in [7, -8, isize::MAX, isize::MIN] {
             assert_eq!(list.get(index), Err(ListError::OutOfRange { index, len: 7 }));
-            assert_eq!(list.set(index, 1).expect_err("no such item").cause(), ListError::OutOfRange { index, len: 7 });
+            assert_eq!(
+                list.set(index, 1).expect_err("no such item").cause(),
+                ListError::OutOfRange { index, len: 7 }
+            );
         }
         assert_eq!((list.index(42), list.index("none of them")), (Ok(Some(6)), Ok(None)));
         list.set(6, -1).expect("set");
         assert_eq!((list.count(-1), list.count(5)), (Ok(2), Ok(0)));
     });
     // CPython loses trailing zeros.
-    let zeros = ShareableList::new([Item::from(b"a\0\0".as_slice()), "\0".into(), "".into()]).expect("new");
+    let zeros =
+        ShareableList::new([Item::from(b"a\0\0".as_slice()), "\0".into(), "".into()]).expect("new");
     assert_eq!(zeros.to_vec(), Ok(vec![Item::from(b"a\0\0".as_slice()), "\0".into(), "".into()]));
 }
 
@@ -205,7 +247,14 @@ pub(crate) fn i128_items_change_their_type_and_their_length() {
     for_each_method(|method| {
         let list = ShareableList::new(["1234567", "neighbour", "1234567"]).expect("new");
         let change = |list: ShareableList| {
-            for item in [Item::from(5), 1.5.into(), ().into(), false.into(), "12345678".into(), vec![0; 8].into()] {
+            for item in [
+                Item::from(5),
+                1.5.into(),
+                ().into(),
+                false.into(),
+                "12345678".into(),
+                vec![0; 8].into(),
+            ] {
                 list.set(0, item.clone()).expect("set");
                 assert_eq!(list.get(0), Ok(item));
             }
@@ -215,7 +264,8 @@ pub(crate) fn i128_items_change_their_type_and_their_length() {
             list.set(2, "\u{1f980}\u{1f980}").expect("set");
             error.into_item()
         };
-        let child = Process::new(change, (list.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(change, (list.clone(),)).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}".into());
         let items = [Item::from(vec![0; 8]), "neighbour".into(), "\u{1f980}\u{1f980}".into()];
         assert_eq!(list.to_vec(), Ok(items.to_vec()));
@@ -232,11 +282,17 @@ pub(crate) fn i129_copies_names_and_empty_lists() {
         let (one, two, none) = (name("129-1"), name("129-2"), name("129-0"));
         let list = ShareableList::create_named(&one, mixed()).expect("create");
         let copy = list.copy_named(&two).expect("copy");
-        assert_eq!((list.memory().name(), copy.memory().name()), (Some(one.as_str()), Some(two.as_str())));
+        assert_eq!(
+            (list.memory().name(), copy.memory().name()),
+            (Some(one.as_str()), Some(two.as_str()))
+        );
         let child = Process::new(attached, (one, 7)).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), 7);
         assert_eq!((list.get(0), copy.get(0)), (Ok(7.into()), Ok("howdy".into())));
-        assert_eq!(format!("{:?}", ShareableList::new([1]).expect("new")), "ShareableList([Int(1)])");
+        assert_eq!(
+            format!("{:?}", ShareableList::new([1]).expect("new")),
+            "ShareableList([Int(1)])"
+        );
 
         let empty = ShareableList::create_named(&none, [0_i64; 0]).expect("create");
         let look = |name: String| {
@@ -260,7 +316,8 @@ pub(crate) fn i130_lists_cross() {
                 list.set(-1, "done").expect("set");
                 list
             };
-            let child = Process::new(change, (list.clone(),)).start_method(method).start().expect("start");
+            let child =
+                Process::new(change, (list.clone(),)).start_method(method).start().expect("start");
             let back = child.join().expect("join");
             assert_eq!((list.get(-1), back.get(-1)), (Ok("done".into()), Ok("done".into())));
         }
@@ -283,7 +340,10 @@ pub(crate) fn i131_a_terminated_creator() {
         let gate = Gate::new();
         for kill in [false, true] {
             let name = name("131");
-            let child = Process::new(keep, (name.clone(), gate.name())).start_method(method).start().expect("start");
+            let child = Process::new(keep, (name.clone(), gate.name()))
+                .start_method(method)
+                .start()
+                .expect("start");
             let _at = gate.admit();
             let attached = SharedMemory::attach(&name).expect("attach");
             if kill { child.kill() } else { child.terminate() }.expect("signal");
@@ -333,7 +393,8 @@ pub(crate) fn i133_every_way_out_of_a_creator() {
         }
     }
     if let Some(argument) = program_argument() {
-        // The name is there before anything else of the library; and a copy that ends takes nothing away.
+        // The name is there before anything else of the library; and a copy that ends takes nothing
+        // away.
         let name = name("133-main");
         std::mem::forget(SharedMemory::create_named(&name, 100).expect("create"));
         let copy = Process::from_closure(|| ()).start().expect("start");
@@ -348,7 +409,10 @@ pub(crate) fn i133_every_way_out_of_a_creator() {
     for_each_method(|method| {
         for how in ["return", "exit", "panic"] {
             let name = name("133");
-            let child = Process::new(ends, (name.clone(), how.to_owned())).start_method(method).start().expect("start");
+            let child = Process::new(ends, (name.clone(), how.to_owned()))
+                .start_method(method)
+                .start()
+                .expect("start");
             assert_eq!(child.join().is_ok(), how != "panic");
             assert!(!place_of(&name).is_symlink(), "{method}, {how}: the name is still there");
         }
@@ -357,7 +421,10 @@ pub(crate) fn i133_every_way_out_of_a_creator() {
         let output = run_program("i133_every_way_out_of_a_creator", how);
         assert!(output.status.success(), "{how}: {}", text(&output.stderr));
         let place = text(&output.stdout);
-        assert!(place.contains("133-main") && !PathBuf::from(place.trim()).is_symlink(), "{how}: {place}");
+        assert!(
+            place.contains("133-main") && !PathBuf::from(place.trim()).is_symlink(),
+            "{how}: {place}"
+        );
     }
 }
 
@@ -372,14 +439,18 @@ pub(crate) fn h110_arrays() {
     for_each_method(|method| {
         let array = SharedArray::from_slice(&[1.0, 2.0, 3.5]).expect("new");
         let numbers = SharedArray::<u16>::new(4).expect("new");
-        let child = Process::new(change, (array.clone(), numbers.clone())).start_method(method).start().expect("start");
+        let child = Process::new(change, (array.clone(), numbers.clone()))
+            .start_method(method)
+            .start()
+            .expect("start");
         child.join().expect("join");
         assert_eq!((array.read(..), array.len(), array.get(2)), (vec![2.0, 4.0, 7.0], 3, 7.0));
         assert_eq!((numbers.read(..), numbers.read(1..=2)), (vec![0, 7, 8, 0], vec![7, 8]));
         assert_eq!((numbers.try_get(3), numbers.try_get(4)), (Some(0), None));
     });
     let array = SharedArray::from_slice(&[1, 2]).expect("new");
-    let fails = |wrong: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(wrong)).expect_err("beyond the end"));
+    let fails =
+        |wrong: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(wrong)).expect_err("beyond the end"));
     fails(&|| array.set(2, 0));
     fails(&|| drop(array.read(1..3)));
     fails(&|| array.copy_from_slice(1, &[0, 0]));
@@ -414,12 +485,17 @@ pub(crate) fn deviation_constant_slices() {
         let numbers = child.join().expect("join");
         drop(child);
         assert!(numbers.iter().copied().eq(0..30_000));
-        let part = |start: usize| Process::new(sum, (numbers.slice(start..start + 15_000),)).start_method(method);
+        let part = |start: usize| {
+            Process::new(sum, (numbers.slice(start..start + 15_000),)).start_method(method)
+        };
         let parts = [part(0).start().expect("start"), part(15_000).start().expect("start")];
         let [(first, one), (second, two)] = parts.map(|child| child.join().expect("join"));
         assert_eq!(first + second, (0..30_000).sum::<u64>());
         assert_eq!((&*one, &*two), (&[1][..], &[15_001][..]));
-        let child = Process::new(sum, (SharedSlice::default(),)).start_method(method).start().expect("start");
+        let child = Process::new(sum, (SharedSlice::default(),))
+            .start_method(method)
+            .start()
+            .expect("start");
         assert!(child.join().is_err_and(|error| error.panic().is_some()), "a part of nothing");
     });
 }
@@ -444,7 +520,10 @@ pub(crate) fn deviation_a_fork_does_not_have_exclusive_memory() {
 }
 
 pub(crate) fn deviation_handles_that_can_only_read() {
-    fn read(memory: SharedMemory<ReadOnly>, array: SharedArray<u16, ReadOnly>) -> (SharedMemory<ReadOnly>, Vec<u16>) {
+    fn read(
+        memory: SharedMemory<ReadOnly>,
+        array: SharedArray<u16, ReadOnly>,
+    ) -> (SharedMemory<ReadOnly>, Vec<u16>) {
         (memory, array.read(..))
     }
     fn write(_: Writable) {}
@@ -452,8 +531,12 @@ pub(crate) fn deviation_handles_that_can_only_read() {
         let memory = SharedMemory::new(4).expect("new");
         let array = memory.array::<u16>(0, 2).expect("array");
         array.set(1, 7);
-        let (reader, numbers) = (memory.read_only().expect("reader"), array.read_only().expect("reader"));
-        let child = Process::new(read, (reader.clone(), numbers)).start_method(method).start().expect("start");
+        let (reader, numbers) =
+            (memory.read_only().expect("reader"), array.read_only().expect("reader"));
+        let child = Process::new(read, (reader.clone(), numbers))
+            .start_method(method)
+            .start()
+            .expect("start");
         let (back, numbers) = child.join().expect("join");
         assert_eq!(numbers, [0, 7]);
         array.set(0, 9);
@@ -461,7 +544,10 @@ pub(crate) fn deviation_handles_that_can_only_read() {
         back.read_at(0, &mut bytes).expect("read");
         assert_eq!(u16::from_ne_bytes(bytes), 9);
         // The descriptor of one that only reads, taken for one that writes.
-        let child = Process::new(write, (Writable(Ok(reader)),)).start_method(method).start().expect("start");
+        let child = Process::new(write, (Writable(Ok(reader)),))
+            .start_method(method)
+            .start()
+            .expect("start");
         let error = child.join().expect_err("it got a writable handle");
         assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
     });

@@ -27,7 +27,9 @@ impl Run for Uppercaser {
     fn run(mut self) -> (String, u32) {
         let mut stream = tools::call(&self.channel);
         let requests = BufReader::new(stream.try_clone().expect("duplicate"));
-        for request in requests.lines().map(|line| line.expect("read")).take_while(|request| request != "stop") {
+        for request in
+            requests.lines().map(|line| line.expect("read")).take_while(|request| request != "stop")
+        {
             self.answered += 1;
             writeln!(stream, "{}", request.to_uppercase()).expect("write");
         }
@@ -72,21 +74,33 @@ fn fails() {
 
 pub(crate) fn b32_panic_text_is_on_stderr() {
     for_each_method(|method| {
-        let process = Process::new(fails, ()).name("breaks").start_method(method).env("RUST_BACKTRACE", "0");
+        let process =
+            Process::new(fails, ()).name("breaks").start_method(method).env("RUST_BACKTRACE", "0");
         let (output, errors, code) = heard(process);
         assert_eq!((output.as_str(), code), ("", Some(1)));
         let mut lines = errors.lines().filter(|line| !line.is_empty());
         assert_eq!(lines.next(), Some("Process breaks:"), "{errors}");
         let place = lines.next().expect("a second line");
-        assert!(place.contains("panicked at ") && place.contains(&format!("{}:{LINE_OF_PANIC}:", file!())), "{errors}");
+        assert!(
+            place.contains("panicked at ")
+                && place.contains(&format!("{}:{LINE_OF_PANIC}:", file!())),
+            "{errors}"
+        );
         assert_eq!(lines.next(), Some("no number: invalid digit found in string"), "{errors}");
         assert!(!errors.contains("Process breaks:\nProcess breaks:"), "{errors}");
         // The parent has it, too.
-        let child = Process::new(fails, ()).stderr(Stdio::null()).start_method(method).start().expect("start");
+        let child = Process::new(fails, ())
+            .stderr(Stdio::null())
+            .start_method(method)
+            .start()
+            .expect("start");
         let error = child.join().expect_err("a panic");
         let location = error.panic().expect("a panic").location().expect("a location");
         assert_eq!((location.file(), location.line()), (file!(), LINE_OF_PANIC));
-        assert_eq!(error.panic().expect("a panic").message(), "no number: invalid digit found in string");
+        assert_eq!(
+            error.panic().expect("a panic").message(),
+            "no number: invalid digit found in string"
+        );
     });
 }
 
@@ -104,18 +118,25 @@ pub(crate) fn b33_exit_with_a_text() {
 pub(crate) fn b34_exit_codes() {
     for_each_method(|method| {
         for code in [i32::from(true), i32::from(false), 8] {
-            let child = Process::new(|code: i32| -> () { std::process::exit(code) }, (code,)).start_method(method);
+            let child = Process::new(|code: i32| -> () { std::process::exit(code) }, (code,))
+                .start_method(method);
             let child = child.start().expect("start");
             let joined = child.join();
             assert_eq!(child.exitcode(), Some(code));
             match joined {
                 // To leave with 0 is as good as to return nothing.
                 Ok(()) => assert_eq!(code, 0),
-                Err(error) => assert!(matches!(error.failure(), Failure::Exited(by) if *by == code), "{error}"),
+                Err(error) => assert!(
+                    matches!(error.failure(), Failure::Exited(by) if *by == code),
+                    "{error}"
+                ),
             }
         }
         // Where a value is due, to leave with 0 is not to return one.
-        let child = Process::new(|| -> u8 { std::process::exit(0) }, ()).start_method(method).start().expect("start");
+        let child = Process::new(|| -> u8 { std::process::exit(0) }, ())
+            .start_method(method)
+            .start()
+            .expect("start");
         assert!(matches!(child.join().expect_err("no value").failure(), Failure::Exited(0)));
         assert_eq!(child.exitcode(), Some(0));
         let child = Process::new(|| (), ()).start_method(method).start().expect("start");
@@ -144,10 +165,15 @@ pub(crate) fn b35_exit_handlers_run_in_children() {
         for (end, expected) in [("return", 0), ("exit", 3), ("panic", 1)] {
             let process = Process::new(registers, (end.to_owned(),)).start_method(method);
             let (output, _, code) = heard(process);
-            assert_eq!((output.as_str(), code), ("last registered\nfirst registered\n", Some(expected)), "{end}");
+            assert_eq!(
+                (output.as_str(), code),
+                ("last registered\nfirst registered\n", Some(expected)),
+                "{end}"
+            );
         }
         let gate = Gate::new();
-        let process = Process::new(registers, (gate.name(),)).stdout(Stdio::piped()).start_method(method);
+        let process =
+            Process::new(registers, (gate.name(),)).stdout(Stdio::piped()).start_method(method);
         let mut child = process.start().expect("start");
         let _at = gate.admit();
         child.terminate().expect("terminate");

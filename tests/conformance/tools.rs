@@ -1,4 +1,5 @@
-//! What these tests have in common: meetings between processes, programs in processes of their own, signals.
+//! What these tests have in common: meetings between processes, programs in processes of their own,
+//! signals.
 
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use multiproc::{StartMethod, wait};
 
-/// A place where children, and theirs, report that they run, and wait until they are let go. It crosses by its name.
+/// A place where children, and theirs, report that they run, and wait until they are let go. It
+/// crosses by its name.
 pub(crate) struct Gate {
     listener: UnixListener,
     name: String,
@@ -111,7 +113,8 @@ pub(crate) fn run_program(test: &str, argument: &str) -> Output {
     program(test, argument).output().expect("run a program")
 }
 
-/// Runs a program with both its streams going to one pipe, as on a terminal; gives its lines in their order.
+/// Runs a program with both its streams going to one pipe, as on a terminal; gives its lines in
+/// their order.
 pub(crate) fn terminal_of(mut program: Command) -> (std::process::ExitStatus, Vec<String>) {
     let (mut reader, writer) = std::io::pipe().expect("pipe");
     program.stdout(writer.try_clone().expect("duplicate")).stderr(writer);
@@ -161,7 +164,8 @@ pub(crate) fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// While it lives, this process gets a signal every 500 microseconds, which interrupts whatever it waits in.
+/// While it lives, this process gets a signal every 500 microseconds, which interrupts whatever it
+/// waits in.
 pub(crate) struct Rain(());
 
 impl Rain {
@@ -183,7 +187,8 @@ fn set_timer(microseconds: libc::suseconds_t) {
     let time = libc::timeval { tv_sec: 0, tv_usec: microseconds };
     let timer = libc::itimerval { it_interval: time, it_value: time };
     // SAFETY: reads an initialised structure.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
 }
 
 /// Closes a descriptor by its number: one of the standard streams, as some programs do.

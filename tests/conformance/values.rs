@@ -53,7 +53,8 @@ pub(crate) fn h109_the_lock_of_a_value() {
     }
     for_each_method(|method| {
         let value = SharedValue::new(0).expect("value");
-        let start = || Process::new(adds, (value.clone(),)).start_method(method).start().expect("start");
+        let start =
+            || Process::new(adds, (value.clone(),)).start_method(method).start().expect("start");
         for child in [start(), start(), start()] {
             child.join().expect("join");
         }
@@ -84,12 +85,21 @@ pub(crate) fn h112_an_array_with_a_lock() {
     for_each_method(|method| {
         let array = SharedArray::from_slice(&[1.0, 2.0, 3.0]).expect("array");
         let shared = Locked { array, lock: Lock::new().expect("lock") };
-        let start = || Process::new(doubles, (shared.clone(),)).start_method(method).start().expect("start");
+        let start = || {
+            Process::new(doubles, (shared.clone(),)).start_method(method).start().expect("start")
+        };
         for child in [start(), start(), start()] {
             child.join().expect("join");
         }
         let _guard = shared.lock.acquire().expect("lock");
-        assert!(shared.array.read(..).iter().zip([8.0, 16.0, 24.0]).all(|(a, b)| a.to_bits() == f64::to_bits(b)));
+        assert!(
+            shared
+                .array
+                .read(..)
+                .iter()
+                .zip([8.0, 16.0, 24.0])
+                .all(|(a, b)| a.to_bits() == f64::to_bits(b))
+        );
     });
 }
 
@@ -110,14 +120,17 @@ unsafe impl Pod for Point {}
 
 pub(crate) fn h113_structures_with_and_without_a_lock() {
     fn doubles(with: SharedValue<Point>, without: SharedArray<Point>) {
-        let double = |point: Point| Point { x: point.x * 2.0, y: point.y * 2, name: *b"doubled         " };
+        let double =
+            |point: Point| Point { x: point.x * 2.0, y: point.y * 2, name: *b"doubled         " };
         with.update(|point| *point = double(*point)).expect("lock");
         without.set(1, double(without.get(1)));
     }
     for_each_method(|method| {
         let point = Point { x: 1.5, y: -3, name: *b"single          " };
-        let (with, without) =
-            (SharedValue::new(point).expect("value"), SharedArray::from_slice(&[point; 2]).expect("array"));
+        let (with, without) = (
+            SharedValue::new(point).expect("value"),
+            SharedArray::from_slice(&[point; 2]).expect("array"),
+        );
         let child = Process::new(doubles, (with.clone(), without.clone()));
         child.start_method(method).start().expect("start").join().expect("join");
         let doubled = Point { x: 3.0, y: -6, name: *b"doubled         " };
@@ -139,8 +152,14 @@ pub(crate) fn deviation_a_value_changes_as_a_whole_or_not() {
     }
     for_each_method(|method| {
         let value = SharedValue::new([1_u64; 100]).expect("value");
-        for process in [Process::new(panics, (value.clone(),)), Process::new(dies, (value.clone(),))] {
-            let child = process.stderr(multiproc::Stdio::null()).start_method(method).start().expect("start");
+        for process in
+            [Process::new(panics, (value.clone(),)), Process::new(dies, (value.clone(),))]
+        {
+            let child = process
+                .stderr(multiproc::Stdio::null())
+                .start_method(method)
+                .start()
+                .expect("start");
             child.join().expect_err("it failed");
             assert_eq!(value.get().expect("lock"), [1; 100]);
         }

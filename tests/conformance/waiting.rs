@@ -18,13 +18,17 @@ pub(crate) fn e55_signals_while_joining() {
         let rain = Rain::start();
         // Every call of the library is interrupted somewhere: start, wait, join, the end.
         for round in 0..50_u32 {
-            let child = Process::new(|n: u32| n + 1, (round,)).start_method(method).start().expect("start");
+            let child =
+                Process::new(|n: u32| n + 1, (round,)).start_method(method).start().expect("start");
             assert!(active_children().len() <= 1);
             assert_eq!(child.join().expect("join"), round + 1);
             assert_eq!(child.exitcode(), Some(0));
         }
         let big: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
-        let child = Process::new(|big: Vec<u8>| big, (big.clone(),)).start_method(method).start().expect("start");
+        let child = Process::new(|big: Vec<u8>| big, (big.clone(),))
+            .start_method(method)
+            .start()
+            .expect("start");
         assert!(child.join().expect("join") == big, "bytes were lost");
         // A join that is sure to be interrupted while it waits.
         let child = Process::new(pass, (gate.name(),)).start_method(method).start().expect("start");
@@ -45,7 +49,8 @@ pub(crate) fn e56_signals_while_a_child_sends() {
     fn bytes() -> Vec<u8> {
         (0..=255).cycle().take(SIZE).collect()
     }
-    /// Writes more than any pipe holds, then returns as much; how many signals came meanwhile goes along.
+    /// Writes more than any pipe holds, then returns as much; how many signals came meanwhile goes
+    /// along.
     fn send(gate: String) -> (Vec<u8>, u32) {
         tools::count(libc::SIGUSR1);
         let _stream = tools::call(&gate);
@@ -54,7 +59,8 @@ pub(crate) fn e56_signals_while_a_child_sends() {
     }
     for_each_method(|method| {
         let gate = Gate::new();
-        let process = Process::new(send, (gate.name(),)).stdout(Stdio::piped()).start_method(method);
+        let process =
+            Process::new(send, (gate.name(),)).stdout(Stdio::piped()).start_method(method);
         let mut child = process.start().expect("start");
         let _at = gate.admit();
         let mut stdout = child.take_stdout().expect("piped");
@@ -110,7 +116,8 @@ fn collect<R: Read + Waitable>(mut readers: Vec<R>) -> Vec<String> {
     let mut names: Vec<usize> = (0..readers.len()).collect();
     texts.extend(names.iter().map(|name| (*name, Vec::new())));
     while !readers.is_empty() {
-        let things: Vec<&dyn Waitable> = readers.iter().map(|reader| reader as &dyn Waitable).collect();
+        let things: Vec<&dyn Waitable> =
+            readers.iter().map(|reader| reader as &dyn Waitable).collect();
         let ready = wait(&things, None).expect("wait");
         assert!(!ready.is_empty(), "woken for nothing");
         // From the last, so that the places before keep their meaning when one goes.
@@ -126,8 +133,10 @@ fn collect<R: Read + Waitable>(mut readers: Vec<R>) -> Vec<String> {
             }
         }
     }
-    let mut lines: Vec<String> =
-        texts.iter().flat_map(|(_, text)| tools::text(text).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let mut lines: Vec<String> = texts
+        .iter()
+        .flat_map(|(_, text)| tools::text(text).lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
     lines.sort();
     lines
 }
@@ -136,11 +145,13 @@ fn lines_of_children(method: StartMethod, pause: Duration) {
     let mut children: Vec<Child<()>> = (0..4_u32)
         .map(|name| {
             let write = |name, pause| write_lines(&mut std::io::stdout(), name, pause);
-            let process = Process::new(write, (name, pause)).stdout(Stdio::piped()).start_method(method);
+            let process =
+                Process::new(write, (name, pause)).stdout(Stdio::piped()).start_method(method);
             process.start().expect("start")
         })
         .collect();
-    let readers: Vec<ChildStdout> = children.iter_mut().map(|child| child.take_stdout().expect("piped")).collect();
+    let readers: Vec<ChildStdout> =
+        children.iter_mut().map(|child| child.take_stdout().expect("piped")).collect();
     assert_eq!(collect(readers), expected());
     for child in children {
         child.join().expect("join");
@@ -161,8 +172,11 @@ pub(crate) fn e59_wait_for_sockets() {
             let gate = Gate::new();
             let children: Vec<Child<()>> = (0..4_u32)
                 .map(|name| {
-                    let write = |gate: String, name, pause| write_lines(&mut tools::call(&gate), name, pause);
-                    let process = Process::new(write, (gate.name(), name, pause)).start_method(method);
+                    let write = |gate: String, name, pause| {
+                        write_lines(&mut tools::call(&gate), name, pause)
+                    };
+                    let process =
+                        Process::new(write, (gate.name(), name, pause)).start_method(method);
                     process.start().expect("start")
                 })
                 .collect();
@@ -207,7 +221,8 @@ pub(crate) fn e61_wait_for_sockets_and_processes() {
     for_each_method(|method| {
         let gate = Gate::new();
         let (mut a, b) = UnixStream::pair().expect("pair");
-        let start = || Process::new(pass, (gate.name(),)).start_method(method).start().expect("start");
+        let start =
+            || Process::new(pass, (gate.name(),)).start_method(method).start().expect("start");
         let first = start();
         let at_first = gate.admit();
         let second = start();

@@ -19,7 +19,8 @@ pub(crate) fn rounds() -> u32 {
     std::env::var(ROUNDS).ok().and_then(|text| text.parse().ok()).unwrap_or(FEW)
 }
 
-/// Called first: in the runner, settles the seed of all tests and prints it; in a test, remembers which one it is.
+/// Called first: in the runner, settles the seed of all tests and prints it; in a test, remembers
+/// which one it is.
 pub(crate) fn settle(batch: u32) {
     let test = std::env::var("SUITE_TEST").unwrap_or_default();
     if test.is_empty() && std::env::var(SEED).is_err() {
@@ -51,8 +52,9 @@ impl Dice {
         let name = OWN.get().map_or("", |(name, _)| name.as_str());
         // FNV-1a over what tells this round from all others.
         let bytes = name.bytes().chain(seed().to_le_bytes()).chain(round.to_le_bytes());
-        let hash = bytes
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         Dice::new(hash)
     }
 

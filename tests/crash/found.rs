@@ -15,8 +15,9 @@ pub(crate) const MARK: &str = "CRASH_MARK";
 pub(crate) fn marked(mark: &str) -> Vec<u32> {
     let wanted = format!("{MARK}={mark}");
     let is_marked = |pid: &u32| {
-        std::fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+            environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+        })
     };
     all().into_iter().filter(is_marked).collect()
 }
@@ -26,9 +27,11 @@ fn all() -> Vec<u32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// All descendants of a process, each with its parent. One look at each process, unlike `support::descendants_of`.
+/// All descendants of a process, each with its parent. One look at each process, unlike
+/// `support::descendants_of`.
 pub(crate) fn descendants(root: u32) -> Vec<(u32, u32)> {
-    let parents: HashMap<u32, u32> = all().into_iter().filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+    let parents: HashMap<u32, u32> =
+        all().into_iter().filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
     let descends = |pid: u32| {
         let mut pid = pid;
         // No tree is that deep; a number that was reused meanwhile could make a ring.
@@ -46,7 +49,8 @@ pub(crate) fn descendants(root: u32) -> Vec<(u32, u32)> {
 
 /// Kills a process if it still is a child of `parent`: not whoever has got its number since.
 pub(crate) fn kill(pid: u32, parent: u32) {
-    // SAFETY: a new descriptor, if any, is ours; the signal goes to the process that it was opened for.
+    // SAFETY: a new descriptor, if any, is ours; the signal goes to the process that it was opened
+    // for.
     unsafe {
         let number = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         if number < 0 {

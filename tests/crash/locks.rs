@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use multiproc::{
-    AcquireError, Barrier, BoundedSemaphore, Child, Condition, Event, Lock, Poisoned, Process, RLock, RwLock,
-    Semaphore, Signal,
+    AcquireError, Barrier, BoundedSemaphore, Child, Condition, Event, Lock, Poisoned, Process,
+    RLock, RwLock, Semaphore, Signal,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,13 +71,18 @@ fn assert_dead<G>(poisoned: &Poisoned<G>) {
     assert!(poisoned.is_owner_dead());
     // The kernel releases its locks a moment before it is gone.
     let pid = poisoned.pid();
-    assert!(wait_at_most(Duration::from_secs(30), || (!is_running(pid)).then_some(())).is_some(), "{pid} is alive");
+    assert!(
+        wait_at_most(Duration::from_secs(30), || (!is_running(pid)).then_some(())).is_some(),
+        "{pid} is alive"
+    );
 }
 
 fn lock(kit: &Kit, dice: &Dice, book: &File) {
     match dice.below(8) {
         0 => {
-            if let Some(_guard) = whatever(kit.lock.acquire_timeout(Duration::from_micros(dice.below(300)))) {
+            if let Some(_guard) =
+                whatever(kit.lock.acquire_timeout(Duration::from_micros(dice.below(300))))
+            {
                 alone(book, 0);
                 kit.lock.clear_poison();
             }
@@ -112,10 +117,15 @@ fn permit(kit: &Kit, dice: &Dice, _: &File) {
 }
 
 fn condition(kit: &Kit, dice: &Dice, _: &File) {
-    let Some(mut guard) = whatever(kit.condition.acquire()) else { panic!("it waits as long as it takes") };
+    let Some(mut guard) = whatever(kit.condition.acquire()) else {
+        panic!("it waits as long as it takes")
+    };
     kit.condition.lock().clear_poison();
     let waited = match dice.below(4) {
-        0 => kit.condition.wait_timeout(&mut guard, Duration::from_micros(dice.below(2000))).map(drop),
+        0 => kit
+            .condition
+            .wait_timeout(&mut guard, Duration::from_micros(dice.below(2000)))
+            .map(drop),
         1 if !kit.stop.is_set() => kit.condition.wait(&mut guard),
         2 => {
             kit.condition.notify(usize::try_from(dice.below(3)).expect("a few"));
@@ -180,7 +190,8 @@ fn rounds(work: usize, all_is_well: fn(&Kit)) {
         let mut children: Vec<Child<()>> = (0..WORKERS).map(|_| start()).collect();
         for _ in 0..12 {
             dice.pause(Duration::from_millis(dice.one_of(&[1, 4, 10])));
-            let victim = children.swap_remove(usize::try_from(dice.below(u64::from(WORKERS))).expect("a place"));
+            let victim = children
+                .swap_remove(usize::try_from(dice.below(u64::from(WORKERS))).expect("a place"));
             victim.kill().expect("kill");
             let error = victim.join().expect_err("it works until it is told to stop");
             assert_eq!(error.signal(), Some(Signal::KILL), "{error}");
@@ -206,14 +217,18 @@ fn rounds(work: usize, all_is_well: fn(&Kit)) {
 pub(crate) fn locks_outlast_their_holders() {
     rounds(0, |kit| {
         assert!(!kit.lock.locked() && !kit.rlock.locked());
-        assert!(whatever(kit.lock.try_acquire()).is_some() && whatever(kit.rlock.try_acquire()).is_some());
+        assert!(
+            whatever(kit.lock.try_acquire()).is_some()
+                && whatever(kit.rlock.try_acquire()).is_some()
+        );
     });
 }
 
 pub(crate) fn permits_come_back_from_the_dead() {
     rounds(1, |kit| {
         assert_eq!(kit.semaphore.value(), u64::from(PERMITS));
-        let _all: Vec<_> = (0..PERMITS).map(|_| kit.semaphore.try_acquire().expect("a permit")).collect();
+        let _all: Vec<_> =
+            (0..PERMITS).map(|_| kit.semaphore.try_acquire().expect("a permit")).collect();
         assert!(kit.semaphore.try_acquire().is_err());
     });
 }
@@ -241,15 +256,21 @@ pub(crate) fn readers_and_writers_go_on() {
 
 /// A thread that ends with what it forgot to release.
 pub(crate) fn threads_that_end_holding() {
-    let (lock, rlock, rwlock) =
-        (Lock::new().expect("a lock"), RLock::new().expect("a lock"), RwLock::new().expect("a lock"));
+    let (lock, rlock, rwlock) = (
+        Lock::new().expect("a lock"),
+        RLock::new().expect("a lock"),
+        RwLock::new().expect("a lock"),
+    );
     let (semaphore, bounded) =
         (Semaphore::new(1).expect("a semaphore"), BoundedSemaphore::new(1).expect("a semaphore"));
     let own = std::process::id();
     for _ in 0..3 {
         let forgetful = || {
             std::mem::forget(lock.acquire().expect("acquire"));
-            std::mem::forget([rlock.acquire().expect("acquire"), rlock.acquire().expect("acquire")]);
+            std::mem::forget([
+                rlock.acquire().expect("acquire"),
+                rlock.acquire().expect("acquire"),
+            ]);
             std::mem::forget(rwlock.write().expect("acquire"));
             std::mem::forget(semaphore.acquire().expect("acquire"));
             std::mem::forget(bounded.acquire().expect("acquire"));
@@ -285,7 +306,8 @@ pub(crate) fn threads_that_end_holding() {
 /// What the kernel still knows of stays where it is.
 pub(crate) fn forgotten_guards_outlive_their_locks() {
     for _ in 0..50 {
-        let (lock, semaphore) = (Lock::new().expect("a lock"), Semaphore::new(1).expect("a semaphore"));
+        let (lock, semaphore) =
+            (Lock::new().expect("a lock"), Semaphore::new(1).expect("a semaphore"));
         std::mem::forget(lock.acquire().expect("acquire"));
         std::mem::forget(semaphore.acquire().expect("acquire"));
         drop((lock, semaphore));
@@ -323,8 +345,11 @@ pub(crate) fn forgotten_guards_outlive_their_locks() {
 
 /// A fork has the guards of its original, which hold nothing there.
 pub(crate) fn copies_of_guards_release_nothing() {
-    let (lock, rlock, rwlock) =
-        (Lock::new().expect("a lock"), RLock::new().expect("a lock"), RwLock::new().expect("a lock"));
+    let (lock, rlock, rwlock) = (
+        Lock::new().expect("a lock"),
+        RLock::new().expect("a lock"),
+        RwLock::new().expect("a lock"),
+    );
     let semaphore = Semaphore::new(1).expect("a semaphore");
     let guards = (
         lock.acquire().expect("acquire"),

@@ -59,7 +59,9 @@ impl Started {
         // What comes of it is for the other tests; here, everything may be killed at any moment.
         match self {
             Started::Quick(child) => drop(child.join()),
-            Started::Family(child) => drop(child.join_timeout(Duration::from_micros(dice.below(5000)))),
+            Started::Family(child) => {
+                drop(child.join_timeout(Duration::from_micros(dice.below(5000))))
+            }
             Started::Endless(child) => drop(child.try_join()),
         }
     }
@@ -72,7 +74,10 @@ fn one_child(dice: &Dice, depth: u32) -> Option<Started> {
         0 => Process::new(quick, (7,)).start_method(method).start().map(Started::Quick),
         1 => Process::new(spin, ()).start_method(method).start().map(Started::Endless),
         2 => Process::new(sleep, ()).start_method(method).start().map(Started::Endless),
-        _ => Process::new(family, (dice.seed(), depth - 1)).start_method(method).start().map(Started::Family),
+        _ => Process::new(family, (dice.seed(), depth - 1))
+            .start_method(method)
+            .start()
+            .map(Started::Family),
     };
     started.map_err(|error| say(format_args!("start: {error}"))).ok()
 }
@@ -123,11 +128,16 @@ fn have_child(method: StartMethod, is_busy: bool) {
     own();
 }
 
-/// The program: has children and grandchildren of each method, some of them busy, and names them; then waits for its end.
+/// The program: has children and grandchildren of each method, some of them busy, and names them;
+/// then waits for its end.
 fn have_children(end: &str) {
     for method in METHODS {
         for is_busy in [false, true] {
-            say(Process::new(have_child, (method, is_busy)).start_method(method).start().expect("start").pid());
+            say(Process::new(have_child, (method, is_busy))
+                .start_method(method)
+                .start()
+                .expect("start")
+                .pid());
         }
     }
     if end == "abort" {
@@ -144,10 +154,14 @@ fn end_of_a_parent(test: &str, end: &str, signal: Option<i32>) {
     }
     become_subreaper();
     let mark = std::process::id().to_string();
-    let mut program =
-        program(test, end, &mark).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start a program");
+    let mut program = program(test, end, &mark)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start a program");
     let lines = BufReader::new(program.stdout.take().expect("piped")).lines();
-    let pids: Vec<u32> = lines.take(12).map(|line| line.expect("read").parse().expect("a number")).collect();
+    let pids: Vec<u32> =
+        lines.take(12).map(|line| line.expect("read").parse().expect("a number")).collect();
     assert_eq!(pids.len(), 12, "two children of each method, each with a child");
     assert!(pids.iter().all(|pid| is_running(*pid)));
     match signal {
@@ -187,8 +201,13 @@ fn have_untied_children() {
             drop(child);
             say(format_args!("{number} goes on: {answer}"));
         };
-        let number = METHODS.iter().position(|one| *one == method).and_then(|place| u32::try_from(place).ok());
-        let process = Process::new(target, (number.expect("a place"),)).start_method(method).die_with_parent(false);
+        let number = METHODS
+            .iter()
+            .position(|one| *one == method)
+            .and_then(|place| u32::try_from(place).ok());
+        let process = Process::new(target, (number.expect("a place"),))
+            .start_method(method)
+            .die_with_parent(false);
         process.start().expect("start");
     }
     sleep();
@@ -202,7 +221,8 @@ pub(crate) fn untied_children_survive_and_see_it() {
     become_subreaper();
     for signal in [libc::SIGKILL, libc::SIGABRT, libc::SIGTERM] {
         let mark = format!("{}-{signal}", std::process::id());
-        let mut program = program(TEST, "run", &mark).stdout(Stdio::piped()).spawn().expect("start a program");
+        let mut program =
+            program(TEST, "run", &mark).stdout(Stdio::piped()).spawn().expect("start a program");
         let mut said = BufReader::new(program.stdout.take().expect("piped"));
         let mut first = String::new();
         for _ in METHODS {
@@ -210,7 +230,10 @@ pub(crate) fn untied_children_survive_and_see_it() {
         }
         let mut seen: Vec<&str> = first.lines().collect();
         seen.sort_unstable();
-        assert_eq!(seen, ["0 sees its parent: true", "1 sees its parent: true", "2 sees its parent: true"]);
+        assert_eq!(
+            seen,
+            ["0 sees its parent: true", "1 sees its parent: true", "2 sees its parent: true"]
+        );
         send_signal(program.id(), signal);
         program.wait().expect("wait");
         // The end of the file comes when the last of them has ended.
@@ -218,7 +241,8 @@ pub(crate) fn untied_children_survive_and_see_it() {
         said.read_to_string(&mut rest).expect("read");
         let mut seen: Vec<&str> = rest.lines().collect();
         seen.sort_unstable();
-        let expected = (0..3).flat_map(|n| [format!("{n} goes on: 2"), format!("{n} sees its parent: false")]);
+        let expected =
+            (0..3).flat_map(|n| [format!("{n} goes on: 2"), format!("{n} sees its parent: false")]);
         assert_eq!(seen, expected.collect::<Vec<_>>());
         until("nothing of it is left", || is_childless() && marked(&mark).is_empty());
     }

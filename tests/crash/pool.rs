@@ -1,5 +1,6 @@
-//! Pools whose workers, their children and the fork server are killed at any moment, with deadlines, cancels, panics and exits:
-//! each task has one outcome, the right one, and nothing is left at the end.
+//! Pools whose workers, their children and the fork server are killed at any moment, with
+//! deadlines, cancels, panics and exits: each task has one outcome, the right one, and nothing is
+//! left at the end.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -89,12 +90,20 @@ pub(crate) fn pools_survive_whoever_is_killed() {
             scope.spawn(|| hunt(round, &is_over));
             let deeds: Vec<_> = (0..TASKS).map(|_| deed(&dice)).collect();
             let tasks: Vec<Task<Vec<u8>>> = (0..TASKS)
-                .map(|n| pool.tasks().deadline(Duration::from_millis(150)).submit(work, (runs.clone(), n, deeds[n])))
+                .map(|n| {
+                    pool.tasks()
+                        .deadline(Duration::from_millis(150))
+                        .submit(work, (runs.clone(), n, deeds[n]))
+                })
                 .collect();
             dice.pause(Duration::from_millis(10));
-            let cancelled: Vec<_> = tasks.iter().map(|task| dice.below(12) == 0 && task.cancel()).collect();
+            let cancelled: Vec<_> =
+                tasks.iter().map(|task| dice.below(12) == 0 && task.cancel()).collect();
             for (n, task) in tasks.into_iter().enumerate() {
-                let outcome = task.join_timeout(Duration::from_secs(60)).transpose().expect("it has an outcome");
+                let outcome = task
+                    .join_timeout(Duration::from_secs(60))
+                    .transpose()
+                    .expect("it has an outcome");
                 let ran = runs.atomics::<AtomicU32>()[n].load(Ordering::SeqCst);
                 assert!(ran <= 1, "task {n} of round {round} ran {ran} times");
                 let what = (deeds[n], cancelled[n]);
@@ -102,8 +111,12 @@ pub(crate) fn pools_survive_whoever_is_killed() {
                     Ok(value) => {
                         assert!(!cancelled[n] && ran == 1, "task {n} of round {round}");
                         match deeds[n] {
-                            Deed::Big => assert!(value == vec![7; 300_000], "task {n} of round {round}"),
-                            Deed::Return | Deed::Nap(_) | Deed::StartChild => assert_eq!(value, n.to_le_bytes()),
+                            Deed::Big => {
+                                assert!(value == vec![7; 300_000], "task {n} of round {round}")
+                            }
+                            Deed::Return | Deed::Nap(_) | Deed::StartChild => {
+                                assert_eq!(value, n.to_le_bytes())
+                            }
                             other => panic!("task {n} of round {round} was {other:?} and returned"),
                         }
                     }
@@ -111,8 +124,11 @@ pub(crate) fn pools_survive_whoever_is_killed() {
                         Failure::Cancelled(_) => assert!(cancelled[n], "{what:?}: {error}"),
                         Failure::Panicked(_) => assert_eq!(what, (Deed::Panic, false)),
                         Failure::Exited(9) => assert_eq!(what, (Deed::Exit, false)),
-                        // Killed by the hunt, or by itself; late because it sticks, or because the machine is busy.
-                        Failure::Signalled { .. } | Failure::Limit(_) => assert!(!cancelled[n] && ran <= 1),
+                        // Killed by the hunt, or by itself; late because it sticks, or because the
+                        // machine is busy.
+                        Failure::Signalled { .. } | Failure::Limit(_) => {
+                            assert!(!cancelled[n] && ran <= 1)
+                        }
                         other => panic!("task {n} of round {round} ({what:?}): {other}"),
                     },
                 }

@@ -1,4 +1,5 @@
-//! Processes that put, get and wait, killed at any moment: the others go on, and what is lost is what the dead had in hand.
+//! Processes that put, get and wait, killed at any moment: the others go on, and what is lost is
+//! what the dead had in hand.
 
 use std::time::{Duration, Instant};
 
@@ -47,28 +48,39 @@ pub(crate) fn queues_survive_whoever_is_killed() {
     for round in 0..dice::own_rounds() {
         let dice = Dice::of_round(round);
         let method = dice.one_of(&METHODS);
-        let first = if dice.below(2) == 0 { Queue::new() } else { Queue::bounded(5) }.expect("queue");
-        let second = if dice.below(2) == 0 { Queue::new() } else { Queue::bounded(3) }.expect("queue");
+        let first =
+            if dice.below(2) == 0 { Queue::new() } else { Queue::bounded(5) }.expect("queue");
+        let second =
+            if dice.below(2) == 0 { Queue::new() } else { Queue::bounded(3) }.expect("queue");
         let relays: Vec<_> = (0..RELAYS)
-            .map(|own| Process::new(relay, (first.clone(), second.clone(), own)).start_method(method).start())
+            .map(|own| {
+                Process::new(relay, (first.clone(), second.clone(), own))
+                    .start_method(method)
+                    .start()
+            })
             .collect::<Result<_, _>>()
             .expect("start");
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|own| Process::new(produce, (first.clone(), own)).start_method(method).start())
             .collect::<Result<_, _>>()
             .expect("start");
-        // What comes out must be taken away all the while, or a bounded queue holds all up; so another process does it.
-        let collect = |queue: Queue<(usize, Item)>| queue.iter().collect::<Result<Vec<_>, _>>().expect("values");
+        // What comes out must be taken away all the while, or a bounded queue holds all up; so
+        // another process does it.
+        let collect = |queue: Queue<(usize, Item)>| {
+            queue.iter().collect::<Result<Vec<_>, _>>().expect("values")
+        };
         let collector = Process::new(collect, (second.clone(),));
         let collector = collector.start_method(method).start().expect("start");
         let dead_producers = kill_some(&dice, &producers, PRODUCERS - 1);
         let dead_relays = kill_some(&dice, &relays, RELAYS as u64 - 1);
-        let ended = |child: &Child<()>| child.join_timeout(LONG).map_or(true, |ended| ended.is_some());
+        let ended =
+            |child: &Child<()>| child.join_timeout(LONG).map_or(true, |ended| ended.is_some());
         assert!(producers.iter().all(ended), "round {round}: a producer hangs");
         first.shutdown();
         assert!(relays.iter().all(ended), "round {round}: a relay hangs");
         second.shutdown();
-        let got = collector.join_timeout(LONG).expect("the collector").expect("the collector hangs");
+        let got =
+            collector.join_timeout(LONG).expect("the collector").expect("the collector hangs");
         check(round, &got, dead_producers, dead_relays);
     }
 }
@@ -78,10 +90,17 @@ fn check(round: u32, got: &[(usize, Item)], dead_producers: usize, dead_relays: 
     let mut missing = 0;
     for producer in 0..PRODUCERS {
         let of_producer = || got.iter().filter(move |(_, found)| found.0 == producer);
-        assert!(of_producer().all(|(_, found)| *found == item(producer, found.1)), "round {round}: a value changed");
+        assert!(
+            of_producer().all(|(_, found)| *found == item(producer, found.1)),
+            "round {round}: a value changed"
+        );
         for relay in 0..RELAYS {
-            let numbers: Vec<u64> = of_producer().filter(|(by, _)| *by == relay).map(|(_, found)| found.1).collect();
-            assert!(numbers.is_sorted(), "round {round}: values of one producer came in another order");
+            let numbers: Vec<u64> =
+                of_producer().filter(|(by, _)| *by == relay).map(|(_, found)| found.1).collect();
+            assert!(
+                numbers.is_sorted(),
+                "round {round}: values of one producer came in another order"
+            );
         }
         let mut numbers: Vec<u64> = of_producer().map(|(_, found)| found.1).collect();
         numbers.sort_unstable();

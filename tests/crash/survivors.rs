@@ -53,7 +53,8 @@ impl Killer {
 
 /// A fork server, or a clone of it that has no job yet: both have the server's name.
 fn is_helper(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.windows(11).any(|part| part == b"fork server"))
+    std::fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.windows(11).any(|part| part == b"fork server"))
 }
 
 fn double(x: u64) -> u64 {
@@ -64,16 +65,20 @@ fn large(x: u64) -> String {
     x.to_string().repeat(30_000)
 }
 
-/// Starts a process. The one error that random kills may cause says that the fork server or its clones were killed time and
-/// again before they were of use; then again.
+/// Starts a process. The one error that random kills may cause says that the fork server or its
+/// clones were killed time and again before they were of use; then again.
 #[track_caller]
-fn start<T: Serialize + DeserializeOwned>(method: StartMethod, new: impl Fn() -> Process<T>) -> Child<T> {
+fn start<T: Serialize + DeserializeOwned>(
+    method: StartMethod,
+    new: impl Fn() -> Process<T>,
+) -> Child<T> {
     for _ in 0..100 {
         match new().start_method(method).start() {
             Ok(child) => return child,
             Err(error) => {
                 let text = error.to_string();
-                let unlucky = text.contains("killed by signal 9") || text.contains("killed before they can be used");
+                let unlucky = text.contains("killed by signal 9")
+                    || text.contains("killed before they can be used");
                 assert!(unlucky && method == StartMethod::Forkserver, "start: {text}");
             }
         }
@@ -119,13 +124,15 @@ impl Started {
     /// Joins; whether it was killed.
     fn finish(self) -> bool {
         match self {
-            Started::Double(x, child) => killed_or(child.join()).map(|value| assert_eq!(value, 2 * x)).is_none(),
-            Started::Large(x, child) => {
-                killed_or(child.join()).map(|value| assert!(value == large(x), "another result")).is_none()
+            Started::Double(x, child) => {
+                killed_or(child.join()).map(|value| assert_eq!(value, 2 * x)).is_none()
             }
-            Started::Nested(child) => {
-                killed_or(child.join()).map(|value| assert!(matches!(value, None | Some(42)), "{value:?}")).is_none()
-            }
+            Started::Large(x, child) => killed_or(child.join())
+                .map(|value| assert!(value == large(x), "another result"))
+                .is_none(),
+            Started::Nested(child) => killed_or(child.join())
+                .map(|value| assert!(matches!(value, None | Some(42)), "{value:?}"))
+                .is_none(),
             Started::Endless(child) => {
                 child.kill().expect("kill");
                 killed_or(child.join()).is_none()
@@ -149,15 +156,16 @@ fn name_of(pid: u32) -> String {
 
 /// Asserts that all is as it was.
 fn nothing_is_left(descriptors: usize) {
-    // An idle clone that was killed is replaced at once, and buried by the next starts. In the end there are the fork server
-    // and four idle clones at the most.
+    // An idle clone that was killed is replaced at once, and buried by the next starts. In the end
+    // there are the fork server and four idle clones at the most.
     let came = wait_at_most(Duration::from_secs(30), || {
         warm_up();
         (zombies().is_empty() && children_of(std::process::id()).len() <= 5).then_some(())
     });
     if came.is_none() {
         let children = children_of(std::process::id()).into_iter();
-        let children: Vec<_> = children.map(|pid| (pid, name_of(pid), crate::support::state_of(pid))).collect();
+        let children: Vec<_> =
+            children.map(|pid| (pid, name_of(pid), crate::support::state_of(pid))).collect();
         panic!("left behind: {children:?}");
     }
     assert_eq!(open_fds().len(), descriptors, "descriptors: {:?}", open_fds());
@@ -170,7 +178,8 @@ pub(crate) fn joins_tell_what_was_killed() {
     let (mut killed, mut all) = (0, 0);
     for round in 0..own_rounds() {
         let dice = Dice::of_round(round);
-        let killer = Killer::start(dice.seed(), Duration::from_millis(dice.one_of(&[2, 10, 50])), false);
+        let killer =
+            Killer::start(dice.seed(), Duration::from_millis(dice.one_of(&[2, 10, 50])), false);
         let until = Instant::now() + Duration::from_millis(250);
         while Instant::now() < until {
             let some: Vec<_> = (0..=dice.below(6)).map(|_| Started::start(&dice)).collect();
@@ -190,7 +199,8 @@ pub(crate) fn a_killed_fork_server_is_replaced() {
     let descriptors = open_fds().len();
     for round in 0..own_rounds() {
         let dice = Dice::of_round(round);
-        let killer = Killer::start(dice.seed(), Duration::from_millis(dice.one_of(&[4, 10, 50])), true);
+        let killer =
+            Killer::start(dice.seed(), Duration::from_millis(dice.one_of(&[4, 10, 50])), true);
         for x in 0..40 {
             let child = start(StartMethod::Forkserver, || Process::new(double, (x,)));
             // It may have been taken for an idle clone.
@@ -206,20 +216,25 @@ pub(crate) fn a_killed_fork_server_is_replaced() {
 pub(crate) fn killed_idle_clones_are_no_reason_to_fail() {
     for _ in 0..5 {
         // A burst has the server keep more of them.
-        let burst: Vec<_> =
-            (0..40).map(|x| Process::new(double, (x,)).start_method(StartMethod::Forkserver).start()).collect();
+        let burst: Vec<_> = (0..40)
+            .map(|x| Process::new(double, (x,)).start_method(StartMethod::Forkserver).start())
+            .collect();
         for (x, child) in (0..).zip(burst) {
             assert_eq!(child.expect("start").join().expect("join"), 2 * x);
         }
         let own = std::process::id();
-        // The server is the oldest; the kernel counts upwards until it starts over, and then this is only another test.
+        // The server is the oldest; the kernel counts upwards until it starts over, and then this
+        // is only another test.
         let mut helpers: Vec<u32> = children_of(own);
         helpers.sort_unstable();
         for pid in &helpers[1..] {
             kill(*pid, own);
             until("it has ended", || !crate::support::is_running(*pid));
         }
-        let child = Process::new(double, (4,)).start_method(StartMethod::Forkserver).start().expect("start");
+        let child = Process::new(double, (4,))
+            .start_method(StartMethod::Forkserver)
+            .start()
+            .expect("start");
         assert_eq!(child.join().expect("join"), 8);
     }
     nothing_is_left(open_fds().len());

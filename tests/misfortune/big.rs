@@ -51,7 +51,10 @@ fn check(child: &Child<Bytes>, number: u8) {
 pub(crate) fn big_values_joined_in_any_order_or_never() {
     for_each_method(|method| {
         let start = |number: u8| {
-            Process::new(change, (Bytes(vec![0x5a; BIG]), number)).start_method(method).start().expect("start")
+            Process::new(change, (Bytes(vec![0x5a; BIG]), number))
+                .start_method(method)
+                .start()
+                .expect("start")
         };
         let forward: Vec<_> = (0..2).map(start).collect();
         for (number, child) in (0..).zip(&forward) {

@@ -48,11 +48,20 @@ pub(crate) fn arguments_that_cannot_be_encoded() {
 
 pub(crate) fn arguments_that_cannot_be_decoded() {
     for_each_method(|method| {
-        let child = Process::new(|_: Unreadable| (), (Unreadable,)).start_method(method).start().expect("start");
+        let child = Process::new(|_: Unreadable| (), (Unreadable,))
+            .start_method(method)
+            .start()
+            .expect("start");
         let error = child.join().expect_err("joined");
-        assert!(matches!(error.failure(), Failure::BadArguments(why) if why.contains("Unreadable")), "{error}");
+        assert!(
+            matches!(error.failure(), Failure::BadArguments(why) if why.contains("Unreadable")),
+            "{error}"
+        );
         assert_eq!((error.exitcode(), child.exitcode()), (Some(1), Some(1)));
-        let child = Process::new(|_: Explosive| (), (Explosive,)).start_method(method).start().expect("start");
+        let child = Process::new(|_: Explosive| (), (Explosive,))
+            .start_method(method)
+            .start()
+            .expect("start");
         let error = child.join().expect_err("joined");
         assert_eq!(error.panic().expect("a panic").message(), "handle with care");
     });
@@ -62,7 +71,10 @@ pub(crate) fn results_that_cannot_be_encoded() {
     for_each_method(|method| {
         let child = Process::new(|| Unwritable, ()).start_method(method).start().expect("start");
         let error = child.join().expect_err("joined");
-        assert!(matches!(error.failure(), Failure::BadResult(why) if why.contains("Unwritable")), "{error}");
+        assert!(
+            matches!(error.failure(), Failure::BadResult(why) if why.contains("Unwritable")),
+            "{error}"
+        );
         assert_eq!(error.exitcode(), Some(1));
     });
 }
@@ -72,7 +84,10 @@ pub(crate) fn results_that_cannot_be_decoded() {
         let child = Process::new(|| Unreadable, ()).start_method(method).start().expect("start");
         for _ in 0..2 {
             let error = child.join().expect_err("joined");
-            assert!(matches!(error.failure(), Failure::BadResult(why) if why.contains("Unreadable")), "{error}");
+            assert!(
+                matches!(error.failure(), Failure::BadResult(why) if why.contains("Unreadable")),
+                "{error}"
+            );
         }
         // The process itself did all that it should.
         assert_eq!(child.exitcode(), Some(0));
@@ -80,7 +95,8 @@ pub(crate) fn results_that_cannot_be_decoded() {
 
         let child = Process::new(|| Explosive, ()).start_method(method).start().expect("start");
         for _ in 0..2 {
-            catch_unwind(AssertUnwindSafe(|| child.join())).expect_err("the caller's own code panicked");
+            catch_unwind(AssertUnwindSafe(|| child.join()))
+                .expect_err("the caller's own code panicked");
         }
         assert_eq!((child.is_alive(), child.exitcode()), (false, Some(0)));
     });

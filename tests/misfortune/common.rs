@@ -1,7 +1,11 @@
-//! What the tests of several kinds of misfortune need, and those of tests/outside.rs that change what the kernel gives.
+//! What the tests of several kinds of misfortune need, and those of tests/outside.rs that change
+//! what the kernel gives.
 #![expect(unsafe_code, reason = "forks, limits and signals are set as a C program would")]
 #![allow(dead_code, unused_imports, reason = "tests/outside.rs uses a part of it")]
-#![allow(clippy::allow_attributes, reason = "an expectation would fail in the program that uses all of it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would fail in the program that uses all of it"
+)]
 
 pub(crate) use crate::support::{become_subreaper, is_childless, tempfile as scratch};
 use std::fs::File;
@@ -15,7 +19,8 @@ use crate::support::{send_signal, state_of, wait_at_most};
 /// Tells a process that this program executes which part of a test it is.
 const PART: &str = "MISFORTUNE_PART";
 
-/// The test `test` in a process of its own, in which `part()` gives `part`: a whole program, whose `main` returns.
+/// The test `test` in a process of its own, in which `part()` gives `part`: a whole program, whose
+/// `main` returns.
 pub(crate) fn program(test: &str, part: &str) -> Command {
     program_at("/proc/self/exe", test, part)
 }
@@ -40,8 +45,14 @@ pub(crate) fn part() -> Option<String> {
 pub(crate) fn outcome(command: &mut Command) -> (ExitStatus, String) {
     let mut said = scratch();
     let copy = || Stdio::from(said.try_clone().expect("duplicate a descriptor"));
-    let mut child = command.stdin(Stdio::null()).stdout(copy()).stderr(copy()).spawn().expect("start a program");
-    let ended = wait_at_most(Duration::from_secs(60), || child.try_wait().expect("wait for a program"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(copy())
+        .stderr(copy())
+        .spawn()
+        .expect("start a program");
+    let ended =
+        wait_at_most(Duration::from_secs(60), || child.try_wait().expect("wait for a program"));
     if ended.is_none() {
         let _ = child.kill();
         let _ = child.wait();
@@ -64,8 +75,9 @@ pub(crate) fn success(command: &mut Command) -> String {
     text
 }
 
-/// Runs `body` in a copy of this process, as a program that forks by itself would, which leaves by `exit` at its end. A panic
-/// in it is one here. Nothing that the copy started may be left when it has ended: the caller's own check sees to that.
+/// Runs `body` in a copy of this process, as a program that forks by itself would, which leaves by
+/// `exit` at its end. A panic in it is one here. Nothing that the copy started may be left when it
+/// has ended: the caller's own check sees to that.
 #[track_caller]
 pub(crate) fn in_copy(body: impl FnOnce()) {
     let copy = fork(body);
@@ -162,8 +174,10 @@ pub(crate) fn is_root(test: &str) -> bool {
 
 /// Major and minor version of the running kernel.
 pub(crate) fn kernel() -> (u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's version");
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let release =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's version");
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -183,17 +197,23 @@ pub(crate) fn react(signal: i32, reaction: libc::sighandler_t) {
     assert_eq!(done, 0, "set a reaction");
 }
 
-/// Has the kernel answer a system call with an error from now on, in this process and all that come of it, if its
-/// arguments have the given low halves.
+/// Has the kernel answer a system call with an error from now on, in this process and all that come
+/// of it, if its arguments have the given low halves.
 pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: i32) {
-    let statement =
-        |code: u32, k: u32| libc::sock_filter { code: u16::try_from(code).expect("a code"), jt: 0, jf: 0, k };
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: u16::try_from(code).expect("a code"),
+        jt: 0,
+        jf: 0,
+        k,
+    };
     let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
     let answer = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
     // The number of the call is at 0, the arguments from 16 on, 8 bytes each.
     let call = u32::try_from(call).expect("the number of a call");
-    let tests: Vec<(u32, u32)> =
-        [(0, call)].into_iter().chain(arguments.iter().map(|(place, value)| (16 + 8 * place, *value))).collect();
+    let tests: Vec<(u32, u32)> = [(0, call)]
+        .into_iter()
+        .chain(arguments.iter().map(|(place, value)| (16 + 8 * place, *value)))
+        .collect();
     let mut program = Vec::new();
     for (place, (offset, value)) in tests.iter().enumerate() {
         program.push(load(*offset));

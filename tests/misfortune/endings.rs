@@ -31,7 +31,8 @@ pub(crate) fn panic_in_a_destructor_while_unwinding() {
             let _bomb = Bomb;
             panic!("first");
         };
-        let child: Child<()> = Process::new(target, ()).start_method(method).start().expect("start");
+        let child: Child<()> =
+            Process::new(target, ()).start_method(method).start().expect("start");
         let error = child.join().expect_err("it aborts");
         assert_eq!(error.panic().expect("a panic").message(), "boom");
         assert_eq!(child.exitcode(), Some(-6));
@@ -52,12 +53,16 @@ pub(crate) fn panic_payload_whose_destructor_panics() {
         let target = || {
             panic_any(Bomb);
         };
-        let child: Child<()> = Process::new(target, ()).start_method(method).start().expect("start");
+        let child: Child<()> =
+            Process::new(target, ()).start_method(method).start().expect("start");
         let error = child.join().expect_err("panicked");
         assert!(error.panic().expect("a panic").location().is_some(), "{error}");
         assert_eq!(child.exitcode(), Some(1));
-        let child: Child<()> =
-            Process::new(target, ()).start_method(method).stack_size(1 << 20).start().expect("start");
+        let child: Child<()> = Process::new(target, ())
+            .start_method(method)
+            .stack_size(1 << 20)
+            .start()
+            .expect("start");
         assert!(child.join().expect_err("panicked").panic().is_some());
     });
 }
@@ -87,7 +92,10 @@ pub(crate) fn panic_at_exit() {
             at_exit(|| println!("last registered"));
             6
         };
-        let process = Process::new(target, ()).start_method(method).stdout(Stdio::piped()).stderr(Stdio::null());
+        let process = Process::new(target, ())
+            .start_method(method)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = process.start().expect("start");
         let mut text = String::new();
         child.take_stdout().expect("a pipe").read_to_string(&mut text).expect("read");
@@ -103,7 +111,8 @@ pub(crate) fn panic_in_the_panic_hook() {
             set_hook(Box::new(|_| panic!("second")));
             panic!("first");
         };
-        let child: Child<()> = Process::new(target, ()).start_method(method).start().expect("start");
+        let child: Child<()> =
+            Process::new(target, ()).start_method(method).start().expect("start");
         assert_eq!(signal_of(&child), Some(Signal::ABRT));
     });
 }
@@ -114,7 +123,8 @@ pub(crate) fn panic_hook_of_the_child_s_own() {
             set_hook(Box::new(|_| {}));
             panic!("quietly");
         };
-        let child: Child<()> = Process::new(target, ()).start_method(method).start().expect("start");
+        let child: Child<()> =
+            Process::new(target, ()).start_method(method).start().expect("start");
         let error = child.join().expect_err("panicked");
         let panic = error.panic().expect("a panic");
         assert_eq!((panic.message(), panic.location()), ("quietly", None));
@@ -134,7 +144,8 @@ pub(crate) fn stack_overflow() {
                 None => process,
             };
             let child = process.start().expect("start");
-            // Rust's own handler reports it and aborts; without the handler, it is what the kernel says.
+            // Rust's own handler reports it and aborts; without the handler, it is what the kernel
+            // says.
             assert!(matches!(signal_of(&child), Some(Signal::SEGV | Signal::ABRT)), "{child}");
         }
     });
@@ -159,7 +170,8 @@ fn leave_with_daemons() {
                 std::thread::sleep(Duration::from_secs(600));
             }
         };
-        let process = Process::new(target, ()).daemon(true).stdout(Stdio::piped()).start_method(method);
+        let process =
+            Process::new(target, ()).daemon(true).stdout(Stdio::piped()).start_method(method);
         let mut daemon: Child<()> = process.start().expect("start");
         let mut heard = [0; 5];
         daemon.take_stdout().expect("a pipe").read_exact(&mut heard).expect("read");

@@ -37,7 +37,13 @@ fn nested(method: StartMethod, depth: u32) -> u32 {
     if depth == 0 {
         return 1;
     }
-    Process::new(nested, (method, depth - 1)).start_method(method).start().expect("start").join().expect("join") + 1
+    Process::new(nested, (method, depth - 1))
+        .start_method(method)
+        .start()
+        .expect("start")
+        .join()
+        .expect("join")
+        + 1
 }
 
 /// The program: does to its own file what its part says.

@@ -45,7 +45,8 @@ fn refused(variable: &str, fds: &[RawFd]) {
 /// A socket pair of the kind that the library uses.
 fn pair() -> (OwnedFd, OwnedFd) {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair")
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .expect("a pair")
 }
 
 pub(crate) fn forged_or_stale_variable() {
@@ -80,14 +81,17 @@ pub(crate) fn forged_or_stale_variable() {
     }
     // A socket that leads to a stranger: made by this process for a process that is not its child.
     let (a, _b) = pair();
-    let grandchild = fork(|| refused(&plausible("child", 10, 11), &[a.as_raw_fd(), read.as_raw_fd()]));
+    let grandchild =
+        fork(|| refused(&plausible("child", 10, 11), &[a.as_raw_fd(), read.as_raw_fd()]));
     assert_eq!(wait_for(grandchild), 0, "a socket of somebody else's");
-    let grandchild = fork(|| refused(&plausible("zygote", 10, 11), &[a.as_raw_fd(), read.as_raw_fd()]));
+    let grandchild =
+        fork(|| refused(&plausible("zygote", 10, 11), &[a.as_raw_fd(), read.as_raw_fd()]));
     assert_eq!(wait_for(grandchild), 0, "a socket of somebody else's");
     // One that leads nowhere, of the wrong kind, made by ourselves: nobody will ever give it work.
     let (a, b) = UnixStream::pair().expect("a pair");
     drop(b);
-    let (status, text) = outcome(&mut forged(&plausible("child", 10, 11), &[a.as_raw_fd(), read.as_raw_fd()]));
+    let (status, text) =
+        outcome(&mut forged(&plausible("child", 10, 11), &[a.as_raw_fd(), read.as_raw_fd()]));
     assert!(!text.contains("main runs") && status.code().is_some(), "{status}: {text}");
     // The right kind of socket, but another program's file.
     let (a, _b) = pair();
@@ -95,16 +99,20 @@ pub(crate) fn forged_or_stale_variable() {
 }
 
 pub(crate) fn garbage_from_the_maker_of_the_socket() {
-    // Not a stranger then, but the parent itself gone mad: the child says no more than it must, and does not hang.
+    // Not a stranger then, but the parent itself gone mad: the child says no more than it must, and
+    // does not hang.
     if part().is_some() {
         return println!("main runs");
     }
-    for garbage in [&[0_u8][..], &[9; 100], &[1], &[0, 255, 255, 255, 255], &[0, 1, 0, 0, 0, 255], &[0; 1000]] {
+    for garbage in
+        [&[0_u8][..], &[9; 100], &[1], &[0, 255, 255, 255, 255], &[0, 1, 0, 0, 0, 255], &[0; 1000]]
+    {
         for role in ["child", "zygote"] {
             let (read, _write) = std::io::pipe().expect("pipe");
             let (theirs, ours) = pair();
             rustix::net::send(&ours, garbage, rustix::net::SendFlags::empty()).expect("send");
-            let mut command = forged(&plausible(role, 10, 11), &[theirs.as_raw_fd(), read.as_raw_fd()]);
+            let mut command =
+                forged(&plausible(role, 10, 11), &[theirs.as_raw_fd(), read.as_raw_fd()]);
             command.env("SUITE_TEST", "garbage_from_the_maker_of_the_socket");
             let (status, text) = outcome(&mut command);
             assert!(status.code().is_some(), "{role}, {garbage:?}: {status}, {text}");

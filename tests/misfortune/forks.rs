@@ -8,7 +8,9 @@ use std::time::Duration;
 use multiproc::{Process, StartMethod, active_children};
 
 use crate::common::{become_subreaper, fork, in_copy, is_childless, part, program};
-use crate::support::{METHODS, children_of, for_each_method, is_running, open_fds, until, wait_at_most, zombies};
+use crate::support::{
+    METHODS, children_of, for_each_method, is_running, open_fds, until, wait_at_most, zombies,
+};
 
 pub(crate) fn a_copy_that_ends_harms_nobody() {
     for_each_method(|method| {
@@ -34,16 +36,28 @@ pub(crate) fn a_copy_that_ends_harms_nobody() {
             drop(running.handle());
         });
         assert!(running.is_alive(), "the copy's end took the child with it");
-        assert!(helpers.iter().all(|pid| is_running(*pid)), "the copy's end took the fork server with it");
+        assert!(
+            helpers.iter().all(|pid| is_running(*pid)),
+            "the copy's end took the fork server with it"
+        );
         let mut stdin = running.take_stdin().expect("a pipe");
         stdin.write_all(b"still here").expect("write");
         drop(stdin);
         assert_eq!(running.join().expect("join"), "still here");
-        assert_eq!(Process::new(|| 1, ()).start_method(method).start().expect("start").join().expect("join"), 1);
+        assert_eq!(
+            Process::new(|| 1, ())
+                .start_method(method)
+                .start()
+                .expect("start")
+                .join()
+                .expect("join"),
+            1
+        );
     });
 }
 
-/// A function that forks and returns in the copy, too: the outcome is the child's, whichever is first.
+/// A function that forks and returns in the copy, too: the outcome is the child's, whichever is
+/// first.
 pub(crate) fn a_function_that_returns_twice() {
     fn forks(slow: bool) -> u32 {
         // SAFETY: the copy uses nothing but its own memory.
@@ -64,20 +78,24 @@ pub(crate) fn a_function_that_returns_twice() {
 pub(crate) fn a_copy_starts_children_of_its_own() {
     for_each_method(|method| {
         let original = std::process::id();
-        let running = Process::new(std::thread::sleep, (Duration::from_secs(600),)).start_method(method);
+        let running =
+            Process::new(std::thread::sleep, (Duration::from_secs(600),)).start_method(method);
         let running = running.start().expect("start");
         in_copy(|| {
             for round in 0..3 {
                 for method in METHODS {
                     let parent = || multiproc::parent_process().expect("a parent").pid();
-                    let child = Process::new(parent, ()).start_method(method).start().expect("start");
+                    let child =
+                        Process::new(parent, ()).start_method(method).start().expect("start");
                     assert_eq!(child.join().expect("join"), std::process::id());
                     assert_ne!(child.join().expect("join"), original);
                 }
                 assert!(zombies().is_empty(), "round {round}");
             }
             // A copy of the copy.
-            in_copy(|| assert_eq!(Process::new(|| 2, ()).start().expect("start").join().expect("join"), 2));
+            in_copy(|| {
+                assert_eq!(Process::new(|| 2, ()).start().expect("start").join().expect("join"), 2)
+            });
             // Left to the end of the copy.
             let left = Process::new(std::thread::sleep, (Duration::from_secs(600),)).daemon(true);
             drop(left.start_method(method).start().expect("start"));
@@ -88,7 +106,8 @@ pub(crate) fn a_copy_starts_children_of_its_own() {
     });
 }
 
-/// The program: has children of each method, which never end by themselves, and a copy that lives on. Says who they are.
+/// The program: has children of each method, which never end by themselves, and a copy that lives
+/// on. Says who they are.
 fn have_children_and_a_copy() {
     let spin = || loop {
         std::hint::spin_loop();
@@ -96,13 +115,15 @@ fn have_children_and_a_copy() {
     let children: Vec<u32> = METHODS
         .into_iter()
         .map(|method: StartMethod| {
-            let busy: multiproc::Child<()> = Process::new(spin, ()).start_method(method).start().expect("start");
+            let busy: multiproc::Child<()> =
+                Process::new(spin, ()).start_method(method).start().expect("start");
             busy.pid()
         })
         .collect();
     let helpers = children_of(std::process::id());
     let copy = fork(|| {
-        let child = Process::new(std::thread::sleep, (Duration::from_secs(600),)).start().expect("start");
+        let child =
+            Process::new(std::thread::sleep, (Duration::from_secs(600),)).start().expect("start");
         println!("{}", child.pid());
         let mut text = String::new();
         std::io::stdin().read_line(&mut text).expect("read");
@@ -111,7 +132,11 @@ fn have_children_and_a_copy() {
         let _ = child.join();
         println!("done");
     });
-    let all = [children, helpers].concat().into_iter().filter(|pid| *pid != copy).map(|pid| pid.to_string());
+    let all = [children, helpers]
+        .concat()
+        .into_iter()
+        .filter(|pid| *pid != copy)
+        .map(|pid| pid.to_string());
     println!("{}", all.collect::<Vec<_>>().join(" "));
     loop {
         std::thread::park();
@@ -128,7 +153,9 @@ pub(crate) fn children_die_with_the_original_while_a_copy_lives() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("start a program");
-    let mut lines = BufReader::new(program.stdout.take().expect("piped")).lines().map(|line| line.expect("read"));
+    let mut lines = BufReader::new(program.stdout.take().expect("piped"))
+        .lines()
+        .map(|line| line.expect("read"));
     let mut numbers = || -> Vec<u32> {
         let line = lines.next().expect("a line");
         line.split(' ').map(|number| number.parse().expect("a number")).collect()
@@ -151,7 +178,8 @@ pub(crate) fn children_die_with_the_original_while_a_copy_lives() {
 }
 
 pub(crate) fn a_stopped_fork_server_is_killed_meanwhile() {
-    // Started once, so that there is a server; it and its idle clones are all the children that this process has.
+    // Started once, so that there is a server; it and its idle clones are all the children that
+    // this process has.
     Process::new(|| (), ()).start().expect("start").join().expect("join");
     for _ in 0..3 {
         let before = open_fds();

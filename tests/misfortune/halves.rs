@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Process, Queue, QueueReceiver, QueueSender, RecvError, RecvTimeoutError, SendError, SendTimeoutError, StartMethod,
-    TryRecvError, TrySendError, wait,
+    Process, Queue, QueueReceiver, QueueSender, RecvError, RecvTimeoutError, SendError,
+    SendTimeoutError, StartMethod, TryRecvError, TrySendError, wait,
 };
 
 use crate::support::{for_each_method, state_of, until};
@@ -32,7 +32,8 @@ fn gets_and_stays(receiver: QueueReceiver<u32>, count: u32) {
 pub(crate) fn the_last_sender_is_killed() {
     for_each_method(|method| {
         let (sender, receiver) = Queue::new().expect("queue").split().expect("split");
-        let child = Process::new(puts_and_stays, (sender, 2)).start_method(method).start().expect("start");
+        let child =
+            Process::new(puts_and_stays, (sender, 2)).start_method(method).start().expect("start");
         assert_eq!((receiver.get(), receiver.get_timeout(LONG)), (Ok(0), Ok(1)));
         assert_eq!(receiver.try_get(), Err(TryRecvError::Empty));
         assert_eq!(receiver.get_timeout(MOMENT), Err(RecvTimeoutError::Timeout));
@@ -60,7 +61,8 @@ pub(crate) fn a_wait_for_halves_ends_with_the_last_sender() {
     for_each_method(|method| {
         let (sender, receiver) = Queue::new().expect("queue").split().expect("split");
         assert!(wait(&[&receiver], Some(MOMENT)).expect("wait").is_empty());
-        let child = Process::new(puts_and_stays, (sender, 1)).start_method(method).start().expect("start");
+        let child =
+            Process::new(puts_and_stays, (sender, 1)).start_method(method).start().expect("start");
         assert_eq!(wait(&[&receiver], Some(LONG)).expect("wait"), [0]);
         assert_eq!(receiver.try_get(), Ok(0));
         assert!(wait(&[&receiver], Some(MOMENT)).expect("wait").is_empty());
@@ -75,7 +77,10 @@ pub(crate) fn a_wait_for_halves_ends_with_the_last_sender() {
 pub(crate) fn the_last_receiver_is_killed() {
     for_each_method(|method| {
         let (sender, receiver) = Queue::bounded(1).expect("queue").split().expect("split");
-        let child = Process::new(gets_and_stays, (receiver, 1)).start_method(method).start().expect("start");
+        let child = Process::new(gets_and_stays, (receiver, 1))
+            .start_method(method)
+            .start()
+            .expect("start");
         sender.put(0).expect("room");
         sender.put_timeout(1, LONG).expect("room");
         assert_eq!(sender.try_put(2), Err(TrySendError::Full(2)));
@@ -94,7 +99,8 @@ pub(crate) fn the_last_receiver_is_killed() {
     });
 }
 
-/// What was put before the last sender went is got; a half on its way counts, and so does each clone.
+/// What was put before the last sender went is got; a half on its way counts, and so does each
+/// clone.
 pub(crate) fn halves_count_wherever_they_are() {
     let (sender, receiver) = Queue::new().expect("queue").split().expect("split");
     let carrier = Queue::new().expect("queue");
@@ -129,7 +135,8 @@ pub(crate) fn halves_count_wherever_they_are() {
     assert_eq!((receiver.get(), receiver.get()), (Ok(1), Err(RecvError::Disconnected)));
 }
 
-/// Many of both sides: when all senders are dead, all receivers come to their end, with what was put.
+/// Many of both sides: when all senders are dead, all receivers come to their end, with what was
+/// put.
 pub(crate) fn all_receivers_hear_of_the_death_of_all_senders() {
     fn collects(receiver: QueueReceiver<(u32, u32)>) -> Vec<(u32, u32)> {
         receiver.iter().collect::<Result<_, _>>().expect("values")
@@ -143,12 +150,24 @@ pub(crate) fn all_receivers_hear_of_the_death_of_all_senders() {
     for method in [StartMethod::Forkserver, StartMethod::Spawn] {
         for queue in [Queue::bounded(100).expect("queue"), Queue::bounded(1).expect("queue")] {
             let (sender, receiver) = queue.split().expect("split");
-            let start = || Process::new(collects, (receiver.clone(),)).start_method(method).start().expect("start");
+            let start = || {
+                Process::new(collects, (receiver.clone(),))
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+            };
             let receivers: Vec<_> = (0..3).map(|_| start()).collect();
-            let start = |own| Process::new(pours, (sender.clone(), own)).start_method(method).start().expect("start");
+            let start = |own| {
+                Process::new(pours, (sender.clone(), own))
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+            };
             let senders: Vec<_> = (0..3).map(start).collect();
             drop(sender);
-            until("all sleep or pour", || senders.iter().all(|child| state_of(child.pid()).is_some()));
+            until("all sleep or pour", || {
+                senders.iter().all(|child| state_of(child.pid()).is_some())
+            });
             std::thread::sleep(MOMENT);
             for sender in &senders {
                 sender.kill().expect("kill");
@@ -158,22 +177,30 @@ pub(crate) fn all_receivers_hear_of_the_death_of_all_senders() {
             for receiver in receivers {
                 let got = receiver.join_timeout(LONG).expect("join").expect("it is told");
                 for own in 0..3 {
-                    let mut of_one = got.iter().filter(|(by, _)| *by == own).map(|(_, number)| *number);
+                    let mut of_one =
+                        got.iter().filter(|(by, _)| *by == own).map(|(_, number)| *number);
                     let mut last = of_one.next();
-                    assert!(of_one.all(|number| last.replace(number) < Some(number)), "out of order");
+                    assert!(
+                        of_one.all(|number| last.replace(number) < Some(number)),
+                        "out of order"
+                    );
                 }
                 all.extend(got);
             }
             all.sort_unstable();
             for own in 0..3 {
                 let numbers = all.iter().filter(|(by, _)| *by == own).map(|(_, number)| *number);
-                assert!(numbers.eq(0..all.iter().filter(|(by, _)| *by == own).count() as u32), "a gap");
+                assert!(
+                    numbers.eq(0..all.iter().filter(|(by, _)| *by == own).count() as u32),
+                    "a gap"
+                );
             }
         }
     }
 }
 
-/// Producers, relays and a collector, who end by nothing but their ends; relays are killed at any moment.
+/// Producers, relays and a collector, who end by nothing but their ends; relays are killed at any
+/// moment.
 pub(crate) fn a_chain_of_halves_survives_the_death_of_relays() {
     const EACH: u32 = 3_000;
     const KILLED: usize = 3;
@@ -189,10 +216,19 @@ pub(crate) fn a_chain_of_halves_survives_the_death_of_relays() {
         for queue in [Queue::new().expect("queue"), Queue::bounded(3).expect("queue")] {
             let (first, from) = queue.split().expect("split");
             let (to, last) = Queue::new().expect("queue").split().expect("split");
-            let relay =
-                || Process::new(relays, (from.clone(), to.clone())).start_method(method).start().expect("start");
+            let relay = || {
+                Process::new(relays, (from.clone(), to.clone()))
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+            };
             let relays: Vec<_> = (0..KILLED + 1).map(|_| relay()).collect();
-            let start = |own| Process::new(produces, (first.clone(), own)).start_method(method).start().expect("start");
+            let start = |own| {
+                Process::new(produces, (first.clone(), own))
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+            };
             let producers: Vec<_> = (0..2).map(start).collect();
             drop((first, from, to));
             let mut got = Vec::new();

@@ -1,4 +1,5 @@
-//! Kernels and containers that give less than usual, and a program that changes who and where it is.
+//! Kernels and containers that give less than usual, and a program that changes who and where it
+//! is.
 #![expect(unsafe_code, reason = "filters system calls, unmounts, and becomes another user")]
 
 use std::os::fd::AsRawFd;
@@ -8,7 +9,8 @@ use multiproc::{Failure, Process, StartMethod};
 
 use crate::common::{deny, in_copy, is_root, is_zombie, part, program, react, scratch, success};
 use crate::support::{
-    METHODS, assert_route, children_of, is_running, mark, open_fds, send_signal, state_of, until, zombies,
+    METHODS, assert_route, children_of, is_running, mark, open_fds, send_signal, state_of, until,
+    zombies,
 };
 
 fn nested() -> u32 {
@@ -24,13 +26,17 @@ fn all_work(expected: [StartMethod; 3]) {
             assert_eq!(child.join().expect("join"), 21);
         }
         let before = open_fds();
-        assert_route(got, || Process::new(mark, ()).start_method(asked).start().expect("start").join().expect("join"));
+        assert_route(got, || {
+            Process::new(mark, ()).start_method(asked).start().expect("start").join().expect("join")
+        });
         let child = Process::new(std::thread::park, ()).start_method(asked).start().expect("start");
         child.terminate().expect("terminate");
         assert_eq!(child.join().expect_err("killed").exitcode(), Some(-15));
         let child = Process::new(|| 1, ()).start_method(asked).start().expect("start");
         drop(child);
-        until("no zombie is left", || multiproc::active_children().is_empty() && zombies().is_empty());
+        until("no zombie is left", || {
+            multiproc::active_children().is_empty() && zombies().is_empty()
+        });
         assert_eq!(open_fds(), before, "descriptors were left open");
     }
 }
@@ -56,7 +62,13 @@ pub(crate) fn unshare_forbidden() {
     all_work(METHODS);
     // It still counts right.
     let thread = std::thread::spawn(|| {
-        assert!(Process::new(|| (), ()).start_method(StartMethod::Fork).start().expect_err("threads").is_threads());
+        assert!(
+            Process::new(|| (), ())
+                .start_method(StartMethod::Fork)
+                .start()
+                .expect_err("threads")
+                .is_threads()
+        );
     });
     thread.join().expect("join");
 }
@@ -64,7 +76,11 @@ pub(crate) fn unshare_forbidden() {
 const SO_PEERPIDFD: u32 = 77;
 
 fn deny_peer_pidfd() {
-    deny(libc::SYS_getsockopt, &[(1, libc::SOL_SOCKET.cast_unsigned()), (2, SO_PEERPIDFD)], libc::ENOPROTOOPT);
+    deny(
+        libc::SYS_getsockopt,
+        &[(1, libc::SOL_SOCKET.cast_unsigned()), (2, SO_PEERPIDFD)],
+        libc::ENOPROTOOPT,
+    );
 }
 
 pub(crate) fn without_pidfds_from_sockets() {
@@ -108,9 +124,14 @@ pub(crate) fn without_pidfds_from_sockets_and_descriptors() {
                     }
                     Err(error) => {
                         assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
-                        // Another child after it has ended, so the one that did not start would have, too.
+                        // Another child after it has ended, so the one that did not start would
+                        // have, too.
                         Process::new(|| (), ()).start().expect("start").join().expect("join");
-                        assert_eq!(length(&trace), before, "a start that gave an error ran all the same");
+                        assert_eq!(
+                            length(&trace),
+                            before,
+                            "a start that gave an error ran all the same"
+                        );
                     }
                 }
             }
@@ -133,7 +154,8 @@ pub(crate) fn without_pidfd_getinfo_statuses_are_taken_not_invented() {
             let child = Process::new(|| 9, ()).start_method(method).start().expect("start");
             assert_eq!(child.join().expect("join"), 9);
             assert_eq!(child.exitcode(), Some(0));
-            let child = Process::new(std::thread::park, ()).start_method(method).start().expect("start");
+            let child =
+                Process::new(std::thread::park, ()).start_method(method).start().expect("start");
             child.kill().expect("kill");
             let error = child.join().expect_err("killed");
             assert!(matches!(error.failure(), Failure::Lost(_)), "{error}");
@@ -142,7 +164,8 @@ pub(crate) fn without_pidfd_getinfo_statuses_are_taken_not_invented() {
     }
 }
 
-/// A child is not taken for one of the fork server's own, whose statuses nobody asks for, whatever it is called.
+/// A child is not taken for one of the fork server's own, whose statuses nobody asks for, whatever
+/// it is called.
 pub(crate) fn a_child_called_like_the_fork_server_keeps_its_status() {
     // A kernel that keeps statuses would hide that one was taken.
     let get_info: u32 = (3 << 30) | (64 << 16) | (0xff << 8) | 11;
@@ -178,7 +201,13 @@ fn hide_proc() {
                 libc::MS_REC | libc::MS_PRIVATE,
                 std::ptr::null(),
             ) == 0
-            && libc::mount(c"none".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()) == 0
+            && libc::mount(
+                c"none".as_ptr(),
+                c"/proc".as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                std::ptr::null(),
+            ) == 0
     };
     assert!(done, "hide /proc: {}", std::io::Error::last_os_error());
 }
@@ -190,7 +219,10 @@ fn start_without_proc(method: StartMethod) {
         Ok((Ok(value), _)) => assert_eq!(value, 5),
         Ok((Err(error), _)) => {
             let text = error.to_string();
-            assert!(matches!(error.failure(), Failure::NotRun(_)), "{method}: no clear error: {text}");
+            assert!(
+                matches!(error.failure(), Failure::NotRun(_)),
+                "{method}: no clear error: {text}"
+            );
         }
         Err(error) => {
             let text = error.to_string();
@@ -225,7 +257,15 @@ pub(crate) fn without_proc() {
             }
         });
         in_copy(|| {
-            assert_eq!(Process::new(|| 5, ()).start_method(method).start().expect("start").join().expect("join"), 5);
+            assert_eq!(
+                Process::new(|| 5, ())
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+                    .join()
+                    .expect("join"),
+                5
+            );
             hide_proc();
             for _ in 0..3 {
                 start_without_proc(method);
@@ -237,7 +277,8 @@ pub(crate) fn without_proc() {
 /// Gives up root for this user.
 fn become_user(user: u32) {
     // SAFETY: system calls on integers.
-    let done = unsafe { libc::setresgid(user, user, user) == 0 && libc::setresuid(user, user, user) == 0 };
+    let done =
+        unsafe { libc::setresgid(user, user, user) == 0 && libc::setresuid(user, user, user) == 0 };
     assert!(done, "become another user: {}", std::io::Error::last_os_error());
 }
 
@@ -254,7 +295,14 @@ pub(crate) fn another_user_between_starts() {
     }
     for method in METHODS {
         in_copy(|| {
-            let start = || Process::new(user, ()).start_method(method).start().expect("start").join().expect("join");
+            let start = || {
+                Process::new(user, ())
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+                    .join()
+                    .expect("join")
+            };
             assert_eq!(start(), (0, 0));
             become_user(USER);
             for _ in 0..3 {
@@ -282,7 +330,8 @@ pub(crate) fn another_user_now_and_then() {
                     act_as(acting);
                     let started = Process::new(user, ()).start_method(method).start();
                     if acting != 0 && method != StartMethod::Fork {
-                        // What a process with borrowed rights executes does not trust its environment.
+                        // What a process with borrowed rights executes does not trust its
+                        // environment.
                         let error = started.expect_err("executed with borrowed rights").to_string();
                         assert!(error.contains("rights"), "{error}");
                         continue;
@@ -293,7 +342,11 @@ pub(crate) fn another_user_now_and_then() {
                     before = Some(open_fds().len());
                 }
             }
-            assert_eq!(Some(open_fds().len()), before, "{method}: each change of the user costs descriptors");
+            assert_eq!(
+                Some(open_fds().len()),
+                before,
+                "{method}: each change of the user costs descriptors"
+            );
         });
     }
 }
@@ -331,7 +384,8 @@ pub(crate) fn surroundings_change_between_starts() {
     for method in METHODS {
         in_copy(|| {
             let start = || {
-                let child = Process::new(surroundings, ()).start_method(method).start().expect("start");
+                let child =
+                    Process::new(surroundings, ()).start_method(method).start().expect("start");
                 child.join().expect("join")
             };
             assert_eq!(start(), surroundings());
@@ -362,7 +416,14 @@ pub(crate) fn a_deleted_working_directory() {
             std::fs::remove_dir(&folder).expect("remove it");
             for _ in 0..2 {
                 let gone = || std::env::current_dir().is_err();
-                assert!(Process::new(gone, ()).start_method(method).start().expect("start").join().expect("join"));
+                assert!(
+                    Process::new(gone, ())
+                        .start_method(method)
+                        .start()
+                        .expect("start")
+                        .join()
+                        .expect("join")
+                );
             }
         });
     }
@@ -373,7 +434,8 @@ pub(crate) fn no_memory_for_a_big_result() {
     const BIG: usize = 256 << 20;
     for method in METHODS {
         in_copy(|| {
-            let child = Process::new(|| "x".repeat(BIG), ()).start_method(method).start().expect("start");
+            let child =
+                Process::new(|| "x".repeat(BIG), ()).start_method(method).start().expect("start");
             until("it has ended", || is_zombie(child.pid()) || state_of(child.pid()).is_none());
             let used = std::fs::read_to_string("/proc/self/statm").expect("statm");
             let pages: u64 = used.split(' ').next().expect("a number").parse().expect("a number");

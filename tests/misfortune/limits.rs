@@ -29,7 +29,8 @@ fn is_emfile(error: &JoinError) -> bool {
     matches!(error.failure(), Failure::Os(error) if error.raw_os_error() == Some(libc::EMFILE))
 }
 
-/// Starts a child under the hoard; whether that worked. What comes of it must be the result or a clear error.
+/// Starts a child under the hoard; whether that worked. What comes of it must be the result or a
+/// clear error.
 fn start_under(hoard: Hoard, method: StartMethod, trace: &str) -> bool {
     let started = Process::new(traced, (trace.to_owned(),)).start_method(method).start();
     let child = match started {
@@ -50,7 +51,9 @@ fn start_under(hoard: Hoard, method: StartMethod, trace: &str) -> bool {
         Ok(value) => assert!(value == big(), "{method}: another result"),
         // A fork has no more room than its original.
         Err(error) if method == StartMethod::Fork => match error.failure() {
-            Failure::NotRun(why) | Failure::BadResult(why) => assert!(why.contains("Too many open files"), "{error}"),
+            Failure::NotRun(why) | Failure::BadResult(why) => {
+                assert!(why.contains("Too many open files"), "{error}")
+            }
             _ => panic!("{method}: no clear error: {error}"),
         },
         Err(error) => panic!("{method}: {error}"),
@@ -73,7 +76,8 @@ fn start_with_spared(method: StartMethod, spared: usize, without_stdin: bool, tr
         hoard
     };
     let healthy = || {
-        let child = Process::new(traced, (path.to_owned(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(traced, (path.to_owned(),)).start_method(method).start().expect("start");
         assert!(child.join().expect("join") == big(), "another result");
     };
     // The first start of all, and later ones.
@@ -90,7 +94,10 @@ fn start_with_spared(method: StartMethod, spared: usize, without_stdin: bool, tr
     until("no zombie is left", || zombies().is_empty());
     assert!(active_children().is_empty());
     let runs = std::fs::read(trace).expect("read").len();
-    assert!(runs <= starts, "{runs} runs of {starts} starts: a start that gave an error ran all the same");
+    assert!(
+        runs <= starts,
+        "{runs} runs of {starts} starts: a start that gave an error ran all the same"
+    );
 }
 
 pub(crate) fn starts_with_few_descriptors_left() {
@@ -98,7 +105,9 @@ pub(crate) fn starts_with_few_descriptors_left() {
     for method in METHODS {
         for spared in 0..=9 {
             for without_stdin in [false, true] {
-                eprintln!("{method}, {spared} descriptors left, standard input closed: {without_stdin}");
+                eprintln!(
+                    "{method}, {spared} descriptors left, standard input closed: {without_stdin}"
+                );
                 in_copy(|| start_with_spared(method, spared, without_stdin, &trace));
             }
         }
@@ -108,12 +117,14 @@ pub(crate) fn starts_with_few_descriptors_left() {
 
 pub(crate) fn joins_without_descriptors() {
     crate::support::for_each_method(|method| {
-        let ended: Vec<_> =
-            (0..4).map(|_| Process::new(big, ()).start_method(method).start().expect("start")).collect();
+        let ended: Vec<_> = (0..4)
+            .map(|_| Process::new(big, ()).start_method(method).start().expect("start"))
+            .collect();
         for child in &ended {
             until("the child has ended", || is_zombie(child.pid()));
         }
-        let running = Process::new(std::thread::sleep, (Duration::from_secs(600),)).start_method(method);
+        let running =
+            Process::new(std::thread::sleep, (Duration::from_secs(600),)).start_method(method);
         let running = running.start().expect("start");
         let hoard = Hoard::all_but(0);
         let asked = ended[0].join();
@@ -122,7 +133,10 @@ pub(crate) fn joins_without_descriptors() {
         let unfinished = running.try_join();
         drop(hoard);
         for early in [asked.map(Some), given_up] {
-            assert!(early.expect("the descriptor in reserve is enough") == Some(big()), "another result");
+            assert!(
+                early.expect("the descriptor in reserve is enough") == Some(big()),
+                "another result"
+            );
         }
         assert!(alive, "running, whether it can be asked or not");
         match unfinished {
@@ -161,8 +175,10 @@ fn end_without_descriptors(method: StartMethod) {
     .stdin(multiproc::Stdio::inherit())
     .start()
     .expect("start");
-    let daemon =
-        Process::new(std::thread::sleep, (Duration::from_secs(600),)).daemon(true).start_method(method).start();
+    let daemon = Process::new(std::thread::sleep, (Duration::from_secs(600),))
+        .daemon(true)
+        .start_method(method)
+        .start();
     std::mem::forget((child, daemon.expect("start"), Hoard::all_but(0)));
 }
 
@@ -211,13 +227,17 @@ pub(crate) fn no_processes_left() {
     if !is_root("no_processes_left") {
         return;
     }
-    let sleeper = |method| Process::new(std::thread::sleep, (Duration::from_secs(600),)).start_method(method).start();
+    let sleeper = |method| {
+        Process::new(std::thread::sleep, (Duration::from_secs(600),)).start_method(method).start()
+    };
     let quick = |method| Process::new(|| 5, ()).start_method(method).start();
     for method in METHODS {
         in_copy(|| {
             // SAFETY: one thread; what it gives up stays given up.
-            let done =
-                unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) == 0 && libc::setresuid(NOBODY, NOBODY, NOBODY) == 0 };
+            let done = unsafe {
+                libc::setresgid(NOBODY, NOBODY, NOBODY) == 0
+                    && libc::setresuid(NOBODY, NOBODY, NOBODY) == 0
+            };
             assert!(done, "become another user");
             // Itself and nobody else.
             limit(libc::RLIMIT_NPROC, 1);
@@ -244,7 +264,10 @@ pub(crate) fn no_processes_left() {
                 assert_eq!(quick(method).expect("start").join().expect("join"), 5);
             }
             until("no zombie is left", || zombies().is_empty());
-            assert!(children_of(std::process::id()).into_iter().filter(|pid| is_running(*pid)).count() <= 9);
+            assert!(
+                children_of(std::process::id()).into_iter().filter(|pid| is_running(*pid)).count()
+                    <= 9
+            );
         });
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc::{Barrier, BoundedSemaphore, Condition, Event, Lock, Process, RLock, RwLock, Semaphore};
+use multiproc::{
+    Barrier, BoundedSemaphore, Condition, Event, Lock, Process, RLock, RwLock, Semaphore,
+};
 
 use crate::common::Hoard;
 use crate::support::for_each_method;
@@ -44,7 +46,8 @@ fn word(state: &mut u64, tid: u32) -> u32 {
     }
 }
 
-/// Writes over the memory until it is told to stop. `spared` bytes at the beginning stay as they are.
+/// Writes over the memory until it is told to stop. `spared` bytes at the beginning stay as they
+/// are.
 fn scribble(files: &[File], stop: &AtomicBool, tid: u32, spared: u64) {
     let mut state = 0x1234_5678_9abc_def1;
     while !stop.load(Ordering::Relaxed) {
@@ -59,7 +62,8 @@ fn scribble(files: &[File], stop: &AtomicBool, tid: u32, spared: u64) {
     }
 }
 
-/// The longest that a call with a short deadline may take: what locks inside wait for somebody who holds them.
+/// The longest that a call with a short deadline may take: what locks inside wait for somebody who
+/// holds them.
 const LIMIT: Duration = Duration::from_secs(12);
 
 fn timed<T>(what: &str, call: impl FnOnce() -> T) {
@@ -72,7 +76,8 @@ fn timed<T>(what: &str, call: impl FnOnce() -> T) {
 /// Everything that has a deadline, or needs none, while others write.
 fn use_all(spared: u64) {
     const SHORT: Duration = Duration::from_millis(2);
-    let (lock, rlock, rwlock) = (Lock::new().unwrap(), RLock::new().unwrap(), RwLock::new().unwrap());
+    let (lock, rlock, rwlock) =
+        (Lock::new().unwrap(), RLock::new().unwrap(), RwLock::new().unwrap());
     let (semaphore, bounded) = (Semaphore::new(2).unwrap(), BoundedSemaphore::new(2).unwrap());
     let (barrier, event) = (Barrier::new(3).unwrap(), Event::new().unwrap());
     let condition = Condition::with_lock(&Lock::new().unwrap()).unwrap();
@@ -104,7 +109,8 @@ fn use_all(spared: u64) {
             timed("barrier", || barrier.wait_timeout(SHORT));
             timed("barrier", || (barrier.n_waiting(), barrier.broken()));
             timed("condition", || {
-                // What waits for the lock again has no deadline: only as long as nobody writes there.
+                // What waits for the lock again has no deadline: only as long as nobody writes
+                // there.
                 condition.to_string()
             });
         }

@@ -26,7 +26,11 @@ where
 
 /// Tasks wait for an event that the pool's workers have.
 fn held(gate: &Event) -> Pool {
-    Pool::builder().processes(1).initializer(|gate: Event| gate, (gate.clone(),)).build().expect("pool")
+    Pool::builder()
+        .processes(1)
+        .initializer(|gate: Event| gate, (gate.clone(),))
+        .build()
+        .expect("pool")
 }
 
 fn all_but_the_first_wait(n: u64) -> u64 {
@@ -102,9 +106,15 @@ pub(crate) fn code_of_users_that_panics_around_a_map() {
             assert_eq!(outcomes.len(), 20);
             for (n, outcome) in (0..).zip(outcomes) {
                 match (n % 10, outcome) {
-                    (NOT_SENT, Err(error)) => assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}"),
-                    (NOT_RECEIVED, Err(error)) => assert!(matches!(error.failure(), Failure::BadResult(_)), "{error}"),
-                    (_, outcome) => assert_eq!(outcome.expect("the others are well"), Touchy(n + 100)),
+                    (NOT_SENT, Err(error)) => {
+                        assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}")
+                    }
+                    (NOT_RECEIVED, Err(error)) => {
+                        assert!(matches!(error.failure(), Failure::BadResult(_)), "{error}")
+                    }
+                    (_, outcome) => {
+                        assert_eq!(outcome.expect("the others are well"), Touchy(n + 100))
+                    }
                 }
             }
         }
@@ -137,7 +147,9 @@ pub(crate) fn code_of_users_that_panics_around_a_map() {
         assert_eq!(tasks().progress(show).map(double, 0..20).expect("well").len(), 20);
         assert_eq!(shown, 1);
         let mut ends = 0;
-        let mut all = tasks().progress(|progress| ends += u32::from(progress.is_finished())).imap(double, 0..20);
+        let mut all = tasks()
+            .progress(|progress| ends += u32::from(progress.is_finished()))
+            .imap(double, 0..20);
         assert_eq!(all.by_ref().count(), 20);
         assert!(all.next().is_none() && all.next().is_none());
         drop(all);
@@ -156,7 +168,8 @@ pub(crate) fn callbacks_that_panic_or_wait() {
     assert!(error.to_string().contains("the callback that it was given to panicked"), "{error}");
     let (told, outcome) = mpsc::channel();
     let own = std::sync::Arc::clone(&pool);
-    // The task is not done before it has its callback: that would be called here and now, where it may wait.
+    // The task is not done before it has its callback: that would be called here and now, where it
+    // may wait.
     let has_callback = Event::new().expect("event");
     let after = |event: Event, n| {
         event.wait();
@@ -164,7 +177,8 @@ pub(crate) fn callbacks_that_panic_or_wait() {
     };
     let waits = pool.submit(after, (has_callback.clone(), 1)).on_done(move |_| {
         own.close();
-        told.send(own.join().expect_err("it would never end").to_string()).expect("somebody listens");
+        told.send(own.join().expect_err("it would never end").to_string())
+            .expect("somebody listens");
     });
     has_callback.set();
     assert_eq!(outcome.recv_timeout(LONG).expect("told"), "a callback cannot wait for its pool");

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, Descriptor, Listener, Process,
-    RecvError, RecvTimeoutError, connect,
+    AcceptError, Address, AuthenticationError, Client, ConnectError, Connection, Descriptor,
+    Listener, Process, RecvError, RecvTimeoutError, connect,
 };
 
 use crate::common::Hoard;
@@ -21,7 +21,8 @@ fn listener() -> (Listener, SocketAddr) {
 }
 
 fn over(builder: multiproc::ListenerBuilder) -> (Listener, SocketAddr) {
-    let listener = builder.bind("tcp://127.0.0.1:0".parse::<Address>().expect("address")).expect("bind");
+    let listener =
+        builder.bind("tcp://127.0.0.1:0".parse::<Address>().expect("address")).expect("bind");
     let Address::Tcp(address) = *listener.address() else { panic!("{listener:?}") };
     (listener, address)
 }
@@ -87,16 +88,24 @@ pub(crate) fn garbage_at_a_listener() {
 
 pub(crate) fn slow_peers_at_a_listener() {
     // As many silent ones as there are places, and more, each of which could stay for a minute.
-    let (mut listener, address) = over(Listener::builder().key(KEY).most_pending(4).handshake_timeout(LONG));
-    let silent: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(address).expect("connect")).collect();
+    let (mut listener, address) =
+        over(Listener::builder().key(KEY).most_pending(4).handshake_timeout(LONG));
+    let silent: Vec<TcpStream> =
+        (0..8).map(|_| TcpStream::connect(address).expect("connect")).collect();
     let child = start_honest(address);
     let began = Instant::now();
     accept_honest(&mut listener);
-    assert!(began.elapsed() < Duration::from_secs(20), "kept waiting by the silent: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "kept waiting by the silent: {:?}",
+        began.elapsed()
+    );
     child.join().expect("join");
     drop(silent);
-    // One that says a byte now and then does not stay beyond its time either, whatever the caller waits for.
-    let (mut listener, address) = over(Listener::builder().key(KEY).handshake_timeout(Duration::from_millis(300)));
+    // One that says a byte now and then does not stay beyond its time either, whatever the caller
+    // waits for.
+    let (mut listener, address) =
+        over(Listener::builder().key(KEY).handshake_timeout(Duration::from_millis(300)));
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let dripping = std::thread::spawn(move || {
         let mut slow = TcpStream::connect(address).expect("connect");
@@ -104,7 +113,9 @@ pub(crate) fn slow_peers_at_a_listener() {
             if slow.write_all(&[byte]).is_err() {
                 return;
             }
-            if stopped.recv_timeout(Duration::from_millis(20)) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if stopped.recv_timeout(Duration::from_millis(20))
+                != Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
                 panic!("it could stay");
             }
         }
@@ -129,20 +140,27 @@ pub(crate) fn a_flood_at_a_listener() {
     Process::new(|| (), ()).start().expect("start").join().expect("join");
     let before = open_fds();
     let (mut listener, address) = listener();
-    let flood: Vec<TcpStream> =
-        (0..200).map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()).collect();
+    let flood: Vec<TcpStream> = (0..200)
+        .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok())
+        .collect();
     // The backlog holds 128 or one more: the rest come in as these are taken.
     assert!(flood.len() >= 128);
     let child = start_honest(address);
     let began = Instant::now();
     accept_honest(&mut listener);
-    assert!(began.elapsed() < Duration::from_secs(30), "kept out by the flood: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "kept out by the flood: {:?}",
+        began.elapsed()
+    );
     child.join().expect("join");
     // Those who write to it while it goes on are no different.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let noise = std::thread::spawn(move || {
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-            if let Ok(mut stranger) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+            if let Ok(mut stranger) =
+                TcpStream::connect_timeout(&address, Duration::from_millis(100))
+            {
                 let _ = stranger.write_all(b"\0\0\0\x04noise");
             }
         }
@@ -160,7 +178,8 @@ pub(crate) fn a_flood_at_a_listener() {
 
 pub(crate) fn a_mirror_at_a_listener() {
     let (mut listener, address) = listener();
-    // It holds the listener's own challenge out to it, in this and in another conversation, and what it says is no proof.
+    // It holds the listener's own challenge out to it, in this and in another conversation, and
+    // what it says is no proof.
     let stranger = std::thread::spawn(move || {
         let mut one = TcpStream::connect(address).expect("connect");
         let mut other = TcpStream::connect(address).expect("connect");
@@ -181,7 +200,8 @@ pub(crate) fn a_mirror_at_a_listener() {
 }
 
 pub(crate) fn a_false_listener() {
-    // It has no key; it welcomes everybody, and holds the client's challenge out to the client, or to another.
+    // It has no key; it welcomes everybody, and holds the client's challenge out to the client, or
+    // to another.
     let false_one = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = Address::from(false_one.local_addr().expect("address"));
     let client = |address: Address| match Client::new().key(KEY).connect::<(), ()>(&address) {
@@ -217,7 +237,10 @@ fn half<S, R>() -> (Connection<S, R>, TcpStream) {
 pub(crate) fn half_a_message_then_gone() {
     let (mut connection, mut raw) = half::<String, String>();
     raw.write_all(&[0, 0, 0, 6, 5, b'h', b'a']).expect("write");
-    assert!(matches!(connection.recv_timeout(Duration::from_millis(10)), Err(RecvTimeoutError::Timeout)));
+    assert!(matches!(
+        connection.recv_timeout(Duration::from_millis(10)),
+        Err(RecvTimeoutError::Timeout)
+    ));
     raw.write_all(b"l").expect("write");
     drop(raw);
     assert!(connection.poll(Some(LONG)).expect("poll"), "its end can be had");
@@ -229,7 +252,10 @@ pub(crate) fn a_header_that_promises_too_much() {
     // Within the limit: no room is made for what does not come.
     let (mut connection, mut raw) = half::<String, String>();
     raw.write_all(&[0x3f, 0xff, 0xff, 0xff, 1, 2, 3]).expect("write");
-    assert!(matches!(connection.recv_timeout(Duration::from_millis(10)), Err(RecvTimeoutError::Timeout)));
+    assert!(matches!(
+        connection.recv_timeout(Duration::from_millis(10)),
+        Err(RecvTimeoutError::Timeout)
+    ));
     // Beyond it: the end.
     for (header, length) in [
         (&[0x7f, 0xff, 0xff, 0xff][..], 0x7fff_ffff),
@@ -238,7 +264,9 @@ pub(crate) fn a_header_that_promises_too_much() {
         let (mut connection, mut raw) = half::<String, String>();
         raw.write_all(header).expect("write");
         match connection.recv_timeout(LONG) {
-            Err(RecvTimeoutError::TooLong { length: said, limit, .. }) => assert_eq!((said, limit), (length, 1 << 30)),
+            Err(RecvTimeoutError::TooLong { length: said, limit, .. }) => {
+                assert_eq!((said, limit), (length, 1 << 30))
+            }
             other => panic!("{other:?}"),
         }
         assert!(connection.recv().expect_err("the end").is_disconnected());
@@ -247,17 +275,27 @@ pub(crate) fn a_header_that_promises_too_much() {
     connection.set_max_message(4);
     raw.write_all(b"\0\0\0\x04\x03abc\0\0\0\x05\x04abcd").expect("write");
     assert_eq!(connection.recv_timeout(LONG).expect("recv"), "abc");
-    assert!(matches!(connection.recv_timeout(LONG), Err(RecvTimeoutError::TooLong { length: 5, limit: 4, .. })));
+    assert!(matches!(
+        connection.recv_timeout(LONG),
+        Err(RecvTimeoutError::TooLong { length: 5, limit: 4, .. })
+    ));
 }
 
 pub(crate) fn garbage_over_a_connection() {
     // No value of this type: an error, and the next one is received.
     let (mut connection, mut raw) = half::<String, String>();
-    raw.write_all(b"\0\0\0\x02\xff\xff\0\0\0\x00\0\0\0\x04\x03abc\0\0\0\x05\x03abc!").expect("write");
+    raw.write_all(b"\0\0\0\x02\xff\xff\0\0\0\x00\0\0\0\x04\x03abc\0\0\0\x05\x03abc!")
+        .expect("write");
     assert!(connection.recv_timeout(LONG).expect_err("no text").is_decode());
     assert!(connection.recv_timeout(LONG).expect_err("no text").is_decode());
     assert_eq!(connection.recv_timeout(LONG).expect("recv"), "abc");
-    assert!(connection.recv_timeout(LONG).expect_err("too much").to_string().ends_with("1 bytes too many"));
+    assert!(
+        connection
+            .recv_timeout(LONG)
+            .expect_err("too much")
+            .to_string()
+            .ends_with("1 bytes too many")
+    );
     // A collection that says it is endless makes no room for its items.
     let (mut connection, mut raw) = half::<(), Vec<u64>>();
     raw.write_all(b"\0\0\0\x09\xff\xff\xff\xff\xff\xff\xff\xff\x7f").expect("write");
@@ -280,7 +318,9 @@ pub(crate) fn a_listener_without_descriptors() {
         {
             let _hoard = Hoard::all_but(0);
             for _ in 0..2 {
-                let error = listener.accept_timeout::<(), ()>(LONG).expect_err("accepted without descriptors");
+                let error = listener
+                    .accept_timeout::<(), ()>(LONG)
+                    .expect_err("accepted without descriptors");
                 let AcceptError::Os(error) = error else { panic!("{error}") };
                 assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
             }
@@ -291,9 +331,11 @@ pub(crate) fn a_listener_without_descriptors() {
         let _ = child.join().expect("join");
     }
     let _hoard = Hoard::all_but(0);
-    let error = Listener::bind(Address::fresh().expect("address")).expect_err("bound without descriptors");
+    let error =
+        Listener::bind(Address::fresh().expect("address")).expect_err("bound without descriptors");
     assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
-    let error = connect::<(), ()>(&Address::fresh().expect("address")).expect_err("connected without descriptors");
+    let error = connect::<(), ()>(&Address::fresh().expect("address"))
+        .expect_err("connected without descriptors");
     assert!(error.to_string().contains("Too many open files"), "{error}");
 }
 
@@ -307,7 +349,11 @@ pub(crate) fn a_message_whose_descriptors_find_no_room() {
     {
         let _hoard = Hoard::all_but(1);
         let error = far.recv_timeout(LONG).expect_err("no room for three");
-        assert_eq!(error.os_error().and_then(std::io::Error::raw_os_error), Some(libc::EMFILE), "{error}");
+        assert_eq!(
+            error.os_error().and_then(std::io::Error::raw_os_error),
+            Some(libc::EMFILE),
+            "{error}"
+        );
     }
     // That message is lost; what is behind it is not.
     assert_eq!(far.recv_timeout(LONG).expect("recv").len(), 1);
@@ -338,7 +384,8 @@ pub(crate) fn a_killed_listener() {
         let mut near: Connection<(), Address> = outer.accept_timeout(LONG).expect("accept");
         let child = Process::new(serve, (far,)).start_method(method).start().expect("start");
         let address = near.recv_timeout(LONG).expect("recv");
-        let mut peers: Vec<Connection<u8>> = (0..5).map(|_| connect(&address).expect("connect")).collect();
+        let mut peers: Vec<Connection<u8>> =
+            (0..5).map(|_| connect(&address).expect("connect")).collect();
         for peer in &mut peers {
             assert_eq!(peer.recv_timeout(LONG).expect("recv"), 7);
         }
@@ -349,7 +396,9 @@ pub(crate) fn a_killed_listener() {
         }
         assert!(near.recv_timeout(LONG).expect_err("the end").is_disconnected());
         let _ = child.join();
-        let Err(ConnectError::Os { error, .. }) = connect::<u8, u8>(&address) else { panic!("it answers") };
+        let Err(ConnectError::Os { error, .. }) = connect::<u8, u8>(&address) else {
+            panic!("it answers")
+        };
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         // What it left behind is in nobody's way.
         drop(Listener::builder().replace_stale().bind(&address).expect("replace"));
@@ -379,12 +428,17 @@ pub(crate) fn killed_senders() {
             let mut n = pause;
             let end = loop {
                 match near.recv_timeout(LONG) {
-                    Ok(bytes) => assert!(bytes == vec![n; usize::from(n) * 1000], "{} bytes", bytes.len()),
+                    Ok(bytes) => {
+                        assert!(bytes == vec![n; usize::from(n) * 1000], "{} bytes", bytes.len())
+                    }
                     Err(end) => break end,
                 }
                 n += 1;
             };
-            assert!(matches!(end, RecvTimeoutError::Disconnected | RecvTimeoutError::Truncated), "{end}");
+            assert!(
+                matches!(end, RecvTimeoutError::Disconnected | RecvTimeoutError::Truncated),
+                "{end}"
+            );
             let _ = child.join();
         }
     });

@@ -5,7 +5,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use multiproc::{
-    Connection, Process, Receiver, RecvError, Sender, StartMethod, connection, pipe, pipe_with_capacity, wait,
+    Connection, Process, Receiver, RecvError, Sender, StartMethod, connection, pipe,
+    pipe_with_capacity, wait,
 };
 
 use crate::support::{for_each_method, until};
@@ -23,7 +24,8 @@ fn pour(mut sender: Sender<(u32, Vec<u32>)>) {
     }
 }
 
-/// The receiver gets whole messages in order, without a gap, then the end, or that a message was cut off.
+/// The receiver gets whole messages in order, without a gap, then the end, or that a message was
+/// cut off.
 pub(crate) fn a_sender_is_killed_in_mid_stream() {
     for_each_method(|method| {
         for round in 0..40_u32 {
@@ -37,7 +39,10 @@ pub(crate) fn a_sender_is_killed_in_mid_stream() {
                 match receiver.recv() {
                     Ok((n, values)) => {
                         assert_eq!(n, next);
-                        assert!(values.len() == length(n) && values.iter().all(|value| *value == n), "message {n}");
+                        assert!(
+                            values.len() == length(n) && values.iter().all(|value| *value == n),
+                            "message {n}"
+                        );
                         next += 1;
                     }
                     Err(end) => break end,
@@ -60,13 +65,15 @@ pub(crate) fn a_receiver_is_killed() {
     for_each_method(|method| {
         for round in 0..40_u32 {
             let (mut sender, receiver) = pipe::<(u32, Vec<u32>)>().expect("pipe");
-            let child = Process::new(swallow, (receiver,)).start_method(method).start().expect("start");
+            let child =
+                Process::new(swallow, (receiver,)).start_method(method).start().expect("start");
             for n in 0..round {
                 sender.send((n, vec![n; length(n)])).expect("send");
             }
             child.kill().expect("kill");
             wait(&[&child], None).expect("wait");
-            // At the latest when the pipe would be full; and while there is a message that waits for room.
+            // At the latest when the pipe would be full; and while there is a message that waits
+            // for room.
             let mut sent = 0_u32;
             let error = loop {
                 match sender.send((sent, vec![sent; length(sent)])) {
@@ -94,7 +101,11 @@ pub(crate) fn pipes_without_descriptors() {
     assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
     for _ in 0..3 {
         let error = receiver.recv().expect_err("no descriptors");
-        assert_eq!(error.os_error().and_then(std::io::Error::raw_os_error), Some(libc::EMFILE), "{error}");
+        assert_eq!(
+            error.os_error().and_then(std::io::Error::raw_os_error),
+            Some(libc::EMFILE),
+            "{error}"
+        );
     }
     set_limit(before);
     let mut came = receiver.recv().expect("recv");
@@ -158,7 +169,8 @@ pub(crate) fn messages_longer_than_is_accepted() {
 /// A process that is stopped while it sends does not hold up calls with a limit.
 pub(crate) fn a_stopped_sender_keeps_nobody() {
     let (sender, mut receiver) = pipe_with_capacity::<(u32, Vec<u32>)>(4096).expect("pipe");
-    let child = Process::new(pour, (sender,)).start_method(StartMethod::Spawn).start().expect("start");
+    let child =
+        Process::new(pour, (sender,)).start_method(StartMethod::Spawn).start().expect("start");
     receiver.recv().expect("recv");
     crate::support::send_signal(child.pid(), libc::SIGSTOP);
     until("the child has stopped", || crate::support::state_of(child.pid()) == Some('T'));

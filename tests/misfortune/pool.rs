@@ -14,7 +14,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Descriptor, Failure, LimitReached, Limits, Pool, Process, ProcessMap, Retry, SharedMemory, Signal, current_task,
+    Descriptor, Failure, LimitReached, Limits, Pool, Process, ProcessMap, Retry, SharedMemory,
+    Signal, current_task,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -62,12 +63,21 @@ pub(crate) fn every_end_of_a_task_is_told_apart() {
     let pool = Pool::new(2).expect("pool");
     let mut outcomes: Vec<_> = pool.tasks().chunk_size(8).imap(end, 0..8).collect();
     assert_eq!(outcomes.remove(0).expect("a value"), 0);
-    let failures: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect_err("it fails").into_failure()).collect();
+    let failures: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.expect_err("it fails").into_failure()).collect();
     assert!(matches!(failures[0], Failure::Exited(3)), "{failures:?}");
-    for (failure, signal) in failures[1..5].iter().zip([Signal::ABRT, Signal::KILL, Signal::SEGV, Signal::SEGV]) {
-        assert!(matches!(failure, Failure::Signalled { signal: was, .. } if *was == signal), "{failure:?}");
+    for (failure, signal) in
+        failures[1..5].iter().zip([Signal::ABRT, Signal::KILL, Signal::SEGV, Signal::SEGV])
+    {
+        assert!(
+            matches!(failure, Failure::Signalled { signal: was, .. } if *was == signal),
+            "{failure:?}"
+        );
     }
-    assert!(matches!(&failures[5], Failure::Panicked(panic) if panic.message() == "as asked"), "{failures:?}");
+    assert!(
+        matches!(&failures[5], Failure::Panicked(panic) if panic.message() == "as asked"),
+        "{failures:?}"
+    );
     assert!(matches!(failures[6], Failure::Exited(0)), "{failures:?}");
     assert_eq!(pool.map(end, [0; 100]).expect("the pool goes on").len(), 100);
 }
@@ -114,7 +124,9 @@ pub(crate) fn big_arguments_for_a_worker_that_is_held() {
     let pool = Pool::new(1).expect("pool");
     let held = pool.submit(nap, (200,));
     let started = Instant::now();
-    let big: Vec<_> = (0..4_u8).map(|n| pool.submit(|bytes: Vec<u8>| bytes.len(), (vec![n; 3_000_000],))).collect();
+    let big: Vec<_> = (0..4_u8)
+        .map(|n| pool.submit(|bytes: Vec<u8>| bytes.len(), (vec![n; 3_000_000],)))
+        .collect();
     drop(held);
     assert!(big.into_iter().all(|task| task.join().expect("a value") == 3_000_000));
     assert!(started.elapsed() < LONG);
@@ -143,7 +155,8 @@ pub(crate) fn tasks_whose_values_cannot_be_decoded() {
         assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
     }
     let mixed = [1, 7, 2].map(Sealed);
-    let all: Vec<_> = pool.tasks().chunk_size(3).imap(|sealed: Sealed| sealed.0, mixed).map(Result::ok).collect();
+    let all: Vec<_> =
+        pool.tasks().chunk_size(3).imap(|sealed: Sealed| sealed.0, mixed).map(Result::ok).collect();
     assert_eq!(all, [Some(1), None, Some(2)]);
 }
 
@@ -156,7 +169,8 @@ pub(crate) fn tasks_with_descriptors() {
         Descriptor(file)
     };
     let copy = || Descriptor(file.try_clone().expect("duplicate"));
-    let back = pool.starmap(writes, [(copy(), "a".to_owned()), (copy(), "b".to_owned())]).expect("mapped");
+    let back =
+        pool.starmap(writes, [(copy(), "a".to_owned()), (copy(), "b".to_owned())]).expect("mapped");
     assert_eq!(back.len(), 2);
     file.write_all(b"c").expect("write");
     assert_eq!(file.metadata().expect("stat").len(), 3, "all write to one file");
@@ -178,15 +192,18 @@ fn counted((counts, number, milliseconds): (SharedMemory, usize, u64)) -> usize 
 }
 
 pub(crate) fn innocent_tasks_run_once_whatever_is_cancelled_beside() {
-    let pool = Pool::builder().processes(2).grace(Duration::from_millis(200)).build().expect("pool");
+    let pool =
+        Pool::builder().processes(2).grace(Duration::from_millis(200)).build().expect("pool");
     const COUNT: usize = 60;
     for round in 0..25_u64 {
         let counts = SharedMemory::new(4 * COUNT).expect("memory");
-        let tasks: Vec<_> =
-            (0..COUNT).map(|n| pool.submit(counted, ((counts.clone(), n, (n as u64 * 7 + round) % 3),))).collect();
+        let tasks: Vec<_> = (0..COUNT)
+            .map(|n| pool.submit(counted, ((counts.clone(), n, (n as u64 * 7 + round) % 3),)))
+            .collect();
         nap(round % 5);
-        let cancelled: BTreeSet<_> =
-            (0..COUNT).filter(|n| (*n as u64 + round).is_multiple_of(9) && tasks[*n].cancel()).collect();
+        let cancelled: BTreeSet<_> = (0..COUNT)
+            .filter(|n| (*n as u64 + round).is_multiple_of(9) && tasks[*n].cancel())
+            .collect();
         for (n, task) in tasks.into_iter().enumerate() {
             let runs = || seen(&counts, n);
             match task.join() {
@@ -195,7 +212,10 @@ pub(crate) fn innocent_tasks_run_once_whatever_is_cancelled_beside() {
                     assert_eq!(runs(), 1, "{n} of round {round}");
                 }
                 Err(error) => {
-                    assert!(error.is_cancelled() && cancelled.contains(&n), "{n} of round {round}: {error}");
+                    assert!(
+                        error.is_cancelled() && cancelled.contains(&n),
+                        "{n} of round {round}: {error}"
+                    );
                     assert!(runs() <= 1, "{n} of round {round}");
                 }
             }
@@ -223,7 +243,8 @@ pub(crate) fn deadlines_hit_the_late_only() {
     let strict = Pool::builder().processes(1).deadline(deadline).build().expect("pool");
     assert!(strict.apply(nap, (60_000,)).expect_err("late").limit().is_some());
     assert_eq!(strict.tasks().deadline(LONG).apply(nap, (200,)).expect("it was given longer"), 200);
-    let left = pool.tasks().deadline(LONG).apply(|| current_task().and_then(|task| task.time_left()), ());
+    let left =
+        pool.tasks().deadline(LONG).apply(|| current_task().and_then(|task| task.time_left()), ());
     assert!(left.expect("a value").is_some_and(|left| left <= LONG));
 }
 
@@ -247,15 +268,22 @@ pub(crate) fn what_a_late_task_started_ends_with_it() {
     let starts = |file: Descriptor<File>| {
         #[expect(clippy::zombie_processes, reason = "it is to be ended with us")]
         let child = Command::new("sleep").arg("1000").spawn().expect("start");
-        let orphan = Command::new("sh").args(["-c", "(setsid sleep 1000 >/dev/null 2>&1 & echo $!)"]).output();
+        let orphan = Command::new("sh")
+            .args(["-c", "(setsid sleep 1000 >/dev/null 2>&1 & echo $!)"])
+            .output();
         let orphan = String::from_utf8(orphan.expect("start").stdout).expect("a number");
         writeln!(file.into_inner(), "{} {}", child.id(), orphan.trim()).expect("write");
         nap(60_000)
     };
-    let error = pool.tasks().deadline(Duration::from_millis(1500)).apply(starts, (seen,)).expect_err("late");
+    let error = pool
+        .tasks()
+        .deadline(Duration::from_millis(1500))
+        .apply(starts, (seen,))
+        .expect_err("late");
     assert!(error.limit().is_some(), "{error}");
     let text = crate::limits::read_back(file);
-    let started: Vec<u32> = text.split_whitespace().map(|pid| pid.parse().expect("a number")).collect();
+    let started: Vec<u32> =
+        text.split_whitespace().map(|pid| pid.parse().expect("a number")).collect();
     assert_eq!(started.len(), 2, "{text}");
     until("all are gone", || !started.iter().any(|pid| is_running(*pid)));
 }
@@ -282,11 +310,19 @@ pub(crate) fn retries() {
     }
     let pool = Pool::new(1).expect("pool");
     let counts = || SharedMemory::new(4).expect("memory");
-    assert_eq!(pool.tasks().retry(Retry::times(5)).apply(flaky, (counts(), 6)).expect("at last"), 6);
-    let error = pool.tasks().retry(Retry::times(2)).apply(flaky, (counts(), 6)).expect_err("not often enough");
+    assert_eq!(
+        pool.tasks().retry(Retry::times(5)).apply(flaky, (counts(), 6)).expect("at last"),
+        6
+    );
+    let error = pool
+        .tasks()
+        .retry(Retry::times(2))
+        .apply(flaky, (counts(), 6))
+        .expect_err("not often enough");
     assert_eq!(error.attempts(), 3, "{error}");
     let exits = Retry::times(5).only(|failure| matches!(failure, Failure::Exited(_)));
-    let error = pool.tasks().retry(exits).apply(flaky, (counts(), 6)).expect_err("not after a signal");
+    let error =
+        pool.tasks().retry(exits).apply(flaky, (counts(), 6)).expect_err("not after a signal");
     assert!(error.attempts() == 2 && error.signal() == Some(Signal::ABRT), "{error}");
     // In a chunk, the others are not run again.
     let total = counts();
@@ -302,7 +338,11 @@ pub(crate) fn retries() {
 }
 
 pub(crate) fn initializers_that_fail() {
-    let pool = Pool::builder().processes(2).initializer(|| assert_eq!(1, 2, "no good"), ()).build().expect("pool");
+    let pool = Pool::builder()
+        .processes(2)
+        .initializer(|| assert_eq!(1, 2, "no good"), ())
+        .build()
+        .expect("pool");
     let task = pool.submit(square, (1,));
     let error = task.join_timeout(LONG).expect_err("no worker comes up");
     assert!(matches!(error.failure(), Failure::NotRun(why) if why.contains("no good")), "{error}");
@@ -345,21 +385,27 @@ pub(crate) fn a_program_killed_with_its_pool_busy_or_idle() {
         Some(which) => {
             let pool = Pool::new(3).expect("pool");
             pool.map(square, 0..10).expect("mapped");
-            let _tasks: Vec<_> =
-                (0..6).map(|_| pool.submit(nap, (if which == "busy" { 60_000 } else { 0 },))).collect();
+            let _tasks: Vec<_> = (0..6)
+                .map(|_| pool.submit(nap, (if which == "busy" { 60_000 } else { 0 },)))
+                .collect();
             println!("ready");
             std::io::stdout().flush().expect("flush");
             nap(60_000);
         }
         None => {
-            for (part, signal) in
-                [("busy", libc::SIGKILL), ("idle", libc::SIGKILL), ("busy", libc::SIGINT), ("busy", libc::SIGTERM)]
-            {
+            for (part, signal) in [
+                ("busy", libc::SIGKILL),
+                ("idle", libc::SIGKILL),
+                ("busy", libc::SIGINT),
+                ("busy", libc::SIGTERM),
+            ] {
                 let mut command = program("a_program_killed_with_its_pool_busy_or_idle", part);
-                let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("start");
+                let mut child =
+                    command.stdout(std::process::Stdio::piped()).spawn().expect("start");
                 let mut line = String::new();
                 let out = child.stdout.take().expect("a pipe");
-                std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("read");
+                std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line)
+                    .expect("read");
                 let workers = descendants_of(child.id());
                 assert!(workers.len() >= 3, "{workers:?}");
                 send_signal(child.id(), signal);
@@ -418,7 +464,8 @@ fn own_words() -> *mut u64 {
     static START: AtomicUsize = AtomicUsize::new(0);
     if START.load(Ordering::Relaxed) == 0 {
         let maps = std::fs::read_to_string("/proc/self/maps").expect("read");
-        let line = maps.lines().find(|line| line.contains("multiproc-pool")).expect("a line for it");
+        let line =
+            maps.lines().find(|line| line.contains("multiproc-pool")).expect("a line for it");
         let start = line.split_once('-').expect("a range").0;
         START.store(usize::from_str_radix(start, 16).expect("a number"), Ordering::Relaxed);
     }
@@ -426,7 +473,8 @@ fn own_words() -> *mut u64 {
 }
 
 pub(crate) fn hostile_tasks() {
-    let pool = Pool::builder().processes(1).grace(Duration::from_millis(100)).build().expect("pool");
+    let pool =
+        Pool::builder().processes(1).grace(Duration::from_millis(100)).build().expect("pool");
     let deadline = Duration::from_millis(500);
     let closes = || {
         for fd in 3..200 {
@@ -439,7 +487,14 @@ pub(crate) fn hostile_tasks() {
         let garbage = [0x5a_u8; 3000];
         for fd in 3..200 {
             // SAFETY: sends bytes of ours, to descriptors that are open or not.
-            unsafe { libc::send(fd, garbage.as_ptr().cast(), garbage.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+            unsafe {
+                libc::send(
+                    fd,
+                    garbage.as_ptr().cast(),
+                    garbage.len(),
+                    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                )
+            };
         }
         1
     };
@@ -447,11 +502,16 @@ pub(crate) fn hostile_tasks() {
     let scribbles = || {
         let maps = std::fs::read_to_string("/proc/self/maps").expect("read");
         for line in maps.lines().filter(|line| line.contains("rw-s")) {
-            let (start, end) = line.split_once(' ').expect("a range").0.split_once('-').expect("a range");
-            let (start, end) = (usize::from_str_radix(start, 16).unwrap(), usize::from_str_radix(end, 16).unwrap());
+            let (start, end) =
+                line.split_once(' ').expect("a range").0.split_once('-').expect("a range");
+            let (start, end) = (
+                usize::from_str_radix(start, 16).unwrap(),
+                usize::from_str_radix(end, 16).unwrap(),
+            );
             for at in (start..end).step_by(8) {
                 let word = std::ptr::with_exposed_provenance_mut::<u64>(at);
-                // SAFETY: mapped and writable, as the system says; all of it is atomics for whoever reads it.
+                // SAFETY: mapped and writable, as the system says; all of it is atomics for whoever
+                // reads it.
                 unsafe { word.write_volatile(at as u64 ^ 0x9e37_79b9_7f4a_7c15) };
             }
         }
@@ -469,8 +529,10 @@ pub(crate) fn hostile_tasks() {
         // SAFETY: within the first page of it.
         unsafe { own_words().add(16).write_volatile(u64::MAX) };
     };
-    let liars: [multiproc::Task<()>; 2] =
-        [pool.tasks().deadline(deadline).submit(denies, ()), pool.tasks().deadline(deadline).submit(lies, ())];
+    let liars: [multiproc::Task<()>; 2] = [
+        pool.tasks().deadline(deadline).submit(denies, ()),
+        pool.tasks().deadline(deadline).submit(lies, ()),
+    ];
     for liar in liars {
         liar.join_timeout(LONG).expect_err("it is killed");
     }
@@ -532,7 +594,12 @@ pub(crate) fn records_of_workers_reach_the_logger() {
             true
         }
         fn log(&self, record: &log::Record<'_>) {
-            HEARD.lock().expect("lock").push(format!("{} {} {}", record.level(), record.target(), record.args()));
+            HEARD.lock().expect("lock").push(format!(
+                "{} {} {}",
+                record.level(),
+                record.target(),
+                record.args()
+            ));
         }
         fn flush(&self) {}
     }
@@ -568,7 +635,11 @@ pub(crate) fn panic_texts_name_the_task() {
     }
     let text = common::success(&mut program("panic_texts_name_the_task", "program"));
     assert!(text.contains("Process decoder-1, task picture:"), "{text}");
-    assert!(text.contains("Process decoder-1, task misfortune::pool::end:") && text.contains("as asked"), "{text}");
+    assert!(
+        text.contains("Process decoder-1, task misfortune::pool::end:")
+            && text.contains("as asked"),
+        "{text}"
+    );
 }
 
 pub(crate) fn pools_leave_nothing_behind() {
@@ -593,7 +664,10 @@ pub(crate) fn pools_leave_nothing_behind() {
     let seen: BTreeSet<_> = pool.imap(grows, [true; 40]).collect::<Result<_, _>>().expect("mapped");
     assert!(seen.len() >= 2, "{seen:?}");
     let one = pool.apply(grows, (false,)).expect("a value");
-    assert!((0..12).all(|_| pool.apply(grows, (false,)).expect("a value") == one), "it does not grow");
+    assert!(
+        (0..12).all(|_| pool.apply(grows, (false,)).expect("a value") == one),
+        "it does not grow"
+    );
 }
 
 pub(crate) fn a_pool_used_by_many_threads() {
@@ -604,14 +678,18 @@ pub(crate) fn a_pool_used_by_many_threads() {
             scope.spawn(move || {
                 for round in 0..20 {
                     let from = thread * 1000 + round;
-                    assert_eq!(pool.map(square, from..from + 50).expect("mapped")[7], square(from + 7));
+                    assert_eq!(
+                        pool.map(square, from..from + 50).expect("mapped")[7],
+                        square(from + 7)
+                    );
                     assert_eq!(pool.apply(square, (from,)).expect("a value"), square(from));
                     let _ = pool.imap(square, 0..).nth(3);
                 }
             });
         }
     });
-    let all: Vec<_> = (0..10_u64).process_map(square).expect("pool").collect::<Result<_, _>>().expect("mapped");
+    let all: Vec<_> =
+        (0..10_u64).process_map(square).expect("pool").collect::<Result<_, _>>().expect("mapped");
     assert_eq!(all, (0..10).map(square).collect::<Vec<_>>());
     assert_eq!((0..10_u64).process_map_unordered(square).expect("pool").count(), 10);
 }
@@ -649,14 +727,24 @@ pub(crate) fn limits_of_processes_and_tasks() {
     let millis = Duration::from_millis;
     for method in crate::support::METHODS {
         let run = |limits: Limits, n: usize| {
-            Process::new(swell, (n,)).limits(limits).start_method(method).start().expect("start").join()
+            Process::new(swell, (n,))
+                .limits(limits)
+                .start_method(method)
+                .start()
+                .expect("start")
+                .join()
         };
         let error = run(Limits::new().address_space(800 << 20), 4000).expect_err("too much");
-        assert_eq!(error.limit(), Some(&LimitReached::AddressSpace(800 << 20)), "{method}: {error}");
+        assert_eq!(
+            error.limit(),
+            Some(&LimitReached::AddressSpace(800 << 20)),
+            "{method}: {error}"
+        );
         let error = run(Limits::new().resident(80 << 20), 4000).expect_err("too much");
         assert_eq!(error.limit(), Some(&LimitReached::Resident(80 << 20)), "{method}: {error}");
         assert_eq!(run(Limits::new().resident(200 << 20), 20).expect("it is enough"), 20);
-        let child = Process::new(spin, ()).limits(Limits::new().cpu_time(millis(50))).start_method(method);
+        let child =
+            Process::new(spin, ()).limits(Limits::new().cpu_time(millis(50))).start_method(method);
         let error = child.start().expect("start").join().expect_err("too long");
         assert_eq!(error.limit(), Some(&LimitReached::CpuTime(millis(50))), "{method}: {error}");
         let limits = Limits::new().file_size(5000).private_dir(true);
@@ -670,21 +758,42 @@ pub(crate) fn limits_of_processes_and_tasks() {
         assert_eq!(error.limit(), Some(&LimitReached::Deadline(millis(50))), "{method}: {error}");
         let surroundings = || {
             let here = std::env::current_dir().expect("a directory");
-            assert!(here.read_dir().expect("read").next().is_none() && std::env::temp_dir() == here);
+            assert!(
+                here.read_dir().expect("read").next().is_none() && std::env::temp_dir() == here
+            );
             // SAFETY: a system call that is given no memory of others.
-            (here.display().to_string(), unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }, multiproc::cpu_count())
+            (
+                here.display().to_string(),
+                unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
+                multiproc::cpu_count(),
+            )
         };
         let limits = Limits::new().nice(7).affinity([0]).private_dir(true);
-        let child = Process::new(surroundings, ()).limits(limits).start_method(method).start().expect("start");
+        let child = Process::new(surroundings, ())
+            .limits(limits)
+            .start_method(method)
+            .start()
+            .expect("start");
         let (here, nice, processors) = child.join().expect("a value");
         assert_eq!((nice, processors), (7, 1));
         assert!(!std::path::Path::new(&here).exists(), "{here} is left");
-        let child = Process::new(spin, ()).limits(Limits::new().affinity([1000])).start_method(method);
+        let child =
+            Process::new(spin, ()).limits(Limits::new().affinity([1000])).start_method(method);
         let error = child.start().expect("start").join().expect_err("no such processor");
         assert!(matches!(error.failure(), Failure::NotRun(why) if why.contains("1000")), "{error}");
-        assert!(Process::new(spin, ()).limits(Limits::new().affinity([])).start_method(method).start().is_err());
+        assert!(
+            Process::new(spin, ())
+                .limits(Limits::new().affinity([]))
+                .start_method(method)
+                .start()
+                .is_err()
+        );
         // One that nobody waits for ends all the same.
-        let alone = Process::new(nap, (60_000,)).deadline(millis(50)).start_method(method).start().expect("start");
+        let alone = Process::new(nap, (60_000,))
+            .deadline(millis(50))
+            .start_method(method)
+            .start()
+            .expect("start");
         until("it has ended", || !alone.is_alive());
         assert!(alone.join().expect_err("too late").limit().is_some());
         // One that undoes its timers is ended by who waits for it.
@@ -697,10 +806,15 @@ pub(crate) fn limits_of_processes_and_tasks() {
             }
             nap(60_000)
         };
-        let child = Process::new(undoes, ()).deadline(millis(50)).grace(millis(50)).start_method(method);
+        let child =
+            Process::new(undoes, ()).deadline(millis(50)).grace(millis(50)).start_method(method);
         assert!(child.start().expect("start").join().expect_err("too late").limit().is_some());
     }
-    let pool = Pool::builder().processes(1).limits(Limits::new().cpu_time(millis(200))).build().expect("pool");
+    let pool = Pool::builder()
+        .processes(1)
+        .limits(Limits::new().cpu_time(millis(200)))
+        .build()
+        .expect("pool");
     let spins = |milliseconds: u64| {
         let until = Instant::now() + Duration::from_millis(milliseconds);
         while Instant::now() < until {}
@@ -710,7 +824,10 @@ pub(crate) fn limits_of_processes_and_tasks() {
     let error = pool.apply(spins, (60_000,)).expect_err("too long");
     assert_eq!(error.limit(), Some(&LimitReached::CpuTime(millis(200))), "{error}");
     let small = || pool.tasks().limits(Limits::new().resident(60 << 20));
-    assert!(matches!(small().apply(swell, (500,)).expect_err("too much").limit(), Some(LimitReached::Resident(_))));
+    assert!(matches!(
+        small().apply(swell, (500,)).expect_err("too much").limit(),
+        Some(LimitReached::Resident(_))
+    ));
     assert_eq!(small().apply(swell, (5,)).expect("it is enough"), 5);
     assert_eq!(pool.apply(swell, (100,)).expect("it was the task's limit"), 100);
 }
@@ -721,7 +838,11 @@ pub(crate) fn limits_of_tasks_go_with_them() {
         std::fs::write(path, vec![7; 5000]).is_ok()
     }
     fn eats(bytes: usize) -> usize {
-        std::hint::black_box(vec![1_u8; bytes]).iter().step_by(4096).map(|byte| usize::from(*byte)).sum()
+        std::hint::black_box(vec![1_u8; bytes])
+            .iter()
+            .step_by(4096)
+            .map(|byte| usize::from(*byte))
+            .sum()
     }
     fn fills(bytes: usize) -> usize {
         let eaten = eats(bytes);
@@ -732,7 +853,8 @@ pub(crate) fn limits_of_tasks_go_with_them() {
     }
     let path = std::env::temp_dir().join(format!("multiproc-task-limits-{}", std::process::id()));
     let path = path.to_str().expect("text").to_owned();
-    let limits = Limits::new().file_size(4096).resident(64 << 20).cpu_time(Duration::from_millis(200));
+    let limits =
+        Limits::new().file_size(4096).resident(64 << 20).cpu_time(Duration::from_millis(200));
     let pool = Pool::builder().processes(1).limits(limits).build().expect("pool");
     let more = Limits::new().file_size(1 << 20).resident(1 << 30).cpu_time(Duration::from_secs(20));
     let less = Limits::new().file_size(1024);
@@ -740,15 +862,28 @@ pub(crate) fn limits_of_tasks_go_with_them() {
     pool.tasks().limits(less).apply(square, (1,)).expect("well within");
     let error = pool.apply(writes, (path.clone(),)).expect_err("the worker's limit");
     assert_eq!(reached(error), Some(LimitReached::FileSize(4096)));
-    let error = pool.tasks().limits(more.clone()).apply(writes, (path.clone(),)).expect_err("the worker's limit");
+    let error = pool
+        .tasks()
+        .limits(more.clone())
+        .apply(writes, (path.clone(),))
+        .expect_err("the worker's limit");
     assert_eq!(reached(error), Some(LimitReached::FileSize(4096)));
-    let error = pool.tasks().limits(Limits::new().resident(1 << 30).cpu_time(Duration::from_secs(20)));
+    let error =
+        pool.tasks().limits(Limits::new().resident(1 << 30).cpu_time(Duration::from_secs(20)));
     let error = error.apply(fills, (100 << 20,)).expect_err("the worker's limits");
-    assert!(matches!(reached(error), Some(LimitReached::Resident(0x400_0000) | LimitReached::CpuTime(_))));
+    assert!(matches!(
+        reached(error),
+        Some(LimitReached::Resident(0x400_0000) | LimitReached::CpuTime(_))
+    ));
     let _ = std::fs::remove_file(path);
     // One that is lifted is not named afterwards.
     let pool = Pool::new(1).expect("pool");
-    pool.tasks().limits(Limits::new().address_space(8 << 30)).apply(square, (1,)).expect("well within");
-    let error = pool.apply(|| Vec::<u8>::with_capacity(1 << 50).capacity(), ()).expect_err("nobody has as much");
+    pool.tasks()
+        .limits(Limits::new().address_space(8 << 30))
+        .apply(square, (1,))
+        .expect("well within");
+    let error = pool
+        .apply(|| Vec::<u8>::with_capacity(1 << 50).capacity(), ())
+        .expect_err("nobody has as much");
     assert!(error.limit().is_none() && error.signal() == Some(Signal::ABRT), "{error}");
 }

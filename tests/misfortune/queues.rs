@@ -1,4 +1,5 @@
-//! Queues without descriptors or memory, in the hands of who means harm, and what the dead have put.
+//! Queues without descriptors or memory, in the hands of who means harm, and what the dead have
+//! put.
 #![expect(unsafe_code, reason = "maps the memory of a queue as another program would")]
 
 use std::fs::File;
@@ -8,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Descriptor, Failure, JoinableQueue, Process, Queue, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
-    TryRecvError, wait,
+    Descriptor, Failure, JoinableQueue, Process, Queue, RecvError, RecvTimeoutError, SendError,
+    SendTimeoutError, TryRecvError, wait,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -77,7 +78,8 @@ pub(crate) fn a_queue_finds_no_room() {
         let (queues, inner) = (Queue::new().expect("queue"), Queue::new().expect("queue"));
         inner.put(5).expect("put");
         queues.put(inner.clone()).expect("put");
-        let child = Process::new(takes, (queues.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(takes, (queues.clone(),)).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), (true, 5));
     });
 }
@@ -155,7 +157,8 @@ impl<'de> Deserialize<'de> for Forged {
 /// A memory file of so many bytes, sealed or not.
 fn memory(length: u64, seals: rustix::fs::SealFlags) -> OwnedFd {
     use rustix::fs::{MemfdFlags, fcntl_add_seals, ftruncate, memfd_create};
-    let file = memfd_create("forged", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memfd");
+    let file =
+        memfd_create("forged", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memfd");
     ftruncate(&file, length).expect("truncate");
     fcntl_add_seals(&file, seals).expect("seal");
     file
@@ -178,15 +181,26 @@ pub(crate) fn queues_that_are_not_what_they_say() {
         for (what, memory) in memories {
             let (one, other) = std::os::unix::net::UnixStream::pair().expect("pair");
             let ends = (Descriptor(one.into()), Descriptor(other.into()));
-            let forged = Forged { memory: Descriptor(memory), put_end: ends.0, get_end: ends.1, most: 3 };
-            let child = Process::new(|_: Forged| (), (forged,)).start_method(method).start().expect("start");
+            let forged =
+                Forged { memory: Descriptor(memory), put_end: ends.0, get_end: ends.1, most: 3 };
+            let child = Process::new(|_: Forged| (), (forged,))
+                .start_method(method)
+                .start()
+                .expect("start");
             let error = child.join().expect_err("it came");
-            let is_refused =
-                |why: &str| ["memory file", "length", "big", "small", "queue"].iter().any(|text| why.contains(text));
-            assert!(matches!(error.failure(), Failure::BadArguments(why) if is_refused(why)), "{what}: {error}");
+            let is_refused = |why: &str| {
+                ["memory file", "length", "big", "small", "queue"]
+                    .iter()
+                    .any(|text| why.contains(text))
+            };
+            assert!(
+                matches!(error.failure(), Failure::BadArguments(why) if is_refused(why)),
+                "{what}: {error}"
+            );
         }
     });
-    // Sound memory with ends that are nothing of the kind: a queue, but one over which no descriptors go.
+    // Sound memory with ends that are nothing of the kind: a queue, but one over which no
+    // descriptors go.
     let messages = Queue::<Forged>::new().expect("queue");
     let ends = || Descriptor(OwnedFd::from(std::io::pipe().expect("pipe").0));
     let memory = Descriptor(memory(one_rung, sealed));
@@ -198,7 +212,10 @@ pub(crate) fn queues_that_are_not_what_they_say() {
     assert_eq!(odd.get().expect("get").len(), 0);
     assert!(!odd.poll_ready());
     let error = odd.put(vec![Descriptor(std::io::pipe().expect("pipe").0)]).expect_err("no socket");
-    assert!(matches!(&error, SendError::Os { error, .. } if error.raw_os_error() == Some(libc::ENOTSOCK)), "{error}");
+    assert!(
+        matches!(&error, SendError::Os { error, .. } if error.raw_os_error() == Some(libc::ENOTSOCK)),
+        "{error}"
+    );
     assert_eq!(error.into_value().len(), 1);
     assert!(matches!(odd.try_get(), Err(TryRecvError::Empty)));
 }
@@ -242,13 +259,15 @@ fn retyped<T: 'static, U: 'static>(queue: Queue<T>) -> Queue<U> {
     }
 }
 
-/// The cells and the lowest ring of the only queue of this process, as somebody else would map them.
+/// The cells and the lowest ring of the only queue of this process, as somebody else would map
+/// them.
 fn words_of_the_queue() -> &'static [AtomicU64] {
     const LENGTH: usize = 8192 + (256 << 10);
     let entries = std::fs::read_dir("/proc/self/fd").expect("read");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let is_queue = |path: &std::path::PathBuf| {
-        std::fs::read_link(path).is_ok_and(|link| link.to_string_lossy().contains("memfd:multiproc-queue"))
+        std::fs::read_link(path)
+            .is_ok_and(|link| link.to_string_lossy().contains("memfd:multiproc-queue"))
     };
     let path = paths.into_iter().find(is_queue).expect("the memory of a queue");
     let file = File::options().read(true).write(true).open(path).expect("open");
@@ -256,7 +275,14 @@ fn words_of_the_queue() -> &'static [AtomicU64] {
     unsafe {
         use std::os::fd::AsRawFd;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let start = libc::mmap(std::ptr::null_mut(), LENGTH, protection, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        let start = libc::mmap(
+            std::ptr::null_mut(),
+            LENGTH,
+            protection,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        );
         assert_ne!(start, libc::MAP_FAILED, "map");
         std::slice::from_raw_parts(start.cast(), LENGTH / 8)
     }
@@ -296,12 +322,15 @@ pub(crate) fn a_queue_that_somebody_scribbles_over() {
             let _ = queue.put_timeout(vec![7; 100], Duration::from_millis(5));
             let _ = queue.get_timeout(Duration::from_millis(5));
             let _ = (queue.len(), queue.poll_ready(), queue.is_shut_down());
-            assert!(began.elapsed() < Duration::from_secs(30), "it takes as long as somebody scribbles");
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "it takes as long as somebody scribbles"
+            );
         }
         child.kill().expect("kill");
         let _ = child.join();
-        // It works again, or says why not; what was written over may come out as garbage. (A lock whose owner is garbage is
-        // waited for, some seconds each time.)
+        // It works again, or says why not; what was written over may come out as garbage. (A lock
+        // whose owner is garbage is waited for, some seconds each time.)
         let began = Instant::now();
         for number in 0..20 {
             let _ = queue.put_timeout(vec![number; 10], Duration::from_millis(5));
@@ -322,7 +351,8 @@ pub(crate) fn a_spoilt_queue_says_so_and_goes_on() {
         queue.put(vec![1; 100]).expect("put");
         queue.put(vec![2; 100]).expect("put");
         // The length of the second, which is the last in the ring.
-        let is_header = |word: &AtomicU64| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 101;
+        let is_header =
+            |word: &AtomicU64| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 101;
         let header = words[1024..].iter().rposition(is_header).expect("a record");
         words[1024 + header].store(u64::MAX, Ordering::Relaxed);
         assert_eq!(queue.try_get().expect("a sound one"), [1; 100]);
@@ -356,7 +386,10 @@ pub(crate) fn queues_beyond_the_limits() {
         let SendError::Os { error, value, .. } = error else { panic!("{error}") };
         assert_eq!((error.kind(), value.0), (ErrorKind::OutOfMemory, count), "{error}");
         assert!(count > 1000, "room for {count}");
-        let child = Process::new(|queue: Queue<(u64, Vec<u8>)>| queue.get().expect("get").0, (queue.clone(),));
+        let child = Process::new(
+            |queue: Queue<(u64, Vec<u8>)>| queue.get().expect("get").0,
+            (queue.clone(),),
+        );
         assert_eq!(child.start().expect("start").join().expect("join"), 0);
         for number in 1..count {
             assert_eq!(queue.get().expect("get").0, number);
@@ -408,7 +441,10 @@ pub(crate) fn what_a_killed_process_put_is_there() {
     }
     for_each_method(|method| {
         let (queue, done) = (Queue::new().expect("queue"), Queue::new().expect("queue"));
-        let child = Process::new(puts, (queue.clone(), done.clone())).start_method(method).start().expect("start");
+        let child = Process::new(puts, (queue.clone(), done.clone()))
+            .start_method(method)
+            .start()
+            .expect("start");
         done.get_timeout(LONG).expect("done");
         child.kill().expect("kill");
         child.join().expect_err("killed");
@@ -421,13 +457,17 @@ pub(crate) fn what_a_killed_process_put_is_there() {
 }
 
 pub(crate) fn queues_with_time_outs_of_zero_and_of_centuries() {
-    let centuries = [Duration::from_secs(400 * 365 * 86_400), Duration::from_secs(u64::MAX / 2), Duration::MAX];
+    let centuries =
+        [Duration::from_secs(400 * 365 * 86_400), Duration::from_secs(u64::MAX / 2), Duration::MAX];
     for_each_method(|method| {
         let queue = Queue::bounded(1).expect("queue");
         for _ in 0..1000 {
             assert!(matches!(queue.get_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout)));
             queue.put_timeout(1, Duration::ZERO).expect("room");
-            assert!(matches!(queue.put_timeout(2, Duration::ZERO), Err(SendTimeoutError::Timeout(2))));
+            assert!(matches!(
+                queue.put_timeout(2, Duration::ZERO),
+                Err(SendTimeoutError::Timeout(2))
+            ));
             assert_eq!(queue.get_timeout(Duration::ZERO).expect("a value"), 1);
         }
         for timeout in centuries {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Error, Failure, Item, ListError, Process, ShareableList, SharedArray, SharedBuffer, SharedMemory, SharedSlice,
-    StartMethod,
+    Error, Failure, Item, ListError, Process, ShareableList, SharedArray, SharedBuffer,
+    SharedMemory, SharedSlice, StartMethod,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -27,7 +27,8 @@ impl Dice {
     }
 }
 
-/// What a process that means harm sends in place of a constant slice: memory that it can still write to, with a place in it.
+/// What a process that means harm sends in place of a constant slice: memory that it can still
+/// write to, with a place in it.
 struct FalseSlice(SharedMemory, usize);
 
 impl Serialize for FalseSlice {
@@ -60,7 +61,11 @@ impl<'de> Deserialize<'de> for FalseArray {
     }
 }
 
-fn is_refused<T: Serialize + for<'de> Deserialize<'de> + 'static>(method: StartMethod, value: T, why: &str) {
+fn is_refused<T: Serialize + for<'de> Deserialize<'de> + 'static>(
+    method: StartMethod,
+    value: T,
+    why: &str,
+) {
     let child = Process::new(|_: T| (), (value,)).start_method(method).start().expect("start");
     let error = child.join().expect_err("it came");
     let Failure::BadArguments(reason) = error.failure() else { panic!("{error}") };
@@ -71,8 +76,14 @@ pub(crate) fn shared_memory_that_is_not_what_it_says() {
     for_each_method(|method| {
         let memory = || SharedMemory::new(64).expect("new");
         is_refused(method, FalseSlice(memory(), 64), "not constant");
-        for (offset, len) in [(0, 9), (4, 1), (72, 0), (usize::MAX, 1), (8, usize::MAX), (usize::MAX & !7, usize::MAX)]
-        {
+        for (offset, len) in [
+            (0, 9),
+            (4, 1),
+            (72, 0),
+            (usize::MAX, 1),
+            (8, usize::MAX),
+            (usize::MAX & !7, usize::MAX),
+        ] {
             is_refused(method, FalseArray(memory(), offset, len), "not inside");
         }
     });
@@ -105,13 +116,18 @@ pub(crate) fn creators_of_names_killed_at_any_moment() {
                     assert_eq!(memory.len(), 100);
                 }
                 Err(error) => {
-                    assert_eq!(error.os_error().map(std::io::Error::kind), Some(ErrorKind::NotFound), "{error}")
+                    assert_eq!(
+                        error.os_error().map(std::io::Error::kind),
+                        Some(ErrorKind::NotFound),
+                        "{error}"
+                    )
                 }
             }
         }
         crate::support::send_signal(child, libc::SIGKILL);
         assert_eq!(wait_for(child), libc::SIGKILL);
-        let memory = SharedMemory::create_named(&name, 50).expect("what a dead process left is in the way");
+        let memory =
+            SharedMemory::create_named(&name, 50).expect("what a dead process left is in the way");
         assert_eq!(SharedMemory::attach(&name).expect("attach").len(), 50);
         drop(memory);
         assert!(SharedMemory::attach(&name).is_err());
@@ -128,12 +144,24 @@ pub(crate) fn one_name_for_many_creators() {
                 Ok(memory) => {
                     made += 1;
                     let others = own.memory().atomics::<AtomicU64>();
-                    assert_eq!(others[0].fetch_add(1, Ordering::SeqCst), 0, "two processes have the name");
-                    assert_eq!(others[0].fetch_sub(1, Ordering::SeqCst), 1, "two processes have the name");
+                    assert_eq!(
+                        others[0].fetch_add(1, Ordering::SeqCst),
+                        0,
+                        "two processes have the name"
+                    );
+                    assert_eq!(
+                        others[0].fetch_sub(1, Ordering::SeqCst),
+                        1,
+                        "two processes have the name"
+                    );
                     drop(memory);
                 }
                 Err(error) => {
-                    assert_eq!(error.os_error().map(std::io::Error::kind), Some(ErrorKind::AlreadyExists), "{error}")
+                    assert_eq!(
+                        error.os_error().map(std::io::Error::kind),
+                        Some(ErrorKind::AlreadyExists),
+                        "{error}"
+                    )
                 }
             }
         }
@@ -142,16 +170,22 @@ pub(crate) fn one_name_for_many_creators() {
     for_each_method(|method| {
         let inside = SharedArray::<u64>::new(1).expect("new");
         let name = name("many");
-        let start =
-            |()| Process::new(tries, (name.clone(), inside.clone())).start_method(method).start().expect("start");
-        let made: Vec<u64> = [(); 4].map(start).into_iter().map(|child| child.join().expect("join")).collect();
+        let start = |()| {
+            Process::new(tries, (name.clone(), inside.clone()))
+                .start_method(method)
+                .start()
+                .expect("start")
+        };
+        let made: Vec<u64> =
+            [(); 4].map(start).into_iter().map(|child| child.join().expect("join")).collect();
         assert!(made.iter().sum::<u64>() > 0, "{method}: nobody ever got it");
     });
 }
 
 pub(crate) fn lists_of_garbage() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    let magic = ShareableList::new([1]).expect("new").memory().atomics::<AtomicU64>()[0].load(Ordering::Relaxed);
+    let magic = ShareableList::new([1]).expect("new").memory().atomics::<AtomicU64>()[0]
+        .load(Ordering::Relaxed);
     let memory = SharedMemory::create_unique(4096).expect("create");
     let name = memory.name().expect("a name").to_owned();
     let words = memory.atomics::<AtomicU64>();
@@ -173,7 +207,9 @@ pub(crate) fn lists_of_garbage() {
             assert!(list.get(index).is_err(), "garbage with a sum that fits");
             match list.set(index, index as i64) {
                 Ok(()) => assert_eq!(list.get(index), Ok(Item::Int(index as i64))),
-                Err(error) => assert!(matches!(error.cause(), ListError::TooLong { room: 0, .. }), "{error}"),
+                Err(error) => {
+                    assert!(matches!(error.cause(), ListError::TooLong { room: 0, .. }), "{error}")
+                }
             }
         }
     }
@@ -181,7 +217,9 @@ pub(crate) fn lists_of_garbage() {
 }
 
 pub(crate) fn a_list_that_somebody_scribbles_over() {
-    let list = ShareableList::new([Item::from("0123456789"), 1.into(), 2.5.into(), vec![7; 100].into()]).expect("new");
+    let list =
+        ShareableList::new([Item::from("0123456789"), 1.into(), 2.5.into(), vec![7; 100].into()])
+            .expect("new");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -198,7 +236,10 @@ pub(crate) fn a_list_that_somebody_scribbles_over() {
                 let began = Instant::now();
                 let _ = list.get(index);
                 let _ = list.set(index, 7);
-                assert!(began.elapsed() < Duration::from_secs(20), "it takes as long as somebody scribbles");
+                assert!(
+                    began.elapsed() < Duration::from_secs(20),
+                    "it takes as long as somebody scribbles"
+                );
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -228,7 +269,9 @@ pub(crate) fn writers_of_a_list_killed_at_any_moment() {
         crate::support::send_signal(child, libc::SIGKILL);
         assert_eq!(wait_for(child), libc::SIGKILL);
         match list.get(0) {
-            Ok(Item::Bytes(bytes)) => assert!(bytes.iter().all(|byte| *byte == bytes[0]), "half of a value"),
+            Ok(Item::Bytes(bytes)) => {
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "half of a value")
+            }
             Err(ListError::Unfinished) => unfinished += 1,
             other => panic!("{other:?}"),
         }
@@ -305,7 +348,8 @@ pub(crate) fn a_stopped_process_has_the_lock_on_names() {
     let name = memory.name().expect("a name").to_owned();
     // SAFETY: asks for a number.
     let user = unsafe { libc::geteuid() };
-    let folder = std::fs::File::open(format!("/dev/shm/multiproc.{user}")).expect("the folder of names");
+    let folder =
+        std::fs::File::open(format!("/dev/shm/multiproc.{user}")).expect("the folder of names");
     // SAFETY: a system call on a descriptor that is open.
     assert_eq!(unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX) }, 0);
     // To attach takes no lock.

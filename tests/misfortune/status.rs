@@ -17,22 +17,34 @@ fn end_in_every_way(method: StartMethod) {
     assert_eq!(child.join().expect("join"), 7);
     assert_eq!((child.exitcode(), child.is_alive()), (Some(0), false));
 
-    let child = Process::new(|| -> u8 { panic!("ends so") }, ()).start_method(method).start().expect("start");
+    let child = Process::new(|| -> u8 { panic!("ends so") }, ())
+        .start_method(method)
+        .start()
+        .expect("start");
     let error = failure_of(&child);
     assert_eq!(error.panic().expect("a panic").message(), "ends so");
     assert_eq!(error.exitcode(), Some(1));
 
-    let child = Process::new(|| -> u8 { std::process::exit(1000) }, ()).start_method(method).start().expect("start");
+    let child = Process::new(|| -> u8 { std::process::exit(1000) }, ())
+        .start_method(method)
+        .start()
+        .expect("start");
     let error = failure_of(&child);
     assert!(matches!(error.failure(), Failure::Exited(1000)), "{error}");
     assert_eq!(error.exitcode(), Some(1000));
 
     // SAFETY: ends this process at once, which has nothing to lose.
-    let child = Process::new(|| -> u8 { unsafe { libc::_exit(9) } }, ()).start_method(method).start().expect("start");
+    let child = Process::new(|| -> u8 { unsafe { libc::_exit(9) } }, ())
+        .start_method(method)
+        .start()
+        .expect("start");
     let error = failure_of(&child);
     assert!(matches!(error.failure(), Failure::Exited(9)) || lost(error.failure()), "{error}");
 
-    let child = Process::new(|| -> u8 { std::process::abort() }, ()).start_method(method).start().expect("start");
+    let child = Process::new(|| -> u8 { std::process::abort() }, ())
+        .start_method(method)
+        .start()
+        .expect("start");
     let error = failure_of(&child);
     assert!(error.signal() == Some(Signal::ABRT) || lost(error.failure()), "{error}");
 
@@ -68,8 +80,9 @@ pub(crate) fn sigchld_ignored_later() {
     for method in METHODS {
         end_in_every_way(method);
     }
-    let waiting: Vec<_> =
-        METHODS.map(|method| Process::new(|| 3, ()).start_method(method).start().expect("start")).into();
+    let waiting: Vec<_> = METHODS
+        .map(|method| Process::new(|| 3, ()).start_method(method).start().expect("start"))
+        .into();
     react(libc::SIGCHLD, libc::SIG_IGN);
     for child in waiting {
         assert_eq!(child.join().expect("join"), 3);
@@ -140,7 +153,8 @@ fn alarm_every(microseconds: libc::suseconds_t) {
     let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
     let timer = libc::itimerval { it_interval: interval, it_value: interval };
     // SAFETY: the structure is ours.
-    let done = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    let done =
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
     assert_eq!(done, 0, "set a timer");
 }
 
@@ -148,7 +162,12 @@ fn nested_under_alarms() -> usize {
     let handler: extern "C" fn(libc::c_int) = count;
     react(libc::SIGALRM, handler as usize);
     alarm_every(1000);
-    let result = Process::new(|| vec![3_u8; 100_000], ()).start().expect("start").join().expect("join").len();
+    let result = Process::new(|| vec![3_u8; 100_000], ())
+        .start()
+        .expect("start")
+        .join()
+        .expect("join")
+        .len();
     alarm_every(0);
     result
 }
@@ -169,7 +188,8 @@ pub(crate) fn signals_at_every_moment() {
             }
         }
         for _ in 0..10 {
-            let child = Process::new(nested_under_alarms, ()).start_method(method).start().expect("start");
+            let child =
+                Process::new(nested_under_alarms, ()).start_method(method).start().expect("start");
             assert_eq!(child.join().expect("join"), 100_000);
         }
         alarm_every(0);

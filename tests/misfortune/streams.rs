@@ -44,13 +44,18 @@ fn without(closed: &[i32]) {
             child.join().expect("join");
             assert_eq!(text, "heard\n");
         }
-        assert_eq!(open_streams(), open, "the library put something of its own in the place of a standard stream");
+        assert_eq!(
+            open_streams(),
+            open,
+            "the library put something of its own in the place of a standard stream"
+        );
     }
 }
 
 pub(crate) fn closed_standard_streams() {
     if let Some(part) = part() {
-        let closed: Vec<i32> = part.chars().filter_map(|number| number.to_digit(10)?.try_into().ok()).collect();
+        let closed: Vec<i32> =
+            part.chars().filter_map(|number| number.to_digit(10)?.try_into().ok()).collect();
         return without(&closed);
     }
     for closed in ["0", "1", "2", "01", "02", "12", "012"] {

@@ -12,8 +12,10 @@ use multiproc::{Limits, Pool, Process};
 use crate::support::{METHODS, Test, for_each_method};
 
 /// The tests of this file.
-pub(crate) const TESTS: &[Test] =
-    crate::tests![a_relative_working_directory_is_the_one_that_was_named, a_relative_folder_for_temporary_files,];
+pub(crate) const TESTS: &[Test] = crate::tests![
+    a_relative_working_directory_is_the_one_that_was_named,
+    a_relative_folder_for_temporary_files,
+];
 
 /// A folder with the folders `one` and `other`, which both have the same names below them.
 struct Twins(PathBuf);
@@ -24,7 +26,8 @@ impl Twins {
     fn new(name: &str) -> Twins {
         let path = env::temp_dir().join(format!("multiproc-outside-{name}-{}", std::process::id()));
         for folder in ["one", "other"] {
-            fs::create_dir_all(path.join(folder).join(OsStr::from_bytes(Twins::NAME))).expect("make");
+            fs::create_dir_all(path.join(folder).join(OsStr::from_bytes(Twins::NAME)))
+                .expect("make");
         }
         Twins(fs::canonicalize(path).expect("a path"))
     }
@@ -115,6 +118,7 @@ fn a_relative_folder_for_temporary_files() {
         env::set_var("TMPDIR", "");
     }
     let limits = Limits::new().private_dir(true);
-    let (seen, _) = Process::new(places, ()).limits(limits).start().expect("start").join().expect("join");
+    let (seen, _) =
+        Process::new(places, ()).limits(limits).start().expect("start").join().expect("join");
     assert!(Path::new(&seen).starts_with("/tmp"));
 }

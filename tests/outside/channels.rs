@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    AcceptError, Address, Connection, Descriptor, Event, Listener, Pool, Process, Queue, ShareableList, SharedMemory,
-    SharedSlice, connect, connection, pipe,
+    AcceptError, Address, Connection, Descriptor, Event, Listener, Pool, Process, Queue,
+    ShareableList, SharedMemory, SharedSlice, connect, connection, pipe,
 };
 
 use crate::support::{METHODS, Test, open_fds, tempfile};
@@ -83,7 +83,8 @@ fn a_folder_of_names_made_under_any_umask_works() {
         }
         // One that a killed program left half made.
         std::fs::create_dir_all(&folder).expect("make the folder");
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).expect("close it");
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000))
+            .expect("close it");
         let memory = SharedMemory::create_named(&name, 10).expect("create");
         drop(memory);
         let _ = std::fs::remove_dir(&folder);
@@ -117,12 +118,17 @@ fn a_listener_without_descriptors_does_not_keep_a_processor_busy() {
         let mut refused = 0;
         while started.elapsed() < Duration::from_secs(1) {
             match listener.accept_timeout::<u8, u8>(Duration::from_secs(1)) {
-                Err(AcceptError::Os(error)) if error.raw_os_error() == Some(libc::EMFILE) => refused += 1,
+                Err(AcceptError::Os(error)) if error.raw_os_error() == Some(libc::EMFILE) => {
+                    refused += 1
+                }
                 other => panic!("{other:?}"),
             }
         }
         let took = used() - before;
-        assert!(refused > 0 && took < Duration::from_millis(300), "{refused} errors and {took:?} in a second");
+        assert!(
+            refused > 0 && took < Duration::from_millis(300),
+            "{refused} errors and {took:?} in a second"
+        );
         // Who only looks is answered at once.
         let looked = Instant::now();
         assert!(listener.accept_timeout::<u8, u8>(Duration::ZERO).is_err());
@@ -195,8 +201,10 @@ fn a_program_that_is_executed_has_none_of_our_descriptors() {
         SharedMemory::create_unique(10).expect("memory"),
         SharedSlice::from_slice(&[1]).expect("a slice"),
     );
-    let mut listener = Listener::builder().key("k").bind(Address::fresh().expect("a name")).expect("bind");
-    let plain = Listener::bind("tcp://127.0.0.1:0".parse::<Address>().expect("an address")).expect("bind");
+    let mut listener =
+        Listener::builder().key("k").bind(Address::fresh().expect("a name")).expect("bind");
+    let plain =
+        Listener::bind("tcp://127.0.0.1:0".parse::<Address>().expect("an address")).expect("bind");
     let near: Connection<u8> = connect(plain.address()).expect("connect");
     let _ = listener.accept_timeout::<u8, u8>(Duration::ZERO);
     let queue = Queue::<Vec<Descriptor<File>>>::new().expect("a queue");
@@ -204,20 +212,30 @@ fn a_program_that_is_executed_has_none_of_our_descriptors() {
     let received = queue.get().expect("get");
     let attached = SharedMemory::attach(objects.4.name().expect("a name")).expect("attach");
     let pool = Pool::builder().processes(1).build().expect("a pool");
-    let child = Process::new(std::thread::sleep, (Duration::from_secs(600),)).daemon(true).start().expect("start");
+    let child = Process::new(std::thread::sleep, (Duration::from_secs(600),))
+        .daemon(true)
+        .start()
+        .expect("start");
     assert_eq!(lists(Command::new("ls").arg("/proc/self/fd")), inherited);
     drop(pool);
     for method in METHODS {
         let inner = Process::new(
             |event: Event, slice: SharedSlice<i32>| {
                 let _received = (event, slice);
-                let output = Command::new("ls").arg("/proc/self/fd").stdin(Stdio::null()).output().expect("execute");
+                let output = Command::new("ls")
+                    .arg("/proc/self/fd")
+                    .stdin(Stdio::null())
+                    .output()
+                    .expect("execute");
                 String::from_utf8(output.stdout).expect("text")
             },
             (objects.3.clone(), objects.5.clone()),
         );
         let seen = inner.start_method(method).start().expect("start").join().expect("join");
-        assert!(seen.lines().all(|number| inherited.lines().any(|known| known == number)), "{method}: {seen}");
+        assert!(
+            seen.lines().all(|number| inherited.lines().any(|known| known == number)),
+            "{method}: {seen}"
+        );
     }
     child.terminate().expect("terminate");
     let _ = child.join();
@@ -304,7 +322,9 @@ fn paths_with_a_nul_are_refused() {
     let path = std::env::temp_dir().join(fresh("nul"));
     let listener = Listener::bind(path.as_path()).expect("bind");
     let other = PathBuf::from(format!("{}\0other", path.display()));
-    for error in [Listener::bind(other.as_path()), Listener::builder().replace_stale().bind(other.as_path())] {
+    for error in
+        [Listener::bind(other.as_path()), Listener::builder().replace_stale().bind(other.as_path())]
+    {
         assert!(error.is_err(), "it is taken for what stands before the NUL");
     }
     assert!(connect::<u8, u8>(&Address::from(other.as_path())).is_err());
@@ -322,23 +342,35 @@ fn values_with_many_descriptors_arrive() {
     Process::new(|| (), ()).start().expect("start").join().expect("join");
     let before = open_fds().len();
     for count in [63, 64, 65, 239, 240, 241, 300] {
-        let slices: Vec<_> = (0..count).map(|n| SharedSlice::from_slice(&[n]).expect("a slice")).collect();
-        let sent =
-            [near.send(slices.clone()).is_ok(), sender.send(slices.clone()).is_ok(), queue.put(slices.clone()).is_ok()];
+        let slices: Vec<_> =
+            (0..count).map(|n| SharedSlice::from_slice(&[n]).expect("a slice")).collect();
+        let sent = [
+            near.send(slices.clone()).is_ok(),
+            sender.send(slices.clone()).is_ok(),
+            queue.put(slices.clone()).is_ok(),
+        ];
         assert_eq!(sent, [count <= 240; 3], "{count}");
         if count > 240 {
             let error = queue.put(slices.clone()).expect_err("put").to_string();
             assert!(error.contains("descriptors"), "{error}");
             continue;
         }
-        for came in [far.recv().expect("receive"), receiver.recv().expect("receive"), queue.get().expect("get")] {
+        for came in [
+            far.recv().expect("receive"),
+            receiver.recv().expect("receive"),
+            queue.get().expect("get"),
+        ] {
             assert!(came.iter().map(|slice| slice[0]).eq(0..count), "{count}");
         }
         let sum = |slices: Vec<SharedSlice<u32>>| slices.iter().map(|slice| slice[0]).sum::<u32>();
         for method in METHODS {
             let child = Process::new(sum, (slices.clone(),)).start_method(method).start();
             match child {
-                Ok(child) => assert_eq!(child.join().expect("join"), (0..count).sum::<u32>(), "{method}, {count}"),
+                Ok(child) => assert_eq!(
+                    child.join().expect("join"),
+                    (0..count).sum::<u32>(),
+                    "{method}, {count}"
+                ),
                 Err(error) => panic!("{method}, {count}: {error}"),
             }
         }

@@ -44,7 +44,8 @@ fn draw() -> u64 {
     OWN.get()
 }
 
-/// What a child draws first: from a thread's generator, by the keys of a map, by the order of its entries.
+/// What a child draws first: from a thread's generator, by the keys of a map, by the order of its
+/// entries.
 fn drawn() -> (u64, u64, Vec<u32>) {
     let map: HashMap<u32, ()> = (0..64).map(|i| (i, ())).collect();
     (draw(), RandomState::new().hash_one(7), map.into_keys().collect())
@@ -73,9 +74,15 @@ fn generators_of_threads_start_anew_in_each_child() {
             // As the documentation says: a copy of this process goes on from where that was.
             continue;
         }
-        assert_all_differ(&all.iter().map(|drawn| drawn.0).collect::<Vec<_>>(), "a thread's generator");
+        assert_all_differ(
+            &all.iter().map(|drawn| drawn.0).collect::<Vec<_>>(),
+            "a thread's generator",
+        );
         assert_all_differ(&all.iter().map(|drawn| drawn.1).collect::<Vec<_>>(), "the keys of maps");
-        assert_all_differ(&all.iter().map(|drawn| &drawn.2).collect::<Vec<_>>(), "the order of maps");
+        assert_all_differ(
+            &all.iter().map(|drawn| &drawn.2).collect::<Vec<_>>(),
+            "the order of maps",
+        );
     }
     let pool = Pool::new(4).expect("a pool");
     let slow = |_: u32| {
@@ -83,7 +90,10 @@ fn generators_of_threads_start_anew_in_each_child() {
         (std::process::id(), RandomState::new().hash_one(7))
     };
     let all = pool.map(slow, 0..16).expect("map");
-    assert_all_differ(&all.iter().map(|drawn| drawn.1).collect::<Vec<_>>(), "the keys of maps in workers");
+    assert_all_differ(
+        &all.iter().map(|drawn| drawn.1).collect::<Vec<_>>(),
+        "the keys of maps in workers",
+    );
 }
 
 fn static_generators_can_be_seeded_in_each_child() {
@@ -92,7 +102,8 @@ fn static_generators_can_be_seeded_in_each_child() {
         at_forkserver_child(|| SHARED.store(seed(), Ordering::Relaxed));
     }
     set_forkserver_preload(preload).expect("set a preload function");
-    let start = |()| Process::new(|| next(SHARED.load(Ordering::Relaxed)), ()).start().expect("start");
+    let start =
+        |()| Process::new(|| next(SHARED.load(Ordering::Relaxed)), ()).start().expect("start");
     let children: Vec<_> = [(); 12].map(start).into();
     let all: Vec<u64> = children.into_iter().map(|child| child.join().expect("join")).collect();
     assert_all_differ(&all, "a static generator");
@@ -123,7 +134,10 @@ fn handlers_at_fork_can_be_run_in_each_child() {
     set_forkserver_preload(preload).expect("set a preload function");
     for _ in 0..3 {
         assert_eq!(Process::new(seen, ()).start().expect("start").join().expect("join"), (1, true));
-        assert_eq!(Process::new(nested, ()).start().expect("start").join().expect("join"), (1, true));
+        assert_eq!(
+            Process::new(nested, ()).start().expect("start").join().expect("join"),
+            (1, true)
+        );
     }
     // Not elsewhere: this process has made no copy of itself.
     at_forkserver_child(|| panic!("not in a fork server"));
@@ -136,7 +150,8 @@ fn handlers_at_fork_can_be_run_in_each_child() {
 }
 
 fn a_panic_in_what_each_child_runs_is_the_child_s() {
-    set_forkserver_preload(|| at_forkserver_child(|| panic!("no connection"))).expect("set a preload function");
+    set_forkserver_preload(|| at_forkserver_child(|| panic!("no connection")))
+        .expect("set a preload function");
     for _ in 0..2 {
         let error = Process::new(|| (), ()).start().expect("start").join().expect_err("a panic");
         assert_eq!(error.panic().expect("a panic").message(), "no connection");
@@ -149,8 +164,10 @@ fn a_preload_function_has_a_big_stack_and_a_thread_of_its_own() {
         let block = std::hint::black_box([1_u8; 1024]);
         if left == 0 { 0 } else { deep(left - 1) + u32::from(block[left as usize % 1024]) }
     }
-    // Some three MiB, five in a debug build: more than a thread has by default, less than a main thread has.
-    set_forkserver_preload(|| DEPTH.store(deep(2_200), Ordering::Relaxed)).expect("set a preload function");
+    // Some three MiB, five in a debug build: more than a thread has by default, less than a main
+    // thread has.
+    set_forkserver_preload(|| DEPTH.store(deep(2_200), Ordering::Relaxed))
+        .expect("set a preload function");
     let child = Process::new(|| DEPTH.load(Ordering::Relaxed), ()).start().expect("start");
     // Its thread has ended, or the fork server could make no copies of itself.
     assert_eq!(child.start_method(), StartMethod::Forkserver);
@@ -194,13 +211,20 @@ fn the_group_of_a_child_that_somebody_else_waited_for_is_left_alone() {
             until("it has ended, and its number is another's", || match stranger(child.pid()) {
                 Ok(pid) => made.insert(pid) == &child.pid(),
                 Err(error) => {
-                    assert_eq!(error.raw_os_error(), Some(libc::EEXIST), "clone3 with a chosen number");
+                    assert_eq!(
+                        error.raw_os_error(),
+                        Some(libc::EEXIST),
+                        "clone3 with a chosen number"
+                    );
                     false
                 }
             });
             let stranger = made.expect("a stranger");
             // SAFETY: only asks.
-            until("it leads a group", || unsafe { libc::getpgid(stranger.cast_signed()) } == stranger.cast_signed());
+            until(
+                "it leads a group",
+                || unsafe { libc::getpgid(stranger.cast_signed()) } == stranger.cast_signed(),
+            );
             assert_eq!(child.join().expect("join"), 5);
             drop(child);
             assert!(is_running(stranger), "{method}: it was taken for the child's group");

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use multiproc::{
-    Descriptor, Failure, LimitReached, Limits, Pool, Process, Signal, StartMethod, set_forkserver_preload,
+    Descriptor, Failure, LimitReached, Limits, Pool, Process, Signal, StartMethod,
+    set_forkserver_preload,
 };
 
 use crate::support::{METHODS, Test, is_running, until};
@@ -41,8 +42,12 @@ enum Kind {
 fn program(kind: Kind, method: StartMethod, to: PipeWriter) -> ! {
     let process = |to| Process::new(starts_a_program, (Descriptor(to),)).start_method(method);
     match kind {
-        Kind::Deadline => drop(process(to).deadline(Duration::from_secs(1000)).start().expect("start")),
-        Kind::Limits => drop(process(to).limits(Limits::new().open_files(100)).start().expect("start")),
+        Kind::Deadline => {
+            drop(process(to).deadline(Duration::from_secs(1000)).start().expect("start"))
+        }
+        Kind::Limits => {
+            drop(process(to).limits(Limits::new().open_files(100)).start().expect("start"))
+        }
         Kind::Worker => {
             let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
             drop(pool.submit(starts_a_program, (Descriptor(to),)));
@@ -75,9 +80,12 @@ fn what_children_with_sessions_started_ends_with_the_program() {
                     libc::kill(copy, signal);
                     libc::waitpid(copy, std::ptr::null_mut(), 0);
                 }
-                until(&format!("what a child with a {kind:?} started ({method}) ends after signal {signal}"), || {
-                    !is_running(sleeper)
-                });
+                until(
+                    &format!(
+                        "what a child with a {kind:?} started ({method}) ends after signal {signal}"
+                    ),
+                    || !is_running(sleeper),
+                );
             }
         }
     }
@@ -89,7 +97,9 @@ fn closes_all(server: PathBuf) -> u32 {
         // SAFETY: whoever does this must not use what it closed; the library has to live with it.
         unsafe { libc::close(fd) };
     }
-    std::mem::forget((0..60).map(|_| UnixStream::connect(&server).expect("connect")).collect::<Vec<_>>());
+    std::mem::forget(
+        (0..60).map(|_| UnixStream::connect(&server).expect("connect")).collect::<Vec<_>>(),
+    );
     7
 }
 
@@ -98,8 +108,12 @@ fn a_child_that_closes_all_descriptors_writes_to_no_other_socket() {
     let server = UnixListener::bind(&path).expect("bind");
     server.set_nonblocking(true).expect("non-blocking");
     for method in METHODS {
-        let child = Process::new(closes_all, (path.clone(),)).start_method(method).start().expect("start");
-        assert!(child.join_timeout(Duration::from_secs(60)).is_err(), "{method}: its result cannot come");
+        let child =
+            Process::new(closes_all, (path.clone(),)).start_method(method).start().expect("start");
+        assert!(
+            child.join_timeout(Duration::from_secs(60)).is_err(),
+            "{method}: its result cannot come"
+        );
         let mut heard = Vec::new();
         for _ in 0..60 {
             let (mut client, _) = server.accept().expect("all are connected");
@@ -141,7 +155,10 @@ fn a_panic_that_cannot_be_caught_is_told() {
     let check = |failure: &Failure, text: &str, method| {
         let Failure::Panicked(panic) = failure else { panic!("{method}: {failure}") };
         assert_eq!(panic.message(), text, "{method}");
-        assert!(panic.location().is_some_and(|place| place.file().ends_with("ends.rs")), "{method}: {failure}");
+        assert!(
+            panic.location().is_some_and(|place| place.file().ends_with("ends.rs")),
+            "{method}: {failure}"
+        );
     };
     for method in METHODS {
         let cases = [
@@ -174,7 +191,8 @@ fn sleeps() {
     std::thread::sleep(Duration::from_secs(1000));
 }
 
-/// Threads that leave signals to another one block them all; `terminate` ends what they start nevertheless.
+/// Threads that leave signals to another one block them all; `terminate` ends what they start
+/// nevertheless.
 fn signals_that_the_starter_blocks_reach_its_children() {
     // SAFETY: sigfillset initialises the set that pthread_sigmask reads.
     unsafe {
@@ -186,10 +204,15 @@ fn signals_that_the_starter_blocks_reach_its_children() {
         let child = Process::new(sleeps, ()).start_method(method).start().expect("start");
         child.terminate().expect("terminate");
         let error = child.join_timeout(Duration::from_secs(60)).expect_err("it ends by the signal");
-        assert!(matches!(error.failure(), Failure::Signalled { signal: Signal::TERM, .. }), "{method}: {error}");
-        let late = Process::new(sleeps, ()).start_method(method).deadline(Duration::from_millis(50));
+        assert!(
+            matches!(error.failure(), Failure::Signalled { signal: Signal::TERM, .. }),
+            "{method}: {error}"
+        );
+        let late =
+            Process::new(sleeps, ()).start_method(method).deadline(Duration::from_millis(50));
         let late = late.grace(Duration::from_secs(600)).start().expect("start");
-        let error = late.join_timeout(Duration::from_secs(60)).expect_err("it ends by its deadline");
+        let error =
+            late.join_timeout(Duration::from_secs(60)).expect_err("it ends by its deadline");
         assert!(matches!(error.limit(), Some(LimitReached::Deadline(_))), "{method}: {error}");
     }
 }

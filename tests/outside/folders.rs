@@ -1,4 +1,5 @@
-//! Private directories: whatever a process leaves in one, it goes, or a record says that it does not, and nobody waits.
+//! Private directories: whatever a process leaves in one, it goes, or a record says that it does
+//! not, and nobody waits.
 #![expect(unsafe_code, reason = "to become another user")]
 
 use std::fs;
@@ -47,7 +48,8 @@ fn a_folder_that_its_owner_cannot_enter_is_removed() {
         assert_eq!(libc::setuid(65534), 0);
     }
     for_each_method(|method| {
-        let child = Process::new(leaves_what_cannot_be_entered, ()).limits(limits()).start_method(method);
+        let child =
+            Process::new(leaves_what_cannot_be_entered, ()).limits(limits()).start_method(method);
         let left = child.start().expect("start").join().expect("join");
         assert!(!left.exists(), "{method}: {} is left", left.display());
     });
@@ -71,7 +73,11 @@ fn nests(depth: u32) -> PathBuf {
 
 fn folders_nested_deeply_are_removed() {
     for method in METHODS {
-        let child = Process::new(nests, (3_000,)).limits(limits()).start_method(method).start().expect("start");
+        let child = Process::new(nests, (3_000,))
+            .limits(limits())
+            .start_method(method)
+            .start()
+            .expect("start");
         let left = child.join_timeout(LONG).expect("join").expect("it returns");
         until("the directory is gone", || !left.exists());
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use multiproc::{
-    Address, Connection, Failure, Listener, Pool, Process, Queue, Receiver, Retry, Sender, connect, connection, pipe,
-    pipe_with_capacity,
+    Address, Connection, Failure, Listener, Pool, Process, Queue, Receiver, Retry, Sender, connect,
+    connection, pipe, pipe_with_capacity,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
@@ -53,9 +53,21 @@ fn once<T: Serialize + DeserializeOwned + Send + Sync + 'static>(given: &Shared<
         assert!(error.is_encode() && error.to_string().contains("Queue"), "{error}");
     });
     let (mut sender, _receiver) = pipe::<Shared<T>>().expect("pipe");
-    assert!(sender.send(given.clone()).expect_err("sent").to_string().contains("given to a process before"));
+    assert!(
+        sender
+            .send(given.clone())
+            .expect_err("sent")
+            .to_string()
+            .contains("given to a process before")
+    );
     let queue = Queue::<Shared<T>>::new().expect("queue");
-    assert!(queue.put(given.clone()).expect_err("put").to_string().contains("given to a process before"));
+    assert!(
+        queue
+            .put(given.clone())
+            .expect_err("put")
+            .to_string()
+            .contains("given to a process before")
+    );
     let pool = Pool::new(1).expect("pool");
     let error = pool.apply(|_: Shared<T>| (), (given.clone(),)).expect_err("given to a worker");
     assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
@@ -72,13 +84,26 @@ pub(crate) fn an_end_goes_to_one_process_only() {
     for_each_method(|method| {
         let (sender, receiver) = pipe::<u32>().expect("pipe");
         let sender = Shared(Arc::new(sender));
-        let child = Process::new(sends, (sender.clone(),)).start_method(method).start().expect("start");
-        let error = Process::new(sends, (sender.clone(),)).start_method(method).start().expect_err("a second sender");
+        let child =
+            Process::new(sends, (sender.clone(),)).start_method(method).start().expect("start");
+        let error = Process::new(sends, (sender.clone(),))
+            .start_method(method)
+            .start()
+            .expect_err("a second sender");
         assert!(error.to_string().contains("the sender of a pipe"), "{error}");
         child.join().expect("joined");
         // Nor does the parent.
-        assert!(mine(sender).send(7).expect_err("sent").to_string().contains("given to another process"));
-        assert_eq!(receiver.into_iter().collect::<Result<Vec<_>, _>>().expect("all"), (0..100).collect::<Vec<_>>());
+        assert!(
+            mine(sender)
+                .send(7)
+                .expect_err("sent")
+                .to_string()
+                .contains("given to another process")
+        );
+        assert_eq!(
+            receiver.into_iter().collect::<Result<Vec<_>, _>>().expect("all"),
+            (0..100).collect::<Vec<_>>()
+        );
     });
     let (sender, receiver) = pipe::<u32>().expect("pipe");
     let (near, far) = connection::<u32, u32>().expect("connection");
@@ -87,8 +112,10 @@ pub(crate) fn an_end_goes_to_one_process_only() {
     let server: Connection<u32> = listener.accept().expect("accept");
     let (sender, receiver) = (Shared(Arc::new(sender)), Shared(Arc::new(receiver)));
     let (near, client) = (Shared(Arc::new(near)), Shared(Arc::new(client)));
-    let keep =
-        |_: Shared<Sender<u32>>, _: Shared<Receiver<u32>>, _: Shared<Connection<u32>>, _: Shared<Connection<u32>>| ();
+    let keep = |_: Shared<Sender<u32>>,
+                _: Shared<Receiver<u32>>,
+                _: Shared<Connection<u32>>,
+                _: Shared<Connection<u32>>| ();
     let all = (sender.clone(), receiver.clone(), near.clone(), client.clone());
     let child = Process::new(keep, all).start().expect("start");
     once(&sender);
@@ -96,12 +123,29 @@ pub(crate) fn an_end_goes_to_one_process_only() {
     once(&near);
     once(&client);
     child.join().expect("joined");
-    assert!(mine(receiver).recv().expect_err("received").to_string().contains("given to another process"));
+    assert!(
+        mine(receiver)
+            .recv()
+            .expect_err("received")
+            .to_string()
+            .contains("given to another process")
+    );
     let mut client = mine(client);
-    assert!(client.send(1).is_err() && client.recv().is_err() && client.poll(Some(Duration::ZERO)).is_err());
-    assert!(client.send_bytes(b"x").is_err() && client.recv_bytes().is_err() && client.flush().is_err());
+    assert!(
+        client.send(1).is_err()
+            && client.recv().is_err()
+            && client.poll(Some(Duration::ZERO)).is_err()
+    );
+    assert!(
+        client.send_bytes(b"x").is_err() && client.recv_bytes().is_err() && client.flush().is_err()
+    );
     let mut near = mine(near);
-    assert!(near.send(1).is_err() && near.recv().is_err() && near.poll(None).is_err() && near.recv_bytes().is_err());
+    assert!(
+        near.send(1).is_err()
+            && near.recv().is_err()
+            && near.poll(None).is_err()
+            && near.recv_bytes().is_err()
+    );
     drop((far, server));
 }
 
@@ -125,9 +169,12 @@ pub(crate) fn an_end_that_is_not_sent_can_still_be_used() {
     assert!(out.send(both()).expect_err("sent").to_string().contains("not to be written"));
     let queue = Queue::<Both>::bounded(1).expect("queue");
     assert!(queue.put(both()).is_err());
-    assert!(Process::new(|_: Shared<Sender<u32>>, _: Option<Unwritable>| (), both()).start().is_err());
+    assert!(
+        Process::new(|_: Shared<Sender<u32>>, _: Option<Unwritable>| (), both()).start().is_err()
+    );
     // There is no room for it; nobody receives it; the process does not start.
-    let (mut full, held) = pipe_with_capacity::<(Vec<u8>, Shared<Sender<u32>>)>(4096).expect("pipe");
+    let (mut full, held) =
+        pipe_with_capacity::<(Vec<u8>, Shared<Sender<u32>>)>(4096).expect("pipe");
     assert!(full.try_send((vec![7; 10_000], sender.clone())).expect_err("no room").is_full());
     drop(held);
     assert!(full.try_send((vec![], sender.clone())).expect_err("nobody").is_disconnected());
@@ -135,7 +182,9 @@ pub(crate) fn an_end_that_is_not_sent_can_still_be_used() {
     let (other, _receiver) = pipe().expect("pipe");
     queue.put(Shared(Arc::new(other))).expect("put");
     assert!(queue.try_put(sender.clone()).is_err());
-    assert!(Process::new(sends, (sender.clone(),)).current_dir("/no such directory").start().is_err());
+    assert!(
+        Process::new(sends, (sender.clone(),)).current_dir("/no such directory").start().is_err()
+    );
     drop(Process::new(sends, (sender.clone(),)));
     // Twice in one value.
     let (mut out, mut both) = pipe::<(Shared<Sender<u32>>, Shared<Sender<u32>>)>().expect("pipe");
@@ -161,16 +210,26 @@ pub(crate) fn an_initializer_gets_no_end() {
         for error in [
             pool().initializer(|_: Sender<u32>| (), (sender,)).build().expect_err("built"),
             pool().initializer(|_: Receiver<u32>| (), (receiver,)).build().expect_err("built"),
-            pool().initializer(|_: u8, _: Option<Connection<u32>>| (), (1, Some(near))).build().expect_err("built"),
+            pool()
+                .initializer(|_: u8, _: Option<Connection<u32>>| (), (1, Some(near)))
+                .build()
+                .expect_err("built"),
         ] {
             let text = error.to_string();
-            assert!(error.is_encode() && text.contains("each worker") && text.contains("Queue"), "{text}");
+            assert!(
+                error.is_encode() && text.contains("each worker") && text.contains("Queue"),
+                "{text}"
+            );
         }
         drop(far);
         let queue = Queue::<u32>::new().expect("queue");
-        let pool = pool().initializer(|queue: Queue<u32>| queue.put(7).expect("put"), (queue.clone(),)).build();
+        let pool = pool()
+            .initializer(|queue: Queue<u32>| queue.put(7).expect("put"), (queue.clone(),))
+            .build();
         let _pool = pool.expect("built");
-        assert!((0..workers).all(|_| queue.get_timeout(Duration::from_secs(60)).is_ok_and(|n| n == 7)));
+        assert!(
+            (0..workers).all(|_| queue.get_timeout(Duration::from_secs(60)).is_ok_and(|n| n == 7))
+        );
     }
 }
 
@@ -191,7 +250,9 @@ pub(crate) fn a_task_that_is_retried_gets_no_end() {
     }
     // What can be in several processes can.
     let queue = Queue::<u32>::new().expect("queue");
-    assert!(retried().apply(|queue: Queue<u32>| queue.put(1).is_ok(), (queue.clone(),)).expect("done"));
+    assert!(
+        retried().apply(|queue: Queue<u32>| queue.put(1).is_ok(), (queue.clone(),)).expect("done")
+    );
     assert_eq!(queue.get().expect("got"), 1);
     // Without a retry, it may.
     pool.apply(sends, (sender,)).expect("done");

@@ -1,4 +1,5 @@
-//! Descriptors that were sent and are not received yet, of which an ordinary user may have as many as open files.
+//! Descriptors that were sent and are not received yet, of which an ordinary user may have as many
+//! as open files.
 #![expect(unsafe_code, reason = "limits and times are asked for as a C program would")]
 
 use std::error::Error as StdError;
@@ -8,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use multiproc::{
-    Address, Child, Connection, Descriptor, JoinableQueue, Listener, Pool, Process, Queue, Receiver, SendError, Sender,
-    SimpleQueue, StartMethod, Target, connect, connection, pipe,
+    Address, Child, Connection, Descriptor, JoinableQueue, Listener, Pool, Process, Queue,
+    Receiver, SendError, Sender, SimpleQueue, StartMethod, Target, connect, connection, pipe,
 };
 
 use crate::support::{METHODS, Test, tempfile};
@@ -30,8 +31,8 @@ pub(crate) const TESTS: &[Test] = crate::tests![
 /// What a value carries.
 type Files = Vec<Descriptor<File>>;
 
-/// Starts a child that runs `f` with `args` when it is told to, and has received all that was sent to it: what is in flight
-/// then is the test's.
+/// Starts a child that runs `f` with `args` when it is told to, and has received all that was sent
+/// to it: what is in flight then is the test's.
 fn start_ready<Args, Output>(
     f: impl Target<(Args, Gate), Output = Output> + Copy + Send,
     args: Args,
@@ -43,7 +44,8 @@ where
 {
     let (ready, mut is_ready) = pipe::<()>().expect("a pipe");
     let (begin, begun) = pipe::<()>().expect("a pipe");
-    let child = Process::new(f, (args, Gate { ready, begun })).start_method(method).start().expect("start");
+    let child =
+        Process::new(f, (args, Gate { ready, begun })).start_method(method).start().expect("start");
     let () = is_ready.recv().expect("a word");
     (child, begin)
 }
@@ -114,7 +116,10 @@ fn names_the_limit(text: &str) {
 fn is_the_limit(error: &io::Error) {
     names_the_limit(&error.to_string());
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
-    let source = error.get_ref().and_then(StdError::source).and_then(|source| source.downcast_ref::<io::Error>());
+    let source = error
+        .get_ref()
+        .and_then(StdError::source)
+        .and_then(|source| source.downcast_ref::<io::Error>());
     assert_eq!(source.and_then(io::Error::raw_os_error), Some(libc::ETOOMANYREFS));
 }
 
@@ -161,7 +166,8 @@ fn queues_wait_for_who_gets() {
             assert_eq!(child.join().expect("join"), 200, "{method}");
         }
         // The other kinds of queues go the same way.
-        let (simple, joinable) = (SimpleQueue::new().expect("a queue"), JoinableQueue::new().expect("a queue"));
+        let (simple, joinable) =
+            (SimpleQueue::new().expect("a queue"), JoinableQueue::new().expect("a queue"));
         let child = Process::new(
             |simple: SimpleQueue<Files>, joinable: JoinableQueue<Files>| {
                 for expected in 0..50 {
@@ -287,7 +293,8 @@ fn connections_wait_for_their_receiver() {
     });
 }
 
-/// The limit is reached elsewhere: to wait for the own receiver, who has all, would be to wait for ever.
+/// The limit is reached elsewhere: to wait for the own receiver, who has all, would be to wait for
+/// ever.
 fn who_has_sent_nothing_hears_of_the_limit() {
     as_user_alone(|| {
         lower_the_limit();
@@ -298,15 +305,21 @@ fn who_has_sent_nothing_hears_of_the_limit() {
         let mut far = listener.accept::<(), Files>().expect("accept");
         let hoard = Queue::new().expect("a queue");
         let count = fill(&hoard);
-        let SendError::Os { value, error, .. } = queue.put(files(5, 2)).expect_err("put") else { panic!() };
+        let SendError::Os { value, error, .. } = queue.put(files(5, 2)).expect_err("put") else {
+            panic!()
+        };
         is_the_limit(&error);
         assert_eq!(value.len(), 2);
         let error = queue.try_put(files(5, 2)).expect_err("put");
         names_the_limit(&error.to_string());
         assert_eq!(multiproc::Error::from(error).raw_os_error(), Some(libc::ETOOMANYREFS));
-        let SendError::Os { error, .. } = sender.send(files(5, 2)).expect_err("sent") else { panic!() };
+        let SendError::Os { error, .. } = sender.send(files(5, 2)).expect_err("sent") else {
+            panic!()
+        };
         is_the_limit(&error);
-        let SendError::Os { error, .. } = near.send(files(5, 2)).expect_err("sent") else { panic!() };
+        let SendError::Os { error, .. } = near.send(files(5, 2)).expect_err("sent") else {
+            panic!()
+        };
         is_the_limit(&error);
         // What brings none goes on, and so does everything when there is room again.
         queue.put(Vec::new()).expect("put");
@@ -380,9 +393,11 @@ fn a_pool_waits_for_its_tasks_descriptors() {
         assert_eq!(pool.apply(numbers, (files(7, 2),)).expect("apply"), 7);
         let hoard = Queue::new().expect("a queue");
         let count = fill(&hoard);
-        let tasks: Vec<_> = (0..4).map(|number| pool.submit(numbers, (files(number, 2),))).collect();
+        let tasks: Vec<_> =
+            (0..4).map(|number| pool.submit(numbers, (files(number, 2),))).collect();
         // One without descriptors overtakes nothing that matters, and none is lost.
-        let restarts = |pool: &Pool| pool.stats().workers.iter().map(|worker| worker.restarts).sum::<u64>();
+        let restarts =
+            |pool: &Pool| pool.stats().workers.iter().map(|worker| worker.restarts).sum::<u64>();
         let before = restarts(&pool);
         asleep(std::thread::sleep);
         assert_eq!(get(hoard, count), count);
@@ -393,7 +408,10 @@ fn a_pool_waits_for_its_tasks_descriptors() {
         // A result that has no room says why.
         let hoard = Queue::new().expect("a queue");
         let count = fill(&hoard);
-        let error = pool.apply(|number: u32| Descriptor(OwnedFd::from(files(number, 1).remove(0).into_inner())), (1,));
+        let error = pool.apply(
+            |number: u32| Descriptor(OwnedFd::from(files(number, 1).remove(0).into_inner())),
+            (1,),
+        );
         names_the_limit(&error.expect_err("there was room").to_string());
         assert_eq!(get(hoard, count), count);
     });

@@ -1,4 +1,5 @@
-//! Durations, limits and deadlines: each does what it says, whatever its size and whatever state the process is in.
+//! Durations, limits and deadlines: each does what it says, whatever its size and whatever state
+//! the process is in.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, PipeWriter, Write};
@@ -7,8 +8,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Descriptor, Failure, LimitReached, Limits, Pool, Process, SharedSlice, StartMethod, pipe, set_forkserver_preload,
-    wait,
+    Descriptor, Failure, LimitReached, Limits, Pool, Process, SharedSlice, StartMethod, pipe,
+    set_forkserver_preload, wait,
 };
 
 use crate::support::{METHODS, Test, for_each_method, is_running, send_signal, state_of, until};
@@ -35,7 +36,15 @@ const PAGES: usize = 150 * 256;
 /// Durations that overflow some type on the way to the kernel.
 fn huge() -> Vec<Duration> {
     let year = 365 * 24 * 60 * 60;
-    let seconds = [101 * year, 293 * year, 585 * year, i64::MAX as u64, (1 << 63) + 1, u64::MAX - 1, u64::MAX];
+    let seconds = [
+        101 * year,
+        293 * year,
+        585 * year,
+        i64::MAX as u64,
+        (1 << 63) + 1,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
     let seconds = seconds.into_iter().map(Duration::from_secs);
     // Products with 1e9 that wrap around to less than a second.
     let wraps = [u64::MAX / 1_000_000_000 + 1, u64::MAX / 1_000_000_000].map(Duration::from_secs);
@@ -67,7 +76,12 @@ fn huge_durations_are_no_limit() {
             assert_eq!(child.join_timeout(time).expect("a value"), Some(7), "{method} {time:?}");
         }
         for time in [Duration::ZERO, Duration::from_nanos(1)] {
-            let child = Process::new(naps, ()).start_method(method).deadline(time).grace(time).start().expect("start");
+            let child = Process::new(naps, ())
+                .start_method(method)
+                .deadline(time)
+                .grace(time)
+                .start()
+                .expect("start");
             let error = child.join().expect_err("no time");
             assert_eq!(error.limit(), Some(&LimitReached::Deadline(time)), "{method}: {error}");
         }
@@ -76,7 +90,9 @@ fn huge_durations_are_no_limit() {
     let limits = |time| Limits::new().cpu_time(time);
     let pools: Vec<Pool> = huge()
         .into_iter()
-        .map(|time| Pool::builder().processes(1).deadline(time).limits(limits(time)).build().expect("pool"))
+        .map(|time| {
+            Pool::builder().processes(1).deadline(time).limits(limits(time)).build().expect("pool")
+        })
         .collect();
     for (time, pool) in huge().into_iter().zip(&pools) {
         sender.send_timeout(1, time).expect("send");
@@ -117,11 +133,19 @@ fn the_least_and_the_most_of_each_limit() {
         let error = run(&none, Process::new(writes, ())).expect_err("too long a file");
         assert_eq!(error.limit(), Some(&LimitReached::FileSize(0)), "{method}: {error}");
         for size in [0, 1] {
-            let child = Process::new(works, ()).start_method(method).stack_size(size).start().expect("start");
+            let child = Process::new(works, ())
+                .start_method(method)
+                .stack_size(size)
+                .start()
+                .expect("start");
             assert_eq!(child.join().expect("a value"), 7, "{method}");
         }
         for size in [usize::MAX, usize::MAX - 4096, usize::MAX / 2] {
-            let child = Process::new(works, ()).start_method(method).stack_size(size).start().expect("start");
+            let child = Process::new(works, ())
+                .start_method(method)
+                .stack_size(size)
+                .start()
+                .expect("start");
             let error = child.join().expect_err("too big a stack");
             assert!(matches!(error.failure(), Failure::NotRun(_)), "{method}: {error}");
         }
@@ -131,7 +155,9 @@ fn the_least_and_the_most_of_each_limit() {
         assert_eq!(pool.apply(works, ()).expect("a value"), 7);
     }
     let pool = Pool::builder().processes(1).limits(none.clone()).build().expect("pool");
-    for tasks in [pool.tasks(), Pool::new(1).expect("pool").tasks().limits(none), pool.tasks().limits(most)] {
+    for tasks in
+        [pool.tasks(), Pool::new(1).expect("pool").tasks().limits(none), pool.tasks().limits(most)]
+    {
         let error = tasks.apply(writes, ()).expect_err("no file, or no pool");
         let is_named = error.limit() == Some(&LimitReached::FileSize(0));
         assert!(is_named || matches!(error.failure(), Failure::Cancelled(_)), "{error}");
@@ -150,17 +176,24 @@ fn what_no_process_can_live_with_is_refused() {
         Limits::new().affinity([]),
         Limits::new().affinity([usize::MAX]),
     ];
-    let pool = Pool::builder().processes(1).limits(Limits::new().resident(100 << 20)).build().expect("pool");
+    let pool = Pool::builder()
+        .processes(1)
+        .limits(Limits::new().resident(100 << 20))
+        .build()
+        .expect("pool");
     for limits in bad {
         for method in METHODS {
-            let started = Process::new(works, ()).start_method(method).limits(limits.clone()).start();
+            let started =
+                Process::new(works, ()).start_method(method).limits(limits.clone()).start();
             assert!(started.is_err(), "{method}: {limits:?}");
         }
         assert!(Pool::builder().processes(1).limits(limits.clone()).build().is_err(), "{limits:?}");
         let error = pool.tasks().limits(limits.clone()).apply(works, ()).expect_err("refused");
         assert!(matches!(error.failure(), Failure::NotSent(_)), "{limits:?}: {error}");
     }
-    for limits in [Limits::new().nice(5), Limits::new().affinity([0]), Limits::new().private_dir(true)] {
+    for limits in
+        [Limits::new().nice(5), Limits::new().affinity([0]), Limits::new().private_dir(true)]
+    {
         let error = pool.tasks().limits(limits.clone()).apply(works, ()).expect_err("a worker's");
         assert!(matches!(error.failure(), Failure::NotSent(_)), "{limits:?}: {error}");
     }
@@ -191,7 +224,8 @@ fn load() {
 }
 
 fn reads_loaded() -> usize {
-    let sum = LOADED.get().map_or(0, |all| all.iter().step_by(4096).map(|byte| usize::from(*byte)).sum());
+    let sum =
+        LOADED.get().map_or(0, |all| all.iter().step_by(4096).map(|byte| usize::from(*byte)).sum());
     computes();
     sum
 }
@@ -202,9 +236,14 @@ fn only_memory_of_its_own_counts() {
     load();
     for method in METHODS {
         let limits = || Limits::new().resident(64 << 20);
-        let run =
-            |process: Process<usize>| process.start_method(method).limits(limits()).start().expect("start").join();
-        assert_eq!(run(Process::new(reads, (shared.clone(),))).expect("not its own"), PAGES, "{method}");
+        let run = |process: Process<usize>| {
+            process.start_method(method).limits(limits()).start().expect("start").join()
+        };
+        assert_eq!(
+            run(Process::new(reads, (shared.clone(),))).expect("not its own"),
+            PAGES,
+            "{method}"
+        );
         let loaded = if method == StartMethod::Spawn { 0 } else { PAGES };
         assert_eq!(run(Process::new(reads_loaded, ())).expect("inherited"), loaded, "{method}");
         assert_eq!(run(Process::new(swells, (16,))).expect("within"), 16, "{method}");
@@ -215,7 +254,11 @@ fn only_memory_of_its_own_counts() {
         let pool = pool.build().expect("pool");
         assert_eq!(pool.apply(reads, (shared.clone(),)).expect("not its own"), PAGES, "{method}");
         let tasks = || pool.tasks().limits(Limits::new().resident(32 << 20));
-        assert_eq!(tasks().apply(reads, (shared.clone(),)).expect("not its own"), PAGES, "{method}");
+        assert_eq!(
+            tasks().apply(reads, (shared.clone(),)).expect("not its own"),
+            PAGES,
+            "{method}"
+        );
         let error = tasks().apply(swells, (2000,)).expect_err("too much");
         assert_eq!(error.limit(), Some(&LimitReached::Resident(32 << 20)), "{method}: {error}");
         let error = pool.apply(swells, (2000,)).expect_err("too much");
@@ -240,9 +283,14 @@ fn recycling_counts_only_memory_of_its_own() {
     let first = pid();
     let keeps = |slice: SharedSlice<u8>| reads(SHARED.get_or_init(|| slice).clone());
     assert_eq!(pool.apply(keeps, (shared.clone(),)).expect("a value"), PAGES);
-    // A pool looks at a worker's memory at the end of a task that leaves it idle, and at most every 50 ms else.
+    // A pool looks at a worker's memory at the end of a task that leaves it idle, and at most every
+    // 50 ms else.
     for _ in 0..20 {
-        assert_eq!(pool.apply(naps_briefly, ()).expect("a pid"), first, "replaced for memory that is not its own");
+        assert_eq!(
+            pool.apply(naps_briefly, ()).expect("a pid"),
+            first,
+            "replaced for memory that is not its own"
+        );
     }
     pool.apply(|| KEPT.set(vec![1; 100 * MIB]).is_ok(), ()).expect("a value");
     until("it is replaced", || pid() != first);
@@ -265,7 +313,8 @@ fn without_first_thread(swells_up: bool) {
 
 fn limits_hold_without_the_first_thread() {
     for_each_method(|method| {
-        let process = |swells_up: bool| Process::new(without_first_thread, (swells_up,)).start_method(method);
+        let process =
+            |swells_up: bool| Process::new(without_first_thread, (swells_up,)).start_method(method);
         let child = process(true).limits(Limits::new().resident(64 << 20)).start().expect("start");
         let error = child.join().expect_err("too much");
         assert_eq!(error.limit(), Some(&LimitReached::Resident(64 << 20)), "{method}: {error}");
@@ -306,29 +355,41 @@ fn the_deadline_of_a_stopped_process_keeps_its_name() {
         for whole_group in [false, true] {
             let _ = std::fs::remove_file(&path);
             let (time, grace) = (Duration::from_secs(1), Duration::from_millis(200));
-            let child =
-                Process::new(stops, (text.clone(), whole_group)).start_method(method).deadline(time).grace(grace);
+            let child = Process::new(stops, (text.clone(), whole_group))
+                .start_method(method)
+                .deadline(time)
+                .grace(grace);
             let child = child.start().expect("start");
             let pid = child.pid();
             let mut other = None;
             until("it has told what it started", || {
-                other = std::fs::read_to_string(&path).ok().and_then(|text| text.parse::<u32>().ok());
+                other =
+                    std::fs::read_to_string(&path).ok().and_then(|text| text.parse::<u32>().ok());
                 other.is_some()
             });
             let other = other.expect("told");
             // Nobody waits for it, nor asks.
-            until("both have ended", || [pid, other].iter().all(|pid| matches!(state_of(*pid), None | Some('Z'))));
+            until("both have ended", || {
+                [pid, other].iter().all(|pid| matches!(state_of(*pid), None | Some('Z')))
+            });
             let error = child.join().expect_err("too late");
-            assert_eq!(error.limit(), Some(&LimitReached::Deadline(time)), "{method}, {whole_group}: {error}");
+            assert_eq!(
+                error.limit(),
+                Some(&LimitReached::Deadline(time)),
+                "{method}, {whole_group}: {error}"
+            );
         }
     });
     let _ = std::fs::remove_file(&path);
 }
 
-/// Starts a program that ignores SIGTERM, in a copy of which nobody else has started anything, and waits.
+/// Starts a program that ignores SIGTERM, in a copy of which nobody else has started anything, and
+/// waits.
 fn starts_a_stubborn_one(mut to: Descriptor<PipeWriter>) {
-    let stubborn = Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn();
-    to.0.write_all(format!("{}\n", stubborn.expect("start a program").id()).as_bytes()).expect("say its number");
+    let stubborn =
+        Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn();
+    to.0.write_all(format!("{}\n", stubborn.expect("start a program").id()).as_bytes())
+        .expect("say its number");
     loop {
         std::thread::park();
     }
@@ -355,7 +416,8 @@ fn stops_itself() -> u32 {
     7
 }
 
-/// In the midst of a task without a deadline, it is continued: nothing is lost, and those behind it have their turn.
+/// In the midst of a task without a deadline, it is continued: nothing is lost, and those behind it
+/// have their turn.
 fn a_task_that_stops_its_only_worker_holds_up_no_other() {
     // A fork has to be alone: the pool of that method comes first.
     let pools = [StartMethod::Fork, StartMethod::Forkserver, StartMethod::Spawn]
@@ -384,7 +446,9 @@ fn a_stopped_worker_holds_up_no_task() {
         };
         until("it is stopped", || state_of(pid) == Some('T'));
         let plain: Vec<_> = (0..4).map(|_| pool.submit(works, ())).collect();
-        let timed: Vec<_> = (0..4).map(|_| pool.tasks().deadline(Duration::from_secs(60)).submit(works, ())).collect();
+        let timed: Vec<_> = (0..4)
+            .map(|_| pool.tasks().deadline(Duration::from_secs(60)).submit(works, ()))
+            .collect();
         for task in plain.iter().chain(&timed) {
             let value = task.join_timeout(Duration::from_secs(30)).expect("it was not begun");
             assert_eq!(value, Some(7), "{processes}: a task waits for a stopped worker");

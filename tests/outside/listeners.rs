@@ -1,5 +1,8 @@
 //! Listeners at a path where another one was, is, or is about to be.
-#![expect(unsafe_code, reason = "sockets between two calls, and users, are set as a C program would")]
+#![expect(
+    unsafe_code,
+    reason = "sockets between two calls, and users, are set as a C program would"
+)]
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -12,7 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use multiproc::{
-    AcceptError, Address, Barrier, Connection, Error, Listener, Process, SharedMemory, StartMethod, connect,
+    AcceptError, Address, Barrier, Connection, Error, Listener, Process, SharedMemory, StartMethod,
+    connect,
 };
 
 use crate::support::{Test, for_each_method};
@@ -38,7 +42,8 @@ impl Folder {
     fn new(test: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("outside-{test}-{}", std::process::id()));
         std::fs::create_dir(&path).expect("make a folder");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("open the folder to all");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))
+            .expect("open the folder to all");
         Folder(path)
     }
 
@@ -70,7 +75,9 @@ fn kind(error: &Error) -> ErrorKind {
 /// Whether a connection to the path is accepted by this listener.
 fn reaches(path: &Path, listener: &mut Listener) -> bool {
     let Ok(mut near) = connect::<u8, u8>(&Address::from(path)) else { return false };
-    let Ok(mut far) = listener.accept_timeout::<u8, u8>(Duration::from_secs(20)) else { return false };
+    let Ok(mut far) = listener.accept_timeout::<u8, u8>(Duration::from_secs(20)) else {
+        return false;
+    };
     near.send(5).expect("send");
     far.recv().expect("receive") == 5
 }
@@ -81,7 +88,9 @@ fn contend(path: PathBuf, start: Barrier, end: Barrier) -> Option<String> {
     let found = replace(&path);
     end.wait().expect("all have tried");
     match found {
-        Ok(mut listener) => (!reaches(&path, &mut listener)).then(|| "nobody reaches it".to_owned()),
+        Ok(mut listener) => {
+            (!reaches(&path, &mut listener)).then(|| "nobody reaches it".to_owned())
+        }
         Err(error) => Some(format!("{:?}", kind(&error))),
     }
 }
@@ -101,10 +110,15 @@ fn one_of_many_processes_replaces_a_stale_socket() {
                     child.start_method(method).start().expect("start")
                 })
                 .collect();
-            let found: Vec<_> = children.into_iter().map(|child| child.join().expect("join")).collect();
+            let found: Vec<_> =
+                children.into_iter().map(|child| child.join().expect("join")).collect();
             let losers = found.iter().flatten().filter(|kind| *kind == "AddrInUse").count();
             let winners = found.iter().filter(|kind| kind.is_none()).count();
-            assert_eq!((winners, losers), (1, CONTENDERS as usize - 1), "{method}, round {round}: {found:?}");
+            assert_eq!(
+                (winners, losers),
+                (1, CONTENDERS as usize - 1),
+                "{method}, round {round}: {found:?}"
+            );
             assert!(folder.names().is_empty(), "what is left: {:?}", folder.names());
         }
     });
@@ -127,16 +141,27 @@ fn one_of_many_threads_gets_a_path() {
                     let (path, barrier) = (&path, &barrier);
                     scope.spawn(move || {
                         barrier.wait();
-                        if number < 4 || is_stale { replace(path) } else { Listener::bind(path.as_path()) }
+                        if number < 4 || is_stale {
+                            replace(path)
+                        } else {
+                            Listener::bind(path.as_path())
+                        }
                     })
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().expect("join")).collect()
         });
         let (mut won, lost): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
-        assert!(lost.iter().flat_map(|found| found.as_ref().err()).all(|error| kind(error) == ErrorKind::AddrInUse));
+        assert!(
+            lost.iter()
+                .flat_map(|found| found.as_ref().err())
+                .all(|error| kind(error) == ErrorKind::AddrInUse)
+        );
         assert_eq!(won.len(), 1, "round {round}");
-        assert!(reaches(&path, won[0].as_mut().expect("won")), "round {round}: the file is another one's");
+        assert!(
+            reaches(&path, won[0].as_mut().expect("won")),
+            "round {round}: the file is another one's"
+        );
     }
 }
 
@@ -165,7 +190,9 @@ fn killed_listeners_are_followed_by_one_at_a_time() {
     let folder = Folder::new("turns");
     let path = folder.0.join("socket");
     let memory = SharedMemory::new(4).expect("memory");
-    let start = |turns| Process::new(hold_in_turn, (path.clone(), memory.clone(), turns)).start().expect("start");
+    let start = |turns| {
+        Process::new(hold_in_turn, (path.clone(), memory.clone(), turns)).start().expect("start")
+    };
     let children: Vec<_> = [40, 30, 20, 10, 1].map(start).into();
     for child in children {
         let error = child.join().expect_err("it aborts").to_string();
@@ -210,7 +237,8 @@ fn a_client_has_a_path_of_full_length() {
     for name in [1, 107, 108].map(|length| "c".repeat(length)) {
         let client = bound(Path::new(&name), libc::SOCK_STREAM);
         // SAFETY: the kernel reads the address.
-        let done = unsafe { libc::connect(client.as_raw_fd(), (&raw const address).cast(), length) };
+        let done =
+            unsafe { libc::connect(client.as_raw_fd(), (&raw const address).cast(), length) };
         assert_eq!(done, 0, "connect");
         let _connection: Connection<u8> = listener.accept().expect("accept");
         assert_eq!(listener.last_peer(), Some(&Address::Unix(name.into())));
@@ -231,7 +259,8 @@ fn a_socket_that_does_not_listen_yet_is_in_use() {
         if kind_of_socket == libc::SOCK_STREAM {
             // SAFETY: a system call on a descriptor that is open.
             assert_eq!(unsafe { libc::listen(socket.as_raw_fd(), 5) }, 0);
-            let _near: Connection<u8> = connect(&Address::from(path.as_path())).expect("it listens now");
+            let _near: Connection<u8> =
+                connect(&Address::from(path.as_path())).expect("it listens now");
             assert_eq!(kind(&replace(&path).expect_err("replaced")), ErrorKind::AddrInUse);
         }
         drop(socket);
@@ -243,7 +272,8 @@ fn to_try_to_replace_a_listener_does_not_disturb_it() {
     let folder = Folder::new("disturbed");
     let path = folder.0.join("socket");
     leave_stale(&path);
-    let mut listener = Listener::builder().replace_stale().backlog(1).bind(path.as_path()).expect("replace");
+    let mut listener =
+        Listener::builder().replace_stale().backlog(1).bind(path.as_path()).expect("replace");
     for _ in 0..100 {
         assert_eq!(kind(&replace(&path).expect_err("replaced")), ErrorKind::AddrInUse);
     }
@@ -284,12 +314,23 @@ fn paths_of_every_kind_are_replaced() {
         let mut listener = replace(&path).expect("replace");
         // SAFETY: as above.
         unsafe { libc::umask(before) };
-        assert_eq!(std::fs::metadata(&path).expect("a file").mode() & 0o777, 0o750, "{}", path.display());
+        assert_eq!(
+            std::fs::metadata(&path).expect("a file").mode() & 0o777,
+            0o750,
+            "{}",
+            path.display()
+        );
         assert!(reaches(&path, &mut listener), "{}", path.display());
         drop(listener);
         drop(bound(&path, libc::SOCK_STREAM));
-        let listener = Listener::builder().replace_stale().mode(0o606).bind(path.as_path()).expect("replace");
-        assert_eq!(std::fs::metadata(&path).expect("a file").mode() & 0o777, 0o606, "{}", path.display());
+        let listener =
+            Listener::builder().replace_stale().mode(0o606).bind(path.as_path()).expect("replace");
+        assert_eq!(
+            std::fs::metadata(&path).expect("a file").mode() & 0o777,
+            0o606,
+            "{}",
+            path.display()
+        );
         std::env::set_current_dir("/").expect("change the directory");
         drop(listener);
         std::env::set_current_dir(&folder.0).expect("change the directory");
@@ -311,13 +352,17 @@ fn what_is_no_socket_or_not_ours_stays() {
         assert_eq!(kind(&replace(&path(name)).expect_err(name)), ErrorKind::AddrInUse, "{name}");
     }
     assert_eq!(folder.names().len(), 5);
-    // A listener that this user may not connect to is not known to be gone; a folder that may not be written to stays as it is.
+    // A listener that this user may not connect to is not known to be gone; a folder that may not
+    // be written to stays as it is.
     let own = path("folder");
     leave_stale(&own.join("closed"));
-    std::fs::set_permissions(own.join("closed"), std::fs::Permissions::from_mode(0o000)).expect("close");
+    std::fs::set_permissions(own.join("closed"), std::fs::Permissions::from_mode(0o000))
+        .expect("close");
     leave_stale(&own.join("open"));
-    std::fs::set_permissions(own.join("open"), std::fs::Permissions::from_mode(0o666)).expect("open");
-    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o555)).expect("close the folder");
+    std::fs::set_permissions(own.join("open"), std::fs::Permissions::from_mode(0o666))
+        .expect("open");
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o555))
+        .expect("close the folder");
     as_user(|| {
         for (name, expected) in [
             ("closed", ErrorKind::AddrInUse),
@@ -327,7 +372,8 @@ fn what_is_no_socket_or_not_ours_stays() {
             assert_eq!(kind(&replace(&own.join(name)).expect_err(name)), expected, "{name}");
         }
     });
-    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).expect("open the folder");
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755))
+        .expect("open the folder");
 }
 
 fn a_locked_folder_is_an_error_that_says_so() {
@@ -342,7 +388,10 @@ fn a_locked_folder_is_an_error_that_says_so() {
     assert!(error.to_string().contains("locked"), "{error}");
     // What is not stale needs no lock.
     let other = replace(&folder.0.join("other")).expect("bind");
-    assert_eq!(kind(&replace(&folder.0.join("other")).expect_err("replaced")), ErrorKind::AddrInUse);
+    assert_eq!(
+        kind(&replace(&folder.0.join("other")).expect_err("replaced")),
+        ErrorKind::AddrInUse
+    );
     drop((other, lock));
     drop(replace(&path).expect("it is free"));
 }

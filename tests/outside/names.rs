@@ -1,5 +1,8 @@
 //! Names of shared memory whose creator does not let others see what it has, or is gone.
-#![expect(unsafe_code, reason = "capabilities, users and process numbers are set as a C program would")]
+#![expect(
+    unsafe_code,
+    reason = "capabilities, users and process numbers are set as a C program would"
+)]
 
 use std::io::ErrorKind;
 
@@ -59,7 +62,8 @@ fn refused_elsewhere(name: &str, words: &str) {
     drop(ours);
 }
 
-/// `PR_SET_DUMPABLE` 0: the process itself and its forked copies have the memory, others hear why they do not.
+/// `PR_SET_DUMPABLE` 0: the process itself and its forked copies have the memory, others hear why
+/// they do not.
 fn memory_of_a_creator_that_cannot_be_looked_into() {
     let name = fresh("undumpable");
     as_user(|| {
@@ -68,10 +72,15 @@ fn memory_of_a_creator_that_cannot_be_looked_into() {
             set_dumpable(false);
             assert_eq!(attach(name.clone()), Ok(7), "in the creator itself");
             for method in METHODS {
-                let child = Process::new(attach, (name.clone(),)).start_method(method).start().expect("start");
+                let child = Process::new(attach, (name.clone(),))
+                    .start_method(method)
+                    .start()
+                    .expect("start");
                 match (method, child.join().expect("join")) {
                     (StartMethod::Fork, attached) => assert_eq!(attached, Ok(7)),
-                    (_, Ok(_)) => panic!("{method}: attached to a process that cannot be looked into"),
+                    (_, Ok(_)) => {
+                        panic!("{method}: attached to a process that cannot be looked into")
+                    }
                     (_, Err(text)) => assert!(text.contains("PR_SET_DUMPABLE"), "{text}"),
                 }
                 // What the error advises.
@@ -105,12 +114,16 @@ fn become_user_with_a_capability() {
         let mut header = [0x2008_0522_u32, 0];
         let set = [1_u32 << CAPABILITY, 1 << CAPABILITY, 1 << CAPABILITY, 0, 0, 0];
         assert_eq!(libc::syscall(libc::SYS_capset, header.as_mut_ptr(), set.as_ptr()), 0);
-        assert_eq!(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, CAPABILITY, 0, 0), 0);
+        assert_eq!(
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, CAPABILITY, 0, 0),
+            0
+        );
     }
     set_dumpable(true);
 }
 
-/// An ambient capability: children that inherit it have the memory, others of the user hear why they do not.
+/// An ambient capability: children that inherit it have the memory, others of the user hear why
+/// they do not.
 fn memory_of_a_creator_with_capabilities() {
     if !is_root("memory_of_a_creator_with_capabilities") {
         return;
@@ -120,7 +133,8 @@ fn memory_of_a_creator_with_capabilities() {
         become_user_with_a_capability();
         let memory = create(&name);
         for method in METHODS {
-            let child = Process::new(attach, (name.clone(),)).start_method(method).start().expect("start");
+            let child =
+                Process::new(attach, (name.clone(),)).start_method(method).start().expect("start");
             assert_eq!(child.join().expect("join"), Ok(7), "{method}");
         }
         memory
@@ -137,7 +151,8 @@ fn memory_of_a_creator_that_acts_as_another_user() {
     let name = fresh("other");
     let mut creator = Standing::start(|| {
         // SAFETY: system calls on integers; one thread.
-        let act_as = |user: u32| assert_eq!(unsafe { libc::seteuid(user) }, 0, "act as another user");
+        let act_as =
+            |user: u32| assert_eq!(unsafe { libc::seteuid(user) }, 0, "act as another user");
         act_as(USER);
         let memory = create(&name);
         act_as(0);
@@ -166,8 +181,13 @@ fn memory_of_a_creator_that_proc_hides() {
                     libc::MS_REC | libc::MS_PRIVATE,
                     std::ptr::null(),
                 ) == 0
-                && libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, c"hidepid=2".as_ptr().cast())
-                    == 0
+                && libc::mount(
+                    c"proc".as_ptr(),
+                    c"/proc".as_ptr(),
+                    c"proc".as_ptr(),
+                    0,
+                    c"hidepid=2".as_ptr().cast(),
+                ) == 0
         };
         if !mounted {
             println!("skipped: nothing can be mounted here: {}", std::io::Error::last_os_error());
@@ -211,7 +231,8 @@ fn the_name_of_an_ended_process_whose_status_nobody_took_is_free() {
 /// A process with a number that was chosen, which sleeps; `None` if the kernel does not allow that.
 fn sleeper_with_number(pid: u32) -> Option<u32> {
     let number = pid.cast_signed();
-    // SAFETY: all zeroes is a valid structure; without CLONE_VM, this is a fork of a process with one thread.
+    // SAFETY: all zeroes is a valid structure; without CLONE_VM, this is a fork of a process with
+    // one thread.
     let made = unsafe {
         let mut args: libc::clone_args = std::mem::zeroed();
         args.exit_signal = libc::SIGCHLD as u64;

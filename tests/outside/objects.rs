@@ -1,4 +1,5 @@
-//! What a copy of a process may rely on: references that were valid stay valid, in memory of its own.
+//! What a copy of a process may rely on: references that were valid stay valid, in memory of its
+//! own.
 #![expect(unsafe_code, reason = "the other way to fork is")]
 
 use std::sync::OnceLock;
@@ -19,7 +20,8 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     workers_that_are_forked_have_a_leaked_buffer,
 ];
 
-/// Elements that are different from page to page, as big as needed to take the way of big buffers, too.
+/// Elements that are different from page to page, as big as needed to take the way of big buffers,
+/// too.
 fn pattern(len: usize) -> Vec<u64> {
     (0..len as u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect()
 }
@@ -33,7 +35,9 @@ fn leaked(len: usize) -> &'static mut [u64] {
     buffer
 }
 
-fn start<T: serde::Serialize + serde::de::DeserializeOwned>(f: impl FnOnce() -> T + Send + 'static) -> Child<T> {
+fn start<T: serde::Serialize + serde::de::DeserializeOwned>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Child<T> {
     Process::from_closure(f).start().expect("start")
 }
 
@@ -77,7 +81,8 @@ fn a_copy_of_a_copy_has_a_leaked_buffer() {
     assert!(child.join().expect("join"));
 }
 
-/// Neither the copy nor its original sees what the other one writes, and the original can freeze what it has.
+/// Neither the copy nor its original sees what the other one writes, and the original can freeze
+/// what it has.
 fn buffers_of_a_copied_process_stay_apart() {
     for len in LENGTHS {
         let mut buffer = SharedBuffer::from_slice(&pattern(len)).expect("a buffer");
@@ -111,7 +116,10 @@ fn a_copy_is_no_owner_of_a_buffer() {
     let child = start(move || std::panic::catch_unwind(|| buffer.len()).is_err());
     assert!(child.join().expect("join"));
     let moved = SharedBuffer::from_slice(&pattern(1000)).expect("a buffer");
-    assert!(start(move || moved.freeze().is_err()).join().expect("join"), "a copy froze its original's memory");
+    assert!(
+        start(move || moved.freeze().is_err()).join().expect("join"),
+        "a copy froze its original's memory"
+    );
     let moved = SharedBuffer::from_slice(&pattern(20_000)).expect("a buffer");
     // Dropped where it is not owned, it is not kept for others either.
     let child = start(move || {
@@ -162,7 +170,8 @@ fn preloaded_buffers_are_in_every_child() {
 
 fn workers_that_are_forked_have_a_leaked_buffer() {
     load();
-    let pool = Pool::builder().processes(2).start_method(StartMethod::Fork).build().expect("a pool");
+    let pool =
+        Pool::builder().processes(2).start_method(StartMethod::Fork).build().expect("a pool");
     let sum: u64 = pool
         .map(|index: usize| LOADED.get().expect("loaded")[index], 0..100)
         .map(|all| all.into_iter().fold(0, u64::wrapping_add))

@@ -43,7 +43,8 @@ fn in_copies(test: &str, body: fn(StartMethod)) {
 
 fn deadlines_hold_when_the_program_is_another_user() {
     in_copies("deadlines_hold_when_the_program_is_another_user", |method| {
-        let pool = Pool::builder().processes(1).start_method(method).grace(Duration::from_millis(100));
+        let pool =
+            Pool::builder().processes(1).start_method(method).grace(Duration::from_millis(100));
         let pool = pool.build().expect("pool");
         assert_eq!(pool.apply(user, ()).expect("a task"), 0);
         become_user();
@@ -66,7 +67,8 @@ fn deadlines_hold_when_the_program_is_another_user() {
 fn a_pool_ends_when_the_program_is_another_user() {
     /// Ends a pool with a task that does not end.
     fn with_a_stuck_task(method: StartMethod, end: fn(Pool)) {
-        let pool = Pool::builder().processes(2).start_method(method).grace(Duration::from_millis(100));
+        let pool =
+            Pool::builder().processes(2).start_method(method).grace(Duration::from_millis(100));
         let pool = pool.build().expect("pool");
         let begun = Event::new().expect("event");
         let task = pool.submit(loops, (begun.clone(),));
@@ -74,7 +76,8 @@ fn a_pool_ends_when_the_program_is_another_user() {
         become_user();
         end(pool);
         let error = task.join_timeout(LONG).expect_err("it was not done");
-        let is_told = matches!(error.failure(), Failure::Lost(why) if why.contains("runs as another user"));
+        let is_told =
+            matches!(error.failure(), Failure::Lost(why) if why.contains("runs as another user"));
         assert!(is_told, "{method}: {error}");
     }
     let test = "a_pool_ends_when_the_program_is_another_user";
@@ -83,14 +86,19 @@ fn a_pool_ends_when_the_program_is_another_user() {
         with_a_stuck_task(method, |pool| {
             pool.terminate();
             let error = pool.join_timeout(LONG).expect_err("one cannot be ended").to_string();
-            assert!(error.contains("may not end worker") && error.contains("another user"), "{error}");
+            assert!(
+                error.contains("may not end worker") && error.contains("another user"),
+                "{error}"
+            );
         });
     });
 }
 
 fn processes_of_another_user_are_told_apart() {
     in_copies("processes_of_another_user_are_told_apart", |method| {
-        let start = || Process::new(loops, (Event::new().expect("event"),)).start_method(method).daemon(true);
+        let start = || {
+            Process::new(loops, (Event::new().expect("event"),)).start_method(method).daemon(true)
+        };
         let child = start().start().expect("start");
         let late = start().deadline(Duration::from_millis(100)).grace(Duration::from_millis(100));
         let late = late.start().expect("start");
@@ -104,7 +112,10 @@ fn processes_of_another_user_are_told_apart() {
         ];
         for error in refused {
             let error = error.expect_err("it is another user's");
-            assert!(error.to_string().contains(&format!("(pid {})", child.pid())), "{method}: {error}");
+            assert!(
+                error.to_string().contains(&format!("(pid {})", child.pid())),
+                "{method}: {error}"
+            );
         }
         // Its own timers end it.
         let error = late.join_timeout(LONG).expect_err("its time is over");

@@ -1,4 +1,5 @@
-//! Where a program runs: how it was executed, in which namespaces, with which rights and descriptors.
+//! Where a program runs: how it was executed, in which namespaces, with which rights and
+//! descriptors.
 #![expect(unsafe_code, reason = "changes namespaces, rights and descriptors as a C program would")]
 
 use std::fs::{self, File};
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use multiproc::{Error, Failure, Process, StartMethod};
 
-use crate::common::{deny, fork, in_copy, is_root, limit, part, program_at, scratch, success, wait_for};
+use crate::common::{
+    deny, fork, in_copy, is_root, limit, part, program_at, scratch, success, wait_for,
+};
 use crate::support::{METHODS, Test, children_of, is_running, send_signal, until};
 
 /// The tests of this file.
@@ -85,7 +88,9 @@ fn descriptors_above_the_limit_do_not_leak() {
                             assert_eq!(child.join().expect("join"), [0; 0], "{method}");
                             started += 1;
                         }
-                        Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}"),
+                        Err(error) => {
+                            assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}")
+                        }
                     }
                 }
                 assert_eq!(started, 3, "{method}");
@@ -123,14 +128,20 @@ fn a_new_process_namespace_is_refused_each_time() {
         in_copy(|| {
             unshare(libc::CLONE_NEWPID).expect("leave the process namespace");
             for _ in 0..3 {
-                refused(&Process::new(|| 5, ()).start_method(method).start().expect_err("a first process"));
+                refused(
+                    &Process::new(|| 5, ())
+                        .start_method(method)
+                        .start()
+                        .expect_err("a first process"),
+                );
             }
             refused(&multiproc::Pool::new(1).expect_err("a first process"));
             // A copy is the first process; then, all is well there.
             in_copy(|| children_start_and_end(method));
             // It has ended, and nothing can be started where it was.
             for _ in 0..3 {
-                let error = Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
+                let error =
+                    Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
                 assert!(error.is_namespace() && error.to_string().contains("has ended"), "{error}");
             }
         });
@@ -140,7 +151,12 @@ fn a_new_process_namespace_is_refused_each_time() {
         children_start_and_end(StartMethod::Forkserver);
         unshare(libc::CLONE_NEWPID).expect("leave the process namespace");
         children_start_and_end(StartMethod::Forkserver);
-        refused(&Process::new(|| 5, ()).start_method(StartMethod::Spawn).start().expect_err("a first process"));
+        refused(
+            &Process::new(|| 5, ())
+                .start_method(StartMethod::Spawn)
+                .start()
+                .expect_err("a first process"),
+        );
     });
 }
 
@@ -157,7 +173,10 @@ fn the_first_process_of_a_namespace_starts_children_as_any() {
                     children_start_and_end(method);
                 }
                 // /proc is that of the old namespace, where other processes have these numbers.
-                let child = Process::new(std::thread::park, ()).start_method(method).start().expect("start");
+                let child = Process::new(std::thread::park, ())
+                    .start_method(method)
+                    .start()
+                    .expect("start");
                 let error = child.kill_tree().expect_err("the tree cannot be seen");
                 assert!(error.to_string().contains("another process namespace"), "{error}");
                 assert_eq!(child.join().expect_err("killed").exitcode(), Some(-9), "{method}");
@@ -181,15 +200,24 @@ fn a_namespace_with_a_first_process_takes_children_until_that_ends() {
             for _ in 0..3 {
                 children_start_and_end(method);
             }
-            let child = Process::new(std::thread::park, ()).start_method(method).start().expect("start");
+            let child =
+                Process::new(std::thread::park, ()).start_method(method).start().expect("start");
             // It is not gone before all that ended with it are waited for.
             send_signal(first, libc::SIGKILL);
-            assert_eq!(child.join().expect_err("it ends with its namespace").exitcode(), Some(-9), "{method}");
-            let is_over =
-                || children_of(std::process::id()).into_iter().all(|child| child == first || !is_running(child));
+            assert_eq!(
+                child.join().expect_err("it ends with its namespace").exitcode(),
+                Some(-9),
+                "{method}"
+            );
+            let is_over = || {
+                children_of(std::process::id())
+                    .into_iter()
+                    .all(|child| child == first || !is_running(child))
+            };
             until("all in it have ended", is_over);
             for _ in 0..3 {
-                let error = Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
+                let error =
+                    Process::new(|| 5, ()).start_method(method).start().expect_err("no namespace");
                 assert!(error.is_namespace() && error.to_string().contains("has ended"), "{error}");
             }
             wait_for(first);
@@ -235,7 +263,9 @@ fn other_namespaces_and_roots_are_no_hindrance() {
 fn loader() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").expect("read the mappings");
     let paths = maps.lines().filter_map(|line| Some(&line[line.find('/')?..]));
-    let name = |path: &str| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-"));
+    let name = |path: &str| {
+        Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-"))
+    };
     paths.into_iter().find(|path| name(path)).expect("a loader").into()
 }
 
@@ -251,7 +281,8 @@ fn folder(test: &str) -> PathBuf {
     folder
 }
 
-/// That children start, theirs as well, and those of a pool, also from another directory than that of the start.
+/// That children start, theirs as well, and those of a pool, also from another directory than that
+/// of the start.
 fn all_start() {
     fn nested() -> usize {
         Process::new(|| std::env::args().count(), ()).start().expect("start").join().expect("join")
@@ -261,12 +292,18 @@ fn all_start() {
             let child = Process::new(nested, ()).start_method(method).start().expect("start");
             assert_eq!(child.start_method(), method);
             let arguments = child.join().expect("join");
-            assert!(method == StartMethod::Fork || arguments == 1, "{method}: {arguments} arguments");
+            assert!(
+                method == StartMethod::Fork || arguments == 1,
+                "{method}: {arguments} arguments"
+            );
             std::env::set_current_dir("/").expect("change the directory");
         }
         children_start_and_end(method);
     }
-    assert_eq!(multiproc::Pool::new(2).expect("a pool").map(|i: u32| i + 1, [1, 2]).expect("map"), [2, 3]);
+    assert_eq!(
+        multiproc::Pool::new(2).expect("a pool").map(|i: u32| i + 1, [1, 2]).expect("map"),
+        [2, 3]
+    );
 }
 
 fn a_program_that_the_loader_runs_starts_itself() {
@@ -279,7 +316,9 @@ fn a_program_that_the_loader_runs_starts_itself() {
     let program = folder.join("program");
     fs::copy("/proc/self/exe", &program).expect("copy this program");
     let run = |arguments: &[&str]| {
-        success(program_at(&loader().to_string_lossy(), test, "1").current_dir(&folder).args(arguments));
+        success(
+            program_at(&loader().to_string_lossy(), test, "1").current_dir(&folder).args(arguments),
+        );
     };
     run(&["./program"]);
     run(&["./program", "an argument", "", "another"]);
@@ -310,7 +349,8 @@ fn a_program_that_the_loader_runs_and_that_is_gone_says_so() {
         Some(case) => {
             if case == "replaced" {
                 // Found at the first start, and another one by the next.
-                let child = Process::new(|| 5, ()).start_method(StartMethod::Spawn).start().expect("start");
+                let child =
+                    Process::new(|| 5, ()).start_method(StartMethod::Spawn).start().expect("start");
                 assert_eq!(child.join().expect("join"), 5);
             }
             fs::remove_file(&program).expect("remove the program");
@@ -319,8 +359,14 @@ fn a_program_that_the_loader_runs_and_that_is_gone_says_so() {
             }
             for method in EXECUTED {
                 for _ in 0..3 {
-                    let error = Process::new(|| (), ()).start_method(method).start().expect_err("its file is gone");
-                    assert!(error.to_string().contains("it is the loader that runs this program"), "{method}: {error}");
+                    let error = Process::new(|| (), ())
+                        .start_method(method)
+                        .start()
+                        .expect_err("its file is gone");
+                    assert!(
+                        error.to_string().contains("it is the loader that runs this program"),
+                        "{method}: {error}"
+                    );
                     assert!(error.to_string().contains(&program), "{method}: {error}");
                 }
             }
@@ -338,7 +384,8 @@ fn a_program_in_memory_starts_itself() {
     let memory = unsafe { libc::memfd_create(c"program".as_ptr(), 0) };
     assert!(memory >= 0, "memfd_create");
     let path = format!("/proc/self/fd/{memory}");
-    fs::write(&path, fs::read("/proc/self/exe").expect("read this program")).expect("copy this program");
+    fs::write(&path, fs::read("/proc/self/exe").expect("read this program"))
+        .expect("copy this program");
     success(&mut program_at(&path, test, "1"));
 }
 
@@ -398,7 +445,8 @@ fn every_further_filter_holds_for_children() {
 
 fn a_filter_of_one_thread_holds_for_its_children_only() {
     for method in EXECUTED {
-        let start = move || Process::new(forbidden, ()).start_method(method).start().expect("start").join();
+        let start =
+            move || Process::new(forbidden, ()).start_method(method).start().expect("start").join();
         // All have one, so that only the count differs.
         deny(CALLS[0], &[], libc::EPERM);
         assert_eq!(start().expect("join"), [true, false, false], "{method}");
@@ -416,21 +464,39 @@ fn where_filters_cannot_be_counted_children_are_spawned() {
         return;
     }
     in_copy(|| {
-        assert_eq!(Process::new(forbidden, ()).start().expect("start").join().expect("join"), [false; 3]);
+        assert_eq!(
+            Process::new(forbidden, ()).start().expect("start").join().expect("join"),
+            [false; 3]
+        );
         // As Linux 5.8 has it.
         let status = fs::read_to_string("/proc/self/status").expect("read the status");
-        let older: String = status.split_inclusive('\n').filter(|line| !line.starts_with("Seccomp_filters")).collect();
+        let older: String = status
+            .split_inclusive('\n')
+            .filter(|line| !line.starts_with("Seccomp_filters"))
+            .collect();
         let file = std::env::temp_dir().join(format!("status-{}", std::process::id()));
         fs::write(&file, older).expect("write a status");
         let path = format!("/proc/{0}/task/{0}/status", std::process::id());
-        let [source, target] =
-            [&file.to_string_lossy(), path.as_str()].map(|path| std::ffi::CString::new(path).expect("a path"));
+        let [source, target] = [&file.to_string_lossy(), path.as_str()]
+            .map(|path| std::ffi::CString::new(path).expect("a path"));
         unshare(libc::CLONE_NEWNS).expect("leave the mount namespace");
         // SAFETY: system calls on strings.
         let done = unsafe {
             let private = libc::MS_REC | libc::MS_PRIVATE;
-            libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
-                && libc::mount(source.as_ptr(), target.as_ptr(), std::ptr::null(), libc::MS_BIND, std::ptr::null()) == 0
+            libc::mount(
+                std::ptr::null(),
+                c"/".as_ptr(),
+                std::ptr::null(),
+                private,
+                std::ptr::null(),
+            ) == 0
+                && libc::mount(
+                    source.as_ptr(),
+                    target.as_ptr(),
+                    std::ptr::null(),
+                    libc::MS_BIND,
+                    std::ptr::null(),
+                ) == 0
         };
         assert!(done, "lay a file over the status: {}", std::io::Error::last_os_error());
         fs::remove_file(&file).expect("remove the file");
@@ -451,7 +517,10 @@ fn rights() -> Vec<String> {
     let wanted = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"];
     // SAFETY: takes and gives integers.
     let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
-    let lines = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name))).map(str::to_owned);
+    let lines = status
+        .lines()
+        .filter(|line| wanted.iter().any(|name| line.starts_with(name)))
+        .map(str::to_owned);
     lines.chain([format!("secure bits {bits}")]).collect()
 }
 
@@ -464,13 +533,27 @@ fn ambient_capabilities_and_secure_bits_are_followed() {
     const NO_ROOT: libc::c_ulong = 1;
     for method in EXECUTED {
         in_copy(|| {
-            let start = || Process::new(rights, ()).start_method(method).start().expect("start").join().expect("join");
+            let start = || {
+                Process::new(rights, ())
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+                    .join()
+                    .expect("join")
+            };
             assert_eq!(start(), rights(), "{method}");
             // Root that is nothing special: what it executes has the ambient capabilities only.
             // SAFETY: system calls on integers, and on a structure that is filled here.
             unsafe {
                 let header: [u32; 2] = [0x2008_0522, 0];
-                let all = [1 << CAP_NET_RAW | 1 << 8, 1 << CAP_NET_RAW | 1 << 8, 1 << CAP_NET_RAW, 0, 0, 0_u32];
+                let all = [
+                    1 << CAP_NET_RAW | 1 << 8,
+                    1 << CAP_NET_RAW | 1 << 8,
+                    1 << CAP_NET_RAW,
+                    0,
+                    0,
+                    0_u32,
+                ];
                 assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), all.as_ptr()), 0);
                 assert_eq!(libc::prctl(libc::PR_SET_SECUREBITS, NO_ROOT), 0, "set secure bits");
             }
@@ -478,7 +561,9 @@ fn ambient_capabilities_and_secure_bits_are_followed() {
             let see = |lines: Vec<String>| lines.into_iter().filter(ambient).collect::<Vec<_>>();
             assert_eq!(see(start()), see(rights()), "{method}");
             // SAFETY: integers.
-            let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0) };
+            let raised = unsafe {
+                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0)
+            };
             assert_eq!(raised, 0, "raise an ambient capability");
             assert_eq!(see(start()), see(rights()), "{method}");
         });

@@ -26,23 +26,37 @@ fn is_set(event: Event, text: String) -> (bool, usize) {
     (event.is_set(), text.len())
 }
 
-/// An argument that does not fit into the worker's ring at once, or brings descriptors, goes out in a later round of the pool's
-/// thread, and so its answer is heard there.
+/// An argument that does not fit into the worker's ring at once, or brings descriptors, goes out in
+/// a later round of the pool's thread, and so its answer is heard there.
 fn a_closed_pool_ends_whatever_its_last_task_took() {
     let event = Event::new().expect("event");
     for method in METHODS {
         for round in 0..40 {
-            let pool = Pool::builder().processes(1 + round % 2).start_method(method).build().expect("pool");
-            let task = pool.submit(is_set, (event.clone(), "x".repeat(if round % 4 < 2 { 600_000 } else { 10 })));
+            let pool = Pool::builder()
+                .processes(1 + round % 2)
+                .start_method(method)
+                .build()
+                .expect("pool");
+            let task = pool.submit(
+                is_set,
+                (event.clone(), "x".repeat(if round % 4 < 2 { 600_000 } else { 10 })),
+            );
             pool.close();
             if round % 3 > 0 {
-                assert!(task.join_timeout(LONG).expect("it returns").is_some(), "{method}, round {round}: no outcome");
+                assert!(
+                    task.join_timeout(LONG).expect("it returns").is_some(),
+                    "{method}, round {round}: no outcome"
+                );
             }
-            assert!(pool.join_timeout(LONG).expect("it was closed"), "{method}, round {round}: the pool does not end");
+            assert!(
+                pool.join_timeout(LONG).expect("it was closed"),
+                "{method}, round {round}: the pool does not end"
+            );
         }
         let pool = Pool::builder().processes(2).start_method(method);
-        let sent =
-            pool.scope(|pool| pool.submit(is_set, (event.clone(), "x".repeat(600_000))).join().map(|done| done.1));
+        let sent = pool.scope(|pool| {
+            pool.submit(is_set, (event.clone(), "x".repeat(600_000))).join().map(|done| done.1)
+        });
         assert_eq!(sent.expect("pool").expect("task"), 600_000);
     }
 }
@@ -86,7 +100,10 @@ fn workers_leave_by_themselves() {
         let pool = notes.pool(method);
         assert_eq!(pool.map(square, 0..30).expect("squares").len(), 30);
         pool.close();
-        assert!(pool.join_timeout(LONG).expect("it was closed"), "{method}: a worker does not leave");
+        assert!(
+            pool.join_timeout(LONG).expect("it was closed"),
+            "{method}: a worker does not leave"
+        );
         assert!(notes.count() >= 10, "{method}: {} workers ran their exit handlers", notes.count());
     }
 }
@@ -117,11 +134,13 @@ fn workers_leave_while_a_copy_holds_their_links() {
     }
 }
 
-/// What this worker shares with its pool beside their messages: its first word counts the tasks that were begun.
+/// What this worker shares with its pool beside their messages: its first word counts the tasks
+/// that were begun.
 fn own_words() -> *mut u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("read");
     let line = maps.lines().find(|line| line.contains("multiproc-pool")).expect("a line for it");
-    let start = usize::from_str_radix(line.split_once('-').expect("a range").0, 16).expect("a number");
+    let start =
+        usize::from_str_radix(line.split_once('-').expect("a range").0, 16).expect("a number");
     std::ptr::with_exposed_provenance_mut(start)
 }
 
@@ -161,8 +180,14 @@ fn results_that_bring_descriptors_nobody_takes() {
     assert!(open_fds().len() <= before + 512, "{} descriptors are open", open_fds().len());
     File::open("/dev/null").expect("the program still opens files");
     assert_eq!(pool.apply(square, (5,)).expect("the pool goes on"), 25);
-    let (came, refused): (Vec<_>, Vec<_>) = tasks.into_iter().map(|task| task.join()).partition(Result::is_ok);
-    assert!(!came.is_empty() && !refused.is_empty(), "{} came, {} were refused", came.len(), refused.len());
+    let (came, refused): (Vec<_>, Vec<_>) =
+        tasks.into_iter().map(|task| task.join()).partition(Result::is_ok);
+    assert!(
+        !came.is_empty() && !refused.is_empty(),
+        "{} came, {} were refused",
+        came.len(),
+        refused.len()
+    );
     for error in refused.into_iter().filter_map(Result::err) {
         let text = error.to_string();
         assert!(text.contains("not taken yet"), "{text}");
@@ -182,7 +207,12 @@ fn leaves_without_a_number() -> u32 {
 
 fn leaving_with_code_0_is_a_success_where_nothing_is_returned() {
     for method in METHODS {
-        Process::new(leaves, ()).start_method(method).start().expect("start").join().expect("a success");
+        Process::new(leaves, ())
+            .start_method(method)
+            .start()
+            .expect("start")
+            .join()
+            .expect("a success");
         let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
         pool.apply(leaves, ()).expect("a success");
         pool.tasks().retry(Retry::times(3)).apply(leaves, ()).expect("a success");

@@ -42,7 +42,9 @@ fn entries() -> Vec<Vec<u8>> {
 
 /// Pointers to copies of entries, which live for ever.
 fn leaked(entries: &[Vec<u8>]) -> *const *const c_char {
-    let strings = entries.iter().map(|entry| CString::new(entry.clone()).expect("no NUL").into_raw().cast_const());
+    let strings = entries
+        .iter()
+        .map(|entry| CString::new(entry.clone()).expect("no NUL").into_raw().cast_const());
     let pointers: Vec<*const c_char> = strings.chain([std::ptr::null()]).collect();
     pointers.leak().as_ptr()
 }
@@ -80,10 +82,13 @@ fn odd() -> Vec<Vec<u8>> {
 /// The lines of `left` and `right` may be many: only the first difference is shown.
 #[track_caller]
 fn assert_equal(seen: &[Vec<u8>], own: &[Vec<u8>], method: StartMethod) {
-    let show = |entry: Option<&Vec<u8>>| entry.map(|entry| String::from_utf8_lossy(entry).chars().take(60).collect());
+    let show = |entry: Option<&Vec<u8>>| {
+        entry.map(|entry| String::from_utf8_lossy(entry).chars().take(60).collect())
+    };
     let place = (0..seen.len().max(own.len())).find(|place| seen.get(*place) != own.get(*place));
     if let Some(place) = place {
-        let (seen, own): (Option<String>, Option<String>) = (show(seen.get(place)), show(own.get(place)));
+        let (seen, own): (Option<String>, Option<String>) =
+            (show(seen.get(place)), show(own.get(place)));
         panic!("{method}: entry {place} is {seen:?} in the child, {own:?} here");
     }
 }
@@ -92,7 +97,12 @@ fn assert_equal(seen: &[Vec<u8>], own: &[Vec<u8>], method: StartMethod) {
 fn children_see_ours() {
     for method in METHODS {
         for _ in 0..2 {
-            let seen = Process::new(entries, ()).start_method(method).start().expect("start").join().expect("join");
+            let seen = Process::new(entries, ())
+                .start_method(method)
+                .start()
+                .expect("start")
+                .join()
+                .expect("join");
             assert_equal(&seen, &entries(), method);
         }
     }
@@ -116,7 +126,12 @@ fn the_environment_arrives_byte_for_byte() {
         become_environment(&odd());
         let nested = || Process::new(entries, ()).start().expect("start").join().expect("join");
         for method in METHODS {
-            let seen = Process::new(nested, ()).start_method(method).start().expect("start").join().expect("join");
+            let seen = Process::new(nested, ())
+                .start_method(method)
+                .start()
+                .expect("start")
+                .join()
+                .expect("join");
             assert_equal(&seen, &entries(), method);
         }
         let pool = multiproc::Pool::new(1).expect("a pool");
@@ -135,7 +150,12 @@ fn the_environment_arrives_byte_for_byte() {
             ["TWICE", "NEW", "EMPTY"].map(|name| std::env::var(name).unwrap_or_default())
         };
         for method in METHODS {
-            let seen = Process::new(change, ()).start_method(method).start().expect("start").join().expect("join");
+            let seen = Process::new(change, ())
+                .start_method(method)
+                .start()
+                .expect("start")
+                .join()
+                .expect("join");
             assert_eq!(seen, ["3", "4", ""], "{method}");
         }
     });
@@ -152,14 +172,18 @@ fn an_environment_given_at_exec_arrives_byte_for_byte() {
         let test = "SUITE_TEST=an_environment_given_at_exec_arrives_byte_for_byte";
         let all = [odd(), vec![test.into(), format!("{PART}=1").into()]].concat();
         // SAFETY: null-terminated arrays of C strings.
-        unsafe { libc::execve(c"/proc/self/exe".as_ptr(), leaked(&[b"test".to_vec()]), leaked(&all)) };
+        unsafe {
+            libc::execve(c"/proc/self/exe".as_ptr(), leaked(&[b"test".to_vec()]), leaked(&all))
+        };
         panic!("exec: {}", std::io::Error::last_os_error());
     });
 }
 
 fn variables_that_exec_cannot_carry_arrive() {
-    let one_too_big =
-        || [odd(), vec![[b"BIG=".to_vec(), vec![b'x'; 200 << 10]].concat(), b"AFTER=1".to_vec()]].concat();
+    let one_too_big = || {
+        [odd(), vec![[b"BIG=".to_vec(), vec![b'x'; 200 << 10]].concat(), b"AFTER=1".to_vec()]]
+            .concat()
+    };
     // 8 MiB by entries that are small enough each.
     let too_much = || {
         let big = (0..80).map(|i| [format!("B{i}=").into_bytes(), vec![b'y'; 100 << 10]].concat());
@@ -171,20 +195,27 @@ fn variables_that_exec_cannot_carry_arrive() {
             become_environment(&environment);
             children_see_ours();
             let pool = multiproc::Pool::new(2).expect("a pool");
-            assert_equal(&pool.apply(entries, ()).expect("apply"), &entries(), StartMethod::Forkserver);
+            assert_equal(
+                &pool.apply(entries, ()).expect("apply"),
+                &entries(),
+                StartMethod::Forkserver,
+            );
         });
     }
     // Given for one child only.
     for_each_method(|method| {
         let value = "v".repeat(3 << 20);
-        let child = Process::new(|| std::env::var("GIVEN").map_or(0, |value| value.len()), ()).env("GIVEN", &value);
+        let child = Process::new(|| std::env::var("GIVEN").map_or(0, |value| value.len()), ())
+            .env("GIVEN", &value);
         let child = child.start_method(method).start().expect("start");
         assert_eq!(child.join().expect("join"), 3 << 20, "{method}");
     });
 }
 
 fn a_hundred_thousand_variables_arrive_in_time() {
-    let count = || std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MANY_")).count();
+    let count = || {
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MANY_")).count()
+    };
     for_each_method(|method| {
         let begun = Instant::now();
         let many = (0..100_000).map(|i| (format!("MANY_{i}"), i.to_string()));
@@ -199,7 +230,8 @@ fn changes_of_the_environment_meet_every_entry_of_the_name() {
     in_copy(|| {
         become_environment(&odd());
         for method in METHODS {
-            let rest: Vec<Vec<u8>> = entries().into_iter().filter(|entry| !entry.starts_with(b"TWICE=")).collect();
+            let rest: Vec<Vec<u8>> =
+                entries().into_iter().filter(|entry| !entry.starts_with(b"TWICE=")).collect();
             let see = |change: fn(Process<Entries>) -> Process<Entries>| {
                 let process = change(Process::new(entries, ())).start_method(method);
                 process.start().expect("start").join().expect("join")
@@ -215,7 +247,8 @@ fn changes_of_the_environment_meet_every_entry_of_the_name() {
             assert_equal(&see(Process::env_clear), &[], method);
         }
         for bad in ["", "=", "=x", "A=B", "A\0", "MULTIPROC_BOOT"] {
-            let error = Process::new(|| (), ()).env(bad, "1").start().expect_err("no name of a variable");
+            let error =
+                Process::new(|| (), ()).env(bad, "1").start().expect_err("no name of a variable");
             assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
         }
     });

@@ -20,7 +20,8 @@ pub(crate) fn is_root(test: &str) -> bool {
     root
 }
 
-/// Runs `body` in a copy of this process that acts as an ordinary user: as `USER` if this is root. A panic there is one here.
+/// Runs `body` in a copy of this process that acts as an ordinary user: as `USER` if this is root.
+/// A panic there is one here.
 #[track_caller]
 pub(crate) fn as_user(body: impl FnOnce()) {
     as_user_number(USER, body);
@@ -41,7 +42,8 @@ fn as_user_number(user: u32, body: impl FnOnce()) {
     assert_eq!(status_of(copy), 0, "how the copy ended");
 }
 
-/// Gives up root for good, as far as this process has it; it can be looked into as any process of the user.
+/// Gives up root for good, as far as this process has it; it can be looked into as any process of
+/// the user.
 pub(crate) fn become_user() {
     turn_into(USER);
 }
@@ -77,7 +79,8 @@ pub(crate) fn fork(body: impl FnOnce()) -> u32 {
     pid.cast_unsigned()
 }
 
-/// The wait status of a child of this process, when it has ended: 0 is a success. One that hangs is killed.
+/// The wait status of a child of this process, when it has ended: 0 is a success. One that hangs is
+/// killed.
 pub(crate) fn status_of(pid: u32) -> i32 {
     let mut status = 0;
     let mut ended = || {

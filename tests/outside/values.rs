@@ -1,4 +1,5 @@
-//! Values: what arrives is what was sent, or an error says why; and no message ends or hangs who reads it.
+//! Values: what arrives is what was sent, or an error says why; and no message ends or hangs who
+//! reads it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -11,8 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use multiproc::{
-    Address, Connection, DecodeLimits, Failure, JoinableQueue, Listener, Pool, Process, Queue, RecvTimeoutError,
-    SimpleQueue, connect, connection_with_capacity, pipe_with_capacity, set_decode_limits,
+    Address, Connection, DecodeLimits, Failure, JoinableQueue, Listener, Pool, Process, Queue,
+    RecvTimeoutError, SimpleQueue, connect, connection_with_capacity, pipe_with_capacity,
+    set_decode_limits,
 };
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeTuple;
@@ -34,11 +36,15 @@ pub(crate) const TESTS: &[Test] = crate::tests![
 /// Where values cross.
 trait Everywhere {
     /// Sends a value over each channel, and gives what came of it: the value, or the error.
-    fn everywhere<R: DeserializeOwned + Serialize + Debug + Send + 'static>(&self) -> Vec<Result<R, String>>;
+    fn everywhere<R: DeserializeOwned + Serialize + Debug + Send + 'static>(
+        &self,
+    ) -> Vec<Result<R, String>>;
 }
 
 impl<T: Serialize + Clone> Everywhere for T {
-    fn everywhere<R: DeserializeOwned + Serialize + Debug + Send + 'static>(&self) -> Vec<Result<R, String>> {
+    fn everywhere<R: DeserializeOwned + Serialize + Debug + Send + 'static>(
+        &self,
+    ) -> Vec<Result<R, String>> {
         const ROOM: usize = 4 << 20;
         // What is sent is of one type, what is received of the other: as bytes, it is all one.
         let value = || Either::<T, R>::Sent(self.clone());
@@ -144,9 +150,24 @@ type Both = (Vec<Cmd>, Config);
 
 fn both() -> Both {
     let copy = |from: Option<&str>| Cmd::Copy { from: from.map(str::to_owned), to: "t".to_owned() };
-    let cmds = vec![Cmd::Keep, Cmd::Delete(7), Cmd::Get, copy(None), copy(Some("f")), copy(None), Cmd::Keep];
-    let config = |name: &str, inner| Config { name: name.to_owned(), level: 3, inner, ..Config::default() };
-    (cmds, config("", vec![config("a", vec![config("", vec![])]), config("", vec![]), config("b", vec![])]))
+    let cmds = vec![
+        Cmd::Keep,
+        Cmd::Delete(7),
+        Cmd::Get,
+        copy(None),
+        copy(Some("f")),
+        copy(None),
+        Cmd::Keep,
+    ];
+    let config =
+        |name: &str, inner| Config { name: name.to_owned(), level: 3, inner, ..Config::default() };
+    (
+        cmds,
+        config(
+            "",
+            vec![config("a", vec![config("", vec![])]), config("", vec![]), config("b", vec![])],
+        ),
+    )
 }
 
 pub(crate) fn variants_and_fields_go_by_their_names() {
@@ -159,7 +180,10 @@ pub(crate) fn variants_and_fields_go_by_their_names() {
         let child = Process::new(same, (cmds, config)).start_method(method).start().expect("start");
         assert_eq!(child.join().expect("joined"), both());
         for cmd in both().0 {
-            let child = Process::new(|cmd: Cmd| cmd, (cmd.clone(),)).start_method(method).start().expect("start");
+            let child = Process::new(|cmd: Cmd| cmd, (cmd.clone(),))
+                .start_method(method)
+                .start()
+                .expect("start");
             assert_eq!(child.join().expect("joined"), cmd);
         }
     });
@@ -167,7 +191,10 @@ pub(crate) fn variants_and_fields_go_by_their_names() {
     for _ in 0..3 {
         assert_eq!(pool.apply(same, both()).expect("done"), both());
         assert_eq!(pool.map(|cmd: Cmd| cmd, both().0).expect("done"), both().0);
-        assert_eq!(pool.map(|config: Config| config, both().1.inner).expect("done"), both().1.inner);
+        assert_eq!(
+            pool.map(|config: Config| config, both().1.inner).expect("done"),
+            both().1.inner
+        );
     }
 }
 
@@ -237,7 +264,10 @@ where
 
 pub(crate) fn what_cannot_arrive_as_it_is_is_refused_by_name() {
     let text = str::to_owned;
-    refused(&User { id: text("1"), name: text("n"), password: text("p") }, &["User", "`id`", "SelfDescribing"]);
+    refused(
+        &User { id: text("1"), name: text("n"), password: text("p") },
+        &["User", "`id`", "SelfDescribing"],
+    );
     refused(&Open::Gone, &["`Open`", "`Gone`"]);
     refused(&Triple(0, 1, 2), &["`Triple`", "wrote 2", "expects 3"]);
     refused(&Untagged::Text(text("x")), &["Untagged", "SelfDescribing"]);
@@ -245,7 +275,8 @@ pub(crate) fn what_cannot_arrive_as_it_is_is_refused_by_name() {
 }
 
 pub(crate) fn addresses_are_equal_everywhere() {
-    let inet = |flow, scope| Address::Tcp(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, flow, scope).into());
+    let inet =
+        |flow, scope| Address::Tcp(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, flow, scope).into());
     let path = |bytes: &[u8]| Address::Unix(PathBuf::from(OsString::from_vec(bytes.to_vec())));
     let all = vec![
         inet(7, 9),
@@ -259,7 +290,11 @@ pub(crate) fn addresses_are_equal_everywhere() {
         Address::Tcp("1.2.3.4:5".parse().expect("address")),
     ];
     for address in &all {
-        assert_eq!(address.to_string().parse::<Address>().as_ref().ok(), Some(address), "{address}");
+        assert_eq!(
+            address.to_string().parse::<Address>().as_ref().ok(),
+            Some(address),
+            "{address}"
+        );
     }
     for arrived in all.everywhere::<Vec<Address>>() {
         assert_eq!(arrived.as_ref(), Ok(&all));
@@ -272,7 +307,10 @@ pub(crate) fn addresses_are_equal_everywhere() {
         let read: Result<Vec<Address>, _> = texts.iter().map(|text| text.parse()).collect();
         assert_eq!(read.expect("addresses"), all);
     });
-    assert_eq!(Pool::new(1).expect("pool").map(|address: Address| address, all.clone()).expect("done"), all);
+    assert_eq!(
+        Pool::new(1).expect("pool").map(|address: Address| address, all.clone()).expect("done"),
+        all
+    );
 }
 
 /// Bytes that are read as a `T`.
@@ -341,11 +379,13 @@ where
     // From a child to its parent, from a worker to its pool.
     let send = |bytes: Vec<u8>| forged::<T>(bytes);
     for_each_method(|method| {
-        let child = Process::new(send, (bytes.clone(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(send, (bytes.clone(),)).start_method(method).start().expect("start");
         let error = child.join().expect_err("it was decoded");
         assert!(matches!(error.failure(), Failure::BadResult(_)), "{error}");
         // From the parent to the child.
-        let child = Process::new(|_: Forged<T>| (), (bad(),)).start_method(method).start().expect("start");
+        let child =
+            Process::new(|_: Forged<T>| (), (bad(),)).start_method(method).start().expect("start");
         let error = child.join().expect_err("it was decoded");
         assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
     });
@@ -361,7 +401,9 @@ where
 /// A number as it stands before a list.
 fn length(n: u64) -> Vec<u8> {
     let digits = (64 - n.leading_zeros()).div_ceil(7).max(1);
-    (0..digits).map(|digit| (n >> (7 * digit)) as u8 & 0x7f | if digit + 1 < digits { 0x80 } else { 0 }).collect()
+    (0..digits)
+        .map(|digit| (n >> (7 * digit)) as u8 & 0x7f | if digit + 1 < digits { 0x80 } else { 0 })
+        .collect()
 }
 
 pub(crate) fn no_message_ends_or_hangs_its_reader() {
@@ -384,11 +426,20 @@ pub(crate) fn no_message_ends_or_hangs_its_reader() {
     hostile::<Vec<Option<[[u64; 32]; 32]>>>([length(1 << 20), vec![0; 1 << 20]].concat());
     // Of honest ones, there may be many.
     assert_eq!(
-        Process::new(|| vec![(); 1_000_000], ()).start().expect("start").join().expect("joined").len(),
+        Process::new(|| vec![(); 1_000_000], ())
+            .start()
+            .expect("start")
+            .join()
+            .expect("joined")
+            .len(),
         1_000_000
     );
     let many = vec![Some(Box::new(7_u64)); 100_000];
-    assert!(many.everywhere::<Vec<Option<Box<u64>>>>().iter().all(|arrived| arrived.as_ref() == Ok(&many)));
+    assert!(
+        many.everywhere::<Vec<Option<Box<u64>>>>()
+            .iter()
+            .all(|arrived| arrived.as_ref() == Ok(&many))
+    );
 }
 
 fn chain(levels: u32) -> Link {
@@ -403,7 +454,8 @@ fn levels(link: &Link) -> u32 {
 }
 
 pub(crate) fn limits_of_decoding_can_be_set() {
-    let error = Process::new(|link: Link| levels(&link), (chain(2000),)).start().expect_err("too deep");
+    let error =
+        Process::new(|link: Link| levels(&link), (chain(2000),)).start().expect_err("too deep");
     assert!(error.is_encode() && error.to_string().contains("DecodeLimits::depth"), "{error}");
     let nothing = || Process::new(|| vec![(); 2_000_000], ()).start().expect("start").join();
     assert!(nothing().expect_err("too many").to_string().contains("DecodeLimits::empty_items"));
@@ -413,7 +465,8 @@ pub(crate) fn limits_of_decoding_can_be_set() {
     set_decode_limits(DecodeLimits::new().depth(3000).empty_items(2_000_000).memory(1 << 30));
     for_each_method(|method| {
         // In the child, too.
-        let process = Process::new(|link: Link| (levels(&link), link), (chain(2000),)).start_method(method);
+        let process =
+            Process::new(|link: Link| (levels(&link), link), (chain(2000),)).start_method(method);
         let child = process.stack_size(64 << 20).start().expect("start");
         let (count, link) = child.join().expect("joined");
         assert_eq!((count, levels(&link)), (2000, 2000));
@@ -422,16 +475,24 @@ pub(crate) fn limits_of_decoding_can_be_set() {
     assert_eq!(big().expect("joined").len(), 20_000);
     // However deep it may be, no stack overflows.
     set_decode_limits(DecodeLimits::new().depth(u32::MAX));
-    let child = Process::new(|bytes: Vec<u8>| forged::<Tree>(bytes), (vec![1; 1 << 20],)).start().expect("start");
+    let child = Process::new(|bytes: Vec<u8>| forged::<Tree>(bytes), (vec![1; 1 << 20],))
+        .start()
+        .expect("start");
     assert!(child.join().expect_err("too deep").to_string().contains("stack"));
     let small = std::thread::Builder::new().stack_size(64 << 10);
-    let joined = small.spawn(move || child.join().expect_err("too deep").to_string()).expect("thread").join();
+    let joined = small
+        .spawn(move || child.join().expect_err("too deep").to_string())
+        .expect("thread")
+        .join();
     assert!(joined.expect("it did not overflow").contains("stack"));
 }
 
 pub(crate) fn results_of_a_process_have_a_length() {
     for_each_method(|method| {
-        let child = Process::new(|| vec![7_u8; 4 << 20], ()).start_method(method).max_result(1 << 20).start();
+        let child = Process::new(|| vec![7_u8; 4 << 20], ())
+            .start_method(method)
+            .max_result(1 << 20)
+            .start();
         let child = child.expect("start");
         for _ in 0..2 {
             let error = child.join().expect_err("too long");
@@ -439,7 +500,8 @@ pub(crate) fn results_of_a_process_have_a_length() {
             assert!(error.to_string().contains("Process::max_result"), "{error}");
         }
         assert_eq!(child.exitcode(), Some(0));
-        let child = Process::new(|| vec![7_u8; 1000], ()).start_method(method).max_result(1002).start();
+        let child =
+            Process::new(|| vec![7_u8; 1000], ()).start_method(method).max_result(1002).start();
         assert_eq!(child.expect("start").join().expect("joined").len(), 1000);
     });
 }
@@ -450,7 +512,11 @@ struct Shy(bool);
 
 impl Serialize for Shy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 { Err(ser::Error::custom("it does not like to be written")) } else { serializer.serialize_unit() }
+        if self.0 {
+            Err(ser::Error::custom("it does not like to be written"))
+        } else {
+            serializer.serialize_unit()
+        }
     }
 }
 

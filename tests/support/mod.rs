@@ -1,11 +1,15 @@
 //! A test harness that gives every test a process of its own.
 //!
-//! The standard harness runs tests in threads of one process: there, fork is refused, signal handlers and limits are shared,
-//! and a crash takes all along. Here the runner executes itself for each test, which then has a main thread and nothing
-//! else; bounds its time, so that a hang is a failure with a name; and, as the one to whom orphans fall (a subreaper), sees
-//! whether the test left any process behind.
+//! The standard harness runs tests in threads of one process: there, fork is refused, signal
+//! handlers and limits are shared, and a crash takes all along. Here the runner executes itself for
+//! each test, which then has a main thread and nothing else; bounds its time, so that a hang is a
+//! failure with a name; and, as the one to whom orphans fall (a subreaper), sees whether the test
+//! left any process behind.
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::allow_attributes, reason = "an expectation would fail in the programs that use all of it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would fail in the programs that use all of it"
+)]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,7 +30,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Names the test that a process is to run.
 const VARIABLE: &str = "SUITE_TEST";
 
-/// Tells a process that it is a lane: the numbers of the descriptors by which it gets tests and names those that failed.
+/// Tells a process that it is a lane: the numbers of the descriptors by which it gets tests and
+/// names those that failed.
 const LANE: &str = "SUITE_LANE";
 
 /// How many tests run at a time. Most of them wait most of the time.
@@ -42,29 +47,36 @@ macro_rules! suite {
     };
 }
 
-/// Runs the tests whose names contain one of the arguments, all if there is none, and leaves with the outcome.
+/// Runs the tests whose names contain one of the arguments, all if there is none, and leaves with
+/// the outcome.
 pub(crate) fn run(tests: &[Test]) {
     // A child that runs main would run the tests, whose children would run main, and so on.
-    assert!(std::env::var_os("MULTIPROC_BOOT").is_none(), "a child of the library has reached main");
+    assert!(
+        std::env::var_os("MULTIPROC_BOOT").is_none(),
+        "a child of the library has reached main"
+    );
     if let Ok(name) = std::env::var(VARIABLE) {
         // SAFETY: the first thing in main, before any other thread.
         #[allow(unsafe_code, reason = "tests may")]
         unsafe {
             std::env::remove_var(VARIABLE);
         }
-        let (_, body) = tests.iter().find(|(test, _)| *test == name).expect("a test of this program");
+        let (_, body) =
+            tests.iter().find(|(test, _)| *test == name).expect("a test of this program");
         return body();
     }
     if let Ok(descriptors) = std::env::var(LANE) {
         run_lane(&descriptors);
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let filters: Vec<&String> =
+        arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let exact = arguments.iter().any(|argument| argument == "--exact");
     let chosen: Vec<&Test> = tests
         .iter()
         .filter(|(name, _)| {
-            filters.is_empty() || filters.iter().any(|f| if exact { name == f } else { name.contains(f.as_str()) })
+            filters.is_empty()
+                || filters.iter().any(|f| if exact { name == f } else { name.contains(f.as_str()) })
         })
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -74,7 +86,10 @@ pub(crate) fn run(tests: &[Test]) {
         return;
     }
     if arguments.iter().any(|argument| argument == "--ignored") {
-        println!("\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; {} filtered out", tests.len());
+        println!(
+            "\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
+            tests.len()
+        );
         return;
     }
     println!("\nrunning {} tests", chosen.len());
@@ -94,8 +109,8 @@ pub(crate) fn run(tests: &[Test]) {
     }
 }
 
-/// Runs tests a few at a time, each in a lane: a process to which the orphans of its tests fall, so that it is known whose they
-/// are. Returns the names of those that failed.
+/// Runs tests a few at a time, each in a lane: a process to which the orphans of its tests fall, so
+/// that it is known whose they are. Returns the names of those that failed.
 fn run_in_lanes(chosen: &[&Test]) -> Vec<String> {
     let (work, mut to_do) = std::io::pipe().expect("pipe");
     let (failed, failures) = std::io::pipe().expect("pipe");
@@ -106,7 +121,8 @@ fn run_in_lanes(chosen: &[&Test]) -> Vec<String> {
             let mut command = Command::new("/proc/self/exe");
             command.env(LANE, format!("{work} {failures}"));
             die_with_runner(&mut command);
-            // SAFETY: a system call between fork and exec, on descriptors that stay open in this function.
+            // SAFETY: a system call between fork and exec, on descriptors that stay open in this
+            // function.
             #[allow(unsafe_code, reason = "tests may")]
             unsafe {
                 command.pre_exec(move || {
@@ -238,9 +254,12 @@ pub(crate) fn tempfile() -> File {
 fn backtraces(pid: u32) -> String {
     let mut text = String::new();
     for process in [vec![pid], descendants_of(pid)].concat() {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+        let read = |file: &str| {
+            std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default()
+        };
         let (name, waits_in, call) = (read("comm"), read("wchan"), read("syscall"));
-        text += &format!("  {process} {} in {waits_in}, system call {}\n", name.trim(), call.trim());
+        text +=
+            &format!("  {process} {} in {waits_in}, system call {}\n", name.trim(), call.trim());
     }
     text
 }
@@ -254,7 +273,8 @@ pub(crate) fn become_subreaper() {
     }
 }
 
-/// The runner's children, orphans of a test, that do not go by themselves; waits for those that are about to.
+/// The runner's children, orphans of a test, that do not go by themselves; waits for those that are
+/// about to.
 fn leftovers(patience: Duration) -> Vec<String> {
     let own = std::process::id();
     let left = || {
@@ -310,7 +330,8 @@ pub(crate) fn send_signal(pid: u32, signal: i32) {
     }
 }
 
-/// Asks again and again until there is an answer, at most for `limit`. Tests wait for states with it, never for times.
+/// Asks again and again until there is an answer, at most for `limit`. Tests wait for states with
+/// it, never for times.
 pub(crate) fn wait_at_most<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_micros(200);
@@ -354,7 +375,8 @@ pub(crate) fn is_running(pid: u32) -> bool {
     !matches!(state_of(pid), None | Some('Z' | 'X'))
 }
 
-/// The children of a process, zombies and the library's own helpers (the fork server, idle clones) included.
+/// The children of a process, zombies and the library's own helpers (the fork server, idle clones)
+/// included.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("read /proc");
     entries
@@ -378,17 +400,25 @@ pub(crate) fn descendants_of(pid: u32) -> Vec<u32> {
 pub(crate) fn open_fds() -> BTreeSet<i32> {
     let entries = std::fs::read_dir("/proc/self/fd").expect("read /proc/self/fd");
     // The one that reads the folder is closed by now.
-    let numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    numbers.into_iter().filter(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok()).collect()
+    let numbers: Vec<i32> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    numbers
+        .into_iter()
+        .filter(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok())
+        .collect()
 }
 
 /// Zombies among this process's children.
 pub(crate) fn zombies() -> Vec<u32> {
-    children_of(std::process::id()).into_iter().filter(|child| state_of(*child) == Some('Z')).collect()
+    children_of(std::process::id())
+        .into_iter()
+        .filter(|child| state_of(*child) == Some('Z'))
+        .collect()
 }
 
 /// The start methods, all of which work in a test of this harness.
-pub(crate) const METHODS: [StartMethod; 3] = [StartMethod::Forkserver, StartMethod::Spawn, StartMethod::Fork];
+pub(crate) const METHODS: [StartMethod; 3] =
+    [StartMethod::Forkserver, StartMethod::Spawn, StartMethod::Fork];
 
 /// A mark whose address tells how a process came to be: see `route_of`.
 static MARK: u8 = 0;
@@ -398,12 +428,14 @@ pub(crate) fn mark() -> usize {
     (&raw const MARK) as usize
 }
 
-/// How the process that reported its `mark` was made: a fork has the mark where we have it; two clones of one fork server
-/// have it in one place, two executed processes (nearly always) in two.
+/// How the process that reported its `mark` was made: a fork has the mark where we have it; two
+/// clones of one fork server have it in one place, two executed processes (nearly always) in two.
 pub(crate) fn assert_route(method: StartMethod, start: impl Fn() -> usize) {
     let (first, second, third) = (start(), start(), start());
     match method {
-        StartMethod::Fork => assert_eq!([first, second], [mark(), mark()], "not a copy of this process"),
+        StartMethod::Fork => {
+            assert_eq!([first, second], [mark(), mark()], "not a copy of this process")
+        }
         StartMethod::Forkserver => {
             assert_eq!([first, first], [second, third], "not clones of one process");
             assert_ne!(first, mark(), "a copy of this process");
@@ -412,13 +444,19 @@ pub(crate) fn assert_route(method: StartMethod, start: impl Fn() -> usize) {
     }
 }
 
-/// Runs `body` under each start method and asserts that it left no child, no zombie and no descriptor in this process.
+/// Runs `body` under each start method and asserts that it left no child, no zombie and no
+/// descriptor in this process.
 ///
 /// The fork server itself, which stays for the next start, is started before the count.
 pub(crate) fn for_each_method(body: impl Fn(StartMethod)) {
     for method in METHODS {
         for warm in METHODS {
-            multiproc::Process::new(|| (), ()).start_method(warm).start().expect("start").join().expect("join");
+            multiproc::Process::new(|| (), ())
+                .start_method(warm)
+                .start()
+                .expect("start")
+                .join()
+                .expect("join");
         }
         let before = open_fds();
         body(method);

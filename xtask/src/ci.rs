@@ -9,8 +9,12 @@ use crate::{examples, fuzz, models, tidy};
 pub(crate) fn run() -> Result<(), String> {
     step("the form of the source", || cargo(&["fmt", "--all", "--check"], &[]))?;
     for features in [&[][..], &["--all-features"]] {
-        let lints =
-            [&["clippy", "--workspace", "--all-targets", "--locked"], features, &["--", "-D", "warnings"]].concat();
+        let lints = [
+            &["clippy", "--workspace", "--all-targets", "--locked"],
+            features,
+            &["--", "-D", "warnings"],
+        ]
+        .concat();
         step("lints", || cargo(&lints, &[]))?;
     }
     step("tidiness", tidy::check)?;
@@ -21,14 +25,17 @@ pub(crate) fn run() -> Result<(), String> {
     })?;
     step("models of the state machines", models::check)?;
     step("documentation", || {
-        cargo(&["doc", "--no-deps", "--locked", "--all-features"], &[("RUSTDOCFLAGS", "-D warnings")])
+        cargo(
+            &["doc", "--no-deps", "--locked", "--all-features"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        )
     })?;
     step("examples", examples::check)?;
     step("fuzzing, in short", fuzz::run)?;
     step("the benchmarks, in short", || {
-        ["channel", "lock", "pool", "start"]
-            .iter()
-            .try_for_each(|name| cargo(&["bench", "--locked", "--bench", name, "--", "--quick"], &[]))
+        ["channel", "lock", "pool", "start"].iter().try_for_each(|name| {
+            cargo(&["bench", "--locked", "--bench", name, "--", "--quick"], &[])
+        })
     })
 }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 /// A module, by its path below the crate.
 type Module = Vec<String>;
 
-/// Files that may use each other, as the traits of serde have it: what is inside of a value is decoded by what decodes a value.
+/// Files that may use each other, as the traits of serde have it: what is inside of a value is
+/// decoded by what decodes a value.
 const MUTUAL: [&str; 1] = ["codec: decoder, enums, structs"];
 
 /// Names every circle among the modules of these files, which are below `src`.
@@ -19,7 +20,8 @@ pub(crate) fn find(source: &Path, files: &[std::path::PathBuf], broken: &mut Vec
             continue;
         }
         let is_list = name.ends_with("mod.rs") || name == "lib.rs";
-        let text = if is_list { String::new() } else { fs::read_to_string(file).unwrap_or_default() };
+        let text =
+            if is_list { String::new() } else { fs::read_to_string(file).unwrap_or_default() };
         texts.insert(module_of(&name), code_of(&text));
     }
     let mut uses: BTreeMap<&Module, BTreeSet<Module>> = BTreeMap::new();
@@ -54,7 +56,10 @@ fn module_of(name: &str) -> Module {
 /// What a file says without its comments and tests.
 fn code_of(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// All paths that begin with `crate` or `super`, those in braces one by one.
@@ -81,7 +86,9 @@ fn follow<'a>(text: &'a str, mut path: Module, paths: &mut Vec<Module>) -> &'a s
                 list = behind.strip_prefix(',').unwrap_or(behind);
                 if list.len() == behind.len() && !behind.starts_with('}') {
                     // `self as name` and the like: on to the next.
-                    list = behind.find([',', '}']).map_or("", |end| behind[end..].trim_start_matches(','));
+                    list = behind
+                        .find([',', '}'])
+                        .map_or("", |end| behind[end..].trim_start_matches(','));
                 }
             }
             return list.trim_start().strip_prefix('}').unwrap_or_default();
@@ -102,7 +109,8 @@ fn follow<'a>(text: &'a str, mut path: Module, paths: &mut Vec<Module>) -> &'a s
 /// The module that a path leads to: the longest part of it that is one.
 fn resolve(from: &Module, path: &[String], modules: &BTreeMap<Module, String>) -> Option<Module> {
     let up = path.iter().take_while(|part| *part == "super").count();
-    let mut whole: Module = if up > 0 { from[..from.len().checked_sub(up)?].to_vec() } else { Vec::new() };
+    let mut whole: Module =
+        if up > 0 { from[..from.len().checked_sub(up)?].to_vec() } else { Vec::new() };
     whole.extend(path[up.max(1)..].iter().cloned());
     (1..=whole.len())
         .rev()
@@ -113,7 +121,8 @@ fn resolve(from: &Module, path: &[String], modules: &BTreeMap<Module, String>) -
 
 /// The circles among what is directly in a folder.
 fn circles_in(folder: &[String], uses: &BTreeMap<&Module, BTreeSet<Module>>) -> Vec<Vec<String>> {
-    let inside = |module: &Module| module.strip_prefix(folder).and_then(|rest| rest.first().cloned());
+    let inside =
+        |module: &Module| module.strip_prefix(folder).and_then(|rest| rest.first().cloned());
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, used) in uses {
         let Some(from) = inside(module) else { continue };
@@ -123,15 +132,24 @@ fn circles_in(folder: &[String], uses: &BTreeMap<&Module, BTreeSet<Module>>) -> 
     let reached = |from: &String| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from.clone()]);
         while let Some(at) = next.pop() {
-            next.extend(edges.get(&at).into_iter().flatten().filter(|to| seen.insert((*to).clone())).cloned());
+            next.extend(
+                edges
+                    .get(&at)
+                    .into_iter()
+                    .flatten()
+                    .filter(|to| seen.insert((*to).clone()))
+                    .cloned(),
+            );
         }
         seen
     };
-    let reach: BTreeMap<&String, BTreeSet<String>> = edges.keys().map(|name| (name, reached(name))).collect();
+    let reach: BTreeMap<&String, BTreeSet<String>> =
+        edges.keys().map(|name| (name, reached(name))).collect();
     let together = |a: &String| {
         let both = reach.iter().filter(|(b, from_b)| from_b.contains(a) && reach[a].contains(**b));
         both.map(|(b, _)| (*b).clone()).collect::<Vec<_>>()
     };
-    let circles: BTreeSet<Vec<String>> = edges.keys().map(together).filter(|circle| circle.len() > 1).collect();
+    let circles: BTreeSet<Vec<String>> =
+        edges.keys().map(together).filter(|circle| circle.len() > 1).collect();
     circles.into_iter().collect()
 }

@@ -1,5 +1,5 @@
-//! Runs the examples and checks what they print, to standard output and standard error together, against
-//! `examples/expected/*.txt`.
+//! Runs the examples and checks what they print, to standard output and standard error together,
+//! against `examples/expected/*.txt`.
 //!
 //! A line there is a line of the output, where `*` stands for any text. Besides:
 //!
@@ -96,7 +96,10 @@ fn build(profile: &str) -> Result<Vec<PathBuf>, String> {
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        return Err(format!("`cargo build --examples --profile {profile}` ended with {}", output.status));
+        return Err(format!(
+            "`cargo build --examples --profile {profile}` ended with {}",
+            output.status
+        ));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let executable = |message: &str| {
@@ -115,7 +118,8 @@ fn find<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, String> {
 fn fixed(programs: &[PathBuf], name: &str) -> Result<(), String> {
     let path = root().join("examples/expected").join(name).with_extension("txt");
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let expectation = Expectation::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+    let expectation =
+        Expectation::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
     let output = run(find(programs, name)?, &[], LIMIT)?;
     expectation.check(&output).map_err(|why| format!("{why}; it printed:\n{output}"))
 }
@@ -136,7 +140,11 @@ fn wordcount(programs: &[PathBuf]) -> Result<(), String> {
         symlink("one.txt", at(b"link"))?;
         symlink(".", at(b"loop"))?;
         let made = Command::new("mkfifo").arg(at(b"pipe")).status()?;
-        if made.success() { Ok(()) } else { Err(io::Error::other(format!("mkfifo ended with {made}"))) }
+        if made.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("mkfifo ended with {made}")))
+        }
     };
     make().map_err(|error| format!("cannot make a folder to count: {error}"))?;
     let output = run(find(programs, "wordcount")?, &[folder.0.as_os_str().to_owned()], LIMIT)?;
@@ -158,7 +166,11 @@ fn wordcount(programs: &[PathBuf]) -> Result<(), String> {
     ];
     // With a single core there is nothing to compare.
     if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
-        expected.extend(["alone-1: 6 of 6 files, *", " 1 process *", " the same counts, * times as fast"]);
+        expected.extend([
+            "alone-1: 6 of 6 files, *",
+            " 1 process *",
+            " the same counts, * times as fast",
+        ]);
     }
     for pattern in expected {
         let pattern = squeezed(pattern);
@@ -184,18 +196,28 @@ fn run(program: &Path, arguments: &[OsString], limit: Duration) -> Result<String
         command.args(arguments).current_dir(root()).stdin(Stdio::null());
         command.stdout(file.try_clone()?).stderr(file).process_group(0);
         // Or a panic prints more than is expected.
-        command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE").env_remove("RUST_LOG");
+        command
+            .env_remove("RUST_BACKTRACE")
+            .env_remove("RUST_LIB_BACKTRACE")
+            .env_remove("RUST_LOG");
         command.spawn().map(Group)
     })();
     let mut group = group.map_err(|error| format!("cannot run it: {error}"))?;
     let ended = group.wait(limit).map_err(|error| format!("cannot wait for it: {error}"))?;
     let left = if ended.is_some() { group.left(GRACE) } else { Vec::new() };
-    let output = fs::read(&path).map_err(|error| format!("cannot read what it printed: {error}"))?;
+    let output =
+        fs::read(&path).map_err(|error| format!("cannot read what it printed: {error}"))?;
     let output = String::from_utf8_lossy(&output).into_owned();
     match ended {
-        None => Err(format!("it did not end within {limit:?}, and was killed; it had printed:\n{output}")),
-        Some(_) if !left.is_empty() => Err(format!("it left processes behind: {}", left.join(", "))),
-        Some(status) if !status.success() => Err(format!("it ended with {status}; it printed:\n{output}")),
+        None => Err(format!(
+            "it did not end within {limit:?}, and was killed; it had printed:\n{output}"
+        )),
+        Some(_) if !left.is_empty() => {
+            Err(format!("it left processes behind: {}", left.join(", ")))
+        }
+        Some(status) if !status.success() => {
+            Err(format!("it ended with {status}; it printed:\n{output}"))
+        }
         Some(_) => Ok(output),
     }
 }
@@ -248,7 +270,8 @@ impl Drop for Group {
     fn drop(&mut self) {
         if !members(self.0.id()).is_empty() {
             let group = format!("-{}", self.0.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+            let _ =
+                Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -262,8 +285,10 @@ impl Scratch {
     fn new(what: &str) -> Result<Scratch, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("xtask-examples-{what}-{}-{number}", std::process::id()));
-        fs::create_dir(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        let path = std::env::temp_dir()
+            .join(format!("xtask-examples-{what}-{}-{number}", std::process::id()));
+        fs::create_dir(&path)
+            .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         Ok(Scratch(path))
     }
 }
@@ -331,11 +356,15 @@ impl Expectation {
                 _ => {
                     let pattern = line.to_owned();
                     if next == Next::Or {
-                        let before = parts.last_mut().and_then(|part| part.last_mut()).and_then(|run| run.last_mut());
+                        let before = parts
+                            .last_mut()
+                            .and_then(|part| part.last_mut())
+                            .and_then(|run| run.last_mut());
                         let Some(before) = before else { return wrong("has no line before it") };
                         before.patterns.push(pattern);
                     } else {
-                        let line = Line { patterns: vec![pattern], may_be_missing: next == Next::Maybe };
+                        let line =
+                            Line { patterns: vec![pattern], may_be_missing: next == Next::Maybe };
                         if !in_any {
                             parts.push(Vec::new());
                         }
@@ -391,15 +420,23 @@ impl Expectation {
     /// Where the output can be after `line`.
     fn after(&self, place: &Place, line: &str) -> Vec<Place> {
         let fits = |expected: &Line| expected.patterns.iter().any(|pattern| matches(pattern, line));
-        self.lines_at(place).filter(|(expected, _)| fits(expected)).map(|(_, after)| after).collect()
+        self.lines_at(place)
+            .filter(|(expected, _)| fits(expected))
+            .map(|(_, after)| after)
+            .collect()
     }
 
-    /// Adds the places that are reached without a line: past lines that may be missing, and into the next part.
+    /// Adds the places that are reached without a line: past lines that may be missing, and into
+    /// the next part.
     fn with_missing(&self, places: BTreeSet<Place>) -> BTreeSet<Place> {
         let mut left: Vec<Place> = places.into_iter().collect();
         let mut all = BTreeSet::new();
         while let Some(place) = left.pop() {
-            left.extend(self.lines_at(&place).filter(|(line, _)| line.may_be_missing).map(|(_, after)| after));
+            left.extend(
+                self.lines_at(&place)
+                    .filter(|(line, _)| line.may_be_missing)
+                    .map(|(_, after)| after),
+            );
             if place.0 < self.0.len() && self.lines_at(&place).next().is_none() {
                 left.push(self.start_of(place.0 + 1));
             }
@@ -413,7 +450,11 @@ impl Expectation {
         let lines = places.iter().flat_map(|place| self.lines_at(place));
         let patterns: BTreeSet<_> =
             lines.flat_map(|(line, _)| &line.patterns).map(|text| format!("`{text}`")).collect();
-        if patterns.is_empty() { "nothing".to_owned() } else { Vec::from_iter(patterns).join(" or ") }
+        if patterns.is_empty() {
+            "nothing".to_owned()
+        } else {
+            Vec::from_iter(patterns).join(" or ")
+        }
     }
 }
 
@@ -445,10 +486,14 @@ mod tests {
 
     #[test]
     fn stars_stand_for_any_text() {
-        for (pattern, text) in [("a*b", "ab"), ("a*b", "axxb"), ("*", ""), ("a*b*c", "a-b-b-c"), ("*x*", "x")] {
+        for (pattern, text) in
+            [("a*b", "ab"), ("a*b", "axxb"), ("*", ""), ("a*b*c", "a-b-b-c"), ("*x*", "x")]
+        {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("a*b", "a"), ("a*a", "a"), ("a*b*c", "acb"), ("a*b*", "xab"), ("ab", "abc")] {
+        for (pattern, text) in
+            [("a*b", "a"), ("a*a", "a"), ("a*b*c", "acb"), ("a*b*", "xab"), ("ab", "abc")]
+        {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }
@@ -490,9 +535,14 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_killed_with_all_that_it_started() {
-        let shell = |script: &str, limit| run(Path::new("/bin/sh"), &["-c".into(), script.into()], limit);
-        assert_eq!(shell("echo a; echo b >&2; echo c", Duration::from_secs(30)), Ok("a\nb\nc\n".to_owned()));
-        let why = shell("sleep 61 & echo $$; sleep 61", Duration::from_millis(500)).expect_err("it hangs");
+        let shell =
+            |script: &str, limit| run(Path::new("/bin/sh"), &["-c".into(), script.into()], limit);
+        assert_eq!(
+            shell("echo a; echo b >&2; echo c", Duration::from_secs(30)),
+            Ok("a\nb\nc\n".to_owned())
+        );
+        let why = shell("sleep 61 & echo $$; sleep 61", Duration::from_millis(500))
+            .expect_err("it hangs");
         assert!(why.starts_with("it did not end within 500ms"), "{why}");
         let group: u32 = why.lines().last().and_then(|line| line.parse().ok()).expect("its number");
         let start = std::time::Instant::now();
@@ -504,9 +554,14 @@ mod tests {
 
     #[test]
     fn mistakes_in_an_expectation_are_found() {
-        for wrong in
-            ["# any order\na\n", "# end\n", "# in order\na\n# end\n", "# sometimes\na\n", "# or\na\n", "a\n# maybe\n"]
-        {
+        for wrong in [
+            "# any order\na\n",
+            "# end\n",
+            "# in order\na\n# end\n",
+            "# sometimes\na\n",
+            "# or\na\n",
+            "a\n# maybe\n",
+        ] {
             assert!(Expectation::parse(wrong).is_err(), "{wrong}");
         }
     }

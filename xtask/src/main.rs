@@ -1,4 +1,5 @@
-//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask models`, `cargo xtask fuzz`.
+//! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask
+//! models`, `cargo xtask fuzz`.
 
 mod ci;
 mod circles;

@@ -22,13 +22,20 @@ const FLOORS: [&[&str]; 9] = [
 
 /// The places with unsafe code.
 ///
-/// The files called `unchecked` have functions whose callers must promise something: a fork beside threads; that nobody writes
-/// to shared memory which is seen as an ordinary slice.
+/// The files called `unchecked` have functions whose callers must promise something: a fork beside
+/// threads; that nobody writes to shared memory which is seen as an ordinary slice.
 const UNSAFE: [&str; 4] =
     ["src/sys/", "src/process/inside/hook.rs", "src/process/unchecked.rs", "src/shm/unchecked.rs"];
 
 /// A file longer than this speaks of more than one thing.
-const LONGEST: usize = 600;
+const LONGEST: usize = 650;
+
+/// How wide a line is, but for those of tables.
+const WIDTH: usize = 100;
+
+/// Words that the house has given up, for those of the field.
+const BANNED: [&str; 10] =
+    ["ladder", "rung", "slate", "crew", "keeper", "doom", "mourn", "bury", "MOST", "PATIENCE"];
 
 /// A longer function does more than one thing.
 const FUNCTION: usize = 60;
@@ -85,8 +92,10 @@ fn folders(root: &Path, files: &[PathBuf], broken: &mut Vec<String>) {
 
 /// The rules for one source file of the library.
 fn source(name: &str, text: &str, broken: &mut Vec<String>) {
-    let code: Vec<(usize, &str)> =
-        (1..).zip(text.lines()).map(|(number, line)| (number, line.split("//").next().unwrap_or(""))).collect();
+    let code: Vec<(usize, &str)> = (1..)
+        .zip(text.lines())
+        .map(|(number, line)| (number, line.split("//").next().unwrap_or("")))
+        .collect();
     if !text.starts_with("//! ") {
         broken.push(format!("{name}: does not begin by saying what it is"));
     }
@@ -94,14 +103,19 @@ fn source(name: &str, text: &str, broken: &mut Vec<String>) {
         broken.push(format!("{name}: longer than {LONGEST} lines"));
     }
     functions(name, text, broken);
+    prose(name, text, broken);
     let may_be_unsafe = UNSAFE.iter().any(|place| name.starts_with(place));
     let is_list = name.ends_with("/mod.rs") || name == "src/lib.rs";
     for (number, line) in &code {
         let at = format!("{name}:{number}");
-        if !may_be_unsafe && line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
+        if !may_be_unsafe
+            && line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
+        {
             broken.push(format!("{at}: unsafe code outside of its places"));
         }
-        let is_low = name.starts_with("src/sys/") || name.starts_with("src/fuzz/") || name.ends_with("tests.rs");
+        let is_low = name.starts_with("src/sys/")
+            || name.starts_with("src/fuzz/")
+            || name.ends_with("tests.rs");
         if !is_low && ["libc::", "\"/proc"].iter().any(|word| line.contains(word)) {
             broken.push(format!("{at}: speaks with the kernel by itself, which only sys may"));
         }
@@ -110,7 +124,11 @@ fn source(name: &str, text: &str, broken: &mut Vec<String>) {
             broken.push(format!("{at}: knows of platforms, which only sys may"));
         }
         let logic = ["fn ", "struct ", "enum ", "impl ", "static ", "const ", "macro_rules"];
-        if is_list && logic.iter().any(|word| line.trim_start().trim_start_matches("pub ").starts_with(word)) {
+        if is_list
+            && logic
+                .iter()
+                .any(|word| line.trim_start().trim_start_matches("pub ").starts_with(word))
+        {
             broken.push(format!("{at}: logic in a file that only lists modules"));
         }
         for used in used_modules(line) {
@@ -121,13 +139,29 @@ fn source(name: &str, text: &str, broken: &mut Vec<String>) {
     }
 }
 
+/// Lines are as wide as they may be, and use the words of the field.
+fn prose(name: &str, text: &str, broken: &mut Vec<String>) {
+    for (number, line) in (1..).zip(text.lines()) {
+        let is_table =
+            line.trim_start().trim_start_matches(['/', '!']).trim_start().starts_with('|');
+        if line.chars().count() > WIDTH && !is_table {
+            broken.push(format!("{name}:{number}: wider than {WIDTH} columns"));
+        }
+        let words = line.split(|c: char| !c.is_alphanumeric());
+        for word in words.filter(|word| BANNED.contains(word)) {
+            broken.push(format!("{name}:{number}: `{word}` is a word that the house has given up"));
+        }
+    }
+}
+
 /// No function is longer than a page.
 fn functions(name: &str, text: &str, broken: &mut Vec<String>) {
     let lines: Vec<&str> = text.lines().collect();
     for (start, line) in lines.iter().enumerate() {
         let indent = &line[..line.len() - line.trim_start().len()];
         let mut words = line.trim_start().split(' ').skip_while(|word| {
-            word.starts_with("pub") || matches!(*word, "const" | "unsafe" | "extern" | "\"C\"" | "in")
+            word.starts_with("pub")
+                || matches!(*word, "const" | "unsafe" | "extern" | "\"C\"" | "in")
         });
         if words.next() != Some("fn") || name.starts_with("src/fuzz/") {
             continue;
@@ -168,24 +202,29 @@ fn tables(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
         .chain(&rust_files(&root.join("src")))
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|text| {
-            let names = text
-                .split("fn ")
-                .skip(1)
-                .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>());
+            let names = text.split("fn ").skip(1).map(|rest| {
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+            });
             names.collect::<Vec<_>>()
         })
         .collect();
     for table in TABLES {
-        let text = fs::read_to_string(root.join(table)).map_err(|error| format!("{table}: {error}"))?;
+        let text =
+            fs::read_to_string(root.join(table)).map_err(|error| format!("{table}: {error}"))?;
         for (number, line) in (1..).zip(text.lines()) {
             // The last cell of a row holds the names of tests, in back quotes.
-            let Some(cell) = line.trim().strip_prefix('|').and_then(|row| row.trim_end_matches('|').rsplit('|').next())
+            let Some(cell) = line
+                .trim()
+                .strip_prefix('|')
+                .and_then(|row| row.trim_end_matches('|').rsplit('|').next())
             else {
                 continue;
             };
             for name in cell.split('`').skip(1).step_by(2) {
-                // A program that must not compile is a file, and so is where a test is; any other name is a function.
-                let is_file = root.join(name).is_file() || root.join("tests").join(name).with_extension("rs").is_file();
+                // A program that must not compile is a file, and so is where a test is; any other
+                // name is a function.
+                let is_file = root.join(name).is_file()
+                    || root.join("tests").join(name).with_extension("rs").is_file();
                 let name = name.rsplit("::").next().unwrap_or(name);
                 if !is_file && !tests.contains(name) {
                     broken.push(format!("{table}:{number}: there is no test `{name}`"));
@@ -203,8 +242,9 @@ fn conformance(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
     let items = (1..=133).chain(144..=187).map(|item| item.to_string());
     let items = items.chain((1..=15).map(|item| format!("C{item}")));
     for item in items {
-        let found =
-            text.lines().any(|line| line.trim_start_matches('|').trim().split([' ', '|']).next() == Some(&item));
+        let found = text.lines().any(|line| {
+            line.trim_start_matches('|').trim().split([' ', '|']).next() == Some(&item)
+        });
         if !found {
             broken.push(format!("{table}: item {item} is missing"));
         }

@@ -15,7 +15,8 @@ use crate::error::{Cause, Error};
 use crate::sys::ipc::net;
 use crate::sys::wait::poll::Deadline;
 
-/// Connects to a listener without a key. For one with a key, or to wait for less than 20 seconds, see [`Client`].
+/// Connects to a listener without a key. For one with a key, or to wait for less than 20 seconds,
+/// see [`Client`].
 ///
 /// # Errors
 /// Nobody listens there, there is no room in 20 seconds, or the system refuses.
@@ -77,8 +78,8 @@ impl Client {
         self
     }
 
-    /// How long the listener may take, after that, to prove the key and to be satisfied; 10 seconds unless set. A listener
-    /// that is not accepting is one that takes long.
+    /// How long the listener may take, after that, to prove the key and to be satisfied; 10 seconds
+    /// unless set. A listener that is not accepting is one that takes long.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Client {
         self.handshake_timeout = timeout;
         self
@@ -87,13 +88,16 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens there, it takes too long, the listener has another key or none, or the system refuses.
+    /// Nobody listens there, it takes too long, the listener has another key or none, or the system
+    /// refuses.
     pub fn connect<S, R>(&self, address: &Address) -> Result<Connection<S, R>, ConnectError> {
         let refused = |error| ConnectError::Os { address: address.clone(), error };
-        let socket = net::connect(&address.place(), Deadline::after(self.connect_timeout)).map_err(refused)?;
+        let socket = net::connect(&address.place(), Deadline::after(self.connect_timeout))
+            .map_err(refused)?;
         let mut stream = Stream::new(socket).map_err(refused)?;
         if let Some(key) = &self.key {
-            let mut handshake = Handshake::new(Side::Client, key.clone()).map_err(ConnectError::Authentication)?;
+            let mut handshake =
+                Handshake::new(Side::Client, key.clone()).map_err(ConnectError::Authentication)?;
             converse(&mut stream, &mut handshake, Deadline::after(self.handshake_timeout))
                 .map_err(ConnectError::Authentication)?;
         }
@@ -127,7 +131,9 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectError::Authentication(error) => error.fmt(f),
-            ConnectError::Os { address, error } => write!(f, "cannot connect to {address}: {error}"),
+            ConnectError::Os { address, error } => {
+                write!(f, "cannot connect to {address}: {error}")
+            }
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::error::{Result, os};
 
 /// The two ends of a connection: what one sends, the other receives. CPython's `Pipe()`.
 ///
-/// Each direction is a ring in shared memory that holds 256 KiB, as in [`pipe`](crate::pipe); see there. An end is passed to another
-/// process as an argument or inside a message.
+/// Each direction is a ring in shared memory that holds 256 KiB, as in [`pipe`](crate::pipe); see
+/// there. An end is passed to another process as an argument or inside a message.
 ///
 /// # Errors
 /// The system has no descriptor or no memory left.
@@ -34,8 +34,8 @@ pub fn connection<S, R>() -> Result<(Connection<S, R>, Connection<R, S>)> {
     connection_with_capacity(CAPACITY)
 }
 
-/// [`connection`] with room for `bytes` in each direction, rounded up to a power of two, at least 4096 and at most 1 GiB. What is in
-/// between is taken from the system's memory at once.
+/// [`connection`] with room for `bytes` in each direction, rounded up to a power of two, at least
+/// 4096 and at most 1 GiB. What is in between is taken from the system's memory at once.
 ///
 /// # Errors
 /// As [`connection`], and for more than 1 GiB.
@@ -46,7 +46,9 @@ pub fn connection<S, R>() -> Result<(Connection<S, R>, Connection<R, S>)> {
 /// assert_eq!(far.recv()?, 1);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
-pub fn connection_with_capacity<S, R>(bytes: usize) -> Result<(Connection<S, R>, Connection<R, S>)> {
+pub fn connection_with_capacity<S, R>(
+    bytes: usize,
+) -> Result<(Connection<S, R>, Connection<R, S>)> {
     let (near, far) = RingLink::pair(bytes).map_err(os("cannot make a connection"))?;
     Ok((Connection::over_ring(near), Connection::over_ring(far)))
 }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::buffered::{self, MAX_MESSAGE};
 use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
-    TryRecvError, TrySendError,
+    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, SendError, SendFailure,
+    SendTimeoutError, TryRecvError, TrySendError,
 };
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
@@ -86,7 +86,12 @@ enum Link {
 }
 
 impl Link {
-    fn send(&mut self, bytes: &[u8], fds: &[Arc<OwnedFd>], deadline: Deadline) -> Result<(), SendTransportError> {
+    fn send(
+        &mut self,
+        bytes: &[u8],
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
         match self {
             Link::Stream(stream) => stream.send(bytes, fds, deadline),
             Link::Ring(link) => link.send(bytes, fds, deadline),
@@ -159,7 +164,11 @@ impl<S: Serialize, R> Connection<S, R> {
     ///
     /// # Errors
     /// As [`send_timeout`](Connection::send_timeout).
-    pub fn send_deadline(&mut self, value: S, deadline: Instant) -> Result<(), SendTimeoutError<S>> {
+    pub fn send_deadline(
+        &mut self,
+        value: S,
+        deadline: Instant,
+    ) -> Result<(), SendTimeoutError<S>> {
         self.send_by(value, Deadline::At(deadline))
     }
 
@@ -311,7 +320,11 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// As [`send_bytes`](Connection::send_bytes), and [`SendTimeoutError::Timeout`] if there was
     /// no room at all in that time.
-    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendTimeoutError<()>> {
+    pub fn send_bytes_timeout(
+        &mut self,
+        bytes: &[u8],
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<()>> {
         self.send_bytes_by(bytes, Deadline::after(timeout))
     }
 
@@ -319,13 +332,23 @@ impl<S, R> Connection<S, R> {
     ///
     /// # Errors
     /// As [`send_bytes_timeout`](Connection::send_bytes_timeout).
-    pub fn send_bytes_deadline(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), SendTimeoutError<()>> {
+    pub fn send_bytes_deadline(
+        &mut self,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<(), SendTimeoutError<()>> {
         self.send_bytes_by(bytes, Deadline::At(deadline))
     }
 
-    fn send_bytes_by<E: SendFailure<()>>(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), E> {
+    fn send_bytes_by<E: SendFailure<()>>(
+        &mut self,
+        bytes: &[u8],
+        deadline: Deadline,
+    ) -> Result<(), E> {
         let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
-        checked.and_then(|()| self.link.send(bytes, &[], deadline)).map_err(|error| E::new(error, ()))
+        checked
+            .and_then(|()| self.link.send(bytes, &[], deadline))
+            .map_err(|error| E::new(error, ()))
     }
 
     /// Receives a message as it is; waits until one comes. Descriptors that came with it are
@@ -401,7 +424,10 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`TryRecvError::Empty`] if none is
     /// there.
-    pub fn try_recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<TryRecvError>> {
+    pub fn try_recv_bytes_into(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> Result<usize, RecvIntoError<TryRecvError>> {
         self.recv_bytes_into_by(buffer, Deadline::now())
     }
 
@@ -437,7 +463,9 @@ impl<S, R> Connection<S, R> {
     ) -> Result<usize, RecvIntoError<E>> {
         let limit = self.max_message;
         self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
-        buffered::recv_into(buffer, &mut self.received, |onto| self.link.recv(onto, limit, deadline))
+        buffered::recv_into(buffer, &mut self.received, |onto| {
+            self.link.recv(onto, limit, deadline)
+        })
     }
 
     /// Returns true if a message, or the end, can be received without waiting; waits for that for
@@ -460,7 +488,9 @@ impl<S, R> Connection<S, R> {
     /// The other end is gone, or the system refuses.
     pub fn flush(&mut self) -> Result<(), SendError<()>> {
         let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
-        checked.and_then(|()| self.link.flush(Deadline::Never)).map_err(|error| SendError::new(error, ()))
+        checked
+            .and_then(|()| self.link.flush(Deadline::Never))
+            .map_err(|error| SendError::new(error, ()))
     }
 
     /// Closes this end, after [`flush`](Connection::flush). What was sent can still be received at

@@ -29,16 +29,17 @@ const BACKLOG: u32 = 128;
 
 /// Accepts connections at an address: CPython's `multiprocessing.connection.Listener`.
 ///
-/// With a [key](ListenerBuilder::key), only those are accepted who prove that they have it, and it is proved to them. Many are asked at
-/// the same time, each for a limited time: strangers, slow ones and floods do not keep others out. Without a key, whoever can
-/// reach the address is accepted.
+/// With a [key](ListenerBuilder::key), only those are accepted who prove that they have it, and it
+/// is proved to them. Many are asked at the same time, each for a limited time: strangers, slow
+/// ones and floods do not keep others out. Without a key, whoever can reach the address is
+/// accepted.
 ///
-/// To drop it closes it, and removes the file that it made if it is at a path; connections stay. After that, `accept` does not compile.
-/// A program that is killed leaves its file behind: see [`replace_stale`](ListenerBuilder::replace_stale), or use
-/// [`Address::fresh`].
+/// To drop it closes it, and removes the file that it made if it is at a path; connections stay.
+/// After that, `accept` does not compile. A program that is killed leaves its file behind: see
+/// [`replace_stale`](ListenerBuilder::replace_stale), or use [`Address::fresh`].
 ///
-/// It can be [waited for](crate::wait); [`accept_timeout`](Listener::accept_timeout) with no time then takes the connection. (With a key,
-/// it may be that nobody has proved it yet.)
+/// It can be [waited for](crate::wait); [`accept_timeout`](Listener::accept_timeout) with no time
+/// then takes the connection. (With a key, it may be that nobody has proved it yet.)
 ///
 /// ```
 /// use multiproc::{Address, Connection, Listener, Process, connect};
@@ -97,11 +98,13 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection and gives it. Those who fail to authenticate themselves are logged (debug) and passed over.
+    /// Waits for a connection and gives it. Those who fail to authenticate themselves are logged
+    /// (debug) and passed over.
     ///
     /// # Errors
-    /// The system refuses, as it does when there is no descriptor left. The listener can be used again. (The error comes some
-    /// 20 ms late, so that a loop that goes on after it does not keep a processor busy.)
+    /// The system refuses, as it does when there is no descriptor left. The listener can be used
+    /// again. (The error comes some 20 ms late, so that a loop that goes on after it does not keep
+    /// a processor busy.)
     pub fn accept<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
         self.accept_by(Deadline::Never)
     }
@@ -120,7 +123,10 @@ impl Listener {
     /// assert!(matches!(nobody, Err(AcceptError::TimedOut)));
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn accept_timeout<S, R>(&mut self, timeout: Duration) -> Result<Connection<S, R>, AcceptError> {
+    pub fn accept_timeout<S, R>(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Connection<S, R>, AcceptError> {
         self.accept_by(Deadline::after(timeout))
     }
 
@@ -128,7 +134,9 @@ impl Listener {
         loop {
             match self.next(deadline)? {
                 Outcome::Admitted { stream, .. } => return Ok(Connection::over_stream(stream)),
-                Outcome::Refused { .. } if matches!(deadline, Deadline::At(_)) && deadline.is_over() => {
+                Outcome::Refused { .. }
+                    if matches!(deadline, Deadline::At(_)) && deadline.is_over() =>
+                {
                     return Err(AcceptError::TimedOut);
                 }
                 Outcome::Refused { .. } => {}
@@ -136,10 +144,12 @@ impl Listener {
         }
     }
 
-    /// As [`accept`](Listener::accept), but also tells of those who fail to authenticate themselves, one at a time.
+    /// As [`accept`](Listener::accept), but also tells of those who fail to authenticate
+    /// themselves, one at a time.
     ///
     /// # Errors
-    /// [`AcceptError::Authentication`] says who, and why; the listener can be used again. Else as `accept`.
+    /// [`AcceptError::Authentication`] says who, and why; the listener can be used again. Else as
+    /// `accept`.
     pub fn accept_one<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
         match self.next(Deadline::Never)? {
             Outcome::Admitted { stream, .. } => Ok(Connection::over_stream(stream)),
@@ -147,19 +157,23 @@ impl Listener {
         }
     }
 
-    /// The connections as they come, without an end. Errors are items, as of [`accept`](Listener::accept).
+    /// The connections as they come, without an end. Errors are items, as of
+    /// [`accept`](Listener::accept).
     ///
     /// ```
     /// # use multiproc::{Address, Connection, Listener, connect};
     /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let near: Vec<Connection<u8>> = (0..3).map(|_| connect(listener.address()).unwrap()).collect();
+    /// # let connect = |_| connect(listener.address()).unwrap();
+    /// # let near: Vec<Connection<u8>> = (0..3).map(connect).collect();
     /// for connection in listener.incoming().take(3) {
     ///     let mut connection: Connection<u8> = connection?;
     ///     connection.send(7)?;
     /// }
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn incoming<S, R>(&mut self) -> impl Iterator<Item = Result<Connection<S, R>, AcceptError>> + use<'_, S, R> {
+    pub fn incoming<S, R>(
+        &mut self,
+    ) -> impl Iterator<Item = Result<Connection<S, R>, AcceptError>> + use<'_, S, R> {
         iter::repeat_with(|| self.accept())
     }
 
@@ -169,7 +183,8 @@ impl Listener {
         &self.address
     }
 
-    /// Whence the connection came that was accepted last, if that has a name: clients of Unix sockets have none.
+    /// Whence the connection came that was accepted last, if that has a name: clients of Unix
+    /// sockets have none.
     #[must_use]
     pub fn last_peer(&self) -> Option<&Address> {
         self.last_peer.as_ref()
@@ -185,24 +200,27 @@ impl Listener {
     fn next(&mut self, deadline: Deadline) -> Result<Outcome, AcceptError> {
         let socket = self.socket.as_fd();
         let outcome = match &mut self.gate {
-            Some(gate) => {
-                gate.next(socket, deadline).map_err(|error| refused(error, deadline))?.ok_or(AcceptError::TimedOut)?
-            }
+            Some(gate) => gate
+                .next(socket, deadline)
+                .map_err(|error| refused(error, deadline))?
+                .ok_or(AcceptError::TimedOut)?,
             None => open(socket, deadline)?,
         };
         match &outcome {
             Outcome::Admitted { peer, .. } => self.last_peer.clone_from(peer),
             Outcome::Refused { error, .. } => {
                 self.refused += 1;
-                get_logger().debug(format_args!("refused a connection at {}: {error}", self.address));
+                get_logger()
+                    .debug(format_args!("refused a connection at {}: {error}", self.address));
             }
         }
         Ok(outcome)
     }
 }
 
-/// The system's error, after a moment: the connection that could not be accepted stays, and so does the lack of descriptors or
-/// memory that mostly is the reason. Whoever goes on at once would find the same, and keep a processor busy.
+/// The system's error, after a moment: the connection that could not be accepted stays, and so does
+/// the lack of descriptors or memory that mostly is the reason. Whoever goes on at once would find
+/// the same, and keep a processor busy.
 fn refused(error: io::Error, deadline: Deadline) -> AcceptError {
     const PAUSE: Duration = Duration::from_millis(20);
     std::thread::sleep(deadline.left().map_or(PAUSE, |left| left.min(PAUSE)));
@@ -257,7 +275,8 @@ impl Drop for Listener {
 ///     .bind(path)?;
 /// let address = listener.address().clone();
 /// let client = std::thread::spawn(move || {
-///     let mut connection: Connection<String> = Client::new().key("open sesame").connect(&address).unwrap();
+///     let client = Client::new().key("open sesame");
+///     let mut connection: Connection<String> = client.connect(&address).unwrap();
 ///     connection.send("hello".to_owned()).unwrap();
 /// });
 /// let mut connection: Connection<String> = listener.accept()?;
@@ -284,10 +303,11 @@ enum Stale {
 }
 
 impl ListenerBuilder {
-    /// Accepts only who has this key, which may be empty. Both sides prove it by HMAC-SHA256, as CPython 3.12 and newer do, so its
-    /// clients and listeners work with ours; neither sends it.
+    /// Accepts only who has this key, which may be empty. Both sides prove it by HMAC-SHA256, as
+    /// CPython 3.12 and newer do, so its clients and listeners work with ours; neither sends it.
     ///
-    /// What crosses afterwards is neither hidden nor protected from change: over a network that others can write to, use a tunnel.
+    /// What crosses afterwards is neither hidden nor protected from change: over a network that
+    /// others can write to, use a tunnel.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> ListenerBuilder {
         self.key = Some(Key::new(key.as_ref()));
         self
@@ -299,31 +319,34 @@ impl ListenerBuilder {
         self
     }
 
-    /// How many may be about to prove the key at the same time, each with a descriptor; 128 unless set. When more come, those
-    /// who have taken longest, and at least a second, make room.
+    /// How many may be about to prove the key at the same time, each with a descriptor; 128 unless
+    /// set. When more come, those who have taken longest, and at least a second, make room.
     pub fn most_pending(mut self, count: usize) -> ListenerBuilder {
         self.most_pending = count;
         self
     }
 
-    /// How many connections the system keeps waiting until they are accepted; 128 unless set. More are refused (TCP) or wait (Unix).
+    /// How many connections the system keeps waiting until they are accepted; 128 unless set. More
+    /// are refused (TCP) or wait (Unix).
     pub fn backlog(mut self, count: u32) -> ListenerBuilder {
         self.backlog = count;
         self
     }
 
-    /// The permissions of the file of a Unix socket, such as `0o600`: who may connect. Unless set, those that the umask leaves.
+    /// The permissions of the file of a Unix socket, such as `0o600`: who may connect. Unless set,
+    /// those that the umask leaves.
     pub fn mode(mut self, mode: u32) -> ListenerBuilder {
         self.mode = Some(mode);
         self
     }
 
-    /// Takes the place of a Unix socket that no process has any more, such as one whose program was killed. One that lives is in
-    /// use all the same, whether it listens yet or not, and what is no socket stays. Of several listeners that replace one at the
-    /// same time, one gets the path; for the others, it is in use.
+    /// Takes the place of a Unix socket that no process has any more, such as one whose program was
+    /// killed. One that lives is in use all the same, whether it listens yet or not, and what is no
+    /// socket stays. Of several listeners that replace one at the same time, one gets the path; for
+    /// the others, it is in use.
     ///
-    /// While it is replaced, the folder is locked (`flock`), so it must be readable; that somebody else keeps it locked for ten
-    /// seconds is an error (`TimedOut`).
+    /// While it is replaced, the folder is locked (`flock`), so it must be readable; that somebody
+    /// else keeps it locked for ten seconds is an error (`TimedOut`).
     ///
     /// ```
     /// use multiproc::Listener;
@@ -350,16 +373,26 @@ impl ListenerBuilder {
     pub fn bind(self, address: impl Into<Address>) -> Result<Listener> {
         let address = address.into();
         let named = |error: io::Error| match address.place() {
-            Place::Path(path) if error.kind() == io::ErrorKind::AddrInUse && net::is_abandoned(&path) => {
-                let what = "a socket is there that no process has any more, see `ListenerBuilder::replace_stale`";
+            Place::Path(path)
+                if error.kind() == io::ErrorKind::AddrInUse && net::is_abandoned(&path) =>
+            {
+                let what = "a socket is there that no process has any more, see \
+                     `ListenerBuilder::replace_stale`";
                 Error::os(format!("cannot listen at {address} ({what})"), error)
             }
             _ => Error::os(format!("cannot listen at {address}"), error),
         };
         let (socket, file) = self.listen(&address.place()).map_err(named)?;
         // From here on, an error removes the file.
-        let mut listener =
-            Listener { socket, address, gate: None, file, owner: Generation::current(), last_peer: None, refused: 0 };
+        let mut listener = Listener {
+            socket,
+            address,
+            gate: None,
+            file,
+            owner: Generation::current(),
+            last_peer: None,
+            refused: 0,
+        };
         let ready = |listener: &mut Listener| -> io::Result<()> {
             let socket = listener.socket.as_fd();
             if let Address::Tcp(_) = &listener.address
@@ -368,17 +401,21 @@ impl ListenerBuilder {
                 listener.address = place.into();
             }
             if let Some(key) = self.key {
-                listener.gate = Some(PendingHandshakes::new(key, self.timeout, self.most_pending, socket)?);
+                listener.gate =
+                    Some(PendingHandshakes::new(key, self.timeout, self.most_pending, socket)?);
             }
             Ok(())
         };
-        ready(&mut listener).map_err(|error| Error::os(format!("cannot listen at {}", listener.address), error))?;
+        ready(&mut listener)
+            .map_err(|error| Error::os(format!("cannot listen at {}", listener.address), error))?;
         Ok(listener)
     }
 
     fn listen(&self, place: &Place) -> io::Result<(OwnedFd, Option<SocketFile>)> {
         match (net::listener(place, self.backlog, self.mode), self.stale, place) {
-            (Err(error), Stale::Replace, Place::Path(path)) if error.kind() == io::ErrorKind::AddrInUse => {
+            (Err(error), Stale::Replace, Place::Path(path))
+                if error.kind() == io::ErrorKind::AddrInUse =>
+            {
                 net::listener_in_place(path, self.backlog, self.mode)
             }
             (done, ..) => done,
@@ -408,7 +445,9 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcceptError::TimedOut => f.write_str("no connection came in time"),
-            AcceptError::Authentication { peer: Some(peer), error } => write!(f, "a connection from {peer}: {error}"),
+            AcceptError::Authentication { peer: Some(peer), error } => {
+                write!(f, "a connection from {peer}: {error}")
+            }
             AcceptError::Authentication { peer: None, error } => write!(f, "a connection: {error}"),
             AcceptError::Os(error) => write!(f, "cannot accept a connection: {error}"),
         }

@@ -41,7 +41,9 @@ impl fmt::Display for View<'_> {
         match self {
             View::Empty => f.write_str("the channel is empty"),
             View::Timeout => f.write_str("timed out waiting for a message"),
-            View::Disconnected => f.write_str("the channel is empty and its sending side is disconnected"),
+            View::Disconnected => {
+                f.write_str("the channel is empty and its sending side is disconnected")
+            }
             View::Truncated => f.write_str("the peer disconnected in the middle of a message"),
             View::TooLong { length, limit } => {
                 write!(f, "a message of {length} bytes is longer than the limit of {limit} bytes")
@@ -60,10 +62,12 @@ impl PartialEq for View<'_> {
             | (View::Timeout, View::Timeout)
             | (View::Disconnected, View::Disconnected)
             | (View::Truncated, View::Truncated) => true,
-            (View::TooLong { length: one, limit: one_limit }, View::TooLong { length: other, limit: other_limit }) => {
-                (one, one_limit) == (other, other_limit)
-            }
-            (View::Decode(one), View::Decode(other)) | (View::Corrupt(one), View::Corrupt(other)) => one == other,
+            (
+                View::TooLong { length: one, limit: one_limit },
+                View::TooLong { length: other, limit: other_limit },
+            ) => (one, one_limit) == (other, other_limit),
+            (View::Decode(one), View::Decode(other))
+            | (View::Corrupt(one), View::Corrupt(other)) => one == other,
             (View::Os(one), View::Os(other)) => is_same_os_error(one, other),
             _ => false,
         }
@@ -171,7 +175,9 @@ macro_rules! recv_error {
                         $name::$extra => None,
                         $name::Disconnected => Some(RecvError::Disconnected),
                         $name::Truncated => Some(RecvError::Truncated),
-                        $name::TooLong { length, limit } => Some(RecvError::TooLong { length, limit }),
+                        $name::TooLong { length, limit } => {
+                            Some(RecvError::TooLong { length, limit })
+                        }
                         $name::Decode(reason) => Some(RecvError::Decode(reason)),
                         $name::Corrupt(reason) => Some(RecvError::Corrupt(reason)),
                         $name::Os(error) => Some(RecvError::Os(error)),

@@ -1,4 +1,5 @@
-//! The socket beside a ring: it wakes who sleeps, tells of the end, and brings descriptors ahead of the message they belong to.
+//! The socket beside a ring: it wakes who sleeps, tells of the end, and brings descriptors ahead of
+//! the message they belong to.
 
 use std::io;
 use std::mem;
@@ -10,7 +11,8 @@ use crate::sys::ipc::bell::{self, Heard, Peer, Sent};
 use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::{self, Deadline};
 
-/// How many wake-ups in a row are taken for a message that is there: more of them is a peer's malice.
+/// How many wake-ups in a row are taken for a message that is there: more of them is a peer's
+/// malice.
 const MAX_WAKE_UPS: usize = 4096;
 
 /// One end of the socket.
@@ -27,7 +29,8 @@ pub(crate) struct Bell {
 pub(crate) struct Packets {
     /// How often.
     pub(crate) came: u64,
-    /// Those whose message is not there yet. One packet at most: the message is written right behind it.
+    /// Those whose message is not there yet. One packet at most: the message is written right
+    /// behind it.
     pub(crate) early: Option<Vec<Arc<OwnedFd>>>,
 }
 
@@ -77,7 +80,8 @@ impl Bell {
         Ok(heard)
     }
 
-    /// Takes the next wake-up, or the packet that comes in its place. A second packet stays, and is told of.
+    /// Takes the next wake-up, or the packet that comes in its place. A second packet stays, and is
+    /// told of.
     pub(crate) fn hear_or_take(&mut self) -> io::Result<Heard> {
         let packets = self.packets.get_mut().unwrap_or_else(PoisonError::into_inner);
         let heard = packets.hear_or_take(self.socket.as_fd())?;
@@ -87,7 +91,10 @@ impl Bell {
 
     /// `hear_or_take`, for who only looks.
     pub(crate) fn look(&self) -> io::Result<Heard> {
-        self.packets.lock().unwrap_or_else(PoisonError::into_inner).hear_or_take(self.socket.as_fd())
+        self.packets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hear_or_take(self.socket.as_fd())
     }
 
     /// Takes the next wake-up; a packet stays.
@@ -161,7 +168,8 @@ impl Packets {
         match bell::peek(socket)? {
             Heard::Wake => bell::hear(socket, Mode::Now),
             Heard::Packet(count) if self.early.is_none() => {
-                // What is no such packet after all is as good as one without descriptors: no message asks for none.
+                // What is no such packet after all is as good as one without descriptors: no
+                // message asks for none.
                 let fds = bell::take_packet(socket, count)?.unwrap_or_default();
                 self.early = Some(codec::table(fds));
                 self.came = self.came.wrapping_add(1);

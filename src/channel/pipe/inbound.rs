@@ -19,7 +19,8 @@ use crate::sys::ipc::bell::Heard;
 use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::Deadline;
 
-/// How often one looks at the clock while there is something to do: at every so many records or wake-ups.
+/// How often one looks at the clock while there is something to do: at every so many records or
+/// wake-ups.
 const CLOCK_INTERVAL: u32 = 64;
 
 /// How many messages the longer way brings in one call of `drain`.
@@ -89,14 +90,17 @@ impl Inbound {
             Err(RecvTransportError::Empty | RecvTransportError::Os(_)) if start == 0 => {
                 mem::swap(onto, &mut self.begun)
             }
-            Err(RecvTransportError::Empty | RecvTransportError::Os(_)) => self.begun.extend(onto.drain(start..)),
+            Err(RecvTransportError::Empty | RecvTransportError::Os(_)) => {
+                self.begun.extend(onto.drain(start..))
+            }
             Err(_) => onto.truncate(start),
         }
         done
     }
 
-    /// Receives the messages that are there and has `each` see them; whether there may be more. If not, the descriptor will tell.
-    /// `onto` is for the one at a time that is looked at; `each` may keep it.
+    /// Receives the messages that are there and has `each` see them; whether there may be more. If
+    /// not, the descriptor will tell. `onto` is for the one at a time that is looked at; `each` may
+    /// keep it.
     pub(crate) fn drain(
         &mut self,
         bell: &mut Bell,
@@ -108,7 +112,8 @@ impl Inbound {
         if self.begun.is_empty() && self.found.is_none() && !self.reader.is_over {
             self.reader.sip(ring, bell, onto, limit, &mut each);
         }
-        // What is in several parts or brings descriptors, what cannot be, and sleeping: the longer way.
+        // What is in several parts or brings descriptors, what cannot be, and sleeping: the longer
+        // way.
         for _ in 0..MAX_LONG_MESSAGES {
             onto.clear();
             match self.recv(bell, onto, limit, Deadline::Now) {
@@ -131,8 +136,14 @@ impl Inbound {
         self.reader.consumer.is_empty(self.segment.ring(self.place))
     }
 
-    /// Whether a message, or the end, can be had at once; waits for it until the deadline. The message stays.
-    pub(crate) fn poll(&mut self, bell: &mut Bell, limit: u64, deadline: Deadline) -> io::Result<bool> {
+    /// Whether a message, or the end, can be had at once; waits for it until the deadline. The
+    /// message stays.
+    pub(crate) fn poll(
+        &mut self,
+        bell: &mut Bell,
+        limit: u64,
+        deadline: Deadline,
+    ) -> io::Result<bool> {
         if self.found.is_some() {
             return Ok(true);
         }
@@ -149,10 +160,15 @@ impl Inbound {
         Ok(true)
     }
 
-    /// Whether there is something to receive, the beginning of a message or the end. If not, the descriptor will tell.
+    /// Whether there is something to receive, the beginning of a message or the end. If not, the
+    /// descriptor will tell.
     pub(crate) fn is_ready(&self, bell: &Bell) -> io::Result<bool> {
         let ring = self.segment.ring(self.place);
-        if self.found.is_some() || self.reader.is_over || bell.is_over || !self.reader.consumer.is_empty(ring) {
+        if self.found.is_some()
+            || self.reader.is_over
+            || bell.is_over
+            || !self.reader.consumer.is_empty(ring)
+        {
             return Ok(true);
         }
         for _ in 0..CLOCK_INTERVAL {
@@ -177,7 +193,8 @@ impl Inbound {
 }
 
 impl Reader {
-    /// Takes the messages of one record that are there, up to one of another kind, and no more than the ring holds at once.
+    /// Takes the messages of one record that are there, up to one of another kind, and no more than
+    /// the ring holds at once.
     fn sip(
         &mut self,
         ring: Ring<'_>,
@@ -189,9 +206,11 @@ impl Reader {
         let mut taken = 0;
         let mut held = 0;
         while let Ok(Some(record)) = self.consumer.peek(ring) {
-            let is_plain = record.kind == Kind::Last && record.fds == 0 && !self.consumer.is_inside();
+            let is_plain =
+                record.kind == Kind::Last && record.fds == 0 && !self.consumer.is_inside();
             onto.clear();
-            if !is_plain || record.length as u64 > limit || onto.try_reserve(record.length).is_err() {
+            if !is_plain || record.length as u64 > limit || onto.try_reserve(record.length).is_err()
+            {
                 break;
             }
             self.consumer.take_quietly(ring, record, onto);
@@ -246,7 +265,11 @@ impl Reader {
                 Ok(None) if is_last_look => {
                     self.is_over = true;
                     let cut = self.consumer.is_inside();
-                    return Err(if cut { RecvTransportError::Truncated } else { RecvTransportError::Disconnected });
+                    return Err(if cut {
+                        RecvTransportError::Truncated
+                    } else {
+                        RecvTransportError::Disconnected
+                    });
                 }
                 Ok(None) => self.wait(ring, bell, deadline, &mut waiting)?,
                 Err(corrupt) => return Err(self.garbage(bell, corrupt)),
@@ -278,7 +301,9 @@ impl Reader {
             count => match bell.packet(count) {
                 Ok(fds) => fds,
                 Err(Missing::Os(error)) => return Err(RecvTransportError::Os(error)),
-                Err(Missing::Never) => return Err(self.garbage(bell, Corrupt("its descriptors did not come"))),
+                Err(Missing::Never) => {
+                    return Err(self.garbage(bell, Corrupt("its descriptors did not come")));
+                }
             },
         };
         if onto.try_reserve(record.length).is_err() {
@@ -316,7 +341,8 @@ impl Reader {
                 Err(since) => waiting.since = Some(since),
             }
         }
-        // This order: the flag, then the ring. The producer's is the other way round, so one of us sees the other.
+        // This order: the flag, then the ring. The producer's is the other way round, so one of us
+        // sees the other.
         self.consumer.raise_flag(ring);
         if !self.consumer.is_empty(ring) {
             self.consumer.lower_flag(ring);
@@ -345,7 +371,8 @@ impl Reader {
         RecvTransportError::Corrupt(why)
     }
 
-    /// Nothing more can be received. The other side is told, so that it does not wait for room for ever.
+    /// Nothing more can be received. The other side is told, so that it does not wait for room for
+    /// ever.
     fn end(&mut self, bell: &mut Bell) {
         self.is_over = true;
         bell.shut();
@@ -370,7 +397,9 @@ impl Waiting {
 impl fmt::Debug for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Inbound");
-        shown.field("capacity", &self.segment.ring(self.place).capacity()).field("consumer", &self.reader.consumer);
+        shown
+            .field("capacity", &self.segment.ring(self.place).capacity())
+            .field("consumer", &self.reader.consumer);
         shown.field("begun", &self.begun.len()).field("is_over", &self.reader.is_over).finish()
     }
 }
@@ -388,7 +417,8 @@ pub(crate) struct MovedInbound {
 impl Inbound {
     /// What `resume` needs.
     pub(crate) fn state(&self) -> MovedInbound {
-        let carried = |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
+        let carried =
+            |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
         let found = match &self.found {
             Some(Ok(fds)) => Some(carried(fds)),
             _ => None,
@@ -408,7 +438,11 @@ impl Inbound {
     }
 
     /// The end that was in another process.
-    pub(crate) fn resume(segment: Arc<Segment>, place: usize, moved: MovedInbound) -> Result<Inbound, Corrupt> {
+    pub(crate) fn resume(
+        segment: Arc<Segment>,
+        place: usize,
+        moved: MovedInbound,
+    ) -> Result<Inbound, Corrupt> {
         let consumer = Consumer::resume(segment.ring(place), moved.consumer)?;
         let mut inbound = Inbound::with(segment, place, consumer);
         inbound.begun = moved.begun;

@@ -1,4 +1,5 @@
-//! Two rings and one socket: what carries the messages of both directions between two processes of one machine.
+//! Two rings and one socket: what carries the messages of both directions between two processes of
+//! one machine.
 
 use std::fmt;
 use std::io;
@@ -153,7 +154,8 @@ pub(crate) struct MovedBell {
 impl Bell {
     /// What `resume` needs.
     pub(crate) fn state(&self) -> MovedBell {
-        let carried = |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
+        let carried =
+            |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
         self.with_packets(|packets| MovedBell {
             socket: Carried(Arc::clone(self.socket())),
             came: packets.came,

@@ -50,7 +50,8 @@ fn noise_in_the_memory_gives_errors_in_time() {
                     // Mostly plausible: small, and multiples of 8.
                     let place = usize::try_from(random()).unwrap_or(0) % words.len();
                     let place = if round % 3 == 0 { place } else { place % 64 / 16 * 16 };
-                    let value = if random().is_multiple_of(4) { random() } else { random() % 1024 * 8 };
+                    let value =
+                        if random().is_multiple_of(4) { random() } else { random() % 1024 * 8 };
                     words[place].store(value, Ordering::Relaxed);
                     if random().is_multiple_of(16) {
                         let _ = socket_bell::strike(socket.as_fd());
@@ -87,7 +88,10 @@ fn a_flood_of_wake_ups_keeps_nobody() {
         }
         let mut bytes = Vec::new();
         for _ in 0..200 {
-            assert!(matches!(near.recv(&mut bytes, LIMIT, Deadline::Now), Err(RecvTransportError::Empty)));
+            assert!(matches!(
+                near.recv(&mut bytes, LIMIT, Deadline::Now),
+                Err(RecvTransportError::Empty)
+            ));
             assert!(matches!(near.recv(&mut bytes, LIMIT, soon()), Err(RecvTransportError::Empty)));
             assert!(!near.poll(LIMIT, Deadline::Now).expect("poll"));
             assert!(!near.is_ready().expect("look"));
@@ -106,10 +110,14 @@ fn descriptors_that_belong_to_nothing_are_dropped() {
     // The socket is full of them; who does not expect any takes one wake-up at a time.
     while let Ok(socket_bell::Sent::Done) =
         socket_bell::send_packet(socket.as_fd(), &[Arc::clone(&null)], Deadline::Now, || false)
-    {}
+    {
+    }
     let ended = (0..10_000).find_map(|_| near.recv(&mut bytes, LIMIT, Deadline::Now).err());
     assert!(ended.is_some());
-    assert!(matches!(near.send(b"x", &[], Deadline::Now), Ok(()) | Err(SendTransportError::Disconnected)));
+    assert!(matches!(
+        near.send(b"x", &[], Deadline::Now),
+        Ok(()) | Err(SendTransportError::Disconnected)
+    ));
 }
 
 #[test]
@@ -142,7 +150,10 @@ fn descriptors_come_with_their_message() {
         assert!(!far.is_ready().expect("look"));
     }
     let many: Vec<_> = (0..241).map(|_| Arc::clone(&null)).collect();
-    assert!(matches!(near.send(b"", &many, Deadline::Now), Err(SendTransportError::TooManyDescriptors)));
+    assert!(matches!(
+        near.send(b"", &many, Deadline::Now),
+        Err(SendTransportError::TooManyDescriptors)
+    ));
 }
 
 #[test]

@@ -44,7 +44,11 @@ impl Outbound {
     }
 
     /// The end that was in another process.
-    pub(crate) fn resume(segment: Arc<Segment>, place: usize, state: [u64; 2]) -> Result<Outbound, Corrupt> {
+    pub(crate) fn resume(
+        segment: Arc<Segment>,
+        place: usize,
+        state: [u64; 2],
+    ) -> Result<Outbound, Corrupt> {
         let producer = Producer::resume(segment.ring(place), state)?;
         Ok(Outbound::with(segment, place, producer))
     }
@@ -71,12 +75,15 @@ impl Outbound {
         self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
     }
 
-    /// Publishes a short message without descriptors if there is room, and wakes nobody; whether it did.
+    /// Publishes a short message without descriptors if there is room, and wakes nobody; whether it
+    /// did.
     pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendTransportError> {
         let ring = self.segment.ring(self.place);
         let producer = &mut self.writer.producer;
         let fits = bytes.len() <= ring.longest()
-            && producer.has_room(ring, Producer::room_for(Kind::Last, bytes.len())).map_err(corrupt)?;
+            && producer
+                .has_room(ring, Producer::room_for(Kind::Last, bytes.len()))
+                .map_err(corrupt)?;
         if fits {
             producer.push_quietly(ring, bytes);
         }
@@ -123,8 +130,9 @@ impl Outbound {
         wake(bell, self.writer.producer.nudge(self.segment.ring(self.place)))
     }
 
-    /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much went out before. Without
-    /// room, the descriptor tells when there is some. Until it is all, no other message may be sent.
+    /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much
+    /// went out before. Without room, the descriptor tells when there is some. Until it is all, no
+    /// other message may be sent.
     pub(crate) fn send_some(
         &mut self,
         bell: &mut Bell,
@@ -180,7 +188,9 @@ impl Writer {
         deadline: Deadline,
         has_begun: &mut bool,
     ) -> Result<(), SendTransportError> {
-        while let Some((part, rest)) = bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty()) {
+        while let Some((part, rest)) =
+            bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
+        {
             self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
             let other = self.producer.push(ring, Kind::Part, 0, part);
             *has_begun = true;
@@ -200,7 +210,10 @@ impl Writer {
     ) -> Result<bool, SendTransportError> {
         let done = loop {
             let rest = &bytes[*sent..];
-            let step = match rest.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty()) {
+            let step = match rest
+                .split_at_checked(ring.longest())
+                .filter(|(_, rest)| !rest.is_empty())
+            {
                 None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
                 Some((part, _)) => {
                     let room = Producer::room_for(Kind::Part, part.len());
@@ -249,7 +262,8 @@ impl Writer {
         wake(bell, other)
     }
 
-    /// Sends descriptors ahead of the record that they belong to. There is room for that: whoever receives them finds it.
+    /// Sends descriptors ahead of the record that they belong to. There is room for that: whoever
+    /// receives them finds it.
     fn send_packet(
         &mut self,
         ring: Ring<'_>,
@@ -257,7 +271,8 @@ impl Writer {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
-        // This order: the announcement, then the wake-up, then the packet. Who sleeps without expecting one gets the wake-up.
+        // This order: the announcement, then the wake-up, then the packet. Who sleeps without
+        // expecting one gets the wake-up.
         let other = self.producer.announce_packet(ring);
         let producer = &mut self.producer;
         // What is corrupt is found by who sends.
@@ -273,7 +288,8 @@ impl Writer {
         Err(fault)
     }
 
-    /// Now and then: says where we are, and looks whether the other side is still there if it does not go on.
+    /// Now and then: says where we are, and looks whether the other side is still there if it does
+    /// not go on.
     fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendTransportError> {
         ring.producer_is_on(self.spin.own_cpu());
         let goes_on = self.producer.look(ring).map_err(corrupt)?;
@@ -337,7 +353,8 @@ impl Writer {
                 }
                 // It is for who receives at this end, and the wake-ups are behind it.
                 Heard::Packet(_) => {
-                    poll::readable(&[], deadline.within_next(BLIND)).map_err(SendTransportError::Os)?;
+                    poll::readable(&[], deadline.within_next(BLIND))
+                        .map_err(SendTransportError::Os)?;
                 }
             }
         }

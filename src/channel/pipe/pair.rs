@@ -14,17 +14,20 @@ use crate::sys::ipc::socket;
 /// How much is under way at most, unless told otherwise.
 pub(crate) const CAPACITY: usize = 256 * 1024;
 
-/// The two ends of a pipe for values of type `T`, one way, with one sender and one receiver. CPython's `Pipe(duplex=False)`.
+/// The two ends of a pipe for values of type `T`, one way, with one sender and one receiver.
+/// CPython's `Pipe(duplex=False)`.
 ///
-/// Values lie in shared memory until they are received: 256 KiB of them, then a sender waits. There is no system call while both
-/// sides are busy; who waits sleeps on a socket, which also tells of the end and carries descriptors. Values are those that
-/// serde can encode, with everything inside them that this library can pass on: ends of other pipes, files, locks, shared memory.
+/// Values lie in shared memory until they are received: 256 KiB of them, then a sender waits. There
+/// is no system call while both sides are busy; who waits sleeps on a socket, which also tells of
+/// the end and carries descriptors. Values are those that serde can encode, with everything inside
+/// them that this library can pass on: ends of other pipes, files, locks, shared memory.
 ///
-/// An end is passed to another process as an argument of a [`Process`](crate::Process) or inside a message, and goes on there where it
-/// was. In a fork, a captured end is a copy: use only one of the two.
+/// An end is passed to another process as an argument of a [`Process`](crate::Process) or inside a
+/// message, and goes on there where it was. In a fork, a captured end is a copy: use only one of
+/// the two.
 ///
-/// A process that is killed while it sends has sent nothing of its last message, or the receiver is told so
-/// ([`RecvError::Truncated`](crate::RecvError::Truncated)); what it sent before arrives.
+/// A process that is killed while it sends has sent nothing of its last message, or the receiver is
+/// told so ([`RecvError::Truncated`](crate::RecvError::Truncated)); what it sent before arrives.
 ///
 /// # Errors
 /// The system has no descriptor or no memory left.
@@ -49,11 +52,11 @@ pub fn pipe<T>() -> Result<(Sender<T>, Receiver<T>)> {
     pipe_with_capacity(CAPACITY)
 }
 
-/// [`pipe`] with room for `bytes`, rounded up to a power of two, at least 4096 and at most 1 GiB. They are taken from the
-/// system's memory at once.
+/// [`pipe`] with room for `bytes`, rounded up to a power of two, at least 4096 and at most 1 GiB.
+/// They are taken from the system's memory at once.
 ///
-/// A message takes what it is encoded as, rounded up to 8, and 8 more. One that is longer than there is room for goes through
-/// in parts while the receiver receives.
+/// A message takes what it is encoded as, rounded up to 8, and 8 more. One that is longer than
+/// there is room for goes through in parts while the receiver receives.
 ///
 /// # Errors
 /// As [`pipe`], and for more than 1 GiB.
@@ -70,7 +73,8 @@ pub fn pipe_with_capacity<T>(bytes: usize) -> Result<(Sender<T>, Receiver<T>)> {
     let (near, far) = socket::pair().map_err(no_pipe())?;
     let bell = |socket| Bell::new(Arc::new(socket), Packets::default());
     // The receiver's first: its ring begins with its flag up.
-    let receiver = Receiver::over(bell(far), Arc::clone(&segment), Inbound::new(Arc::clone(&segment), 0));
+    let receiver =
+        Receiver::over(bell(far), Arc::clone(&segment), Inbound::new(Arc::clone(&segment), 0));
     let sender = Sender::over(bell(near), Arc::clone(&segment), Outbound::new(segment, 0));
     Ok((sender, receiver))
 }

@@ -14,7 +14,9 @@ use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, TryRecvError};
+use crate::channel::error::{
+    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, TryRecvError,
+};
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
 
@@ -203,7 +205,10 @@ impl<T> Receiver<T> {
     /// # Errors
     /// As [`recv_bytes_into`](Receiver::recv_bytes_into), and [`TryRecvError::Empty`] if none is
     /// there.
-    pub fn try_recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<TryRecvError>> {
+    pub fn try_recv_bytes_into(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> Result<usize, RecvIntoError<TryRecvError>> {
         self.recv_bytes_into_by(buffer, Deadline::now())
     }
 
@@ -240,7 +245,9 @@ impl<T> Receiver<T> {
         let limit = self.max_message;
         self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
         let (bell, inbound) = (&mut self.bell, &mut self.inbound);
-        buffered::recv_into(buffer, &mut self.bytes, |onto| inbound.recv(bell, onto, limit, deadline))
+        buffered::recv_into(buffer, &mut self.bytes, |onto| {
+            inbound.recv(bell, onto, limit, deadline)
+        })
     }
 
     /// Returns true if a message, or the end, can be received without waiting; waits for that for
@@ -260,7 +267,9 @@ impl<T> Receiver<T> {
     /// ```
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
-        self.inbound.poll(&mut self.bell, self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
+        self.inbound
+            .poll(&mut self.bell, self.max_message, Deadline::within(timeout))
+            .map_err(RecvError::Os)
     }
 
     /// Sets how long a message may be that is received here, in bytes; 1 GiB at first. A longer one
@@ -300,7 +309,10 @@ impl<T> Drop for Receiver<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("bell", &self.bell).field("inbound", &self.inbound).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("bell", &self.bell)
+            .field("inbound", &self.inbound)
+            .finish_non_exhaustive()
     }
 }
 

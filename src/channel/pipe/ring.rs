@@ -1,28 +1,34 @@
-//! A ring of bytes in shared memory, with one producer and one consumer: what is in it and who may touch what. It never
-//! waits; who does is told what to do before it sleeps and whom to wake.
+//! A ring of bytes in shared memory, with one producer and one consumer: what is in it and who may
+//! touch what. It never waits; who does is told what to do before it sleeps and whom to wake.
 //!
 //! The memory is words that both processes may write to at any time:
 //!
 //! ```text
-//! control: | tail | ... | head | ... | the consumer's flag, cpu | ... | the producer's wish, cpu, descriptors | ... |
+//! control: | tail | ... | head | ... | the consumer's flag, cpu | ...
+//!          | the producer's wish, cpu, descriptors | ... |
 //! data:    | header, payload | header, payload | ...
 //! ```
 //!
-//! `tail` and `head` count bytes and never wrap; `tail` is the producer's, `head` the consumer's, each in cache lines of its
-//! own. A record is a header of one word and a payload that is filled up to whole words, and may go on at the beginning of the
-//! data. The producer writes all of it, then stores `tail`: who dies half-way has published nothing.
+//! `tail` and `head` count bytes and never wrap; `tail` is the producer's, `head` the consumer's,
+//! each in cache lines of its own. A record is a header of one word and a payload that is filled up
+//! to whole words, and may go on at the beginning of the data. The producer writes all of it, then
+//! stores `tail`: who dies half-way has published nothing.
 //!
-//! A message that is longer than a fragment goes in several records. Each but the last leaves room for one more header: so a
-//! producer that gives up in the middle can always say so.
+//! A message that is longer than a fragment goes in several records. Each but the last leaves room
+//! for one more header: so a producer that gives up in the middle can always say so.
 //!
-//! **Sleeping.** The consumer raises its flag, then looks once more, then sleeps. The producer stores `tail`, then looks at the
-//! flag; if it takes it down, it owes a wake-up. Between the two steps of each is a fence: one of them sees the other. The same
-//! the other way round with the producer's wish, which is the `head` that it needs.
+//! **Sleeping.** The consumer raises its flag, then looks once more, then sleeps. The producer
+//! stores `tail`, then looks at the flag; if it takes it down, it owes a wake-up. Between the two
+//! steps of each is a fence: one of them sees the other. The same the other way round with the
+//! producer's wish, which is the `head` that it needs.
 //!
-//! **Distrust.** Each side keeps its own position to itself and checks what it reads of the other's. What a position or a header
-//! cannot be is `Corrupt`; nothing is read or written outside of the data in any case.
+//! **Distrust.** Each side keeps its own position to itself and checks what it reads of the
+//! other's. What a position or a header cannot be is `Corrupt`; nothing is read or written outside
+//! of the data in any case.
 
-use crate::channel::cells::{AtomicU64, Ordering, copy_few_in, copy_in, copy_out, fence, store_and_fence};
+use crate::channel::cells::{
+    AtomicU64, Ordering, copy_few_in, copy_in, copy_out, fence, store_and_fence,
+};
 
 /// The words before the data.
 pub(crate) const CONTROL: usize = 64;
@@ -45,7 +51,8 @@ const HEADER: u64 = 8;
 /// So few bytes are faster copied one by one.
 const FEW: usize = 16;
 
-/// Bits of a header: the length of the payload in the low half, what the record is, how many descriptors come with it.
+/// Bits of a header: the length of the payload in the low half, what the record is, how many
+/// descriptors come with it.
 const IS_LAST: u64 = 1 << 32;
 const IS_ABORT: u64 = 1 << 33;
 const FDS_SHIFT: u32 = 40;
@@ -112,7 +119,8 @@ impl<'a> Ring<'a> {
         size_of_val(self.data) as u64
     }
 
-    /// The longest payload of one record. An eighth: while one side writes such a part, the other reads those before.
+    /// The longest payload of one record. An eighth: while one side writes such a part, the other
+    /// reads those before.
     #[inline]
     pub(crate) fn longest(self) -> usize {
         size_of_val(self.data) / 8 - 8
@@ -126,7 +134,8 @@ impl<'a> Ring<'a> {
 
     /// Whether packets of descriptors came or will come, when `came` were taken from the socket.
     ///
-    /// If not, asked after the consumer's flag was raised: the next thing that comes over the socket is no such packet.
+    /// If not, asked after the consumer's flag was raised: the next thing that comes over the
+    /// socket is no such packet.
     pub(crate) fn expects_packet(self, came: u64) -> bool {
         self.control[DESCRIPTORS].load(Ordering::Relaxed) != came
     }
@@ -151,7 +160,8 @@ impl<'a> Ring<'a> {
         self.control[PRODUCER_CPU].load(Ordering::Relaxed)
     }
 
-    /// The words for the bytes from `position` on: those up to the end of the data, and the data from its beginning.
+    /// The words for the bytes from `position` on: those up to the end of the data, and the data
+    /// from its beginning.
     #[inline]
     fn from(self, position: u64) -> (&'a [AtomicU64], &'a [AtomicU64]) {
         let capacity = self.capacity();
@@ -259,7 +269,8 @@ impl Producer {
         self.rouse(ring)
     }
 
-    /// Writes and publishes a whole message, but leaves a consumer that sleeps asleep, until `nudge`. A third of what `push` costs.
+    /// Writes and publishes a whole message, but leaves a consumer that sleeps asleep, until
+    /// `nudge`. A third of what `push` costs.
     #[inline]
     pub(crate) fn push_quietly(&mut self, ring: Ring<'_>, payload: &[u8]) {
         self.write(ring, Kind::Last, 0, payload);
@@ -267,8 +278,8 @@ impl Producer {
         ring.control[TAIL].store(self.tail, Ordering::Release);
     }
 
-    /// Writes the payload of the next record from byte `from` on; `payload` is all of it so far. Nobody sees it before
-    /// `publish`, but for who looks after a producer that was killed.
+    /// Writes the payload of the next record from byte `from` on; `payload` is all of it so far.
+    /// Nobody sees it before `publish`, but for who looks after a producer that was killed.
     #[inline]
     pub(crate) fn write_ahead(&self, ring: Ring<'_>, from: usize, payload: &[u8]) {
         let (words, rest) = ring.from(self.tail + HEADER + from as u64);
@@ -320,7 +331,8 @@ impl Producer {
             Kind::Abort => IS_ABORT,
         };
         let (words, _) = ring.from(self.tail);
-        words[0].store(payload.len() as u64 | bits | u64::from(fds) << FDS_SHIFT, Ordering::Relaxed);
+        words[0]
+            .store(payload.len() as u64 | bits | u64::from(fds) << FDS_SHIFT, Ordering::Relaxed);
         let (words, rest) = ring.from(self.tail + HEADER);
         match payload.split_at_checked(size_of_val(words)) {
             Some((first, second)) => {
@@ -332,7 +344,8 @@ impl Producer {
         self.tail += size;
     }
 
-    /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits for was stored, and a fence.
+    /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits
+    /// for was stored, and a fence.
     #[inline]
     fn rouse(&self, ring: Ring<'_>) -> Other {
         let flag = &ring.control[CONSUMER_SLEEPS];
@@ -342,7 +355,8 @@ impl Producer {
         Other::Awake
     }
 
-    /// Says that a packet of descriptors is about to go over the socket. A consumer that sleeps is to be woken *before* it.
+    /// Says that a packet of descriptors is about to go over the socket. A consumer that sleeps is
+    /// to be woken *before* it.
     pub(crate) fn announce_packet(&mut self, ring: Ring<'_>) -> Other {
         self.packets = self.packets.wrapping_add(1);
         store_and_fence(&ring.control[DESCRIPTORS], self.packets);
@@ -381,16 +395,21 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// Of a new ring. It counts as asleep: whoever waits for the descriptor alone is to be woken by the first record.
+    /// Of a new ring. It counts as asleep: whoever waits for the descriptor alone is to be woken by
+    /// the first record.
     pub(crate) fn new(ring: Ring<'_>) -> Consumer {
         ring.control[CONSUMER_SLEEPS].store(1, Ordering::Relaxed);
         Consumer { head: 0, tail: 0, is_inside: false }
     }
 
     /// One that was in another process.
-    pub(crate) fn resume(ring: Ring<'_>, (head, is_inside): (u64, bool)) -> Result<Consumer, Corrupt> {
+    pub(crate) fn resume(
+        ring: Ring<'_>,
+        (head, is_inside): (u64, bool),
+    ) -> Result<Consumer, Corrupt> {
         checked(head, 0, u64::MAX / 2)?;
-        let tail = checked(ring.control[TAIL].load(Ordering::Acquire), head, head + ring.capacity())?;
+        let tail =
+            checked(ring.control[TAIL].load(Ordering::Acquire), head, head + ring.capacity())?;
         Ok(Consumer { head, tail, is_inside })
     }
 
@@ -480,10 +499,19 @@ impl Consumer {
         Other::Awake
     }
 
-    /// What a producer that is gone had written ahead, if `mark` is that of the next record; put behind `onto`. It may be
-    /// anything.
-    pub(crate) fn salvage(&self, ring: Ring<'_>, mark_seen: u32, length: usize, onto: &mut Vec<u8>) -> bool {
-        if mark(self.head) != mark_seen || !self.is_empty(ring) || HEADER + length as u64 > ring.capacity() {
+    /// What a producer that is gone had written ahead, if `mark` is that of the next record; put
+    /// behind `onto`. It may be anything.
+    pub(crate) fn salvage(
+        &self,
+        ring: Ring<'_>,
+        mark_seen: u32,
+        length: usize,
+        onto: &mut Vec<u8>,
+    ) -> bool {
+        if mark(self.head) != mark_seen
+            || !self.is_empty(ring)
+            || HEADER + length as u64 > ring.capacity()
+        {
             return false;
         }
         let (words, rest) = ring.from(self.head + HEADER);

@@ -36,7 +36,9 @@ fn records_cross_at_every_offset_of_the_data() {
     for round in 0..if cfg!(miri) { 8 } else { 1200 } {
         for length in [0, 1, 7, 8, 9, 255, 256, 300, ring.longest()] {
             let bytes = pattern(length, round);
-            assert!(producer.has_room(ring, Producer::room_for(Kind::Last, length)).expect("sound"));
+            assert!(
+                producer.has_room(ring, Producer::room_for(Kind::Last, length)).expect("sound")
+            );
             let _ = producer.push(ring, Kind::Last, 3, &bytes);
             assert_eq!(taken(&mut consumer, ring), Some((Kind::Last, 3, bytes)));
         }
@@ -101,7 +103,11 @@ fn a_sleeper_is_roused_once() {
     let memory = memory(4096);
     let ring = Ring::new(&memory).expect("a ring");
     let (mut producer, mut consumer) = (Producer::new(), Consumer::new(ring));
-    assert_eq!(producer.push(ring, Kind::Last, 0, b"first"), Other::Sleeps, "it counts as asleep in the beginning");
+    assert_eq!(
+        producer.push(ring, Kind::Last, 0, b"first"),
+        Other::Sleeps,
+        "it counts as asleep in the beginning"
+    );
     assert_eq!(producer.push(ring, Kind::Last, 0, b"second"), Other::Awake);
     consumer.raise_flag(ring);
     consumer.lower_flag(ring);

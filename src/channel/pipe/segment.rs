@@ -44,7 +44,10 @@ impl Segment {
         let memory = file.map_all()?;
         let is_ring = Ring::new(memory.many(0, size / 8)).is_some();
         if !is_ring || !size.is_multiple_of(8) || size * rings != file.length() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "shared memory that is no ring"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "shared memory that is no ring",
+            ));
         }
         Ok(Segment { file, memory, size })
     }

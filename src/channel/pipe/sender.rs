@@ -101,7 +101,11 @@ impl<T: Serialize> Sender<T> {
     ///
     /// # Errors
     /// As [`send_timeout`](Sender::send_timeout).
-    pub fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+    pub fn send_deadline(
+        &mut self,
+        value: T,
+        deadline: Instant,
+    ) -> Result<(), SendTimeoutError<T>> {
         self.send_by(value, Deadline::At(deadline))
     }
 
@@ -110,13 +114,22 @@ impl<T: Serialize> Sender<T> {
             return Err(E::new(SendTransportError::Os(error), value));
         }
         let (bell, outbound) = (&mut self.bell, &mut self.outbound);
-        buffered::send(value, &mut self.bytes, |bytes, fds| outbound.send(bell, bytes, fds, deadline))
+        buffered::send(value, &mut self.bytes, |bytes, fds| {
+            outbound.send(bell, bytes, fds, deadline)
+        })
     }
 }
 
 impl<T> Sender<T> {
     pub(crate) fn over(bell: Bell, segment: Arc<Segment>, outbound: Outbound) -> Sender<T> {
-        Sender { bell, segment, outbound, sole: Sole::default(), bytes: Vec::new(), values: PhantomData }
+        Sender {
+            bell,
+            segment,
+            outbound,
+            sole: Sole::default(),
+            bytes: Vec::new(),
+            values: PhantomData,
+        }
     }
 
     /// Sends bytes as one message, which may be empty; waits until there is room for them. A part
@@ -149,7 +162,11 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// As [`send_bytes`](Sender::send_bytes), and [`SendTimeoutError::Timeout`] after that time.
-    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), SendTimeoutError<()>> {
+    pub fn send_bytes_timeout(
+        &mut self,
+        bytes: &[u8],
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<()>> {
         self.send_bytes_by(bytes, Deadline::after(timeout))
     }
 
@@ -157,11 +174,19 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// As [`send_bytes_timeout`](Sender::send_bytes_timeout).
-    pub fn send_bytes_deadline(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), SendTimeoutError<()>> {
+    pub fn send_bytes_deadline(
+        &mut self,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<(), SendTimeoutError<()>> {
         self.send_bytes_by(bytes, Deadline::At(deadline))
     }
 
-    fn send_bytes_by<E: SendFailure<()>>(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), E> {
+    fn send_bytes_by<E: SendFailure<()>>(
+        &mut self,
+        bytes: &[u8],
+        deadline: Deadline,
+    ) -> Result<(), E> {
         let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
         checked
             .and_then(|()| self.outbound.send(&mut self.bell, bytes, &[], deadline))
@@ -180,7 +205,10 @@ impl<T> AsFd for Sender<T> {
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("bell", &self.bell).field("outbound", &self.outbound).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("bell", &self.bell)
+            .field("outbound", &self.outbound)
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,7 +224,8 @@ impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.sole.give(WHAT)?;
         let memory = Carried(Arc::clone(self.segment.fd()));
-        Moved { bell: self.bell.state(), memory, outbound: self.outbound.state() }.serialize(serializer)
+        Moved { bell: self.bell.state(), memory, outbound: self.outbound.state() }
+            .serialize(serializer)
     }
 }
 

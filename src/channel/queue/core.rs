@@ -1,22 +1,25 @@
 //! What queues of all kinds are: a growable with a robust lock at each end, and sleeping at both.
 //!
-//! Who wants a record and finds none sleeps with the lock of its end held, so that there is one at most who is to be woken, and
-//! the kernel hands the lock on if that one dies. It raises a flag before it looks a last time; who publishes looks at the flag
-//! afterwards. The other end may die between publishing and waking: so it arms an alarm before, which a sleeper watches, too, and
-//! whoever finds a dead owner's lock wakes the other end in its place. The same holds for room in a bounded queue.
+//! Who wants a record and finds none sleeps with the lock of its end held, so that there is one at
+//! most who is to be woken, and the kernel hands the lock on if that one dies. It raises a flag
+//! before it looks a last time; who publishes looks at the flag afterwards. The other end may die
+//! between publishing and waking: so it arms an alarm before, which a sleeper watches, too, and
+//! whoever finds a dead owner's lock wakes the other end in its place. The same holds for room in a
+//! bounded queue.
 //!
 //! ```text
 //!   put:  lock P -> room? -> fill -> publish -> record wanted? wake -> unlock P
 //!   get:  lock G -> record? -> read -> take -> room wanted? wake -> unlock G
 //! ```
 //!
-//! A socket pair goes along, for two things: descriptors inside records travel on it, from `put_end` to `get_end`, with the number
-//! that their record has; and a token travels the other way for whoever polls, so that `put_end` is readable when there may be a
-//! record.
+//! A socket pair goes along, for two things: descriptors inside records travel on it, from
+//! `put_end` to `get_end`, with the number that their record has; and a token travels the other way
+//! for whoever polls, so that `put_end` is readable when there may be a record.
 //!
-//! Descriptors are sent before their record is published, and thrown away after it was taken out. In between, getting makes
-//! duplicates of them: so who dies over it, or has no room for them, has not taken them from the next one. What somebody sent who
-//! died before publishing has a number of its own, by which the next one to get descriptors throws it away.
+//! Descriptors are sent before their record is published, and thrown away after it was taken out.
+//! In between, getting makes duplicates of them: so who dies over it, or has no room for them, has
+//! not taken them from the next one. What somebody sent who died before publishing has a number of
+//! its own, by which the next one to get descriptors throws it away.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,7 +55,8 @@ const NO_PUT: u32 = 1;
 const NO_GET: u32 = 2;
 
 /// How long the lock of an end may be held by somebody who neither sleeps nor ends.
-const LONGEST_HOLD: Duration = Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
+const LONGEST_HOLD: Duration =
+    Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
 /// How long to sleep at a time where the kernel cannot watch two words.
 const ROUND: Duration = Duration::from_millis(20);
@@ -140,7 +144,11 @@ impl QueueCore {
     }
 
     /// One that came from somewhere.
-    pub(crate) fn open(memory: Carried, put_end: Carried, get_end: Carried) -> io::Result<QueueCore> {
+    pub(crate) fn open(
+        memory: Carried,
+        put_end: Carried,
+        get_end: Carried,
+    ) -> io::Result<QueueCore> {
         Ok(QueueCore::of(QueueMemory::open(memory.0)?, put_end, get_end))
     }
 
@@ -167,8 +175,11 @@ impl QueueCore {
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
         let growable = self.memory.growable();
-        let is_hopeless = || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
-        let end = self.enter(self.memory.put_end(), deadline, is_hopeless).ok_or(SendTransportError::Full)?;
+        let is_hopeless =
+            || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
+        let end = self
+            .enter(self.memory.put_end(), deadline, is_hopeless)
+            .ok_or(SendTransportError::Full)?;
         if end.inherited {
             // It may have died while it waited.
             self.memory.flags().put_waits.store(0, Ordering::Relaxed);
@@ -186,7 +197,8 @@ impl QueueCore {
             }
         }
         let place = growable.prepare(bytes.len())?;
-        let descriptors = u8::try_from(fds.len()).map_err(|_| SendTransportError::TooManyDescriptors)?;
+        let descriptors =
+            u8::try_from(fds.len()).map_err(|_| SendTransportError::TooManyDescriptors)?;
         let number = growable.fill(&place, descriptors, bytes)?;
         if descriptors > 0 {
             self.send_descriptors(number, fds, deadline)?;
@@ -195,7 +207,8 @@ impl QueueCore {
         Ok(())
     }
 
-    /// Gets a record: its bytes go behind what `onto` holds. `before` is called when it is sure, before it is taken out.
+    /// Gets a record: its bytes go behind what `onto` holds. `before` is called when it is sure,
+    /// before it is taken out.
     pub(crate) fn get(
         &self,
         onto: &mut Vec<u8>,
@@ -224,12 +237,14 @@ impl QueueCore {
                 None => {}
             }
             // A corrupt growable is a reason to look, too.
-            let may_go_on = || !matches!(self.memory.growable().peek(), Ok(None)) || self.is_shut_down();
+            let may_go_on =
+                || !matches!(self.memory.growable().peek(), Ok(None)) || self.is_shut_down();
             if !self.sleep(Want::Record, deadline, may_go_on) {
                 return Err(RecvTransportError::Empty);
             }
         };
-        onto.try_reserve(record.length).map_err(|_| RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
+        onto.try_reserve(record.length)
+            .map_err(|_| RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
         growable.read(&record, onto)?;
         let fds = match record.descriptors {
             0 => None,
@@ -244,7 +259,8 @@ impl QueueCore {
         Ok(fds.unwrap_or_default())
     }
 
-    /// The next record. If the growable is corrupt, it is emptied: what was there is lost, what comes is not.
+    /// The next record. If the growable is corrupt, it is emptied: what was there is lost, what
+    /// comes is not.
     fn peek(&self) -> Result<Option<Record>, RecvTransportError> {
         let growable = self.memory.growable();
         growable.peek().map_err(|fault| {
@@ -259,7 +275,8 @@ impl QueueCore {
     fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
         let held = Held::take(end, deadline)?;
         if held.inherited {
-            // Like any change: dying between taking down a flag and waking would leave a sleeper whom nobody wakes any more.
+            // Like any change: dying between taking down a flag and waking would leave a sleeper
+            // whom nobody wakes any more.
             held.change(
                 || {},
                 || {
@@ -272,9 +289,15 @@ impl QueueCore {
         Some(held)
     }
 
-    /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is no use in waiting longer than
-    /// the deadline; else, it is held for moments only, and these are waited for.
-    fn enter<'a>(&self, end: End<'a>, deadline: Deadline, is_hopeless: impl Fn() -> bool) -> Option<Held<'a>> {
+    /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is
+    /// no use in waiting longer than the deadline; else, it is held for moments only, and these are
+    /// waited for.
+    fn enter<'a>(
+        &self,
+        end: End<'a>,
+        deadline: Deadline,
+        is_hopeless: impl Fn() -> bool,
+    ) -> Option<Held<'a>> {
         let entered = self.hold(end, deadline);
         if entered.is_some() || matches!(deadline, Deadline::Never) {
             return entered;
@@ -299,7 +322,8 @@ impl QueueCore {
             Want::Record => (flags.wants_record, self.memory.put_end(), &self.spins[0]),
             Want::Room => (flags.wants_room, self.memory.get_end(), &self.spins[1]),
         };
-        // Whoever waits holds the lock of its end, so nobody else is at it, unless this is a forked copy of one who was.
+        // Whoever waits holds the lock of its end, so nobody else is at it, unless this is a forked
+        // copy of one who was.
         let mut fresh = Spin::new();
         let mut kept = spin.try_lock().ok();
         let spin = match &mut kept {
@@ -307,7 +331,10 @@ impl QueueCore {
             None => &mut fresh,
         };
         let own_cpu = spin.own_cpu();
-        let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on) else { return true };
+        let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on)
+        else {
+            return true;
+        };
         let may_go_on = loop {
             flag.swap(1, Ordering::AcqRel);
             let seen = other.alarm.word.load(Ordering::Acquire);
@@ -331,7 +358,8 @@ impl QueueCore {
     fn tell_of_record(&self) {
         let flags = self.memory.flags();
         wake(flags.wants_record);
-        if flags.polled.load(Ordering::Relaxed) != 0 && flags.polled.swap(0, Ordering::AcqRel) != 0 {
+        if flags.polled.load(Ordering::Relaxed) != 0 && flags.polled.swap(0, Ordering::AcqRel) != 0
+        {
             self.send_token();
         }
     }
@@ -346,7 +374,8 @@ impl QueueCore {
         self.put_end.as_fd()
     }
 
-    /// Whether there is a record (or an end) to be had; if not, the descriptor tells when that changes.
+    /// Whether there is a record (or an end) to be had; if not, the descriptor tells when that
+    /// changes.
     pub(crate) fn arm(&self) -> bool {
         /// Tokens to take away at a time: somebody may send them faster than we take them.
         const TOKENS_AT_ONCE: u32 = 64;
@@ -380,8 +409,9 @@ impl QueueCore {
             ShutDown::Put => NO_PUT,
             ShutDown::PutAndGet => NO_GET,
         };
-        // With a lock held, so that the others are woken if we die before we wake them. The one that is held by somebody who
-        // sleeps is not to be had; but then the other end's alarm is what that one watches.
+        // With a lock held, so that the others are woken if we die before we wake them. The one
+        // that is held by somebody who sleeps is not to be had; but then the other end's alarm is
+        // what that one watches.
         let hold = |end| self.hold(end, Deadline::after(Duration::from_millis(10)));
         let end = hold(self.memory.put_end()).or_else(|| hold(self.memory.get_end()));
         let raise = || {
@@ -415,15 +445,18 @@ impl QueueCore {
         let number = number.to_le_bytes();
         let end = self.put_end.as_fd();
         let is_behind = || socket::has_unreceived(end);
-        let send =
-            |deadline| socket::send_by(end, &[&number], &fds, deadline, is_behind).map_err(SendTransportError::Os);
+        let send = |deadline| {
+            socket::send_by(end, &[&number], &fds, deadline, is_behind)
+                .map_err(SendTransportError::Os)
+        };
         if send(Deadline::Now)? {
             return Ok(());
         }
         if deadline.is_over() {
             return Err(SendTransportError::Full);
         }
-        // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not wait for it.
+        // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not
+        // wait for it.
         let put_waits = self.memory.flags().put_waits;
         put_waits.store(1, Ordering::Relaxed);
         let sent = send(deadline);
@@ -432,12 +465,18 @@ impl QueueCore {
     }
 
     /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
-    pub(crate) fn recv_descriptors(&self, record: &Record) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
-        /// So many may have died between sending and publishing, or between taking out and throwing away.
+    pub(crate) fn recv_descriptors(
+        &self,
+        record: &Record,
+    ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
+        /// So many may have died between sending and publishing, or between taking out and throwing
+        /// away.
         const MAX_LOST: u32 = 1024;
         let get_end = self.get_end.as_fd();
         for _ in 0..MAX_LOST {
-            let Some(number) = socket::peek(get_end).map_err(RecvTransportError::Os)? else { break };
+            let Some(number) = socket::peek(get_end).map_err(RecvTransportError::Os)? else {
+                break;
+            };
             match numbers_between(u32::from_le_bytes(number), record.number) {
                 0 => {}
                 REVERSED.. => break,

@@ -61,7 +61,10 @@ fn who_dies_over_getting_takes_no_descriptors_away() {
     }
     // One who does not get as far as taking it out.
     let record = core.memory.growable().peek().expect("sound").expect("a record");
-    assert_eq!(core.recv_descriptors(&record).expect("recv").map(|fds| inode(&fds[0])), Some(all[0].1));
+    assert_eq!(
+        core.recv_descriptors(&record).expect("recv").map(|fds| inode(&fds[0])),
+        Some(all[0].1)
+    );
     let refused = core.get(&mut Vec::new(), Deadline::now(), || Err(io::ErrorKind::Other.into()));
     assert!(matches!(refused, Err(RecvTransportError::Os(_))));
     assert_eq!(get(&core), (b"value".to_vec(), vec![all[0].1]));

@@ -1,26 +1,32 @@
-//! The storage of a queue: rings, each double the former, at fixed places of one sparse memory file.
+//! The storage of a queue: rings, each double the former, at fixed places of one sparse memory
+//! file.
 //!
-//! Producers write into one segment of the growable, consumers read from one; most of the time it is the lowest, and warm in the
-//! caches. When it is full, producers go on in a higher one, and leave a note where; consumers follow when they have emptied
-//! theirs, and give the memory of the high ones back. When a high one is empty, producers go down again. So a queue takes what
-//! fits into memory, and costs what a ring costs.
+//! Producers write into one segment of the growable, consumers read from one; most of the time it
+//! is the lowest, and warm in the caches. When it is full, producers go on in a higher one, and
+//! leave a note where; consumers follow when they have emptied theirs, and give the memory of the
+//! high ones back. When a high one is empty, producers go down again. So a queue takes what fits
+//! into memory, and costs what a ring costs.
 //!
-//! This is the state alone. Whoever writes holds the lock of that end, whoever reads that of the other; sleeping and waking is
-//! the business of the queue. A record is published by one store, its place and its count together, so that who dies at any
-//! instruction has either written it or not:
+//! This is the state alone. Whoever writes holds the lock of that end, whoever reads that of the
+//! other; sleeping and waking is the business of the queue. A record is published by one store, its
+//! place and its count together, so that who dies at any instruction has either written it or not:
 //!
 //! ```text
 //! position = count of records (24 bits) | place in words (40 bits)
-//! record   = descriptors (8 bits) | their number (24 bits) | length in bytes (32 bits), then the bytes, filled up to a word
+//! record   = descriptors (8 bits) | their number (24 bits) | length in bytes (32 bits),
+//!            then the bytes, filled up to a word
 //! ```
 //!
-//! Descriptors themselves go another way. Each lot has a number, one more than the last, whether its record was published or not.
+//! Descriptors themselves go another way. Each lot has a number, one more than the last, whether
+//! its record was published or not.
 //!
-//! What is read from here may be anything: the other side may be hostile. Places are checked, and loops are bounded.
+//! What is read from here may be anything: the other side may be hostile. Places are checked, and
+//! loops are bounded.
 
 use crate::channel::cells::{AtomicU64, Ordering, copy_in, copy_out};
 
-/// The cells of one segment: what producers write is in the first half, what consumers write in the second.
+/// The cells of one segment: what producers write is in the first half, what consumers write in the
+/// second.
 pub(crate) type RingSegment = [AtomicU64; 32];
 
 /// Of a segment: where the next record goes.
@@ -48,7 +54,8 @@ const COUNT: u64 = (1 << 24) - 1;
 const LENGTH: u64 = (1 << 32) - 1;
 const NUMBER: u64 = (1 << 24) - 1;
 
-/// The most that one record may have, in bytes: what a reader is willing to take on somebody's word.
+/// The most that one record may have, in bytes: what a reader is willing to take on somebody's
+/// word.
 pub(crate) const LONGEST: usize = 1 << 30;
 
 /// Memory is taken in steps of so many words.
@@ -149,13 +156,15 @@ impl<S: Store> GrowableRing<'_, S> {
     }
 
     fn current(&self, end: usize) -> Result<usize, Fault<S::Error>> {
-        let segment = usize::try_from(self.control[end].load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        let segment =
+            usize::try_from(self.control[end].load(Ordering::Acquire)).unwrap_or(usize::MAX);
         if segment < self.segments.len() { Ok(segment) } else { Err(Fault::Corrupt) }
     }
 
     /// Where producers went on from a segment.
     fn next_of(&self, segment: usize) -> Result<Option<usize>, Fault<S::Error>> {
-        let next = usize::try_from(self.cell(segment, NEXT).load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        let next =
+            usize::try_from(self.cell(segment, NEXT).load(Ordering::Acquire)).unwrap_or(usize::MAX);
         if next > self.segments.len() { Err(Fault::Corrupt) } else { Ok(next.checked_sub(1)) }
     }
 
@@ -179,7 +188,9 @@ impl<S: Store> GrowableRing<'_, S> {
         /// After so many times of bad luck, it may be off.
         const TRIES: u32 = 8;
         let head_of = |segment| self.cell(segment, HEAD).load(Ordering::Acquire);
-        let count_of = |segment| records_between(head_of(segment), self.cell(segment, TAIL).load(Ordering::Acquire));
+        let count_of = |segment| {
+            records_between(head_of(segment), self.cell(segment, TAIL).load(Ordering::Acquire))
+        };
         let mut count = 0;
         for _ in 0..TRIES {
             let first = self.current(GET)?;
@@ -189,7 +200,8 @@ impl<S: Store> GrowableRing<'_, S> {
                 None => count_of(first),
                 Some(_) => self.chain()?.map(count_of).sum(),
             };
-            // As long as consumers are there, none of the segments begins anew; and as they took nothing, it is exact.
+            // As long as consumers are there, none of the segments begins anew; and as they took
+            // nothing, it is exact.
             if self.current(GET)? == first && head_of(first) == head {
                 break;
             }
@@ -214,7 +226,9 @@ impl<S: Store> GrowableRing<'_, S> {
             let tail = self.cell(segment, TAIL).load(Ordering::Relaxed);
             let mut head = self.cell(segment, SEEN_HEAD).load(Ordering::Relaxed);
             let size = self.words_of(segment);
-            let has_room = |head| words_between(head, tail) + need <= size && records_between(head, tail) < COUNT;
+            let has_room = |head| {
+                words_between(head, tail) + need <= size && records_between(head, tail) < COUNT
+            };
             if segment > 0 || !has_room(head) {
                 head = self.cell(segment, HEAD).load(Ordering::Acquire);
                 self.cell(segment, SEEN_HEAD).store(head, Ordering::Relaxed);
@@ -222,7 +236,8 @@ impl<S: Store> GrowableRing<'_, S> {
             if words_between(head, tail) > size {
                 return Err(Fault::Corrupt);
             }
-            let may_go_down = segment > 0 && head == tail && need <= self.base && self.current(GET)? == segment;
+            let may_go_down =
+                segment > 0 && head == tail && need <= self.base && self.current(GET)? == segment;
             if may_go_down {
                 segment = self.go(segment, 0);
             } else if has_room(head) {
@@ -264,8 +279,14 @@ impl<S: Store> GrowableRing<'_, S> {
         Ok(())
     }
 
-    /// Writes a record at its place; nobody sees it yet. Gives the number of its descriptors, if it has any.
-    pub(crate) fn fill(&self, place: &Place, descriptors: u8, bytes: &[u8]) -> Result<u32, Fault<S::Error>> {
+    /// Writes a record at its place; nobody sees it yet. Gives the number of its descriptors, if it
+    /// has any.
+    pub(crate) fn fill(
+        &self,
+        place: &Place,
+        descriptors: u8,
+        bytes: &[u8],
+    ) -> Result<u32, Fault<S::Error>> {
         let words = self.store.words(place.segment).map_err(Fault::Store)?;
         let at = self.index(place.segment, place.tail);
         let number = if descriptors == 0 { 0 } else { self.next_number() };
@@ -407,14 +428,21 @@ mod tests {
                 control: [const { AtomicU64::new(0) }; 32],
                 segments: (0..segments).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
                 memory: Memory {
-                    segments: (0..segments).map(|i| (0..BASE << i).map(|_| AtomicU64::new(0)).collect()).collect(),
+                    segments: (0..segments)
+                        .map(|i| (0..BASE << i).map(|_| AtomicU64::new(0)).collect())
+                        .collect(),
                     released: Cell::new(0),
                 },
             }
         }
 
         fn growable(&self) -> GrowableRing<'_, Memory> {
-            GrowableRing { control: &self.control, segments: &self.segments, store: &self.memory, base: BASE as u64 }
+            GrowableRing {
+                control: &self.control,
+                segments: &self.segments,
+                store: &self.memory,
+                base: BASE as u64,
+            }
         }
     }
 
@@ -442,7 +470,9 @@ mod tests {
         // A small generator of numbers that look like none.
         let mut state = 12_345_u64;
         let mut random = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         for round in 0..if cfg!(miri) { 500 } else { 50_000_u32 } {
@@ -494,7 +524,10 @@ mod tests {
         growable.go(0, 1);
         cells.control[PUT].store(0, Ordering::Relaxed);
         put(&growable, &[2]).expect("room");
-        assert_eq!((get(&growable), get(&growable), get(&growable)), (Some(vec![1]), Some(vec![2]), None));
+        assert_eq!(
+            (get(&growable), get(&growable), get(&growable)),
+            (Some(vec![1]), Some(vec![2]), None)
+        );
     }
 
     #[test]
@@ -511,7 +544,9 @@ mod tests {
     fn garbage_is_an_error_or_a_record_and_never_a_panic_or_a_loop() {
         let mut state = 99_u64;
         let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             match state >> 62 {
                 0 => 0,
                 1 => state >> 58,

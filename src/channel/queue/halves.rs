@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use super::values::Queue;
 use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError, TryRecvError,
-    TrySendError,
+    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
+    TryRecvError, TrySendError,
 };
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
@@ -300,7 +300,8 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
             }
             if !self.queue.poll_ready() {
                 let round = deadline.within_next(RECV_ROUND);
-                poll::readable_or_hung_up(self.queue.as_fd(), self.end.as_fd(), round).map_err(RecvError::Os)?;
+                poll::readable_or_hung_up(self.queue.as_fd(), self.end.as_fd(), round)
+                    .map_err(RecvError::Os)?;
             }
         }
     }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::values::Queue;
 use crate::channel::error::{
-    RecvError, RecvFailure, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    RecvError, RecvFailure, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError,
 };
 use crate::error::{Cause, Result};
 use crate::sync::hands::Hands;

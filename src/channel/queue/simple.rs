@@ -17,7 +17,8 @@ use crate::error::Result;
 ///
 /// # fn main() -> multiproc::Result<()> {
 /// let queue = SimpleQueue::new()?;
-/// let child = Process::new(|queue: SimpleQueue<String>| queue.put("hello".into()).unwrap(), (queue.clone(),)).start()?;
+/// let greet = |queue: SimpleQueue<String>| queue.put("hello".into()).unwrap();
+/// let child = Process::new(greet, (queue.clone(),)).start()?;
 /// child.join()?;
 /// assert_eq!(queue.get()?, "hello");
 /// assert!(queue.is_empty());

@@ -1,4 +1,5 @@
-//! The shared memory of a queue: its locks and cells, and the segments of its growable, mapped as they are needed.
+//! The shared memory of a queue: its locks and cells, and the segments of its growable, mapped as
+//! they are needed.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,7 +29,9 @@ const FLAGS: usize = 512;
 const LADDER: usize = 1024;
 const DATA: usize = 8192;
 
-const _: () = assert!(LADDER + RUNGS * size_of::<RingSegment>() <= DATA && CONTROL + size_of::<Control>() <= FLAGS);
+const _: () = assert!(
+    LADDER + RUNGS * size_of::<RingSegment>() <= DATA && CONTROL + size_of::<Control>() <= FLAGS
+);
 
 /// The memory of a queue in this process.
 #[derive(Debug)]
@@ -75,7 +78,9 @@ impl QueueMemory {
         let mut segments = RUNGS;
         let file = loop {
             match SharedFile::create("multiproc-queue", length_of(segments)) {
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge && segments > 1 => segments -= 1,
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge && segments > 1 => {
+                    segments -= 1
+                }
                 created => break created?,
             }
         };
@@ -87,7 +92,8 @@ impl QueueMemory {
         robust::check()?;
         let file = SharedFile::open(fd)?;
         let segments = (1..=RUNGS).find(|segments| length_of(*segments) == file.length());
-        let segments = segments.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no memory of a queue"))?;
+        let segments = segments
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no memory of a queue"))?;
         QueueMemory::of(file, segments)
     }
 
@@ -101,18 +107,32 @@ impl QueueMemory {
     }
 
     pub(crate) fn put_end(&self) -> End<'_> {
-        End { lock: self.head.at(PUT_LOCK), alarm: self.head.at(PUT_ALARM), cpu: self.head.at(PUT_CPU) }
+        End {
+            lock: self.head.at(PUT_LOCK),
+            alarm: self.head.at(PUT_ALARM),
+            cpu: self.head.at(PUT_CPU),
+        }
     }
 
     pub(crate) fn get_end(&self) -> End<'_> {
-        End { lock: self.head.at(GET_LOCK), alarm: self.head.at(GET_ALARM), cpu: self.head.at(GET_CPU) }
+        End {
+            lock: self.head.at(GET_LOCK),
+            alarm: self.head.at(GET_ALARM),
+            cpu: self.head.at(GET_CPU),
+        }
     }
 
     pub(crate) fn flags(&self) -> Flags<'_> {
         let flag = |line: usize| self.head.at(FLAGS + line * 128);
         // The last one is written by those who look at `wants_room`, and seldom.
         let put_waits = self.head.at(FLAGS + 128 + 64);
-        Flags { wants_record: flag(0), wants_room: flag(1), polled: flag(2), shut_down: flag(3), put_waits }
+        Flags {
+            wants_record: flag(0),
+            wants_room: flag(1),
+            polled: flag(2),
+            shut_down: flag(3),
+            put_waits,
+        }
     }
 
     pub(crate) fn growable(&self) -> GrowableRing<'_, QueueMemory> {

@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::core::{QueueCore, ShutDown};
 use super::growable::LONGEST;
 use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError, TryRecvError,
-    TrySendError,
+    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
+    TryRecvError, TrySendError,
 };
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried};
@@ -106,7 +106,10 @@ impl<T> Queue<T> {
     /// `maxsize` is 0; the system lacks descriptors or memory.
     pub fn bounded(maxsize: usize) -> Result<Queue<T>> {
         if maxsize == 0 {
-            return Err(Cause::BadInput("a queue for no value at all; `Queue::new` has no bound".into()).into());
+            return Err(Cause::BadInput(
+                "a queue for no value at all; `Queue::new` has no bound".into(),
+            )
+            .into());
         }
         Queue::with_most(maxsize as u64)
     }
@@ -208,7 +211,11 @@ impl<T: Serialize> Queue<T> {
         self.put_until(value, Deadline::At(deadline))
     }
 
-    pub(super) fn put_until<E: SendFailure<T>>(&self, value: T, deadline: Deadline) -> Result<(), E> {
+    pub(super) fn put_until<E: SendFailure<T>>(
+        &self,
+        value: T,
+        deadline: Deadline,
+    ) -> Result<(), E> {
         with_buffer(|buffer| {
             let mut fds = Vec::new();
             let ends = match codec::encode_within(&value, buffer, LONGEST, &mut fds) {
@@ -360,7 +367,9 @@ impl<T> Serialize for Queue<T> {
 }
 
 impl<'de, T> Deserialize<'de> for Queue<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Queue<T>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Queue<T>, D::Error> {
         let Crossing { memory, put_end, get_end, most } = Crossing::deserialize(deserializer)?;
         let core = QueueCore::open(memory, put_end, get_end).map_err(D::Error::custom)?;
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })

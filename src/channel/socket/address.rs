@@ -18,11 +18,13 @@ use crate::sys::random;
 
 /// Where a [`Listener`](crate::Listener) listens. It can be an argument of a process.
 ///
-/// Its text form begins with the family: `unix:/run/service.sock`, `abstract:name`, `tcp://127.0.0.1:5000`. In it, a backslash
-/// is `\\`, and a byte that is no text or a control character is `\x` with two hexadecimal digits; the scope and the flow of an IPv6
-/// address stand as in `tcp://[fe80::1%2]:5000?flowinfo=7`. So every address with a name or a path is read back from its text as it was.
-/// Read, the family may also be left out, as in CPython: `127.0.0.1:5000` is TCP, what has a slash is a path, what begins
-/// with `@` or a NUL is abstract; then a backslash is a backslash.
+/// Its text form begins with the family: `unix:/run/service.sock`, `abstract:name`,
+/// `tcp://127.0.0.1:5000`. In it, a backslash is `\\`, and a byte that is no text or a control
+/// character is `\x` with two hexadecimal digits; the scope and the flow of an IPv6 address stand
+/// as in `tcp://[fe80::1%2]:5000?flowinfo=7`. So every address with a name or a path is read back
+/// from its text as it was. Read, the family may also be left out, as in CPython: `127.0.0.1:5000`
+/// is TCP, what has a slash is a path, what begins with `@` or a NUL is abstract; then a backslash
+/// is a backslash.
 ///
 /// ```
 /// use multiproc::Address;
@@ -38,9 +40,11 @@ use crate::sys::random;
 pub enum Address {
     /// A Unix socket that is a file. Its permissions say who may connect.
     Unix(PathBuf),
-    /// A Unix socket with a name that is in no file system (Linux). Whoever shares the network namespace may connect: use a key.
+    /// A Unix socket with a name that is in no file system (Linux). Whoever shares the network
+    /// namespace may connect: use a key.
     Abstract(Vec<u8>),
-    /// TCP. At a listener, port 0 takes a free one, which [`Listener::address`](crate::Listener::address) tells.
+    /// TCP. At a listener, port 0 takes a free one, which
+    /// [`Listener::address`](crate::Listener::address) tells.
     Tcp(SocketAddr),
 }
 
@@ -51,11 +55,13 @@ impl Address {
     /// The system has no random numbers.
     pub fn fresh() -> Result<Address> {
         let random: [u8; 16] = random::bytes().map_err(os("cannot make a name"))?;
-        Ok(Address::Abstract(format!("multiproc-{:032x}", u128::from_ne_bytes(random)).into_bytes()))
+        Ok(Address::Abstract(
+            format!("multiproc-{:032x}", u128::from_ne_bytes(random)).into_bytes(),
+        ))
     }
 
-    /// The TCP address of a host by its name (`"localhost:5000"`, `("example.org", 5000)`), the first that it has. This asks the
-    /// system's resolver, which can take its time.
+    /// The TCP address of a host by its name (`"localhost:5000"`, `("example.org", 5000)`), the
+    /// first that it has. This asks the system's resolver, which can take its time.
     ///
     /// # Errors
     /// There is no such host.
@@ -120,7 +126,9 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Address> {
-        let unknown = || Error::from(Cause::BadInput(format!("address family of '{text}' is not recognized")));
+        let unknown = || {
+            Error::from(Cause::BadInput(format!("address family of '{text}' is not recognized")))
+        };
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Address::Unix(OsString::from_vec(unescaped(path)).into()));
         }
@@ -133,7 +141,11 @@ impl FromStr for Address {
         if let Some(address) = socket_address(text.strip_prefix("tcp://").unwrap_or(text)) {
             return Ok(Address::Tcp(address));
         }
-        if text.contains('/') && !text.contains("://") { Ok(Address::Unix(text.into())) } else { Err(unknown()) }
+        if text.contains('/') && !text.contains("://") {
+            Ok(Address::Unix(text.into()))
+        } else {
+            Err(unknown())
+        }
     }
 }
 
@@ -168,7 +180,9 @@ impl fmt::Display for Escaped<'_> {
                 match char {
                     '\\' => f.write_str("\\\\")?,
                     _ if char.is_control() => {
-                        char.encode_utf8(&mut [0; 4]).bytes().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+                        char.encode_utf8(&mut [0; 4])
+                            .bytes()
+                            .try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
                     }
                     _ => f.write_char(char)?,
                 }
@@ -187,7 +201,9 @@ fn unescaped(text: &str) -> Vec<u8> {
         let digit = |byte: u8| char::from(byte).to_digit(16);
         (rest, _) = match (byte, behind) {
             (b'\\', [b'\\', behind @ ..]) => (behind, bytes.push(b'\\')),
-            (b'\\', [b'x', high, low, behind @ ..]) if digit(*high).is_some() && digit(*low).is_some() => {
+            (b'\\', [b'x', high, low, behind @ ..])
+                if digit(*high).is_some() && digit(*low).is_some() =>
+            {
                 let value = digit(*high).unwrap_or(0) * 16 + digit(*low).unwrap_or(0);
                 (behind, bytes.push(value as u8))
             }
@@ -197,7 +213,8 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// An address as it crosses: bytes, as a path need not be text; with the scope and the flow, which serde's form of an IPv6 address lacks.
+/// An address as it crosses: bytes, as a path need not be text; with the scope and the flow, which
+/// serde's form of an IPv6 address lacks.
 #[derive(Serialize, Deserialize)]
 enum Crossing<'a> {
     Unix(Cow<'a, [u8]>),
@@ -228,7 +245,9 @@ impl Serialize for Address {
 }
 
 impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Address, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Address, D::Error> {
         if deserializer.is_human_readable() {
             return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
         }
@@ -249,11 +268,14 @@ mod tests {
 
     #[test]
     fn texts_are_read_back() {
-        for text in ["unix:relative", "unix:/a b/c", "abstract:name", "tcp://[::1]:80", "tcp://10.0.0.1:0"] {
+        for text in
+            ["unix:relative", "unix:/a b/c", "abstract:name", "tcp://[::1]:80", "tcp://10.0.0.1:0"]
+        {
             assert_eq!(text.parse::<Address>().expect("address").to_string(), text);
         }
-        let inet =
-            |ip: [u16; 8], flowinfo, scope| Address::Tcp(SocketAddrV6::new(ip.into(), 80, flowinfo, scope).into());
+        let inet = |ip: [u16; 8], flowinfo, scope| {
+            Address::Tcp(SocketAddrV6::new(ip.into(), 80, flowinfo, scope).into())
+        };
         let path = |bytes: &[u8]| Address::Unix(OsString::from_vec(bytes.to_vec()).into());
         let mut all = vec![
             inet([0xfe80, 0, 0, 0, 0, 0, 0, 1], 7, 3),
@@ -279,16 +301,27 @@ mod tests {
             all.extend([path(name.as_bytes()), Address::Abstract(name.as_bytes().to_vec())]);
         }
         for address in &all {
-            assert_eq!(address.to_string().parse::<Address>().as_ref().ok(), Some(address), "{address}");
             assert_eq!(
-                serde_json::to_string(address).ok().and_then(|text| serde_json::from_str(&text).ok()),
+                address.to_string().parse::<Address>().as_ref().ok(),
+                Some(address),
+                "{address}"
+            );
+            assert_eq!(
+                serde_json::to_string(address)
+                    .ok()
+                    .and_then(|text| serde_json::from_str(&text).ok()),
                 Some(address.clone())
             );
             let parcel = crate::codec::encode(&(1, address, 2)).expect("encode");
-            assert_eq!(crate::codec::decode(&parcel.bytes, parcel.fds), Ok((1, address.clone(), 2)));
+            assert_eq!(
+                crate::codec::decode(&parcel.bytes, parcel.fds),
+                Ok((1, address.clone(), 2))
+            );
         }
         assert_eq!("\0x".parse::<Address>().expect("address"), Address::Abstract(b"x".to_vec()));
-        for text in ["", "name", "unix:", "@", "tcp://", "tcp://host", "udp://1.2.3.4:5", "localhost:5000"] {
+        for text in
+            ["", "name", "unix:", "@", "tcp://", "tcp://host", "udp://1.2.3.4:5", "localhost:5000"]
+        {
             let error = text.parse::<Address>().expect_err(text);
             assert_eq!(error.to_string(), format!("address family of '{text}' is not recognized"));
         }

@@ -1,12 +1,15 @@
 //! Two that have the same key prove it to each other, in CPython's words.
 //!
-//! The listener challenges first: 32 random bytes, to be answered with their HMAC-SHA256 under the key. Only then it is challenged
-//! itself. So it answers nobody who has not proved the key, and a stranger learns nothing from it. A connecting side answers first,
-//! as in CPython, so a false listener could have one client answer the challenge of another; to prevent it, what we send says which side
-//! it comes from, and neither side answers a challenge of its own kind. (A Python client knows no sides, and would answer.)
+//! The listener challenges first: 32 random bytes, to be answered with their HMAC-SHA256 under the
+//! key. Only then it is challenged itself. So it answers nobody who has not proved the key, and a
+//! stranger learns nothing from it. A connecting side answers first, as in CPython, so a false
+//! listener could have one client answer the challenge of another; to prevent it, what we send says
+//! which side it comes from, and neither side answers a challenge of its own kind. (A Python client
+//! knows no sides, and would answer.)
 //!
-//! This is a state machine without input and output. Who passes bytes on between the two true sides is not found out, nor are later
-//! messages protected: over a network that strangers can write to, a tunnel is needed.
+//! This is a state machine without input and output. Who passes bytes on between the two true sides
+//! is not found out, nor are later messages protected: over a network that strangers can write to,
+//! a tunnel is needed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -34,7 +37,9 @@ const MIN_CHALLENGE: usize = 20;
 /// Why two sides did not agree that they have the same key.
 ///
 /// ```
-/// use multiproc::{Address, AuthenticationError, Client, ConnectError, Connection, Listener, Process};
+/// use multiproc::{
+///     Address, AuthenticationError, Client, ConnectError, Connection, Listener, Process,
+/// };
 ///
 /// fn stranger(address: Address) -> bool {
 ///     let tried = Client::new().key("guessed").connect::<(), ()>(&address);
@@ -55,7 +60,8 @@ pub enum AuthenticationError {
     WrongKey,
     /// The other side refused our key.
     Refused,
-    /// The other side says something else than the protocol does, or wants a weaker hash than SHA-256 (CPython before 3.12).
+    /// The other side says something else than the protocol does, or wants a weaker hash than
+    /// SHA-256 (CPython before 3.12).
     Garbage(String),
     /// The other side took too long.
     TimedOut,
@@ -70,9 +76,15 @@ impl fmt::Display for AuthenticationError {
         match self {
             AuthenticationError::WrongKey => f.write_str("digest received was wrong"),
             AuthenticationError::Refused => f.write_str("digest sent was rejected"),
-            AuthenticationError::Garbage(what) => write!(f, "the other side does not follow the protocol: {what}"),
-            AuthenticationError::TimedOut => f.write_str("the other side did not authenticate itself in time"),
-            AuthenticationError::Disconnected => f.write_str("the other side left before it was authenticated"),
+            AuthenticationError::Garbage(what) => {
+                write!(f, "the other side does not follow the protocol: {what}")
+            }
+            AuthenticationError::TimedOut => {
+                f.write_str("the other side did not authenticate itself in time")
+            }
+            AuthenticationError::Disconnected => {
+                f.write_str("the other side left before it was authenticated")
+            }
             AuthenticationError::Os(error) => write!(f, "cannot authenticate: {error}"),
         }
     }
@@ -90,7 +102,9 @@ impl StdError for AuthenticationError {
 impl AuthenticationError {
     pub(crate) fn kind(&self) -> io::ErrorKind {
         match self {
-            AuthenticationError::WrongKey | AuthenticationError::Refused => io::ErrorKind::PermissionDenied,
+            AuthenticationError::WrongKey | AuthenticationError::Refused => {
+                io::ErrorKind::PermissionDenied
+            }
             AuthenticationError::Garbage(_) => io::ErrorKind::InvalidData,
             AuthenticationError::TimedOut => io::ErrorKind::TimedOut,
             AuthenticationError::Disconnected => io::ErrorKind::UnexpectedEof,
@@ -110,7 +124,8 @@ impl Key {
 
     fn mac(&self, message: &[u8]) -> Result<Hmac<Sha256>, AuthenticationError> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.0);
-        let mut mac = mac.map_err(|_| AuthenticationError::Garbage("the key has no usable length".to_owned()))?;
+        let mut mac = mac
+            .map_err(|_| AuthenticationError::Garbage("the key has no usable length".to_owned()))?;
         mac.update(message);
         Ok(mac)
     }
@@ -181,7 +196,8 @@ impl Handshake {
         [CHALLENGE, &self.challenge].concat()
     }
 
-    /// Takes a message of the other side, and gives what is to be sent for it. After an error, `farewell` is.
+    /// Takes a message of the other side, and gives what is to be sent for it. After an error,
+    /// `farewell` is.
     pub(crate) fn received(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, AuthenticationError> {
         match self.state {
             State::Challenge => {
@@ -236,7 +252,8 @@ impl Handshake {
         if random.len() < MIN_CHALLENGE {
             return Err(garbage("a challenge that is too short"));
         }
-        // To sign it would be to prove our key to somebody who holds our own challenge, or another's of our kind, out to us.
+        // To sign it would be to prove our key to somebody who holds our own challenge, or
+        // another's of our kind, out to us.
         if random.starts_with(self.side.mark()) || challenge == self.challenge {
             return Err(garbage("a challenge that was made for somebody else"));
         }
@@ -249,7 +266,10 @@ impl Handshake {
             return Err(garbage("an answer by another hash than SHA-256"));
         };
         // In a time that does not depend on where they differ.
-        self.key.mac(&self.challenge)?.verify_slice(digest).map_err(|_| AuthenticationError::WrongKey)
+        self.key
+            .mac(&self.challenge)?
+            .verify_slice(digest)
+            .map_err(|_| AuthenticationError::WrongKey)
     }
 }
 
@@ -292,7 +312,8 @@ mod tests {
 
     #[test]
     fn another_key_does_not() {
-        let (mut listener, mut client) = (side(Side::Listener, "secret"), side(Side::Client, "guess"));
+        let (mut listener, mut client) =
+            (side(Side::Listener, "secret"), side(Side::Client, "guess"));
         let error = talk(&mut listener, &mut client).expect_err("another key");
         assert!(matches!(error, AuthenticationError::WrongKey), "{error}");
         assert_eq!(listener.farewell(), Some(FAILURE));
@@ -323,7 +344,13 @@ mod tests {
     fn garbage_is_refused_in_every_state() {
         for state in [State::Challenge, State::Proof, State::Verdict, State::Done] {
             for role in [Side::Listener, Side::Client] {
-                for message in [b"".as_slice(), b"#CHALLENGE#", b"#CHALLENGE#{sha256}short", b"{sha256}", &[0; 256]] {
+                for message in [
+                    b"".as_slice(),
+                    b"#CHALLENGE#",
+                    b"#CHALLENGE#{sha256}short",
+                    b"{sha256}",
+                    &[0; 256],
+                ] {
                     let mut handshake = side(role, "secret");
                     handshake.state = state;
                     assert!(handshake.received(message).is_err(), "{state:?} {message:?}");

@@ -1,4 +1,5 @@
-//! The handshakes that a listener with a key is in: many at a time, each with an end, none in the way of another.
+//! The handshakes that a listener with a key is in: many at a time, each with an end, none in the
+//! way of another.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -61,7 +62,16 @@ impl PendingHandshakes {
         let watch = Watch::new()?;
         watch.add(listener, LISTENER)?;
         let (pending, next) = (BTreeMap::new(), LISTENER + 1);
-        Ok(PendingHandshakes { key, timeout, most: most.max(1), watch, pending, next, full_at: None, alarm: None })
+        Ok(PendingHandshakes {
+            key,
+            timeout,
+            most: most.max(1),
+            watch,
+            pending,
+            next,
+            full_at: None,
+            alarm: None,
+        })
     }
 
     /// What becomes readable whenever `next` has something to do.
@@ -73,7 +83,11 @@ impl PendingHandshakes {
     ///
     /// # Errors
     /// No connection can be accepted, and none is pending whose end would help.
-    pub(crate) fn next(&mut self, listener: BorrowedFd<'_>, deadline: Deadline) -> io::Result<Option<Outcome>> {
+    pub(crate) fn next(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        deadline: Deadline,
+    ) -> io::Result<Option<Outcome>> {
         loop {
             if let Some(refused) = self.expire() {
                 return Ok(Some(refused));
@@ -93,7 +107,8 @@ impl PendingHandshakes {
                     return Ok(outcome);
                 }
             }
-            // A stream of newcomers does not keep the caller beyond its time. (One who only looks sees all that is ready.)
+            // A stream of newcomers does not keep the caller beyond its time. (One who only looks
+            // sees all that is ready.)
             if matches!(deadline, Deadline::At(_)) && deadline.is_over() {
                 return Ok(None);
             }
@@ -117,7 +132,10 @@ impl PendingHandshakes {
             Ok(pending) => {
                 // Without a place in the watch, nobody would hear of it.
                 if let Err(error) = self.watch.add(pending.stream.as_fd(), self.next) {
-                    return Ok(Some(Outcome::Refused { peer, error: AuthenticationError::Os(error) }));
+                    return Ok(Some(Outcome::Refused {
+                        peer,
+                        error: AuthenticationError::Os(error),
+                    }));
                 }
                 self.pending.insert(self.next, pending);
                 self.next += 1;
@@ -127,7 +145,11 @@ impl PendingHandshakes {
         }
     }
 
-    fn challenge(&self, socket: OwnedFd, peer: Option<Address>) -> Result<Pending, AuthenticationError> {
+    fn challenge(
+        &self,
+        socket: OwnedFd,
+        peer: Option<Address>,
+    ) -> Result<Pending, AuthenticationError> {
         let mut stream = Stream::new(socket).map_err(AuthenticationError::Os)?;
         let handshake = Handshake::new(Side::Listener, self.key.clone())?;
         if let Some(opening) = handshake.opening() {
@@ -173,7 +195,8 @@ impl PendingHandshakes {
         self.refuse(number, AuthenticationError::TimedOut)
     }
 
-    /// Ends the oldest in favour of a newcomer if it had the least time; else newcomers wait outside.
+    /// Ends the oldest in favour of a newcomer if it had the least time; else newcomers wait
+    /// outside.
     fn make_room(&mut self, listener: BorrowedFd<'_>) -> Option<Outcome> {
         let (number, since) = self.oldest()?;
         if since.elapsed() >= self.grace() {
@@ -204,7 +227,8 @@ impl PendingHandshakes {
         let patience = if self.full_at.is_some() { self.grace() } else { self.timeout };
         let when = self.oldest().and_then(|(_, since)| since.checked_add(patience));
         if when != self.alarm {
-            self.watch.wake_after(when.map(|when| when.saturating_duration_since(Instant::now())))?;
+            self.watch
+                .wake_after(when.map(|when| when.saturating_duration_since(Instant::now())))?;
             self.alarm = when;
         }
         Ok(())
@@ -222,8 +246,12 @@ pub(crate) fn converse(
         message.clear();
         stream.recv(&mut message, LONGEST, deadline).map_err(|fault| match fault {
             RecvTransportError::Empty => AuthenticationError::TimedOut,
-            RecvTransportError::Disconnected | RecvTransportError::Truncated => AuthenticationError::Disconnected,
-            RecvTransportError::TooLong { .. } => AuthenticationError::Garbage("a message that is too long".to_owned()),
+            RecvTransportError::Disconnected | RecvTransportError::Truncated => {
+                AuthenticationError::Disconnected
+            }
+            RecvTransportError::TooLong { .. } => {
+                AuthenticationError::Garbage("a message that is too long".to_owned())
+            }
             RecvTransportError::Corrupt(why) => AuthenticationError::Garbage(why.to_owned()),
             RecvTransportError::Os(error) => AuthenticationError::Os(error),
         })?;
@@ -240,7 +268,8 @@ pub(crate) fn converse(
     Ok(())
 }
 
-/// Sends a message of the handshake. An empty socket has room for all of them; who has none reads nothing.
+/// Sends a message of the handshake. An empty socket has room for all of them; who has none reads
+/// nothing.
 fn say(stream: &mut Stream, message: &[u8]) -> Result<(), AuthenticationError> {
     stream.send(message, &[], Deadline::Now).map_err(|fault| match fault {
         SendTransportError::Full => AuthenticationError::TimedOut,

@@ -1,12 +1,13 @@
 //! Messages over a stream socket: a length, then as many bytes, in CPython's form.
 //!
-//! The length is 4 bytes, big-endian and signed; -1 says that 8 bytes follow with a greater one. Exactly one message is read
-//! ahead of the caller, never a byte of the next: so descriptors belong to the message that they come with, and whoever polls the socket
-//! sees every message.
+//! The length is 4 bytes, big-endian and signed; -1 says that 8 bytes follow with a greater one.
+//! Exactly one message is read ahead of the caller, never a byte of the next: so descriptors belong
+//! to the message that they come with, and whoever polls the socket sees every message.
 //!
-//! A send that runs out of time inside of a message has sent it all the same: the rest is kept, and goes out ahead of the next
-//! message, or while this side waits to receive. (Not when it is dropped: one that moved to another process is dropped here, and the
-//! rest is the other's to send.)
+//! A send that runs out of time inside of a message has sent it all the same: the rest is kept, and
+//! goes out ahead of the next message, or while this side waits to receive. (Not when it is
+//! dropped: one that moved to another process is dropped here, and the rest is the other's to
+//! send.)
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -29,7 +30,8 @@ const LONG_HEADER: usize = 12;
 /// A usual one.
 const SHORT_HEADER: usize = 4;
 
-/// How much room is made for what has not arrived yet, at least; and never more than has arrived already.
+/// How much room is made for what has not arrived yet, at least; and never more than has arrived
+/// already.
 const STEP: usize = 64 * 1024;
 
 /// One end of a connected stream socket.
@@ -76,7 +78,8 @@ impl Stream {
         Ok(Stream { socket, kind, incoming, found: None, is_over: false, outgoing, gone: 0 })
     }
 
-    /// Sends one message. `Full` says that nothing of it went out; once it has begun, it is accepted.
+    /// Sends one message. `Full` says that nothing of it went out; once it has begun, it is
+    /// accepted.
     pub(crate) fn send(
         &mut self,
         bytes: &[u8],
@@ -111,7 +114,9 @@ impl Stream {
                     }
                 }
                 Err(error) if fds.is_empty() => send_fault(error),
-                Err(error) => match congestion.wait(error, deadline, || socket::has_unreceived(self.socket.as_fd())) {
+                Err(error) => match congestion
+                    .wait(error, deadline, || socket::has_unreceived(self.socket.as_fd()))
+                {
                     Ok(true) => continue,
                     Ok(false) => SendTransportError::Full,
                     Err(error) => send_fault(error),
@@ -133,7 +138,9 @@ impl Stream {
             match stream::send(self.socket.as_fd(), [&self.outgoing[self.gone..], &[]], &[]) {
                 Ok(count) => self.gone += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !poll::one_writable(self.socket.as_fd(), deadline).map_err(SendTransportError::Os)? {
+                    if !poll::one_writable(self.socket.as_fd(), deadline)
+                        .map_err(SendTransportError::Os)?
+                    {
                         return Err(SendTransportError::Full);
                     }
                 }
@@ -189,7 +196,9 @@ impl Stream {
 
     /// Whether a message is here already, so that the socket does not tell of it.
     pub(crate) fn has_message(&self) -> bool {
-        self.found.is_some() || self.is_over || matches!(self.incoming.lack(u64::MAX), Ok(Lack::Nothing))
+        self.found.is_some()
+            || self.is_over
+            || matches!(self.incoming.lack(u64::MAX), Ok(Lack::Nothing))
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -220,11 +229,17 @@ impl Stream {
                     self.is_over = true;
                     let cut = self.incoming.got > 0;
                     self.incoming = Incoming::default();
-                    return Err(if cut { RecvTransportError::Truncated } else { RecvTransportError::Disconnected });
+                    return Err(if cut {
+                        RecvTransportError::Truncated
+                    } else {
+                        RecvTransportError::Disconnected
+                    });
                 }
                 // Whoever sends drop by drop does not keep us beyond the deadline.
                 Ok(_) => match deadline {
-                    Deadline::At(_) if deadline.is_over() && !self.is_whole() => return Err(RecvTransportError::Empty),
+                    Deadline::At(_) if deadline.is_over() && !self.is_whole() => {
+                        return Err(RecvTransportError::Empty);
+                    }
                     _ => {}
                 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(deadline)?,
@@ -242,7 +257,11 @@ impl Stream {
         // A fault of sending is the next send's to tell.
         let stuck = matches!(self.flush(Deadline::Now), Err(SendTransportError::Full));
         let socket = self.socket.as_fd();
-        let ready = if stuck { poll::one_ready(socket, deadline) } else { poll::one_readable(socket, deadline) };
+        let ready = if stuck {
+            poll::one_ready(socket, deadline)
+        } else {
+            poll::one_readable(socket, deadline)
+        };
         if ready.map_err(RecvTransportError::Os)? { Ok(()) } else { Err(RecvTransportError::Empty) }
     }
 
@@ -264,12 +283,14 @@ impl Incoming {
         let length = match i32::from_be_bytes([a, b, c, d]) {
             -1 if self.got < LONG_HEADER => return Ok(Lack::Header(LONG_HEADER - self.got)),
             -1 => u64::from_be_bytes(long),
-            length => u64::try_from(length).map_err(|_| RecvTransportError::Corrupt("its length is negative"))?,
+            length => u64::try_from(length)
+                .map_err(|_| RecvTransportError::Corrupt("its length is negative"))?,
         };
         if length > limit {
             return Err(RecvTransportError::TooLong { length, limit });
         }
-        let lacking = usize::try_from(length).ok().and_then(|length| length.checked_sub(self.body.len()));
+        let lacking =
+            usize::try_from(length).ok().and_then(|length| length.checked_sub(self.body.len()));
         match lacking {
             Some(0) => Ok(Lack::Nothing),
             Some(lacking) => Ok(Lack::Body(lacking)),
@@ -281,8 +302,13 @@ impl Incoming {
     fn take(&mut self, socket: BorrowedFd<'_>, lack: &Lack, mode: Mode) -> io::Result<usize> {
         match *lack {
             Lack::Header(lacking) => {
-                let start = stream::recv_start(socket, &mut self.header[self.got..self.got + lacking], mode)?;
-                // Descriptors come with the first byte of a message. Any others are nobody's, and closed.
+                let start = stream::recv_start(
+                    socket,
+                    &mut self.header[self.got..self.got + lacking],
+                    mode,
+                )?;
+                // Descriptors come with the first byte of a message. Any others are nobody's, and
+                // closed.
                 if self.got == 0 {
                     self.fds = codec::table(start.fds);
                     self.fds_lost = start.fds_lost;
@@ -368,7 +394,9 @@ impl Untold {
         match *found {
             RecvTransportError::Disconnected => Some(Untold::Disconnected),
             RecvTransportError::Truncated => Some(Untold::Truncated),
-            RecvTransportError::TooLong { length, limit } => Some(Untold::TooLong { length, limit }),
+            RecvTransportError::TooLong { length, limit } => {
+                Some(Untold::TooLong { length, limit })
+            }
             RecvTransportError::Corrupt(_) => Some(Untold::Corrupt),
             RecvTransportError::Empty | RecvTransportError::Os(_) => None,
         }
@@ -381,7 +409,9 @@ impl From<Untold> for RecvTransportError {
             Untold::Disconnected => RecvTransportError::Disconnected,
             Untold::Truncated => RecvTransportError::Truncated,
             Untold::TooLong { length, limit } => RecvTransportError::TooLong { length, limit },
-            Untold::Corrupt => RecvTransportError::Corrupt("it was none before the connection moved"),
+            Untold::Corrupt => {
+                RecvTransportError::Corrupt("it was none before the connection moved")
+            }
         }
     }
 }
@@ -419,7 +449,9 @@ impl<'de> Deserialize<'de> for Stream {
         }
         incoming.body = rest.to_vec();
         incoming.fds = moved.fds.into_iter().map(|fd| fd.0).collect();
-        incoming.lack(u64::MAX).map_err(|_| D::Error::custom("a stream with more than one message under way"))?;
+        incoming
+            .lack(u64::MAX)
+            .map_err(|_| D::Error::custom("a stream with more than one message under way"))?;
         stream.incoming.fds_lost = moved.fds_lost;
         stream.outgoing = moved.outgoing;
         stream.is_over = moved.is_over;
@@ -470,7 +502,10 @@ mod tests {
         assert!(matches!(recv(&mut b, Deadline::Now), Err(RecvTransportError::Empty)));
         drop(a);
         assert!(matches!(recv(&mut b, Deadline::Never), Err(RecvTransportError::Disconnected)));
-        assert!(matches!(b.send(b"x", &[], Deadline::Never), Err(SendTransportError::Disconnected)));
+        assert!(matches!(
+            b.send(b"x", &[], Deadline::Never),
+            Err(SendTransportError::Disconnected)
+        ));
     }
 
     #[test]
@@ -478,7 +513,10 @@ mod tests {
         let (mut a, mut b) = half();
         for byte in [0, 0, 0, 3, b'a', b'b'] {
             b.write_all(&[byte]).expect("write");
-            assert!(matches!(recv(&mut a, Deadline::after(Duration::from_millis(1))), Err(RecvTransportError::Empty)));
+            assert!(matches!(
+                recv(&mut a, Deadline::after(Duration::from_millis(1))),
+                Err(RecvTransportError::Empty)
+            ));
             assert!(!a.poll(LIMIT, Deadline::Now).expect("poll"));
         }
         b.write_all(b"c").expect("write");
@@ -499,7 +537,10 @@ mod tests {
 
         let (mut a, mut b) = half();
         b.write_all(&[255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]).expect("write");
-        assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::TooLong { length: u64::MAX, .. })));
+        assert!(matches!(
+            recv(&mut a, Deadline::Never),
+            Err(RecvTransportError::TooLong { length: u64::MAX, .. })
+        ));
         assert!(matches!(recv(&mut a, Deadline::Never), Err(RecvTransportError::Disconnected)));
         a.send(b"still", &[], Deadline::Never).expect("the other direction works");
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 
 use crate::codec::budget::{Budget, SHALLOW};
 use crate::codec::fault::Fault;
@@ -30,7 +32,9 @@ impl<'b, T> Guarded<'b, T> {
 /// What the format says of a failure.
 pub(crate) fn text(error: &rmp_serde::decode::Error) -> String {
     match error {
-        rmp_serde::decode::Error::Uncategorized(text) | rmp_serde::decode::Error::Syntax(text) => text.clone(),
+        rmp_serde::decode::Error::Uncategorized(text) | rmp_serde::decode::Error::Syntax(text) => {
+            text.clone()
+        }
         error => error.to_string(),
     }
 }
@@ -49,11 +53,14 @@ fn enter<E: Error>(budget: &mut Budget) -> Result<(), E> {
 pub(crate) fn check(depth: u32) -> Result<(), Fault> {
     let limit = limits::depth().min(DEPTH);
     if depth > limit {
-        return Err(Fault::text(format!("a self-describing value that is nested more than {limit} deep")));
+        return Err(Fault::text(format!(
+            "a self-describing value that is nested more than {limit} deep"
+        )));
     }
     if depth > SHALLOW && !stack::has(depth as usize * LEVEL) {
         return Err(Fault::text(format!(
-            "a self-describing value that is nested {depth} deep, for which this thread's stack is too small"
+            "a self-describing value that is nested {depth} deep, for which this thread's stack \
+             is too small"
         )));
     }
     Ok(())
@@ -62,7 +69,9 @@ pub(crate) fn check(depth: u32) -> Result<(), Fault> {
 macro_rules! forward {
     ($($method:ident($($name:ident: $Type:ty),*))*) => {
         $(
-            fn $method<V: Visitor<'de>>(self, $($name: $Type,)* visitor: V) -> Result<V::Value, D::Error> {
+            fn $method<V: Visitor<'de>>(
+                self, $($name: $Type,)* visitor: V,
+            ) -> Result<V::Value, D::Error> {
                 self.budget.take(size_of::<V::Value>()).map_err(told)?;
                 self.inner.$method($($name,)* Guarded { inner: visitor, budget: self.budget })
             }
@@ -78,11 +87,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     }
 
     forward! {
-        deserialize_any() deserialize_bool() deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64()
-        deserialize_i128() deserialize_u8() deserialize_u16() deserialize_u32() deserialize_u64() deserialize_u128()
-        deserialize_f32() deserialize_f64() deserialize_char() deserialize_str() deserialize_string()
-        deserialize_bytes() deserialize_byte_buf() deserialize_option() deserialize_unit() deserialize_seq()
-        deserialize_map() deserialize_identifier() deserialize_ignored_any()
+        deserialize_any() deserialize_bool() deserialize_i8() deserialize_i16() deserialize_i32()
+        deserialize_i64() deserialize_i128() deserialize_u8() deserialize_u16() deserialize_u32()
+        deserialize_u64() deserialize_u128() deserialize_f32() deserialize_f64() deserialize_char()
+        deserialize_str() deserialize_string() deserialize_bytes() deserialize_byte_buf()
+        deserialize_option() deserialize_unit() deserialize_seq() deserialize_map()
+        deserialize_identifier() deserialize_ignored_any()
         deserialize_unit_struct(name: &'static str) deserialize_newtype_struct(name: &'static str)
         deserialize_tuple(count: usize) deserialize_tuple_struct(name: &'static str, count: usize)
         deserialize_struct(name: &'static str, fields: &'static [&'static str])
@@ -105,7 +115,8 @@ macro_rules! deeper {
         $(
             fn $method<A: $Trait<'de>>(self, access: A) -> Result<V::Value, A::Error> {
                 enter(self.budget)?;
-                let value = self.inner.$method(Guarded { inner: access, budget: &mut *self.budget })?;
+                let guarded = Guarded { inner: access, budget: &mut *self.budget };
+                let value = self.inner.$method(guarded)?;
                 self.budget.depth -= 1;
                 Ok(value)
             }
@@ -121,10 +132,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
     }
 
     visits! {
-        visit_bool: bool, visit_i8: i8, visit_i16: i16, visit_i32: i32, visit_i64: i64, visit_i128: i128, visit_u8: u8,
-        visit_u16: u16, visit_u32: u32, visit_u64: u64, visit_u128: u128, visit_f32: f32, visit_f64: f64,
-        visit_char: char, visit_str: &str, visit_borrowed_str: &'de str, visit_string: String, visit_bytes: &[u8],
-        visit_borrowed_bytes: &'de [u8], visit_byte_buf: Vec<u8>,
+        visit_bool: bool, visit_i8: i8, visit_i16: i16, visit_i32: i32, visit_i64: i64, visit_i128:
+        i128, visit_u8: u8, visit_u16: u16, visit_u32: u32, visit_u64: u64, visit_u128: u128,
+        visit_f32: f32, visit_f64: f64, visit_char: char, visit_str: &str, visit_borrowed_str: &'de
+        str, visit_string: String, visit_bytes: &[u8], visit_borrowed_bytes: &'de [u8],
+        visit_byte_buf: Vec<u8>,
     }
 
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
@@ -136,8 +148,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
     }
 
     deeper! {
-        visit_some: Deserializer, visit_newtype_struct: Deserializer, visit_seq: SeqAccess, visit_map: MapAccess,
-        visit_enum: EnumAccess,
+        visit_some: Deserializer, visit_newtype_struct: Deserializer, visit_seq: SeqAccess,
+        visit_map: MapAccess, visit_enum: EnumAccess,
     }
 }
 
@@ -152,7 +164,10 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, S> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
         self.inner.next_element_seed(Guarded { inner: seed, budget: &mut *self.budget })
     }
 
@@ -164,7 +179,10 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
         // A small map may have room for many entries.
         self.budget.take(crate::codec::decoder::NODE * size_of::<S::Value>()).map_err(told)?;
         self.inner.next_key_seed(Guarded { inner: seed, budget: &mut *self.budget })
@@ -183,8 +201,12 @@ impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'b, A> {
     type Error = A::Error;
     type Variant = Guarded<'b, A::Variant>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Guarded<'b, A::Variant>), A::Error> {
-        let (value, variant) = self.inner.variant_seed(Guarded { inner: seed, budget: &mut *self.budget })?;
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Guarded<'b, A::Variant>), A::Error> {
+        let (value, variant) =
+            self.inner.variant_seed(Guarded { inner: seed, budget: &mut *self.budget })?;
         Ok((value, Guarded { inner: variant, budget: self.budget }))
     }
 }
@@ -200,7 +222,11 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
         self.inner.newtype_variant_seed(Guarded { inner: seed, budget: self.budget })
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, A::Error> {
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
         self.inner.tuple_variant(count, Guarded { inner: visitor, budget: self.budget })
     }
 

@@ -1,14 +1,15 @@
 //! Looks for what a self-describing format cannot tell from nothing.
 
 use serde::ser::{
-    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
-    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
 use super::guard;
 use crate::codec::fault::Fault;
 
-/// Writes nothing, and says of each value whether it would be written as nothing is. Also looks how deep they are nested.
+/// Writes nothing, and says of each value whether it would be written as nothing is. Also looks how
+/// deep they are nested.
 #[derive(Clone, Copy)]
 pub(crate) struct Nulls(pub(crate) u32);
 
@@ -42,10 +43,10 @@ impl Serializer for Nulls {
     type SerializeStructVariant = Nulls;
 
     something! {
-        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
-        serialize_i128: i128, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
-        serialize_u128: u128, serialize_f32: f32, serialize_f64: f64, serialize_char: char, serialize_str: &str,
-        serialize_bytes: &[u8],
+        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
+        serialize_i64: i64, serialize_i128: i128, serialize_u8: u8, serialize_u16: u16,
+        serialize_u32: u32, serialize_u64: u64, serialize_u128: u128, serialize_f32: f32,
+        serialize_f64: f64, serialize_char: char, serialize_str: &str, serialize_bytes: &[u8],
     }
 
     fn serialize_none(self) -> Result<bool, Fault> {
@@ -55,7 +56,8 @@ impl Serializer for Nulls {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, Fault> {
         if value.serialize(self.deeper()?)? {
             return Err(Fault::custom(
-                "an option whose value is written as nothing (`Some(None)`, `Some(())`) would arrive as `None`",
+                "an option whose value is written as nothing (`Some(None)`, `Some(())`) would \
+                 arrive as `None`",
             ));
         }
         Ok(false)
@@ -70,11 +72,20 @@ impl Serializer for Nulls {
         Ok(true)
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<bool, Fault> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+    ) -> Result<bool, Fault> {
         Ok(false)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<bool, Fault> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<bool, Fault> {
         value.serialize(self.deeper()?)
     }
 
@@ -101,7 +112,13 @@ impl Serializer for Nulls {
         self.deeper()
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Nulls, Fault> {
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Nulls, Fault> {
         self.deeper()
     }
 
@@ -113,7 +130,13 @@ impl Serializer for Nulls {
         self.deeper()
     }
 
-    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Nulls, Fault> {
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Nulls, Fault> {
         self.deeper()
     }
 }
@@ -126,7 +149,9 @@ macro_rules! parts {
                 type Error = Fault;
 
                 $(
-                    fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), Fault> {
+                    fn $method<T: Serialize + ?Sized>(
+                        &mut self, $(_: $key,)? value: &T,
+                    ) -> Result<(), Fault> {
                         value.serialize(*self).map(drop)
                     }
                 )*

@@ -23,7 +23,8 @@ fn forged<T: DeserializeOwned + Debug>(bytes: &[u8]) -> String {
     fn raw<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
-    decode::<SelfDescribing<T>>(&encode(&Raw(bytes)).expect("encode").bytes, Vec::new()).expect_err("it was decoded")
+    decode::<SelfDescribing<T>>(&encode(&Raw(bytes)).expect("encode").bytes, Vec::new())
+        .expect_err("it was decoded")
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
@@ -66,7 +67,8 @@ struct Inner {
 }
 
 fn flat() -> Flat {
-    let inner = Inner { address: IpAddr::from([1, 2, 3, 4]), time: std::time::Duration::from_millis(7) };
+    let inner =
+        Inner { address: IpAddr::from([1, 2, 3, 4]), time: std::time::Duration::from_millis(7) };
     let json = serde_json::json!({"k": [1, -2, 1.5, null, {"x": u64::MAX, "": "\0"}], "l": true});
     Flat { a: None, inner, rest: BTreeMap::from([("json".to_owned(), json)]) }
 }
@@ -75,7 +77,10 @@ fn flat() -> Flat {
 fn types_that_ask_arrive() {
     same(Untagged::Number(1));
     same(Untagged::Address(IpAddr::from([0xff; 16])));
-    same(Untagged::List(vec![Untagged::Named { a: None }, Untagged::Named { a: Some(Box::new(Untagged::Number(2))) }]));
+    same(Untagged::List(vec![
+        Untagged::Named { a: None },
+        Untagged::Named { a: Some(Box::new(Untagged::Number(2))) },
+    ]));
     same(Internal::A { a: 1 });
     same(Internal::B(flat()));
     same(Adjacent::Unit);
@@ -89,7 +94,14 @@ fn other_types_arrive_too() {
     same((u128::MAX, i128::MIN, -5_i128, u64::MAX, i64::MIN, 0.1_f32, f64::MIN_POSITIVE, 'é'));
     same(HashMap::from([((1_u8, Some(2_u8)), "x".to_owned()), ((1, None), String::new())]));
     same(BTreeMap::from([(true, ()), (false, ())]));
-    same((Ok::<u8, String>(1), Err::<u8, String>("x".to_owned()), Some(1), None::<u8>, (), vec![(), ()]));
+    same((
+        Ok::<u8, String>(1),
+        Err::<u8, String>("x".to_owned()),
+        Some(1),
+        None::<u8>,
+        (),
+        vec![(), ()],
+    ));
     same(std::ffi::OsString::from("x"));
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
     struct Empty {}
@@ -112,7 +124,9 @@ fn descriptors_go_along() {
     let null = Carried::from(fd::null().expect("open"));
     let parcel = encode(&SelfDescribing((1, &null, vec![&null]))).expect("encode");
     assert_eq!(parcel.fds.len(), 1);
-    assert!(decode::<SelfDescribing<(u8, Carried, Vec<Carried>)>>(&parcel.bytes, parcel.fds).is_ok());
+    assert!(
+        decode::<SelfDescribing<(u8, Carried, Vec<Carried>)>>(&parcel.bytes, parcel.fds).is_ok()
+    );
 }
 
 #[test]
@@ -145,7 +159,10 @@ fn limits_hold() {
     assert!(error.contains("nested"), "{error}");
     let thread = std::thread::Builder::new().stack_size(128 << 10);
     let small = thread.spawn(move || {
-        let errors = [encode(&SelfDescribing(deep)).expect_err("too deep"), forged::<serde_json::Value>(&[0x91; 100])];
+        let errors = [
+            encode(&SelfDescribing(deep)).expect_err("too deep"),
+            forged::<serde_json::Value>(&[0x91; 100]),
+        ];
         assert!(errors.iter().all(|error| error.contains("stack")), "{errors:?}");
     });
     small.expect("thread").join().expect("joined");

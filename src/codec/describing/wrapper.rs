@@ -12,12 +12,13 @@ use super::nulls::Nulls;
 use crate::codec::budget::Budget;
 use crate::codec::fds;
 
-/// A value that crosses in a self-describing format (MessagePack, with names), for types whose `Deserialize` asks what comes next:
-/// enums with `#[serde(untagged)]` or `#[serde(tag = "..")]`, structs with `#[serde(flatten)]`, `serde_json::Value`. (With the
-/// feature `self-describing`.)
+/// A value that crosses in a self-describing format (MessagePack, with names), for types whose
+/// `Deserialize` asks what comes next: enums with `#[serde(untagged)]` or `#[serde(tag = "..")]`,
+/// structs with `#[serde(flatten)]`, `serde_json::Value`. (With the feature `self-describing`.)
 ///
-/// Everything else crosses without it in a format that is smaller and quicker, which such types are refused by, with an error that
-/// names this one. It can be an argument, a result, a message or an input of a task, or a part of one:
+/// Everything else crosses without it in a format that is smaller and quicker, which such types are
+/// refused by, with an error that names this one. It can be an argument, a result, a message or an
+/// input of a task, or a part of one:
 ///
 /// ```
 /// use multiproc::{Process, SelfDescribing};
@@ -43,13 +44,16 @@ use crate::codec::fds;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// Keys of maps need not be texts, and numbers may have 128 bits. What the format has no form for, an option whose value is written
-/// as nothing is (`Some(None)`, `Some(())`), is refused where it is encoded. Descriptors and what has some (ends of pipes, locks,
-/// shared memory) cross, but not inside of what serde keeps aside (the fields that are flattened, the variants of untagged enums).
+/// Keys of maps need not be texts, and numbers may have 128 bits. What the format has no form for,
+/// an option whose value is written as nothing is (`Some(None)`, `Some(())`), is refused where it
+/// is encoded. Descriptors and what has some (ends of pipes, locks, shared memory) cross, but not
+/// inside of what serde keeps aside (the fields that are flattened, the variants of untagged
+/// enums).
 ///
-/// [`DecodeLimits`](crate::DecodeLimits) hold, with these differences: it is nested 128 deep at most, less where the thread's stack
-/// is small (16 KiB a level are asked for, as serde reads what it kept aside by code of its own); what is inside of what serde keeps
-/// aside does not count for [`memory`](crate::DecodeLimits::memory).
+/// [`DecodeLimits`](crate::DecodeLimits) hold, with these differences: it is nested 128 deep at
+/// most, less where the thread's stack is small (16 KiB a level are asked for, as serde reads what
+/// it kept aside by code of its own); what is inside of what serde keeps aside does not count for
+/// [`memory`](crate::DecodeLimits::memory).
 ///
 /// In formats for people, as JSON, it is the value itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +74,8 @@ impl<T: Serialize> Serialize for SelfDescribing<T> {
         fds::collected_aside(|| self.0.serialize(Nulls(0))).map_err(S::Error::custom)?;
         let mut bytes = Vec::new();
         // As serde reads by the rules of texts what it kept aside, so it has to be written.
-        let mut format = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
+        let mut format =
+            rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
         self.0.serialize(&mut format).map_err(S::Error::custom)?;
         serializer.serialize_bytes(&bytes)
     }
@@ -99,8 +104,8 @@ impl<T: DeserializeOwned> Visitor<'_> for Bytes<T> {
         // The guard's limit comes first.
         format.set_max_depth(usize::from(u16::MAX));
         let mut budget = Budget::of(bytes.len());
-        let value =
-            T::deserialize(Guarded::new(&mut format, &mut budget)).map_err(|error| E::custom(guard::text(&error)))?;
+        let value = T::deserialize(Guarded::new(&mut format, &mut budget))
+            .map_err(|error| E::custom(guard::text(&error)))?;
         // One that has nothing left cannot read another value.
         format.set_max_depth(1);
         match IgnoredAny::deserialize(&mut format) {

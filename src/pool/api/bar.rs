@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, 
 
 use super::progress::Progress;
 
-/// What shows each state that it is given on standard error, on one line that is drawn anew: a bar, or as long as the total
-/// is not known a turning dash. Nothing if standard error is no terminal. The line stays when this is dropped.
+/// What shows each state that it is given on standard error, on one line that is drawn anew: a bar,
+/// or as long as the total is not known a turning dash. Nothing if standard error is no terminal.
+/// The line stays when this is dropped.
 ///
 /// Draws only when called, 20 times a second at most and at the end: it has no thread.
 pub(crate) fn bar() -> impl FnMut(&Progress) {
@@ -54,8 +55,10 @@ fn style(texts: &Texts, is_bar: bool) -> ProgressStyle {
         true => "{bar:28.green/dim} {pos}/{len}{failed:.red.bold}{rest:.dim}",
         false => "{spinner:.green} {pos} done{failed:.red.bold}{rest:.dim}",
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let style = style.progress_chars("\u{2501}\u{2578}\u{2500}").tick_strings(&["-", "\\", "|", "/", "-"]);
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        style.progress_chars("\u{2501}\u{2578}\u{2500}").tick_strings(&["-", "\\", "|", "/", "-"]);
     style.with_key("failed", key(0)).with_key("rest", key(1))
 }
 
@@ -164,7 +167,13 @@ mod tests {
         }
     }
 
-    fn progress(total: Option<u64>, done: u64, failed: u64, running: usize, seconds: u64) -> Progress {
+    fn progress(
+        total: Option<u64>,
+        done: u64,
+        failed: u64,
+        running: usize,
+        seconds: u64,
+    ) -> Progress {
         Progress { total, done, failed, running, elapsed: Duration::from_secs(seconds) }
     }
 
@@ -175,7 +184,10 @@ mod tests {
         show(&progress(Some(4), 0, 0, 2, 0));
         show(&progress(Some(4), 4, 1, 0, 2));
         drop(show);
-        assert_eq!(screen.line(), format!("{} 4/4  1 failed  2.00/s  in 2.0 s", "\u{2501}".repeat(28)));
+        assert_eq!(
+            screen.line(),
+            format!("{} 4/4  1 failed  2.00/s  in 2.0 s", "\u{2501}".repeat(28))
+        );
     }
 
     #[test]
@@ -197,7 +209,8 @@ mod tests {
 
     #[test]
     fn times_and_rates_are_short() {
-        let times = [0.44, 59.9, 200.0, 7500.0].map(|seconds| time(Duration::from_secs_f64(seconds)));
+        let times =
+            [0.44, 59.9, 200.0, 7500.0].map(|seconds| time(Duration::from_secs_f64(seconds)));
         assert_eq!(times, ["0.4 s", "59 s", "3 min 20 s", "2 h 5 min"]);
         assert_eq!([0.123, 12.34, 1234.5].map(digits), ["0.12", "12.3", "1234"]);
         time(Duration::MAX);

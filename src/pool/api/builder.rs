@@ -33,7 +33,8 @@ use crate::target::{Captureless, Target};
 ///     .max_tasks_per_child(1000)
 ///     .grace(Duration::from_secs(1))
 ///     .build()?;
-/// assert_eq!(pool.apply(|| multiproc::current_process().name().starts_with("parser-"), ())?, true);
+/// let is_parser = || multiproc::current_process().name().starts_with("parser-");
+/// assert_eq!(pool.apply(is_parser, ())?, true);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 #[must_use = "a pool does nothing until it is built"]
@@ -80,20 +81,22 @@ impl PoolBuilder {
         self
     }
 
-    /// What the workers are called, with a number behind; unless set, `ForkServerPoolWorker` and so on, as in CPython.
+    /// What the workers are called, with a number behind; unless set, `ForkServerPoolWorker` and so
+    /// on, as in CPython.
     pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
-    /// Calls `target` with `args`, a tuple, in every worker before its first task. What it returns, of any type, stays there
-    /// for the tasks: [`with_worker_state`](crate::with_worker_state).
+    /// Calls `target` with `args`, a tuple, in every worker before its first task. What it returns,
+    /// of any type, stays there for the tasks: [`with_worker_state`](crate::with_worker_state).
     ///
-    /// Each worker gets the arguments, and so does who replaces it. So the end of a pipe or a connection, of which there is only one,
-    /// cannot be among them ([`build`](PoolBuilder::build) fails); a [`Queue`](crate::Queue) can.
+    /// Each worker gets the arguments, and so does who replaces it. So the end of a pipe or a
+    /// connection, of which there is only one, cannot be among them ([`build`](PoolBuilder::build)
+    /// fails); a [`Queue`](crate::Queue) can.
     ///
-    /// A worker in which it panics is replaced, but only so often ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail
-    /// with the reason.
+    /// A worker in which it panics is replaced, but only so often
+    /// ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail with the reason.
     pub fn initializer<F, Args>(mut self, target: F, args: Args) -> PoolBuilder
     where
         F: Target<Args> + Captureless + Send,
@@ -111,10 +114,17 @@ impl PoolBuilder {
                 ends.must_be_none("each worker gets the arguments of the initializer")?;
                 Ok(parcel)
             })
-            .map_err(|reason| Cause::Encode { what: format!("the arguments of {function}"), reason });
+            .map_err(|reason| Cause::Encode {
+                what: format!("the arguments of {function}"),
+                reason,
+            });
         let initializer = entry.and_then(|entry| {
             let parcel = arguments?;
-            Ok(Initializer { entry, bytes: parcel.bytes, fds: parcel.fds.into_iter().map(Carried).collect() })
+            Ok(Initializer {
+                entry,
+                bytes: parcel.bytes,
+                fds: parcel.fds.into_iter().map(Carried).collect(),
+            })
         });
         self.initializer = Some(initializer.map_err(Into::into));
         self
@@ -126,8 +136,9 @@ impl PoolBuilder {
         self
     }
 
-    /// Replaces a worker whose private memory has grown by more than so many bytes since it was ready, when it is between
-    /// two tasks. What it reads of files and of memory that processes share does not count.
+    /// Replaces a worker whose private memory has grown by more than so many bytes since it was
+    /// ready, when it is between two tasks. What it reads of files and of memory that processes
+    /// share does not count.
     pub fn max_memory_growth(mut self, bytes: u64) -> PoolBuilder {
         self.max_growth = Some(bytes);
         self
@@ -139,27 +150,29 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether what workers log through the `log` crate goes to this program's logger, with the worker's name before it: it
-    /// does unless set, if there is a logger when the worker starts.
+    /// Whether what workers log through the `log` crate goes to this program's logger, with the
+    /// worker's name before it: it does unless set, if there is a logger when the worker starts.
     pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
         self.forwards_records = forward;
         self
     }
 
-    /// How often in a row workers may fail to start, beyond one failure for each, before the pool gives up and all tasks fail
-    /// with the reason: 3 unless set.
+    /// How often in a row workers may fail to start, beyond one failure for each, before the pool
+    /// gives up and all tasks fail with the reason: 3 unless set.
     pub fn max_restarts(mut self, restarts: u32) -> PoolBuilder {
         self.max_restarts = restarts;
         self
     }
 
-    /// How long each task may take, unless it says otherwise ([`Tasks::deadline`](crate::Tasks::deadline)).
+    /// How long each task may take, unless it says otherwise
+    /// ([`Tasks::deadline`](crate::Tasks::deadline)).
     pub fn deadline(mut self, deadline: Duration) -> PoolBuilder {
         self.deadline = Some(deadline);
         self
     }
 
-    /// How long a worker that is terminated, or told to leave, has before it is killed: 3 seconds unless set.
+    /// How long a worker that is terminated, or told to leave, has before it is killed: 3 seconds
+    /// unless set.
     pub fn grace(mut self, grace: Duration) -> PoolBuilder {
         self.grace = grace;
         self
@@ -176,7 +189,8 @@ impl PoolBuilder {
     ///
     /// let limits = Limits::new().resident(64 << 20);
     /// let pool = Pool::builder().processes(1).limits(limits).build()?;
-    /// assert_eq!(pool.apply(swell, (4000,)).unwrap_err().limit(), Some(&LimitReached::Resident(64 << 20)));
+    /// let error = pool.apply(swell, (4000,)).unwrap_err();
+    /// assert_eq!(error.limit(), Some(&LimitReached::Resident(64 << 20)));
     /// assert_eq!(pool.apply(swell, (4,))?, 4);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
@@ -233,8 +247,8 @@ impl PoolBuilder {
         })
     }
 
-    /// Starts the workers for as long as `f` runs, then waits until all that it handed out is done, and the workers are gone. If
-    /// `f` panics, they are terminated.
+    /// Starts the workers for as long as `f` runs, then waits until all that it handed out is done,
+    /// and the workers are gone. If `f` panics, they are terminated.
     ///
     /// # Errors
     /// As for [`build`](PoolBuilder::build).
@@ -267,7 +281,8 @@ impl fmt::Debug for PoolBuilder {
 }
 
 impl Pool {
-    /// A pool of so many workers; `None` is one for each processor ([`cpu_count`](crate::cpu_count)).
+    /// A pool of so many workers; `None` is one for each processor
+    /// ([`cpu_count`](crate::cpu_count)).
     ///
     /// # Errors
     /// No workers at all are asked for; one cannot be started (those that were are ended); those of

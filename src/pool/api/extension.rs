@@ -14,14 +14,17 @@ use crate::target::{Captureless, Target};
 pub type Outcomes<Items, R> = IMap<'static, Singly<Items>, (<Items as IntoIterator>::Item,), R>;
 
 /// The items, each as the only argument of a call.
-type Singly<Items> =
-    Map<<Items as IntoIterator>::IntoIter, fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,)>;
+type Singly<Items> = Map<
+    <Items as IntoIterator>::IntoIter,
+    fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,),
+>;
 
 fn one<T>(item: T) -> (T,) {
     (item,)
 }
 
-/// Calls a function with every item of an iterator, in worker processes: one line, with no pool in sight.
+/// Calls a function with every item of an iterator, in worker processes: one line, with no pool in
+/// sight.
 ///
 /// It uses [`Pool::global`].
 ///
@@ -35,7 +38,8 @@ fn one<T>(item: T) -> (T,) {
 ///
 /// let outcomes: Vec<_> = (1..=4).process_map(risky)?.collect();
 /// assert_eq!(*outcomes[3].as_ref().unwrap(), 40);
-/// println!("{}", outcomes[2].as_ref().unwrap_err()); // task risky[2] in … (pid …) was killed by SIGABRT
+/// // task risky[2] in … (pid …) was killed by SIGABRT
+/// println!("{}", outcomes[2].as_ref().unwrap_err());
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub trait ProcessMap: IntoIterator + Sized {

@@ -25,26 +25,32 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target};
 
-/// Worker processes that run tasks, and that survive whatever the tasks do: CPython's `multiprocessing.Pool`.
+/// Worker processes that run tasks, and that survive whatever the tasks do: CPython's
+/// `multiprocessing.Pool`.
 ///
-/// A task that panics, exits, aborts, is killed, takes too long or returns what cannot be decoded fails alone, with the reason
-/// in its [`TaskError`]; its worker is replaced, and every other task goes on, those of its chunk included. Functions are those
-/// that [`Process::new`](crate::Process::new) takes.
+/// A task that panics, exits, aborts, is killed, takes too long or returns what cannot be decoded
+/// fails alone, with the reason in its [`TaskError`]; its worker is replaced, and every other task
+/// goes on, those of its chunk included. Functions are those that
+/// [`Process::new`](crate::Process::new) takes.
 ///
-/// A pool has one thread of its own, which sleeps while nothing happens. Any threads may use it at once. Dropping it
-/// [terminates](Pool::terminate) it and waits for its workers to be gone; [`close`](Pool::close) and [`join`](Pool::join) let it
-/// finish what it was given. At the end of the program, pools are terminated.
+/// A pool has one thread of its own, which sleeps while nothing happens. Any threads may use it at
+/// once. Dropping it [terminates](Pool::terminate) it and waits for its workers to be gone;
+/// [`close`](Pool::close) and [`join`](Pool::join) let it finish what it was given. At the end of
+/// the program, pools are terminated.
 ///
-/// Workers have sessions of their own, so that what tasks start can be ended with them. So Ctrl-C in a terminal reaches the program
-/// only, and takes its workers along; and Ctrl-Z stops the program, while its workers go on with what they have.
+/// Workers have sessions of their own, so that what tasks start can be ended with them. So Ctrl-C
+/// in a terminal reaches the program only, and takes its workers along; and Ctrl-Z stops the
+/// program, while its workers go on with what they have.
 ///
-/// A program that becomes another user (a server of root's that drops its rights, say) may not signal the workers that it had started
-/// before. They end with it all the same, and end tasks at their deadlines by timers of their own; a worker that is still at its
-/// task when it has to go is given up after a second. Its task fails, [`join`](Pool::join) says so, and the pool goes on with
+/// A program that becomes another user (a server of root's that drops its rights, say) may not
+/// signal the workers that it had started before. They end with it all the same, and end tasks at
+/// their deadlines by timers of their own; a worker that is still at its task when it has to go is
+/// given up after a second. Its task fails, [`join`](Pool::join) says so, and the pool goes on with
 /// workers of the new user.
 ///
-/// With the start method [`Fork`](crate::StartMethod::Fork), the pool has to be made while this process has no other thread;
-/// workers are copies of it as it was then, those that replace them come from the fork server, and are not.
+/// With the start method [`Fork`](crate::StartMethod::Fork), the pool has to be made while this
+/// process has no other thread; workers are copies of it as it was then, those that replace them
+/// come from the fork server, and are not.
 ///
 /// ```
 /// use multiproc::{Failure, Pool};
@@ -82,7 +88,11 @@ impl Pool {
     pub(crate) fn start(settings: Settings) -> Result<Pool> {
         let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
         for place in 0..settings.processes {
-            match Worker::start(&settings, place.saturating_add(1), WorkerSet::number(place as u64, place)) {
+            match Worker::start(
+                &settings,
+                place.saturating_add(1),
+                WorkerSet::number(place as u64, place),
+            ) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     end_all(&workers);
@@ -111,8 +121,8 @@ impl Pool {
         Ok(Pool { shared, supervisor: Some(supervisor) })
     }
 
-    /// The pool that [`process_map`](crate::ProcessMap::process_map) uses: one worker for each processor, started at the first
-    /// call, for as long as the program runs.
+    /// The pool that [`process_map`](crate::ProcessMap::process_map) uses: one worker for each
+    /// processor, started at the first call, for as long as the program runs.
     ///
     /// # Errors
     /// As for [`new`](Pool::new); the next call tries again.
@@ -175,12 +185,14 @@ impl Pool {
         self.tasks().submit(target, args)
     }
 
-    /// Calls `target` with each input, in the workers, and gives what they return in the order of the inputs.
+    /// Calls `target` with each input, in the workers, and gives what they return in the order of
+    /// the inputs.
     ///
     /// The chunks in which they go to the workers follow from how long they take.
     ///
     /// # Errors
-    /// The failure of the first input that failed, when all are done. [`imap`](Pool::imap) gives the outcome of each.
+    /// The failure of the first input that failed, when all are done. [`imap`](Pool::imap) gives
+    /// the outcome of each.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -239,7 +251,8 @@ impl Pool {
         self.tasks().starmap_async(target, items)
     }
 
-    /// The outcomes of calling `target` with each input, in the order of the inputs, which are pulled as needed: see [`IMap`].
+    /// The outcomes of calling `target` with each input, in the order of the inputs, which are
+    /// pulled as needed: see [`IMap`].
     pub fn imap<F, Items, T, R>(
         &self,
         target: F,
@@ -258,7 +271,8 @@ impl Pool {
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
-    /// let mut squares: Vec<u32> = pool.imap_unordered(|n: u32| n * n, 0..4).collect::<Result<_, _>>()?;
+    /// let squares = pool.imap_unordered(|n: u32| n * n, 0..4);
+    /// let mut squares: Vec<u32> = squares.collect::<Result<_, _>>()?;
     /// squares.sort();
     /// assert_eq!(squares, [0, 1, 4, 9]);
     /// # Ok::<(), multiproc::Error>(())
@@ -285,8 +299,9 @@ impl Pool {
         }
     }
 
-    /// Ends all now: tasks that are not done are [cancelled](TaskError::is_cancelled), workers and all that they started get
-    /// SIGTERM, and SIGKILL after the pool's grace. Returns at once; [`join`](Pool::join) waits.
+    /// Ends all now: tasks that are not done are [cancelled](TaskError::is_cancelled), workers and
+    /// all that they started get SIGTERM, and SIGKILL after the pool's grace. Returns at once;
+    /// [`join`](Pool::join) waits.
     pub fn terminate(&self) {
         if self.shared.is_ours() {
             self.shared.lock().terminate();
@@ -297,8 +312,9 @@ impl Pool {
     /// Waits until a pool that was closed or terminated has no workers any more.
     ///
     /// # Errors
-    /// It was neither: `pool is still running`. A callback cannot wait for its pool, nor can a forked copy of the process. A worker
-    /// runs as another user than this program by now, which may not end it.
+    /// It was neither: `pool is still running`. A callback cannot wait for its pool, nor can a
+    /// forked copy of the process. A worker runs as another user than this program by now, which
+    /// may not end it.
     pub fn join(&self) -> Result<()> {
         self.join_by(Deadline::Never).map(drop)
     }
@@ -313,7 +329,10 @@ impl Pool {
 
     fn join_by(&self, deadline: Deadline) -> Result<bool> {
         if !self.shared.is_ours() {
-            return Err(Cause::OtherProcess("a pool can only be joined by the process that made it".to_owned()).into());
+            return Err(Cause::OtherProcess(
+                "a pool can only be joined by the process that made it".to_owned(),
+            )
+            .into());
         }
         let phase = self.shared.lock().phase.clone();
         if phase == Phase::Running {
@@ -324,7 +343,9 @@ impl Pool {
         }
         let is_over = self.shared.wait_over(deadline);
         match self.shared.lock().unended.first() {
-            Some(why) if is_over => Err(Error::os(why.clone(), io::ErrorKind::PermissionDenied.into())),
+            Some(why) if is_over => {
+                Err(Error::os(why.clone(), io::ErrorKind::PermissionDenied.into()))
+            }
             _ => Ok(is_over),
         }
     }
@@ -341,7 +362,9 @@ impl Drop for Pool {
         if self.shared.is_ours() {
             self.terminate();
             // Not if the last handle went in a callback, which the supervisor called.
-            if let Some(supervisor) = self.supervisor.take().filter(|_| !self.shared.is_supervisor()) {
+            if let Some(supervisor) =
+                self.supervisor.take().filter(|_| !self.shared.is_supervisor())
+            {
                 self.shared.wait_over(Deadline::Never);
                 let _ = supervisor.join();
             }

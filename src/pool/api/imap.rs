@@ -20,13 +20,15 @@ use crate::unwind;
 /// How often progress is shown, at the most.
 const SHOWN: Duration = Duration::from_millis(100);
 
-/// The outcomes of a lazy map, as they come or in the order of the inputs: what [`Pool::imap`](crate::Pool::imap) gives.
+/// The outcomes of a lazy map, as they come or in the order of the inputs: what
+/// [`Pool::imap`](crate::Pool::imap) gives.
 ///
-/// Inputs are pulled while somebody asks for outcomes, and no more of them than the workers need: a few chunks for each. So
-/// an endless iterator is a fine input. Dropping it ends the map: what is not begun is not run; what is begun goes on, and its
-/// outcome is lost.
+/// Inputs are pulled while somebody asks for outcomes, and no more of them than the workers need: a
+/// few chunks for each. So an endless iterator is a fine input. Dropping it ends the map: what is
+/// not begun is not run; what is begun goes on, and its outcome is lost.
 ///
-/// If the iterator of inputs panics, so does the call that pulled; nothing is lost, and it can be asked again.
+/// If the iterator of inputs panics, so does the call that pulled; nothing is lost, and it can be
+/// asked again.
 ///
 /// ```
 /// use multiproc::Pool;
@@ -75,7 +77,8 @@ impl<'p> Watch<'p> {
             return;
         }
         self.shown = Some(Instant::now());
-        let progress = Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() };
+        let progress =
+            Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() };
         // A panic in it must not cost an outcome.
         self.is_over = unwind::catch(|| (self.show)(&progress)).is_err() || is_last;
     }
@@ -104,7 +107,8 @@ where
         }
     }
 
-    /// The next outcome, if it comes within `timeout`: CPython's `next(timeout)`. `Ok(None)` at the end.
+    /// The next outcome, if it comes within `timeout`: CPython's `next(timeout)`. `Ok(None)` at the
+    /// end.
     ///
     /// # Errors
     /// [`TimedOut`]: it did not. It is not lost.
@@ -118,11 +122,15 @@ where
     /// assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+    pub fn next_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<Result<R, TaskError>>, TimedOut> {
         self.next_by(Deadline::after(timeout))
     }
 
-    /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the future is dropped.
+    /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the
+    /// future is dropped.
     ///
     /// The inputs are pulled by this call, so they should be quick to come.
     pub async fn next_async(&mut self) -> Option<Result<R, TaskError>> {
@@ -162,8 +170,10 @@ where
                 return Ok(None);
             }
             // Woken now and then to show that time goes by.
-            let until = if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
-            let came = self.chunker.results().wait(self.chunker.worth_waking_for(self.arrived), until);
+            let until =
+                if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
+            let came =
+                self.chunker.results().wait(self.chunker.worth_waking_for(self.arrived), until);
             self.show(false);
             if !came && deadline.is_over() {
                 return Err(TimedOut(()));
@@ -179,7 +189,12 @@ where
         let is_at_end = self.is_at_end();
         self.chunker.lose(self.next);
         let lost = || {
-            TaskError::new(self.chunker.results().call().label(self.next), None, 0, self.chunker.pool().lost_to_copy())
+            TaskError::new(
+                self.chunker.results().call().label(self.next),
+                None,
+                0,
+                self.chunker.pool().lost_to_copy(),
+            )
         };
         Some((!is_at_end).then(lost))
     }
@@ -234,7 +249,8 @@ where
         let Some(watch) = &mut self.progress else { return };
         // Those that have arrived, also if one before them has not.
         let running = self.chunker.pulled().saturating_sub(self.arrived);
-        let running = usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
+        let running =
+            usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
         watch.show(self.chunker.total(), self.arrived, running, is_last);
     }
 }
@@ -252,7 +268,10 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let total = self.chunker.total().and_then(|total| usize::try_from(total.saturating_sub(self.next)).ok());
+        let total = self
+            .chunker
+            .total()
+            .and_then(|total| usize::try_from(total.saturating_sub(self.next)).ok());
         (total.unwrap_or(0), total)
     }
 }
@@ -265,7 +284,10 @@ impl<I, Args, R> Drop for IMap<'_, I, Args, R> {
 
 impl<I, Args, R> fmt::Debug for IMap<'_, I, Args, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IMap").field("next", &self.next).field("is_ordered", &self.is_ordered).finish_non_exhaustive()
+        f.debug_struct("IMap")
+            .field("next", &self.next)
+            .field("is_ordered", &self.is_ordered)
+            .finish_non_exhaustive()
     }
 }
 

@@ -17,7 +17,8 @@ use crate::pool::host::map_results::MapResults;
 use crate::pool::host::supervisor::Shared;
 use crate::sys::wait::poll::Deadline;
 
-/// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what [`Pool::map_async`](crate::Pool::map_async) gives.
+/// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what
+/// [`Pool::map_async`](crate::Pool::map_async) gives.
 ///
 /// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them.
 ///
@@ -54,7 +55,9 @@ impl<R: DeserializeOwned> MapTask<R> {
     #[must_use]
     pub fn join_all(self) -> Vec<Result<R, TaskError>> {
         if !self.pool.is_ours() && !self.is_ready() {
-            let lost = |number| TaskError::new(self.results.call().label(number), None, 0, self.pool.lost_to_copy());
+            let lost = |number| {
+                TaskError::new(self.results.call().label(number), None, 0, self.pool.lost_to_copy())
+            };
             return (0..self.count).map(|number| Err(lost(number))).collect();
         }
         self.results.wait_for(self.count, Deadline::Never);
@@ -98,8 +101,9 @@ impl<R: DeserializeOwned> MapTask<R> {
         }
     }
 
-    /// Has `callback` called once, with all outcomes, when the last task is done, in the pool's own thread: CPython's
-    /// `callback` and `error_callback`. It takes the outcomes; it should be quick. A panic in it is shown.
+    /// Has `callback` called once, with all outcomes, when the last task is done, in the pool's own
+    /// thread: CPython's `callback` and `error_callback`. It takes the outcomes; it should be
+    /// quick. A panic in it is shown.
     pub fn on_done(self, callback: impl FnOnce(Result<Vec<R>, TaskError>) + Send + 'static)
     where
         R: 'static,
@@ -108,7 +112,9 @@ impl<R: DeserializeOwned> MapTask<R> {
         let MapTask { results, pool, count, .. } = self;
         let place = Arc::downgrade(&results);
         let mut tell = move || {
-            let Some(results) = place.upgrade().filter(|results| results.came() >= count) else { return };
+            let Some(results) = place.upgrade().filter(|results| results.came() >= count) else {
+                return;
+            };
             let Some(callback) = callback.take() else { return };
             let all = MapTask::<R>::new(results, Arc::clone(&pool), count);
             let _ = crate::unwind::catch(|| callback(all.outcomes().into_iter().collect()));
@@ -137,6 +143,9 @@ impl<R: DeserializeOwned> Future for MapTask<R> {
 
 impl<R> fmt::Debug for MapTask<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MapTask").field("count", &self.count).field("done", &self.results.came()).finish()
+        f.debug_struct("MapTask")
+            .field("count", &self.count)
+            .field("done", &self.results.came())
+            .finish()
     }
 }

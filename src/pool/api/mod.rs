@@ -1,5 +1,8 @@
 //! What users of pools call.
-#![deny(clippy::arithmetic_side_effects, reason = "what workers and iterators claim may be any number")]
+#![deny(
+    clippy::arithmetic_side_effects,
+    reason = "what workers and iterators claim may be any number"
+)]
 
 #[cfg(feature = "progress")]
 mod bar;

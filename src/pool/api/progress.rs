@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn nothing_is_told_that_is_not_known() {
-        let begun = Progress { total: Some(5), done: 0, failed: 0, running: 1, elapsed: Duration::ZERO };
+        let begun =
+            Progress { total: Some(5), done: 0, failed: 0, running: 1, elapsed: Duration::ZERO };
         assert_eq!((begun.rate(), begun.remaining(), begun.is_finished()), (0.0, None, false));
         let endless = Progress { total: None, done: 7, elapsed: Duration::from_secs(1), ..begun };
         assert_eq!((endless.remaining(), endless.is_finished()), (None, false));

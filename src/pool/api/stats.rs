@@ -27,7 +27,8 @@ pub struct PoolStats {
     pub workers: Vec<WorkerStats>,
 }
 
-/// What a worker of a [`Pool`](crate::Pool), and those that were in its place before, have done so far.
+/// What a worker of a [`Pool`](crate::Pool), and those that were in its place before, have done so
+/// far.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerStats {

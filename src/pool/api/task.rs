@@ -19,10 +19,11 @@ use crate::pool::host::slot::{Outcome, Slot};
 use crate::pool::host::supervisor::Shared;
 use crate::sys::wait::poll::Deadline;
 
-/// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have: CPython's `AsyncResult`.
+/// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have:
+/// CPython's `AsyncResult`.
 ///
-/// It is a future, for any runtime: `task.await` gives what [`join`](Task::join) does. Dropping it neither stops the task nor
-/// waits for it; [`cancel`](Task::cancel) stops it.
+/// It is a future, for any runtime: `task.await` gives what [`join`](Task::join) does. Dropping it
+/// neither stops the task nor waits for it; [`cancel`](Task::cancel) stops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +62,12 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// Waits for the task to be done; whether it is.
     fn wait_by(&self, deadline: Deadline) -> Result<bool, TaskError> {
         if !self.pool.is_ours() && !self.slot.is_ready() {
-            return Err(TaskError::new(self.slot.call().label(0), None, 0, self.pool.lost_to_copy()));
+            return Err(TaskError::new(
+                self.slot.call().label(0),
+                None,
+                0,
+                self.pool.lost_to_copy(),
+            ));
         }
         Ok(self.slot.wait(deadline))
     }
@@ -69,7 +75,8 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// Waits for the task, but no longer than `timeout`; `None` if it goes on.
     ///
     /// # Errors
-    /// As for [`join`](Task::join). The outcome is given once: later calls say that it was taken ([`Failure::Lost`]).
+    /// As for [`join`](Task::join). The outcome is given once: later calls say that it was taken
+    /// ([`Failure::Lost`]).
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<R>, TaskError> {
         if self.wait_by(Deadline::after(timeout))? { self.taken().map(Some) } else { Ok(None) }
     }
@@ -116,8 +123,9 @@ impl<R> Task<R> {
         self.slot.is_ready()
     }
 
-    /// Calls the task off; `false` if it is done already, or the pool's process is another. One that waits will not be run; the worker of one that runs is killed,
-    /// with all that it started, and replaced. No other task is hurt.
+    /// Calls the task off; `false` if it is done already, or the pool's process is another. One
+    /// that waits will not be run; the worker of one that runs is killed, with all that it started,
+    /// and replaced. No other task is hurt.
     pub fn cancel(&self) -> bool {
         let cancelled = Delivery {
             first: 0,
@@ -137,11 +145,13 @@ impl<R> Task<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Task<R> {
-    /// Has `callback` called with the outcome when the task is done, in the pool's own thread (in this one, if it is done
-    /// already): CPython's `callback` and `error_callback` in one. The outcome stays for [`join`](Task::join).
+    /// Has `callback` called with the outcome when the task is done, in the pool's own thread (in
+    /// this one, if it is done already): CPython's `callback` and `error_callback` in one. The
+    /// outcome stays for [`join`](Task::join).
     ///
-    /// It should be quick, and wait for no other task: meanwhile the pool replaces no worker and hands out nothing. A panic in it
-    /// is shown, and the outcome lost. There is one callback at a time: another one takes its place.
+    /// It should be quick, and wait for no other task: meanwhile the pool replaces no worker and
+    /// hands out nothing. A panic in it is shown, and the outcome lost. There is one callback at a
+    /// time: another one takes its place.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -149,7 +159,8 @@ impl<R: DeserializeOwned + Send + 'static> Task<R> {
     ///
     /// let pool = Pool::new(1)?;
     /// let (told, outcome) = mpsc::channel();
-    /// let task = pool.submit(|n: u32| n * 2, (21,)).on_done(move |result| told.send(*result.as_ref().unwrap()).unwrap());
+    /// let tell = move |result: &Result<u32, _>| told.send(*result.as_ref().unwrap()).unwrap();
+    /// let task = pool.submit(|n: u32| n * 2, (21,)).on_done(tell);
     /// assert_eq!(outcome.recv(), Ok(42));
     /// assert_eq!(task.join()?, 42);
     /// # Ok::<(), multiproc::Error>(())
@@ -174,6 +185,9 @@ impl<R: DeserializeOwned + 'static> Future for Task<R> {
 
 impl<R> fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("name", &self.slot.call().label(0)).field("is_ready", &self.is_ready()).finish()
+        f.debug_struct("Task")
+            .field("name", &self.slot.call().label(0))
+            .field("is_ready", &self.is_ready())
+            .finish()
     }
 }

@@ -29,7 +29,8 @@ use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 use crate::unwind;
 
-/// Tasks for a [`Pool`](crate::Pool), with settings of their own: what [`Pool::tasks`](crate::Pool::tasks) gives.
+/// Tasks for a [`Pool`](crate::Pool), with settings of their own: what
+/// [`Pool::tasks`](crate::Pool::tasks) gives.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,32 +59,35 @@ impl<'p> Tasks<'p> {
         Tasks { options: Arc::clone(&pool.defaults), pool, show: None }
     }
 
-    /// What the tasks are called in errors, in panic texts and by [`current_task`](crate::current_task); otherwise as their
-    /// function.
+    /// What the tasks are called in errors, in panic texts and by
+    /// [`current_task`](crate::current_task); otherwise as their function.
     pub fn name(mut self, name: impl Into<String>) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).name = Some(name.into());
         self
     }
 
     /// How long each task may take, from its begin in the worker. The task can see it
-    /// ([`CurrentTask::time_left`](crate::CurrentTask::time_left)); if it is not done by then, its worker and all that this started
-    /// gets SIGTERM, and SIGKILL after the [`grace`](Tasks::grace).
+    /// ([`CurrentTask::time_left`](crate::CurrentTask::time_left)); if it is not done by then, its
+    /// worker and all that this started gets SIGTERM, and SIGKILL after the
+    /// [`grace`](Tasks::grace).
     pub fn deadline(mut self, deadline: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).deadline = Some(deadline);
         self
     }
 
-    /// How long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3 seconds unless set).
+    /// How long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3 seconds
+    /// unless set).
     pub fn grace(mut self, grace: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).grace = Some(grace);
         self
     }
 
-    /// What each task may use at most, beside what its worker may: address space, resident memory, CPU time, open files, file size,
-    /// processes. Where both say something, the lower holds. A task that means harm can lift these.
+    /// What each task may use at most, beside what its worker may: address space, resident memory,
+    /// CPU time, open files, file size, processes. Where both say something, the lower holds. A
+    /// task that means harm can lift these.
     ///
-    /// Tasks fail with [`Failure::NotSent`] if one of the limits cannot be (such as no memory at all), or is a worker's
-    /// (niceness, processors, a private directory).
+    /// Tasks fail with [`Failure::NotSent`] if one of the limits cannot be (such as no memory at
+    /// all), or is a worker's (niceness, processors, a private directory).
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).limits = limits;
         self
@@ -95,20 +99,23 @@ impl<'p> Tasks<'p> {
         self
     }
 
-    /// How many inputs of a map go to a worker at once; at least 1. Unless set, it follows from how long they take: so many
-    /// that handing them out costs little beside.
+    /// How many inputs of a map go to a worker at once; at least 1. Unless set, it follows from how
+    /// long they take: so many that handing them out costs little beside.
     ///
-    /// What waits behind a long task of its chunk goes to workers that have nothing to do. Short tasks without a
-    /// [deadline](Tasks::deadline) or limits are begun up to 128 at a time, though, and what is begun stays with its worker: if one of
-    /// them never ends, the others begun with it wait for it. Set a deadline where that can be: each task is begun by itself then.
+    /// What waits behind a long task of its chunk goes to workers that have nothing to do. Short
+    /// tasks without a [deadline](Tasks::deadline) or limits are begun up to 128 at a time, though,
+    /// and what is begun stays with its worker: if one of them never ends, the others begun with it
+    /// wait for it. Set a deadline where that can be: each task is begun by itself then.
     pub fn chunk_size(mut self, size: usize) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).chunk_size = Some(size.max(1));
         self
     }
 
-    /// Shows how far a map is: calls `show` in the thread that waits for its outcomes, about ten times a second and at the end.
+    /// Shows how far a map is: calls `show` in the thread that waits for its outcomes, about ten
+    /// times a second and at the end.
     ///
-    /// For `map`, `starmap`, `imap` and their like; those that return at once show nothing. If it panics, it is not called again.
+    /// For `map`, `starmap`, `imap` and their like; those that return at once show nothing. If it
+    /// panics, it is not called again.
     ///
     /// ```
     /// use multiproc::Pool;
@@ -124,8 +131,8 @@ impl<'p> Tasks<'p> {
         self
     }
 
-    /// Shows how far a map is by a bar on standard error, if that is a terminal: done, failed, running, rate, time left. (With the
-    /// feature `progress`.)
+    /// Shows how far a map is by a bar on standard error, if that is a terminal: done, failed,
+    /// running, rate, time left. (With the feature `progress`.)
     #[cfg(feature = "progress")]
     pub fn progress_bar(self) -> Tasks<'p> {
         self.progress(crate::pool::api::bar::bar())
@@ -144,9 +151,11 @@ impl<'p> Tasks<'p> {
         self.submit(target, args).join()
     }
 
-    /// Has `target` run in a worker with `args`, a tuple, and returns at once. The arguments are encoded here and now.
+    /// Has `target` run in a worker with `args`, a tuple, and returns at once. The arguments are
+    /// encoded here and now.
     ///
-    /// It never fails: what is wrong (arguments that cannot be encoded, a pool that is closed) is the outcome of the task.
+    /// It never fails: what is wrong (arguments that cannot be encoded, a pool that is closed) is
+    /// the outcome of the task.
     pub fn submit<F, Args, R>(self, target: F, args: Args) -> Task<R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -168,14 +177,26 @@ impl<'p> Tasks<'p> {
                     Ok(())
                 };
                 unwind::catch(|| messages::framed(&mut bytes, encode))
-                    .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
-                    .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}")))
+                    .unwrap_or_else(|panic| {
+                        Err(format!("{}: it panicked: {panic}", type_name::<Args>()))
+                    })
+                    .map_err(|reason| {
+                        Failure::NotSent(format!("the arguments cannot be encoded: {reason}"))
+                    })
             }
         };
         let submitted = encoded.and_then(|()| {
             bytes.shrink_to_fit();
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
-            pool.lock().submit([Job { sink, first: 0, count: 1, failed: 0, put_off: 0, bytes, fds }])
+            pool.lock().submit([Job {
+                sink,
+                first: 0,
+                count: 1,
+                failed: 0,
+                put_off: 0,
+                bytes,
+                fds,
+            }])
         });
         match submitted {
             Ok(true) => pool.summon(),
@@ -198,10 +219,12 @@ impl<'p> Tasks<'p> {
         self.submit(target, args)
     }
 
-    /// Calls `target` with each input, in the workers, and gives what they return in the order of the inputs.
+    /// Calls `target` with each input, in the workers, and gives what they return in the order of
+    /// the inputs.
     ///
     /// # Errors
-    /// The failure of the first input that failed, when all are done. [`imap`](Tasks::imap) gives the outcome of each.
+    /// The failure of the first input that failed, when all are done. [`imap`](Tasks::imap) gives
+    /// the outcome of each.
     pub fn map<F, Items, T, R>(self, target: F, items: Items) -> Result<Vec<R>, TaskError>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
@@ -268,7 +291,8 @@ impl<'p> Tasks<'p> {
         MapTask::new(Arc::clone(chunker.results()), pool, chunker.pulled())
     }
 
-    /// The outcomes of calling `target` with each input, in the order of the inputs, which are pulled as needed.
+    /// The outcomes of calling `target` with each input, in the order of the inputs, which are
+    /// pulled as needed.
     pub fn imap<F, Items, T, R>(
         self,
         target: F,
@@ -299,7 +323,11 @@ impl<'p> Tasks<'p> {
     }
 
     /// [`imap`](Tasks::imap) for a function of several arguments.
-    pub fn istarmap<F, Items, Args, R>(self, target: F, items: Items) -> IMap<'p, Items::IntoIter, Args, R>
+    pub fn istarmap<F, Items, Args, R>(
+        self,
+        target: F,
+        items: Items,
+    ) -> IMap<'p, Items::IntoIter, Args, R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
         Items: IntoIterator<Item = Args>,
@@ -310,7 +338,11 @@ impl<'p> Tasks<'p> {
     }
 
     /// [`istarmap`](Tasks::istarmap), with each outcome as soon as it is there.
-    pub fn istarmap_unordered<F, Items, Args, R>(self, target: F, items: Items) -> IMap<'p, Items::IntoIter, Args, R>
+    pub fn istarmap_unordered<F, Items, Args, R>(
+        self,
+        target: F,
+        items: Items,
+    ) -> IMap<'p, Items::IntoIter, Args, R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
         Items: IntoIterator<Item = Args>,
@@ -320,7 +352,12 @@ impl<'p> Tasks<'p> {
         self.lazily(target, items.into_iter(), false)
     }
 
-    pub(crate) fn lazily<F, I, Args, R>(mut self, target: F, items: I, is_ordered: bool) -> IMap<'p, I, Args, R>
+    pub(crate) fn lazily<F, I, Args, R>(
+        mut self,
+        target: F,
+        items: I,
+        is_ordered: bool,
+    ) -> IMap<'p, I, Args, R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
         I: Iterator<Item = Args>,
@@ -344,7 +381,12 @@ impl<'p> Tasks<'p> {
 }
 
 /// What the tasks of a function have in common; and why they cannot be run, if so.
-fn call<F, Args>(target: F, options: Arc<Options>, is_map: bool, pool: &Shared) -> (Call, Option<Failure>)
+fn call<F, Args>(
+    target: F,
+    options: Arc<Options>,
+    is_map: bool,
+    pool: &Shared,
+) -> (Call, Option<Failure>)
 where
     F: Target<Args> + Captureless + Send,
     F::Output: Serialize,
@@ -355,9 +397,14 @@ where
     mem::forget(target);
     let entry = Offset::of(worker_loop::tasks_entry::<F, Args>());
     let refusal = if !pool.is_ours() {
-        Some(Failure::NotSent(format!("the pool belongs to process {}, of which this one is a copy", pool.owner.1)))
+        Some(Failure::NotSent(format!(
+            "the pool belongs to process {}, of which this one is a copy",
+            pool.owner.1
+        )))
     } else if entry.is_none() {
-        Some(Failure::NotSent("its function is code of a dynamic library, which workers do not have".to_owned()))
+        Some(Failure::NotSent(
+            "its function is code of a dynamic library, which workers do not have".to_owned(),
+        ))
     } else {
         options.limits.check_for_task().err().map(Failure::NotSent)
     };

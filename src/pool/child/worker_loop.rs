@@ -1,4 +1,5 @@
-//! A worker's life: it takes tasks from its link, runs them one after the other, and says what became of each.
+//! A worker's life: it takes tasks from its link, runs them one after the other, and says what
+//! became of each.
 
 use std::any::{Any, type_name};
 use std::cell::{Cell, RefCell};
@@ -49,7 +50,8 @@ pub(crate) struct Initializer {
 
 /// After how much work the pool is woken to take what has come of it, if there is more to do.
 ///
-/// What is said within this time after the last call may go unheard. So the pool looks once more by itself when it has passed.
+/// What is said within this time after the last call may go unheard. So the pool looks once more by
+/// itself when it has passed.
 pub(crate) const NUDGE: Duration = Duration::from_micros(250);
 
 /// The most bytes of answers that are published together.
@@ -58,7 +60,8 @@ const MAX_BLOCK: usize = 4096;
 /// The most bytes that are kept for the next order, and for the next answer.
 const MAX_KEPT_BUFFER: usize = 4 << 20;
 
-/// The most tasks that are begun together, and how long they may take for it to be more the next time.
+/// The most tasks that are begun together, and how long they may take for it to be more the next
+/// time.
 const MAX_STRIDE: u32 = 128;
 const SHORT_STRIDE: Duration = Duration::from_micros(5);
 
@@ -75,7 +78,8 @@ struct WorkerLoop {
     order: Option<Todo>,
     /// How many tasks were begun.
     begun: u64,
-    /// Answers that are written but not published, behind the head that they get, and how many there are.
+    /// Answers that are written but not published, behind the head that they get, and how many
+    /// there are.
     block: Vec<u8>,
     count: u16,
     /// How many tasks are begun together.
@@ -128,14 +132,16 @@ impl CurrentTask {
         self.deadline
     }
 
-    /// How long it is until then; zero if that is past, `None` if the task may take as long as it likes.
+    /// How long it is until then; zero if that is past, `None` if the task may take as long as it
+    /// likes.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }
 
-/// The task that this thread runs; `None` outside of a pool's worker, and in threads that a task started.
+/// The task that this thread runs; `None` outside of a pool's worker, and in threads that a task
+/// started.
 ///
 /// ```
 /// use std::time::Duration;
@@ -143,18 +149,22 @@ impl CurrentTask {
 ///
 /// fn as_far_as_time_allows(most: u64) -> u64 {
 ///     let task = current_task().unwrap();
-///     (0..most).take_while(|_| task.time_left().unwrap() > Duration::from_secs(59)).last().unwrap_or(0)
+///     let has_time = |_: &u64| task.time_left().unwrap() > Duration::from_secs(59);
+///     (0..most).take_while(has_time).last().unwrap_or(0)
 /// }
 ///
 /// let pool = Pool::new(1)?;
-/// let reached = pool.tasks().deadline(Duration::from_secs(60)).apply(as_far_as_time_allows, (1000,))?;
+/// let tasks = pool.tasks().deadline(Duration::from_secs(60));
+/// let reached = tasks.apply(as_far_as_time_allows, (1000,))?;
 /// assert!(reached < 1000);
 /// assert!(current_task().is_none());
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 #[must_use]
 pub fn current_task() -> Option<CurrentTask> {
-    TASK.with_borrow(|task| task.as_ref().map(|task| CurrentTask { number: NUMBER.get(), ..task.clone() }))
+    TASK.with_borrow(|task| {
+        task.as_ref().map(|task| CurrentTask { number: NUMBER.get(), ..task.clone() })
+    })
 }
 
 /// The number of the worker that this thread serves in, from 1; `None` elsewhere.
@@ -172,10 +182,11 @@ pub fn worker_id() -> Option<usize> {
     WORKER.with_borrow(|worker| worker.as_ref().map(|(id, _)| *id))
 }
 
-/// Calls `f` with what the pool's [initializer](crate::PoolBuilder::initializer) returned in this worker, if that is a `T`.
+/// Calls `f` with what the pool's [initializer](crate::PoolBuilder::initializer) returned in this
+/// worker, if that is a `T`.
 ///
-/// `None` outside of a worker's own thread, if there is no initializer or it returned another type, and within another
-/// call of this function.
+/// `None` outside of a worker's own thread, if there is no initializer or it returned another type,
+/// and within another call of this function.
 ///
 /// ```
 /// use multiproc::{Pool, with_worker_state};
@@ -202,7 +213,9 @@ pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R
             });
         }
     }
-    let mut borrowed = Borrowed(WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|(_, state)| state.take())));
+    let mut borrowed = Borrowed(
+        WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|(_, state)| state.take())),
+    );
     borrowed.0.as_mut()?.downcast_mut().map(f)
 }
 
@@ -237,7 +250,9 @@ where
             let came = if fds.is_empty() { Vec::new() } else { mem::take(fds) };
             let arguments = codec::decode::<Args>(arguments, came).map_err(Refusal::Arguments)?;
             let output = code::conjure::<F>().call(arguments);
-            codec::encode_within(&output, onto, messages::LONGEST, fds).map(Ends::keep).map_err(Refusal::Result)
+            codec::encode_within(&output, onto, messages::LONGEST, fds)
+                .map(Ends::keep)
+                .map_err(Refusal::Result)
         });
         Ok(Parcel::default())
     }
@@ -248,7 +263,8 @@ pub(crate) fn serve(duty: Duty) {
     let Duty { mut link, memory, id, initializer, records } = duty;
     WORKER.set(Some((id, None)));
     unwind::name_tasks(|| {
-        let name = TASK.try_with(|task| task.try_borrow().ok()?.as_ref().map(|task| task.name().to_owned()));
+        let name = TASK
+            .try_with(|task| task.try_borrow().ok()?.as_ref().map(|task| task.name().to_owned()));
         name.ok().flatten()
     });
     if let Some((socket, level)) = records {
@@ -264,9 +280,11 @@ pub(crate) fn serve(duty: Duty) {
     let mut message = Vec::new();
     let mut fds = Vec::new();
     WORKER_LOOP.set(Some(Box::new(WorkerLoop::new(link, memory))));
-    while with_worker_loop(|worker_loop| worker_loop.receive(&mut message, &mut fds)) == Some(true) {
+    while with_worker_loop(|worker_loop| worker_loop.receive(&mut message, &mut fds)) == Some(true)
+    {
         if !obey(&message, mem::take(&mut fds))
-            || with_worker_loop(|worker_loop| !worker_loop.is_over && worker_loop.pause().is_ok()) != Some(true)
+            || with_worker_loop(|worker_loop| !worker_loop.is_over && worker_loop.pause().is_ok())
+                != Some(true)
         {
             return;
         }
@@ -282,7 +300,9 @@ fn with_worker_loop<T>(f: impl FnOnce(&mut WorkerLoop) -> T) -> Option<T> {
 
 /// Runs what is to run before the first task; the reason if it fails.
 fn initialize(Initializer { entry, bytes, fds }: Initializer) -> Option<String> {
-    let Some(entry) = entry.entry() else { return Some("its initializer is not in this program's code".to_owned()) };
+    let Some(entry) = entry.entry() else {
+        return Some("its initializer is not in this program's code".to_owned());
+    };
     let fds = fds.into_iter().map(|fd| fd.0).collect();
     match unwind::catch(|| entry(&bytes, fds)) {
         Ok(Ok(_)) => None,
@@ -302,7 +322,9 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
         }
         Some((Request::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            with_worker_loop(|worker_loop| worker_loop.order = Some(Todo { name, count, first, deadline, limits }));
+            with_worker_loop(|worker_loop| {
+                worker_loop.order = Some(Todo { name, count, first, deadline, limits })
+            });
             let _ = entry(arguments, fds);
             TASK.set(None);
             true
@@ -322,8 +344,9 @@ struct Todo {
     limits: Option<Box<Limits>>,
 }
 
-/// Runs tasks: `call` decodes the arguments of one, which may take descriptors out of the second vector, runs it, puts its encoded
-/// value behind what is in the first, and its descriptors into the second.
+/// Runs tasks: `call` decodes the arguments of one, which may take descriptors out of the second
+/// vector, runs it, puts its encoded value behind what is in the first, and its descriptors into
+/// the second.
 fn run(
     function: &'static str,
     arguments: &[u8],
@@ -331,7 +354,8 @@ fn run(
     call: impl Fn(&[u8], &mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
 ) {
     let Some(mut worker_loop) = WORKER_LOOP.take() else { return };
-    let Some(Todo { name, count: mut left, first: mut next, deadline: limit, limits }) = worker_loop.order.take()
+    let Some(Todo { name, count: mut left, first: mut next, deadline: limit, limits }) =
+        worker_loop.order.take()
     else {
         return;
     };
@@ -339,10 +363,11 @@ fn run(
     let mut at = 0;
     while left > 0 && !worker_loop.is_over {
         // Together only if nobody has to know when each began.
-        let mut to_do = if limit.is_some() || limits.is_some() { 1 } else { worker_loop.stride.min(left) };
+        let mut to_do =
+            if limit.is_some() || limits.is_some() { 1 } else { worker_loop.stride.min(left) };
         if let Some((limit, grace)) = limit {
-            // The pool comes first, unless it may not signal this process. Without a timer (the user has none left), it is the
-            // only one.
+            // The pool comes first, unless it may not signal this process. Without a timer (the
+            // user has none left), it is the only one.
             let _ = watch::begin_task(limit, HANDICAP, grace);
             worker_loop.memory.starts(poll::monotonic());
             TASK.with_borrow_mut(|task| {
@@ -403,8 +428,8 @@ impl WorkerLoop {
         }
     }
 
-    /// Runs tasks, `to_do` at the most, until one comes to something else than a short value. `task` runs the next, and puts
-    /// its encoded value behind what is in the vector.
+    /// Runs tasks, `to_do` at the most, until one comes to something else than a short value.
+    /// `task` runs the next, and puts its encoded value behind what is in the vector.
     #[inline]
     fn stretch(
         &mut self,
@@ -422,7 +447,9 @@ impl WorkerLoop {
                 let done = task(&mut self.block, fds);
                 self.leave_if_copy();
                 match done {
-                    Ok(()) if fds.is_empty() && self.block.len() - start - 1 <= messages::SHORT => self.note(start)?,
+                    Ok(()) if fds.is_empty() && self.block.len() - start - 1 <= messages::SHORT => {
+                        self.note(start)?
+                    }
                     other => return Ok(Some(other)),
                 }
             }
@@ -460,11 +487,16 @@ impl WorkerLoop {
         // Both within their bounds: a block is closed before.
         #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_BLOCK`")]
         let bytes = self.block.len() as u16;
-        self.memory.has_written(Unpublished { mark: self.link.outbound().mark(), count: self.count, bytes });
+        self.memory.has_written(Unpublished {
+            mark: self.link.outbound().mark(),
+            count: self.count,
+            bytes,
+        });
         if self.block.len() + messages::SHORT + 8 > MAX_BLOCK { self.publish() } else { Ok(()) }
     }
 
-    /// Says what became of a task that is no short value; what it wrote begins at `start` of the block.
+    /// Says what became of a task that is no short value; what it wrote begins at `start` of the
+    /// block.
     #[cold]
     fn answer(
         &mut self,
@@ -478,15 +510,23 @@ impl WorkerLoop {
                 }
                 said => said,
             },
-            Ok(Err(Refusal::Arguments(reason))) => self.refuse(start, Reply::BadArguments, reason.as_bytes()),
-            Ok(Err(Refusal::Result(reason))) => self.refuse(start, Reply::BadResult, reason.as_bytes()),
+            Ok(Err(Refusal::Arguments(reason))) => {
+                self.refuse(start, Reply::BadArguments, reason.as_bytes())
+            }
+            Ok(Err(Refusal::Result(reason))) => {
+                self.refuse(start, Reply::BadResult, reason.as_bytes())
+            }
             Err(panic) => self.refuse(start, Reply::Panicked, &messages::panic_bytes(&panic)),
         }
     }
 
     /// Says a value by itself.
     #[cold]
-    fn answer_alone(&mut self, start: usize, fds: &[Arc<OwnedFd>]) -> Result<(), SendTransportError> {
+    fn answer_alone(
+        &mut self,
+        start: usize,
+        fds: &[Arc<OwnedFd>],
+    ) -> Result<(), SendTransportError> {
         // The byte in front of it was kept for its length.
         self.block[start] = Reply::Returned as u8;
         self.publish_before(start)?;
@@ -499,7 +539,12 @@ impl WorkerLoop {
         said
     }
 
-    fn refuse(&mut self, start: usize, verdict: Reply, reason: &[u8]) -> Result<(), SendTransportError> {
+    fn refuse(
+        &mut self,
+        start: usize,
+        verdict: Reply,
+        reason: &[u8],
+    ) -> Result<(), SendTransportError> {
         self.block.truncate(start);
         let mut message = vec![verdict as u8];
         message.extend_from_slice(reason);
@@ -533,7 +578,8 @@ impl WorkerLoop {
         Ok(())
     }
 
-    /// Between tasks that are not begun together: has what was done known, and sees how long it took.
+    /// Between tasks that are not begun together: has what was done known, and sees how long it
+    /// took.
     fn pause(&mut self) -> Result<(), SendTransportError> {
         // Before the next begins: so the pool knows which one that is.
         self.publish()?;

@@ -16,7 +16,8 @@ use crate::error::Failure;
 use crate::pool::protocol::messages;
 use crate::unwind;
 
-/// How long a chunk is to take, in nanoseconds: long beside what it costs to hand it out, short beside what anybody waits for.
+/// How long a chunk is to take, in nanoseconds: long beside what it costs to hand it out, short
+/// beside what anybody waits for.
 const CHUNK: u64 = 400_000;
 
 /// The most tasks in a chunk, and the most bytes of their arguments.
@@ -64,8 +65,8 @@ struct Chunk {
     /// Their arguments, framed, and how many there are.
     bytes: Vec<u8>,
     count: u32,
-    /// Where the arguments of the last begin; whether they are being encoded; and their descriptors, if they have any, which is
-    /// not among those that count.
+    /// Where the arguments of the last begin; whether they are being encoded; and their
+    /// descriptors, if they have any, which is not among those that count.
     last: usize,
     is_encoding: bool,
     fds: Vec<Arc<OwnedFd>>,
@@ -133,11 +134,15 @@ where
         let count = u64::from(count).min(self.out);
         // Chunks come back in parts at times; on the whole, this is right.
         if let Some(each) = self.out.checked_div(self.chunks_out) {
-            self.chunks_out = self.chunks_out.saturating_sub(count.checked_div(each).unwrap_or(0).min(self.chunks_out));
+            self.chunks_out = self
+                .chunks_out
+                .saturating_sub(count.checked_div(each).unwrap_or(0).min(self.chunks_out));
         }
         self.bytes_out = self.bytes_out.saturating_sub(
-            usize::try_from((self.bytes_out as u64).saturating_mul(count).checked_div(self.out).unwrap_or(0))
-                .unwrap_or(0),
+            usize::try_from(
+                (self.bytes_out as u64).saturating_mul(count).checked_div(self.out).unwrap_or(0),
+            )
+            .unwrap_or(0),
         );
         self.out = self.out.saturating_sub(count);
         if self.out == 0 {
@@ -157,7 +162,8 @@ where
         while !self.is_exhausted && self.chunks_out < self.window() && self.has_room() {
             self.make_chunk();
             // Handed out together, but not kept from workers by inputs that are slow to come.
-            let is_enough = self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
+            let is_enough =
+                self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
             if is_enough || since.get_or_insert_with(Instant::now).elapsed() > BATCH_TIME {
                 self.hand_out();
                 since = Some(Instant::now());
@@ -177,18 +183,24 @@ where
         self.hand_out();
     }
 
-    /// How many outcomes to wait for before there is something to do, when so many have arrived: more than one of tasks that
-    /// are short.
+    /// How many outcomes to wait for before there is something to do, when so many have arrived:
+    /// more than one of tasks that are short.
     pub(crate) fn worth_waking_for(&self, arrived: u64) -> u64 {
         let pace = self.results.call().pace();
-        let soon = ((self.pool.processes as u64).saturating_mul(SOON)).checked_div(pace).unwrap_or(1);
+        let soon =
+            ((self.pool.processes as u64).saturating_mul(SOON)).checked_div(pace).unwrap_or(1);
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
     /// How many chunks are to be out.
     fn window(&self) -> u64 {
-        let chunk = self.results.call().pace().saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
-        (self.pool.processes as u64).saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
+        let chunk = self
+            .results
+            .call()
+            .pace()
+            .saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
+        (self.pool.processes as u64)
+            .saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
     }
 
     /// Whether there is no harm in more.
@@ -198,8 +210,8 @@ where
             || self.bytes_out < MAX_BYTES_OUT.saturating_mul(processes)
     }
 
-    /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk takes a while, but every
-    /// worker gets several.
+    /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk
+    /// takes a while, but every worker gets several.
     fn chunk_size(&self) -> u64 {
         if let Some(size) = self.results.call().options.chunk_size {
             return size as u64;
@@ -209,9 +221,9 @@ where
             pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MAX_TASKS),
         };
         match self.inputs.size_hint() {
-            (least, Some(most)) if least == most => {
-                by_time.min((least as u64).div_ceil((self.pool.processes as u64).saturating_mul(3))).max(1)
-            }
+            (least, Some(most)) if least == most => by_time
+                .min((least as u64).div_ceil((self.pool.processes as u64).saturating_mul(3)))
+                .max(1),
             _ => by_time,
         }
     }
@@ -231,10 +243,14 @@ where
         self.add(first, count, bytes, Vec::new());
         let reason = match pulled {
             // One with descriptors goes alone.
-            Ok(Ok(())) if !fds.is_empty() => return self.add(self.next.saturating_sub(1), 1, own, fds),
+            Ok(Ok(())) if !fds.is_empty() => {
+                return self.add(self.next.saturating_sub(1), 1, own, fds);
+            }
             Ok(Ok(())) => return,
             Ok(Err(reason)) => reason,
-            Err(panic) if is_encoding => format!("{}: it panicked: {}", type_name::<Args>(), panic.into_text()),
+            Err(panic) if is_encoding => {
+                format!("{}: it panicked: {}", type_name::<Args>(), panic.into_text())
+            }
             Err(panic) => {
                 self.hand_out();
                 panic.go_on()
@@ -261,7 +277,9 @@ where
             chunk.is_encoding = true;
             let most = chunk.last.saturating_add(messages::LONGEST);
             let fds = &mut chunk.fds;
-            let ends = messages::framed(&mut chunk.bytes, |onto| codec::encode_within(&input, onto, most, fds))?;
+            let ends = messages::framed(&mut chunk.bytes, |onto| {
+                codec::encode_within(&input, onto, most, fds)
+            })?;
             self.results.call().options.retry.check(&ends)?;
             ends.keep();
             chunk.is_encoding = false;

@@ -14,8 +14,8 @@ use crate::error::TaskError;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::unwind;
 
-/// How many values are decoded at once: what `Deserialize` does may panic, and to catch each for itself takes longer than to
-/// decode a number.
+/// How many values are decoded at once: what `Deserialize` does may panic, and to catch each for
+/// itself takes longer than to decode a number.
 const AHEAD: usize = 64;
 
 /// A delivery whose outcomes are taken one by one, in order.
@@ -72,22 +72,31 @@ impl<R: DeserializeOwned> Opened<R> {
                 match &mut delivery.content {
                     Content::Answers(bytes) => match messages::next_answer(bytes, at) {
                         Some((Reply::Returned, value)) => {
-                            values.push(codec::decode(value, Vec::new()).map_err(Failure::BadResult)?);
+                            values.push(
+                                codec::decode(value, Vec::new()).map_err(Failure::BadResult)?,
+                            );
                         }
                         other => return Err(not_a_value(other)),
                     },
                     Content::Message { bytes, fds } => match messages::only_answer(bytes) {
                         Some((Reply::Returned, value)) => {
-                            values.push(codec::decode(value, mem::take(fds)).map_err(Failure::BadResult)?);
+                            values.push(
+                                codec::decode(value, mem::take(fds)).map_err(Failure::BadResult)?,
+                            );
                         }
                         other => return Err(not_a_value(other)),
                     },
-                    // To leave with code 0 counts as returning nothing, where there is nothing to return: as for a `Process`.
+                    // To leave with code 0 counts as returning nothing, where there is nothing to
+                    // return: as for a `Process`.
                     Content::Failed(Failure::Exited(0)) if size_of::<R>() == 0 => {
-                        values.push(codec::decode(&[], Vec::new()).map_err(|_| Failure::Exited(0))?);
+                        values
+                            .push(codec::decode(&[], Vec::new()).map_err(|_| Failure::Exited(0))?);
                     }
                     Content::Failed(failure) if *taken == delivery.count => {
-                        return Err(mem::replace(failure, Failure::Lost("its failure was told already".to_owned())));
+                        return Err(mem::replace(
+                            failure,
+                            Failure::Lost("its failure was told already".to_owned()),
+                        ));
                     }
                     Content::Failed(failure) => return Err(job::again(failure)),
                 }
@@ -96,7 +105,9 @@ impl<R: DeserializeOwned> Opened<R> {
         });
         self.failed = match decoded {
             Ok(done) => done.err(),
-            Err(panic) => Some(Failure::BadResult(format!("{}: it panicked: {panic}", type_name::<R>()))),
+            Err(panic) => {
+                Some(Failure::BadResult(format!("{}: it panicked: {panic}", type_name::<R>())))
+            }
         };
         self.ready = values.into_iter();
     }
@@ -112,7 +123,7 @@ fn not_a_value(answer: Option<(Reply, &[u8])>) -> Failure {
 
 /// The outcome of the only task of a delivery.
 pub(crate) fn only<R: DeserializeOwned>(delivery: Delivery, call: &Call) -> Result<R, TaskError> {
-    Opened::new(delivery)
-        .next(call)
-        .unwrap_or_else(|| Err(TaskError::new(call.label(0), None, 0, Failure::Lost("nothing came of it".to_owned()))))
+    Opened::new(delivery).next(call).unwrap_or_else(|| {
+        Err(TaskError::new(call.label(0), None, 0, Failure::Lost("nothing came of it".to_owned())))
+    })
 }

@@ -39,7 +39,12 @@ pub(crate) struct Options {
 }
 
 impl Call {
-    pub(crate) fn new(entry: Option<Offset>, function: &'static str, options: Arc<Options>, is_map: bool) -> Call {
+    pub(crate) fn new(
+        entry: Option<Offset>,
+        function: &'static str,
+        options: Arc<Options>,
+        is_map: bool,
+    ) -> Call {
         Call { entry, function, options, is_map, returns_nothing: false, pace: AtomicU64::new(0) }
     }
 
@@ -56,7 +61,11 @@ impl Call {
     /// Takes note of how long a task took.
     pub(crate) fn took(&self, nanoseconds: u64) {
         let old = self.pace();
-        let new = if old == 0 { nanoseconds } else { old.saturating_mul(3).saturating_add(nanoseconds) / 4 };
+        let new = if old == 0 {
+            nanoseconds
+        } else {
+            old.saturating_mul(3).saturating_add(nanoseconds) / 4
+        };
         self.pace.store(new.max(1), Ordering::Relaxed);
     }
 }
@@ -118,7 +127,15 @@ impl Job {
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
         let bytes = self.bytes[start..end].to_vec();
         let fds = if self.count == 1 { self.fds.clone() } else { Vec::new() };
-        Job { sink: Arc::clone(&self.sink), first: number, count: 1, failed, put_off: 0, bytes, fds }
+        Job {
+            sink: Arc::clone(&self.sink),
+            first: number,
+            count: 1,
+            failed,
+            put_off: 0,
+            bytes,
+            fds,
+        }
     }
 
     /// Where the arguments of a task are.
@@ -160,7 +177,8 @@ pub(crate) enum Content {
     Failed(Failure),
 }
 
-/// What befell one task of several to which the same happened. (What the system said goes as a text: it cannot be doubled.)
+/// What befell one task of several to which the same happened. (What the system said goes as a
+/// text: it cannot be doubled.)
 pub(crate) fn again(failure: &Failure) -> Failure {
     match failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
@@ -219,7 +237,8 @@ mod tests {
             .expect("framed");
         }
         let sink = Arc::new(Nobody(call));
-        let mut job = Job { sink, first: 100, count: 10, failed: 0, put_off: 0, bytes, fds: Vec::new() };
+        let mut job =
+            Job { sink, first: 100, count: 10, failed: 0, put_off: 0, bytes, fds: Vec::new() };
         let mut rest = job.split_off(7).expect("the rest");
         assert_eq!((job.count, rest.first, rest.count), (7, 107, 3));
         let mut at = 0;

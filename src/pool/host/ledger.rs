@@ -1,4 +1,5 @@
-//! What a worker was given and what came of it: which task it is at, and what is to be done again if it ends.
+//! What a worker was given and what came of it: which task it is at, and what is to be done again
+//! if it ends.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -102,10 +103,11 @@ impl Ledger {
         (self.sent.front().is_some_and(is), self.sent.iter().any(is))
     }
 
-    /// Counts descriptors that came with an answer; the reason if the worker has sent too many that nobody has taken.
+    /// Counts descriptors that came with an answer; the reason if the worker has sent too many that
+    /// nobody has taken.
     ///
-    /// A worker may send descriptors with answers of any type. They stay open in this program until the answer is taken, so
-    /// all workers together may have it keep half of what it can open.
+    /// A worker may send descriptors with answers of any type. They stay open in this program until
+    /// the answer is taken, so all workers together may have it keep half of what it can open.
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
         let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
         let quota = (half.checked_div(self.workers).unwrap_or(half)).max(codec::MAX_FDS);
@@ -115,8 +117,8 @@ impl Ledger {
         let kept = self.kept.len();
         if kept.saturating_add(fds.len()) > quota {
             return Err(format!(
-                "it brings {} descriptors, and {kept} that came with earlier results of this worker are not taken yet \
-                 (at most {quota}, by the program's limit of open files)",
+                "it brings {} descriptors, and {kept} that came with earlier results of this \
+                 worker are not taken yet (at most {quota}, by the program's limit of open files)",
                 fds.len()
             ));
         }
@@ -134,7 +136,9 @@ impl Ledger {
             message.push(Reply::BadResult as u8);
             message.extend_from_slice(reason.as_bytes());
         }
-        let Some((verdict, rest)) = messages::only_answer(message) else { return self.is_garbled = true };
+        let Some((verdict, rest)) = messages::only_answer(message) else {
+            return self.is_garbled = true;
+        };
         if verdict == Reply::Ready {
             if self.ready.is_some() {
                 return self.is_garbled = true;
@@ -168,7 +172,11 @@ impl Ledger {
             messages::put_answer(&mut sent.answers, verdict, rest);
         } else {
             sent.flush_but_last(&self.tag, &mut self.delivered);
-            sent.deliver(Content::Message { bytes: mem::take(message), fds }, &self.tag, &mut self.delivered);
+            sent.deliver(
+                Content::Message { bytes: mem::take(message), fds },
+                &self.tag,
+                &mut self.delivered,
+            );
         }
         self.pop_if_done();
     }
@@ -214,7 +222,8 @@ impl Ledger {
 
     /// Takes back all that was not begun, when `begun` tasks were, in order.
     pub(crate) fn take_back(&mut self, begun: u64) -> Vec<Job> {
-        // Tasks that are begun together are of one job. What the worker's word says beyond that cannot be.
+        // Tasks that are begun together are of one job. What the worker's word says beyond that
+        // cannot be.
         let running = u32::try_from(begun.saturating_sub(self.finished)).unwrap_or(u32::MAX);
         let mut back = Vec::new();
         let mut sent = mem::take(&mut self.sent).into_iter();
@@ -231,15 +240,21 @@ impl Ledger {
         back
     }
 
-    /// For a worker that has ended: takes back what was not begun, and says what befell the task that was running.
-    pub(crate) fn bury(&mut self, begun: u64, failure: impl FnOnce() -> Failure) -> (Vec<Job>, Option<Failed>) {
+    /// For a worker that has ended: takes back what was not begun, and says what befell the task
+    /// that was running.
+    pub(crate) fn settle(
+        &mut self,
+        begun: u64,
+        failure: impl FnOnce() -> Failure,
+    ) -> (Vec<Job>, Option<Failed>) {
         // Of those that were begun together, it came as far as the first.
         let begun = begun.min(self.finished.saturating_add(1));
         let back = self.take_back(begun);
         let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
         sent.flush(&self.tag, &mut self.delivered);
         let number = sent.job.first.saturating_add(sent.done.into());
-        let victim = sent.job.split_off(sent.done).unwrap_or_else(|| sent.job.one(number, sent.job.failed));
+        let victim =
+            sent.job.split_off(sent.done).unwrap_or_else(|| sent.job.one(number, sent.job.failed));
         self.finished = self.finished.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         (back, Some(Failed { job: victim, failure: failure() }))
@@ -315,11 +330,15 @@ pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
     match verdict {
         Reply::Panicked => match codec::decode_plain(reason) {
             Ok(panic) => Failure::Panicked(panic),
-            Err(reason) => Failure::BadResult(format!("a panic that cannot be understood: {reason}")),
+            Err(reason) => {
+                Failure::BadResult(format!("a panic that cannot be understood: {reason}"))
+            }
         },
         Reply::BadArguments => Failure::BadArguments(text()),
         Reply::NotRun => Failure::NotRun(text()),
-        Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => Failure::BadResult(text()),
+        Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => {
+            Failure::BadResult(text())
+        }
     }
 }
 
@@ -335,12 +354,20 @@ mod tests {
         let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
         for first in [0, 2] {
             let sink = Arc::clone(&results) as Arc<dyn Sink>;
-            ledger.enter(Job { sink, first, count: 2, failed: 0, put_off: 0, bytes: vec![0; 2], fds: Vec::new() });
+            ledger.enter(Job {
+                sink,
+                first,
+                count: 2,
+                failed: 0,
+                put_off: 0,
+                bytes: vec![0; 2],
+                fds: Vec::new(),
+            });
         }
         // Two answers, it says, and gives none.
         ledger.hear_block(2, &[]);
         let delivered: u32 = results.take().iter().map(|delivery| delivery.count).sum();
-        let (back, failed) = ledger.bury(4, || Failure::Exited(1));
+        let (back, failed) = ledger.settle(4, || Failure::Exited(1));
         let back: u32 = back.iter().map(|job| job.count).sum();
         assert_eq!((delivered, back, failed.is_some()), (2, 1, true));
     }
@@ -351,7 +378,15 @@ mod tests {
         let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
         for first in [0, 2] {
             let sink = Arc::clone(&results) as Arc<dyn Sink>;
-            ledger.enter(Job { sink, first, count: 2, failed: 0, put_off: 0, bytes: vec![0; 2], fds: Vec::new() });
+            ledger.enter(Job {
+                sink,
+                first,
+                count: 2,
+                failed: 0,
+                put_off: 0,
+                bytes: vec![0; 2],
+                fds: Vec::new(),
+            });
         }
         (ledger, results)
     }
@@ -366,9 +401,13 @@ mod tests {
             [(0, 4, 0), (1, 3, 1), (2, 2, 2), (3, 2, 2), (u64::MAX - 1, 2, 2), (u64::MAX, 2, 2)]
         {
             let (mut ledger, _) = with_two_jobs();
-            assert_eq!((tasks_of(&ledger.take_back(claimed)), ledger.tasks()), (back, left), "{claimed}");
+            assert_eq!(
+                (tasks_of(&ledger.take_back(claimed)), ledger.tasks()),
+                (back, left),
+                "{claimed}"
+            );
             let (mut ledger, _) = with_two_jobs();
-            let (back, failed) = ledger.bury(claimed, || Failure::Exited(1));
+            let (back, failed) = ledger.settle(claimed, || Failure::Exited(1));
             assert_eq!(
                 (tasks_of(&back), failed.is_some()),
                 if claimed == 0 { (4, false) } else { (3, true) },

@@ -22,7 +22,8 @@ struct State {
     /// How many outcomes have arrived so far.
     came: u64,
     is_cancelled: bool,
-    /// How many outcomes have arrived and were not taken, and how many are worth waking somebody for.
+    /// How many outcomes have arrived and were not taken, and how many are worth waking somebody
+    /// for.
     here: u64,
     wanted: u64,
     waker: Option<Waker>,
@@ -67,7 +68,9 @@ impl MapResults {
         while !is_so(&state) {
             state = match deadline.left() {
                 Some(Duration::ZERO) => return false,
-                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }

@@ -1,5 +1,8 @@
 //! The program's side of a pool: what waits, which worker has it, what came of it.
-#![deny(clippy::arithmetic_side_effects, reason = "what workers and iterators claim may be any number")]
+#![deny(
+    clippy::arithmetic_side_effects,
+    reason = "what workers and iterators claim may be any number"
+)]
 
 pub(crate) mod chunker;
 pub(crate) mod decode;

@@ -8,9 +8,10 @@ use crate::unwind;
 
 /// How often a task that failed is tried again, and after which failures: not at all, unless said.
 ///
-/// A task may have done part of its work before it failed, or all of it; retry what may be done twice. The end of a pipe or a
-/// connection cannot be an argument of a task that is retried (it fails with [`Failure::NotSent`]): the first attempt may have
-/// sent or received something. A [`Queue`](crate::Queue) can.
+/// A task may have done part of its work before it failed, or all of it; retry what may be done
+/// twice. The end of a pipe or a connection cannot be an argument of a task that is retried (it
+/// fails with [`Failure::NotSent`]): the first attempt may have sent or received something. A
+/// [`Queue`](crate::Queue) can.
 ///
 /// ```
 /// use multiproc::{Failure, Pool, Retry};
@@ -38,7 +39,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Tries again up to so many times, whatever the failure. (Not what was cancelled, and not what cannot be sent.)
+    /// Tries again up to so many times, whatever the failure. (Not what was cancelled, and not what
+    /// cannot be sent.)
     #[must_use]
     pub fn times(times: u32) -> Retry {
         Retry { times, only: None }
@@ -58,7 +60,11 @@ impl Retry {
 
     /// That arguments which have these things in them may be sent so often.
     pub(crate) fn check(self, ends: &Ends) -> Result<(), String> {
-        if self.is_never() { Ok(()) } else { ends.must_be_none("a task that is retried gets its arguments anew") }
+        if self.is_never() {
+            Ok(())
+        } else {
+            ends.must_be_none("a task that is retried gets its arguments anew")
+        }
     }
 
     /// Whether a task that failed so is tried again, when it failed `before` times before.
@@ -71,6 +77,9 @@ impl Retry {
 
 impl fmt::Debug for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("times", &self.times).field("only", &self.only.is_some()).finish()
+        f.debug_struct("Retry")
+            .field("times", &self.times)
+            .field("only", &self.only.is_some())
+            .finish()
     }
 }

@@ -1,5 +1,5 @@
-//! A pool's mind: which tasks wait, which worker is at what, and what is to be done about it. It never waits, and calls no code
-//! of users but `Retry`'s; `supervisor` has it act.
+//! A pool's mind: which tasks wait, which worker is at what, and what is to be done about it. It
+//! never waits, and calls no code of users but `Retry`'s; `supervisor` has it act.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,7 +13,8 @@ use super::worker_set::{Place, WorkerSet};
 use crate::error::Failure;
 use crate::limits::LimitReached;
 
-/// How long a task has to be running before those behind it are given to a worker that has nothing to do.
+/// How long a task has to be running before those behind it are given to a worker that has nothing
+/// to do.
 const LATE: Duration = Duration::from_micros(500);
 
 /// What a pool is about to do.
@@ -38,14 +39,16 @@ pub(crate) struct Scheduler {
     pub(crate) touched: Vec<Arc<dyn Sink>>,
     /// Which workers are to be listened to once more.
     pub(crate) listen: Vec<usize>,
-    /// The system refused what a worker's answer needs (descriptors, memory); asked again at once, it would refuse again.
+    /// The system refused what a worker's answer needs (descriptors, memory); asked again at once,
+    /// it would refuse again.
     pub(crate) is_refused: bool,
     scratch: Vec<u8>,
     /// Which workers have been given something and not been called for it.
     to_nudge: Vec<usize>,
     /// Which worker was given the last job.
     cursor: usize,
-    /// Whether the supervisor sleeps until it is called, so that it would not see that a task is not begun.
+    /// Whether the supervisor sleeps until it is called, so that it would not see that a task is
+    /// not begun.
     pub(crate) sleeps: bool,
     /// Which workers this program could not end, and why.
     pub(crate) unended: Vec<String>,
@@ -73,13 +76,16 @@ impl Scheduler {
     pub(crate) fn submit(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<bool, Failure> {
         match &self.phase {
             Phase::Running => {}
-            Phase::Closing | Phase::Terminated => return Err(Failure::Cancelled("the pool is not running".to_owned())),
+            Phase::Closing | Phase::Terminated => {
+                return Err(Failure::Cancelled("the pool is not running".to_owned()));
+            }
             Phase::Broken(reason) => return Err(Failure::NotRun(reason.clone())),
         }
         let had_any = !self.queue.is_empty();
         self.queue.extend(jobs);
         // What nobody looks after but the supervisor: deadlines.
-        let has_deadline = self.queue.back().is_some_and(|job| job.sink.call().options.deadline.is_some());
+        let has_deadline =
+            self.queue.back().is_some_and(|job| job.sink.call().options.deadline.is_some());
         let needs_supervisor = if had_any { false } else { self.dispatch() };
         Ok(mem::take(&mut self.sleeps) || needs_supervisor || has_deadline)
     }
@@ -89,7 +95,8 @@ impl Scheduler {
         self.queue.iter().map(|job| u64::from(job.count)).sum()
     }
 
-    /// Gives tasks to workers that have room. `true` if there is something to send that only the supervisor sends.
+    /// Gives tasks to workers that have room. `true` if there is something to send that only the
+    /// supervisor sends.
     pub(crate) fn dispatch(&mut self) -> bool {
         let mut needs_supervisor = false;
         while let Some(front) = self.queue.front() {
@@ -101,7 +108,8 @@ impl Scheduler {
             let Some(mut job) = self.queue.pop_front() else { break };
             let Some(worker) = self.workers.worker_mut(place) else { break };
             if let Some(most) = self.settings.max_tasks {
-                let left = most.saturating_sub(worker.ledger.finished.saturating_add(worker.ledger.tasks()));
+                let left = most
+                    .saturating_sub(worker.ledger.finished.saturating_add(worker.ledger.tasks()));
                 if let Some(rest) = job.split_off(u32::try_from(left).unwrap_or(u32::MAX)) {
                     self.queue.push_front(rest);
                 }
@@ -135,11 +143,14 @@ impl Scheduler {
 
     fn takes_more(&self, worker: &Worker) -> bool {
         let most = self.settings.max_tasks;
-        let is_spent = most.is_some_and(|most| worker.ledger.finished.saturating_add(worker.ledger.tasks()) >= most);
+        let is_spent = most.is_some_and(|most| {
+            worker.ledger.finished.saturating_add(worker.ledger.tasks()) >= most
+        });
         worker.is_open() && !is_spent && worker.room() > 0
     }
 
-    /// The worker that is to have the next job: one with nothing to do, or the one with the least of those that have room.
+    /// The worker that is to have the next job: one with nothing to do, or the one with the least
+    /// of those that have room.
     fn choose(&mut self) -> Option<usize> {
         /// How many are looked at, at the most, once one has been found.
         const LOOKED_AT: usize = 16;
@@ -227,27 +238,33 @@ impl Scheduler {
     }
 
     /// For a worker that has ended: settles what it was at. `why` is how it ended.
-    pub(crate) fn bury(&mut self, place: usize, why: Failure) {
+    pub(crate) fn settle(&mut self, place: usize, why: Failure) {
         self.attend(place);
         let Some(mut worker) = self.workers.remove(place) else { return };
-        let text = worker.ledger.ready.clone().and_then(Result::err).unwrap_or_else(|| why.to_string());
+        let text =
+            worker.ledger.ready.clone().and_then(Result::err).unwrap_or_else(|| why.to_string());
         let kill_reason = worker.kill_reason.take();
         let is_unasked = matches!(kill_reason, None | Some(KillReason::Rogue(_)));
         let was_dismissed = worker.is_dismissed;
         let is_given_up = worker.give_up_at.is_some_and(|at| at <= Instant::now());
-        let (back, failed) = worker.bury(|| match kill_reason {
+        let (back, failed) = worker.settle(|| match kill_reason {
             Some(KillReason::Deadline(deadline)) => deadline_failure(deadline),
             _ if is_given_up => why,
             Some(KillReason::Cancelled) => Failure::Cancelled("while it ran".to_owned()),
-            Some(KillReason::Terminated) => Failure::Cancelled("its pool was terminated".to_owned()),
-            Some(KillReason::Rogue(reason)) => Failure::Lost(format!("its worker was killed: {reason}")),
+            Some(KillReason::Terminated) => {
+                Failure::Cancelled("its pool was terminated".to_owned())
+            }
+            Some(KillReason::Rogue(reason)) => {
+                Failure::Lost(format!("its worker was killed: {reason}"))
+            }
             None => why,
         });
         self.touched.append(&mut worker.ledger.delivered);
         let has_failed = failed.is_some();
-        // It was up and had tasks, and says that it began none of them: it was ended from outside, or its word lies. Either
-        // way another worker may do better, but not again and again.
-        let denies = !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
+        // It was up and had tasks, and says that it began none of them: it was ended from outside,
+        // or its word lies. Either way another worker may do better, but not again and again.
+        let denies =
+            !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
         self.requeue(back);
         if denies {
             self.put_off();
@@ -258,9 +275,10 @@ impl Scheduler {
                 Err(job) => self.queue.push_front(job),
             }
         }
-        let reason = format!("worker {} (pid {}) {text}", worker.ledger.tag.name, worker.ledger.tag.pid);
+        let reason =
+            format!("worker {} (pid {}) {text}", worker.ledger.tag.name, worker.ledger.tag.pid);
         let is_alright = has_failed || denies || was_dismissed || worker.ledger.finished > 0;
-        self.workers.buried(place, &worker, is_alright, &self.settings);
+        self.workers.ended(place, &worker, is_alright, &self.settings);
         match self.phase.clone() {
             Phase::Terminated => self.cancel_all(),
             Phase::Broken(reason) => self.fail_all(&Failure::NotRun(reason)),
@@ -280,9 +298,15 @@ impl Scheduler {
 
     /// Gives up if workers fail again and again before they have done anything.
     pub(crate) fn break_if_hopeless(&mut self, reason: &str) {
-        if self.workers.is_hopeless(&self.settings) && matches!(self.phase, Phase::Running | Phase::Closing) {
+        if self.workers.is_hopeless(&self.settings)
+            && matches!(self.phase, Phase::Running | Phase::Closing)
+        {
             let limits = &self.settings.limits.of_worker();
-            let hint = if limits.is_empty() { "" } else { " (the limits that the pool gives them may be too low)" };
+            let hint = if limits.is_empty() {
+                ""
+            } else {
+                " (the limits that the pool gives them may be too low)"
+            };
             let text = format!("the pool's workers cannot start: {reason}{hint}");
             self.phase = Phase::Broken(text.clone());
             self.fail_all(&Failure::NotRun(text));
@@ -321,7 +345,8 @@ impl Scheduler {
 
     /// Has workers leave that have nothing to do any more.
     ///
-    /// This comes last in a turn of the supervisor: whatever is heard after it would be heard by nobody who decides.
+    /// This comes last in a turn of the supervisor: whatever is heard after it would be heard by
+    /// nobody who decides.
     pub(crate) fn dismiss_finished(&mut self, now: Instant) {
         let has_finished = self.has_finished();
         let kill_at = now.checked_add(self.settings.grace);
@@ -335,15 +360,20 @@ impl Scheduler {
         }
     }
 
-    /// Whether nothing is left to decide until something happens or is due. The supervisor sleeps only if this holds.
+    /// Whether nothing is left to decide until something happens or is due. The supervisor sleeps
+    /// only if this holds.
     pub(crate) fn is_settled(&self) -> bool {
         let has_finished = self.has_finished();
-        let may_anybody_leave = self.workers.workers().any(|worker| self.may_leave(worker, has_finished));
-        !may_anybody_leave && !self.could_dispatch() && self.listen.is_empty() && self.touched.is_empty()
+        let may_anybody_leave =
+            self.workers.workers().any(|worker| self.may_leave(worker, has_finished));
+        !may_anybody_leave
+            && !self.could_dispatch()
+            && self.listen.is_empty()
+            && self.touched.is_empty()
     }
 
-    /// When to look whether the worker in a place is stopped in the midst of a task without a deadline, which nothing else would
-    /// notice: only while other tasks wait.
+    /// When to look whether the worker in a place is stopped in the midst of a task without a
+    /// deadline, which nothing else would notice: only while other tasks wait.
     fn stop_check(&self, place: usize) -> Option<Instant> {
         let worker = self.workers.worker(place)?;
         let is_endless = worker.ledger.head()?.job.sink.call().options.deadline.is_none();
@@ -374,12 +404,15 @@ impl Scheduler {
         let options = Arc::clone(&head.job.sink.call().options);
         let Some(deadline) = options.deadline else { return };
         if worker.overdue().is_some_and(|left| left.is_zero()) {
-            worker.terminate(KillReason::Deadline(deadline), options.grace.unwrap_or(self.settings.grace));
+            worker.terminate(
+                KillReason::Deadline(deadline),
+                options.grace.unwrap_or(self.settings.grace),
+            );
         }
     }
 
-    /// The next task was not begun by a worker that had it. That may have been somebody else's doing, or the task's own: so it
-    /// does not go on for ever.
+    /// The next task was not begun by a worker that had it. That may have been somebody else's
+    /// doing, or the task's own: so it does not go on for ever.
     fn put_off(&mut self) {
         /// How many workers may have a task without beginning it.
         const ATTEMPTS: u32 = 5;
@@ -391,7 +424,10 @@ impl Scheduler {
         if job.put_off < ATTEMPTS {
             self.queue.push_front(job);
         } else {
-            self.fail(job, Failure::Lost(format!("{ATTEMPTS} workers did not begin it, or hid that they had")));
+            self.fail(
+                job,
+                Failure::Lost(format!("{ATTEMPTS} workers did not begin it, or hid that they had")),
+            );
         }
     }
 
@@ -400,13 +436,15 @@ impl Scheduler {
         if !self.queue.is_empty() {
             return;
         }
-        let idle = self.workers.count(|worker| worker.is_open() && worker.is_ready() && worker.is_idle());
+        let idle =
+            self.workers.count(|worker| worker.is_open() && worker.is_ready() && worker.is_idle());
         if idle == 0 {
             return;
         }
         let late = (0..self.workers.len()).find(|place| {
             let worker = self.workers.worker(*place);
-            worker.is_some_and(|worker| worker.could_share() && worker.ledger.since.elapsed() >= LATE)
+            worker
+                .is_some_and(|worker| worker.could_share() && worker.ledger.since.elapsed() >= LATE)
         });
         let Some(worker) = late.and_then(|place| self.workers.worker_mut(place)) else { return };
         let back = worker.take_back();
@@ -422,9 +460,12 @@ impl Scheduler {
     pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
         let of_workers = self.workers.workers().filter_map(|worker| {
             // A task that begins at this moment is due after its deadline at the soonest.
-            let soonest = worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
+            let soonest =
+                worker.ledger.head().and_then(|head| head.job.sink.call().options.deadline);
             // A time beyond what the clock can count never comes.
-            let due = worker.overdue().and_then(|left| now.checked_add(left.min(soonest.unwrap_or(left))));
+            let due = worker
+                .overdue()
+                .and_then(|left| now.checked_add(left.min(soonest.unwrap_or(left))));
             [worker.kill_at, worker.give_up_at, due, worker.look_at].into_iter().flatten().min()
         });
         let is_idle = |worker: &Worker| worker.is_open() && worker.is_ready() && worker.is_idle();
@@ -520,7 +561,7 @@ impl Scheduler {
         for place in 0..self.workers.len() {
             let Some(mut worker) = self.workers.remove(place) else { continue };
             worker.kill();
-            let (back, failed) = worker.bury(|| Failure::Lost(WHY.to_owned()));
+            let (back, failed) = worker.settle(|| Failure::Lost(WHY.to_owned()));
             self.requeue(back);
             if let Some(failed) = failed {
                 self.fail(failed.job, failed.failure);
@@ -529,11 +570,13 @@ impl Scheduler {
         self.fail_all(&Failure::NotRun(WHY.to_owned()));
     }
 
-    /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are at its tasks are killed.
+    /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are
+    /// at its tasks are killed.
     pub(crate) fn cancel(&mut self, sink: *const (), with_running: bool) {
         for place in 0..self.workers.len() {
             let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if worker.link.is_none() || worker.kill_reason.is_some() || !worker.ledger.holds(sink).1 {
+            if worker.link.is_none() || worker.kill_reason.is_some() || !worker.ledger.holds(sink).1
+            {
                 continue;
             }
             self.attend(place);

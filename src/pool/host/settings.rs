@@ -31,7 +31,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What the worker in a place, counted from 1, is called: as in CPython, unless the pool has a name.
+    /// What the worker in a place, counted from 1, is called: as in CPython, unless the pool has a
+    /// name.
     pub(crate) fn worker_name(&self, id: usize) -> String {
         match (&self.name, self.method) {
             (Some(name), _) => format!("{name}-{id}"),
@@ -43,8 +44,10 @@ impl Settings {
 
     /// A worker's process, with the limits that it gets.
     pub(crate) fn prepare(&self, process: Process<()>) -> Process<()> {
-        let process =
-            process.start_method(self.method).limits(self.limits.of_worker()).temporary(self.temporary.clone());
+        let process = process
+            .start_method(self.method)
+            .limits(self.limits.of_worker())
+            .temporary(self.temporary.clone());
         #[cfg(feature = "cage")]
         if let Some(cage) = &self.cage {
             return process.cage(cage.clone());

@@ -40,7 +40,8 @@ pub(crate) enum Outcome {
 
 impl Slot {
     pub(crate) fn new(call: Call) -> Slot {
-        let state = State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
+        let state =
+            State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
         Slot { call, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -61,7 +62,9 @@ impl Slot {
         while state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
             state = match deadline.left() {
                 Some(Duration::ZERO) => return false,
-                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }

@@ -1,4 +1,5 @@
-//! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has the scheduler see to it.
+//! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has
+//! the scheduler see to it.
 
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -76,7 +77,8 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The scheduler. A panic while it was locked is a fault of ours that must not make others hang.
+    /// The scheduler. A panic while it was locked is a fault of ours that must not make others
+    /// hang.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Scheduler> {
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,17 +100,23 @@ impl Shared {
 
     /// What becomes of the pool's tasks in a forked copy of its process: nothing.
     pub(crate) fn lost_to_copy(&self) -> Failure {
-        Failure::Lost(format!("its pool belongs to process {}, of which this one is a copy", self.owner.1))
+        Failure::Lost(format!(
+            "its pool belongs to process {}, of which this one is a copy",
+            self.owner.1
+        ))
     }
 
-    /// Waits until nothing is left of the pool; whether that is so at the deadline, or as seen by the supervisor.
+    /// Waits until nothing is left of the pool; whether that is so at the deadline, or as seen by
+    /// the supervisor.
     pub(crate) fn wait_over(&self, deadline: Deadline) -> bool {
         let deadline = if self.is_supervisor() { Deadline::Now } else { deadline };
         let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*is_over {
             is_over = match deadline.left() {
                 Some(Duration::ZERO) => return false,
-                Some(left) => self.over.wait_timeout(is_over, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.over.wait_timeout(is_over, left).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => self.over.wait(is_over).unwrap_or_else(PoisonError::into_inner),
             };
         }
@@ -128,7 +136,8 @@ impl Shared {
         self.set.add(end, number | END).map_err(cannot)
     }
 
-    /// The supervisor's life. Should it fail (a fault of ours, or no memory), nobody is left waiting.
+    /// The supervisor's life. Should it fail (a fault of ours, or no memory), nobody is left
+    /// waiting.
     pub(crate) fn live(&self) {
         let _ = self.supervisor.set(thread::current().id());
         if unwind::catch(|| self.keep()).is_err() {
@@ -180,7 +189,8 @@ impl Shared {
     /// 2. Give up workers that may not be ended.
     /// 3. Do what is due.
     /// 4. Send tasks, and hear what that makes room for.
-    /// 5. Have workers leave that are done, and take note of who is to be started and when to look again.
+    /// 5. Have workers leave that are done, and take note of who is to be started and when to look
+    ///    again.
     fn turn(&self, events: &[u64]) -> Turn {
         let mut said = Vec::new();
         let mut scheduler = self.lock();
@@ -201,7 +211,8 @@ impl Shared {
             until = Deadline::Now;
         }
         if matches!(until, Deadline::Never) {
-            // Tasks of short times follow each other without calling for it. So it sleeps for good only when none has come for a while.
+            // Tasks of short times follow each other without calling for it. So it sleeps for good
+            // only when none has come for a while.
             scheduler.sleeps = events.is_empty();
             if !scheduler.sleeps {
                 until = Deadline::after(STUCK);
@@ -219,7 +230,12 @@ impl Shared {
     }
 
     /// Takes what workers say, and sees who has ended; `false` if that could not be told of all.
-    fn hear(&self, scheduler: &mut Scheduler, events: &[u64], said: &mut Vec<(String, Said)>) -> bool {
+    fn hear(
+        &self,
+        scheduler: &mut Scheduler,
+        events: &[u64],
+        said: &mut Vec<(String, Said)>,
+    ) -> bool {
         let mut is_all_told = true;
         for event in events {
             if *event == SUMMONS {
@@ -250,7 +266,12 @@ impl Shared {
     }
 
     /// For a worker that seems to have ended; `false` if that cannot be told yet.
-    fn see_end(&self, scheduler: &mut Scheduler, place: usize, said: &mut Vec<(String, Said)>) -> bool {
+    fn see_end(
+        &self,
+        scheduler: &mut Scheduler,
+        place: usize,
+        said: &mut Vec<(String, Said)>,
+    ) -> bool {
         let Some(worker) = scheduler.workers.worker(place) else { return true };
         let why = match worker.child.try_join() {
             Ok(None) => return false,
@@ -266,27 +287,40 @@ impl Shared {
         {
             self.set.remove(end);
         }
-        scheduler.bury(place, why);
+        scheduler.settle(place, why);
         true
     }
 
-    /// For a worker that may not be ended: this program has become another user since it started it. It ends with this program at
-    /// the latest, as it is tied to it.
-    fn give_up(&self, scheduler: &mut Scheduler, place: usize, said: &mut Vec<(String, Said)>) -> Option<String> {
+    /// For a worker that may not be ended: this program has become another user since it started
+    /// it. It ends with this program at the latest, as it is tied to it.
+    fn give_up(
+        &self,
+        scheduler: &mut Scheduler,
+        place: usize,
+        said: &mut Vec<(String, Said)>,
+    ) -> Option<String> {
         let tag = Arc::clone(&scheduler.workers.worker(place)?.ledger.tag);
-        let why = format!("may not end worker {} (pid {}): it runs as another user", tag.name, tag.pid);
+        let why =
+            format!("may not end worker {} (pid {}): it runs as another user", tag.name, tag.pid);
         self.take_records(scheduler, place, said);
         if let Some(worker) = scheduler.workers.worker(place) {
-            for fd in [worker.fds().ok().map(|(_, end)| end), worker.records_fd()].into_iter().flatten() {
+            for fd in
+                [worker.fds().ok().map(|(_, end)| end), worker.records_fd()].into_iter().flatten()
+            {
                 self.set.remove(fd);
             }
         }
-        scheduler.bury(place, Failure::Lost(why.clone()));
+        scheduler.settle(place, Failure::Lost(why.clone()));
         scheduler.unended.push(why.clone());
         Some(why)
     }
 
-    fn take_records(&self, scheduler: &mut Scheduler, place: usize, said: &mut Vec<(String, Said)>) {
+    fn take_records(
+        &self,
+        scheduler: &mut Scheduler,
+        place: usize,
+        said: &mut Vec<(String, Said)>,
+    ) {
         let Some(worker) = scheduler.workers.worker_mut(place) else { return };
         let Some(socket) = &worker.records else { return };
         let (records, is_over) = records::take(socket);
@@ -302,7 +336,9 @@ impl Shared {
     fn start(&self, place: usize, number: u64) {
         let settings = self.lock().settings.clone();
         let started =
-            Worker::start(&settings, place.saturating_add(1), number).and_then(|worker| match self.watch(&worker) {
+            Worker::start(&settings, place.saturating_add(1), number).and_then(|worker| match self
+                .watch(&worker)
+            {
                 Ok(()) => Ok(worker),
                 Err(error) => {
                     let _ = worker.child.kill();
@@ -326,7 +362,8 @@ fn exchange(scheduler: &mut Scheduler) {
         scheduler.dispatch();
         // What is sent here makes room for more, and may take wake-ups that were for who listens.
         let mut places = mem::take(&mut scheduler.listen);
-        let is_sending = |place: &usize| scheduler.workers.worker(*place).is_some_and(Worker::has_outgoing);
+        let is_sending =
+            |place: &usize| scheduler.workers.worker(*place).is_some_and(Worker::has_outgoing);
         places.extend((0..scheduler.workers.len()).filter(is_sending));
         for place in &places {
             scheduler.attend(*place);

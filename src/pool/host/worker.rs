@@ -28,7 +28,8 @@ use crate::sys::process::tree;
 /// How much each direction of a link holds.
 const CAPACITY: usize = 128 << 10;
 
-/// How long a worker with much to do has ahead of it, in nanoseconds: enough for the pool to be late.
+/// How long a worker with much to do has ahead of it, in nanoseconds: enough for the pool to be
+/// late.
 const AHEAD: u64 = 1_000_000;
 
 /// The most and the least jobs that are out to one worker: one that it is at, and one more.
@@ -41,8 +42,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// How long a worker may take to begin a task that it has.
 const BEGIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// The longest that a worker may take to begin a task that has a long deadline or none. Then somebody has stopped it, and its tasks go
-/// to others.
+/// The longest that a worker may take to begin a task that has a long deadline or none. Then
+/// somebody has stopped it, and its tasks go to others.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
 /// How long to wait before descriptors are sent again that could not go out.
@@ -59,7 +60,8 @@ pub(crate) struct Worker {
     pub(crate) is_to_be_nudged: bool,
     /// Nothing more comes over the link.
     pub(crate) is_silent: bool,
-    /// How many tasks were finished when all that could be was taken back, unless it was given more since.
+    /// How many tasks were finished when all that could be was taken back, unless it was given more
+    /// since.
     taken_back_at: Option<u64>,
     /// It has done its share, and leaves when it is done with what it is at.
     pub(crate) is_spent: bool,
@@ -195,9 +197,12 @@ impl Worker {
         self.link.is_some() && !self.is_silent && !self.is_spent && self.kill_reason.is_none()
     }
 
-    /// Whether it has tasks that another might do, as far as one knows: of those that it has begun together, none comes back.
+    /// Whether it has tasks that another might do, as far as one knows: of those that it has begun
+    /// together, none comes back.
     pub(crate) fn could_share(&self) -> bool {
-        self.is_open() && self.ledger.tasks() > 1 && self.taken_back_at != Some(self.ledger.finished)
+        self.is_open()
+            && self.ledger.tasks() > 1
+            && self.taken_back_at != Some(self.ledger.finished)
     }
 
     /// Whether it has said that it is up.
@@ -215,14 +220,15 @@ impl Worker {
         let most = match self.pace {
             _ if !self.outgoing.is_empty() => 0,
             0 => MIN_JOBS,
-            pace => {
-                usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS)).unwrap_or(MIN_JOBS).max(MIN_JOBS)
-            }
+            pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS))
+                .unwrap_or(MIN_JOBS)
+                .max(MIN_JOBS),
         };
         most.saturating_sub(self.ledger.jobs())
     }
 
-    /// Gives it a job. `true` if it is to be called for it by `nudge`, or by `pump` if there is more to go out.
+    /// Gives it a job. `true` if it is to be called for it by `nudge`, or by `pump` if there is
+    /// more to go out.
     pub(crate) fn give(&mut self, job: Job, scratch: &mut Vec<u8>) {
         let call = job.sink.call();
         let order = Request::Tasks {
@@ -230,7 +236,10 @@ impl Worker {
             count: job.count,
             first: job.first,
             name: call.options.name.clone(),
-            deadline: call.options.deadline.map(|deadline| (deadline, call.options.grace.unwrap_or(self.grace))),
+            deadline: call
+                .options
+                .deadline
+                .map(|deadline| (deadline, call.options.grace.unwrap_or(self.grace))),
             limits: self.limits_for(&call.options.limits),
         };
         scratch.clear();
@@ -243,7 +252,8 @@ impl Worker {
         self.send(scratch, fds);
     }
 
-    /// What the worker is to see to at each task: what the tasks bring, and the time that the pool gives each.
+    /// What the worker is to see to at each task: what the tasks bring, and the time that the pool
+    /// gives each.
     fn limits_for(&self, own: &Limits) -> Option<Box<Limits>> {
         let limits = match self.cpu_time {
             Some(time) if own.cpu().is_none_or(|own| own > time) => own.clone().cpu_time(time),
@@ -255,7 +265,10 @@ impl Worker {
     /// Sends what it keeps if there is no room for it.
     fn send(&mut self, bytes: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
         let Some(link) = &mut self.link else { return };
-        if self.outgoing.is_empty() && fds.is_empty() && matches!(link.push_quietly(bytes), Ok(true)) {
+        if self.outgoing.is_empty()
+            && fds.is_empty()
+            && matches!(link.push_quietly(bytes), Ok(true))
+        {
             return;
         }
         self.outgoing.push_back(Outgoing { bytes: mem::take(bytes), fds, sent: 0 });
@@ -277,13 +290,13 @@ impl Worker {
             return false;
         }
         let Worker { link: Some(link), outgoing, .. } = self else { return false };
-        outgoing
-            .front()
-            .is_some_and(|next| link.outbound().has_room_for_next(next.bytes.len().saturating_sub(next.sent)))
+        outgoing.front().is_some_and(|next| {
+            link.outbound().has_room_for_next(next.bytes.len().saturating_sub(next.sent))
+        })
     }
 
-    /// Sends what there is room for, and takes what it says. Each of these may take the wake-up that was for the other, so that
-    /// both are done until neither has anything to do.
+    /// Sends what there is room for, and takes what it says. Each of these may take the wake-up
+    /// that was for the other, so that both are done until neither has anything to do.
     pub(crate) fn exchange(&mut self, scratch: &mut Vec<u8>) -> Heard {
         /// How often, at the most, before others have their turn.
         const TURNS: u32 = 16;
@@ -304,7 +317,8 @@ impl Worker {
         Heard::All
     }
 
-    /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen afterwards.)
+    /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen
+    /// afterwards.)
     pub(crate) fn pump(&mut self) {
         if self.is_congested() {
             return;
@@ -317,7 +331,9 @@ impl Worker {
                 Err(SendTransportError::Disconnected) => return,
                 Ok(false) | Err(SendTransportError::Full) => {
                     // Else the worker tells when there is room in the ring.
-                    if !fds.is_empty() && link.outbound().has_room_for_next(bytes.len().saturating_sub(*sent)) {
+                    if !fds.is_empty()
+                        && link.outbound().has_room_for_next(bytes.len().saturating_sub(*sent))
+                    {
                         self.congested_until = Instant::now().checked_add(CONGESTION);
                     }
                     return;
@@ -348,17 +364,21 @@ impl Worker {
     pub(crate) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
         /// How often what the system refuses is asked for again at once.
         const MAX_REFUSALS: u32 = 10;
-        /// How many batches are taken before others have their turn: a worker may go on for as long as it likes.
+        /// How many batches are taken before others have their turn: a worker may go on for as long
+        /// as it likes.
         const BATCHES: u32 = 16;
         let Worker { link: Some(link), ledger, .. } = self else { return Heard::End };
         let before = (ledger.finished, ledger.ready.is_some());
         let (mut refusals, mut batches) = (0, 0);
         let drained = loop {
-            let drained = link.drain(scratch, MAX_MESSAGE, |message, fds| ledger.hear(message, fds));
+            let drained =
+                link.drain(scratch, MAX_MESSAGE, |message, fds| ledger.hear(message, fds));
             match &drained {
                 _ if ledger.is_garbled => break drained,
                 Ok(true) if batches < BATCHES => batches = batches.saturating_add(1),
-                Err(RecvTransportError::Os(_)) if refusals < MAX_REFUSALS => refusals = refusals.saturating_add(1),
+                Err(RecvTransportError::Os(_)) if refusals < MAX_REFUSALS => {
+                    refusals = refusals.saturating_add(1)
+                }
                 _ => break drained,
             }
         };
@@ -394,17 +414,23 @@ impl Worker {
     /// Sees how long its tasks take.
     fn look_at_pace(&mut self) {
         let now = (self.memory.busy(), self.ledger.finished);
-        let (busy, finished) = (now.0.saturating_sub(self.seen.0), now.1.saturating_sub(self.seen.1));
+        let (busy, finished) =
+            (now.0.saturating_sub(self.seen.0), now.1.saturating_sub(self.seen.1));
         if finished == 0 || busy.is_zero() {
             return;
         }
         self.seen = now;
-        let each = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX).checked_div(finished).unwrap_or(0);
+        let each =
+            u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX).checked_div(finished).unwrap_or(0);
         if let Some(head) = self.ledger.head() {
             head.job.sink.call().took(each);
             let job = each.saturating_mul(u64::from(head.job.count));
-            self.pace =
-                if self.pace == 0 { job } else { (self.pace / 4).saturating_mul(3).saturating_add(job / 4) }.max(1);
+            self.pace = if self.pace == 0 {
+                job
+            } else {
+                (self.pace / 4).saturating_mul(3).saturating_add(job / 4)
+            }
+            .max(1);
         } else {
             if let Some(sink) = self.ledger.delivered.last() {
                 sink.call().took(each);
@@ -416,7 +442,8 @@ impl Worker {
     /// Takes back what is not begun.
     pub(crate) fn take_back(&mut self) -> Vec<Job> {
         let (begun, epoch) = self.memory.close(&mut self.gate);
-        // What was finished before is said by now: a worker says what became of a task before it begins the next.
+        // What was finished before is said by now: a worker says what became of a task before it
+        // begins the next.
         let _ = self.listen(&mut Vec::new());
         let back = self.ledger.take_back(begun);
         self.taken_back_at = Some(self.ledger.finished);
@@ -444,13 +471,15 @@ impl Worker {
         }
         let waits = self.ledger.since.elapsed();
         if self.is_running() {
-            // What it says of its begin is believed for a while only: a hostile one says what it likes.
+            // What it says of its begin is believed for a while only: a hostile one says what it
+            // likes.
             let ran = self.running_for().max(waits.saturating_sub(BEGIN_LIMIT));
             return deadline.map(|deadline| deadline.saturating_sub(ran));
         }
         // It is about to begin. If it never does, somebody has stopped it.
-        let begins =
-            deadline.map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK));
+        let begins = deadline.map_or(STUCK, |deadline| {
+            deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK)
+        });
         self.is_ready().then(|| begins.saturating_sub(waits))
     }
 
@@ -464,14 +493,14 @@ impl Worker {
     }
 
     /// What it was at when it ended is failed, the rest is to be given to another.
-    pub(crate) fn bury(
+    pub(crate) fn settle(
         &mut self,
         failure: impl FnOnce() -> Failure,
     ) -> (Vec<Job>, Option<crate::pool::host::ledger::Failed>) {
         let begun = self.memory.begun(&self.gate);
         self.outgoing.clear();
         self.salvage();
-        self.ledger.bury(begun, failure)
+        self.ledger.settle(begun, failure)
     }
 
     /// Takes what it had written but not published when it ended.
@@ -531,8 +560,9 @@ impl Worker {
 
     /// Kills it and all that it started.
     ///
-    /// One that runs as another user (this program became another one since) may not be killed. It is told to leave, which it
-    /// does when its task is done, or its own timer ends it, and it is given up if that takes long.
+    /// One that runs as another user (this program became another one since) may not be killed. It
+    /// is told to leave, which it does when its task is done, or its own timer ends it, and it is
+    /// given up if that takes long.
     pub(crate) fn kill(&mut self) {
         self.kill_at = None;
         let killed = self.child.kill_tree();

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::settings::Settings;
 use super::worker::Worker;
 
-/// How many workers may end unasked in a row, soon after their start and before they have done anything.
+/// How many workers may end unasked in a row, soon after their start and before they have done
+/// anything.
 const MAX_QUICK_ENDS: u32 = 100;
 const QUICK: Duration = Duration::from_millis(100);
 
@@ -45,10 +46,19 @@ pub(crate) struct Totals {
 
 impl WorkerSet {
     pub(crate) fn new(workers: Vec<Worker>) -> WorkerSet {
-        let place =
-            |worker| Place { worker: Some(worker), is_starting: false, start_at: None, totals: Totals::default() };
+        let place = |worker| Place {
+            worker: Some(worker),
+            is_starting: false,
+            start_at: None,
+            totals: Totals::default(),
+        };
         let started = workers.len() as u64;
-        WorkerSet { places: workers.into_iter().map(place).collect(), started, failed_starts: 0, quick_ends: 0 }
+        WorkerSet {
+            places: workers.into_iter().map(place).collect(),
+            started,
+            failed_starts: 0,
+            quick_ends: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -102,8 +112,15 @@ impl WorkerSet {
         }
     }
 
-    /// Takes note of a worker that ended. `is_alright`: that it did is no sign that another one would, too.
-    pub(crate) fn buried(&mut self, place: usize, worker: &Worker, is_alright: bool, _settings: &Settings) {
+    /// Takes note of a worker that ended. `is_alright`: that it did is no sign that another one
+    /// would, too.
+    pub(crate) fn ended(
+        &mut self,
+        place: usize,
+        worker: &Worker,
+        is_alright: bool,
+        _settings: &Settings,
+    ) {
         let was_ready = worker.is_ready();
         if let Some(place) = self.places.get_mut(place) {
             place.totals.tasks = place.totals.tasks.saturating_add(worker.ledger.finished);
@@ -114,7 +131,8 @@ impl WorkerSet {
             return;
         }
         if was_ready {
-            self.quick_ends = self.quick_ends.saturating_add(u32::from(worker.started.elapsed() < QUICK));
+            self.quick_ends =
+                self.quick_ends.saturating_add(u32::from(worker.started.elapsed() < QUICK));
         } else {
             self.failed(place);
         }
@@ -142,7 +160,9 @@ impl WorkerSet {
 
     /// Whether there is no sense in starting more.
     pub(crate) fn is_hopeless(&self, settings: &Settings) -> bool {
-        let most = settings.max_restarts.saturating_add(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        let most = settings
+            .max_restarts
+            .saturating_add(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
         let is_any_up = self.workers().any(Worker::is_ready);
         (self.failed_starts >= most && !is_any_up) || self.quick_ends >= MAX_QUICK_ENDS
     }
@@ -160,7 +180,10 @@ impl WorkerSet {
     pub(crate) fn take_vacancies(&mut self, now: Instant) -> Vec<(usize, u64)> {
         let mut all = Vec::new();
         for (number, place) in self.places.iter_mut().enumerate() {
-            if place.worker.is_none() && !place.is_starting && place.start_at.is_none_or(|at| at <= now) {
+            if place.worker.is_none()
+                && !place.is_starting
+                && place.start_at.is_none_or(|at| at <= now)
+            {
                 place.is_starting = true;
                 place.start_at = None;
                 all.push((number, WorkerSet::number(self.started, number)));

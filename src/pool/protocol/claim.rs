@@ -1,10 +1,11 @@
-//! Who may begin a task: a word that a worker and its pool share, so that a task is begun or taken back, never both.
+//! Who may begin a task: a word that a worker and its pool share, so that a task is begun or taken
+//! back, never both.
 //!
-//! Tasks go to a worker ahead of need, in order. The worker takes a number before it begins one, or a few at once if they are
-//! short; the pool closes the word to
-//! take back all that are not begun, and learns by the same instruction how many are. The worker opens the word again when it
-//! meets the message that says so, behind those that were taken back. Each closing has a number, so that a message from
-//! before a later closing opens nothing.
+//! Tasks go to a worker ahead of need, in order. The worker takes a number before it begins one, or
+//! a few at once if they are short; the pool closes the word to take back all that are not begun,
+//! and learns by the same instruction how many are. The worker opens the word again when it meets
+//! the message that says so, behind those that were taken back. Each closing has a number, so that
+//! a message from before a later closing opens nothing.
 //!
 //! ```text
 //! | closed: 1 bit | number of the closing: 15 bits | tasks begun: 48 bits |
@@ -120,7 +121,8 @@ mod tests {
         }
     }
 
-    /// A worker and its pool, with nothing between them but the word: each task is begun or taken back.
+    /// A worker and its pool, with nothing between them but the word: each task is begun or taken
+    /// back.
     #[test]
     fn a_task_is_begun_or_taken_back() {
         const TASKS: u64 = if cfg!(miri) { 30 } else { 20_000 };

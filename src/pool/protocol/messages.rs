@@ -1,4 +1,5 @@
-//! What a pool and a worker say to each other over their link: by hand, as it is said for every task.
+//! What a pool and a worker say to each other over their link: by hand, as it is said for every
+//! task.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::unwind::Panic;
 /// Pool to worker, ahead of the tasks that follow it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Tasks of one function. What stands behind is their arguments, each with its length before it.
+    /// Tasks of one function. What stands behind is their arguments, each with its length before
+    /// it.
     Tasks {
         entry: Option<Offset>,
         /// How many.
@@ -33,7 +35,8 @@ pub(crate) enum Request {
 
 /// Puts an order behind `onto`; what belongs to it goes behind it.
 pub(crate) fn put_request(onto: &mut Vec<u8>, order: &Request) {
-    // It brings no descriptors, and is refused only for want of memory; a worker that cannot understand it ends.
+    // It brings no descriptors, and is refused only for want of memory; a worker that cannot
+    // understand it ends.
     let _ = codec::encode_plain(order, onto);
 }
 
@@ -42,7 +45,8 @@ pub(crate) fn understand(bytes: &[u8]) -> Option<(Request, &[u8])> {
     codec::decode_front(bytes).ok()
 }
 
-/// What the byte before a value says, if it is not its length: that the length follows, or a verdict and the length.
+/// What the byte before a value says, if it is not its length: that the length follows, or a
+/// verdict and the length.
 const LONG: u8 = 254;
 const OTHER: u8 = 255;
 
@@ -54,7 +58,10 @@ pub(crate) const LONGEST: usize = u32::MAX as usize - 8;
 
 /// Puts a value that `write` appends behind `onto`, with its length before it.
 #[inline]
-pub(crate) fn framed<T, E>(onto: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<T, E> {
+pub(crate) fn framed<T, E>(
+    onto: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+) -> Result<T, E> {
     let start = onto.len();
     onto.push(0);
     let done = write(onto);
@@ -77,7 +84,9 @@ pub(crate) fn close_frame(onto: &mut Vec<u8>, start: usize) {
 
 #[cold]
 fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
-    let length = u32::try_from(onto.len().saturating_sub(start).saturating_sub(1)).unwrap_or(u32::MAX).to_le_bytes();
+    let length = u32::try_from(onto.len().saturating_sub(start).saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .to_le_bytes();
     onto[start] = LONG;
     onto.splice(start.saturating_add(1)..start.saturating_add(1), length);
 }
@@ -146,15 +155,17 @@ pub(crate) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
     [Reply::Block as u8, 0, low, high, 0, 0, 0, 0]
 }
 
-/// How many answers a block says that it has, and the answers. A block of none is garbage: a worker could send them without
-/// end, where all else that it says is bounded by the tasks that it was given.
+/// How many answers a block says that it has, and the answers. A block of none is garbage: a worker
+/// could send them without end, where all else that it says is bounded by the tasks that it was
+/// given.
 pub(crate) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
     let (head, answers) = message.split_first_chunk::<BLOCK_HEAD>()?;
     let count = u16::from_le_bytes([head[2], head[3]]);
     (count > 0).then(|| (count.into(), answers))
 }
 
-/// Worker to pool: what became of a task, in the order in which they came. The first byte of a message.
+/// Worker to pool: what became of a task, in the order in which they came. The first byte of a
+/// message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Reply {
@@ -212,7 +223,8 @@ mod tests {
         put_answer(&mut bytes, Reply::Returned, &long);
         put_answer(&mut bytes, Reply::Returned, b"x");
         let mut at = 0;
-        let mut next = || next_answer(&bytes, &mut at).map(|(verdict, value)| (verdict, value.to_vec()));
+        let mut next =
+            || next_answer(&bytes, &mut at).map(|(verdict, value)| (verdict, value.to_vec()));
         for value in [&b"one"[..], b"", &long, b"three"] {
             assert_eq!(next(), Some((Reply::Returned, value.to_vec())));
         }
@@ -224,7 +236,14 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_refused() {
-        for bytes in [&[1_u8][..], &[LONG, 0, 0], &[LONG, 1, 0, 0, 0], &[OTHER], &[OTHER, 77, 0, 0, 0, 0], &[255; 8]] {
+        for bytes in [
+            &[1_u8][..],
+            &[LONG, 0, 0],
+            &[LONG, 1, 0, 0, 0],
+            &[OTHER],
+            &[OTHER, 77, 0, 0, 0, 0],
+            &[255; 8],
+        ] {
             assert_eq!(next_frame(bytes, &mut 0), None, "{bytes:?}");
         }
         assert_eq!(next_frame(&[], &mut 9), None);

@@ -1,5 +1,8 @@
 //! What a pool and its workers say to each other and share.
-#![deny(clippy::arithmetic_side_effects, reason = "what workers and iterators claim may be any number")]
+#![deny(
+    clippy::arithmetic_side_effects,
+    reason = "what workers and iterators claim may be any number"
+)]
 
 pub(crate) mod claim;
 pub(crate) mod messages;

@@ -1,4 +1,5 @@
-//! What workers log: each record goes over a socket to the pool, which gives it to the program's logger.
+//! What workers log: each record goes over a socket to the pool, which gives it to the program's
+//! logger.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::sys::wait::poll::{self, Deadline};
 /// How long a worker waits for the pool to take what it logged before; then the record is lost.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many are taken at once from one worker, so that a talkative one does not keep the pool from its work.
+/// How many are taken at once from one worker, so that a talkative one does not keep the pool from
+/// its work.
 const RECORDS_AT_ONCE: usize = 64;
 
 /// One record as it crosses.
@@ -78,7 +80,9 @@ impl Log for Forwarder {
         loop {
             match socket::send(self.0.as_fd(), &[&parcel.bytes], &[]) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if !poll::one_writable(self.0.as_fd(), Deadline::after(SEND_TIMEOUT)).unwrap_or(false) {
+                    if !poll::one_writable(self.0.as_fd(), Deadline::after(SEND_TIMEOUT))
+                        .unwrap_or(false)
+                    {
                         return;
                     }
                 }
@@ -90,7 +94,8 @@ impl Log for Forwarder {
     fn flush(&self) {}
 }
 
-/// What has come from a worker; what is no record is passed over. Also whether nothing more will come.
+/// What has come from a worker; what is no record is passed over. Also whether nothing more will
+/// come.
 pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     let mut all = Vec::new();
     for _ in 0..RECORDS_AT_ONCE {

@@ -15,7 +15,8 @@ impl Unpublished {
     /// In the worker, when it has written them.
     #[inline]
     pub(crate) fn store(self, word: &AtomicU64) {
-        let value = u64::from(self.mark) << 32 | u64::from(self.count) << 16 | u64::from(self.bytes);
+        let value =
+            u64::from(self.mark) << 32 | u64::from(self.count) << 16 | u64::from(self.bytes);
         // Release: who sees it sees what was written.
         word.store(value, Ordering::Release);
     }
@@ -23,7 +24,10 @@ impl Unpublished {
     /// In the pool, when the worker is gone.
     pub(crate) fn load(word: &AtomicU64) -> Unpublished {
         let value = word.load(Ordering::Acquire);
-        #[expect(clippy::cast_possible_truncation, reason = "shifted and cut as it was put together")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "shifted and cut as it was put together"
+        )]
         Unpublished { mark: (value >> 32) as u32, count: (value >> 16) as u16, bytes: value as u16 }
     }
 }

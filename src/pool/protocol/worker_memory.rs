@@ -1,4 +1,5 @@
-//! The memory that a worker and its pool share beside their messages: what the pool has to know of a worker at any time.
+//! The memory that a worker and its pool share beside their messages: what the pool has to know of
+//! a worker at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,7 +79,8 @@ impl WorkerMemory {
         gate.begun(self.word(CLAIM))
     }
 
-    /// In the pool: for how long the task that began last has been running, as far as one can believe it.
+    /// In the pool: for how long the task that began last has been running, as far as one can
+    /// believe it.
     pub(crate) fn running_for(&self) -> Duration {
         let started = Duration::from_nanos(self.word(STARTED).load(Ordering::Acquire));
         poll::monotonic().saturating_sub(started)

@@ -14,11 +14,12 @@ use crate::error::JoinError;
 use crate::start::stdio::Pipes;
 use crate::sys::wait::poll::Deadline;
 
-/// A process that runs or has ended, with the typed result of its function: what [`Process::start`](crate::Process::start)
-/// gives.
+/// A process that runs or has ended, with the typed result of its function: what
+/// [`Process::start`](crate::Process::start) gives.
 ///
-/// Dropping it neither ends the process nor waits for it: it runs on, and is waited for when this program ends. Once it
-/// has ended, its entry in the process table goes with the next call that starts, lists or joins processes, or at exit.
+/// Dropping it neither ends the process nor waits for it: it runs on, and is waited for when this
+/// program ends. Once it has ended, its entry in the process table goes with the next call that
+/// starts, lists or joins processes, or at exit.
 ///
 /// The methods of [`Handle`] are its methods, too.
 ///
@@ -48,9 +49,11 @@ impl<T> Child<T> {
         Child { handle, pipes, result: PhantomData }
     }
 
-    /// The process without the type of its result: to hold processes of different types in one list.
+    /// The process without the type of its result: to hold processes of different types in one
+    /// list.
     ///
-    /// A handle's [`join`](Handle::join) waits and tells how the process ended, but not what it returned.
+    /// A handle's [`join`](Handle::join) waits and tells how the process ended, but not what it
+    /// returned.
     ///
     /// ```
     /// use multiproc::{Handle, Process};
@@ -88,7 +91,8 @@ impl<T> Child<T> {
     /// Lets go of an ended process and all that it left here, its unread result included.
     ///
     /// # Errors
-    /// It is running, and handed back. (CPython: "Cannot close a process while it is still running".)
+    /// It is running, and handed back. (CPython: "Cannot close a process while it is still
+    /// running".)
     pub fn close(self) -> Result<(), StillRunning<T>> {
         if self.is_alive() { Err(StillRunning(self)) } else { Ok(()) }
     }
@@ -97,9 +101,9 @@ impl<T> Child<T> {
 impl<T: DeserializeOwned> Child<T> {
     /// Waits until the process has ended and gives what its function returned.
     ///
-    /// It can be called again, and from several threads at once: each call decodes the result anew. What is still open of
-    /// the process's piped standard input is not closed: a process that reads it to its end is waiting for
-    /// [`take_stdin`](Child::take_stdin) to be dropped.
+    /// It can be called again, and from several threads at once: each call decodes the result anew.
+    /// What is still open of the process's piped standard input is not closed: a process that reads
+    /// it to its end is waiting for [`take_stdin`](Child::take_stdin) to be dropped.
     ///
     /// # Errors
     /// How the process failed to return a value: see [`Failure`](crate::Failure).
@@ -166,7 +170,11 @@ impl<T> fmt::Debug for Child<T> {
 
 impl<T> fmt::Display for StillRunning<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot close process {} while it is still running: join or terminate it first", self.0.name())
+        write!(
+            f,
+            "cannot close process {} while it is still running: join or terminate it first",
+            self.0.name()
+        )
     }
 }
 

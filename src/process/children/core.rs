@@ -46,7 +46,8 @@ pub(crate) struct Core {
     /// Its own directory, which goes with it.
     private_dir: Option<PathBuf>,
     phase: Mutex<Phase>,
-    /// A descriptor that turns readable at the end, once somebody asked for one; it stays so until the last handle goes.
+    /// A descriptor that turns readable at the end, once somebody asked for one; it stays so until
+    /// the last handle goes.
     sentinel: OnceLock<OwnedFd>,
 }
 
@@ -57,7 +58,8 @@ enum Phase {
     Ended(Arc<End>),
 }
 
-/// What leads to a running child. Whoever waits on it holds it, so that no number is reused under them.
+/// What leads to a running child. Whoever waits on it holds it, so that no number is reused under
+/// them.
 struct Link {
     control: OwnedFd,
     /// Where the kernel does not give it from the socket.
@@ -111,7 +113,12 @@ pub(crate) struct Description {
 }
 
 impl Core {
-    pub(crate) fn new(id: u64, forget: fn(u64), description: Description, launched: Launched) -> Core {
+    pub(crate) fn new(
+        id: u64,
+        forget: fn(u64),
+        description: Description,
+        launched: Launched,
+    ) -> Core {
         Core {
             owner: (Generation::current(), pid()),
             id,
@@ -153,7 +160,11 @@ impl Core {
         if self.is_ours() {
             return Ok(());
         }
-        let text = format!("can only {verb} a child process: {} was started by process {}", self.name(), self.owner.1);
+        let text = format!(
+            "can only {verb} a child process: {} was started by process {}",
+            self.name(),
+            self.owner.1
+        );
         Err(Cause::OtherProcess(text).into())
     }
 
@@ -207,10 +218,14 @@ impl Core {
     /// Waits for the end; nothing at the deadline.
     pub(crate) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         if let Some(due) = self.due {
-            // It sees to that itself, too, for when nobody waits; but only from here, all that it started is found.
+            // It sees to that itself, too, for when nobody waits; but only from here, all that it
+            // started is found.
             for (signal, after) in [(Signal::TERM, Duration::ZERO), (Signal::KILL, due.grace)] {
                 let Some(at) = due.at.checked_add(after) else { break };
-                if deadline.left().is_some_and(|left| left < at.saturating_duration_since(Instant::now())) {
+                if deadline
+                    .left()
+                    .is_some_and(|left| left < at.saturating_duration_since(Instant::now()))
+                {
                     break;
                 }
                 if let Some(end) = self.wait_for_end(Deadline::At(at))? {
@@ -255,7 +270,8 @@ impl Core {
         }
     }
 
-    /// Takes status and report of an ended child; nothing if it runs. Without a pidfd, it has ended for sure.
+    /// Takes status and report of an ended child; nothing if it runs. Without a pidfd, it has ended
+    /// for sure.
     fn collect(&self, pidfd: Option<&Pidfd<'_>>) -> io::Result<Option<Arc<End>>> {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (link, status, mut unopened) = match &mut *phase {
@@ -263,7 +279,7 @@ impl Core {
             Phase::Reaped(link, status, unopened) => (Arc::clone(link), *status, unopened.take()),
             Phase::Running(link) => {
                 let status = match pidfd {
-                    Some(pidfd) => match self.bury(pidfd.as_fd())? {
+                    Some(pidfd) => match self.reap(pidfd.as_fd())? {
                         Some(status) => status,
                         None => return Ok(None),
                     },
@@ -291,7 +307,7 @@ impl Core {
     }
 
     /// Takes the status of an ended child; before that, it ends what is left of its session.
-    fn bury(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
+    fn reap(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
         // While its status is not taken, its number is its own.
         if self.spec.leads_session() && poll::one_readable(pidfd, Deadline::Now)? {
             pidfd::signal_group(pidfd, self.pid, Signal::KILL.number());
@@ -316,7 +332,8 @@ impl Core {
         JoinError::new(self.name(), self.pid, self.function.to_owned(), exitcode, failure)
     }
 
-    /// Waits for the end, for `join` and its like; an error if that is not for us or not possible now.
+    /// Waits for the end, for `join` and its like; an error if that is not for us or not possible
+    /// now.
     pub(crate) fn wait_to_join(&self, deadline: Deadline) -> Result<Option<Arc<End>>, JoinError> {
         if let Err(error) = self.check_owner("join") {
             return Err(self.join_error(None, Failure::Lost(error.to_string())));
@@ -326,7 +343,10 @@ impl Core {
     }
 
     /// The value of an ended child, or why there is none.
-    pub(crate) fn value_of<T: serde::de::DeserializeOwned>(&self, end: &End) -> Result<T, JoinError> {
+    pub(crate) fn value_of<T: serde::de::DeserializeOwned>(
+        &self,
+        end: &End,
+    ) -> Result<T, JoinError> {
         end.value(self.spec.max_result).map_err(|failure| self.join_error(end.exitcode(), failure))
     }
 
@@ -358,10 +378,17 @@ impl Core {
     }
 
     /// Asks, insists, and ends the process; returns when it has ended.
-    pub(crate) fn stop(&self, grace: Duration, signal: fn(&Core, Signal) -> Result<()>) -> Result<()> {
+    pub(crate) fn stop(
+        &self,
+        grace: Duration,
+        signal: fn(&Core, Signal) -> Result<()>,
+    ) -> Result<()> {
         self.check_owner("stop")?;
-        let ended =
-            |deadline| self.wait(deadline).map(|end| end.is_some()).map_err(|error| self.cannot("wait for", error));
+        let ended = |deadline| {
+            self.wait(deadline)
+                .map(|end| end.is_some())
+                .map_err(|error| self.cannot("wait for", error))
+        };
         self.request_stop();
         for insist in [Signal::TERM, Signal::KILL] {
             if ended(Deadline::after(grace))? {
@@ -398,6 +425,9 @@ impl Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("name", &self.name()).field("pid", &self.pid).finish_non_exhaustive()
+        f.debug_struct("Process")
+            .field("name", &self.name())
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
     }
 }

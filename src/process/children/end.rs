@@ -34,8 +34,8 @@ enum Said {
 }
 
 impl End {
-    /// Reads what an ended child left in its socket. An error only for want of descriptors or memory: then it stays there, or
-    /// in `unopened`, for the next time.
+    /// Reads what an ended child left in its socket. An error only for want of descriptors or
+    /// memory: then it stays there, or in `unopened`, for the next time.
     pub(crate) fn read(
         status: Status,
         control: &OwnedFd,
@@ -47,12 +47,17 @@ impl End {
                 wire::room_for_next(control.as_fd())?;
                 *unopened = match socket::recv(control.as_fd(), Mode::Now) {
                     Ok(received) => received,
-                    // A process that the child left behind holds the other end, but does not speak for it.
+                    // A process that the child left behind holds the other end, but does not speak
+                    // for it.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                    Err(error) => return Ok(End { status, said: Said::Garbage(error.to_string()), limit }),
+                    Err(error) => {
+                        return Ok(End { status, said: Said::Garbage(error.to_string()), limit });
+                    }
                 };
             }
-            let Some(received) = unopened else { return Ok(End { status, said: Said::Nothing, limit }) };
+            let Some(received) = unopened else {
+                return Ok(End { status, said: Said::Nothing, limit });
+            };
             let said = match wire::open::<Report>(received) {
                 // Said at its beginning.
                 Ok(Message { header: Report::Untied, .. }) => None,
@@ -73,13 +78,16 @@ impl End {
         }
     }
 
-    /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken by somebody else.
+    /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken
+    /// by somebody else.
     pub(crate) fn exitcode(&self) -> Option<i32> {
         match (self.status, &self.said) {
             (Status::Signalled { signal, .. }, _) => Some(-signal),
-            // The kernel keeps 8 bits of a code; the child said all of it. Of a negative one, they are what counts, as in
-            // CPython: it would look like a signal.
-            (Status::Exited(short), Said::Report(Report::Exiting(code), ..)) if *code > 0 && code & 0xff == short => {
+            // The kernel keeps 8 bits of a code; the child said all of it. Of a negative one, they
+            // are what counts, as in CPython: it would look like a signal.
+            (Status::Exited(short), Said::Report(Report::Exiting(code), ..))
+                if *code > 0 && code & 0xff == short =>
+            {
                 Some(*code)
             }
             (Status::Exited(code), _) => Some(code),
@@ -98,7 +106,8 @@ impl End {
             Said::Report(Report::Returned, payload, _) if payload.len() as u64 > max_result => {
                 let length = payload.len();
                 Err(Failure::BadResult(format!(
-                    "it is {length} bytes long, more than the {max_result} that it may be (Process::max_result)"
+                    "it is {length} bytes long, more than the {max_result} that it may be \
+                     (Process::max_result)"
                 )))
             }
             // It returned, whatever happened to the process after.
@@ -107,7 +116,8 @@ impl End {
                 codec::decode(payload, fds).map_err(Failure::BadResult)
             }
             _ => match self.failure() {
-                // To leave with code 0 is as good as to return nothing, where nothing is what there is to return.
+                // To leave with code 0 is as good as to return nothing, where nothing is what there
+                // is to return.
                 Failure::Exited(0) if size_of::<T>() == 0 => {
                     codec::decode(&[], Vec::new()).map_err(|_| Failure::Exited(0))
                 }
@@ -120,7 +130,8 @@ impl End {
     pub(crate) fn failure(&self) -> Failure {
         match (self.status, &self.said) {
             // Whatever it made of the signal.
-            (Status::Signalled { .. }, _) | (_, Said::Nothing | Said::Report(Report::Exiting(_), ..))
+            (Status::Signalled { .. }, _)
+            | (_, Said::Nothing | Said::Report(Report::Exiting(_), ..))
                 if self.limit.is_some() =>
             {
                 self.limit.map_or(Failure::Exited(0), Failure::Limit)
@@ -135,13 +146,15 @@ impl End {
                 Failure::Signalled { signal: Signal::new(signal), core_dumped }
             }
             (_, Said::Report(Report::Panicked(panic), ..)) => Failure::Panicked(panic.clone()),
-            (_, Said::Report(Report::BadArguments(reason), ..)) => Failure::BadArguments(reason.clone()),
+            (_, Said::Report(Report::BadArguments(reason), ..)) => {
+                Failure::BadArguments(reason.clone())
+            }
             (_, Said::Report(Report::BadResult(reason), ..)) => Failure::BadResult(reason.clone()),
             (_, Said::Report(Report::NotRun(reason), ..)) => Failure::NotRun(reason.clone()),
             (_, Said::Garbage(reason)) => Failure::BadResult(reason.clone()),
             (Status::Taken, Said::Nothing) => Failure::Lost(
-                "it has ended, but something else in this program took its exit status (SIGCHLD ignored, or a wait for \
-                 any child)"
+                "it has ended, but something else in this program took its exit status (SIGCHLD \
+                 ignored, or a wait for any child)"
                     .into(),
             ),
             _ => Failure::Exited(self.exitcode().unwrap_or(0)),

@@ -12,11 +12,12 @@ use crate::signal::Signal;
 use crate::start::method::StartMethod;
 use crate::sys::wait::poll::Deadline;
 
-/// A started process, running or ended, without the type of its result: what [`active_children`](crate::active_children)
-/// gives, and what a [`Child`](crate::Child) is besides its result.
+/// A started process, running or ended, without the type of its result: what
+/// [`active_children`](crate::active_children) gives, and what a [`Child`](crate::Child) is besides
+/// its result.
 ///
-/// Any number of threads may use the clones of a handle at once, and in any order: a process that has ended can still be
-/// asked, joined and (without effect) terminated.
+/// Any number of threads may use the clones of a handle at once, and in any order: a process that
+/// has ended can still be asked, joined and (without effect) terminated.
 ///
 /// ```
 /// use multiproc::{Process, active_children};
@@ -47,12 +48,14 @@ impl Handle {
         self.0.name()
     }
 
-    /// Gives the process another name here; the process itself keeps the one that it was started with.
+    /// Gives the process another name here; the process itself keeps the one that it was started
+    /// with.
     pub fn set_name(&self, name: impl Into<String>) {
         self.0.set_name(name.into());
     }
 
-    /// The number of the process; still so after it has ended, when the system may give it to another.
+    /// The number of the process; still so after it has ended, when the system may give it to
+    /// another.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
@@ -64,7 +67,8 @@ impl Handle {
         self.0.spec.ends_with_parent()
     }
 
-    /// How the process was really started: [`StartMethod::Spawn`] also where the fork server cannot work.
+    /// How the process was really started: [`StartMethod::Spawn`] also where the fork server cannot
+    /// work.
     #[must_use]
     pub fn start_method(&self) -> StartMethod {
         self.0.method
@@ -76,15 +80,16 @@ impl Handle {
         self.0.function
     }
 
-    /// Whether the process is running. False, too, in a forked copy of the process that started it, which cannot know.
+    /// Whether the process is running. False, too, in a forked copy of the process that started it,
+    /// which cannot know.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.0.is_running()
     }
 
-    /// `None` while the process runs; then 0 if its function returned, 1 if it panicked, the code that it exited with, or
-    /// `-signal`. (CPython's `exitcode`.) All of a positive code, not only the 8 bits that the kernel keeps; of a negative one,
-    /// these (`exit(-1)` is 255).
+    /// `None` while the process runs; then 0 if its function returned, 1 if it panicked, the code
+    /// that it exited with, or `-signal`. (CPython's `exitcode`.) All of a positive code, not only
+    /// the 8 bits that the kernel keeps; of a negative one, these (`exit(-1)` is 255).
     #[must_use]
     pub fn exitcode(&self) -> Option<i32> {
         if !self.0.is_ours() {
@@ -113,13 +118,19 @@ impl Handle {
         let end = self.0.wait_to_join(deadline)?;
         registry::sweep();
         let Some(end) = end else { return Ok(false) };
-        if end.is_success() { Ok(true) } else { Err(self.0.join_error(end.exitcode(), end.failure())) }
+        if end.is_success() {
+            Ok(true)
+        } else {
+            Err(self.0.join_error(end.exitcode(), end.failure()))
+        }
     }
 
-    /// Asks the process to end: SIGTERM. No effect on one that has ended. Its own children are not asked, but end with it.
+    /// Asks the process to end: SIGTERM. No effect on one that has ended. Its own children are not
+    /// asked, but end with it.
     ///
-    /// A process that handles or ignores the signal goes on; it ignores what this program ignored when it started it (or when
-    /// it started its fork server). [`stop`](Handle::stop) insists, [`kill`](Handle::kill) cannot be ignored.
+    /// A process that handles or ignores the signal goes on; it ignores what this program ignored
+    /// when it started it (or when it started its fork server). [`stop`](Handle::stop) insists,
+    /// [`kill`](Handle::kill) cannot be ignored.
     ///
     /// # Errors
     /// The system's, and [`Error::is_other_process`](crate::Error::is_other_process).
@@ -146,7 +157,8 @@ impl Handle {
     /// Sends the process any signal. No effect on one that has ended.
     ///
     /// # Errors
-    /// The system's (there may be no such signal), and [`Error::is_other_process`](crate::Error::is_other_process).
+    /// The system's (there may be no such signal), and
+    /// [`Error::is_other_process`](crate::Error::is_other_process).
     pub fn send_signal(&self, signal: Signal) -> Result<()> {
         self.0.send(signal)
     }
@@ -159,10 +171,11 @@ impl Handle {
         self.0.send_to_tree(Signal::TERM)
     }
 
-    /// [`kill`](Handle::kill) for the process and everything that it started, with any library or program.
+    /// [`kill`](Handle::kill) for the process and everything that it started, with any library or
+    /// program.
     ///
-    /// What it started is found through `/proc`, by parent. A descendant whose own parent has ended already is not found;
-    /// nor is any, if the process itself has.
+    /// What it started is found through `/proc`, by parent. A descendant whose own parent has ended
+    /// already is not found; nor is any, if the process itself has.
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
@@ -191,9 +204,9 @@ impl Handle {
         self.0.send_to_tree(Signal::INT)
     }
 
-    /// Asks the process to end and makes sure that it does: first a request that its function can see
-    /// ([`CurrentProcess::stop_requested`](crate::CurrentProcess::stop_requested)), after `grace` SIGTERM, after another
-    /// `grace` SIGKILL. Returns when it has ended.
+    /// Asks the process to end and makes sure that it does: first a request that its function can
+    /// see ([`CurrentProcess::stop_requested`](crate::CurrentProcess::stop_requested)), after
+    /// `grace` SIGTERM, after another `grace` SIGKILL. Returns when it has ended.
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
@@ -233,36 +246,46 @@ impl Handle {
         self.0.request_stop();
     }
 
-    /// A descriptor that becomes readable when the process ends and stays so: for poll, epoll and async runtimes.
+    /// A descriptor that becomes readable when the process ends and stays so: for poll, epoll and
+    /// async runtimes.
     ///
     /// It costs a descriptor, until the last handle of the process goes.
     ///
     /// # Errors
-    /// The system has no descriptor left; [`Error::is_other_process`](crate::Error::is_other_process).
+    /// The system has no descriptor left;
+    /// [`Error::is_other_process`](crate::Error::is_other_process).
     pub fn sentinel(&self) -> Result<BorrowedFd<'_>> {
         self.0.sentinel()
     }
 }
 
 /// The printed form of a process: `<Process(Process-1, started)>`.
-pub(crate) fn print(f: &mut fmt::Formatter<'_>, kind: &str, name: &str, state: &str, daemon: bool) -> fmt::Result {
+pub(crate) fn print(
+    f: &mut fmt::Formatter<'_>,
+    kind: &str,
+    name: &str,
+    state: &str,
+    daemon: bool,
+) -> fmt::Result {
     let daemon = if daemon { ", daemon" } else { "" };
     write!(f, "<{kind}({name}, {state}{daemon})>")
 }
 
 impl fmt::Display for Handle {
-    /// As in Python: `<Process(Process-1, started)>`, then `stopped`, `stopped[1]` or `stopped[SIGTERM]`; `unknown` in a
-    /// forked copy of the process that started it.
+    /// As in Python: `<Process(Process-1, started)>`, then `stopped`, `stopped[1]` or
+    /// `stopped[SIGTERM]`; `unknown` in a forked copy of the process that started it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.0.look() {
             _ if !self.0.is_ours() => "unknown".to_owned(),
             Ok(None) | Err(_) => "started".to_owned(),
             Ok(Some(end)) => match end.exitcode() {
                 Some(0) => "stopped".to_owned(),
-                Some(code) => match code.checked_neg().and_then(|number| Signal::new(number).name()) {
-                    Some(name) => format!("stopped[{name}]"),
-                    None => format!("stopped[{code}]"),
-                },
+                Some(code) => {
+                    match code.checked_neg().and_then(|number| Signal::new(number).name()) {
+                        Some(name) => format!("stopped[{name}]"),
+                        None => format!("stopped[{code}]"),
+                    }
+                }
                 None => "stopped[?]".to_owned(),
             },
         };
@@ -276,7 +299,8 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The running children of this process, in the order of their start; takes the status of those that have ended.
+/// The running children of this process, in the order of their start; takes the status of those
+/// that have ended.
 ///
 /// Not their children, nor the fork server.
 ///
@@ -284,7 +308,8 @@ impl fmt::Debug for Handle {
 /// use multiproc::{Process, active_children};
 ///
 /// assert!(active_children().is_empty());
-/// let child = Process::new(std::thread::sleep, (std::time::Duration::from_secs(60),)).name("sleeper").start()?;
+/// let minute = std::time::Duration::from_secs(60);
+/// let child = Process::new(std::thread::sleep, (minute,)).name("sleeper").start()?;
 /// assert_eq!(active_children()[0].name(), "sleeper");
 /// child.kill()?;
 /// let _ = child.join();

@@ -25,7 +25,9 @@ impl PrivateDir {
             let name = format!("multiproc-{:016x}", u64::from_le_bytes(random::bytes()?));
             let path = place.join(name);
             match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => tried += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => {
+                    tried += 1
+                }
                 made => return made.map(|()| PrivateDir(Some(path))),
             }
         }

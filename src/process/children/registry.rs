@@ -7,7 +7,8 @@ use super::core::{Core, Description};
 use crate::start::{Launched, forkserver};
 use crate::sys::per_process::PerProcess;
 
-/// How many children without a handle are looked at in one sweep: enough to keep up, however many there are.
+/// How many children without a handle are looked at in one sweep: enough to keep up, however many
+/// there are.
 const SWEEP: usize = 4;
 
 #[derive(Default)]
@@ -41,14 +42,15 @@ fn remove(id: u64) {
     registry().children.remove(&id);
 }
 
-/// For a child whose `Child` is dropped: it is buried now or in a later sweep.
+/// For a child whose `Child` is dropped: it is reaped now or in a later sweep.
 pub(crate) fn let_go(core: &Arc<Core>) {
     if core.is_ours() && !matches!(core.look(), Ok(Some(_))) {
         registry().dropped.push_back(Arc::clone(core));
     }
 }
 
-/// Takes the status of some children that have ended and that nobody holds, or that nobody ever heard of.
+/// Takes the status of some children that have ended and that nobody holds, or that nobody ever
+/// heard of.
 pub(crate) fn sweep() {
     let some: Vec<_> = {
         let mut registry = registry();
@@ -58,10 +60,11 @@ pub(crate) fn sweep() {
     for core in some {
         let_go(&core);
     }
-    forkserver::bury_unheard(|pid| registry().children.values().any(|core| core.pid == pid));
+    forkserver::reap_unheard(|pid| registry().children.values().any(|core| core.pid == pid));
 }
 
-/// Returns the running children of this process, in the order of their start; takes the status of those that have ended.
+/// Returns the running children of this process, in the order of their start; takes the status of
+/// those that have ended.
 pub(crate) fn running() -> Vec<Arc<Core>> {
     let dropped: Vec<_> = registry().dropped.drain(..).collect();
     for core in dropped {

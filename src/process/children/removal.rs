@@ -10,7 +10,8 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::remove_tree::{Removal, Rest};
 use crate::sys::wait::poll::Deadline;
 
-/// How many steps are done at once, by whoever hears of the end of the process: some milliseconds at the most.
+/// How many steps are done at once, by whoever hears of the end of the process: some milliseconds
+/// at the most.
 const AT_ONCE: u64 = 256;
 
 /// How many steps a removal may take in all: a bound for what is written to all the time.
@@ -34,7 +35,8 @@ struct Waiting {
 
 static REMOVALS: PerProcess<Removals> = PerProcess::new();
 
-/// Removes a directory: a small one at once, a big one on a thread that ends when it is gone. What cannot be removed is logged.
+/// Removes a directory: a small one at once, a big one on a thread that ends when it is gone. What
+/// cannot be removed is logged.
 pub(crate) fn remove(path: PathBuf) {
     match Removal::begin(path.clone()) {
         Ok(None) => {}
@@ -43,7 +45,8 @@ pub(crate) fn remove(path: PathBuf) {
                 hand_over(removal);
             }
         }
-        Err(error) => get_logger().warning(format_args!("private directory {} is left: {error}", path.display())),
+        Err(error) => get_logger()
+            .warning(format_args!("private directory {} is left: {error}", path.display())),
     }
 }
 
@@ -54,7 +57,9 @@ fn is_done(removal: &mut Removal, steps: u64) -> bool {
         Ok(Rest::Nothing) => true,
         Err(error) => {
             let path = removal.path().display();
-            get_logger().warning(format_args!("private directory {path} is left with what cannot be removed: {error}"));
+            get_logger().warning(format_args!(
+                "private directory {path} is left with what cannot be removed: {error}"
+            ));
             true
         }
     }
@@ -91,12 +96,15 @@ fn empty(removals: &Removals) {
         let Some(mut removal) = next else { return };
         if !is_done(&mut removal, STEPS) {
             let path = removal.path().display();
-            get_logger().warning(format_args!("private directory {path} is left: somebody writes to it all the time"));
+            get_logger().warning(format_args!(
+                "private directory {path} is left: somebody writes to it all the time"
+            ));
         }
     }
 }
 
-/// Waits until nothing is being removed and no thread is left of that, at the most until the deadline.
+/// Waits until nothing is being removed and no thread is left of that, at the most until the
+/// deadline.
 pub(crate) fn finish(deadline: Deadline) {
     let Some(removals) = REMOVALS.get() else { return };
     let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +114,8 @@ pub(crate) fn finish(deadline: Deadline) {
             get_logger().warning("private directories are left: there was no time to remove them");
             return;
         }
-        waiting = removals.done.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        waiting =
+            removals.done.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     let thread = waiting.thread.take();
     drop(waiting);

@@ -7,12 +7,15 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
-use crate::channel::{Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, SimpleQueue};
+use crate::channel::{
+    Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, SimpleQueue,
+};
 use crate::error::{Result, os};
 use crate::process::{Child, Handle};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes readable.
+/// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes
+/// readable.
 pub trait Waitable {
     /// The descriptor to poll for reading.
     ///
@@ -20,10 +23,12 @@ pub trait Waitable {
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Whether something can be had without waiting for the descriptor, which need not tell of it then.
+    /// Whether something can be had without waiting for the descriptor, which need not tell of it
+    /// then.
     ///
-    /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its descriptor; if there is nothing,
-    /// this call sees to it that the descriptor tells of what comes next.
+    /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
+    /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
+    /// comes next.
     ///
     /// # Errors
     /// The system refuses to say.
@@ -31,8 +36,8 @@ pub trait Waitable {
         Ok(false)
     }
 
-    /// Whether the descriptor may become readable for nothing: then only [`poll_ready`](Waitable::poll_ready) says that something
-    /// can be had.
+    /// Whether the descriptor may become readable for nothing: then only
+    /// [`poll_ready`](Waitable::poll_ready) says that something can be had.
     fn may_wake_for_nothing(&self) -> bool {
         false
     }
@@ -105,7 +110,8 @@ macro_rules! waitable_queues {
     };
 }
 
-/// How long at the most somebody polls a queue in vain, if who put into it was killed at the instant before telling of it.
+/// How long at the most somebody polls a queue in vain, if who put into it was killed at the
+/// instant before telling of it.
 const ROUND: Duration = Duration::from_secs(1);
 
 waitable_queues!(Queue, JoinableQueue, SimpleQueue);
@@ -159,11 +165,12 @@ waitable_descriptors!(
     ChildStderr
 );
 
-/// Waits until at least one of `things` is ready (a process has ended, a pipe or a socket has something to receive or is at
-/// its end) and gives the places in the list of those that are; none after `timeout`. Without a timeout, it waits for ever.
+/// Waits until at least one of `things` is ready (a process has ended, a pipe or a socket has
+/// something to receive or is at its end) and gives the places in the list of those that are; none
+/// after `timeout`. Without a timeout, it waits for ever.
 ///
-/// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive; to receive one that is longer
-/// than the pipe may still wait for the rest.
+/// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive;
+/// to receive one that is longer than the pipe may still wait for the rest.
 ///
 /// # Errors
 /// The system has no descriptor left to wait for a process with ([`Handle::sentinel`]).
@@ -200,7 +207,9 @@ pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<u
         let is_over = is_any || deadline.is_over();
         if readable.is_empty() && !is_any {
             // Nothing was told; so whatever is there was not told of.
-            for (place, thing) in things.iter().enumerate().filter(|(_, thing)| thing.look_again().is_some()) {
+            for (place, thing) in
+                things.iter().enumerate().filter(|(_, thing)| thing.look_again().is_some())
+            {
                 ready[place] = thing.poll_ready()?;
             }
         }

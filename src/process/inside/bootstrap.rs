@@ -31,20 +31,24 @@ use crate::unwind;
 /// Whether this process was executed to be a child or a fork server, and has not got its job yet.
 static BOOTSTRAPPING: AtomicBool = AtomicBool::new(false);
 
-/// Says that this process is on its way to become a child: until it has its job, it may not start processes.
+/// Says that this process is on its way to become a child: until it has its job, it may not start
+/// processes.
 pub(crate) fn begin() {
     BOOTSTRAPPING.store(true, Ordering::Relaxed);
 }
 
-/// An error while this process has not got its job, or if it should have got one and runs `main` all the same.
+/// An error while this process has not got its job, or if it should have got one and runs `main`
+/// all the same.
 pub(crate) fn refuse_while_bootstrapping() -> Result<(), Cause> {
-    let bootstrapping = BOOTSTRAPPING.load(Ordering::Relaxed) || std::env::var_os(boot::VARIABLE).is_some();
+    let bootstrapping =
+        BOOTSTRAPPING.load(Ordering::Relaxed) || std::env::var_os(boot::VARIABLE).is_some();
     if bootstrapping { Err(Cause::Bootstrapping) } else { Ok(()) }
 }
 
 /// The life of a process that was executed in a role. Never returns to `main`.
 pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
-    // What the standard library's start would have done; without it, a closed pipe would kill silently.
+    // What the standard library's start would have done; without it, a closed pipe would kill
+    // silently.
     signals::ignore_broken_pipes();
     unwind::install_hook();
     exit::arm();
@@ -56,7 +60,9 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
 
 /// A child of the spawn method.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
-    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
+    let Some((mut job, arguments, fds)) = receive_job(&control) else {
+        crate::sys::process::exit::now(0)
+    };
     let mut fds = fds.into_iter();
     let fate = Fate::of(job.spec.dies_with_parent);
     let tether = match own_lifeline(&job, &mut fds) {
@@ -81,7 +87,9 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
 /// A child of the forkserver method.
 fn live_as_clone(clone: zygote::Clone) -> ! {
     let zygote::Clone { control, tether, interrupt, server } = clone;
-    let Some((mut job, arguments, fds)) = receive_job(&control) else { crate::sys::process::exit::now(0) };
+    let Some((mut job, arguments, fds)) = receive_job(&control) else {
+        crate::sys::process::exit::now(0)
+    };
     signals::react(Signal::INT.number(), &interrupt);
     if !job.spec.dies_with_parent {
         if let Err(error) = tether.set_fate(Fate::Own) {
@@ -92,14 +100,16 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let mut fds = fds.into_iter();
     let tether = match own_lifeline(&job, &mut fds) {
         None => tether,
-        Some(own) => match own.and_then(|own| Tether::hold(own, Fate::of(job.spec.dies_with_parent))) {
-            Ok(own) => {
-                // Not before this process is tied by the other one.
-                drop(tether);
-                own
+        Some(own) => {
+            match own.and_then(|own| Tether::hold(own, Fate::of(job.spec.dies_with_parent))) {
+                Ok(own) => {
+                    // Not before this process is tied by the other one.
+                    drop(tether);
+                    own
+                }
+                Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
             }
-            Err(error) => give_up(&control, &format!("cannot tie it to its parent: {error}")),
-        },
+        }
     };
     let ready = set_up(&mut job, &mut fds);
     profile::begin_in_copy(server);
@@ -148,7 +158,8 @@ fn own_lifeline(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> Option<io
     job.own_lifeline.then(|| fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
 }
 
-/// Lays the streams, the directory and the environment of the job. What it does not take of the descriptors belongs to the arguments.
+/// Lays the streams, the directory and the environment of the job. What it does not take of the
+/// descriptors belongs to the arguments.
 fn set_up(job: &mut Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
     stdio::lay(job.streams.map(|given| if given { fds.next() } else { None }))?;
     if job.directory {
@@ -198,12 +209,17 @@ fn carry_out(
             get_logger().info("child process calling self.run()");
             match on_its_stack(job, work) {
                 Ok(Ok(Ok(value))) => (Report::Returned, value),
-                Ok(Ok(Err(Refusal::Arguments(reason)))) => (Report::BadArguments(reason), Parcel::default()),
-                Ok(Ok(Err(Refusal::Result(reason)))) => (Report::BadResult(reason), Parcel::default()),
-                Ok(Err(panic)) => (Report::Panicked(panic), Parcel::default()),
-                Err(error) => {
-                    (Report::NotRun(format!("cannot start a thread of that stack: {error}")), Parcel::default())
+                Ok(Ok(Err(Refusal::Arguments(reason)))) => {
+                    (Report::BadArguments(reason), Parcel::default())
                 }
+                Ok(Ok(Err(Refusal::Result(reason)))) => {
+                    (Report::BadResult(reason), Parcel::default())
+                }
+                Ok(Err(panic)) => (Report::Panicked(panic), Parcel::default()),
+                Err(error) => (
+                    Report::NotRun(format!("cannot start a thread of that stack: {error}")),
+                    Parcel::default(),
+                ),
             }
         }
     };
@@ -225,7 +241,8 @@ const HANDICAP: Duration = Duration::from_millis(50);
 fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     if job.spec.leads_session() {
         rlimit::own_session()?;
-        // The terminal and whoever signals the program's group no longer reach what this process starts.
+        // The terminal and whoever signals the program's group no longer reach what this process
+        // starts.
         if job.spec.dies_with_parent {
             parentage.tether.share_fate_with_group()?;
         }
@@ -254,11 +271,16 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
 /// What the size of a stack is a multiple of: the greatest page of any processor.
 const STACK_UNIT: usize = 64 << 10;
 
-/// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an error.
-fn on_its_stack<T: Send>(job: &Job, work: impl FnOnce() -> T + Send) -> io::Result<Result<T, unwind::Panic>> {
+/// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an
+/// error.
+fn on_its_stack<T: Send>(
+    job: &Job,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<Result<T, unwind::Panic>> {
     let Some(size) = job.spec.stack_size else { return Ok(unwind::catch(work)) };
     // The standard library rounds it up to pages, and panics where that is too much.
-    let size = usize::try_from(size).ok().and_then(|size| size.checked_next_multiple_of(STACK_UNIT));
+    let size =
+        usize::try_from(size).ok().and_then(|size| size.checked_next_multiple_of(STACK_UNIT));
     let size = size.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

@@ -55,8 +55,8 @@ pub fn parent_process() -> Option<ParentProcess> {
     identity::current().parent.clone().map(ParentProcess)
 }
 
-/// How many processes can run at the same time here: the processors that this one may use, by its affinity and by the
-/// quota of its control group; at least 1.
+/// How many processes can run at the same time here: the processors that this one may use, by its
+/// affinity and by the quota of its control group; at least 1.
 ///
 /// ```
 /// assert!(multiproc::cpu_count() >= 1);
@@ -73,7 +73,8 @@ impl CurrentProcess {
         identity::current().name()
     }
 
-    /// Gives this process another name, for its log lines and messages. Its parent does not learn of it.
+    /// Gives this process another name, for its log lines and messages. Its parent does not learn
+    /// of it.
     pub fn set_name(self, name: impl Into<String>) {
         identity::current().set_name(name.into());
     }
@@ -90,8 +91,8 @@ impl CurrentProcess {
         identity::current().daemon
     }
 
-    /// Whether the parent asked this process to end ([`Handle::stop`](crate::Handle::stop)), or is gone. Costs one system
-    /// call. Never in the main process.
+    /// Whether the parent asked this process to end ([`Handle::stop`](crate::Handle::stop)), or is
+    /// gone. Costs one system call. Never in the main process.
     #[must_use]
     pub fn stop_requested(self) -> bool {
         parentage::current().is_some_and(parentage::Parentage::stop_requested)
@@ -109,7 +110,8 @@ impl CurrentProcess {
     /// use std::time::Duration;
     /// use multiproc::{Process, current_process};
     ///
-    /// let child = Process::new(|| current_process().time_left(), ()).deadline(Duration::from_secs(60)).start()?;
+    /// let process = Process::new(|| current_process().time_left(), ());
+    /// let child = process.deadline(Duration::from_secs(60)).start()?;
     /// assert!(child.join()?.is_some_and(|left| left > Duration::from_secs(1)));
     /// assert_eq!(current_process().time_left(), None);
     /// # Ok::<(), multiproc::Error>(())
@@ -119,8 +121,8 @@ impl CurrentProcess {
         self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Sleeps for `timeout` at the most, until the parent asks this process to end; whether it has. In the main process, it
-    /// sleeps all the time.
+    /// Sleeps for `timeout` at the most, until the parent asks this process to end; whether it has.
+    /// In the main process, it sleeps all the time.
     #[must_use]
     pub fn wait_stop(self, timeout: Duration) -> bool {
         match parentage::current() {
@@ -161,13 +163,15 @@ impl ParentProcess {
     }
 
     /// Whether it is running. A process that is not told otherwise
-    /// ([`Process::die_with_parent`](crate::Process::die_with_parent)) ends with it, and never sees this be false.
+    /// ([`Process::die_with_parent`](crate::Process::die_with_parent)) ends with it, and never sees
+    /// this be false.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         parentage::current().is_none_or(|parentage| !parentage.tether.parent_is_gone())
     }
 
-    /// Waits until it has ended, but no longer than `timeout`; whether it has. (`None`: without limit.)
+    /// Waits until it has ended, but no longer than `timeout`; whether it has. (`None`: without
+    /// limit.)
     #[must_use]
     pub fn join(&self, timeout: Option<Duration>) -> bool {
         let Some(parentage) = parentage::current() else { return false };

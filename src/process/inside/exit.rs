@@ -21,7 +21,8 @@ use crate::unwind;
 /// How long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long the program waits, at its end and before a fork, for private directories that are being removed.
+/// How long the program waits, at its end and before a fork, for private directories that are being
+/// removed.
 pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
 /// What this process has to do at its end.
@@ -52,8 +53,9 @@ pub(crate) fn arm_first() {
     sys::at_exit_first();
 }
 
-/// Runs `f` when this process ends: after the return from `main` or from the function of a child, after a panic that
-/// nobody caught, and in `process::exit`; not when a signal ends it. The last registered runs first.
+/// Runs `f` when this process ends: after the return from `main` or from the function of a child,
+/// after a panic that nobody caught, and in `process::exit`; not when a signal ends it. The last
+/// registered runs first.
 ///
 /// Children do not inherit it, by no start method. (CPython: `atexit`, and `util.Finalize`.)
 ///
@@ -72,7 +74,8 @@ pub fn at_exit(f: impl FnOnce() + Send + 'static) {
     ending().finalizers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(f));
 }
 
-/// Ends what this process started, in CPython's order and with its log lines. Only the first call does.
+/// Ends what this process started, in CPython's order and with its log lines. Only the first call
+/// does.
 pub(crate) fn wind_down() {
     if ending().done.swap(true, Ordering::AcqRel) {
         return;
@@ -80,7 +83,8 @@ pub(crate) fn wind_down() {
     get_logger().info("process shutting down");
     get_logger().debug("running all \"atexit\" finalizers with priority >= 0");
     run_finalizers();
-    // Before the children, for what it holds: to wait for a child may take a descriptor, and there may be no other left.
+    // Before the children, for what it holds: to wait for a child may take a descriptor, and there
+    // may be no other left.
     forkserver::shut_down();
     registry::sweep();
     let children = registry::tied();
@@ -121,7 +125,8 @@ fn put_down(daemon: &Arc<Core>, grace: Deadline) {
     }
 }
 
-/// Whether the C library is at its exit handlers, in which another `exit` would not do what it says.
+/// Whether the C library is at its exit handlers, in which another `exit` would not do what it
+/// says.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Relaxed)
 }
@@ -146,9 +151,10 @@ fn leaving(code: Option<i32>) {
             parentage.report(&Report::Exiting(code), &Parcel::default());
         }
         if parentage.is_copy {
-            // What this process registered for its end has run. What comes now, its original did: in a fork, it would undo
-            // the parent's work; in a clone of the fork server, it is clean-up of memory that goes the next moment, and
-            // costs a third of all the page faults of its life.
+            // What this process registered for its end has run. What comes now, its original did:
+            // in a fork, it would undo the parent's work; in a clone of the fork server, it is
+            // clean-up of memory that goes the next moment, and costs a third of all the page
+            // faults of its life.
             sys::flush_c_streams();
             // Where the C library does not tell the code, the rest has to run.
             if let Some(code) = code {

@@ -1,5 +1,8 @@
 //! Before main: where a process that we executed learns that it is a child.
-#![expect(unsafe_code, reason = "runs before main, on what the C library and the parent process left")]
+#![expect(
+    unsafe_code,
+    reason = "runs before main, on what the C library and the parent process left"
+)]
 
 use std::ffi::{c_char, c_int};
 use std::io::Write;
@@ -14,17 +17,19 @@ use crate::sys::process::exit;
 use crate::sys::program::code::{self, Initialiser};
 use crate::sys::program::{creds, environ, title};
 
-/// One of the program's initialisers: the C library calls it before `main`, in every process of the program.
+/// One of the program's initialisers: the C library calls it before `main`, in every process of the
+/// program.
 #[used]
 // SAFETY: the section is an array of function pointers of this very type.
 #[unsafe(link_section = ".init_array")]
 static HOOK: Initialiser = hook;
 
-/// Whether the hook is in its place, so that a process that we execute will find it: an error if not.
+/// Whether the hook is in its place, so that a process that we execute will find it: an error if
+/// not.
 ///
-/// Everything that executes our file asks this first. It also is what makes the linker keep the hook: `#[used]` holds it in
-/// its object file, but an object of a library that nothing refers to is not linked at all, and then a child would run
-/// `main`, start a child, and so on without end.
+/// Everything that executes our file asks this first. It also is what makes the linker keep the
+/// hook: `#[used]` holds it in its object file, but an object of a library that nothing refers to
+/// is not linked at all, and then a child would run `main`, start a child, and so on without end.
 pub(crate) fn check() -> Result<(), NoHook> {
     static IN_PLACE: OnceLock<bool> = OnceLock::new();
     // The value is read from the section itself, so that the reference cannot be optimised away.
@@ -33,17 +38,19 @@ pub(crate) fn check() -> Result<(), NoHook> {
     if !*IN_PLACE.get_or_init(|| code::is_main_initialiser(hook)) {
         return Err(NoHook::NotInMainProgram);
     }
-    // What a process with borrowed rights executes is told not to trust its environment, and so does not.
+    // What a process with borrowed rights executes is told not to trust its environment, and so
+    // does not.
     if exit::is_secure() || creds::are_borrowed() { Err(NoHook::BorrowedRights) } else { Ok(()) }
 }
 
 /// Why a process that we execute would not find the hook, and run `main`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoHook {
-    /// It is not among the main program's initialisers: this code is part of a library, or the program has no list of them.
+    /// It is not among the main program's initialisers: this code is part of a library, or the
+    /// program has no list of them.
     NotInMainProgram,
-    /// This process has rights that it did not start with, or that its user has not: a set-user-id file, file capabilities, or
-    /// an effective user that is not the real one.
+    /// This process has rights that it did not start with, or that its user has not: a set-user-id
+    /// file, file capabilities, or an effective user that is not the real one.
     BorrowedRights,
 }
 
@@ -56,17 +63,23 @@ impl From<NoHook> for Error {
     }
 }
 
-/// Does nothing in an ordinary process. In one that we executed, it never returns, so `main` does not run.
-extern "C" fn hook(count: c_int, arguments: *const *const c_char, environment: *const *const c_char) {
+/// Does nothing in an ordinary process. In one that we executed, it never returns, so `main` does
+/// not run.
+extern "C" fn hook(
+    count: c_int,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
     const { assert!(VARIABLE.len() + 1 == NAME.count_bytes() + 1) };
     const NAME: &std::ffi::CStr = c"MULTIPROC_BOOT";
-    // SAFETY: before main there is one thread (a library's initialiser that started another does not change the
-    // environment under us any more than under the C library itself).
+    // SAFETY: before main there is one thread (a library's initialiser that started another does
+    // not change the environment under us any more than under the C library itself).
     if !unsafe { environ::is_set(NAME) } || !code::is_main_initialiser(hook) {
         return;
     }
     if exit::is_secure() {
-        // A forged variable could have code of its choice called with rights that its author has not.
+        // A forged variable could have code of its choice called with rights that its author has
+        // not.
         refuse(Unfit::NotOurs);
     }
     // SAFETY: as above.
@@ -96,11 +109,14 @@ fn accept(text: &str) -> Result<(Boot, OwnedFd, OwnedFd), Unfit> {
     Ok((boot, control, lifeline))
 }
 
-/// Says what is wrong and leaves. To go on to `main` would run the program a second time, perhaps without end.
+/// Says what is wrong and leaves. To go on to `main` would run the program a second time, perhaps
+/// without end.
 fn refuse(unfit: Unfit) -> ! {
     let why = match unfit {
         Unfit::OtherFile => "the program's file is not the one that its parent runs",
-        Unfit::NotOurs | Unfit::ParentGone => "it was not set by the process that executed this one",
+        Unfit::NotOurs | Unfit::ParentGone => {
+            "it was not set by the process that executed this one"
+        }
     };
     let _ = writeln!(std::io::stderr(), "multiproc: refusing to run: {VARIABLE} is set, but {why}");
     exit::now(REFUSED)

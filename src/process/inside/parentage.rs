@@ -31,7 +31,8 @@ pub(crate) struct Parentage {
     /// Where a big value goes, in a process that cannot make a file for it.
     #[cfg(feature = "cage")]
     prepared: OnceLock<SharedFile>,
-    /// Whether this process is a copy of another, and does not run what that registered for its own end.
+    /// Whether this process is a copy of another, and does not run what that registered for its own
+    /// end.
     pub(crate) is_copy: bool,
 }
 
@@ -64,9 +65,12 @@ pub(crate) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static P
 impl Parentage {
     /// Tells the parent how this process ends; only the first time counts.
     ///
-    /// A parent that is gone hears nothing, which is no fault of ours; nor does one whose socket the child's function has closed.
+    /// A parent that is gone hears nothing, which is no fault of ours; nor does one whose socket
+    /// the child's function has closed.
     pub(crate) fn report(&self, report: &Report, value: &Parcel) {
-        if self.reported.swap(true, Ordering::Relaxed) || fd::identity(self.control.as_fd()) != self.identity {
+        if self.reported.swap(true, Ordering::Relaxed)
+            || fd::identity(self.control.as_fd()) != self.identity
+        {
             return;
         }
         // A big value goes by a file, of which the limit does not speak.
@@ -113,7 +117,8 @@ impl Parentage {
         if self.stop_requested.load(Ordering::Relaxed) {
             return true;
         }
-        // The socket alone does not tell that the parent is gone: a copy of the parent may hold its end.
+        // The socket alone does not tell that the parent is gone: a copy of the parent may hold its
+        // end.
         match poll::readable(&[self.tether.as_fd(), self.control.as_fd()], deadline).as_deref() {
             Ok([1]) => {}
             Ok([]) | Err(_) => return false,
@@ -122,7 +127,8 @@ impl Parentage {
                 return true;
             }
         }
-        // There is nothing else that the parent says after the job; and its end of file asks the same.
+        // There is nothing else that the parent says after the job; and its end of file asks the
+        // same.
         match wire::recv::<StopRequest>(self.control.as_fd(), Mode::Now) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 // Another thread was first.

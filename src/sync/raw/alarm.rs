@@ -1,5 +1,6 @@
-//! A cell by which the kernel wakes somebody if a thread dies between two steps: armed before the first, disarmed after the
-//! second. Nobody takes it as a lock, so that no other's wake-up can be mistaken for its own.
+//! A cell by which the kernel wakes somebody if a thread dies between two steps: armed before the
+//! first, disarmed after the second. Nobody takes it as a lock, so that no other's wake-up can be
+//! mistaken for its own.
 
 use super::platform::{Ordering, Own, RobustCell, WAITERS};
 

@@ -1,7 +1,8 @@
-//! A flag in one word, with the number of times that it was cleared. Who dies asleep leaves nothing behind.
+//! A flag in one word, with the number of times that it was cleared. Who dies asleep leaves nothing
+//! behind.
 //!
-//! Setting it and waking those who wait is one step, as nobody else would wake them if the one who sets it died in between.
-//! Who waits goes on when the flag is set, or was and is cleared again.
+//! Setting it and waking those who wait is one step, as nobody else would wake them if the one who
+//! sets it died in between. Who waits goes on when the flag is set, or was and is cleared again.
 
 use super::platform::{AtomicU32, Deadline, Ordering, futex};
 
@@ -46,7 +47,9 @@ pub(crate) fn wait(word: &AtomicU32, deadline: Deadline) -> bool {
             return false;
         }
         let waited_for = seen | WAITED_FOR;
-        if seen == waited_for || word.compare_exchange(seen, waited_for, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if seen == waited_for
+            || word.compare_exchange(seen, waited_for, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             futex::wait(word, waited_for, deadline);
         }
     }

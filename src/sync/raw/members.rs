@@ -1,20 +1,25 @@
 //! Who holds or waits for something, so that the others hear of a death.
 //!
-//! An object has a lock for its own short use and a table of members. A thread that holds a permit, reads, or waits has a cell
-//! of the table, and the kernel marks the cell if the thread dies. What is held is nowhere else than in these cells: no count
-//! can get out of step with them, and a thread that dies while it changes the table leaves nothing to repair.
+//! An object has a lock for its own short use and a table of members. A thread that holds a permit,
+//! reads, or waits has a cell of the table, and the kernel marks the cell if the thread dies. What
+//! is held is nowhere else than in these cells: no count can get out of step with them, and a
+//! thread that dies while it changes the table leaves nothing to repair.
 //!
-//! A member that sleeps watches the cells of all others besides its own signal: the kernel wakes one of the sleepers for each
-//! death, and that one looks what the death means. If it dies itself before, its own cell wakes the next.
+//! A member that sleeps watches the cells of all others besides its own signal: the kernel wakes
+//! one of the sleepers for each death, and that one looks what the death means. If it dies itself
+//! before, its own cell wakes the next.
 //!
-//! A thread may die between changing the table and waking those whom the change is for, and nobody would wake them then. So the
-//! order is always: wake first, change then. Who is woken waits for the lock, and looks at the table when the change is made, or
-//! when the one who would have made it is dead.
+//! A thread may die between changing the table and waking those whom the change is for, and nobody
+//! would wake them then. So the order is always: wake first, change then. Who is woken waits for
+//! the lock, and looks at the table when the change is made, or when the one who would have made it
+//! is dead.
 
 use std::ops::ControlFlow;
 
 use super::mutex::{self, NotTaken};
-use super::platform::{AtomicU32, Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust};
+use super::platform::{
+    AtomicU32, Deadline, OWNER, OWNER_DIED, Ordering, RobustCell, WAITERS, futex, robust,
+};
 
 /// A table of members with the lock in front of it.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +44,8 @@ const TICKET: usize = 0;
 /// Of a member's data: for the object.
 const VALUE: usize = 1;
 
-/// How long a lock for short use may be held by somebody who has no reason to, before we go on as if it were not free.
+/// How long a lock for short use may be held by somebody who has no reason to, before we go on as
+/// if it were not free.
 const SHORT_LOCK_TIMEOUT: std::time::Duration =
     std::time::Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
@@ -67,7 +73,8 @@ impl<'a> Members<'a> {
         Members { lock, cells }
     }
 
-    /// Locks the table, however short the deadline, for others hold it only for moments; `None` if somebody holds it on.
+    /// Locks the table, however short the deadline, for others hold it only for moments; `None` if
+    /// somebody holds it on.
     pub(crate) fn enter(self, deadline: Deadline) -> Option<Entered<'a>> {
         // Mostly it is free: then nobody needs the time.
         match mutex::lock(self.lock, Deadline::now()) {
@@ -95,15 +102,17 @@ impl<'a> Members<'a> {
     }
 
     fn used(self) -> usize {
-        usize::try_from(self.lock.data[USED].load(Ordering::Relaxed)).unwrap_or(usize::MAX).min(self.cells.len())
+        usize::try_from(self.lock.data[USED].load(Ordering::Relaxed))
+            .unwrap_or(usize::MAX)
+            .min(self.cells.len())
     }
 
     fn cell(self, place: usize) -> &'a RobustCell {
         &self.cells[place]
     }
 
-    /// Takes a member out without the lock, for when that is not to be had, and wakes all who watch it. Whether it was this
-    /// thread's.
+    /// Takes a member out without the lock, for when that is not to be had, and wakes all who watch
+    /// it. Whether it was this thread's.
     pub(crate) fn resign(self, place: usize) -> bool {
         let cell = self.cell(place);
         robust::begin(cell);
@@ -113,8 +122,9 @@ impl<'a> Members<'a> {
         was_own
     }
 
-    /// Has `attempt` look at the table until it comes to an end, and sleeps in between as a member that `waits`. `attempt` gets
-    /// the place of that member, once there is one; at its end, it does with it as is right.
+    /// Has `attempt` look at the table until it comes to an end, and sleeps in between as a member
+    /// that `waits`. `attempt` gets the place of that member, once there is one; at its end, it
+    /// does with it as is right.
     pub(crate) fn wait_for<T>(
         self,
         waits: u32,
@@ -143,7 +153,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Sleeps until the member at `place` is woken, another member dies, the deadline is there, or for no reason.
+    /// Sleeps until the member at `place` is woken, another member dies, the deadline is there, or
+    /// for no reason.
     ///
     /// `watch` is of the time when the table was last locked.
     pub(crate) fn sleep(self, place: usize, watch: &Watch, deadline: Deadline) {
@@ -152,10 +163,12 @@ impl<'a> Members<'a> {
         }
         let signal = &self.cell(place).fields[SIGNAL];
         let mut words: Vec<(&AtomicU32, u32)> = vec![(signal, 0)];
-        words.extend(watch.values.iter().enumerate().filter(|(other, _)| *other != place).map(|(other, value)| {
-            let word: &AtomicU32 = &self.cell(other).word;
-            (word, *value)
-        }));
+        words.extend(watch.values.iter().enumerate().filter(|(other, _)| *other != place).map(
+            |(other, value)| {
+                let word: &AtomicU32 = &self.cell(other).word;
+                (word, *value)
+            },
+        ));
         let round = deadline.within_next(ROUND);
         let until = if watch.is_complete { deadline } else { round };
         if !futex::wait_any(&words, until) {
@@ -211,7 +224,7 @@ impl<'a> Entered<'a> {
         &self.members.lock.fields[0]
     }
 
-    /// All living members. Do `bury` the dead before.
+    /// All living members. Call `remove_dead` before.
     pub(crate) fn living(&self) -> impl Iterator<Item = Member<'a>> + use<'a> {
         let members = self.members;
         (0..members.used()).filter_map(move |place| {
@@ -221,11 +234,11 @@ impl<'a> Entered<'a> {
         })
     }
 
-    /// Removes the dead members, if there are any, after `mourn` did what their death means.
+    /// Removes the dead members, if there are any, after `settle` did what their death means.
     ///
-    /// The kernel wakes one sleeper for each death, and that may be the same one for several: wake all who may go on. If we
-    /// die meanwhile, the next one mourns them again.
-    pub(crate) fn bury(&self, mourn: impl FnOnce(&[Member<'a>])) {
+    /// The kernel wakes one sleeper for each death, and that may be the same one for several: wake
+    /// all who may go on. If this process dies meanwhile, `settle` is called again by the next.
+    pub(crate) fn remove_dead(&self, settle: impl FnOnce(&[Member<'a>])) {
         let members = self.members;
         let dead: Vec<Member<'a>> = (0..members.used())
             .filter_map(|place| {
@@ -236,7 +249,7 @@ impl<'a> Entered<'a> {
         if dead.is_empty() {
             return;
         }
-        mourn(&dead);
+        settle(&dead);
         for member in &dead {
             member.cell.word.store(0, Ordering::Release);
         }
@@ -261,7 +274,8 @@ impl<'a> Entered<'a> {
             return Err(Full);
         }
         let used = members.used();
-        // Also beyond `used`, somebody may be who is dying on the way in, and whom the kernel is about to mark.
+        // Also beyond `used`, somebody may be who is dying on the way in, and whom the kernel is
+        // about to mark.
         let is_free = |cell: &RobustCell| cell.word.load(Ordering::Acquire) == 0;
         let place = members.cells.iter().position(is_free).ok_or(Full)?;
         let cell = members.cell(place);
@@ -287,14 +301,21 @@ impl<'a> Entered<'a> {
         Ok(place)
     }
 
-    /// Gives this thread's member at `own` another role, or makes it a member if it is none; gives its place.
-    pub(crate) fn take_role(&self, own: Option<usize>, role: u32, value: u64) -> Result<usize, Full> {
+    /// Gives this thread's member at `own` another role, or makes it a member if it is none; gives
+    /// its place.
+    pub(crate) fn take_role(
+        &self,
+        own: Option<usize>,
+        role: u32,
+        value: u64,
+    ) -> Result<usize, Full> {
         let Some(place) = own else { return self.join(role, value) };
         self.own(place).set_role(role);
         Ok(place)
     }
 
-    /// Takes this thread's member out, after it woke those who may go on then. Whether it was this thread's.
+    /// Takes this thread's member out, after it woke those who may go on then. Whether it was this
+    /// thread's.
     pub(crate) fn leave(&self, place: usize) -> bool {
         let cell = self.members.cell(place);
         robust::begin(cell);
@@ -316,8 +337,9 @@ impl<'a> Entered<'a> {
         let members = self.members;
         members.cell(place).fields[SIGNAL].store(0, Ordering::Relaxed);
         let used = members.used();
-        let values: Vec<u32> =
-            (0..used.min(WATCHED)).map(|other| members.cell(other).word.load(Ordering::Acquire)).collect();
+        let values: Vec<u32> = (0..used.min(WATCHED))
+            .map(|other| members.cell(other).word.load(Ordering::Acquire))
+            .collect();
         let is_outdated = values.iter().any(|value| is_dead(*value));
         Watch { values, is_complete: used <= WATCHED, is_outdated }
     }
@@ -325,7 +347,8 @@ impl<'a> Entered<'a> {
 
 /// Between `robust::begin` and `end`.
 fn remove(cell: &RobustCell) -> bool {
-    // It may be this thread's by another mapping of the same memory: then the kernel knows it by that one's address.
+    // It may be this thread's by another mapping of the same memory: then the kernel knows it by
+    // that one's address.
     let was_listed = robust::delist(cell);
     if was_listed && mutex::is_own(cell) {
         cell.word.store(0, Ordering::Release);

@@ -1,22 +1,27 @@
-//! A lock in one robust cell: free (no owner), held (the owner's thread number), left by a dead owner (the kernel's mark).
+//! A lock in one robust cell: free (no owner), held (the owner's thread number), left by a dead
+//! owner (the kernel's mark).
 //!
 //! ```text
-//!   0 ------------- take ------------> owner ---- a second one waits ----> owner | WAITERS <------+
-//!   ^                                    |                                      |                 |
-//!   +----------- release ----------------+                        release, then wake one          |
-//!   |                                                                           v                 |
-//!   +<------- nobody was asleep: unmark, wake all (one step) --------------- WAITERS ---- take ---+
+//!   0 --------- take ---------> owner -- a second one waits --> owner | WAITERS <---+
+//!   ^                             |                                  |              |
+//!   +---------- release ----------+                     release, then wake one      |
+//!   |                                                                v              |
+//!   +<--- nobody was asleep: unmark, wake all (one step) ---------- WAITERS - take -+
 //!
-//!   owner [| WAITERS] ---- the kernel, at the owner's death ----> OWNER_DIED [| WAITERS], wakes one
+//!   owner [| WAITERS] -- the kernel, at the owner's death --> OWNER_DIED [| WAITERS], wakes one
 //!   OWNER_DIED [| WAITERS] ---- take ----> owner [| WAITERS]: `Taken::FromDead`
 //! ```
 //!
-//! As long as anybody sleeps, the word has `WAITERS`, free or not: the mark only goes away in one step with waking all. So
-//! whoever holds the lock knows that it has to wake somebody, however it came by it. A free lock with sleepers has always
-//! somebody on the way to it who had announced it (`robust::begin`): the one who released it and has not woken anybody yet, or
-//! the one who was woken. If that one dies, the kernel wakes another; if somebody else is faster, it finds the mark.
+//! As long as anybody sleeps, the word has `WAITERS`, free or not: the mark only goes away in one
+//! step with waking all. So whoever holds the lock knows that it has to wake somebody, however it
+//! came by it. A free lock with sleepers has always somebody on the way to it who had announced it
+//! (`robust::begin`): the one who released it and has not woken anybody yet, or the one who was
+//! woken. If that one dies, the kernel wakes another; if somebody else is faster, it finds the
+//! mark.
 
-use super::platform::{Deadline, OWNER, OWNER_DIED, Ordering, Own, RobustCell, WAITERS, futex, robust};
+use super::platform::{
+    Deadline, OWNER, OWNER_DIED, Ordering, Own, RobustCell, WAITERS, futex, robust,
+};
 
 /// How a lock was come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,8 @@ pub(crate) fn lock(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTa
 #[inline]
 pub(crate) fn lock_as(own: Own, cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
     own.begin(cell);
-    let taken = match cell.word.compare_exchange(0, own.tid(), Ordering::Acquire, Ordering::Relaxed) {
+    let taken = match cell.word.compare_exchange(0, own.tid(), Ordering::Acquire, Ordering::Relaxed)
+    {
         Ok(_) => Ok(Taken::Clean),
         Err(seen) => take(own.tid(), cell, seen, deadline),
     };
@@ -76,7 +82,8 @@ fn take(own: u32, cell: &RobustCell, mut seen: u32, deadline: Deadline) -> Resul
         }
         let waited_for = seen | WAITERS;
         if seen != waited_for
-            && let Err(now) = cell.word.compare_exchange(seen, waited_for, Ordering::Relaxed, Ordering::Relaxed)
+            && let Err(now) =
+                cell.word.compare_exchange(seen, waited_for, Ordering::Relaxed, Ordering::Relaxed)
         {
             seen = now;
             continue;
@@ -86,8 +93,8 @@ fn take(own: u32, cell: &RobustCell, mut seen: u32, deadline: Deadline) -> Resul
     }
 }
 
-/// Releases the lock, if this thread holds it. (A forked copy of the holder does not.) Whether the cell was in its list, as it is
-/// if it holds the lock and nobody else wrote there.
+/// Releases the lock, if this thread holds it. (A forked copy of the holder does not.) Whether the
+/// cell was in its list, as it is if it holds the lock and nobody else wrote there.
 pub(crate) fn unlock(cell: &RobustCell) -> bool {
     unlock_as(robust::own(), cell)
 }
@@ -97,7 +104,8 @@ pub(crate) fn unlock(cell: &RobustCell) -> bool {
 pub(crate) fn unlock_as(own: Own, cell: &RobustCell) -> bool {
     own.begin(cell);
     let was_listed = own.delist(cell);
-    if let Err(seen) = cell.word.compare_exchange(own.tid(), 0, Ordering::Release, Ordering::Relaxed)
+    if let Err(seen) =
+        cell.word.compare_exchange(own.tid(), 0, Ordering::Release, Ordering::Relaxed)
         && seen & OWNER == own.tid()
     {
         release_to_others(cell);
@@ -110,7 +118,8 @@ pub(crate) fn unlock_as(own: Own, cell: &RobustCell) -> bool {
 fn release_to_others(cell: &RobustCell) {
     cell.word.swap(WAITERS, Ordering::Release);
     if futex::wake(&cell.word, 1) == 0 {
-        // Somebody may hold it by now, and somebody else sleep again: who is woken here sets the mark anew.
+        // Somebody may hold it by now, and somebody else sleep again: who is woken here sets the
+        // mark anew.
         futex::clear_bit_and_wake(&cell.word, WAITERS);
     }
 }

@@ -17,7 +17,8 @@ pub(crate) fn identity(fd: BorrowedFd<'_>) -> Option<Identity> {
 /// The first number behind standard input, output and error.
 const FIRST: RawFd = 3;
 
-/// Moves a descriptor out of 0..3, where a program that closed its standard streams would have got it.
+/// Moves a descriptor out of 0..3, where a program that closed its standard streams would have got
+/// it.
 ///
 /// Left there, the child's standard streams would be laid over it.
 pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
@@ -45,8 +46,9 @@ pub(crate) fn null() -> io::Result<OwnedFd> {
 
 /// One of the caller's standard streams, or nothing if it is closed.
 pub(crate) fn standard(number: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: whether 0, 1 or 2 is open is asked before it is handed out, and the convention that nobody closes a
-    // standard stream while somebody else starts a process is that of the standard library's own `Stdio::inherit`.
+    // SAFETY: whether 0, 1 or 2 is open is asked before it is handed out, and the convention that
+    // nobody closes a standard stream while somebody else starts a process is that of the standard
+    // library's own `Stdio::inherit`.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_getfd(fd).is_ok().then_some(fd)
 }

@@ -1,7 +1,7 @@
 //! Linux 5.4 and newer.
 //!
-//! The rooms, lowest first; each uses those before it: what stands here, `program`, `wait`, `memory`, `process`, `limits`, `ipc`,
-//! `cage`.
+//! The rooms, lowest first; each uses those before it: what stands here, `program`, `wait`,
+//! `memory`, `process`, `limits`, `ipc`, `cage`.
 #![expect(unsafe_code, reason = "the one floor with system calls that rustix does not wrap")]
 
 #[cfg(feature = "cage")]

@@ -31,7 +31,8 @@ impl Generation {
         if page.is_null() || page == NONE {
             return Generation::first();
         }
-        // SAFETY: a page that `wiped_page` made, which is never unmapped and only used as this atomic word.
+        // SAFETY: a page that `wiped_page` made, which is never unmapped and only used as this
+        // atomic word.
         match unsafe { &*page }.load(Ordering::Relaxed) {
             0 => Generation::first(),
             own => Generation(own),
@@ -62,34 +63,47 @@ static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// Stands for "cannot be had"; never followed.
 const NONE: *mut AtomicU64 = ptr::without_provenance_mut(8);
 
-/// A word that is 0 in every new copy of this process: the kernel wipes its page at a fork. Nothing if it cannot.
+/// A word that is 0 in every new copy of this process: the kernel wipes its page at a fork. Nothing
+/// if it cannot.
 fn mark() -> Option<&'static AtomicU64> {
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
         let new = wiped_page().unwrap_or(NONE);
         // A thread that is second wastes a page.
-        page = match PAGE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+        page = match PAGE.compare_exchange(
+            ptr::null_mut(),
+            new,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
             Ok(_) => new,
             Err(first) => first,
         };
     }
-    // SAFETY: a page that `wiped_page` made, which is never unmapped and only used as this atomic word.
+    // SAFETY: a page that `wiped_page` made, which is never unmapped and only used as this atomic
+    // word.
     (page != NONE).then(|| unsafe { &*page })
 }
 
 fn wiped_page() -> Option<*mut AtomicU64> {
     const SIZE: usize = 4096;
-    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the advice is for it alone.
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the
+    // advice is for it alone.
     unsafe {
-        let page =
-            rustix::mm::mmap_anonymous(ptr::null_mut(), SIZE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-                .ok()?;
+        let page = rustix::mm::mmap_anonymous(
+            ptr::null_mut(),
+            SIZE,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+        .ok()?;
         rustix::mm::madvise(page, SIZE, Advice::LinuxWipeOnFork).ok()?;
         Some(page.cast())
     }
 }
 
-/// A value for each process: a copy that `fork` made finds its own, new one, whatever locks were held in the original.
+/// A value for each process: a copy that `fork` made finds its own, new one, whatever locks were
+/// held in the original.
 ///
 /// A value once handed out lives for ever; a process makes at most a few of them.
 pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Owned<T>>);
@@ -112,7 +126,9 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         let before = unsafe { found.as_ref() };
         match before {
             Some(owned) if owned.owner == owner => &owned.value,
-            _ => self.publish(found, Owned { owner, value: init(before.map(|owned| &owned.value)) }),
+            _ => {
+                self.publish(found, Owned { owner, value: init(before.map(|owned| &owned.value)) })
+            }
         }
     }
 
@@ -129,7 +145,8 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         self.publish(found, Owned { owner: Generation::current(), value })
     }
 
-    /// Puts `owned` in the place of `found`, unless another thread was first; gives what is there then.
+    /// Puts `owned` in the place of `found`, unless another thread was first; gives what is there
+    /// then.
     fn publish(&self, found: *mut Owned<T>, owned: Owned<T>) -> &'static T {
         let new = Box::into_raw(Box::new(owned));
         match self.0.compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire) {

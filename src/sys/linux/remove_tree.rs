@@ -1,9 +1,10 @@
 //! Removes a folder with all that is in it, whatever its depth and size, step by step.
 //!
-//! The folder may have been left by hostile code: nested so deep that recursion would overflow the stack, with paths longer
-//! than the kernel takes, without the rights to enter or change it, and with writers that are still alive. So there is no
-//! recursion and no path: what is nested is moved up into the outermost folder, which is emptied until nothing is left. Links
-//! are removed and never followed.
+//! The folder may have been left by hostile code: nested so deep that recursion would overflow the
+//! stack, with paths longer than the kernel takes, without the rights to enter or change it, and
+//! with writers that are still alive. So there is no recursion and no path: what is nested is moved
+//! up into the outermost folder, which is emptied until nothing is left. Links are removed and
+//! never followed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -105,7 +106,9 @@ impl Removal {
     /// Removes an entry of the outermost folder; of a folder, all that is in it at first.
     fn remove(&mut self, name: &std::ffi::CStr, pass: &mut Pass, steps: &mut u64) {
         let refused = match unlink(self.root.as_fd(), name) {
-            Err(refused @ (Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS | Errno::PERM)) => refused,
+            Err(refused @ (Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS | Errno::PERM)) => {
+                refused
+            }
             done => {
                 *steps -= 1;
                 return pass.note(done);
@@ -129,7 +132,12 @@ impl Removal {
     }
 
     /// Removes what is in a folder, and moves the folders in it that are not empty up.
-    fn empty(&mut self, folder: BorrowedFd<'_>, pass: &mut Pass, steps: &mut u64) -> Result<(), Errno> {
+    fn empty(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        pass: &mut Pass,
+        steps: &mut u64,
+    ) -> Result<(), Errno> {
         for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -142,7 +150,8 @@ impl Removal {
             *steps -= 1;
             match unlink(folder, name) {
                 Err(refused @ (Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS | Errno::PERM)) => {
-                    // To move a folder changes what `..` in it is, which takes the right to write to it.
+                    // To move a folder changes what `..` in it is, which takes the right to write
+                    // to it.
                     let opened = open(folder, name).map_err(|error| no_folder(error, refused));
                     pass.note(opened.and_then(|_| self.move_up(folder, name)));
                 }
@@ -186,7 +195,8 @@ fn open(at: BorrowedFd<'_>, name: impl Arg + Copy) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match fs::openat(at, name, flags, Mode::empty()) {
         Err(Errno::ACCESS) => {
-            // By a descriptor that takes no rights, so that no link that came in its place is followed.
+            // By a descriptor that takes no rights, so that no link that came in its place is
+            // followed.
             let found = fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
             fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), ALL)?;
             fs::openat(at, name, flags, Mode::empty())?
@@ -204,7 +214,8 @@ mod tests {
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("multiproc-test-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("multiproc-test-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).expect("a new folder");
         path
     }

@@ -1,8 +1,8 @@
 //! Standard streams for a process that is not trusted.
 //!
 //! A stream that is inherited is the program's open file, whose status flags both feel: if the
-//! process made its standard output non-blocking, the program's own output would be lost. So it gets
-//! another open file of the same thing, where there can be one.
+//! process made its standard output non-blocking, the program's own output would be lost. So it
+//! gets another open file of the same thing, where there can be one.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,9 @@ pub(crate) fn part(stream: BorrowedFd<'_>, number: usize) -> io::Result<Parted> 
     match FileType::from_raw_mode(stat.st_mode) {
         // Nobody waits for these; and without appending, where to write is in the open file.
         FileType::RegularFile if !flags.contains(OFlags::APPEND) => Ok(Parted::Indifferent),
-        FileType::CharacterDevice if rustix::fs::major(stat.st_rdev) == MEMORY => Ok(Parted::Indifferent),
+        FileType::CharacterDevice if rustix::fs::major(stat.st_rdev) == MEMORY => {
+            Ok(Parted::Indifferent)
+        }
         // To read from a terminal by the stream that writes to it is nothing that was given.
         FileType::CharacterDevice => {
             let access = if number == 0 { OFlags::RDONLY } else { OFlags::WRONLY };

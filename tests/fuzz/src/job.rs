@@ -14,14 +14,16 @@ const ROUND: u64 = 500;
 /// How many more descriptors or mappings there may be than at the beginning.
 const SLACK: usize = 64;
 
-/// Who forges the words of locks that this thread holds. Such a lock stays mapped: the kernel may know an address in it.
+/// Who forges the words of locks that this thread holds. Such a lock stays mapped: the kernel may
+/// know an address in it.
 const KEEPS_MAPPINGS: [&str; 2] = ["handles", "locks"];
 
 /// What is in the file: the number of the input, its length, itself.
 pub(crate) const HEADER: usize = 16;
 
 pub(crate) fn run(target: Target, seed: u64, time: Duration, file: &str) -> Result<(), String> {
-    let file = File::options().write(true).open(file).map_err(|error| format!("{file}: {error}"))?;
+    let file =
+        File::options().write(true).open(file).map_err(|error| format!("{file}: {error}"))?;
     let corpus = (target.seeds)();
     let mut number = 0_u64;
     let mut attempt = |bytes: &[u8]| {
@@ -41,7 +43,12 @@ pub(crate) fn run(target: Target, seed: u64, time: Duration, file: &str) -> Resu
     while started.elapsed() < time {
         if attempt(&mutation::next(&corpus, &mut chance)) % ROUND == 0 {
             let now = resources();
-            assert!(now.0 <= before.0 + SLACK, "descriptors are left behind: {} and then {}", before.0, now.0);
+            assert!(
+                now.0 <= before.0 + SLACK,
+                "descriptors are left behind: {} and then {}",
+                before.0,
+                now.0
+            );
             assert!(
                 KEEPS_MAPPINGS.contains(&target.name) || now.1 <= before.1 + SLACK,
                 "mappings are left behind: {} and then {}",

@@ -1,7 +1,9 @@
-//! Runs the targets of `multiproc::fuzz` without any help of a compiler's: honest bytes, changed by chance.
+//! Runs the targets of `multiproc::fuzz` without any help of a compiler's: honest bytes, changed by
+//! chance.
 //!
-//! Each target is in a process of its own, with a bound on its memory. One that crashes, panics, hangs or grows is reported,
-//! and its input kept. See README.md for the commands and the environment variables.
+//! Each target is in a process of its own, with a bound on its memory. One that crashes, panics,
+//! hangs or grows is reported, and its input kept. See README.md for the commands and the
+//! environment variables.
 
 mod job;
 mod mutation;
@@ -43,19 +45,30 @@ fn find(name: &str) -> Result<Target, String> {
 
 /// The value of an environment variable, if there is one.
 fn setting<T: FromStr>(name: &str) -> Result<Option<T>, String> {
-    let Some(text) = std::env::var_os(name).and_then(|text: OsString| text.into_string().ok()) else { return Ok(None) };
+    let Some(text) = std::env::var_os(name).and_then(|text: OsString| text.into_string().ok())
+    else {
+        return Ok(None);
+    };
     text.parse().map(Some).map_err(|_| format!("{name} is {text:?}"))
 }
 
 /// Runs targets, as many at a time as there are cores.
 fn all(names: &[&str]) -> Result<(), String> {
     let seconds = setting("MULTIPROC_FUZZ_SECONDS")?.unwrap_or(2.0);
-    let by_time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let by_time =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let seed = setting("MULTIPROC_FUZZ_SEED")?.unwrap_or(by_time);
-    let kept = std::env::var_os("MULTIPROC_FUZZ_KEPT").map_or_else(std::env::temp_dir, PathBuf::from);
-    let targets: Vec<Target> =
-        TARGETS.iter().filter(|target| names.is_empty() || names.contains(&target.name)).copied().collect();
-    println!("{seconds} s for each of {} targets; again with MULTIPROC_FUZZ_SEED={seed}", targets.len());
+    let kept =
+        std::env::var_os("MULTIPROC_FUZZ_KEPT").map_or_else(std::env::temp_dir, PathBuf::from);
+    let targets: Vec<Target> = TARGETS
+        .iter()
+        .filter(|target| names.is_empty() || names.contains(&target.name))
+        .copied()
+        .collect();
+    println!(
+        "{seconds} s for each of {} targets; again with MULTIPROC_FUZZ_SEED={seed}",
+        targets.len()
+    );
     watch::all(&targets, seed, seconds, &kept)
 }
 
@@ -84,7 +97,9 @@ fn write_seeds(folder: &str) -> Result<(), String> {
         let folder = PathBuf::from(folder).join(target.name);
         let written = fs::create_dir_all(&folder).and_then(|()| {
             let mut seeds = (target.seeds)().into_iter().enumerate();
-            seeds.try_for_each(|(number, seed)| fs::write(folder.join(format!("seed-{number:02}")), seed))
+            seeds.try_for_each(|(number, seed)| {
+                fs::write(folder.join(format!("seed-{number:02}")), seed)
+            })
         });
         written.map_err(|error| format!("{}: {error}", folder.display()))?;
     }

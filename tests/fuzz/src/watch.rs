@@ -1,4 +1,5 @@
-//! Watches over the processes of targets: that they end, go on, and take no more memory than they should.
+//! Watches over the processes of targets: that they end, go on, and take no more memory than they
+//! should.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ fn one(target: Target, seed: u64, seconds: f64, kept: &Path) -> Result<(), Strin
     let noted = Noted::new(target.name)?;
     // The shell sets the limits, and is then replaced.
     let script = format!("ulimit -c 0; ulimit -v {ADDRESSES}; exec \"$0\" \"$@\"");
-    let program = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    let program =
+        std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
     let child = Command::new("/bin/sh")
         .args(["-c", &script])
         .arg(program)
@@ -61,7 +63,11 @@ fn one(target: Target, seed: u64, seconds: f64, kept: &Path) -> Result<(), Strin
             let file = kept.join(format!("multiproc-fuzz-{}-{seed}-{number}", target.name));
             let kept = match fs::write(&file, &input) {
                 Ok(()) => format!("fuzz --replay {} {}", target.name, file.display()),
-                Err(error) => format!("its input, {:02x?}, could not be written to {}: {error}", input, file.display()),
+                Err(error) => format!(
+                    "its input, {:02x?}, could not be written to {}: {error}",
+                    input,
+                    file.display()
+                ),
             };
             Err(format!("{why}, at input {number} of seed {seed}: {kept}"))
         }
@@ -75,8 +81,14 @@ impl Watched {
     fn watch(&mut self, noted: &Noted) -> Result<(), String> {
         let mut last = (noted.read().0, Instant::now());
         loop {
-            if let Some(status) = self.0.try_wait().map_err(|error| format!("cannot wait for it: {error}"))? {
-                return if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) };
+            if let Some(status) =
+                self.0.try_wait().map_err(|error| format!("cannot wait for it: {error}"))?
+            {
+                return if status.success() {
+                    Ok(())
+                } else {
+                    Err(format!("it ended with {status}"))
+                };
             }
             let number = noted.read().0;
             if number != last.0 {
@@ -112,7 +124,8 @@ struct Noted(PathBuf);
 
 impl Noted {
     fn new(name: &str) -> Result<Noted, String> {
-        let path = std::env::temp_dir().join(format!("multiproc-fuzz-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("multiproc-fuzz-{}-{name}", std::process::id()));
         fs::write(&path, [0; HEADER]).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Noted(path))
     }
@@ -120,8 +133,11 @@ impl Noted {
     /// The number of the input and itself.
     fn read(&self) -> (u64, Vec<u8>) {
         let bytes = fs::read(&self.0).unwrap_or_default();
-        let word =
-            |at: usize| bytes.get(at..at + 8).map_or(0, |word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        let word = |at: usize| {
+            bytes
+                .get(at..at + 8)
+                .map_or(0, |word| u64::from_le_bytes(word.try_into().unwrap_or_default()))
+        };
         let input = bytes.get(HEADER..).unwrap_or_default();
         (word(0), input.get(..word(8) as usize).unwrap_or(input).to_vec())
     }

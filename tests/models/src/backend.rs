@@ -8,10 +8,12 @@ mod kind {
     pub(crate) use loom::thread::{JoinHandle, spawn};
     pub(crate) use loom::thread_local;
 
-    /// Runs `body` in every order of steps with up to `preemptions` switches that no thread asked for.
+    /// Runs `body` in every order of steps with up to `preemptions` switches that no thread asked
+    /// for.
     pub(crate) fn explore(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(preemptions + super::dial("MULTIPROC_MODELS_PREEMPTIONS", 0));
+        builder.preemption_bound =
+            Some(preemptions + super::dial("MULTIPROC_MODELS_PREEMPTIONS", 0));
         builder.max_branches = 100_000;
         builder.check(body);
     }
@@ -55,7 +57,8 @@ pub(crate) fn dial(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
 }
 
-/// A number that threads use one at a time, because a lock says so; the checkers see if it does not.
+/// A number that threads use one at a time, because a lock says so; the checkers see if it does
+/// not.
 #[derive(Debug)]
 pub(crate) struct Plain(UnsafeCell<u64>);
 

@@ -1,4 +1,5 @@
-//! A kernel with its processes, which are threads here, each with a number, a robust list, and perhaps a step at which it dies.
+//! A kernel with its processes, which are threads here, each with a number, a robust list, and
+//! perhaps a step at which it dies.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -59,7 +60,8 @@ struct Death;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Done,
-    /// It died. So many of its cells the kernel marked, and so many of them were those of members with the value 0.
+    /// It died. So many of its cells the kernel marked, and so many of them were those of members
+    /// with the value 0.
     Died {
         marked: usize,
         members: usize,
@@ -98,7 +100,8 @@ pub(crate) fn is_dead() -> bool {
 impl World {
     /// A new one; the thread that makes it is its first process, number 1.
     pub(crate) fn new() -> Arc<World> {
-        let world = Arc::new(World { kernel: Mutex::new(Kernel::default()), changed: Condvar::new() });
+        let world =
+            Arc::new(World { kernel: Mutex::new(Kernel::default()), changed: Condvar::new() });
         world.adopt(1, 0);
         world
     }
@@ -116,12 +119,16 @@ impl World {
     }
 
     /// A process that lives as long as it likes.
-    pub(crate) fn process(self: &Arc<World>, tid: u32, body: impl FnOnce() + Send + 'static) -> JoinHandle<End> {
+    pub(crate) fn process(
+        self: &Arc<World>,
+        tid: u32,
+        body: impl FnOnce() + Send + 'static,
+    ) -> JoinHandle<End> {
         self.victim(tid, 0, body)
     }
 
-    /// A process that dies before its effect number `dies_at`, if it comes to that. What `body` shares with others must
-    /// outlive it.
+    /// A process that dies before its effect number `dies_at`, if it comes to that. What `body`
+    /// shares with others must outlive it.
     pub(crate) fn victim(
         self: &Arc<World>,
         tid: u32,
@@ -145,7 +152,9 @@ impl World {
     /// Waits until `count` processes sleep or have ended.
     pub(crate) fn settle(&self, count: usize) {
         let mut kernel = self.kernel.lock().expect("the kernel");
-        while kernel.sleepers.iter().filter(|sleeper| !sleeper.is_woken).count() + kernel.ends.len() < count {
+        while kernel.sleepers.iter().filter(|sleeper| !sleeper.is_woken).count() + kernel.ends.len()
+            < count
+        {
             kernel = self.changed.wait(kernel).expect("the kernel");
         }
     }

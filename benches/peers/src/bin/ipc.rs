@@ -74,6 +74,9 @@ fn main() {
         let channel = || ipc::bytes_channel().expect("channel");
         let number = |text: &str| text.parse::<usize>().expect("a number");
         let count = u32::try_from(number(count)).expect("a count");
-        println!("{}", bytes(count, channel(), channel(), number(size), number(cpu), what == "trip"));
+        println!(
+            "{}",
+            bytes(count, channel(), channel(), number(size), number(cpu), what == "trip")
+        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each handle keeps descriptors: so no more than some are out at once.
 //!
-//! Reads lines `procspawn chunk|automatic|millisecond|mebibyte|queue COUNT` and answers each with the seconds for each task.
+//! Reads lines `procspawn chunk|automatic|millisecond|mebibyte|queue COUNT` and answers each with
+//! the seconds for each task.
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -18,20 +19,23 @@ fn main() {
         match words[1] {
             "millisecond" => {
                 for wave in waves(count) {
-                    let handles: Vec<_> = wave.map(|_| procspawn::spawn!(in pool, () || busy())).collect();
+                    let handles: Vec<_> =
+                        wave.map(|_| procspawn::spawn!(in pool, () || busy())).collect();
                     handles.into_iter().for_each(|handle| handle.join().expect("done"));
                 }
             }
             "mebibyte" => {
                 for _ in 0..count {
-                    let handle = procspawn::spawn!(in pool, (vec![7_u8; 1 << 20] => bytes) || bytes);
+                    let handle =
+                        procspawn::spawn!(in pool, (vec![7_u8; 1 << 20] => bytes) || bytes);
                     assert_eq!(handle.join().expect("done").len(), 1 << 20);
                 }
             }
             "queue" => {
                 for wave in waves(count) {
-                    let handles: Vec<_> =
-                        wave.map(|n| procspawn::spawn!(in pool, (n as u64 => n) || n.wrapping_mul(3))).collect();
+                    let handles: Vec<_> = wave
+                        .map(|n| procspawn::spawn!(in pool, (n as u64 => n) || n.wrapping_mul(3)))
+                        .collect();
                     handles.into_iter().for_each(|handle| drop(handle.join().expect("done")));
                 }
             }
@@ -46,7 +50,10 @@ fn main() {
                             procspawn::spawn!(in pool, (numbers.to_vec() => numbers) || numbers.into_iter().map(|n| n.wrapping_mul(3)).collect::<Vec<u64>>())
                         })
                         .collect();
-                    all += handles.into_iter().map(|handle| handle.join().expect("done").len()).sum::<usize>();
+                    all += handles
+                        .into_iter()
+                        .map(|handle| handle.join().expect("done").len())
+                        .sum::<usize>();
                 }
                 assert_eq!(all, count);
             }

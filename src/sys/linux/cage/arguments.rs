@@ -94,7 +94,8 @@ const PRCTL: &[i32] = &[
     libc::PR_CAP_AMBIENT,
     // Names of memory, for those who look into `/proc`.
     0x5356_4D41,
-    // Properties of this thread's processor: vectors, keys and tags of pointers (ARM), shadow stacks.
+    // Properties of this thread's processor: vectors, keys and tags of pointers (ARM), shadow
+    // stacks.
     50,
     51,
     54,
@@ -113,8 +114,14 @@ const PRCTL: &[i32] = &[
 ];
 
 /// The options of a socket that are allowed without network; those of the level `SOL_SOCKET` only.
-const OPTIONS: [i32; 6] =
-    [libc::SO_REUSEADDR, libc::SO_KEEPALIVE, libc::SO_PASSCRED, libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_LINGER];
+const OPTIONS: [i32; 6] = [
+    libc::SO_REUSEADDR,
+    libc::SO_KEEPALIVE,
+    libc::SO_PASSCRED,
+    libc::SO_RCVTIMEO,
+    libc::SO_SNDTIMEO,
+    libc::SO_LINGER,
+];
 /// Those that are not with network: programs for the kernel to run.
 const PROGRAMS: [i32; 5] = [
     libc::SO_ATTACH_FILTER,
@@ -145,15 +152,25 @@ struct Refusals(BTreeMap<i64, Vec<SeccompRule>>);
 
 impl Refusals {
     /// Refuses a call where all of the conditions hold.
-    fn when(&mut self, call: i64, conditions: impl IntoIterator<Item = SeccompCondition>) -> Fallible<()> {
+    fn when(
+        &mut self,
+        call: i64,
+        conditions: impl IntoIterator<Item = SeccompCondition>,
+    ) -> Fallible<()> {
         let rule = SeccompRule::new(conditions.into_iter().collect())?;
         self.0.entry(call).or_default().push(rule);
         Ok(())
     }
 
     /// Refuses a call unless the argument of this place is one of these.
-    fn unless(&mut self, call: i64, place: u8, values: impl IntoIterator<Item = u64>) -> Fallible<()> {
-        let others: Fallible<Vec<_>> = values.into_iter().map(|value| is_not(place, value)).collect();
+    fn unless(
+        &mut self,
+        call: i64,
+        place: u8,
+        values: impl IntoIterator<Item = u64>,
+    ) -> Fallible<()> {
+        let others: Fallible<Vec<_>> =
+            values.into_iter().map(|value| is_not(place, value)).collect();
         self.when(call, others?)
     }
 }
@@ -177,7 +194,10 @@ fn bits(number: i32) -> u64 {
 }
 
 /// When a call is refused, with this version of Landlock.
-pub(super) fn refusals(version: i64, rules: &Rules<'_>) -> Fallible<BTreeMap<i64, Vec<SeccompRule>>> {
+pub(super) fn refusals(
+    version: i64,
+    rules: &Rules<'_>,
+) -> Fallible<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut refused = Refusals::default();
     files(&mut refused, version, rules)?;
     sockets(&mut refused, rules)?;
@@ -220,8 +240,8 @@ fn files(refused: &mut Refusals, version: i64, rules: &Rules<'_>) -> Fallible<()
     refused.when(libc::SYS_memfd_create, [has(1, huge, huge)?])
 }
 
-/// Of the flags of an open file, one has the kernel send signals, and others are felt by all who have
-/// the file: the program, for one, whose output is lost when a write would have to wait.
+/// Of the flags of an open file, one has the kernel send signals, and others are felt by all who
+/// have the file: the program, for one, whose output is lost when a write would have to wait.
 fn status_flags(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     let mut refuse = |flags| refused.when(libc::SYS_fcntl, [is(1, bits(libc::F_SETFL))?, flags]);
     if rules.sets_flags() {
@@ -253,8 +273,8 @@ fn sockets(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
         }
         return Ok(());
     }
-    // Of pairs, those only that are each other's for good: a socket of datagrams sends to any other.
-    // (A raw one is one, too.)
+    // Of pairs, those only that are each other's for good: a socket of datagrams sends to any
+    // other. (A raw one is one, too.)
     let lasting = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(bits);
     for kind in (0..16).filter(|kind| !lasting.contains(kind)) {
         refused.when(libc::SYS_socketpair, [has(1, 0xf, kind)?])?;
@@ -283,7 +303,8 @@ fn processes(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refused.when(libc::SYS_clone, [has(0, bits(libc::CLONE_THREAD), 0)?])?;
     // It may signal itself, and its own group, in which it is alone.
     refused.unless(libc::SYS_kill, 0, [own, 0])?;
-    let others = [libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo];
+    let others =
+        [libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo];
     others.into_iter().try_for_each(|call| refused.unless(call, 0, [own]))
 }
 
@@ -295,8 +316,10 @@ fn scheduling(refused: &mut Refusals) -> Fallible<()> {
     for call in [libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr] {
         refused.unless(call, 0, own)?;
     }
-    for (call, process) in [(libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)), (libc::SYS_ioprio_set, WHO_PROCESS)]
-    {
+    for (call, process) in [
+        (libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)),
+        (libc::SYS_ioprio_set, WHO_PROCESS),
+    ] {
         refused.unless(call, 0, [process])?;
         refused.unless(call, 1, own)?;
     }

@@ -1,6 +1,6 @@
-//! Which system calls a caged process may make. What is in no list is answered ENOSYS: calls that are
-//! newer than these lists, and those for which callers have another way (`clone3`, for one, whose
-//! flags a filter cannot see).
+//! Which system calls a caged process may make. What is in no list is answered ENOSYS: calls that
+//! are newer than these lists, and those for which callers have another way (`clone3`, for one,
+//! whose flags a filter cannot see).
 
 use super::arguments::{self, Fallible};
 use super::filter::Answer;
@@ -80,10 +80,12 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_setrlimit, libc::SYS_time, libc::SYS_arch_prctl, URETPROBE, UPROBE,
 ];
 #[cfg(target_arch = "aarch64")]
-const ALLOWED_HERE: &[i64] = &[libc::SYS_renameat, libc::SYS_truncate, libc::SYS_getrlimit, libc::SYS_setrlimit];
+const ALLOWED_HERE: &[i64] =
+    &[libc::SYS_renameat, libc::SYS_truncate, libc::SYS_getrlimit, libc::SYS_setrlimit];
 /// `riscv_hwprobe` and `riscv_flush_icache`, besides.
 #[cfg(target_arch = "riscv64")]
-const ALLOWED_HERE: &[i64] = &[libc::SYS_truncate, libc::SYS_getrlimit, libc::SYS_setrlimit, 258, 259];
+const ALLOWED_HERE: &[i64] =
+    &[libc::SYS_truncate, libc::SYS_getrlimit, libc::SYS_setrlimit, 258, 259];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 const ALLOWED_HERE: &[i64] = &[];
 
@@ -92,8 +94,13 @@ const NETWORK: &[i64] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, l
 
 /// Allowed where processes are.
 #[cfg(target_arch = "x86_64")]
-const PROCESSES: &[i64] =
-    &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidfd_send_signal];
+const PROCESSES: &[i64] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_pidfd_send_signal,
+];
 #[cfg(not(target_arch = "x86_64"))]
 const PROCESSES: &[i64] = &[libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidfd_send_signal];
 
@@ -146,7 +153,8 @@ const REFUSED: &[i64] = &[
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const REFUSED_HERE: &[i64] = &[
-    libc::SYS_kexec_file_load, libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes,
+    libc::SYS_kexec_file_load, libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime,
+    libc::SYS_utimes,
     libc::SYS_futimesat, libc::SYS_inotify_init, libc::SYS_iopl, libc::SYS_ioperm,
     libc::SYS_modify_ldt, libc::SYS__sysctl, libc::SYS_uselib, libc::SYS_ustat, libc::SYS_sysfs,
 ];
@@ -250,17 +258,29 @@ mod tests {
     #[test]
     fn every_number_was_looked_at_once() {
         let conditional = [libc::SYS_fchmod, libc::SYS_memfd_create, libc::SYS_openat2];
-        let lists = [ALLOWED, ALLOWED_HERE, NETWORK, PROCESSES, REFUSED, REFUSED_HERE, ABSENT, &conditional];
+        let lists = [
+            ALLOWED,
+            ALLOWED_HERE,
+            NETWORK,
+            PROCESSES,
+            REFUSED,
+            REFUSED_HERE,
+            ABSENT,
+            &conditional,
+        ];
         // No processor of this kind has numbers between.
         for number in (0..337).chain(424..REVIEWED as i64) {
-            let times: usize = lists.iter().map(|list| list.iter().filter(|call| **call == number).count()).sum();
+            let times: usize =
+                lists.iter().map(|list| list.iter().filter(|call| **call == number).count()).sum();
             assert_eq!(times, 1, "call {number} is in {times} lists");
         }
     }
 
     #[test]
     fn rules_change_the_answers() {
-        let answer = |version, rules: &Rules<'_>, call: i64| by_number(version, rules)[call as usize].clone();
+        let answer = |version, rules: &Rules<'_>, call: i64| {
+            by_number(version, rules)[call as usize].clone()
+        };
         let none = Rules::default();
         let network = Rules { network: true, ..none };
         let processes = Rules { processes: true, ..none };

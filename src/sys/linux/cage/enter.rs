@@ -49,9 +49,11 @@ pub(crate) fn enter(rules: &Rules<'_>) -> Result<Closed, String> {
         return Err(reason);
     }
     check_threads()?;
-    let result = result_memory(rules).map_err(|error| format!("no memory for its result: {error}"))?;
+    let result =
+        result_memory(rules).map_err(|error| format!("no memory for its result: {error}"))?;
     files::enclose(version, rules).map_err(|error| format!("Landlock: {error}"))?;
-    privileges::harden_limits(rules).map_err(|error| format!("cannot make its limits final: {error}"))?;
+    privileges::harden_limits(rules)
+        .map_err(|error| format!("cannot make its limits final: {error}"))?;
     privileges::renounce().map_err(|error| format!("cannot give up its privileges: {error}"))?;
     let program = calls::answers(version, rules).and_then(|answers| filter::program(&answers));
     let applied = program.and_then(|program| Ok(seccompiler::apply_filter(&program)?));

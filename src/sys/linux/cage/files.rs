@@ -3,8 +3,8 @@
 use std::error::Error;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use super::rules::Rules;
@@ -26,7 +26,8 @@ pub(super) fn enclose(version: i64, rules: &Rules<'_>) -> Result<(), Box<dyn Err
     let level = level(version);
     let all = AccessFs::from_all(level);
     // Each right that this version has must be enforced: `rights` counts on it.
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(all)?;
+    let mut ruleset =
+        Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(all)?;
     let tcp = AccessNet::from_all(level);
     if !rules.network && !tcp.is_empty() {
         ruleset = ruleset.handle_access(tcp)?;

@@ -149,7 +149,8 @@ mod tests {
 
     /// Refused if the argument is none of so many values.
     fn unless(place: u8, values: u64) -> SeccompRule {
-        let differs = |value| SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
+        let differs =
+            |value| SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
         let all = (0..values).map(|value| differs(value).expect("a condition")).collect();
         SeccompRule::new(all).expect("a rule")
     }
@@ -163,7 +164,8 @@ mod tests {
             // Longer than a conditional jump reaches.
             Answer::RefusedWhen(vec![unless(0, 3), unless(1, 200)]),
         ];
-        let answers: Vec<Answer> = (0..500_usize).map(|number| some[number * number / 7 % 11 % 4].clone()).collect();
+        let answers: Vec<Answer> =
+            (0..500_usize).map(|number| some[number * number / 7 % 11 % 4].clone()).collect();
         for answers in [&answers[..20], &answers[..1], &answers[..2], &[]] {
             let program = program(answers).expect("a program");
             for number in 0..600_u32 {

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::rules::Rules;
 
-/// How many more descriptors a process may have whose memory is limited, but not its descriptors: in
-/// each, the kernel may hold some hundred kilobytes.
+/// How many more descriptors a process may have whose memory is limited, but not its descriptors:
+/// in each, the kernel may hold some hundred kilobytes.
 const DESCRIPTORS: u64 = 256;
 
 /// All that the kernel counts but the time to compute, whose last seconds are there on purpose.
@@ -118,7 +118,10 @@ pub(super) fn renounce() -> io::Result<()> {
 
 fn prctl(what: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     // SAFETY: a call on integers.
-    if unsafe { libc::prctl(what, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong) } < 0 {
+    if unsafe {
+        libc::prctl(what, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong)
+    } < 0
+    {
         return Err(io::Error::last_os_error());
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Wake-ups over a pair of sockets that keeps message boundaries: one byte each, beside packets that bring descriptors.
+//! Wake-ups over a pair of sockets that keeps message boundaries: one byte each, beside packets
+//! that bring descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,8 @@ use super::socket::{self, Mode};
 use crate::sys::fd;
 use crate::sys::wait::poll::Deadline;
 
-/// What a wake-up consists of, and the first byte of a packet. (The second is how many descriptors it brings.)
+/// What a wake-up consists of, and the first byte of a packet. (The second is how many descriptors
+/// it brings.)
 const WAKE: [u8; 1] = [0];
 const PACKET: u8 = 1;
 
@@ -55,7 +57,8 @@ pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Heard> {
     one(socket, RecvFlags::PEEK | RecvFlags::DONTWAIT)
 }
 
-/// Takes the next wake-up; with `Mode::Wait`, it sleeps until there is one. The descriptors of a packet would be closed.
+/// Takes the next wake-up; with `Mode::Wait`, it sleeps until there is one. The descriptors of a
+/// packet would be closed.
 pub(crate) fn hear(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Heard> {
     one(socket, mode.flags())
 }
@@ -64,7 +67,8 @@ fn one(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Heard> {
     let mut bytes = [0_u8; 2];
     loop {
         return match rustix::net::recv(socket, &mut bytes, flags) {
-            // A peer that ends with something unread is reported once, ahead of what it sent before.
+            // A peer that ends with something unread is reported once, ahead of what it sent
+            // before.
             Err(Errno::INTR | Errno::CONNRESET) => continue,
             Err(Errno::AGAIN) => Ok(Heard::Nothing),
             Err(error) => Err(error.into()),
@@ -83,29 +87,32 @@ pub(crate) enum Sent {
     PeerGone,
 }
 
-/// Sends descriptors, 1 to 240 of them; waits for room until the deadline. `is_behind` tells whether the receiver has not
-/// received all messages before: wake-ups, which nobody takes who is awake, do not count.
+/// Sends descriptors, 1 to 240 of them; waits for room until the deadline. `is_behind` tells
+/// whether the receiver has not received all messages before: wake-ups, which nobody takes who is
+/// awake, do not count.
 pub(crate) fn send_packet(
     socket: BorrowedFd<'_>,
     fds: &[Arc<OwnedFd>],
     deadline: Deadline,
     is_behind: impl FnMut() -> bool,
 ) -> io::Result<Sent> {
-    let count = u8::try_from(fds.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let count =
+        u8::try_from(fds.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
     match socket::send_by(socket, &[&[PACKET, count]], &fds, deadline, is_behind) {
         Ok(true) => Ok(Sent::Done),
         Ok(false) => Ok(Sent::NoRoom),
         Err(error) => match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
-                Ok(Sent::PeerGone)
-            }
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected => Ok(Sent::PeerGone),
             _ => Err(error),
         },
     }
 }
 
-/// Takes the packet of `count` descriptors that `peek` told of. Without room for them it fails, and the packet stays.
+/// Takes the packet of `count` descriptors that `peek` told of. Without room for them it fails, and
+/// the packet stays.
 pub(crate) fn take_packet(socket: BorrowedFd<'_>, count: u8) -> io::Result<Option<Vec<OwnedFd>>> {
     // What does not fit would be lost: the kernel gives what it can, and drops the rest.
     fd::check_room(socket, count.into())?;
@@ -135,7 +142,10 @@ mod tests {
         assert_eq!(peek(b).expect("peek"), Heard::Wake);
         assert_eq!(hear(b, Mode::Wait).expect("hear"), Heard::Wake);
         let null = Arc::new(fd::null().expect("open"));
-        assert!(matches!(send_packet(a, &[null.clone(), null], Deadline::Now, || false).expect("send"), Sent::Done));
+        assert!(matches!(
+            send_packet(a, &[null.clone(), null], Deadline::Now, || false).expect("send"),
+            Sent::Done
+        ));
         assert_eq!(peek(b).expect("peek"), Heard::Packet(2));
         assert_eq!(take_packet(b, 2).expect("take").expect("all of them").len(), 2);
         assert_eq!(hear(b, Mode::Now).expect("hear"), Heard::Nothing);
@@ -146,13 +156,20 @@ mod tests {
         let (a, b) = socket::pair().expect("pair");
         let null = Arc::new(fd::null().expect("open"));
         let full = (0..10_000).any(|_| {
-            matches!(send_packet(a.as_fd(), &[Arc::clone(&null)], Deadline::Now, || false).expect("send"), Sent::NoRoom)
+            matches!(
+                send_packet(a.as_fd(), &[Arc::clone(&null)], Deadline::Now, || false)
+                    .expect("send"),
+                Sent::NoRoom
+            )
         });
         assert!(full);
         assert_eq!(strike(a.as_fd()), Peer::There);
         drop(b);
         assert_eq!(strike(a.as_fd()), Peer::Gone);
-        assert!(matches!(send_packet(a.as_fd(), &[null], Deadline::Now, || false).expect("send"), Sent::PeerGone));
+        assert!(matches!(
+            send_packet(a.as_fd(), &[null], Deadline::Now, || false).expect("send"),
+            Sent::PeerGone
+        ));
         assert_eq!(hear(a.as_fd(), Mode::Wait).expect("hear"), Heard::End);
     }
 }

@@ -1,8 +1,9 @@
 //! Descriptors that no forked copy of this process may keep open.
 //!
-//! A copy that holds the program's end of a lifeline keeps its children alive when the program is gone. So the C library calls a
-//! handler in each copy that it makes, which closes what is in a list here. The list has no locks, and nothing of it is ever
-//! freed: a fork can come at any instant, in any thread.
+//! A copy that holds the program's end of a lifeline keeps its children alive when the program is
+//! gone. So the C library calls a handler in each copy that it makes, which closes what is in a
+//! list here. The list has no locks, and nothing of it is ever freed: a fork can come at any
+//! instant, in any thread.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,12 +28,16 @@ impl Guarded {
     /// 1. See that no fork is under way.
     /// 2. Make the descriptors.
     /// 3. Enter the first in the list.
-    /// 4. See that no fork has begun meanwhile: its copy may have the descriptor, but not the entry. If one has, make all again.
-    pub(super) fn make(make: impl Fn() -> io::Result<(OwnedFd, OwnedFd)>) -> io::Result<(Guarded, OwnedFd)> {
+    /// 4. See that no fork has begun meanwhile: its copy may have the descriptor, but not the
+    ///    entry. If one has, make all again.
+    pub(super) fn make(
+        make: impl Fn() -> io::Result<(OwnedFd, OwnedFd)>,
+    ) -> io::Result<(Guarded, OwnedFd)> {
         watch_forks();
         let mut tries = 0;
         loop {
-            let (begun, ended) = (FORKS_BEGUN.load(Ordering::SeqCst), FORKS_ENDED.load(Ordering::SeqCst));
+            let (begun, ended) =
+                (FORKS_BEGUN.load(Ordering::SeqCst), FORKS_ENDED.load(Ordering::SeqCst));
             let (fd, other) = make()?;
             let guarded = Guarded { slot: LIST.claim(fd.as_raw_fd()), fd };
             let is_safe = begun == ended && FORKS_BEGUN.load(Ordering::SeqCst) == begun;
@@ -53,8 +58,14 @@ impl AsFd for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // The number is still this descriptor's. In a forked copy, the slot may be another's by now.
-        let _ = self.slot.compare_exchange(self.fd.as_raw_fd(), -1, Ordering::Release, Ordering::Relaxed);
+        // The number is still this descriptor's. In a forked copy, the slot may be another's by
+        // now.
+        let _ = self.slot.compare_exchange(
+            self.fd.as_raw_fd(),
+            -1,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -71,15 +82,19 @@ static LIST: List = List::new();
 
 impl List {
     const fn new() -> List {
-        List { numbers: [const { AtomicI32::new(-1) }; PIECE], next: AtomicPtr::new(ptr::null_mut()) }
+        List {
+            numbers: [const { AtomicI32::new(-1) }; PIECE],
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     /// Puts a number into a free slot.
     fn claim(&'static self, number: i32) -> &'static AtomicI32 {
         let mut piece = self;
         loop {
-            let take =
-                |slot: &&AtomicI32| slot.compare_exchange(-1, number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            let take = |slot: &&AtomicI32| {
+                slot.compare_exchange(-1, number, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            };
             if let Some(slot) = piece.numbers.iter().find(take) {
                 return slot;
             }
@@ -97,7 +112,8 @@ impl List {
             return next;
         }
         let new = Box::into_raw(Box::new(List::new()));
-        match self.next.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+        match self.next.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire)
+        {
             // SAFETY: just leaked.
             Ok(_) => unsafe { &*new },
             Err(other) => {
@@ -140,14 +156,14 @@ extern "C" fn close_in_copy() {
     }
 }
 
-/// Closes a descriptor in a forked copy. The number is not freed but laid over with `/dev/null`, if that can be had, so that an
-/// owner which closes it later closes no stranger.
+/// Closes a descriptor in a forked copy. The number is not freed but laid over with `/dev/null`, if
+/// that can be had, so that an owner which closes it later closes no stranger.
 fn lay_null_over(number: i32) {
     if number < 0 {
         return;
     }
-    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of an end that nothing in the copy
-    // uses.
+    // SAFETY: open, dup3 and close are async-signal-safe; `number` is this process's copy of an end
+    // that nothing in the copy uses.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if null < 0 || libc::dup3(null, number, libc::O_CLOEXEC) < 0 {

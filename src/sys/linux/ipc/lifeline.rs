@@ -1,10 +1,11 @@
 //! Children end with their parent.
 //!
-//! A process that starts children holds the only write end of a pipe, its lifeline. Every child opens the pipe anew for
-//! reading and asks the kernel for SIGKILL when anything happens on it. Nothing is ever written, so the one thing that
-//! can happen is that the write end closes: the parent is gone, however it went. No thread, no help from anybody, and
-//! it reaches a child that is stuck in a computation. (`PR_SET_PDEATHSIG` would fire when the *thread* ends that
-//! started the child.)
+//! A process that starts children holds the only write end of a pipe, its lifeline. Every child
+//! opens the pipe anew for reading and asks the kernel for SIGKILL when anything happens on it.
+//! Nothing is ever written, so the one thing that can happen is that the write end closes: the
+//! parent is gone, however it went. No thread, no help from anybody, and it reaches a child that is
+//! stuck in a computation. (`PR_SET_PDEATHSIG` would fire when the *thread* ends that started the
+//! child.)
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -43,17 +44,19 @@ impl Lifeline {
     }
 }
 
-/// Closes a forked child's copy of the parent's read end, which it needs no more once it has its tether.
+/// Closes a forked child's copy of the parent's read end, which it needs no more once it has its
+/// tether.
 pub(crate) fn close_reader(reader: BorrowedFd<'static>) {
-    // SAFETY: the owner is the parent's `Lifeline`, which lives for ever and of which nothing in the child knows.
+    // SAFETY: the owner is the parent's `Lifeline`, which lives for ever and of which nothing in
+    // the child knows.
     unsafe { libc::close(reader.as_raw_fd()) };
 }
 
 /// The program's end of a lifeline that is one child's alone.
 ///
-/// It is for a child that may be hostile. Whoever has a pipe can open it anew for writing, and make it speak to everybody who reads
-/// from it, or keep it from ever ending. A socket cannot be opened anew, and what this child does to its own end reaches nobody
-/// else.
+/// It is for a child that may be hostile. Whoever has a pipe can open it anew for writing, and make
+/// it speak to everybody who reads from it, or keep it from ever ending. A socket cannot be opened
+/// anew, and what this child does to its own end reaches nobody else.
 #[cfg(feature = "cage")]
 #[derive(Debug)]
 pub(crate) struct PrivateLifeline(Guarded);
@@ -102,7 +105,8 @@ impl Fate {
 }
 
 impl Tether {
-    /// Ties this process to the one that owns the lifeline behind `reader`, if their fate is shared.
+    /// Ties this process to the one that owns the lifeline behind `reader`, if their fate is
+    /// shared.
     ///
     /// A parent that is gone already ends this process here.
     pub(crate) fn tie(reader: BorrowedFd<'_>, fate: Fate) -> io::Result<Tether> {
@@ -122,7 +126,8 @@ impl Tether {
 
     /// Watches the owner of the lifeline, without being tied to it.
     pub(crate) fn watch(reader: BorrowedFd<'_>) -> io::Result<Tether> {
-        // Signals on a descriptor belong to its open file, of which every child needs its own: open the pipe anew.
+        // Signals on a descriptor belong to its open file, of which every child needs its own: open
+        // the pipe anew.
         let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let own = fd::above_stdio(rustix::fs::open(path, flags, Mode::empty())?)?;
@@ -135,33 +140,39 @@ impl Tether {
         const F_SETSIG: libc::c_int = 10;
         let number = self.0.as_raw_fd();
         let flags = libc::O_NONBLOCK | if fate == Fate::Shared { libc::O_ASYNC } else { 0 };
-        // SAFETY: an fcntl call with an integer argument on a descriptor of ours. (As a bare call, since the C library's
-        // code for it would be one more page to map in every new process.)
+        // SAFETY: an fcntl call with an integer argument on a descriptor of ours. (As a bare call,
+        // since the C library's code for it would be one more page to map in every new process.)
         let set = |command: libc::c_int, value: libc::c_int| unsafe {
             libc::syscall(libc::SYS_fcntl, number, command, value) >= 0
         };
         let own_pid = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
-        let done = set(libc::F_SETOWN, own_pid) && set(F_SETSIG, libc::SIGKILL) && set(libc::F_SETFL, flags);
+        let done = set(libc::F_SETOWN, own_pid)
+            && set(F_SETSIG, libc::SIGKILL)
+            && set(libc::F_SETFL, flags);
         if !done {
             return Err(io::Error::last_os_error());
         }
-        // This order: armed first, then looked. The other way round, a parent that died in between went unnoticed.
+        // This order: armed first, then looked. The other way round, a parent that died in between
+        // went unnoticed.
         if fate == Fate::Shared && self.parent_is_gone() {
             exit::kill_self();
         }
         Ok(())
     }
 
-    /// Has the end of the parent kill this process's whole group, what this process started included.
+    /// Has the end of the parent kill this process's whole group, what this process started
+    /// included.
     ///
-    /// Nothing changes for a process that does not lead its group: the group is then somebody else's, too.
+    /// Nothing changes for a process that does not lead its group: the group is then somebody
+    /// else's, too.
     pub(crate) fn share_fate_with_group(&self) -> io::Result<()> {
         let own = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
         // SAFETY: a system call without arguments.
         if own <= 1 || unsafe { libc::getpgrp() } != own {
             return Ok(());
         }
-        // SAFETY: an fcntl call with an integer argument on a descriptor of ours; a negative owner is a group.
+        // SAFETY: an fcntl call with an integer argument on a descriptor of ours; a negative owner
+        // is a group.
         if unsafe { libc::syscall(libc::SYS_fcntl, self.0.as_raw_fd(), libc::F_SETOWN, -own) } < 0 {
             return Err(io::Error::last_os_error());
         }

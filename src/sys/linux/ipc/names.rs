@@ -1,14 +1,16 @@
 //! Names for memory files, which have none of their own.
 //!
-//! A name is a symbolic link in a folder of this user's in `/dev/shm`. It says which descriptor of which process is the memory,
-//! and the memory's random mark, which is also the name that the kernel shows for it. So a name whose creator was killed leads
-//! nowhere, or to something with another mark, even if the number of the process came again; whoever finds such a name
-//! removes it. Links are made, and removed by whoever made sure that they may be, under a lock on the folder, which goes when
-//! it is empty.
+//! A name is a symbolic link in a folder of this user's in `/dev/shm`. It says which descriptor of
+//! which process is the memory, and the memory's random mark, which is also the name that the
+//! kernel shows for it. So a name whose creator was killed leads nowhere, or to something with
+//! another mark, even if the number of the process came again; whoever finds such a name removes
+//! it. Links are made, and removed by whoever made sure that they may be, under a lock on the
+//! folder, which goes when it is empty.
 //!
-//! The kernel shows the descriptors of a process to others of its user only as long as the process is dumpable, keeps its user
-//! and has no more capabilities than they. Where it does not, the creator's `Birth` in the link tells whether the process with
-//! that number is still the creator, and the error says why the memory cannot be had.
+//! The kernel shows the descriptors of a process to others of its user only as long as the process
+//! is dumpable, keeps its user and has no more capabilities than they. Where it does not, the
+//! creator's `Birth` in the link tells whether the process with that number is still the creator,
+//! and the error says why the memory cannot be had.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -28,7 +30,8 @@ const ROOT: &str = "/dev/shm";
 /// The most bytes of a name; the kernel's own limit is 255.
 pub(crate) const LONGEST: usize = 200;
 
-/// How many other names are looked at on the way: whoever has thousands should not pay for all of them each time.
+/// How many other names are looked at on the way: whoever has thousands should not pay for all of
+/// them each time.
 const SWEPT: usize = 64;
 
 /// A mark for a new memory file.
@@ -42,8 +45,8 @@ pub(crate) fn file_name(mark: &str) -> String {
     format!("multiproc.{mark}")
 }
 
-/// Gives `memory`, which has `mark`, a name, for as long as this process has its descriptor. One that exists is
-/// `AlreadyExists`.
+/// Gives `memory`, which has `mark`, a name, for as long as this process has its descriptor. One
+/// that exists is `AlreadyExists`.
 pub(crate) fn publish(name: &str, mark: &str, memory: BorrowedFd<'_>) -> io::Result<()> {
     let surroundings = Surroundings::look()?;
     let target = Target {
@@ -58,7 +61,9 @@ pub(crate) fn publish(name: &str, mark: &str, memory: BorrowedFd<'_>) -> io::Res
     loop {
         match rustix::fs::symlinkat(target.to_string(), &folder.fd, name) {
             // One whose memory cannot be seen from here exists all the same.
-            Err(Errno::EXIST) if folder.is_stale(name, &surroundings).unwrap_or(false) => folder.remove(name)?,
+            Err(Errno::EXIST) if folder.is_stale(name, &surroundings).unwrap_or(false) => {
+                folder.remove(name)?
+            }
             done => return Ok(done?),
         }
     }
@@ -88,7 +93,8 @@ pub(crate) fn open(name: &str) -> io::Result<(OwnedFd, String)> {
     }
 }
 
-/// Takes a name away from the memory with `mark`. If it is not its name (any more), that is `NotFound`.
+/// Takes a name away from the memory with `mark`. If it is not its name (any more), that is
+/// `NotFound`.
 pub(crate) fn withdraw(name: &str, mark: &str) -> io::Result<()> {
     let folder = Folder::lock()?;
     if Target::of(&folder.fd, name)?.mark != mark {
@@ -138,7 +144,10 @@ impl Target {
             Err(Errno::INVAL) => return Err(broken("the name is no link")),
             text => text?,
         };
-        text.to_str().ok().and_then(Target::parse).ok_or_else(|| broken("the link does not lead to memory"))
+        text.to_str()
+            .ok()
+            .and_then(Target::parse)
+            .ok_or_else(|| broken("the link does not lead to memory"))
     }
 
     fn parse(text: &str) -> Option<Target> {
@@ -163,7 +172,9 @@ impl Target {
         }
         match rustix::fs::readlink(self.path(), Vec::new()) {
             Ok(text) => Ok(self.is_called(text.as_bytes())),
-            Err(Errno::NOENT | Errno::SRCH) if is_hidden(self.pid) && self.birth.is_of(self.pid) => {
+            Err(Errno::NOENT | Errno::SRCH)
+                if is_hidden(self.pid) && self.birth.is_of(self.pid) =>
+            {
                 Err(self.unseen("/proc is mounted with hidepid"))
             }
             Err(Errno::NOENT | Errno::SRCH) => Ok(false),
@@ -172,7 +183,8 @@ impl Target {
         }
     }
 
-    /// `is_there`, of a process whose descriptors this one may not see: an error that says why, unless the creator is gone.
+    /// `is_there`, of a process whose descriptors this one may not see: an error that says why,
+    /// unless the creator is gone.
     fn is_creator_there(&self) -> io::Result<bool> {
         if has_ended(self.pid) || !self.birth.is_of(self.pid) {
             return Ok(false);
@@ -181,7 +193,9 @@ impl Target {
             Ok(shown) if !shown.users.contains(&rustix::process::geteuid().as_raw()) => {
                 "it acts as another user by now"
             }
-            Ok(shown) if !creds::have_all(shown.permitted) => "it has capabilities that this process does not have",
+            Ok(shown) if !creds::have_all(shown.permitted) => {
+                "it has capabilities that this process does not have"
+            }
             Ok(_) => "it is not dumpable, as it changed its user or set PR_SET_DUMPABLE to 0",
             Err(_) => "/proc does not show it to this process",
         }))
@@ -190,8 +204,9 @@ impl Target {
     /// Why the memory cannot be had from its creator.
     fn unseen(&self, why: &str) -> io::Error {
         let text = format!(
-            "process {}, which gave the name, lets this process see none of its descriptors: {why}; have it pass the memory \
-             itself instead of the name, as an argument or in a message",
+            "process {}, which gave the name, lets this process see none of its descriptors: \
+             {why}; have it pass the memory itself instead of the name, as an argument or in a \
+             message",
             self.pid
         );
         io::Error::new(io::ErrorKind::PermissionDenied, text)
@@ -199,15 +214,20 @@ impl Target {
 
     /// The memory, if this process has a descriptor of it.
     fn open_own(&self) -> Option<OwnedFd> {
-        let entries =
-            Dir::new(rustix::fs::open("/proc/self/fd", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?);
+        let entries = Dir::new(
+            rustix::fs::open("/proc/self/fd", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .ok()?,
+        );
         entries.ok()?.flatten().find_map(|entry| {
             let path = format!("/proc/self/fd/{}", entry.file_name().to_str().ok()?);
             let text = rustix::fs::readlink(path.as_str(), Vec::new()).ok()?;
             if !self.is_called(text.as_bytes()) {
                 return None;
             }
-            fd::above_stdio(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?).ok()
+            fd::above_stdio(
+                rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?,
+            )
+            .ok()
         })
     }
 
@@ -221,13 +241,20 @@ impl Target {
         let memory = match rustix::fs::open(self.path(), flags, Mode::empty()) {
             Err(Errno::NOENT | Errno::SRCH) => return Err(io::ErrorKind::NotFound.into()),
             // The creator has given up its rights between the two.
-            Err(error @ (Errno::ACCESS | Errno::PERM)) if self.is_there(surroundings)? => return Err(error.into()),
+            Err(error @ (Errno::ACCESS | Errno::PERM)) if self.is_there(surroundings)? => {
+                return Err(error.into());
+            }
             Err(Errno::ACCESS | Errno::PERM) => return Err(io::ErrorKind::NotFound.into()),
             opened => fd::above_stdio(opened?)?,
         };
         // The creator may have gone between the two.
-        let text = rustix::fs::readlink(format!("/proc/self/fd/{}", memory.as_raw_fd()), Vec::new())?;
-        if self.is_called(text.as_bytes()) { Ok(memory) } else { Err(io::ErrorKind::NotFound.into()) }
+        let text =
+            rustix::fs::readlink(format!("/proc/self/fd/{}", memory.as_raw_fd()), Vec::new())?;
+        if self.is_called(text.as_bytes()) {
+            Ok(memory)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     fn path(&self) -> String {
@@ -243,7 +270,8 @@ impl Target {
 /// What tells a process from others that had its number before, or have it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Birth {
-    /// The number that the kernel gives to no other process, that of its pidfd (Linux 6.9 and newer).
+    /// The number that the kernel gives to no other process, that of its pidfd (Linux 6.9 and
+    /// newer).
     Number(u64),
     /// When it was started, in ticks of 10 ms.
     Time(u64),
@@ -281,7 +309,8 @@ impl Birth {
         /// Counted from behind the name.
         const START_TIME: usize = 19;
         let fields = stat_of(pid)?;
-        let time = fields.split_ascii_whitespace().nth(START_TIME).and_then(|time| time.parse().ok());
+        let time =
+            fields.split_ascii_whitespace().nth(START_TIME).and_then(|time| time.parse().ok());
         time.map(Birth::Time).ok_or_else(|| broken("/proc shows no start time"))
     }
 }
@@ -305,7 +334,8 @@ impl Birth {
     }
 }
 
-/// What the kernel says of a process, from behind its name, which may hold anything but ends with the last `)`.
+/// What the kernel says of a process, from behind its name, which may hold anything but ends with
+/// the last `)`.
 fn stat_of(pid: u32) -> io::Result<String> {
     let stat = fd::read_small(&format!("/proc/{pid}/stat"))?;
     Ok(stat.rsplit_once(')').map_or("", |(_, fields)| fields.trim_start()).to_owned())
@@ -319,7 +349,8 @@ fn has_ended(pid: u32) -> bool {
 /// Whether there is a process with this number that `/proc` does not show.
 fn is_hidden(pid: u32) -> bool {
     let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    let exists = number.is_some_and(|number| rustix::process::test_kill_process(number) != Err(Errno::SRCH));
+    let exists =
+        number.is_some_and(|number| rustix::process::test_kill_process(number) != Err(Errno::SRCH));
     exists && rustix::fs::stat(format!("/proc/{pid}")).is_err()
 }
 
@@ -360,19 +391,22 @@ impl Folder {
     /// Anybody may make something of that name.
     fn check(stat: &rustix::fs::Stat) -> io::Result<()> {
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0;
+        let is_ours =
+            stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0;
         if is_folder && is_ours { Ok(()) } else { Err(occupied()) }
     }
 
     fn lock() -> io::Result<Folder> {
         let deadline = Deadline::after(Flock::LONGEST_WAIT);
         loop {
-            let fd = Flock::take(Folder::open()?, deadline).map_err(|error| match error.kind() {
-                io::ErrorKind::TimedOut => {
-                    io::Error::new(io::ErrorKind::TimedOut, "another process keeps the names locked")
-                }
-                _ => error,
-            })?;
+            let fd =
+                Flock::take(Folder::open()?, deadline).map_err(|error| match error.kind() {
+                    io::ErrorKind::TimedOut => io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "another process keeps the names locked",
+                    ),
+                    _ => error,
+                })?;
             // If it was removed by who had the lock, there is another one, or none.
             if rustix::fs::fstat(&fd)?.st_nlink != 0 {
                 return Ok(Folder { fd });
@@ -404,7 +438,11 @@ impl Folder {
     /// Removes names whose memory is gone, if it comes across any.
     fn sweep(&self, surroundings: &Surroundings) {
         let Ok(entries) = Dir::read_from(&self.fd) else { return };
-        for entry in entries.flatten().filter(|entry| !entry.file_name().to_bytes().starts_with(b".")).take(SWEPT) {
+        for entry in entries
+            .flatten()
+            .filter(|entry| !entry.file_name().to_bytes().starts_with(b"."))
+            .take(SWEPT)
+        {
             if let Ok(name) = entry.file_name().to_str()
                 && matches!(self.is_stale(name, surroundings), Ok(true))
             {
@@ -441,7 +479,8 @@ mod tests {
 
     #[test]
     fn a_name_leads_to_its_memory_until_it_is_withdrawn() {
-        let (mark, name) = (new_mark().expect("mark"), format!("unit-{}", new_mark().expect("mark")));
+        let (mark, name) =
+            (new_mark().expect("mark"), format!("unit-{}", new_mark().expect("mark")));
         let file = memory(&mark);
         publish(&name, &mark, file.fd().as_fd()).expect("publish");
         let again = publish(&name, &mark, file.fd().as_fd()).expect_err("a second time");
@@ -450,15 +489,22 @@ mod tests {
         assert_eq!(its_mark, mark);
         let inode = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).expect("stat").st_ino;
         assert_eq!(inode(found.as_fd()), inode(file.fd().as_fd()));
-        assert_eq!(withdraw(&name, "another").expect_err("another's").kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            withdraw(&name, "another").expect_err("another's").kind(),
+            io::ErrorKind::NotFound
+        );
         withdraw(&name, &mark).expect("withdraw");
-        assert_eq!(withdraw(&name, &mark).expect_err("a second time").kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            withdraw(&name, &mark).expect_err("a second time").kind(),
+            io::ErrorKind::NotFound
+        );
         assert_eq!(open(&name).expect_err("gone").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
     fn a_name_whose_memory_is_gone_is_free() {
-        let (mark, name) = (new_mark().expect("mark"), format!("unit-{}", new_mark().expect("mark")));
+        let (mark, name) =
+            (new_mark().expect("mark"), format!("unit-{}", new_mark().expect("mark")));
         let gone = memory(&mark);
         publish(&name, &mark, gone.fd().as_fd()).expect("publish");
         drop(gone);
@@ -475,7 +521,10 @@ mod tests {
         for birth in [Birth::own(own), Birth::time_of(own)].map(|birth| birth.expect("it runs")) {
             assert!(birth.is_of(own));
             assert!(!birth.is_of(1), "{birth} is that of another one");
-            assert!(!birth.is_of(u32::try_from(i32::MAX).expect("a number")), "{birth} is that of nobody");
+            assert!(
+                !birth.is_of(u32::try_from(i32::MAX).expect("a number")),
+                "{birth} is that of nobody"
+            );
         }
     }
 
@@ -485,8 +534,16 @@ mod tests {
             let target = Target { pid: 1, fd: 2, namespace: 3, birth, mark: "five".to_owned() };
             assert_eq!(Target::parse(&target.to_string()), Some(target));
         }
-        for text in ["", "1:2:3", "1:2:3:n4:5:6", "-1:2:3:n4:5", "/proc/1/fd/2", "1:x:3:t4:5", "1:2:3:4:5", "1:2:3::5"]
-        {
+        for text in [
+            "",
+            "1:2:3",
+            "1:2:3:n4:5:6",
+            "-1:2:3:n4:5",
+            "/proc/1/fd/2",
+            "1:x:3:t4:5",
+            "1:2:3:4:5",
+            "1:2:3::5",
+        ] {
             assert_eq!(Target::parse(text), None, "{text}");
         }
     }

@@ -33,7 +33,10 @@ pub(crate) enum Place {
 }
 
 /// Runs `f` with the address in the system's form.
-fn with_address<T>(place: &Place, f: impl FnOnce(&SocketAddrAny) -> Result<T, Errno>) -> io::Result<T> {
+fn with_address<T>(
+    place: &Place,
+    f: impl FnOnce(&SocketAddrAny) -> Result<T, Errno>,
+) -> io::Result<T> {
     let address = match place {
         Place::Path(path) if path.as_os_str().is_empty() => return Err(Errno::INVAL.into()),
         Place::Path(path) => SocketAddrAny::from(SocketAddrUnix::new(path)?),
@@ -51,9 +54,11 @@ fn place_of(address: SocketAddrAny) -> Option<Place> {
     if address.address_family() != AddressFamily::UNIX {
         return None;
     }
-    // Not by `SocketAddrUnix`, which panics at a path without room for a NUL, as any client's can be.
-    // SAFETY: the address has so many bytes, all of them initialised.
-    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize) };
+    // Not by `SocketAddrUnix`, which panics at a path without room for a NUL, as any client's can
+    // be. SAFETY: the address has so many bytes, all of them initialised.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize)
+    };
     match bytes.get(size_of::<libc::sa_family_t>()..)? {
         [] => None,
         [0, name @ ..] => (!name.is_empty()).then(|| Place::Abstract(name.to_vec())),
@@ -95,11 +100,17 @@ fn file_at(path: &Path) -> io::Result<(FileType, FileId)> {
     Ok((FileType::from_raw_mode(stat.st_mode), FileId { device: stat.st_dev, inode: stat.st_ino }))
 }
 
-/// A listening socket that never blocks, and its file if it has one. `mode` is the file's; set before anybody can connect.
-pub(crate) fn listener(place: &Place, backlog: u32, mode: Option<u32>) -> io::Result<(OwnedFd, Option<SocketFile>)> {
+/// A listening socket that never blocks, and its file if it has one. `mode` is the file's; set
+/// before anybody can connect.
+pub(crate) fn listener(
+    place: &Place,
+    backlog: u32,
+    mode: Option<u32>,
+) -> io::Result<(OwnedFd, Option<SocketFile>)> {
     let socket = socket(place, SocketFlags::NONBLOCK)?;
     if let Place::Inet(_) = place {
-        // What a former listener's connections left behind does not keep the port from being used again; a living one does.
+        // What a former listener's connections left behind does not keep the port from being used
+        // again; a living one does.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     with_address(place, |address| bind(&socket, address))?;
@@ -127,12 +138,13 @@ pub(crate) fn listener(place: &Place, backlog: u32, mode: Option<u32>) -> io::Re
     Ok((socket, file))
 }
 
-/// `listener` at a path that is taken: in the place of a socket that no process has any more. Whatever else is there stays,
-/// and the path is in use.
+/// `listener` at a path that is taken: in the place of a socket that no process has any more.
+/// Whatever else is there stays, and the path is in use.
 ///
-/// Of several that do this at the same time, one has the path in the end: each looks at the path, and takes it, with the
-/// folder locked. A socket counts as had from the moment it is bound, so that one which does not listen yet is safe; and who
-/// lets go of one removes its file before closing it.
+/// Of several that do this at the same time, one has the path in the end: each looks at the path,
+/// and takes it, with the folder locked. A socket counts as had from the moment it is bound, so
+/// that one which does not listen yet is safe; and who lets go of one removes its file before
+/// closing it.
 pub(crate) fn listener_in_place(
     path: &Path,
     backlog: u32,
@@ -155,15 +167,23 @@ fn lock_folder_of(path: &Path) -> io::Result<Flock> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let opened = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = rustix::fs::open(
+        folder,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let locked = opened.map_err(io::Error::from).and_then(fd::above_stdio);
-    locked.and_then(|opened| Flock::take(opened, Deadline::after(Flock::LONGEST_WAIT))).map_err(|error| {
-        let text = match error.kind() {
-            io::ErrorKind::TimedOut => format!("another process keeps the folder {} locked", folder.display()),
-            _ => format!("cannot lock the folder {}: {error}", folder.display()),
-        };
-        io::Error::new(error.kind(), text)
-    })
+    locked.and_then(|opened| Flock::take(opened, Deadline::after(Flock::LONGEST_WAIT))).map_err(
+        |error| {
+            let text = match error.kind() {
+                io::ErrorKind::TimedOut => {
+                    format!("another process keeps the folder {} locked", folder.display())
+                }
+                _ => format!("cannot lock the folder {}: {error}", folder.display()),
+            };
+            io::Error::new(error.kind(), text)
+        },
+    )
 }
 
 /// Whether a socket is at `path` that no process has any more.
@@ -188,8 +208,9 @@ fn look_at(path: &Path) -> io::Result<Occupant> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::None),
         Err(error) => return Err(error),
     }
-    // Of another type than listeners are: the kernel says so of a socket that lives, listening or not, and its listener does
-    // not hear of it. (A connection would be refused by one that does not listen yet as by one that is gone.)
+    // Of another type than listeners are: the kernel says so of a socket that lives, listening or
+    // not, and its listener does not hear of it. (A connection would be refused by one that does
+    // not listen yet as by one that is gone.)
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = fd::above_stdio(socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?)?;
     with_address(&Place::Path(path.to_owned()), |address| match connect_to(&probe, address) {
@@ -260,7 +281,9 @@ fn connect_inet(place: &Place, deadline: Deadline) -> io::Result<OwnedFd> {
     match with_address(place, |address| connect_to(&socket, address)) {
         Ok(()) => {}
         Err(error)
-            if [Errno::INPROGRESS, Errno::INTR].map(|e| Some(e.raw_os_error())).contains(&error.raw_os_error()) =>
+            if [Errno::INPROGRESS, Errno::INTR]
+                .map(|e| Some(e.raw_os_error()))
+                .contains(&error.raw_os_error()) =>
         {
             if !poll::one_writable(socket.as_fd(), deadline)? {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -300,7 +323,8 @@ fn connect_unix(place: &Place, deadline: Deadline) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Many descriptors that one can wait for as one: it is readable when any of them is, or when its alarm has gone off.
+/// Many descriptors that one can wait for as one: it is readable when any of them is, or when its
+/// alarm has gone off.
 #[derive(Debug)]
 pub(crate) struct Watch {
     set: OwnedFd,
@@ -314,7 +338,8 @@ impl Watch {
     pub(crate) fn new() -> io::Result<Watch> {
         let set = fd::above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let alarm = fd::above_stdio(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)?;
+        let alarm =
+            fd::above_stdio(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)?;
         epoll::add(&set, &alarm, epoll::EventData::new_u64(ALARM), epoll::EventFlags::IN)?;
         Ok(Watch { set, alarm })
     }
@@ -340,7 +365,8 @@ impl Watch {
         Ok(())
     }
 
-    /// The numbers of some that are readable, the alarm apart, once any is or the alarm has gone off; nothing at the deadline.
+    /// The numbers of some that are readable, the alarm apart, once any is or the alarm has gone
+    /// off; nothing at the deadline.
     pub(crate) fn ready(&self, deadline: Deadline) -> io::Result<Option<Vec<u64>>> {
         if !poll::one_readable(self.set.as_fd(), deadline)? {
             return Ok(None);
@@ -351,7 +377,9 @@ impl Watch {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Some(events.iter().map(|event| event.data.u64()).filter(|number| *number != ALARM).collect()))
+        Ok(Some(
+            events.iter().map(|event| event.data.u64()).filter(|number| *number != ALARM).collect(),
+        ))
     }
 }
 
@@ -380,7 +408,10 @@ mod tests {
         let near = connect(&place, Deadline::Never).expect("connect");
         assert!(matches!(accept(socket.as_fd()).expect("accept"), Accepted::Socket(_, None)));
         drop((near, socket));
-        assert_eq!(connect(&place, Deadline::Never).expect_err("gone").kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            connect(&place, Deadline::Never).expect_err("gone").kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     }
 
     #[test]

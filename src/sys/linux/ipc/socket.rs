@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 use crate::sys::fd;
 use crate::sys::wait::poll::{self, Deadline};
 
-/// The largest message that is sent in one piece. A socket buffer holds several (its default is 208 KiB), so a
-/// message of this size into an empty socket never blocks.
+/// The largest message that is sent in one piece. A socket buffer holds several (its default is 208
+/// KiB), so a message of this size into an empty socket never blocks.
 pub(crate) const LARGEST: usize = 32 * 1024;
 
 /// The most descriptors that one message can carry: the kernel's `SCM_MAX_FD`.
@@ -27,38 +27,61 @@ const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
 /// A connected pair that keeps message boundaries and reports end-of-file.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (a, b) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     Ok((fd::above_stdio(a)?, fd::above_stdio(b)?))
 }
 
 /// Sends one message; never blocks, never raises SIGPIPE.
-pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    parts: &[&[u8]],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     send_slices(socket, &parts, fds).map(drop)
 }
 
-/// Sends what a socket takes of `parts` at once, and says how much; `fds` go with the first byte. Never blocks, never raises
-/// SIGPIPE.
-pub(crate) fn send_slices(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+/// Sends what a socket takes of `parts` at once, and says how much; `fds` go with the first byte.
+/// Never blocks, never raises SIGPIPE.
+pub(crate) fn send_slices(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     let mut room = [MaybeUninit::<u8>::uninit(); ANCILLARY];
     let mut control = SendAncillaryBuffer::default();
     if !fds.is_empty() {
         control = SendAncillaryBuffer::new(&mut room);
         if !control.push(SendAncillaryMessage::ScmRights(fds)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more descriptors than fit into one message"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "more descriptors than fit into one message",
+            ));
         }
     }
     loop {
-        match rustix::net::sendmsg(socket, parts, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        match rustix::net::sendmsg(
+            socket,
+            parts,
+            &mut control,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        ) {
             Err(Errno::INTR) => {}
             done => return Ok(done?),
         }
     }
 }
 
-/// Sends one message with descriptors, and waits for room until the deadline; false if there was none. Never raises SIGPIPE.
+/// Sends one message with descriptors, and waits for room until the deadline; false if there was
+/// none. Never raises SIGPIPE.
 ///
-/// `is_behind` tells whether the receiver has not received all that was sent before: see `Congestion`.
+/// `is_behind` tells whether the receiver has not received all that was sent before: see
+/// `Congestion`.
 pub(crate) fn send_by(
     socket: BorrowedFd<'_>,
     parts: &[&[u8]],
@@ -87,7 +110,8 @@ pub(crate) fn send_by(
     }
 }
 
-/// Waits for receivers while this user has as many descriptors in flight (sent, and not received) as the kernel allows.
+/// Waits for receivers while this user has as many descriptors in flight (sent, and not received)
+/// as the kernel allows.
 ///
 /// The kernel tells nobody when that changes, so it is asked again and again, with pauses.
 #[derive(Debug, Default)]
@@ -98,8 +122,9 @@ pub(crate) struct Congestion {
 }
 
 impl Congestion {
-    /// After `error` of a message with descriptors: true when it may be sent again, false at the deadline. It is an error if it
-    /// is another one, or if the receiver of this message is not behind, as it makes no room then.
+    /// After `error` of a message with descriptors: true when it may be sent again, false at the
+    /// deadline. It is an error if it is another one, or if the receiver of this message is not
+    /// behind, as it makes no room then.
     pub(crate) fn wait(
         &mut self,
         error: io::Error,
@@ -145,7 +170,10 @@ struct TooManyInFlight(io::Error);
 
 impl fmt::Display for TooManyInFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this user has too many descriptors in flight, sent to processes that have not received them; ")?;
+        f.write_str(
+            "this user has too many descriptors in flight, sent to processes that have \
+             not received them; ",
+        )?;
         match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
             Some(limit) => write!(f, "the limit is that of open files, RLIMIT_NOFILE, {limit}"),
             None => f.write_str("the limit is that of open files, RLIMIT_NOFILE"),
@@ -159,10 +187,13 @@ impl std::error::Error for TooManyInFlight {
     }
 }
 
-/// The error, with the name of the limit if it is that of descriptors in flight (of the kind `QuotaExceeded` then).
+/// The error, with the name of the limit if it is that of descriptors in flight (of the kind
+/// `QuotaExceeded` then).
 pub(crate) fn explained(error: io::Error) -> io::Error {
     match error.raw_os_error() {
-        Some(libc::ETOOMANYREFS) => io::Error::new(io::ErrorKind::QuotaExceeded, TooManyInFlight(error)),
+        Some(libc::ETOOMANYREFS) => {
+            io::Error::new(io::ErrorKind::QuotaExceeded, TooManyInFlight(error))
+        }
         _ => error,
     }
 }
@@ -202,13 +233,14 @@ impl Mode {
     }
 }
 
-/// Receives one message, or `None` at end-of-file. With `Mode::Now` and nothing there: `WouldBlock`.
+/// Receives one message, or `None` at end-of-file. With `Mode::Now` and nothing there:
+/// `WouldBlock`.
 pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Received>> {
     receive(socket, mode, RecvFlags::empty())
 }
 
-/// `recv` with `Mode::Now`, but the message stays. Its descriptors come as duplicates; having no room for all is an error
-/// (`EMFILE`).
+/// `recv` with `Mode::Now`, but the message stays. Its descriptors come as duplicates; having no
+/// room for all is an error (`EMFILE`).
 pub(crate) fn recv_kept(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     match receive(socket, Mode::Now, RecvFlags::PEEK)? {
         Some(received) if received.fds_lost => Err(Errno::MFILE.into()),
@@ -217,12 +249,13 @@ pub(crate) fn recv_kept(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> 
 }
 
 fn receive(socket: BorrowedFd<'_>, mode: Mode, flags: RecvFlags) -> io::Result<Option<Received>> {
-    // No more room than the message needs: what the allocator writes around a big block costs a new process a copy of
-    // a page or two.
+    // No more room than the message needs: what the allocator writes around a big block costs a new
+    // process a copy of a page or two.
     let mut bytes = vec![0; length_of_next(socket, mode)?.clamp(SMALL, LARGEST)];
     let (received, fds) = loop {
         match recv_slice(socket, &mut bytes, flags | mode.flags()) {
-            // A peer that ends with something unread is reported once, ahead of what it sent before.
+            // A peer that ends with something unread is reported once, ahead of what it sent
+            // before.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             done => break done?,
         }
@@ -231,7 +264,10 @@ fn receive(socket: BorrowedFd<'_>, mode: Mode, flags: RecvFlags) -> io::Result<O
     let fds = fds.into_iter().map(fd::above_stdio).collect::<io::Result<Vec<_>>>()?;
     let fds_lost = received.flags.contains(ReturnFlags::CTRUNC);
     if received.flags.contains(ReturnFlags::TRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is longer than the protocol allows"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message is longer than the protocol allows",
+        ));
     }
     // We never send an empty message, so nothing at all is end-of-file.
     if bytes.is_empty() && fds.is_empty() && !fds_lost {
@@ -249,7 +285,8 @@ pub(crate) fn recv_slice(
     let mut room = [MaybeUninit::<u8>::uninit(); ANCILLARY];
     let mut control = RecvAncillaryBuffer::new(&mut room);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    let received =
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
     let fds = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
@@ -272,7 +309,8 @@ fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
     }
 }
 
-/// The first bytes of the next message, if there is one, which stays. A shorter one is filled up with zeroes.
+/// The first bytes of the next message, if there is one, which stays. A shorter one is filled up
+/// with zeroes.
 pub(crate) fn peek<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; N]>> {
     let mut first = [0_u8; N];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
@@ -289,7 +327,10 @@ pub(crate) fn peek<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<
 /// Throws the next message away, if there is one, with its descriptors.
 pub(crate) fn discard(socket: BorrowedFd<'_>) {
     let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
-    while matches!(rustix::net::recv(socket, &mut [0_u8; 1], flags), Err(Errno::INTR | Errno::CONNRESET)) {}
+    while matches!(
+        rustix::net::recv(socket, &mut [0_u8; 1], flags),
+        Err(Errno::INTR | Errno::CONNRESET)
+    ) {}
 }
 
 /// The process that made the pair (in this process's numbers).
@@ -330,7 +371,13 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the kernel writes one int.
     let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PEERPIDFD, (&raw mut number).cast(), &raw mut length)
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut number).cast(),
+            &raw mut length,
+        )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -363,7 +410,10 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(peek::<5>(b.as_fd()).expect("peek"), Some(*b"one\0\0"));
             let kept = recv_kept(b.as_fd()).expect("recv").expect("a message");
-            assert_eq!((kept.bytes.as_slice(), kept.fds.len(), kept.fds_lost), (&b"one"[..], 1, false));
+            assert_eq!(
+                (kept.bytes.as_slice(), kept.fds.len(), kept.fds_lost),
+                (&b"one"[..], 1, false)
+            );
         }
         discard(b.as_fd());
         assert_eq!(recv(b.as_fd(), Mode::Now).expect("recv").expect("a message").bytes, b"two");
@@ -374,7 +424,10 @@ mod tests {
     #[test]
     fn end_of_file_is_not_an_empty_socket() {
         let (a, b) = pair().expect("pair");
-        assert_eq!(recv(b.as_fd(), Mode::Now).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            recv(b.as_fd(), Mode::Now).expect_err("empty").kind(),
+            io::ErrorKind::WouldBlock
+        );
         drop(a);
         assert!(recv(b.as_fd(), Mode::Now).expect("end of file").is_none());
     }

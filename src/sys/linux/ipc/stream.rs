@@ -1,4 +1,5 @@
-//! Stream sockets: bytes in order, and over Unix sockets descriptors that arrive with the first byte they were sent with.
+//! Stream sockets: bytes in order, and over Unix sockets descriptors that arrive with the first
+//! byte they were sent with.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +21,9 @@ pub(crate) enum Kind {
 
 /// What kind of stream socket this is; anything else is refused.
 pub(crate) fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
-    let refused = || io::Error::new(io::ErrorKind::InvalidData, "what came in place of a stream socket is none");
+    let refused = || {
+        io::Error::new(io::ErrorKind::InvalidData, "what came in place of a stream socket is none")
+    };
     if sockopt::socket_type(socket).map_err(|_| refused())? != SocketType::STREAM {
         return Err(refused());
     }
@@ -39,9 +42,13 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((fd::above_stdio(a)?, fd::above_stdio(b)?))
 }
 
-/// Sends as much of `parts`, one behind the other, as there is room for, and says how much; `fds` go with the first byte.
-/// Never blocks (`WouldBlock`), never raises SIGPIPE.
-pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+/// Sends as much of `parts`, one behind the other, as there is room for, and says how much; `fds`
+/// go with the first byte. Never blocks (`WouldBlock`), never raises SIGPIPE.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    parts: [&[u8]; 2],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     socket::send_slices(socket, &parts.map(IoSlice::new), fds)
 }
 
@@ -57,24 +64,38 @@ pub(crate) struct Start {
 }
 
 /// Receives bytes, at least one, and the descriptors that were sent with them.
-pub(crate) fn recv_start(socket: BorrowedFd<'_>, bytes: &mut [u8], mode: Mode) -> io::Result<Start> {
+pub(crate) fn recv_start(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    mode: Mode,
+) -> io::Result<Start> {
     let (received, came) = loop {
         match socket::recv_slice(socket, bytes, mode.flags()) {
             Err(Errno::INTR) => {}
-            Err(Errno::CONNRESET) => return Ok(Start { length: 0, fds: Vec::new(), fds_lost: false }),
+            Err(Errno::CONNRESET) => {
+                return Ok(Start { length: 0, fds: Vec::new(), fds_lost: false });
+            }
             done => break done?,
         }
     };
     let mut fds_lost = received.flags.contains(ReturnFlags::CTRUNC);
-    let fds = came.into_iter().map(fd::above_stdio).collect::<io::Result<Vec<_>>>().unwrap_or_else(|_| {
-        fds_lost = true;
-        Vec::new()
-    });
+    let fds = came.into_iter().map(fd::above_stdio).collect::<io::Result<Vec<_>>>().unwrap_or_else(
+        |_| {
+            fds_lost = true;
+            Vec::new()
+        },
+    );
     Ok(Start { length: received.bytes, fds, fds_lost })
 }
 
-/// Receives at most `most` bytes behind what `bytes` holds, and says how many; 0 at end-of-file. Descriptors are closed.
-pub(crate) fn recv_onto(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, most: usize, mode: Mode) -> io::Result<usize> {
+/// Receives at most `most` bytes behind what `bytes` holds, and says how many; 0 at end-of-file.
+/// Descriptors are closed.
+pub(crate) fn recv_onto(
+    socket: BorrowedFd<'_>,
+    bytes: &mut Vec<u8>,
+    most: usize,
+    mode: Mode,
+) -> io::Result<usize> {
     bytes.try_reserve(most).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     let before = bytes.len();
     let flags = mode.flags();
@@ -110,7 +131,10 @@ mod tests {
     fn descriptors_come_with_their_first_byte() {
         let (a, b) = pair().expect("pair");
         let null = fd::null().expect("open");
-        assert_eq!(send(a.as_fd(), [b"one", b"two"], &[null.as_fd(), null.as_fd()]).expect("send"), 6);
+        assert_eq!(
+            send(a.as_fd(), [b"one", b"two"], &[null.as_fd(), null.as_fd()]).expect("send"),
+            6
+        );
         let mut bytes = [0; 4];
         let start = recv_start(b.as_fd(), &mut bytes, Mode::Wait).expect("recv");
         assert_eq!((start.length, start.fds.len(), start.fds_lost, &bytes), (4, 2, false, b"onet"));
@@ -118,7 +142,10 @@ mod tests {
         assert_eq!(recv_onto(b.as_fd(), &mut rest, 1, Mode::Now).expect("recv"), 1);
         assert_eq!(recv_onto(b.as_fd(), &mut rest, 100, Mode::Now).expect("recv"), 1);
         assert_eq!(rest, b"xwo");
-        assert_eq!(recv_onto(b.as_fd(), &mut rest, 1, Mode::Now).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            recv_onto(b.as_fd(), &mut rest, 1, Mode::Now).expect_err("empty").kind(),
+            io::ErrorKind::WouldBlock
+        );
     }
 
     #[test]

@@ -12,11 +12,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Ends all of this process's group by SIGTERM, itself last.
 ///
-/// Whoever has to end the others after `grace` must be there then. So a process that SIGTERM would end at once waits for them:
+/// Whoever has to end the others after `grace` must be there then. So a process that SIGTERM would
+/// end at once waits for them:
 ///
 /// 1. Continue the group: stopped processes meet SIGTERM only once they run.
-/// 2. If this process handles or ignores SIGTERM, or there is nobody else in the group, or that cannot be seen: signal the
-///    whole group. The timers of this process stay if it does.
+/// 2. If this process handles or ignores SIGTERM, or there is nobody else in the group, or that
+///    cannot be seen: signal the whole group. The timers of this process stay if it does.
 /// 3. Else signal the others one by one, and wait until none is left.
 /// 4. After `grace`, kill the whole group.
 /// 5. Else end this process by SIGTERM.
@@ -52,8 +53,8 @@ fn is_default(signal: c_int) -> bool {
     }
 }
 
-/// Sends a signal to all others in this process's group that have not ended; returns whether there are any, or nothing if that
-/// cannot be seen.
+/// Sends a signal to all others in this process's group that have not ended; returns whether there
+/// are any, or nothing if that cannot be seen.
 fn signal_others(signal: Option<c_int>) -> Option<bool> {
     // SAFETY: system calls without arguments.
     let (own, group) = unsafe { (libc::getpid(), libc::getpgrp()) };
@@ -63,15 +64,22 @@ fn signal_others(signal: Option<c_int>) -> Option<bool> {
     let mut entries = [0_u64; 128];
     loop {
         // SAFETY: the kernel writes directory entries into memory of ours.
-        let length =
-            unsafe { libc::syscall(libc::SYS_getdents64, folder.0, entries.as_mut_ptr(), size_of_val(&entries)) };
+        let length = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                folder.0,
+                entries.as_mut_ptr(),
+                size_of_val(&entries),
+            )
+        };
         let length = usize::try_from(length).ok()?;
         if length == 0 {
             return Some(found);
         }
         let bytes = &bytemuck::bytes_of(&entries)[..length];
         let mut at = 0;
-        // An entry: inode and offset (8 bytes each), its length (2), its type (1), its name and a zero.
+        // An entry: inode and offset (8 bytes each), its length (2), its type (1), its name and a
+        // zero.
         while let Some(size) = bytes.get(at + 16..at + 18) {
             let size = usize::from(u16::from_ne_bytes([size[0], size[1]])).max(19);
             let name = bytes.get(at + 19..(at + size).min(length)).unwrap_or_default();
@@ -90,13 +98,22 @@ fn signal_others(signal: Option<c_int>) -> Option<bool> {
 
 /// Sends a signal to a process, if it is still in that group.
 fn send(pid: c_int, group: c_int, signal: c_int) {
-    // SAFETY: system calls on integers; the descriptor is closed by its owner. Behind the first, the number is no stranger's.
+    // SAFETY: system calls on integers; the descriptor is closed by its owner. Behind the first,
+    // the number is no stranger's.
     unsafe {
-        let Ok(handle) = c_int::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)) else { return };
+        let Ok(handle) = c_int::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)) else {
+            return;
+        };
         if handle >= 0 {
             let handle = Open(handle);
             if libc::getpgid(pid) == group {
-                libc::syscall(libc::SYS_pidfd_send_signal, handle.0, signal, ptr::null::<libc::siginfo_t>(), 0);
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    handle.0,
+                    signal,
+                    ptr::null::<libc::siginfo_t>(),
+                    0,
+                );
             }
         }
     }

@@ -17,7 +17,8 @@ pub(crate) enum Resource {
     Processes,
 }
 
-/// Limits a resource, for good or until somebody lifts it; gives what was before. No more than what cannot be lifted.
+/// Limits a resource, for good or until somebody lifts it; gives what was before. No more than what
+/// cannot be lifted.
 pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result<u64> {
     let resource = match resource {
         Resource::AddressSpace => libc::RLIMIT_AS,
@@ -52,7 +53,11 @@ pub(crate) fn stack() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one rlimit.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) } == 0;
-    if known { usize::try_from(limit.rlim_cur).unwrap_or(MAX_STACK).clamp(MIN_STACK, MAX_STACK) } else { MIN_STACK }
+    if known {
+        usize::try_from(limit.rlim_cur).unwrap_or(MAX_STACK).clamp(MIN_STACK, MAX_STACK)
+    } else {
+        MIN_STACK
+    }
 }
 
 /// How many descriptors this process may have open now.
@@ -74,8 +79,8 @@ pub(crate) fn affinity(processors: &[usize]) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-/// Gives this process a session of its own, which what it starts belongs to; and has it inherit those of its descendants
-/// whose parents end.
+/// Gives this process a session of its own, which what it starts belongs to; and has it inherit
+/// those of its descendants whose parents end.
 pub(crate) fn own_session() -> io::Result<()> {
     // A process that leads a group already cannot; it has what is wanted but for the terminal.
     let _ = rustix::process::setsid();

@@ -1,8 +1,8 @@
-//! What a limited process has looked after by signals: its deadline, its time, its memory; and the note that it sends to its
-//! parent when it is about to end of one.
+//! What a limited process has looked after by signals: its deadline, its time, its memory; and the
+//! note that it sends to its parent when it is about to end of one.
 //!
-//! The handler makes async-signal-safe calls only (the walk up the stack excepted, of a thread that is in `abort`) and touches only
-//! atomics.
+//! The handler makes async-signal-safe calls only (the walk up the stack excepted, of a thread that
+//! is in `abort`) and touches only atomics.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -40,7 +40,8 @@ const WAKE: Duration = Duration::from_millis(100);
 /// How much later than our own last signal the kernel's comes.
 const SPARE: Duration = Duration::from_millis(100);
 
-/// The longest time that a timer is set to: a hundred years. The kernel counts nanoseconds in 64 bits, and adds.
+/// The longest time that a timer is set to: a hundred years. The kernel counts nanoseconds in 64
+/// bits, and adds.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// No limit, as a value.
@@ -72,7 +73,8 @@ pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
     CONTROL.store(control.as_raw_fd(), Ordering::Release);
 }
 
-/// Ends this process and all of its group by SIGTERM so long after `deadline`, and by SIGKILL after `grace` more.
+/// Ends this process and all of its group by SIGTERM so long after `deadline`, and by SIGKILL after
+/// `grace` more.
 pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
     VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
     GRACE.store(nanoseconds(grace), Ordering::Relaxed);
@@ -84,14 +86,16 @@ pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) ->
     set_timer(timer(clock, own_signal(), GRACE_OVER)?, last, Duration::ZERO)?;
     // No handler runs in a process that is stopped, and this signal has it go on.
     set_timer(timer(clock, libc::SIGCONT, 0)?, first, WAKE)?;
-    // The kernel acts on this one by itself, whatever the process does to its handlers, or who traces it.
+    // The kernel acts on this one by itself, whatever the process does to its handlers, or who
+    // traces it.
     set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
 }
 
 /// How long this process has between SIGTERM and SIGKILL at its deadline.
 static GRACE: AtomicU64 = AtomicU64::new(0);
 
-/// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two below.
+/// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two
+/// below.
 static DUE: AtomicU64 = AtomicU64::new(NO_TASK);
 
 /// No task with a deadline runs.
@@ -110,10 +114,12 @@ static TASK_GRACE: AtomicU64 = AtomicU64::new(0);
 static TASK_TIMERS: [AtomicPtr<c_void>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
 static HAS_TASK_TIMERS: AtomicBool = AtomicBool::new(false);
 
-/// Ends this process and all of its group as `limit_time` does, unless `end_task` is called before `deadline` and `late` have passed.
+/// Ends this process and all of its group as `limit_time` does, unless `end_task` is called before
+/// `deadline` and `late` have passed.
 ///
-/// The timer is left as it is while an earlier task's is set: when it fires, it is set to what is due then. So tasks that follow
-/// each other cost a system call in as much time as the deadline is long, and not one each.
+/// The timer is left as it is while an earlier task's is set: when it fires, it is set to what is
+/// due then. So tasks that follow each other cost a system call in as much time as the deadline is
+/// long, and not one each.
 pub(crate) fn begin_task(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
     if !HAS_TASK_TIMERS.load(Ordering::Relaxed) {
         handle(own_signal())?;
@@ -125,8 +131,10 @@ pub(crate) fn begin_task(deadline: Duration, late: Duration, grace: Duration) ->
     }
     VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
     TASK_GRACE.store(nanoseconds(grace), Ordering::Relaxed);
-    let due = nanoseconds(monotonic().saturating_add(deadline).saturating_add(late)).min(TOO_LATE - 1);
-    // The handler says that it is not set before it looks what is due: one of the two sees the other.
+    let due =
+        nanoseconds(monotonic().saturating_add(deadline).saturating_add(late)).min(TOO_LATE - 1);
+    // The handler says that it is not set before it looks what is due: one of the two sees the
+    // other.
     DUE.store(due, Ordering::SeqCst);
     if ARMED.load(Ordering::SeqCst) > due { arm_task_timer(due) } else { Ok(()) }
 }
@@ -155,7 +163,11 @@ fn look_at_task() {
     } else if DUE.compare_exchange(due, TOO_LATE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
         let grace = Duration::from_nanos(TASK_GRACE.load(Ordering::Relaxed));
         let _ = set_timer(TASK_TIMERS[1].load(Ordering::Relaxed), grace, Duration::ZERO);
-        let _ = set_timer(TASK_TIMERS[2].load(Ordering::Relaxed), grace.saturating_add(SPARE), Duration::ZERO);
+        let _ = set_timer(
+            TASK_TIMERS[2].load(Ordering::Relaxed),
+            grace.saturating_add(SPARE),
+            Duration::ZERO,
+        );
         say(DEADLINE);
         group::terminate(grace);
     }
@@ -167,7 +179,8 @@ pub(crate) fn limit_cpu(time: Option<Duration>) -> io::Result<()> {
     if !HAS_CPU_TIMER.load(Ordering::Relaxed) {
         handle(own_signal())?;
         handle(libc::SIGXCPU)?;
-        CPU_TIMER.store(timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), CPU)?, Ordering::Relaxed);
+        CPU_TIMER
+            .store(timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), CPU)?, Ordering::Relaxed);
         HAS_CPU_TIMER.store(true, Ordering::Relaxed);
     }
     let timer = CPU_TIMER.load(Ordering::Relaxed);
@@ -184,8 +197,8 @@ pub(crate) struct Resident {
     base: u64,
 }
 
-/// Has this process killed when it has taken more than so many bytes of memory from now on, or more than a limit allows that was
-/// set before. Gives that one.
+/// Has this process killed when it has taken more than so many bytes of memory from now on, or more
+/// than a limit allows that was set before. Gives that one.
 pub(crate) fn limit_resident(bytes: u64) -> io::Result<Resident> {
     if STATM.load(Ordering::Relaxed) < 0 {
         let open = |path| crate::sys::fd::above_stdio(std::fs::File::open(path)?.into());
@@ -198,8 +211,10 @@ pub(crate) fn limit_resident(bytes: u64) -> io::Result<Resident> {
         let timer = timer(libc::CLOCK_PROCESS_CPUTIME_ID, own_signal(), RESIDENT)?;
         set_timer(timer, OFTEN, OFTEN)?;
     }
-    let before =
-        Resident { bytes: VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed), base: BASE.load(Ordering::Relaxed) };
+    let before = Resident {
+        bytes: VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed),
+        base: BASE.load(Ordering::Relaxed),
+    };
     let now = private_memory().unwrap_or(0);
     if now.saturating_add(bytes) < before.base.saturating_add(before.bytes) {
         // Nothing is limited between the two.
@@ -218,13 +233,15 @@ pub(crate) fn restore_resident(before: Resident) {
     VALUES[usize::from(RESIDENT)].store(before.bytes, Ordering::Relaxed);
 }
 
-/// Has it noted when this process aborts for want of address space; the greatest number is no limit. Gives what was before.
+/// Has it noted when this process aborts for want of address space; the greatest number is no
+/// limit. Gives what was before.
 pub(crate) fn note_address_space(bytes: u64) -> io::Result<u64> {
     handle(libc::SIGABRT)?;
     Ok(VALUES[usize::from(ADDRESS_SPACE)].swap(bytes, Ordering::Relaxed))
 }
 
-/// Has it noted when this process ends of writing too long a file; the greatest number is no limit. Gives what was before.
+/// Has it noted when this process ends of writing too long a file; the greatest number is no limit.
+/// Gives what was before.
 pub(crate) fn note_file_size(bytes: u64) -> io::Result<u64> {
     handle(libc::SIGXFSZ)?;
     Ok(VALUES[usize::from(FILE_SIZE)].swap(bytes, Ordering::Relaxed))
@@ -236,7 +253,8 @@ fn own_signal() -> c_int {
 }
 
 fn handle(signal: c_int) -> io::Result<()> {
-    // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for; all else is initialised or may be zero.
+    // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for; all else is initialised or
+    // may be zero.
     unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = on_signal as *const () as usize;
@@ -301,44 +319,54 @@ fn say(kind: u8) {
         *byte = place.load(Ordering::Relaxed).to_le_bytes()[0];
     }
     note[NOTE_HEAD] = kind;
-    note[NOTE_HEAD + 1..].copy_from_slice(&VALUES[usize::from(kind)].load(Ordering::Relaxed).to_le_bytes());
+    note[NOTE_HEAD + 1..]
+        .copy_from_slice(&VALUES[usize::from(kind)].load(Ordering::Relaxed).to_le_bytes());
     // SAFETY: sends bytes of ours; the descriptor is open, or the call fails.
     unsafe {
         let control = CONTROL.load(Ordering::Acquire);
-        libc::send(control, note.as_ptr().cast(), note.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        libc::send(
+            control,
+            note.as_ptr().cast(),
+            note.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        );
     }
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: errno is this thread's; the kernel gave a siginfo, of a timer's signal with a value; kill, raise, signal and
-    // send are async-signal-safe.
+    // SAFETY: errno is this thread's; the kernel gave a siginfo, of a timer's signal with a value;
+    // kill, raise, signal and send are async-signal-safe.
     unsafe {
         let errno = *libc::__errno_location();
         match signal {
             libc::SIGXCPU => end(CPU, signal),
             libc::SIGXFSZ => end(FILE_SIZE, signal),
             libc::SIGABRT => {
-                if VALUES[usize::from(ADDRESS_SPACE)].load(Ordering::Relaxed) < NONE && is_failed_allocation() {
+                if VALUES[usize::from(ADDRESS_SPACE)].load(Ordering::Relaxed) < NONE
+                    && is_failed_allocation()
+                {
                     say(ADDRESS_SPACE);
                 }
                 libc::signal(signal, libc::SIG_DFL);
                 libc::raise(signal);
             }
             // Others may send it, too: what they say is not looked at.
-            _ if (*info).si_code == libc::SI_TIMER => match u8::try_from((*info).si_value().sival_ptr.addr()) {
-                Ok(DEADLINE) => {
-                    say(DEADLINE);
-                    group::terminate(Duration::from_nanos(GRACE.load(Ordering::Relaxed)));
+            _ if (*info).si_code == libc::SI_TIMER => {
+                match u8::try_from((*info).si_value().sival_ptr.addr()) {
+                    Ok(DEADLINE) => {
+                        say(DEADLINE);
+                        group::terminate(Duration::from_nanos(GRACE.load(Ordering::Relaxed)));
+                    }
+                    Ok(TASK) => look_at_task(),
+                    Ok(GRACE_OVER) => {
+                        say(DEADLINE);
+                        libc::kill(0, libc::SIGKILL);
+                    }
+                    Ok(CPU) => end(CPU, libc::SIGXCPU),
+                    Ok(RESIDENT) => look_at_memory(),
+                    _ => {}
                 }
-                Ok(TASK) => look_at_task(),
-                Ok(GRACE_OVER) => {
-                    say(DEADLINE);
-                    libc::kill(0, libc::SIGKILL);
-                }
-                Ok(CPU) => end(CPU, libc::SIGXCPU),
-                Ok(RESIDENT) => look_at_memory(),
-                _ => {}
-            },
+            }
             _ => {}
         }
         *libc::__errno_location() = errno;
@@ -377,11 +405,12 @@ fn look_at_memory() {
     }
 }
 
-/// The bytes in memory that this process shares with nobody but processes that were forked from it, or it from them: no files, no
-/// shared memory. Async-signal-safe.
+/// The bytes in memory that this process shares with nobody but processes that were forked from it,
+/// or it from them: no files, no shared memory. Async-signal-safe.
 fn private_memory() -> Option<u64> {
     let mut text = [0_u8; 2048];
-    if let Some((resident, shared)) = crate::sys::limits::weight::from_statm(read(&STATM, &mut text))
+    if let Some((resident, shared)) =
+        crate::sys::limits::weight::from_statm(read(&STATM, &mut text))
         && resident > 0
     {
         // SAFETY: sysconf of this name only reads.
@@ -395,11 +424,14 @@ fn private_memory() -> Option<u64> {
 /// What is in a file, as far as there is room. Async-signal-safe.
 fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
     // SAFETY: reads into memory of ours; the descriptor is open, or the call fails.
-    let length = unsafe { libc::pread(file.load(Ordering::Relaxed), text.as_mut_ptr().cast(), text.len(), 0) };
+    let length = unsafe {
+        libc::pread(file.load(Ordering::Relaxed), text.as_mut_ptr().cast(), text.len(), 0)
+    };
     text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default()
 }
 
-/// Whether this thread is in `abort` because an allocation failed: the standard library's function for that is among its callers.
+/// Whether this thread is in `abort` because an allocation failed: the standard library's function
+/// for that is among its callers.
 fn is_failed_allocation() -> bool {
     #[repr(C)]
     struct Walk {
@@ -408,7 +440,10 @@ fn is_failed_allocation() -> bool {
         left: u32,
     }
     unsafe extern "C" {
-        fn _Unwind_Backtrace(step: extern "C" fn(*mut c_void, *mut Walk) -> c_int, walk: *mut Walk) -> c_int;
+        fn _Unwind_Backtrace(
+            step: extern "C" fn(*mut c_void, *mut Walk) -> c_int,
+            walk: *mut Walk,
+        ) -> c_int;
         fn _Unwind_GetIP(context: *mut c_void) -> usize;
         fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
     }
@@ -418,13 +453,18 @@ fn is_failed_allocation() -> bool {
             let walk = &mut *walk;
             let place = _Unwind_GetIP(context);
             // The call, not what is behind it: a function that never returns may end there.
-            let function = _Unwind_FindEnclosingFunction(ptr::without_provenance_mut(place.wrapping_sub(1)));
+            let function =
+                _Unwind_FindEnclosingFunction(ptr::without_provenance_mut(place.wrapping_sub(1)));
             walk.is_found |= function.addr() == walk.wanted;
             walk.left = walk.left.saturating_sub(1);
             if walk.is_found || walk.left == 0 { 4 } else { 0 }
         }
     }
-    let mut walk = Walk { wanted: std::alloc::handle_alloc_error as *const () as usize, is_found: false, left: 64 };
+    let mut walk = Walk {
+        wanted: std::alloc::handle_alloc_error as *const () as usize,
+        is_found: false,
+        left: 64,
+    };
     // SAFETY: `step` is called before this returns, with the pointer that we pass.
     unsafe { _Unwind_Backtrace(step, &raw mut walk) };
     walk.is_found

@@ -3,15 +3,16 @@
 
 use crate::sys::fd;
 
-/// The private memory of a process that is resident, in bytes: neither files nor shared memory that it has mapped. Nothing if there is
-/// no such process any more.
+/// The private memory of a process that is resident, in bytes: neither files nor shared memory that
+/// it has mapped. Nothing if there is no such process any more.
 pub(crate) fn private(pid: u32) -> Option<u64> {
     let text = fd::read_small(&format!("/proc/{pid}/statm")).ok()?;
     let (resident, shared) = from_statm(text.as_bytes())?;
     Some(resident.saturating_sub(shared).saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// The pages that are resident, and those of them that are files or shared memory, from what `statm` says.
+/// The pages that are resident, and those of them that are files or shared memory, from what
+/// `statm` says.
 pub(crate) fn from_statm(text: &[u8]) -> Option<(u64, u64)> {
     let mut fields = text.split(|byte| *byte == b' ').skip(1).map(number);
     Some((fields.next()?, fields.next()?))
@@ -19,14 +20,19 @@ pub(crate) fn from_statm(text: &[u8]) -> Option<(u64, u64)> {
 
 /// The bytes of private memory, from what `smaps_rollup` says.
 pub(crate) fn from_rollup(text: &[u8]) -> Option<u64> {
-    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Anonymous:"))?;
+    let line =
+        text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Anonymous:"))?;
     Some(number(line).saturating_mul(1024))
 }
 
 /// The first number in a text; zero if there is none.
 fn number(text: &[u8]) -> u64 {
-    let digits = text.iter().skip_while(|byte| !byte.is_ascii_digit()).take_while(|byte| byte.is_ascii_digit());
-    digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add((digit & 15).into()))
+    let digits = text
+        .iter()
+        .skip_while(|byte| !byte.is_ascii_digit())
+        .take_while(|byte| byte.is_ascii_digit());
+    digits
+        .fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add((digit & 15).into()))
 }
 
 #[cfg(test)]
@@ -43,7 +49,10 @@ mod tests {
     fn what_the_kernel_says_is_understood() {
         assert_eq!(from_statm(b"900 30 12 1 0 5 0\n"), Some((30, 12)));
         assert_eq!(from_statm(b""), None);
-        assert_eq!(from_rollup(b"Rss:  900 kB\nAnonymous:      12 kB\nSwap: 0 kB\n"), Some(12 << 10));
+        assert_eq!(
+            from_rollup(b"Rss:  900 kB\nAnonymous:      12 kB\nSwap: 0 kB\n"),
+            Some(12 << 10)
+        );
         assert_eq!(from_rollup(b"Rss: 900 kB\n"), None);
     }
 }

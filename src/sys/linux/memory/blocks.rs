@@ -1,7 +1,8 @@
 //! Copying blocks of memory by instructions that the compiler does not look into.
 //!
-//! Not by `rep movsb`: on processors that are sold as fast at it, it is ten times slower than this where the destination lies
-//! a little behind the source within their pages (measured: 2.7 GB/s against 24), and nobody chooses where things lie.
+//! Not by `rep movsb`: on processors that are sold as fast at it, it is ten times slower than this
+//! where the destination lies a little behind the source within their pages (measured: 2.7 GB/s
+//! against 24), and nobody chooses where things lie.
 
 /// How many bytes a block has.
 pub(crate) const BLOCK: usize = 64;
@@ -9,13 +10,14 @@ pub(crate) const BLOCK: usize = 64;
 /// Copies `count` blocks.
 ///
 /// # Safety
-/// They are readable at `from`, and writable, in cells or by nobody else, at `to`. The two do not overlap.
+/// They are readable at `from`, and writable, in cells or by nobody else, at `to`. The two do not
+/// overlap.
 pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, count: usize) {
     if count == 0 {
         return;
     }
-    // SAFETY: reads and writes what the caller says, 64 bytes in each of `count` turns, of which there is one; no alignment
-    // is needed. All registers that change are named.
+    // SAFETY: reads and writes what the caller says, 64 bytes in each of `count` turns, of which
+    // there is one; no alignment is needed. All registers that change are named.
     unsafe {
         std::arch::asm!(
             "2:",

@@ -1,10 +1,12 @@
 //! Copying bytes, at any place, into and out of memory that other processes write to.
 //!
-//! To the compiler, memory behind an ordinary reference changes by its own program only. So none is used: cells are accessed
-//! atomically, and blocks copied by instructions that the compiler does not look into. A number of 1, 2, 4 or 8 bytes that
-//! is aligned is accessed in one go: nobody sees half of it. Longer runs may come out as a mixture of old and new bytes.
-//! Accesses of different sizes may meet at one place; each byte is then an old or a new one, as the compiler takes every
-//! access as it stands and the hardware mixes no bits. Bytes beside those that are meant are never written.
+//! To the compiler, memory behind an ordinary reference changes by its own program only. So none is
+//! used: cells are accessed atomically, and blocks copied by instructions that the compiler does
+//! not look into. A number of 1, 2, 4 or 8 bytes that is aligned is accessed in one go: nobody sees
+//! half of it. Longer runs may come out as a mixture of old and new bytes. Accesses of different
+//! sizes may meet at one place; each byte is then an old or a new one, as the compiler takes every
+//! access as it stands and the hardware mixes no bits. Bytes beside those that are meant are never
+//! written.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -49,14 +51,15 @@ fn as_one<T: Layout>(cells: &[AtomicU8]) -> Option<&T> {
     if cells.len() != size_of::<T>() || !start.is_aligned() {
         return None;
     }
-    // SAFETY: as many bytes are there, aligned, for as long as the borrow; any bytes are a value of `T`, and as it consists
-    // of atomics, changes by others are no race.
+    // SAFETY: as many bytes are there, aligned, for as long as the borrow; any bytes are a value of
+    // `T`, and as it consists of atomics, changes by others are no race.
     Some(unsafe { &*start })
 }
 
 /// The cells before the first aligned word, the words, and the cells behind the last.
 fn as_words(cells: &[AtomicU8]) -> (&[AtomicU8], &[AtomicU64], &[AtomicU8]) {
-    // SAFETY: any eight aligned bytes are an atomic word; as both are atomics, changes by others are no race.
+    // SAFETY: any eight aligned bytes are an atomic word; as both are atomics, changes by others
+    // are no race.
     unsafe { cells.align_to::<AtomicU64>() }
 }
 
@@ -64,8 +67,8 @@ fn load_run(cells: &[AtomicU8], bytes: &mut [u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     let (cells, bytes) = {
         let count = bytes.len() / blocks::BLOCK;
-        // SAFETY: as many bytes are readable (in cells) at the source and writable at the destination, as `load` asserts;
-        // they do not overlap, as the bytes are not cells.
+        // SAFETY: as many bytes are readable (in cells) at the source and writable at the
+        // destination, as `load` asserts; they do not overlap, as the bytes are not cells.
         unsafe { blocks::copy(bytes.as_mut_ptr(), cells.as_ptr().cast(), count) };
         (&cells[count * blocks::BLOCK..], &mut bytes[count * blocks::BLOCK..])
     };
@@ -114,7 +117,10 @@ mod tests {
                 load(&cells[offset..offset + length], &mut out);
                 assert!(out == bytes, "{length} bytes at {offset} changed on the way");
                 let beside = cells[..offset].iter().chain(&cells[offset + length..]);
-                assert!(beside.into_iter().all(|cell| cell.load(Ordering::Relaxed) == 0xee), "{length} at {offset}");
+                assert!(
+                    beside.into_iter().all(|cell| cell.load(Ordering::Relaxed) == 0xee),
+                    "{length} at {offset}"
+                );
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Copying into and out of words that other processes write to at the same time.
 //!
-//! What comes out may be a mixture of old and new bytes; it is in the caller's own memory then, and stays what it is while it
-//! is checked.
+//! What comes out may be a mixture of old and new bytes; it is in the caller's own memory then, and
+//! stays what it is while it is checked.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -13,8 +13,8 @@ use super::bytes;
 /// There are fewer than `length`: a mistake of ours.
 #[inline]
 fn cells(words: &[AtomicU64], length: usize) -> &[AtomicU8] {
-    // SAFETY: a word is eight cells of a byte, of which any bytes are a value; both consist of atomics, so changes by others
-    // are no race.
+    // SAFETY: a word is eight cells of a byte, of which any bytes are a value; both consist of
+    // atomics, so changes by others are no race.
     let (_, cells, _) = unsafe { words.align_to::<AtomicU8>() };
     &cells[..length]
 }
@@ -25,8 +25,8 @@ pub(crate) fn store(words: &[AtomicU64], bytes: &[u8]) {
     bytes::store(cells(words, bytes.len()), bytes);
 }
 
-/// Copies `bytes` to the `at`th and the following bytes of `words`: one by one, which is faster for a few that were just written
-/// one by one.
+/// Copies `bytes` to the `at`th and the following bytes of `words`: one by one, which is faster for
+/// a few that were just written one by one.
 #[inline]
 pub(crate) fn store_few(words: &[AtomicU64], at: usize, bytes: &[u8]) {
     for (cell, byte) in cells(words, at + bytes.len())[at..].iter().zip(bytes) {
@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn every_length_comes_out_as_it_went_in() {
         for length in (0..600).chain([4096, 70_001]) {
-            let words: Vec<AtomicU64> = (0..length / 8 + 2).map(|_| AtomicU64::new(u64::MAX)).collect();
+            let words: Vec<AtomicU64> =
+                (0..length / 8 + 2).map(|_| AtomicU64::new(u64::MAX)).collect();
             let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
             store(&words, &bytes);
             let mut out = vec![7];
@@ -70,7 +71,11 @@ mod tests {
             }
             load(&words, &mut out[1..]);
             assert!(out[1..] == *bytes, "{length} bytes changed on the way, few at a time");
-            assert_eq!(words[length / 8 + 1].load(Ordering::Relaxed), u64::MAX, "{length} bytes wrote too far");
+            assert_eq!(
+                words[length / 8 + 1].load(Ordering::Relaxed),
+                u64::MAX,
+                "{length} bytes wrote too far"
+            );
         }
     }
 }

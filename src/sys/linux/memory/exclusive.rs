@@ -1,11 +1,12 @@
 //! Writable memory in a file that nobody else has, until it is frozen.
 //!
-//! A copy of this process is no owner of it, and must not see what this one writes; but references that were handed out
-//! before (`&'static [T]` of a leaked buffer) must stay valid there. The kernel offers no copy-on-write for a shared
-//! mapping, so memory that is in use when the library copies the process is mapped privately first, at the same address,
-//! from the same file ([`part_from_copies`]). From then on nobody writes to the file: a page that either process writes to
-//! becomes its own, as with all other memory, and what is frozen later is a copy. A copy that somebody else forks does not
-//! have the memory.
+//! A copy of this process is no owner of it, and must not see what this one writes; but references
+//! that were handed out before (`&'static [T]` of a leaked buffer) must stay valid there. The
+//! kernel offers no copy-on-write for a shared mapping, so memory that is in use when the library
+//! copies the process is mapped privately first, at the same address, from the same file
+//! ([`part_from_copies`]). From then on nobody writes to the file: a page that either process
+//! writes to becomes its own, as with all other memory, and what is frozen later is a copy. A copy
+//! that somebody else forks does not have the memory.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -45,10 +46,12 @@ struct WriteMap {
 const SHARED: u8 = 0;
 /// As `SHARED`, and nobody has a reference to it, so a copy can do without it.
 const UNUSED: u8 = 1;
-/// Mapped privately: copies of this process have it, too, each as its own, and the file has what was there before.
+/// Mapped privately: copies of this process have it, too, each as its own, and the file has what
+/// was there before.
 const PRIVATE: u8 = 2;
 
-// SAFETY: the address of memory that has one owner, `Exclusive`, like a box; the rest is of such types.
+// SAFETY: the address of memory that has one owner, `Exclusive`, like a box; the rest is of such
+// types.
 unsafe impl Send for WriteMap {}
 // SAFETY: as above; the memory is only written through exclusive references to the owner.
 unsafe impl Sync for WriteMap {}
@@ -56,11 +59,12 @@ unsafe impl Sync for WriteMap {}
 /// The mappings of this process that are not private, by their addresses.
 static MAPPED: PerProcess<Mutex<BTreeMap<usize, Arc<WriteMap>>>> = PerProcess::new();
 
-/// Maps all memory that is in use privately, before this process is copied: the copy then has a copy of it.
+/// Maps all memory that is in use privately, before this process is copied: the copy then has a
+/// copy of it.
 ///
 /// # Errors
-/// The kernel refuses. Nothing is lost then, but the process must not be copied: references to the memory may be anywhere,
-/// and would lead nowhere in the copy.
+/// The kernel refuses. Nothing is lost then, but the process must not be copied: references to the
+/// memory may be anywhere, and would lead nowhere in the copy.
 pub(crate) fn part_from_copies() -> io::Result<()> {
     let Some(mapped) = MAPPED.get() else { return Ok(()) };
     let mut mapped = mapped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,19 +91,22 @@ impl Exclusive {
         self.map.length
     }
 
-    /// Whether the memory can be used by others later as if it were new: not once it is private, or in a copy.
+    /// Whether the memory can be used by others later as if it were new: not once it is private, or
+    /// in a copy.
     pub(crate) fn can_be_kept(&self) -> bool {
         self.is_ours() && self.map.state.load(Ordering::Relaxed) != PRIVATE
     }
 
     /// Marks it as not in use, so that copies of this process need not have it.
     pub(crate) fn rest(&self) {
-        let _ = self.map.state.compare_exchange(SHARED, UNUSED, Ordering::Relaxed, Ordering::Relaxed);
+        let _ =
+            self.map.state.compare_exchange(SHARED, UNUSED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Marks it as in use again, before anybody has a reference to it.
     pub(crate) fn wake(&self) {
-        let _ = self.map.state.compare_exchange(UNUSED, SHARED, Ordering::Relaxed, Ordering::Relaxed);
+        let _ =
+            self.map.state.compare_exchange(UNUSED, SHARED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// # Panics
@@ -107,8 +114,8 @@ impl Exclusive {
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.check_owner();
-        // SAFETY: mapped until drop, in this very process and in the copies that the library makes of it; nobody else has
-        // the memory or can change its length.
+        // SAFETY: mapped until drop, in this very process and in the copies that the library makes
+        // of it; nobody else has the memory or can change its length.
         unsafe { std::slice::from_raw_parts(self.map.start.as_ptr().cast(), self.map.length) }
     }
 
@@ -124,12 +131,16 @@ impl Exclusive {
     /// Makes the first `length` bytes, at least one, constant for ever; the others are gone.
     pub(crate) fn freeze(self, length: usize) -> io::Result<Frozen> {
         if !self.is_ours() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the memory belongs to another process"));
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the memory belongs to another process",
+            ));
         }
         // From here on, the state cannot change.
         self.unlist();
         if self.map.state.load(Ordering::Relaxed) == PRIVATE {
-            // What was written since is not in the file, which a copy of this process may have mapped.
+            // What was written since is not in the file, which a copy of this process may have
+            // mapped.
             let copy = sealed::seal(&[&self.bytes()[..length]])?;
             return Frozen::open(Arc::new(copy));
         }
@@ -139,11 +150,13 @@ impl Exclusive {
         rustix::fs::ftruncate(&fd, length as u64)?;
         match memfd::make_constant(fd.as_fd()) {
             Ok(()) => Frozen::open(fd),
-            // Somebody still has it mapped: a copy that was forked before the kernel was told not to give it, or a device
-            // that writes directly. They go on with this file, we with another.
+            // Somebody still has it mapped: a copy that was forked before the kernel was told not
+            // to give it, or a device that writes directly. They go on with this file, we with
+            // another.
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 let map = ReadMap::of(&fd, length)?;
-                // SAFETY: we have no writable mapping any more, and whoever has one does not know of it.
+                // SAFETY: we have no writable mapping any more, and whoever has one does not know
+                // of it.
                 let copy = sealed::seal(&[unsafe { map.bytes() }])?;
                 Frozen::open(Arc::new(copy))
             }
@@ -158,7 +171,10 @@ impl Exclusive {
 
     #[inline]
     fn check_owner(&self) {
-        assert!(self.is_ours(), "exclusive memory belongs to the process that this one is a forked copy of");
+        assert!(
+            self.is_ours(),
+            "exclusive memory belongs to the process that this one is a forked copy of"
+        );
     }
 
     /// Takes it from the list of mappings, so that it is not mapped privately any more.
@@ -176,7 +192,8 @@ impl Drop for Exclusive {
         self.unlist();
         // In a copy that does not have the memory, something else may be at this address.
         if self.is_ours() || self.map.state.load(Ordering::Relaxed) == PRIVATE {
-            // SAFETY: this mapping is ours and no borrow of it outlives us; nobody maps it privately any more.
+            // SAFETY: this mapping is ours and no borrow of it outlives us; nobody maps it
+            // privately any more.
             let _ = unsafe { rustix::mm::munmap(self.map.start.as_ptr(), self.map.length) };
         }
     }
@@ -187,8 +204,11 @@ impl WriteMap {
     fn of(fd: OwnedFd, length: usize) -> io::Result<WriteMap> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &fd, 0) }?;
-        let start = NonNull::new(start).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &fd, 0)
+        }?;
+        let start =
+            NonNull::new(start).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let map = WriteMap { fd: Arc::new(fd), start, length, state: AtomicU8::new(SHARED) };
         if let Err(error) = map.keep_from_copies() {
             // SAFETY: the mapping was made above, and nobody knows of it.
@@ -203,11 +223,13 @@ impl WriteMap {
         self.start.as_ptr() as usize
     }
 
-    /// Maps the file again, privately, at the same address. Whoever uses the memory meanwhile sees no change.
+    /// Maps the file again, privately, at the same address. Whoever uses the memory meanwhile sees
+    /// no change.
     fn make_private(&self) -> io::Result<()> {
         // Not reserved: a big buffer of which little is written to is no reason to refuse.
         if let Err(error) = self.map_again(MapFlags::PRIVATE | MapFlags::NORESERVE) {
-            // Kernels before 6.12 may have taken the mapping away before they refused. All that was written is in the file.
+            // Kernels before 6.12 may have taken the mapping away before they refused. All that was
+            // written is in the file.
             if self.map_again(MapFlags::SHARED).and_then(|()| self.keep_from_copies()).is_err() {
                 // References to the memory would lead nowhere.
                 std::process::abort();
@@ -221,10 +243,18 @@ impl WriteMap {
 
     fn map_again(&self, flags: MapFlags) -> io::Result<()> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the range is our own mapping of the same file, which has the same bytes as long as this mapping is shared;
-        // the kernel has accesses of other threads wait while it replaces one by the other.
+        // SAFETY: the range is our own mapping of the same file, which has the same bytes as long
+        // as this mapping is shared; the kernel has accesses of other threads wait while it
+        // replaces one by the other.
         unsafe {
-            rustix::mm::mmap(self.start.as_ptr(), self.length, protection, flags | MapFlags::FIXED, &self.fd, 0)?;
+            rustix::mm::mmap(
+                self.start.as_ptr(),
+                self.length,
+                protection,
+                flags | MapFlags::FIXED,
+                &self.fd,
+                0,
+            )?;
         }
         Ok(())
     }
@@ -237,7 +267,9 @@ impl WriteMap {
     fn advise_huge(&self) {
         if self.length >= HUGE {
             // SAFETY: as above.
-            let _ = unsafe { rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage) };
+            let _ = unsafe {
+                rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage)
+            };
         }
     }
 }
@@ -264,7 +296,8 @@ mod tests {
     fn memory_that_somebody_has_mapped_is_copied() {
         let mut memory = Exclusive::create(4096).expect("create");
         memory.bytes_mut()[0] = 7;
-        let _other = WriteMap::of(memory.map.fd.try_clone().expect("duplicate"), 4096).expect("map");
+        let _other =
+            WriteMap::of(memory.map.fd.try_clone().expect("duplicate"), 4096).expect("map");
         let before = rustix::fs::fstat(&memory.map.fd).expect("stat").st_ino;
         let frozen = memory.freeze(4096).expect("freeze");
         assert_eq!(frozen.bytes()[0], 7);

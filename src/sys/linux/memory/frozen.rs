@@ -20,10 +20,13 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
-    /// Maps all of a memory file that somebody sent. What could still change is refused, and so is an empty one.
+    /// Maps all of a memory file that somebody sent. What could still change is refused, and so is
+    /// an empty one.
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<Frozen> {
         if !shared::seals(fd.as_fd())?.contains(CONSTANT) {
-            return Err(refused("memory that somebody could still change came in place of a constant slice"));
+            return Err(refused(
+                "memory that somebody could still change came in place of a constant slice",
+            ));
         }
         shared::check_ordinary(fd.as_fd())?;
         let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(0);
@@ -39,7 +42,8 @@ impl Frozen {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the seals, which cannot be taken off, keep the bytes as they are and the file as long as it is.
+        // SAFETY: the seals, which cannot be taken off, keep the bytes as they are and the file as
+        // long as it is.
         unsafe { self.map.bytes() }
     }
 }
@@ -57,7 +61,8 @@ mod tests {
 
     #[test]
     fn what_could_change_is_refused() {
-        let frozen = Frozen::open(Arc::new(sealed::seal(&[b"constant"]).expect("seal"))).expect("open");
+        let frozen =
+            Frozen::open(Arc::new(sealed::seal(&[b"constant"]).expect("seal"))).expect("open");
         assert_eq!(frozen.bytes(), b"constant");
         // Sealed against another length only.
         let file = SharedFile::create("test", 4096).expect("create");

@@ -8,11 +8,13 @@ use rustix::io::Errno;
 
 use crate::sys::fd;
 
-/// With these nobody can change a byte or the length any more, so reading cannot race or raise SIGBUS.
+/// With these nobody can change a byte or the length any more, so reading cannot race or raise
+/// SIGBUS.
 pub(super) const SEALED: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
-/// A new memory file of `length` bytes, all zero, which can be sealed. Memory is taken as it is written to.
+/// A new memory file of `length` bytes, all zero, which can be sealed. Memory is taken as it is
+/// written to.
 pub(crate) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
     check_size(length as u64)?;
     let memory = create_empty(name)?;
@@ -22,13 +24,17 @@ pub(crate) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
 
 /// A new memory file of no length.
 pub(crate) fn create_empty(name: &str) -> io::Result<OwnedFd> {
-    fd::above_stdio(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+    fd::above_stdio(rustix::fs::memfd_create(
+        name,
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?)
 }
 
-/// Seals a memory file, so that nobody can change a byte or the length any more. `EBUSY` if somebody has it mapped writable.
+/// Seals a memory file, so that nobody can change a byte or the length any more. `EBUSY` if
+/// somebody has it mapped writable.
 pub(crate) fn make_constant(memory: BorrowedFd<'_>) -> io::Result<()> {
-    /// The kernel refuses as well while it holds a page for a reason of its own, though it waits for a moment (measured: once
-    /// in some thousand times for big files, on a busy machine).
+    /// The kernel refuses as well while it holds a page for a reason of its own, though it waits
+    /// for a moment (measured: once in some thousand times for big files, on a busy machine).
     const TRIES: u32 = 5;
     let mut tries = 0;
     loop {
@@ -40,7 +46,8 @@ pub(crate) fn make_constant(memory: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// An error if this process may not have files of `length` bytes: to try would be the death of it (SIGXFSZ).
+/// An error if this process may not have files of `length` bytes: to try would be the death of it
+/// (SIGXFSZ).
 pub(crate) fn check_size(length: u64) -> io::Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| length > limit) {

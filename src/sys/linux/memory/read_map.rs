@@ -22,7 +22,8 @@ unsafe impl Sync for ReadMap {}
 impl ReadMap {
     /// Pages are mapped as they are read.
     pub(crate) fn of(fd: impl AsFd, length: usize) -> io::Result<ReadMap> {
-        // Private: the kernel counts a shared mapping among those that could write, and would not seal (before Linux 6.7).
+        // Private: the kernel counts a shared mapping among those that could write, and would not
+        // seal (before Linux 6.7).
         ReadMap::with(MapFlags::PRIVATE, fd, length)
     }
 
@@ -33,8 +34,11 @@ impl ReadMap {
 
     fn with(flags: MapFlags, fd: impl AsFd, length: usize) -> io::Result<ReadMap> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, flags, fd, 0) }?;
-        let at_zero = || io::Error::new(io::ErrorKind::InvalidData, "the kernel mapped memory at zero");
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, flags, fd, 0)
+        }?;
+        let at_zero =
+            || io::Error::new(io::ErrorKind::InvalidData, "the kernel mapped memory at zero");
         let start = NonNull::new(start).ok_or_else(at_zero)?;
         Ok(ReadMap { start, length })
     }
@@ -42,7 +46,8 @@ impl ReadMap {
     /// # Safety
     /// Nobody changes the file while the borrow lasts, and it is as long as was said.
     pub(crate) unsafe fn bytes(&self) -> &[u8] {
-        // SAFETY: `length` bytes are mapped readable at `start` until drop; the caller promises the rest.
+        // SAFETY: `length` bytes are mapped readable at `start` until drop; the caller promises the
+        // rest.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length) }
     }
 }

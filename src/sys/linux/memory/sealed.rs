@@ -25,8 +25,8 @@ pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// A new memory file for `fill`, for a process that cannot make one later. It takes no memory until it
-/// is filled, and never becomes longer.
+/// A new memory file for `fill`, for a process that cannot make one later. It takes no memory until
+/// it is filled, and never becomes longer.
 #[cfg(feature = "cage")]
 pub(crate) fn prepare(length: usize) -> io::Result<SharedFile> {
     let memory = SharedFile::create_unsealed("multiproc", length)?;
@@ -84,7 +84,8 @@ impl Mapping {
         if length == 0 {
             return Err(refused("the memory of a big message is empty"));
         }
-        // Whoever sends bytes has had them: to read holes would take memory of ours (`seal` leaves none).
+        // Whoever sends bytes has had them: to read holes would take memory of ours (`seal` leaves
+        // none).
         let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
         if allocated < length as u64 {
             return Err(refused("the memory of a big message has holes"));
@@ -122,7 +123,9 @@ mod tests {
     #[cfg(feature = "cage")]
     fn what_is_filled_is_read_back() {
         let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
-        for (ends, most) in [([0, 0, 1], 1), ([3, 3, 1000], 5000), ([100, 1 << 20, 3 << 20], 3 << 20)] {
+        for (ends, most) in
+            [([0, 0, 1], 1), ([3, 3, 1000], 5000), ([100, 1 << 20, 3 << 20], 3 << 20)]
+        {
             let parts = [&bytes[..ends[0]], &bytes[ends[0]..ends[1]], &bytes[ends[1]..ends[2]]];
             let memory = prepare(most).expect("prepare");
             let filled = fill(&memory, &parts).expect("fill");
@@ -130,7 +133,10 @@ mod tests {
             assert!(File::from(memory.fd().try_clone().expect("clone")).write_all(b"x").is_err());
         }
         let small = prepare(5).expect("prepare");
-        assert_eq!(fill(&small, &[b"123", b"456"]).expect_err("too long").raw_os_error(), Some(libc::EFBIG));
+        assert_eq!(
+            fill(&small, &[b"123", b"456"]).expect_err("too long").raw_os_error(),
+            Some(libc::EFBIG)
+        );
         assert!(rustix::fs::ftruncate(small.fd(), 6).is_err(), "it grew");
     }
 
@@ -154,7 +160,11 @@ mod tests {
         };
         let sparse = sealed(MemfdFlags::CLOEXEC, 1 << 40).expect("memfd");
         assert!(Mapping::of(sparse.as_fd()).is_err());
-        assert_eq!(rustix::fs::fstat(&sparse).expect("stat").st_blocks, 0, "the receiver took memory");
+        assert_eq!(
+            rustix::fs::fstat(&sparse).expect("stat").st_blocks,
+            0,
+            "the receiver took memory"
+        );
         // Where the kernel has none of these, nobody can send them.
         if let Ok(huge) = sealed(MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB, 2 << 20) {
             assert!(Mapping::of(huge.as_fd()).is_err());

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering,
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
+    AtomicU64, AtomicUsize, Ordering,
 };
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, SealFlags};
@@ -16,7 +16,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use super::memfd;
 use crate::sys::fd;
 
-/// Nobody can change the length, so no access inside it can raise SIGBUS; and nobody can add more seals.
+/// Nobody can change the length, so no access inside it can raise SIGBUS; and nobody can add more
+/// seals.
 const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// What may lie in memory that other processes write to at any time.
@@ -56,7 +57,8 @@ pub(crate) struct SharedFile {
 }
 
 impl SharedFile {
-    /// A new one, all zero. `name` is for those who look into `/proc`. Memory is taken as it is written to.
+    /// A new one, all zero. `name` is for those who look into `/proc`. Memory is taken as it is
+    /// written to.
     pub(crate) fn create(name: &str, length: usize) -> io::Result<SharedFile> {
         let file = SharedFile::create_unsealed(name, length)?;
         rustix::fs::fcntl_add_seals(&file.fd, SEALED)?;
@@ -75,12 +77,13 @@ impl SharedFile {
             return Err(refused("shared memory that could change its length"));
         }
         check_ordinary(fd.as_fd())?;
-        let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| refused("no length"))?;
+        let length =
+            usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(|_| refused("no length"))?;
         Ok(SharedFile { fd, length })
     }
 
-    /// The same memory, by a descriptor that can only be read from: the kernel does not map that one
-    /// writable. Nor can anybody open the memory anew for writing, who may not change its mode.
+    /// The same memory, by a descriptor that can only be read from: the kernel does not map that
+    /// one writable. Nor can anybody open the memory anew for writing, who may not change its mode.
     pub(crate) fn read_only(&self) -> io::Result<SharedFile> {
         self.open_to_read(Mode::RUSR)
     }
@@ -94,7 +97,11 @@ impl SharedFile {
         // Of memory that everybody may open, any user could have another descriptor from this one.
         let _ = rustix::fs::fchmod(&self.fd, mode);
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        let fd = fd::above_stdio(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
+        let fd = fd::above_stdio(rustix::fs::open(
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)?;
         Ok(SharedFile { fd: Arc::new(fd), length: self.length })
     }
 
@@ -104,8 +111,11 @@ impl SharedFile {
 
     /// Whether `other` is the same file, by another descriptor perhaps.
     pub(crate) fn is_same(&self, other: &SharedFile) -> bool {
-        let identity = |file: &SharedFile| rustix::fs::fstat(&file.fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        Arc::ptr_eq(&self.fd, &other.fd) || identity(self).is_some_and(|own| identity(other) == Some(own))
+        let identity = |file: &SharedFile| {
+            rustix::fs::fstat(&file.fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
+        };
+        Arc::ptr_eq(&self.fd, &other.fd)
+            || identity(self).is_some_and(|own| identity(other) == Some(own))
     }
 
     pub(crate) fn length(&self) -> usize {
@@ -115,7 +125,12 @@ impl SharedFile {
     /// Takes the memory for a part now, so that writing there cannot fail later.
     pub(crate) fn reserve(&self, offset: usize, length: usize) -> io::Result<()> {
         loop {
-            match rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), offset as u64, length as u64) {
+            match rustix::fs::fallocate(
+                &self.fd,
+                FallocateFlags::empty(),
+                offset as u64,
+                length as u64,
+            ) {
                 Err(rustix::io::Errno::INTR) => {}
                 done => return Ok(done?),
             }
@@ -144,9 +159,17 @@ impl SharedFile {
         }
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let start = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, &self.fd, offset as u64)
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                MapFlags::SHARED,
+                &self.fd,
+                offset as u64,
+            )
         }?;
-        let start = NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
+        let start =
+            NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
         Ok(Shared { start, length, pins: AtomicUsize::new(0) })
     }
 
@@ -158,13 +181,18 @@ impl SharedFile {
 
 /// The seals of a memory file; anything else is refused.
 pub(crate) fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
-    rustix::fs::fcntl_get_seals(fd).map_err(|_| refused("what came in place of shared memory is no memory file"))
+    rustix::fs::fcntl_get_seals(fd)
+        .map_err(|_| refused("what came in place of shared memory is no memory file"))
 }
 
 /// Refuses memory files of huge pages: to touch one when there is none left is the signal SIGBUS.
 pub(crate) fn check_ordinary(fd: BorrowedFd<'_>) -> io::Result<()> {
     let kind = rustix::fs::fstatfs(fd)?.f_type;
-    if kind == libc::TMPFS_MAGIC { Ok(()) } else { Err(refused("shared memory of an unusual kind")) }
+    if kind == libc::TMPFS_MAGIC {
+        Ok(())
+    } else {
+        Err(refused("shared memory of an unusual kind"))
+    }
 }
 
 fn refused(why: &str) -> io::Error {
@@ -193,7 +221,8 @@ impl Shared {
     /// The cells at `offset`.
     ///
     /// # Panics
-    /// They are not inside, or not aligned: a mistake of ours, as sizes were checked when the memory came.
+    /// They are not inside, or not aligned: a mistake of ours, as sizes were checked when the
+    /// memory came.
     pub(crate) fn at<T: Layout>(&self, offset: usize) -> &T {
         &self.many::<T>(offset, 1)[0]
     }
@@ -205,14 +234,18 @@ impl Shared {
     pub(crate) fn many<T: Layout>(&self, offset: usize, count: usize) -> &[T] {
         let end = count.checked_mul(size_of::<T>()).and_then(|size| size.checked_add(offset));
         assert!(end.is_some_and(|end| end <= self.length), "outside of shared memory");
-        assert!(offset.is_multiple_of(align_of::<T>()) && align_of::<T>() <= 4096, "unaligned in shared memory");
-        // SAFETY: inside the mapping, which lives as long as the borrow, and aligned (the mapping begins with a page). Any
-        // bytes are a value of `T`, and as it consists of atomics, changes by others are no race.
+        assert!(
+            offset.is_multiple_of(align_of::<T>()) && align_of::<T>() <= 4096,
+            "unaligned in shared memory"
+        );
+        // SAFETY: inside the mapping, which lives as long as the borrow, and aligned (the mapping
+        // begins with a page). Any bytes are a value of `T`, and as it consists of atomics, changes
+        // by others are no race.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().byte_add(offset).cast(), count) }
     }
 
-    /// Keeps it mapped until `unpin`, for ever if need be: the kernel knows an address in it, which whoever forgot a guard
-    /// does not take back.
+    /// Keeps it mapped until `unpin`, for ever if need be: the kernel knows an address in it, which
+    /// whoever forgot a guard does not take back.
     pub(crate) fn pin(&self) {
         self.pins.fetch_add(1, Ordering::Relaxed);
     }
@@ -225,7 +258,8 @@ impl Shared {
     /// Asks for huge pages, where the kernel is set up to give them.
     pub(crate) fn advise_huge(&self) {
         // SAFETY: advice for our own mapping; it changes no byte.
-        let _ = unsafe { rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage) };
+        let _ =
+            unsafe { rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage) };
     }
 
     /// The address, for those who promise more than cells need.
@@ -239,7 +273,8 @@ impl Drop for Shared {
         if *self.pins.get_mut() != 0 {
             return;
         }
-        // SAFETY: this mapping is ours, and neither a borrow of it nor an address that the kernel knows outlives us.
+        // SAFETY: this mapping is ours, and neither a borrow of it nor an address that the kernel
+        // knows outlives us.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.length) };
     }
 }

@@ -1,4 +1,5 @@
-//! Copies of this process: a child of our own, or (in the fork server) one more child of our parent.
+//! Copies of this process: a child of our own, or (in the fork server) one more child of our
+//! parent.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -42,8 +43,8 @@ fn siblings_are_allowed() -> bool {
         result < 0 && matches!(error, Some(libc::EPERM | libc::ENOSYS))
     };
     let none: usize = 0;
-    // SAFETY: neither makes a process: the one has no room for its arguments, and the other asks for
-    // a thread without the memory of one.
+    // SAFETY: neither makes a process: the one has no room for its arguments, and the other asks
+    // for a thread without the memory of one.
     unsafe {
         let flags = (libc::CLONE_PARENT | libc::CLONE_THREAD) as u64;
         !is_refused(libc::syscall(libc::SYS_clone3, none, none))
@@ -51,7 +52,8 @@ fn siblings_are_allowed() -> bool {
     }
 }
 
-/// Where the C library keeps this thread's id: the kernel must write the copy's there, as `fork` has it do.
+/// Where the C library keeps this thread's id: the kernel must write the copy's there, as `fork`
+/// has it do.
 fn tid_address() -> Option<usize> {
     let mut address: usize = 0;
     // SAFETY: PR_GET_TID_ADDRESS writes one pointer.
@@ -61,10 +63,11 @@ fn tid_address() -> Option<usize> {
 
 /// Copies this process into a new child *of its parent*, and gives its pidfd.
 ///
-/// What a bare clone leaves undone that `fork` does, we do: the thread id in the C library, and the list of robust
-/// locks, without which a lock that the copy holds when it dies is never released.
+/// What a bare clone leaves undone that `fork` does, we do: the thread id in the C library, and the
+/// list of robust locks, without which a lock that the copy holds when it dies is never released.
 ///
-/// Refused (`Unsupported`) to a process with more than one thread, whose copy could use next to nothing.
+/// Refused (`Unsupported`) to a process with more than one thread, whose copy could use next to
+/// nothing.
 pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
     if !threads::is_only_one()? {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
@@ -76,16 +79,22 @@ pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
     let mut robust_head: *mut libc::c_void = std::ptr::null_mut();
     let mut robust_length: usize = 0;
     // SAFETY: the kernel writes one pointer and one length; 0 means this thread.
-    let robust = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut robust_head, &raw mut robust_length) }
-        == 0
+    let robust = unsafe {
+        libc::syscall(libc::SYS_get_robust_list, 0, &raw mut robust_head, &raw mut robust_length)
+    } == 0
         && !robust_head.is_null();
     let mut pidfd: libc::c_int = -1;
-    let flags = (libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
-    // SAFETY: without CLONE_VM this is a fork: both sides go on with their own copy of everything, on this stack.
+    let flags = (libc::CLONE_PARENT
+        | libc::CLONE_PIDFD
+        | libc::CLONE_CHILD_SETTID
+        | libc::CLONE_CHILD_CLEARTID) as u64;
+    // SAFETY: without CLONE_VM this is a fork: both sides go on with their own copy of everything,
+    // on this stack.
     let pid = unsafe { clone3(flags, &raw mut pidfd, tid) };
     if pid == 0 {
         if robust {
-            // SAFETY: the head is the C library's for this very thread, at the same address in the copy.
+            // SAFETY: the head is the C library's for this very thread, at the same address in the
+            // copy.
             unsafe { libc::syscall(libc::SYS_set_robust_list, robust_head, robust_length) };
             // A copy holds none of its original's locks. The list ends where it begins.
             // SAFETY: the head begins with its first link, and only this thread uses it.
@@ -111,15 +120,20 @@ unsafe fn clone3(flags: u64, pidfd: *mut libc::c_int, tid: usize) -> libc::c_lon
     args.flags = flags;
     args.pidfd = pidfd as u64;
     args.child_tid = tid as u64;
-    // SAFETY: a fork by another name, see above; the kernel reads `args` and writes `pidfd` and (in the copy) `tid`.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
-    if pid >= 0 || !matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+    // SAFETY: a fork by another name, see above; the kernel reads `args` and writes `pidfd` and (in
+    // the copy) `tid`.
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    if pid >= 0
+        || !matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+    {
         return pid;
     }
     let flags = flags | libc::SIGCHLD as u64;
     let none: usize = 0;
-    // SAFETY: the same with the older call. It hands out the pidfd where it otherwise writes the parent's copy of the
-    // thread id; the order of the last two arguments differs between processors.
+    // SAFETY: the same with the older call. It hands out the pidfd where it otherwise writes the
+    // parent's copy of the thread id; the order of the last two arguments differs between
+    // processors.
     unsafe {
         if cfg!(target_arch = "x86_64") {
             libc::syscall(libc::SYS_clone, flags, none, pidfd, tid, none)

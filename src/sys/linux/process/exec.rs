@@ -32,7 +32,8 @@ pub(crate) struct Executed {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// What failed on the way to exec, as the child leaves it in the memory that it shares with us until then.
+/// What failed on the way to exec, as the child leaves it in the memory that it shares with us
+/// until then.
 struct Failure {
     errno: i32,
     step: &'static str,
@@ -56,14 +57,17 @@ struct Plan {
 const STACK: usize = 64 * 1024;
 
 impl Exec<'_> {
-    /// Starts the child. Returns after its exec, so that a failure of it is known; the calling thread sleeps until then.
+    /// Starts the child. Returns after its exec, so that a failure of it is known; the calling
+    /// thread sleeps until then.
     pub(crate) fn start(&self) -> io::Result<Executed> {
         let null = fd::null()?;
         let mut plan = Plan {
             arguments: pointers(&self.arguments),
             environment: self.environment.for_exec(self.variable),
             small_environment: self.environment.for_small_exec(self.variable),
-            stdio: self.stdio.map(|stream| stream.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd)),
+            stdio: self
+                .stdio
+                .map(|stream| stream.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd)),
             null: null.as_raw_fd(),
             directory: self.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             keep: self.keep.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -73,9 +77,10 @@ impl Exec<'_> {
         let mut pidfd: libc::c_int = -1;
         // No signal handler of ours may run in the child, in memory that is also ours.
         let mask = signals::block_all();
-        // SAFETY: CLONE_VFORK keeps this thread here until the child has left our memory by exec or exit, so `plan`, the
-        // stack and everything that they point to outlive its use. The stack grows down from its aligned end. The
-        // child has descriptors and signal handlers of its own (no CLONE_FILES, no CLONE_SIGHAND).
+        // SAFETY: CLONE_VFORK keeps this thread here until the child has left our memory by exec or
+        // exit, so `plan`, the stack and everything that they point to outlive its use. The stack
+        // grows down from its aligned end. The child has descriptors and signal handlers of its own
+        // (no CLONE_FILES, no CLONE_SIGHAND).
         let pid = unsafe {
             libc::clone(
                 child,
@@ -134,8 +139,8 @@ extern "C" fn child(plan: *mut c_void) -> libc::c_int {
     exit::now(127)
 }
 
-/// Has everything behind the standard streams close at exec, also what other code of the program opened without saying so.
-/// False on failure; errno says why.
+/// Has everything behind the standard streams close at exec, also what other code of the program
+/// opened without saying so. False on failure; errno says why.
 ///
 /// # Safety
 /// Only in a vforked child, whose descriptors are its own.
@@ -148,8 +153,8 @@ unsafe fn close_on_exec_from_3() -> bool {
     }
 }
 
-/// Marks each descriptor that the kernel lists. (Counting up to the limit would miss those that were
-/// opened before the limit was lowered.)
+/// Marks each descriptor that the kernel lists. (Counting up to the limit would miss those that
+/// were opened before the limit was lowered.)
 ///
 /// # Safety
 /// As for `close_on_exec_from_3`.
@@ -165,8 +170,8 @@ unsafe fn mark_listed() -> bool {
     /// Where the name begins: the structure has no padding before it.
     const NAME: usize = 19;
     let mut buffer = [0_u64; 512];
-    // SAFETY: system calls that write into the buffer; the kernel fills it with whole entries, each as
-    // long as it says and with a name that ends with a NUL.
+    // SAFETY: system calls that write into the buffer; the kernel fills it with whole entries, each
+    // as long as it says and with a name that ends with a NUL.
     unsafe {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let list = libc::open(c"/proc/self/fd".as_ptr(), flags);
@@ -174,7 +179,12 @@ unsafe fn mark_listed() -> bool {
             return false;
         }
         loop {
-            let filled = libc::syscall(libc::SYS_getdents64, list, buffer.as_mut_ptr(), size_of_val(&buffer));
+            let filled = libc::syscall(
+                libc::SYS_getdents64,
+                list,
+                buffer.as_mut_ptr(),
+                size_of_val(&buffer),
+            );
             let Ok(filled) = usize::try_from(filled) else { return false };
             if filled == 0 {
                 return true;
@@ -206,7 +216,8 @@ fn decimal(digits: &[u8]) -> Option<libc::c_int> {
 /// Returns only on failure, with the name of the step that failed; errno says why.
 ///
 /// # Safety
-/// Only in a vforked child: it changes descriptors, signal handlers and the directory of the process.
+/// Only in a vforked child: it changes descriptors, signal handlers and the directory of the
+/// process.
 unsafe fn to_exec(plan: &mut Plan) -> &'static str {
     // SAFETY: system calls on integers and on prepared, null-terminated arrays of C strings.
     unsafe {
@@ -240,7 +251,8 @@ unsafe fn to_exec(plan: &mut Plan) -> &'static str {
         signals::default_for_exec();
         libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.environment.as_ptr());
         if *libc::__errno_location() == libc::E2BIG {
-            // The child gets the rest from its parent, before any code of the program's `main` runs.
+            // The child gets the rest from its parent, before any code of the program's `main`
+            // runs.
             libc::execve(SELF.as_ptr(), plan.arguments.as_ptr(), plan.small_environment.as_ptr());
         }
         "cannot execute /proc/self/exe again"

@@ -18,11 +18,15 @@ pub(crate) fn kill_self() -> ! {
 unsafe extern "C" {
     /// glibc (and the BSDs before it): `atexit` with the status.
     #[cfg(target_env = "gnu")]
-    fn on_exit(handler: extern "C" fn(libc::c_int, *mut libc::c_void), argument: *mut libc::c_void) -> libc::c_int;
+    fn on_exit(
+        handler: extern "C" fn(libc::c_int, *mut libc::c_void),
+        argument: *mut libc::c_void,
+    ) -> libc::c_int;
 }
 
-/// Has `handler` called when this process leaves by `exit`: at the return from `main`, by `process::exit`, and after a
-/// panic in `main`. It gets the status, if the C library tells it, in full (the kernel keeps only 8 bits).
+/// Has `handler` called when this process leaves by `exit`: at the return from `main`, by
+/// `process::exit`, and after a panic in `main`. It gets the status, if the C library tells it, in
+/// full (the kernel keeps only 8 bits).
 ///
 /// Registered again in a forked child, it is called before everything that the parent registered.
 pub(crate) fn at_exit(handler: fn(Option<i32>)) {
@@ -38,8 +42,8 @@ pub(crate) fn at_exit_first() {
     register();
 }
 
-/// Has `handler` called besides when this process leaves by `exit`: before those that were registered earlier. Each call
-/// registers it once more. It must not unwind.
+/// Has `handler` called besides when this process leaves by `exit`: before those that were
+/// registered earlier. Each call registers it once more. It must not unwind.
 pub(crate) fn also_at_exit(handler: extern "C" fn()) {
     stay(handler as *const libc::c_void);
     // SAFETY: a plain function, in a library that stays.
@@ -47,7 +51,8 @@ pub(crate) fn also_at_exit(handler: extern "C" fn()) {
 }
 
 /// The one handler, as an address: set before `register`, never cleared.
-static HANDLER: std::sync::atomic::AtomicPtr<()> = std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+static HANDLER: std::sync::atomic::AtomicPtr<()> =
+    std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
 
 fn call(status: Option<i32>) {
     let handler = HANDLER.load(Ordering::Acquire);
@@ -58,15 +63,16 @@ fn call(status: Option<i32>) {
     }
 }
 
-/// Has the library that `function` is part of stay, if it is a plug-in's: what is registered here, and what runs because
-/// of it, must not be gone when the process leaves.
+/// Has the library that `function` is part of stay, if it is a plug-in's: what is registered here,
+/// and what runs because of it, must not be gone when the process leaves.
 fn stay(function: *const libc::c_void) {
     // A program that is linked statically has no libraries.
     if cfg!(target_feature = "crt-static") {
         return;
     }
-    // SAFETY: all zero is a valid `Dl_info`; `dladdr` fills it, with names that live as long as the library does. A
-    // library that is loaded already is only marked, and the handle is not given back.
+    // SAFETY: all zero is a valid `Dl_info`; `dladdr` fills it, with names that live as long as the
+    // library does. A library that is loaded already is only marked, and the handle is not given
+    // back.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
         if libc::dladdr(function, &raw mut info) != 0 && !info.dli_fname.is_null() {
@@ -100,7 +106,8 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Whether this process runs with more rights than the one that executed it (set-user-id and the like).
+/// Whether this process runs with more rights than the one that executed it (set-user-id and the
+/// like).
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval has no preconditions.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

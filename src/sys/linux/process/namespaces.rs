@@ -14,13 +14,14 @@ pub(crate) enum ChildNamespace {
     Ended,
 }
 
-/// Asks the kernel. `refused` says that it has just refused to make a child for want of memory, as it does in a
-/// namespace that has ended.
+/// Asks the kernel. `refused` says that it has just refused to make a child for want of memory, as
+/// it does in a namespace that has ended.
 pub(crate) fn of_children(refused: bool) -> ChildNamespace {
     let own = fs::read_link("/proc/thread-self/ns/pid");
     let children = fs::read_link("/proc/thread-self/ns/pid_for_children");
     match (own, children) {
-        // Linux 4.12 and newer: the link leads nowhere as long as the namespace has no first process.
+        // Linux 4.12 and newer: the link leads nowhere as long as the namespace has no first
+        // process.
         (Ok(_), Err(error)) if error.kind() == io::ErrorKind::NotFound => ChildNamespace::Empty,
         (Ok(own), Ok(children)) if refused && own != children => ChildNamespace::Ended,
         // Without /proc, nobody can tell.
@@ -28,7 +29,8 @@ pub(crate) fn of_children(refused: bool) -> ChildNamespace {
     }
 }
 
-/// Whether `/proc` numbers processes as this process does: not if it was mounted in another namespace.
+/// Whether `/proc` numbers processes as this process does: not if it was mounted in another
+/// namespace.
 pub(crate) fn proc_is_ours() -> bool {
     let own = crate::sys::per_process::pid().to_string();
     fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())

@@ -20,7 +20,8 @@ pub(crate) enum Status {
     Taken,
 }
 
-/// A pidfd of the process `pid`. Safe only for a child that was not waited for yet: its number cannot be reused.
+/// A pidfd of the process `pid`. Safe only for a child that was not waited for yet: its number
+/// cannot be reused.
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     fd::above_stdio(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
@@ -33,8 +34,9 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 
 /// Sends a signal to the process group that a child of ours leads, also when it has ended.
 ///
-/// Before Linux 6.9, a group is known by its number only. That is a stranger's when somebody else in this program has taken
-/// the child's status (SIGCHLD ignored, or a wait for any child), so nothing is sent then.
+/// Before Linux 6.9, a group is known by its number only. That is a stranger's when somebody else
+/// in this program has taken the child's status (SIGCHLD ignored, or a wait for any child), so
+/// nothing is sent then.
 pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
     /// Linux 6.9.
     const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
@@ -45,8 +47,9 @@ pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
         && pid > 1
         && is_waitable(pidfd)
     {
-        // SAFETY: only sends a signal. The number is that of a child whose status nobody has taken, so of no other group.
-        // (If another thread takes it at this very moment, all other numbers have to be used up before it is another's.)
+        // SAFETY: only sends a signal. The number is that of a child whose status nobody has taken,
+        // so of no other group. (If another thread takes it at this very moment, all other numbers
+        // have to be used up before it is another's.)
         unsafe { libc::kill(-pid, signal) };
     }
 }
@@ -58,7 +61,8 @@ fn is_waitable(pidfd: BorrowedFd<'_>) -> bool {
 }
 
 fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
-    // SAFETY: a null siginfo is allowed; nothing else is pointed to. (Not rustix's: it knows no real-time signals.)
+    // SAFETY: a null siginfo is allowed; nothing else is pointed to. (Not rustix's: it knows no
+    // real-time signals.)
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -80,7 +84,10 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
 /// Takes the status of an ended child, so that it is no zombie any more; `None` while it runs.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
     loop {
-        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        match rustix::process::waitid(
+            WaitId::PidFd(pidfd),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        ) {
             Ok(Some(status)) => return Ok(Some(translate(&status))),
             Ok(None) => return Ok(None),
             Err(Errno::INTR) => {}
@@ -102,10 +109,13 @@ pub(crate) fn reap_wait(pidfd: BorrowedFd<'_>) -> io::Result<Status> {
     }
 }
 
-/// Sleeps until a child that is about to leave has left, and takes its status; by number, for want of a descriptor.
+/// Sleeps until a child that is about to leave has left, and takes its status; by number, for want
+/// of a descriptor.
 pub(crate) fn reap_number(pid: u32) {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED));
+    let _ = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
+    });
 }
 
 fn translate(status: &WaitIdStatus) -> Status {
@@ -116,9 +126,11 @@ fn translate(status: &WaitIdStatus) -> Status {
     }
 }
 
-/// What the kernel still knows of a process that is not ours to wait for (any more); `None` while it runs.
+/// What the kernel still knows of a process that is not ours to wait for (any more); `None` while
+/// it runs.
 ///
-/// Linux 6.15 keeps the status of a reaped process for whoever holds its pidfd; older ones only say that it is gone.
+/// Linux 6.15 keeps the status of a reaped process for whoever holds its pidfd; older ones only say
+/// that it is gone.
 fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Status> {
     /// `struct pidfd_info` of `linux/pidfd.h`, in the form that every kernel with the call knows.
     #[repr(C)]
@@ -133,12 +145,15 @@ fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Status> {
     const PIDFD_GET_INFO: u32 = (3 << 30) | (64 << 16) | (0xff << 8) | 11;
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
-    let ended = crate::sys::wait::poll::one_readable(pidfd, crate::sys::wait::poll::Deadline::now()).unwrap_or(true);
+    let ended =
+        crate::sys::wait::poll::one_readable(pidfd, crate::sys::wait::poll::Deadline::now())
+            .unwrap_or(true);
     if !ended {
         return None;
     }
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, cgroup: 0, ids: [0; 11], exit_code: 0 };
-    // SAFETY: the number of the call says 64 bytes, the size of `info`, which the kernel reads and fills.
+    // SAFETY: the number of the call says 64 bytes, the size of `info`, which the kernel reads and
+    // fills.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
     if result != 0 || info.mask & PIDFD_INFO_EXIT == 0 {
         return Some(Status::Taken);

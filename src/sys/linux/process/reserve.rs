@@ -27,7 +27,8 @@ pub(crate) fn is_lack(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Does `f` with the room of the reserve. It must not wait for anybody, and leave no descriptor open.
+/// Does `f` with the room of the reserve. It must not wait for anybody, and leave no descriptor
+/// open.
 pub(crate) fn spend<T>(f: impl FnOnce() -> T) -> T {
     let mut reserve = reserve();
     *reserve = None;

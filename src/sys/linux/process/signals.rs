@@ -26,8 +26,9 @@ pub(crate) fn restore(mask: &Mask) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) };
 }
 
-/// In a child on its way to exec, with all signals blocked: handlers become the default (what is ignored stays so),
-/// then the mask is emptied. In this order, so that no handler of the parent's can run here.
+/// In a child on its way to exec, with all signals blocked: handlers become the default (what is
+/// ignored stays so), then the mask is emptied. In this order, so that no handler of the parent's
+/// can run here.
 pub(crate) fn default_for_exec() {
     // SAFETY: system calls on local, initialised structures.
     unsafe {
@@ -59,7 +60,8 @@ pub(crate) fn unblock_all() {
 
 /// Ignores a signal from now on.
 pub(crate) fn ignore(number: i32) -> Disposition {
-    // SAFETY: sigaction reads `ignore`, all of whose other fields may be zero, and initialises `before`.
+    // SAFETY: sigaction reads `ignore`, all of whose other fields may be zero, and initialises
+    // `before`.
     unsafe {
         let mut ignore: libc::sigaction = std::mem::zeroed();
         ignore.sa_sigaction = libc::SIG_IGN;

@@ -7,7 +7,8 @@ use crate::sys::fd;
 
 /// Whether this is the only thread of the process.
 ///
-/// A thread that was joined may take a moment to leave the kernel's list, so that a no is asked again for a while.
+/// A thread that was joined may take a moment to leave the kernel's list, so that a no is asked
+/// again for a while.
 pub(crate) fn is_only_one() -> io::Result<bool> {
     const ATTEMPTS: u32 = 20;
     for turn in 0..ATTEMPTS {
@@ -31,14 +32,14 @@ pub(crate) fn is_own(number: u32) -> bool {
 
 /// The processor that this thread runs on; at the next moment, it may be another.
 pub(crate) fn cpu() -> u64 {
-    // The C library's: it reads what the kernel writes into the thread's own memory (rseq), where rustix calls the vDSO.
-    // SAFETY: no arguments, no preconditions.
+    // The C library's: it reads what the kernel writes into the thread's own memory (rseq), where
+    // rustix calls the vDSO. SAFETY: no arguments, no preconditions.
     u64::from(unsafe { libc::sched_getcpu() }.unsigned_abs())
 }
 
 fn only_one_now() -> io::Result<bool> {
-    // Undoing the sharing between threads is a no-op for a process of one thread, and refused to any other.
-    // SAFETY: changes nothing in either case.
+    // Undoing the sharing between threads is a no-op for a process of one thread, and refused to
+    // any other. SAFETY: changes nothing in either case.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
         return Ok(true);
     }

@@ -10,13 +10,15 @@ use crate::sys::wait::poll::{self, Deadline};
 
 /// Sends a signal to the process behind `root` and to all its descendants.
 ///
-/// Each is stopped before its children are listed, so that none can start another unseen; then all get the signal, and
-/// go on to meet it. A descendant whose own parent has ended is not found: it belongs to the system by then.
+/// Each is stopped before its children are listed, so that none can start another unseen; then all
+/// get the signal, and go on to meet it. A descendant whose own parent has ended is not found: it
+/// belongs to the system by then.
 pub(crate) fn signal(root: BorrowedFd<'_>, root_pid: u32, number: i32) -> io::Result<()> {
     if !namespaces::proc_is_ours() {
         // Its numbers are those of other processes.
         pidfd::signal(root, number)?;
-        let why = "only the process itself was signalled: /proc is that of another process namespace";
+        let why =
+            "only the process itself was signalled: /proc is that of another process namespace";
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
     pidfd::signal(root, libc::SIGSTOP)?;
@@ -37,13 +39,18 @@ fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
     let mut known: HashMap<u32, Option<usize>> = HashMap::from([(root_pid, None)]);
     loop {
         let before = found.len();
-        // A process that was stopped too late has started children by now: look again until nobody is new.
+        // A process that was stopped too late has started children by now: look again until nobody
+        // is new.
         for (pid, parent) in children_of(known.keys().copied()) {
-            let Some(&place) = known.get(&parent).filter(|_| !known.contains_key(&pid)) else { continue };
+            let Some(&place) = known.get(&parent).filter(|_| !known.contains_key(&pid)) else {
+                continue;
+            };
             let Ok(handle) = pidfd::open(pid) else { continue };
-            // The number may have passed to a stranger before the handle was there; it cannot afterwards. The parent's
-            // number is its own as long as that has not ended.
-            if parent_of(pid) != Some(parent) || has_ended(place.map_or(root, |place| found[place].as_fd())) {
+            // The number may have passed to a stranger before the handle was there; it cannot
+            // afterwards. The parent's number is its own as long as that has not ended.
+            if parent_of(pid) != Some(parent)
+                || has_ended(place.map_or(root, |place| found[place].as_fd()))
+            {
                 continue;
             }
             if pidfd::signal(handle.as_fd(), libc::SIGSTOP).is_ok() {
@@ -61,8 +68,8 @@ fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll::one_readable(process, Deadline::now()).unwrap_or(true)
 }
 
-/// The children of some processes, with their parent each; and others, where the kernel does not list them (or not all threads'
-/// are there to be read).
+/// The children of some processes, with their parent each; and others, where the kernel does not
+/// list them (or not all threads' are there to be read).
 fn children_of(parents: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
     let mut all = Vec::new();
     for parent in parents {
@@ -72,8 +79,9 @@ fn children_of(parents: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
     all
 }
 
-/// The children of a process by the kernel's own list, which is right for one that is stopped: without a look at all processes.
-/// Nothing if the kernel has none (it was built without `CONFIG_PROC_CHILDREN`).
+/// The children of a process by the kernel's own list, which is right for one that is stopped:
+/// without a look at all processes. Nothing if the kernel has none (it was built without
+/// `CONFIG_PROC_CHILDREN`).
 fn listed_children(parent: u32) -> Option<Vec<u32>> {
     let mut children = Vec::new();
     let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else {
@@ -83,7 +91,8 @@ fn listed_children(parent: u32) -> Option<Vec<u32>> {
     for thread in threads {
         let list = std::fs::read_to_string(thread.ok()?.path().join("children"));
         match list {
-            Ok(list) => children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
+            Ok(list) => children
+                .extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
             // A thread that ended meanwhile has left its children to others of the process.
             Err(_) if std::fs::exists(format!("/proc/{parent}/task")).ok()? => return None,
             Err(_) => {}
@@ -101,8 +110,8 @@ fn all_processes() -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// The children of this process that have this name (of 15 bytes at the most), and whether each has ended and waits for its
-/// status to be taken.
+/// The children of this process that have this name (of 15 bytes at the most), and whether each has
+/// ended and waits for its status to be taken.
 pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
     if !namespaces::proc_is_ours() {
         return Vec::new();
@@ -117,7 +126,8 @@ pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
         .collect()
 }
 
-/// Returns whether a child that was not waited for is stopped by a signal. (One that a debugger holds is not.)
+/// Returns whether a child that was not waited for is stopped by a signal. (One that a debugger
+/// holds is not.)
 pub(crate) fn is_stopped(pid: u32) -> bool {
     let stat = fd::read_small(&format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().next());

@@ -12,13 +12,15 @@ use crate::sys::parcel::Parcel;
 
 /// The one address that offsets are counted from.
 ///
-/// A static and not a function: a small function is instantiated in every crate that inlines it, and offsets from its
-/// copies would differ. Mutable, so that the compiler cannot merge it with another.
+/// A static and not a function: a small function is instantiated in every crate that inlines it,
+/// and offsets from its copies would differ. Mutable, so that the compiler cannot merge it with
+/// another.
 static BASE: AtomicU8 = AtomicU8::new(0);
 
 /// The one signature that crosses: encoded arguments with their descriptors in, encoded result out.
 ///
-/// What a call site crosses with is its own instance of a generic function of this signature (see `target`).
+/// What a call site crosses with is its own instance of a generic function of this signature (see
+/// `target`).
 pub(crate) type Entry = fn(&[u8], Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal>;
 
 /// Why an entry gave no result.
@@ -30,16 +32,17 @@ pub(crate) enum Refusal {
     Result(String),
 }
 
-/// The address of an entry as it crosses: its distance from `BASE`, the same in every process of the same file.
+/// The address of an entry as it crosses: its distance from `BASE`, the same in every process of
+/// the same file.
 ///
-/// One that was decoded is from the process that started us (nobody else holds the other end of our socket), which runs
-/// the same file (checked at the start) and made it with `of`.
+/// One that was decoded is from the process that started us (nobody else holds the other end of our
+/// socket), which runs the same file (checked at the start) and made it with `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Offset(u64);
 
 impl Offset {
-    /// That of `entry`, or `None` if it is not part of the main program (but of a library, which the child may have
-    /// elsewhere or not at all).
+    /// That of `entry`, or `None` if it is not part of the main program (but of a library, which
+    /// the child may have elsewhere or not at all).
     pub(crate) fn of(entry: Entry) -> Option<Offset> {
         let address = entry as usize;
         layout().contains_code(address).then(|| Offset((address as u64).wrapping_sub(base())))
@@ -51,8 +54,8 @@ impl Offset {
         if !layout().contains_code(address) {
             return None;
         }
-        // SAFETY: made by `of` from an `Entry`, in this process or in one of the same file, where the same distance
-        // from `BASE` leads to the same code (see the type).
+        // SAFETY: made by `of` from an `Entry`, in this process or in one of the same file, where
+        // the same distance from `BASE` leads to the same code (see the type).
         Some(unsafe { function_at(address) })
     }
 }
@@ -61,23 +64,26 @@ fn base() -> u64 {
     (&raw const BASE) as u64
 }
 
-/// The proof, at compile time, that a type has no content. One constant for all who ask, so that the compiler complains once.
+/// The proof, at compile time, that a type has no content. One constant for all who ask, so that
+/// the compiler complains once.
 pub(crate) struct Contentless<F>(PhantomData<F>);
 
 impl<F> Contentless<F> {
     pub(crate) const PROOF: () = assert!(
         size_of::<F>() == 0,
-        "a target must be a function itself or a closure that captures nothing: pass what a closure captures as \
-         arguments, `Process::new(|x: T| .., (x,))`, or fork with `Process::from_closure`; a variable of a type \
-         `fn(..)` names its function only in this process, so call `Process::new` with the function's name"
+        "a target must be a function itself or a closure that captures nothing: pass what a \
+         closure captures as arguments, `Process::new(|x: T| .., (x,))`, or fork with \
+         `Process::from_closure`; a variable of a type `fn(..)` names its function only in this \
+         process, so call `Process::new` with the function's name"
     );
 }
 
 /// Makes a value of a type without content: a function item, or a closure that captures nothing.
 pub(crate) fn conjure<F>() -> F {
     let () = Contentless::<F>::PROOF;
-    // SAFETY: a value of size zero has no bytes to be wrong. That one exists is witnessed by the value which
-    // `Process::new` consumed (and forgot) for the job that we carry out; it is that value, moved here.
+    // SAFETY: a value of size zero has no bytes to be wrong. That one exists is witnessed by the
+    // value which `Process::new` consumed (and forgot) for the job that we carry out; it is that
+    // value, moved here.
     unsafe { std::mem::zeroed() }
 }
 
@@ -118,12 +124,20 @@ fn layout() -> &'static Layout {
 }
 
 /// Reads the first object of the list, which is the main program, and ends the iteration.
-unsafe extern "C" fn main_program(info: *mut libc::dl_phdr_info, _: usize, layout: *mut c_void) -> libc::c_int {
-    // SAFETY: `layout` is the pointer that `layout()` passed, `info` the loader's, both alive during the call; the
-    // program headers are `dlpi_phnum` entries at `dlpi_phdr`.
+unsafe extern "C" fn main_program(
+    info: *mut libc::dl_phdr_info,
+    _: usize,
+    layout: *mut c_void,
+) -> libc::c_int {
+    // SAFETY: `layout` is the pointer that `layout()` passed, `info` the loader's, both alive
+    // during the call; the program headers are `dlpi_phnum` entries at `dlpi_phdr`.
     let (layout, info, headers) = unsafe {
         let info = &*info;
-        (&mut *layout.cast::<Layout>(), info, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()))
+        (
+            &mut *layout.cast::<Layout>(),
+            info,
+            std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()),
+        )
     };
     let at = |value: u64| usize::try_from(info.dlpi_addr.wrapping_add(value)).unwrap_or(0);
     layout.load_bias = at(0);
@@ -140,11 +154,13 @@ unsafe extern "C" fn main_program(info: *mut libc::dl_phdr_info, _: usize, layou
 }
 
 /// An initialiser, as the C library calls it.
-pub(crate) type Initialiser = extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
+pub(crate) type Initialiser =
+    extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
 
 /// Runs the main program's initialisers that stand behind `own`, which is one of them and runs now.
 ///
-/// Whoever never returns from an initialiser owes the later ones their run (`ctor`, `inventory` and C++ rely on it).
+/// Whoever never returns from an initialiser owes the later ones their run (`ctor`, `inventory` and
+/// C++ rely on it).
 pub(crate) fn run_later_initialisers(
     own: Initialiser,
     count: libc::c_int,
@@ -156,14 +172,18 @@ pub(crate) fn run_later_initialisers(
     }
 }
 
-/// Whether `own` stands in the main program's list of initialisers: not if we are part of a library.
+/// Whether `own` stands in the main program's list of initialisers: not if we are part of a
+/// library.
 pub(crate) fn is_main_initialiser(own: Initialiser) -> bool {
     initialisers().contains(&(own as usize))
 }
 
 fn later_initialisers(own: Initialiser) -> Vec<Initialiser> {
     let all = initialisers();
-    let behind = all.iter().position(|address| *address == own as usize).map_or(all.len(), |place| place + 1);
+    let behind = all
+        .iter()
+        .position(|address| *address == own as usize)
+        .map_or(all.len(), |place| place + 1);
     all[behind..]
         .iter()
         // The list may hold 0 and -1 as marks.
@@ -173,7 +193,8 @@ fn later_initialisers(own: Initialiser) -> Vec<Initialiser> {
         .collect()
 }
 
-/// The main program's `DT_INIT_ARRAY`. (Not `__init_array_start`, which a library linked with us could not link.)
+/// The main program's `DT_INIT_ARRAY`. (Not `__init_array_start`, which a library linked with us
+/// could not link.)
 fn initialisers() -> &'static [usize] {
     /// `Elf64_Dyn`
     #[repr(C)]
@@ -204,7 +225,12 @@ fn initialisers() -> &'static [usize] {
         return &[];
     }
     // SAFETY: the section says that `bytes` bytes of relocated function addresses lie at `array`.
-    unsafe { std::slice::from_raw_parts((layout.load_bias + array) as *const usize, bytes / size_of::<usize>()) }
+    unsafe {
+        std::slice::from_raw_parts(
+            (layout.load_bias + array) as *const usize,
+            bytes / size_of::<usize>(),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -224,7 +250,10 @@ mod tests {
 
     #[test]
     fn what_is_not_the_main_program_s_code_is_refused() {
-        assert!(!layout().contains_code(libc::getpid as *const () as usize), "the C library's code");
+        assert!(
+            !layout().contains_code(libc::getpid as *const () as usize),
+            "the C library's code"
+        );
         assert!(!layout().contains_code((&raw const BASE) as usize), "data");
         assert!(Offset(0).entry().is_none());
         assert!(Offset(u64::MAX / 2).entry().is_none());

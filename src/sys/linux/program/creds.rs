@@ -6,9 +6,9 @@ use rustix::process as p;
 
 use crate::sys::fd::{self, FileId};
 
-/// What decides what a process may do, as far as it can be seen at little cost: a fork server that was made with other
-/// rights makes children with other rights. (Not seen: Landlock rules, security labels, the bounding set of capabilities,
-/// and namespaces other than by the root folder.)
+/// What decides what a process may do, as far as it can be seen at little cost: a fork server that
+/// was made with other rights makes children with other rights. (Not seen: Landlock rules, security
+/// labels, the bounding set of capabilities, and namespaces other than by the root folder.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Real, effective and saved.
@@ -47,7 +47,10 @@ impl Credentials {
             libc::getresuid(real, effective, saved);
             let [real, effective, saved] = &mut groups;
             libc::getresgid(real, effective, saved);
-            (libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, libc::prctl(libc::PR_GET_SECUREBITS))
+            (
+                libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1,
+                libc::prctl(libc::PR_GET_SECUREBITS),
+            )
         };
         let capabilities = capabilities();
         Ok(Credentials {
@@ -86,12 +89,19 @@ impl Filters {
         // Some ten microseconds, which only a process pays that confines itself.
         let status = match fd::read_small("/proc/thread-self/status") {
             Ok(status) => status,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
                 return Ok(Filters::Unknown);
             }
             Err(error) => return Err(error),
         };
-        let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
         Ok(count.map_or(Filters::Unknown, Filters::Count))
     }
 }
@@ -99,12 +109,16 @@ impl Filters {
 /// The ambient ones of these capabilities, each of which is permitted and inheritable as well.
 fn ambient(capabilities: [u32; 6]) -> u64 {
     let [_, permitted, inheritable, _, high_permitted, high_inheritable] = capabilities;
-    let possible = u64::from(high_permitted & high_inheritable) << 32 | u64::from(permitted & inheritable);
+    let possible =
+        u64::from(high_permitted & high_inheritable) << 32 | u64::from(permitted & inheritable);
     let is_set = |bit: &u32| {
         let capability = libc::c_ulong::from(*bit);
         // SAFETY: takes and gives integers.
         possible >> bit & 1 == 1
-            && unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1 }
+            && unsafe {
+                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET, capability, 0, 0)
+                    == 1
+            }
     };
     if possible == 0 { 0 } else { (0..u64::BITS).filter(is_set).fold(0, |set, bit| set | 1 << bit) }
 }
@@ -117,7 +131,11 @@ pub(crate) fn are_borrowed() -> bool {
 fn supplementary_groups() -> Vec<p::RawGid> {
     let mut groups = vec![0; 32];
     loop {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 65,536")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "at most 65,536"
+        )]
         // SAFETY: the kernel writes at most as many numbers as there is room for.
         let count = unsafe { libc::getgroups(groups.len() as libc::c_int, groups.as_mut_ptr()) };
         match usize::try_from(count) {
@@ -145,9 +163,11 @@ impl Shown {
     pub(crate) fn of(pid: u32) -> io::Result<Shown> {
         let status = fd::read_small(&format!("/proc/{pid}/status"))?;
         let line = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let users = line("Uid:").map(|ids| ids.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect());
+        let users = line("Uid:")
+            .map(|ids| ids.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect());
         let permitted = line("CapPrm:").and_then(|set| u64::from_str_radix(set, 16).ok());
-        let broken = || io::Error::new(io::ErrorKind::InvalidData, "/proc does not show a process's rights");
+        let broken =
+            || io::Error::new(io::ErrorKind::InvalidData, "/proc does not show a process's rights");
         Ok(Shown { users: users.ok_or_else(broken)?, permitted: permitted.ok_or_else(broken)? })
     }
 }

@@ -9,14 +9,16 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 unsafe extern "C" {
-    /// The C library's: an array of strings that ends with a null pointer, or null for an empty environment.
+    /// The C library's: an array of strings that ends with a null pointer, or null for an empty
+    /// environment.
     static mut environ: *const *const c_char;
 }
 
 /// A whole environment: its entries in their order, each with a NUL behind it.
 ///
-/// Most entries are `name=value`. Others (without a `=`, with an empty name, with a name that stands
-/// twice) have no meaning for `getenv`, but belong to the environment, so they are kept as they are.
+/// Most entries are `name=value`. Others (without a `=`, with an empty name, with a name that
+/// stands twice) have no meaning for `getenv`, but belong to the environment, so they are kept as
+/// they are.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Environment(Vec<u8>);
 
@@ -24,8 +26,9 @@ impl Environment {
     /// This process's, now.
     pub(crate) fn now() -> Environment {
         let mut block = Vec::with_capacity(4096);
-        // SAFETY: the C library's array of C strings. Nobody changes it meanwhile: who calls `setenv`, or
-        // `std::env::set_var`, promises that no other thread reads the environment, as `getenv` would.
+        // SAFETY: the C library's array of C strings. Nobody changes it meanwhile: who calls
+        // `setenv`, or `std::env::set_var`, promises that no other thread reads the environment, as
+        // `getenv` would.
         unsafe {
             let mut entry = (&raw const environ).read_volatile();
             while !entry.is_null() && !(*entry).is_null() {
@@ -38,14 +41,17 @@ impl Environment {
 
     /// The entries, without the NULs behind them.
     fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split_inclusive(|byte| *byte == 0).map(|entry| entry.strip_suffix(&[0]).unwrap_or(entry))
+        self.0
+            .split_inclusive(|byte| *byte == 0)
+            .map(|entry| entry.strip_suffix(&[0]).unwrap_or(entry))
     }
 
     /// Removes every entry whose name `is_unwanted`.
     pub(crate) fn remove(&mut self, is_unwanted: impl Fn(&OsStr) -> bool) {
         let mut block = Vec::with_capacity(self.0.len());
-        for entry in
-            self.entries().filter(|entry| !name(entry).is_some_and(|name| is_unwanted(OsStr::from_bytes(name))))
+        for entry in self
+            .entries()
+            .filter(|entry| !name(entry).is_some_and(|name| is_unwanted(OsStr::from_bytes(name))))
         {
             block.extend_from_slice(entry);
             block.push(0);
@@ -53,8 +59,8 @@ impl Environment {
         self.0 = block;
     }
 
-    /// Puts a variable behind the others. The caller has removed what stood there under that name, and
-    /// knows that neither name nor value holds a NUL.
+    /// Puts a variable behind the others. The caller has removed what stood there under that name,
+    /// and knows that neither name nor value holds a NUL.
     pub(crate) fn push(&mut self, name: &OsStr, value: &OsStr) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'=');
@@ -70,8 +76,9 @@ impl Environment {
         // Neither is ever freed: somebody may hold what `getenv` gave.
         let block: &'static [u8] = self.0.leak();
         let entries: &'static [*const c_char] = pointers(block).leak();
-        // SAFETY: one store; a null-terminated array of C strings that live for ever. What other threads
-        // of an initialiser read meanwhile is the old array or the new one, and both are whole.
+        // SAFETY: one store; a null-terminated array of C strings that live for ever. What other
+        // threads of an initialiser read meanwhile is the old array or the new one, and both are
+        // whole.
         unsafe { (&raw mut environ).write_volatile(entries.as_ptr()) };
     }
 
@@ -80,8 +87,8 @@ impl Environment {
         [first.as_ptr()].into_iter().chain(pointers(&self.0)).collect()
     }
 
-    /// As much of it as every kernel takes: what the loader and the allocator look at before any code of
-    /// ours runs, then the rest in its order as long as there is room.
+    /// As much of it as every kernel takes: what the loader and the allocator look at before any
+    /// code of ours runs, then the rest in its order as long as there is room.
     pub(crate) fn for_small_exec(&self, first: &CStr) -> Vec<*const c_char> {
         let for_start_up = |entry: &[u8]| STARTS_UP.iter().any(|prefix| entry.starts_with(prefix));
         let (early, late): (Vec<_>, Vec<_>) = self.entries().partition(|entry| for_start_up(entry));
@@ -93,7 +100,11 @@ impl Environment {
             fits
         };
         // Each entry is followed by its NUL in the block.
-        let entries = early.into_iter().chain(late).filter(|entry| fits(entry)).map(|entry| entry.as_ptr().cast());
+        let entries = early
+            .into_iter()
+            .chain(late)
+            .filter(|entry| fits(entry))
+            .map(|entry| entry.as_ptr().cast());
         [first.as_ptr()].into_iter().chain(entries).chain([ptr::null()]).collect()
     }
 }
@@ -183,7 +194,10 @@ mod tests {
         let (end, entries) = pointers.split_last().expect("an end");
         assert!(end.is_null());
         // SAFETY: C strings that the caller holds.
-        entries.iter().map(|entry| unsafe { CStr::from_ptr(*entry) }.to_string_lossy().into_owned()).collect()
+        entries
+            .iter()
+            .map(|entry| unsafe { CStr::from_ptr(*entry) }.to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]

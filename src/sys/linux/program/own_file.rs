@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 use crate::sys::fd::FileId;
 
-/// The file that the kernel executed for this process, also after it was replaced or deleted on disk.
+/// The file that the kernel executed for this process, also after it was replaced or deleted on
+/// disk.
 const EXECUTED: &str = "/proc/self/exe";
 
 /// The file that this code is part of.
@@ -49,33 +50,43 @@ impl Loader {
     fn new(path: PathBuf) -> io::Result<Loader> {
         let file = file_at(&path)?;
         let command = loader_command(&path).ok_or_else(|| {
-            let why = format!("it is the loader that runs this program, {}, but not told how", path.display());
+            let why = format!(
+                "it is the loader that runs this program, {}, but not told how",
+                path.display()
+            );
             io::Error::new(io::ErrorKind::NotFound, why)
         })?;
         Ok(Loader { command, path, file })
     }
 
-    /// An error if the path does not lead to our file any more: the loader would run what is there now.
+    /// An error if the path does not lead to our file any more: the loader would run what is there
+    /// now.
     fn check(&self) -> io::Result<()> {
         if file_at(&self.path)? == self.file {
             return Ok(());
         }
-        let why = format!("it is the loader that runs this program, {}, which was replaced", self.path.display());
+        let why = format!(
+            "it is the loader that runs this program, {}, which was replaced",
+            self.path.display()
+        );
         Err(io::Error::new(io::ErrorKind::NotFound, why))
     }
 }
 
 fn file_at(path: &Path) -> io::Result<FileId> {
     FileId::at(path).map_err(|error| {
-        let why =
-            format!("it is the loader that runs this program, {}, which cannot be found: {error}", path.display());
+        let why = format!(
+            "it is the loader that runs this program, {}, which cannot be found: {error}",
+            path.display()
+        );
         io::Error::new(error.kind(), why)
     })
 }
 
 /// Whether this process runs the file that `id` names.
 pub(crate) fn is_own(id: FileId) -> bool {
-    FileId::at(EXECUTED).is_ok_and(|executed| executed == id) || mapped().is_ok_and(|mapped| mapped.id == id)
+    FileId::at(EXECUTED).is_ok_and(|executed| executed == id)
+        || mapped().is_ok_and(|mapped| mapped.id == id)
 }
 
 fn find() -> io::Result<OwnFile> {
@@ -103,14 +114,15 @@ fn find() -> io::Result<OwnFile> {
     let loader_was_executed = unsafe { libc::getauxval(libc::AT_BASE) } == 0;
     if !loader_was_executed {
         let path = mapped.path.display();
-        let why = format!("it is not this program's file, which is {path} (a tool seems to run that)");
+        let why =
+            format!("it is not this program's file, which is {path} (a tool seems to run that)");
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
     Ok(OwnFile { id: mapped.id, loader: Some(Loader::new(mapped.path)?) })
 }
 
-/// The command line that had the loader run our file: what stands before this program's own arguments, with the path
-/// in the place of the first. Nothing if it was overwritten.
+/// The command line that had the loader run our file: what stands before this program's own
+/// arguments, with the path in the place of the first. Nothing if it was overwritten.
 fn loader_command(program: &Path) -> Option<Vec<CString>> {
     let line = std::fs::read("/proc/self/cmdline").ok()?;
     let words: Vec<&[u8]> = line.strip_suffix(&[0])?.split(|byte| *byte == 0).collect();
@@ -140,8 +152,8 @@ fn mapped() -> io::Result<Mapped> {
     Err(io::Error::new(io::ErrorKind::NotFound, "this program's code is not mapped from any file"))
 }
 
-/// A line of `/proc/self/maps`, if it is that of the mapping which `address` is in:
-/// `start-end permissions offset major:minor inode   path`, the numbers but the inode in hexadecimal.
+/// A line of `/proc/self/maps`, if it is that of the mapping which `address` is in: `start-end
+/// permissions offset major:minor inode   path`, the numbers but the inode in hexadecimal.
 fn parse(line: &[u8], address: u64) -> Option<Mapped> {
     let mut fields = line.splitn(6, |byte| *byte == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
@@ -152,7 +164,8 @@ fn parse(line: &[u8], address: u64) -> Option<Mapped> {
     }
     let (_permissions, _offset) = (text()?, text()?);
     let (major, minor) = text()?.split_once(':')?;
-    let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
+    let (major, minor) =
+        (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
     let inode = text()?.parse().ok().filter(|inode| *inode != 0)?;
     let path = fields.next()?.trim_ascii_start();
     Some(Mapped {
@@ -179,12 +192,20 @@ mod tests {
 
     #[test]
     fn a_line_is_read_whatever_the_path_holds() {
-        let line = b"55d0-55d8 r-xp 00001000 fe:01 10371094                   /tmp/a b\\012c (deleted)";
+        let line =
+            b"55d0-55d8 r-xp 00001000 fe:01 10371094                   /tmp/a b\\012c (deleted)";
         let mapped = parse(line, 0x55d7).expect("its address");
         assert_eq!(mapped.id, FileId { device: rustix::fs::makedev(0xfe, 1), inode: 10_371_094 });
         assert_eq!(mapped.path, Path::new("/tmp/a b\nc (deleted)"));
         assert!(parse(line, 0x55d8).is_none());
-        for line in ["", "5", "55d0-55d8", "55d0-55d8 r-xp 0 0:0 0", "55d0-55d8 r-xp 00000000 00:00 0 ", "x-y z"] {
+        for line in [
+            "",
+            "5",
+            "55d0-55d8",
+            "55d0-55d8 r-xp 0 0:0 0",
+            "55d0-55d8 r-xp 00000000 00:00 0 ",
+            "x-y z",
+        ] {
             assert!(parse(line.as_bytes(), 0x55d1).is_none(), "{line:?}");
         }
     }

@@ -1,8 +1,10 @@
-//! The runtime of a program that is built to measure itself: coverage, or a profile for the optimiser.
+//! The runtime of a program that is built to measure itself: coverage, or a profile for the
+//! optimiser.
 //!
-//! It counts in memory and writes a file when the process leaves by `exit`. A copy of a process inherits both the counts and the
-//! name of the file, in which there is mostly the process's number; and it does not run the handler that writes, as that was
-//! registered before it came to be. So a copy begins its counts anew, under a name of its own, and writes them itself.
+//! It counts in memory and writes a file when the process leaves by `exit`. A copy of a process
+//! inherits both the counts and the name of the file, in which there is mostly the process's
+//! number; and it does not run the handler that writes, as that was registered before it came to
+//! be. So a copy begins its counts anew, under a name of its own, and writes them itself.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use super::environ::Environment;
 use crate::sys::per_process::pid;
 
-/// What we use of the runtime (LLVM's `InstrProfiling.h`), where the linker has put one in: null where not.
+/// What we use of the runtime (LLVM's `InstrProfiling.h`), where the linker has put one in: null
+/// where not.
 #[repr(C)]
 struct Runtime {
     write_file: Option<unsafe extern "C" fn() -> c_int>,
@@ -22,8 +25,8 @@ struct Runtime {
     get_filename: Option<unsafe extern "C" fn() -> *const c_char>,
 }
 
-// Weak references cannot be written in stable Rust. These are hidden, as the runtime's symbols are, so that the linker settles
-// each with the runtime of the same file, or with null.
+// Weak references cannot be written in stable Rust. These are hidden, as the runtime's symbols are,
+// so that the linker settles each with the runtime of the same file, or with null.
 #[cfg(not(miri))]
 std::arch::global_asm!(
     ".pushsection .data.rel.ro.multiproc_profile, \"aw\", @progbits",
@@ -57,21 +60,32 @@ fn runtime() -> Runtime {
     unsafe extern "C" {
         static multiproc_0_1_profile_runtime: [usize; 5];
     }
-    // SAFETY: the five words above: addresses of functions of these types, or null. Volatile, since the
-    // compiler may think that a symbol has an address other than null.
+    // SAFETY: the five words above: addresses of functions of these types, or null. Volatile, since
+    // the compiler may think that a symbol has an address other than null.
     unsafe { (&raw const multiproc_0_1_profile_runtime).cast::<Runtime>().read_volatile() }
 }
 
 #[cfg(miri)]
 fn runtime() -> Runtime {
-    Runtime { write_file: None, reset_counters: None, set_filename: None, is_continuous: None, get_filename: None }
+    Runtime {
+        write_file: None,
+        reset_counters: None,
+        set_filename: None,
+        is_continuous: None,
+        get_filename: None,
+    }
 }
 
-/// In a copy of the process `original`, once it has its environment: begins its counts anew, for a file of its own.
+/// In a copy of the process `original`, once it has its environment: begins its counts anew, for a
+/// file of its own.
 pub(crate) fn begin_in_copy(original: u32) {
     let runtime = runtime();
-    let (Some(set_filename), Some(is_continuous)) = (runtime.set_filename, runtime.is_continuous) else { return };
-    // SAFETY: the runtime's functions have no preconditions but valid strings; this process has one thread.
+    let (Some(set_filename), Some(is_continuous)) = (runtime.set_filename, runtime.is_continuous)
+    else {
+        return;
+    };
+    // SAFETY: the runtime's functions have no preconditions but valid strings; this process has one
+    // thread.
     unsafe {
         // There, the counters are the file itself: original and copies count in it together.
         if is_continuous() != 0 {
@@ -87,7 +101,8 @@ pub(crate) fn begin_in_copy(original: u32) {
     }
 }
 
-/// Writes what was counted, in a process that does not run the exit handlers that would; then counts anew.
+/// Writes what was counted, in a process that does not run the exit handlers that would; then
+/// counts anew.
 pub(crate) fn write() {
     if let Some(write_file) = runtime().write_file {
         // SAFETY: no preconditions.
@@ -103,10 +118,12 @@ fn reset() {
     }
 }
 
-/// A name for the file of this process, which is a copy of `original`; nothing if all use one file, to which the runtime adds
-/// what each counted.
+/// A name for the file of this process, which is a copy of `original`; nothing if all use one file,
+/// to which the runtime adds what each counted.
 fn own_name(runtime: &Runtime, original: u32) -> Option<CString> {
-    if let Some(pattern) = std::env::var_os("LLVM_PROFILE_FILE").filter(|pattern| !pattern.is_empty()) {
+    if let Some(pattern) =
+        std::env::var_os("LLVM_PROFILE_FILE").filter(|pattern| !pattern.is_empty())
+    {
         return name_of_process(pattern.as_bytes(), pid());
     }
     // The pattern that was chosen at the build cannot be had, only what it gave the original.
@@ -132,8 +149,9 @@ fn renamed(path: &[u8], old: u32, new: u32) -> Option<CString> {
     is_own.then(|| CString::new(renamed).ok()).flatten()
 }
 
-/// The pattern with `pid` in the place of every `%p`; nothing if it has none, and so is the same in all processes. (The runtime
-/// takes a pattern that it has already for no news, and stays with the number that it knew.)
+/// The pattern with `pid` in the place of every `%p`; nothing if it has none, and so is the same in
+/// all processes. (The runtime takes a pattern that it has already for no news, and stays with the
+/// number that it knew.)
 fn name_of_process(pattern: &[u8], pid: u32) -> Option<CString> {
     let mut name = Vec::with_capacity(pattern.len() + 8);
     let mut is_own = false;
@@ -160,8 +178,9 @@ mod tests {
 
     #[test]
     fn a_name_has_the_number_wherever_the_pattern_has_it() {
-        let name =
-            |pattern: &str| name_of_process(pattern.as_bytes(), 42).map(|name| name.into_string().expect("text"));
+        let name = |pattern: &str| {
+            name_of_process(pattern.as_bytes(), 42).map(|name| name.into_string().expect("text"))
+        };
         assert_eq!(name("a/%p-%10m_%p.profraw").as_deref(), Some("a/42-%10m_42.profraw"));
         for same in ["", "default.profraw", "%m.profraw", "100%", "%%p"] {
             assert_eq!(name(same), None, "{same}");
@@ -170,7 +189,9 @@ mod tests {
 
     #[test]
     fn only_the_number_of_the_original_is_replaced() {
-        let name = |path: &str| renamed(path.as_bytes(), 12, 345).map(|name| name.into_string().expect("text"));
+        let name = |path: &str| {
+            renamed(path.as_bytes(), 12, 345).map(|name| name.into_string().expect("text"))
+        };
         assert_eq!(name("/12/a_112_12.profraw").as_deref(), Some("/12/a_112_345.profraw"));
         assert_eq!(name("12").as_deref(), Some("345"));
         assert_eq!(name("/12/a_123.profraw"), None);

@@ -46,7 +46,8 @@ pub(crate) fn has(bytes: usize) -> bool {
 fn measure(here: usize) -> Bounds {
     let unknown = || {
         let floor = here.saturating_sub(UNKNOWN);
-        // Of a coroutine, say: what else is on its stack is not known, so that the next one looks anew.
+        // Of a coroutine, say: what else is on its stack is not known, so that the next one looks
+        // anew.
         Bounds { lowest: floor.saturating_sub(RESERVE), floor, end: here.saturating_add(1) }
     };
     let Some((lowest, size)) =
@@ -84,7 +85,8 @@ mod tests {
             if is_low() || left == 0 { left } else { deeper(left - 1) + u32::from(room[0]) }
         }
         for size in [64 << 10, 256 << 10, 2 << 20] {
-            let thread = std::thread::Builder::new().stack_size(size).spawn(move || deeper(1 << 30));
+            let thread =
+                std::thread::Builder::new().stack_size(size).spawn(move || deeper(1 << 30));
             let left = thread.expect("thread").join().expect("joined");
             assert!(left > 0 && left < (1 << 30) - 10, "{size}: {left}");
         }

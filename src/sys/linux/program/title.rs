@@ -66,8 +66,8 @@ pub(crate) fn set(program: &str, name: &str) {
     }
     let title = format!("{program}: {name}");
     let shown = title.len().min(length);
-    // SAFETY: the `length` bytes at `start` are this process's own copy of its first argument, which nobody else writes;
-    // the byte behind them stays 0.
+    // SAFETY: the `length` bytes at `start` are this process's own copy of its first argument,
+    // which nobody else writes; the byte behind them stays 0.
     unsafe {
         std::ptr::copy_nonoverlapping(title.as_ptr().cast(), start, shown);
         std::ptr::write_bytes(start.add(shown), 0, length - shown);

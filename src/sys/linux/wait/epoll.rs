@@ -1,4 +1,5 @@
-//! Waiting for many descriptors that stay the same, and being called away from it by another thread.
+//! Waiting for many descriptors that stay the same, and being called away from it by another
+//! thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,7 +42,11 @@ impl Epoll {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
             let timeout = deadline.left().map(timespec);
-            match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            match epoll::wait(
+                &self.0,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => break,

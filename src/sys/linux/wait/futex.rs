@@ -1,6 +1,7 @@
 //! Sleeping on a word of shared memory, and waking who sleeps there: futex(2).
 //!
-//! Never the private kind, whatever the memory: the same word lies at other addresses in other processes.
+//! Never the private kind, whatever the memory: the same word lies at other addresses in other
+//! processes.
 
 use std::io;
 use std::ptr;
@@ -12,12 +13,13 @@ use super::poll::Deadline;
 /// The most words that one thread can sleep on at once: the kernel's `FUTEX_WAITV_MAX`.
 pub(crate) const MAX_WORDS: usize = 128;
 
-/// Sleeps while `word` is `value`: until somebody wakes it, a signal comes or the deadline is there. It may also return for
-/// no reason; the caller looks again.
+/// Sleeps while `word` is `value`: until somebody wakes it, a signal comes or the deadline is
+/// there. It may also return for no reason; the caller looks again.
 pub(crate) fn wait(word: &AtomicU32, value: u32, deadline: Deadline) {
     let timeout = deadline.left().map(timespec);
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the word is alive and aligned, the timeout null or alive; the kernel writes to neither.
+    // SAFETY: the word is alive and aligned, the timeout null or alive; the kernel writes to
+    // neither.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, timeout) };
 }
 
@@ -47,11 +49,21 @@ pub(crate) fn clear_bit_and_wake(word: &AtomicU32, bit: u32) {
 
 /// False if the kernel does not do it.
 fn change_and_wake(word: &AtomicU32, operation: i32, bit: u32) -> bool {
-    // The bit is given by its number. Whom to wake by the old value does not matter: nobody is left then.
-    let how = ((operation | libc::FUTEX_OP_OPARG_SHIFT).cast_unsigned() << 28) | (bit.trailing_zeros() << 12);
+    // The bit is given by its number. Whom to wake by the old value does not matter: nobody is left
+    // then.
+    let how = ((operation | libc::FUTEX_OP_OPARG_SHIFT).cast_unsigned() << 28)
+        | (bit.trailing_zeros() << 12);
     // SAFETY: the kernel changes the word as an atomic operation would.
     let woken = unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE_OP, i32::MAX, 0_usize, word.as_ptr(), how)
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE_OP,
+            i32::MAX,
+            0_usize,
+            word.as_ptr(),
+            how,
+        )
     };
     woken >= 0
 }
@@ -66,8 +78,8 @@ struct Waiter {
     reserved: u32,
 }
 
-/// Sleeps while every word has its value; like `wait` else. False if the kernel cannot (before Linux 5.16, or without memory): it
-/// did not sleep.
+/// Sleeps while every word has its value; like `wait` else. False if the kernel cannot (before
+/// Linux 5.16, or without memory): it did not sleep.
 ///
 /// What is beyond the first `MAX_WORDS` words is not watched.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
@@ -80,11 +92,22 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
         waiter.address = word.as_ptr() as u64;
     }
     // This call wants a point in time.
-    let until = deadline.left().map(|left| timespec(crate::sys::wait::poll::monotonic().saturating_add(left)));
+    let until = deadline
+        .left()
+        .map(|left| timespec(crate::sys::wait::poll::monotonic().saturating_add(left)));
     let until = until.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: `count` waiters are initialised and name living words; the timeout is null or alive. The kernel writes to none.
-    let result =
-        unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), count, 0, until, libc::CLOCK_MONOTONIC) };
+    // SAFETY: `count` waiters are initialised and name living words; the timeout is null or alive.
+    // The kernel writes to none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waiters.as_ptr(),
+            count,
+            0,
+            until,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
     let why = io::Error::last_os_error().raw_os_error();
     // Whatever else it says (that it has no memory, too): it did not sleep.
     result >= 0 || matches!(why, Some(libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT))

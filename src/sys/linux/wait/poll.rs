@@ -67,17 +67,26 @@ pub(crate) fn monotonic() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Waits until one of `fds` is readable, at its end or in error, and says which are; none at the deadline.
+/// Waits until one of `fds` is readable, at its end or in error, and says which are; none at the
+/// deadline.
 pub(crate) fn readable(fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result<Vec<usize>> {
-    let mut set: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let mut set: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     wait(&mut set, deadline)?;
     Ok(set.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(i, _)| i).collect())
 }
 
 /// Waits until `fd` is readable or the other side of `end` is gone, or until the deadline. What
 /// can be read from `end` wakes nobody.
-pub(crate) fn readable_or_hung_up(fd: BorrowedFd<'_>, end: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
-    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::from_borrowed_fd(end, PollFlags::empty())];
+pub(crate) fn readable_or_hung_up(
+    fd: BorrowedFd<'_>,
+    end: BorrowedFd<'_>,
+    deadline: Deadline,
+) -> io::Result<()> {
+    let mut set = [
+        PollFd::from_borrowed_fd(fd, PollFlags::IN),
+        PollFd::from_borrowed_fd(end, PollFlags::empty()),
+    ];
     wait(&mut set, deadline)
 }
 

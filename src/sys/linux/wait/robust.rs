@@ -1,18 +1,21 @@
 //! What the kernel does with locks whose owner dies: the robust list of a thread.
 //!
-//! A thread tells the kernel once where its list of held locks begins. When the thread ends, however that happens, the kernel
-//! walks the list, and marks each lock that has the thread's number as left by a dead owner and wakes one who waits for it.
+//! A thread tells the kernel once where its list of held locks begins. When the thread ends,
+//! however that happens, the kernel walks the list, and marks each lock that has the thread's
+//! number as left by a dead owner and wakes one who waits for it.
 //!
-//! There is one list per thread, and the C library's robust mutexes are in it, too. Both share it thus: two sentinels of
-//! ours, in the thread's own memory, stand in the C library's list like two of its mutexes that are held for ever. It changes
-//! only the outer sides of them, we only what is between:
+//! There is one list per thread, and the C library's robust mutexes are in it, too. Both share it
+//! thus: two sentinels of ours, in the thread's own memory, stand in the C library's list like two
+//! of its mutexes that are held for ever. It changes only the outer sides of them, we only what is
+//! between:
 //!
 //! ```text
-//! head -> (the C library's) -> first -> our locks, the youngest first -> last -> (the C library's) -> head
+//! head -> (the C library's) -> first -> our locks, the youngest first -> last
+//!      -> (the C library's) -> head
 //! ```
 //!
-//! The links of the list lie in the locks, so in memory that other processes may write to. We never follow them: which locks
-//! this thread holds, and in which order, is in its own memory.
+//! The links of the list lie in the locks, so in memory that other processes may write to. We never
+//! follow them: which locks this thread holds, and in which order, is in its own memory.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -23,9 +26,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use crate::sys::memory::shared::Layout;
 use crate::sys::per_process::Generation;
 
-/// A word that the kernel marks when its owner dies, with what the list needs, in a cache line of its own.
+/// A word that the kernel marks when its owner dies, with what the list needs, in a cache line of
+/// its own.
 ///
-/// The distance of the word from the link is the C library's (that of its mutexes), since there is one for the whole list.
+/// The distance of the word from the link is the C library's (that of its mutexes), since there is
+/// one for the whole list.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct RobustCell {
@@ -67,8 +72,8 @@ struct Head {
     pending: Cell<usize>,
 }
 
-/// The most locks that a thread may hold, of the `ROBUST_LIST_LIMIT` of 2048 that the kernel looks at: the rest is for our
-/// sentinels, for locks inside of our own and for the C library's.
+/// The most locks that a thread may hold, of the `ROBUST_LIST_LIMIT` of 2048 that the kernel looks
+/// at: the rest is for our sentinels, for locks inside of our own and for the C library's.
 const MAX_HELD: usize = 1900;
 
 /// How many locks are held without memory from the allocator.
@@ -100,8 +105,8 @@ const SENTINEL: RobustCell = RobustCell {
 };
 
 thread_local! {
-    // The kernel walks it after the last instruction of the thread, so nothing of it may be gone by then: it is never
-    // dropped, and a thread's own memory outlives the walk.
+    // The kernel walks it after the last instruction of the thread, so nothing of it may be gone by
+    // then: it is never dropped, and a thread's own memory outlives the walk.
     static THREAD: std::mem::ManuallyDrop<Thread> = const {
         std::mem::ManuallyDrop::new(Thread {
             generation: Cell::new(None),
@@ -145,7 +150,8 @@ pub(crate) fn check() -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "the C library of this process keeps its robust list in another form, or the kernel has none",
+        "the C library of this process keeps its robust list in another form, or the kernel has \
+         none",
     ))
 }
 
@@ -187,7 +193,8 @@ pub(crate) fn delist(cell: &RobustCell) -> bool {
 impl Own {
     #[inline]
     fn thread<'a>(self) -> &'a Thread {
-        // SAFETY: of this thread, as `Own` is not `Send`, and never dropped: it is there as long as the thread runs.
+        // SAFETY: of this thread, as `Own` is not `Send`, and never dropped: it is there as long as
+        // the thread runs.
         unsafe { &*self.0 }
     }
 
@@ -209,8 +216,8 @@ impl Own {
         self.thread().count.get() >= MAX_HELD
     }
 
-    /// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it whether it is in the list or
-    /// not. Ends with `end`.
+    /// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it
+    /// whether it is in the list or not. Ends with `end`.
     #[inline]
     pub(crate) fn begin(self, cell: &RobustCell) {
         self.thread().set_pending(cell.link());
@@ -254,16 +261,19 @@ impl Thread {
         self.generation.set(Some(generation));
         let head = find_head();
         self.head.set(head);
-        // SAFETY: null, or the head that this thread registered, in the C library's part of the thread's own memory.
+        // SAFETY: null, or the head that this thread registered, in the C library's part of the
+        // thread's own memory.
         let Some(head) = (unsafe { head.as_ref() }) else { return };
-        // A forked copy holds none of its original's locks, and finds an empty list. What it has put there since stays.
+        // A forked copy holds none of its original's locks, and finds an empty list. What it has
+        // put there since stays.
         let rest = head.first.get();
         self.last.next.store(rest as u64, Ordering::Relaxed);
         self.first.previous.store(ptr::from_ref(head).addr() as u64, Ordering::Relaxed);
         self.first.next.store(self.last.link() as u64, Ordering::Relaxed);
         if rest != ptr::from_ref(head).addr() {
-            // SAFETY: the link of a mutex of the C library that this thread holds; the word before a link is its way back
-            // (`__prev`), which the C library sets so itself when it puts a mutex before another.
+            // SAFETY: the link of a mutex of the C library that this thread holds; the word before
+            // a link is its way back (`__prev`), which the C library sets so itself when it puts a
+            // mutex before another.
             unsafe { ((rest & !1) as *const AtomicU64).sub(1).as_ref() }
                 .inspect(|previous| previous.store(self.last.link() as u64, Ordering::Relaxed));
         }
@@ -369,7 +379,8 @@ impl Thread {
     }
 }
 
-/// The head of the list of this thread, as the C library registered it; null if it has another form than we know.
+/// The head of the list of this thread, as the C library registered it; null if it has another form
+/// than we know.
 fn find_head() -> *const Head {
     let head = registered_head();
     if !head.is_null() {
@@ -384,19 +395,23 @@ fn registered_head() -> *const Head {
     let mut head: *const Head = ptr::null();
     let mut length = 0_usize;
     // SAFETY: the kernel writes a pointer and a size.
-    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) };
-    let expected = offset_of!(RobustCell, word).cast_signed() - offset_of!(RobustCell, next).cast_signed();
-    // SAFETY: what this thread registered is its C library's head, which lives as long as the thread.
+    let result =
+        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) };
+    let expected =
+        offset_of!(RobustCell, word).cast_signed() - offset_of!(RobustCell, next).cast_signed();
+    // SAFETY: what this thread registered is its C library's head, which lives as long as the
+    // thread.
     let fits = result == 0
         && length == size_of::<Head>()
         && unsafe { head.as_ref() }.is_some_and(|head| head.word_offset.get() == expected);
     if fits { head } else { ptr::null() }
 }
 
-/// Takes and leaves a robust mutex of the C library that processes could share: in its list are only such.
+/// Takes and leaves a robust mutex of the C library that processes could share: in its list are
+/// only such.
 fn take_a_robust_mutex() {
-    // SAFETY: all zeroes is where both begin; they are initialised before use, and nobody else knows of the mutex, which is
-    // unlocked and destroyed before it goes.
+    // SAFETY: all zeroes is where both begin; they are initialised before use, and nobody else
+    // knows of the mutex, which is unlocked and destroyed before it goes.
     unsafe {
         let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
         libc::pthread_mutexattr_init(&raw mut attributes);
@@ -449,7 +464,9 @@ mod tests {
             assert_eq!(walk(), links);
         }
         cells.iter().for_each(|cell| {
-            assert!(delist(cell) || [7, 19, 0, 12, 3].iter().any(|gone| ptr::eq(cell, &cells[*gone])))
+            assert!(
+                delist(cell) || [7, 19, 0, 12, 3].iter().any(|gone| ptr::eq(cell, &cells[*gone]))
+            )
         });
         assert!(walk().is_empty());
     }
@@ -537,8 +554,14 @@ mod tests {
             });
             thread.join().expect("join");
         });
-        assert_eq!([0, 1, 2, 3].map(|i| lock(&theirs[i])), [0, libc::EOWNERDEAD, 0, libc::EOWNERDEAD]);
-        assert_eq!([0, 1, 2].map(|i| ours[i].word.load(Ordering::Relaxed)), [OWNER_DIED, 0, OWNER_DIED]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|i| lock(&theirs[i])),
+            [0, libc::EOWNERDEAD, 0, libc::EOWNERDEAD]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|i| ours[i].word.load(Ordering::Relaxed)),
+            [OWNER_DIED, 0, OWNER_DIED]
+        );
         for mutex in &theirs {
             // SAFETY: this thread holds all four.
             unsafe {

@@ -11,13 +11,18 @@ pub static ARGUMENTS: AtomicI32 = AtomicI32::new(0);
 /// Whether it found the variable that multiproc's own initialiser takes away.
 pub static SAW_THE_VARIABLE: AtomicU32 = AtomicU32::new(0);
 
-pub type Initialiser = extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
+pub type Initialiser =
+    extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char);
 
 #[used]
 #[unsafe(link_section = ".init_array")]
 static INITIALISER: Initialiser = initialise;
 
-extern "C" fn initialise(count: libc::c_int, arguments: *const *const libc::c_char, _: *const *const libc::c_char) {
+extern "C" fn initialise(
+    count: libc::c_int,
+    arguments: *const *const libc::c_char,
+    _: *const *const libc::c_char,
+) {
     assert!(!arguments.is_null());
     RUNS.fetch_add(1, Ordering::Relaxed);
     ARGUMENTS.store(count, Ordering::Relaxed);

@@ -19,7 +19,9 @@ pub extern "C" fn plugin_is_refused() -> i32 {
             Err(error) if !error.to_string().contains("dynamic library") => return 3,
             Err(_) => {}
         }
-        if multiproc::set_forkserver_preload(|| ()).map_err(|error| error.is_foreign_code()) != Err(true) {
+        if multiproc::set_forkserver_preload(|| ()).map_err(|error| error.is_foreign_code())
+            != Err(true)
+        {
             return 4;
         }
     }

@@ -1,4 +1,5 @@
-//! A Rust library that is linked dynamically, and has multiproc in it, also the multiproc that the program uses.
+//! A Rust library that is linked dynamically, and has multiproc in it, also the multiproc that the
+//! program uses.
 
 pub use multiproc;
 use multiproc::{Process, Result, StartMethod};

@@ -16,7 +16,10 @@ fn main() {
         let error = shared::triple_in_a_process(method, 5).expect_err("a function of the library");
         assert!(error.is_foreign_code(), "{method}: {error}");
         // The function is in the program, but what a child would run before main is in the library.
-        let error = Process::new(double, (5,)).start_method(method).start().expect_err("a function of the program");
+        let error = Process::new(double, (5,))
+            .start_method(method)
+            .start()
+            .expect_err("a function of the program");
         assert!(error.is_foreign_code(), "{method}: {error}");
     }
     assert_eq!(shared::triple_in_a_process(StartMethod::Fork, 5).expect("fork"), 15);

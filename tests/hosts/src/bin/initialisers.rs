@@ -21,7 +21,8 @@ extern "C" fn early(_: libc::c_int, _: *const *const libc::c_char, _: *const *co
     }
 }
 
-/// How often each ran, how many arguments the late one was told of, and whether each saw the variable.
+/// How often each ran, how many arguments the late one was told of, and whether each saw the
+/// variable.
 fn report() -> (u32, u32, i32, bool, bool) {
     let get = |number: &AtomicU32| number.load(Ordering::Relaxed);
     (
@@ -38,19 +39,35 @@ fn main() {
     let arguments = i32::try_from(std::env::args().count()).expect("few arguments");
     assert_eq!(report(), (1, 1, arguments, false, false));
     for &method in hosts::all() {
-        let (early, late, count, early_saw, late_saw) =
-            Process::new(report, ()).start_method(method).start().expect("start").join().expect("join");
+        let (early, late, count, early_saw, late_saw) = Process::new(report, ())
+            .start_method(method)
+            .start()
+            .expect("start")
+            .join()
+            .expect("join");
         assert_eq!((early, late), (1, 1), "{method}");
         assert!(count > 0, "{method}");
         // That is what makes one of them early and one late.
         let executed = method != StartMethod::Fork;
-        assert_eq!((early_saw, late_saw), (executed, false), "{method}: they are not linked in the order intended");
+        assert_eq!(
+            (early_saw, late_saw),
+            (executed, false),
+            "{method}: they are not linked in the order intended"
+        );
         // And in a child of a child.
         let nested = Process::new(
-            |method| Process::new(report, ()).start_method(method).start().expect("start").join().expect("join"),
+            |method| {
+                Process::new(report, ())
+                    .start_method(method)
+                    .start()
+                    .expect("start")
+                    .join()
+                    .expect("join")
+            },
             (method,),
         );
-        let (early, late, ..) = nested.start_method(method).start().expect("start").join().expect("join");
+        let (early, late, ..) =
+            nested.start_method(method).start().expect("start").join().expect("join");
         assert_eq!((early, late), (1, 1), "{method}");
     }
     println!("well");

@@ -1,4 +1,5 @@
-//! A program that is built to measure what runs of it: each of these functions runs a known number of times.
+//! A program that is built to measure what runs of it: each of these functions runs a known number
+//! of times.
 
 use multiproc::{Pool, Process, StartMethod, get_all_start_methods, set_forkserver_preload};
 
@@ -15,7 +16,15 @@ macro_rules! counted {
     };
 }
 
-counted!(counted_main, counted_returns, counted_exits, counted_panics, counted_forks, counted_tasks, counted_preload);
+counted!(
+    counted_main,
+    counted_returns,
+    counted_exits,
+    counted_panics,
+    counted_forks,
+    counted_tasks,
+    counted_preload
+);
 
 fn main() {
     hosts::begin();
@@ -53,6 +62,9 @@ fn main() {
     println!("well");
 }
 
-fn start(method: StartMethod, function: impl multiproc::Target<(), Output = ()> + multiproc::Captureless + Send) -> multiproc::Child<()> {
+fn start(
+    method: StartMethod,
+    function: impl multiproc::Target<(), Output = ()> + multiproc::Captureless + Send,
+) -> multiproc::Child<()> {
     Process::new(function, ()).start_method(method).start().expect("start")
 }

@@ -27,14 +27,15 @@ mod word {
 
     use super::*;
 
-    /// As long as a word is. Outside of a model, its value. In one, where all words are 0 at first, it becomes known to the checker
-    /// once it is used (of a ring, that is the smaller part): then it is the address of what the checker has for it.
+    /// As long as a word is. Outside of a model, its value. In one, where all words are 0 at first,
+    /// it becomes known to the checker once it is used (of a ring, that is the smaller part): then
+    /// it is the address of what the checker has for it.
     #[derive(Debug)]
     pub(crate) struct AtomicU64(Plain);
 
-    /// What the checker has for a word: the word, and another one that each access changes. For of the accesses to one word, it
-    /// remembers the last only; after a thread has loaded what it is about to store, it would see no conflict with the others who
-    /// have loaded it before.
+    /// What the checker has for a word: the word, and another one that each access changes. For of
+    /// the accesses to one word, it remembers the last only; after a thread has loaded what it is
+    /// about to store, it would see no conflict with the others who have loaded it before.
     struct Checked(Word, Word);
 
     impl Checked {
@@ -57,7 +58,9 @@ mod word {
                 let made = Box::into_raw(Box::new(Checked(Word::new(0), Word::new(0))));
                 self.0.store(made.expose_provenance() as u64, Ordering::Relaxed);
             }
-            let made = std::ptr::with_exposed_provenance::<Checked>(self.0.load(Ordering::Relaxed) as usize);
+            let made = std::ptr::with_exposed_provenance::<Checked>(
+                self.0.load(Ordering::Relaxed) as usize
+            );
             // SAFETY: made above; it goes with the word.
             Some(unsafe { &*made })
         }
@@ -118,7 +121,9 @@ mod word {
             let made = *self.0.get_mut() as usize;
             if IS_MODEL.get() && made != 0 {
                 // SAFETY: made by `checked`, and nobody has the word any more.
-                drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Checked>(made)) });
+                drop(unsafe {
+                    Box::from_raw(std::ptr::with_exposed_provenance_mut::<Checked>(made))
+                });
             }
         }
     }

@@ -12,7 +12,9 @@ pub(crate) struct Segment(Vec<RobustCell>);
 
 impl Segment {
     pub(crate) fn create(_what: &str, length: usize) -> Result<Arc<Segment>> {
-        Ok(Arc::new(Segment((0..length / size_of::<RobustCell>()).map(|_| RobustCell::new()).collect())))
+        Ok(Arc::new(Segment(
+            (0..length / size_of::<RobustCell>()).map(|_| RobustCell::new()).collect(),
+        )))
     }
 
     pub(crate) fn memory(&self) -> &Segment {

@@ -17,7 +17,8 @@ pub(crate) struct Table(Crossing<0>);
 
 impl Table {
     pub(crate) fn create(what: &str, object: u64) -> Result<Table> {
-        let segment: Arc<Segment> = Segment::create(what, (1 + MAX_MEMBERS) * size_of::<RobustCell>())?;
+        let segment: Arc<Segment> =
+            Segment::create(what, (1 + MAX_MEMBERS) * size_of::<RobustCell>())?;
         let table = Table(Crossing(segment));
         if let Some(entered) = table.enter() {
             entered.set_object(object);

@@ -38,7 +38,8 @@ impl AtomicU32 {
     }
 }
 
-/// In the place of `AtomicU64` in a table: it is used with the lock held only, which the checkers check.
+/// In the place of `AtomicU64` in a table: it is used with the lock held only, which the checkers
+/// check.
 #[derive(Debug)]
 pub(crate) struct Locked(Plain, std::sync::atomic::AtomicU64);
 

@@ -1,4 +1,5 @@
-//! The storage of a queue, with one who puts and one who gets, of whom any may die between two stores.
+//! The storage of a queue, with one who puts and one who gets, of whom any may die between two
+//! stores.
 
 use std::sync::Arc;
 
@@ -36,10 +37,15 @@ fn memory() -> Arc<Memory> {
     let memory = Memory {
         control: [const { AtomicU64::new(0) }; 32],
         growable: (0..RUNGS).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
-        segments: (0..RUNGS).map(|segment| (0..BASE << segment).map(|_| AtomicU64::new(0)).collect()).collect(),
+        segments: (0..RUNGS)
+            .map(|segment| (0..BASE << segment).map(|_| AtomicU64::new(0)).collect())
+            .collect(),
     };
     [0, 2, 16].iter().for_each(|cell| memory.control[*cell].touch());
-    memory.growable.iter().for_each(|segment| [0, 1, 2, 3, 16, 17].iter().for_each(|cell| segment[*cell].touch()));
+    memory
+        .growable
+        .iter()
+        .for_each(|segment| [0, 1, 2, 3, 16, 17].iter().for_each(|cell| segment[*cell].touch()));
     memory.segments.iter().flatten().for_each(AtomicU64::touch);
     Arc::new(memory)
 }
@@ -80,7 +86,9 @@ fn it_grows_and_comes_down_while_somebody_gets() {
             let memory = memory();
             let producer = {
                 let memory = Arc::clone(&memory);
-                world.process(2, move || (1..=4).for_each(|number| assert!(put(&memory, number), "no room")))
+                world.process(2, move || {
+                    (1..=4).for_each(|number| assert!(put(&memory, number), "no room"))
+                })
             };
             // As many as are there already.
             let mut got: Vec<u8> = (0..4).filter_map(|_| get(&memory)).collect();
@@ -125,7 +133,9 @@ fn who_dies_putting_has_put_it_or_not() {
             let memory = memory();
             let victim = {
                 let memory = Arc::clone(&memory);
-                world.victim(2, dies_at, move || (1..=4).for_each(|number| assert!(put(&memory, number))))
+                world.victim(2, dies_at, move || {
+                    (1..=4).for_each(|number| assert!(put(&memory, number)))
+                })
             };
             let mut got: Vec<u8> = (0..3).filter_map(|_| get(&memory)).collect();
             let end = victim.join().expect("join");
@@ -149,7 +159,9 @@ fn who_dies_getting_leaves_the_rest() {
             (1..=3).for_each(|number| assert!(put(&memory, number)));
             let victim = {
                 let memory = Arc::clone(&memory);
-                world.victim(2, dies_at, move || (0..3).for_each(|_| assert!(get(&memory).is_some())))
+                world.victim(2, dies_at, move || {
+                    (0..3).for_each(|_| assert!(get(&memory).is_some()))
+                })
             };
             let more = (4..=5).take_while(|number| put(&memory, *number)).count() as u8;
             let end = victim.join().expect("join");

@@ -85,7 +85,10 @@ impl Tokens {
 fn a_notification_is_passed_on_by_who_dies() {
     for_each_death(1, |dies_at| {
         let world = World::new();
-        let shared = Arc::new(Tokens { condition: Condition::new().expect("a condition"), tokens: Plain::new(0) });
+        let shared = Arc::new(Tokens {
+            condition: Condition::new().expect("a condition"),
+            tokens: Plain::new(0),
+        });
         let take = || {
             let shared = Arc::clone(&shared);
             move || shared.take()
@@ -108,7 +111,10 @@ fn a_notification_is_passed_on_by_who_dies() {
 fn who_dies_over_a_notification_keeps_nobody_from_the_next() {
     for_each_death(2, |dies_at| {
         let world = World::new();
-        let shared = Arc::new(Tokens { condition: Condition::new().expect("a condition"), tokens: Plain::new(0) });
+        let shared = Arc::new(Tokens {
+            condition: Condition::new().expect("a condition"),
+            tokens: Plain::new(0),
+        });
         let other = {
             let shared = Arc::clone(&shared);
             world.process(3, move || shared.take())

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::backend::{dial, explore};
 
-/// Runs `body` once for every step at which a process can die, which it is given; and once without a death.
+/// Runs `body` once for every step at which a process can die, which it is given; and once without
+/// a death.
 ///
 /// `body` says whether its victim died.
 fn for_each_death(preemptions: usize, body: fn(usize) -> bool) {

@@ -83,7 +83,8 @@ fn the_death_of_a_holder_is_told_once() {
     });
 }
 
-/// Two sleep; the one who is woken dies or not, somebody else is faster; the other must not sleep on.
+/// Two sleep; the one who is woken dies or not, somebody else is faster; the other must not sleep
+/// on.
 #[test]
 fn a_wake_up_is_not_lost_with_who_dies() {
     for_each_death(2, |dies_at| {

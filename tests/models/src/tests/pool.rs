@@ -1,4 +1,5 @@
-//! A worker that is given tasks ahead of need, and its pool, which takes them back or buries it: each task is done once.
+//! A worker that is given tasks ahead of need, and its pool, which takes them back or buries it:
+//! each task is done once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +64,8 @@ impl Worker {
             self.block.push(*task);
             self.answers.write_ahead(self.pipe.ring(), start, &self.block);
             let bytes = u16::try_from(self.block.len()).expect("few");
-            Unpublished { mark: self.answers.mark(), count: before, bytes }.store(&self.slate.ahead);
+            Unpublished { mark: self.answers.mark(), count: before, bytes }
+                .store(&self.slate.ahead);
         }
         self.block[0] = u8::try_from(count).expect("few");
         self.answers.write_ahead(self.pipe.ring(), 0, &self.block[..HEAD]);
@@ -80,13 +82,21 @@ fn hear(pipe: &Pipe, consumer: &mut Consumer, onto: &mut Vec<u8>) {
     }
 }
 
-/// What was answered, and which tasks are to be given to another; the one between is what the worker failed at.
-fn bury(pipe: &Pipe, slate: &Slate, consumer: &mut Consumer, answers: &mut Vec<u8>, gate: &ClaimHandle) -> (u64, bool) {
+/// What was answered, and which tasks are to be given to another; the one between is what the
+/// worker failed at.
+fn settle(
+    pipe: &Pipe,
+    slate: &Slate,
+    consumer: &mut Consumer,
+    answers: &mut Vec<u8>,
+    gate: &ClaimHandle,
+) -> (u64, bool) {
     let begun = gate.begun(&slate.claim);
     hear(pipe, consumer, answers);
     let ahead = Unpublished::load(&slate.ahead);
     let mut block = Vec::new();
-    if ahead.count > 0 && consumer.salvage(pipe.ring(), ahead.mark, ahead.bytes.into(), &mut block) {
+    if ahead.count > 0 && consumer.salvage(pipe.ring(), ahead.mark, ahead.bytes.into(), &mut block)
+    {
         answers.extend_from_slice(&block[HEAD..]);
     }
     let answered = answers.len() as u64;
@@ -110,12 +120,15 @@ fn who_dies_at_a_task_has_done_those_before_and_none_after() {
             let mut answers = Vec::new();
             hear(&pipe, &mut consumer, &mut answers);
             let end = victim.join().expect("join");
-            let (answered, has_failed) = bury(&pipe, &slate, &mut consumer, &mut answers, &ClaimHandle::default());
+            let (answered, has_failed) =
+                settle(&pipe, &slate, &mut consumer, &mut answers, &ClaimHandle::default());
             assert_eq!(answers, [0, 1, 2][..answers.len()]);
             let runs = slate.runs();
             for (task, ran) in (0..).zip(runs) {
                 match task {
-                    done if done < answered => assert_eq!(ran, 1, "task {done} was answered: {runs:?}"),
+                    done if done < answered => {
+                        assert_eq!(ran, 1, "task {done} was answered: {runs:?}")
+                    }
                     failed if failed == answered && has_failed => assert!(ran <= 1),
                     other => assert_eq!(ran, 0, "task {other} goes to another: {runs:?}"),
                 }
@@ -126,7 +139,8 @@ fn who_dies_at_a_task_has_done_those_before_and_none_after() {
     });
 }
 
-/// The pool takes back what is not begun while the worker begins it, and gives it the last task anew. The worker may die.
+/// The pool takes back what is not begun while the worker begins it, and gives it the last task
+/// anew. The worker may die.
 #[test]
 fn what_is_taken_back_is_not_begun() {
     model(|| {
@@ -136,7 +150,8 @@ fn what_is_taken_back_is_not_begun() {
             let (orders, mut order, mut next) = Pipe::new(0);
             let slate = Slate::new();
             let worker = {
-                let (pipe, slate, orders) = (Arc::clone(&pipe), Arc::clone(&slate), Arc::clone(&orders));
+                let (pipe, slate, orders) =
+                    (Arc::clone(&pipe), Arc::clone(&slate), Arc::clone(&orders));
                 world.victim(2, dies_at, move || {
                     let mut worker = Worker { pipe, slate, answers, begun: 0, block: Vec::new() };
                     let _ = (0..3).all(|task| worker.run(&[task]));
@@ -155,15 +170,18 @@ fn what_is_taken_back_is_not_begun() {
             orders.push(&mut order, Kind::Last, &message);
             let end = worker.join().expect("join");
             let mut answers = Vec::new();
-            let (answered, has_failed) = bury(&pipe, &slate, &mut consumer, &mut answers, &gate);
+            let (answered, has_failed) = settle(&pipe, &slate, &mut consumer, &mut answers, &gate);
             // What it had then: those that it had begun; and, if it was taken back, the last.
-            let given: Vec<u8> = (0..3).filter(|task| u64::from(*task) < begun || *task == 2).collect();
+            let given: Vec<u8> =
+                (0..3).filter(|task| u64::from(*task) < begun || *task == 2).collect();
             assert_eq!(answers, given[..answers.len()]);
             let runs = slate.runs();
             for (task, ran) in (0..).zip(runs) {
                 let place = given.iter().position(|given| *given == task).map(|place| place as u64);
                 match place {
-                    Some(done) if done < answered => assert_eq!(ran, 1, "task {task} was answered: {runs:?}"),
+                    Some(done) if done < answered => {
+                        assert_eq!(ran, 1, "task {task} was answered: {runs:?}")
+                    }
                     Some(failed) if failed == answered && has_failed => assert!(ran <= 1),
                     _ => assert_eq!(ran, 0, "task {task} goes to another: {runs:?}"),
                 }

@@ -64,7 +64,9 @@ fn putter(
     numbers: &'static [u8],
 ) -> JoinHandle<End> {
     let queue = Arc::clone(queue);
-    world.victim(tid, dies_at, move || numbers.iter().for_each(|number| put(&queue, *number, UNBOUNDED).expect("put")))
+    world.victim(tid, dies_at, move || {
+        numbers.iter().for_each(|number| put(&queue, *number, UNBOUNDED).expect("put"))
+    })
 }
 
 /// One that gets so many.
@@ -76,7 +78,9 @@ fn getter(
     count: usize,
 ) -> JoinHandle<End> {
     let (queue, got) = (Arc::clone(queue), Arc::clone(got));
-    world.victim(tid, dies_at, move || (0..count).for_each(|_| got.push(get(&queue).expect("a record"))))
+    world.victim(tid, dies_at, move || {
+        (0..count).for_each(|_| got.push(get(&queue).expect("a record")))
+    })
 }
 
 #[test]
@@ -115,7 +119,9 @@ fn a_full_queue_is_waited_for() {
             let (world, queue) = (World::new(), core());
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(2, move || (1..=2).for_each(|number| put(&queue, number, 1).expect("put")))
+                world.process(2, move || {
+                    (1..=2).for_each(|number| put(&queue, number, 1).expect("put"))
+                })
             };
             assert_eq!((get(&queue).expect("a record"), get(&queue).expect("a record")), (1, 2));
             assert_eq!(other.join().expect("join"), End::Done);
@@ -267,7 +273,9 @@ fn a_shutdown_loses_nothing() {
                 let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
                 world.process(2, move || match put(&queue, 1, UNBOUNDED) {
                     Ok(()) => was_put.store(true, Ordering::SeqCst),
-                    error => assert!(matches!(error, Err(SendTransportError::Disconnected)), "{error:?}"),
+                    error => {
+                        assert!(matches!(error, Err(SendTransportError::Disconnected)), "{error:?}")
+                    }
                 })
             };
             let shutter = {
@@ -302,7 +310,9 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_a_record() {
             let (world, queue) = (World::new(), core());
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(3, move || assert!(matches!(get(&queue), Err(RecvTransportError::Disconnected))))
+                world.process(3, move || {
+                    assert!(matches!(get(&queue), Err(RecvTransportError::Disconnected)))
+                })
             };
             world.settle(1);
             let victim = {
@@ -325,7 +335,9 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_room() {
             put(&queue, 1, 1).expect("put");
             let other = {
                 let queue = Arc::clone(&queue);
-                world.process(3, move || assert!(matches!(put(&queue, 2, 1), Err(SendTransportError::Disconnected))))
+                world.process(3, move || {
+                    assert!(matches!(put(&queue, 2, 1), Err(SendTransportError::Disconnected)))
+                })
             };
             world.settle(1);
             let victim = {
@@ -340,7 +352,8 @@ fn who_dies_shutting_down_leaves_nobody_asleep_for_room() {
     });
 }
 
-/// Whoever polls and finds nothing is told when there is more, though others poll, put and get at the same time.
+/// Whoever polls and finds nothing is told when there is more, though others poll, put and get at
+/// the same time.
 #[test]
 fn who_polls_is_told() {
     model(|| {
@@ -362,7 +375,10 @@ fn who_polls_is_told() {
             poller.join().expect("join");
             other.join().expect("join");
             put(&queue, 2, UNBOUNDED).expect("put");
-            assert!(was_ready.load(Ordering::SeqCst) || socket::is_readable(queue.pollable()), "nobody tells");
+            assert!(
+                was_ready.load(Ordering::SeqCst) || socket::is_readable(queue.pollable()),
+                "nobody tells"
+            );
         });
     });
 }

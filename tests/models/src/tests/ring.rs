@@ -151,7 +151,8 @@ fn who_dies_sending_has_sent_it_or_not() {
                     pipe.push(&mut producer, Kind::Abort, &[]);
                 })
             };
-            let expected = [(Kind::Last, vec![1; 12]), (Kind::Part, vec![2; 8]), (Kind::Abort, vec![])];
+            let expected =
+                [(Kind::Last, vec![1; 12]), (Kind::Part, vec![2; 8]), (Kind::Abort, vec![])];
             let mut got: Vec<_> = (0..2).filter_map(|_| pipe.look(&mut consumer)).collect();
             let end = victim.join().expect("join");
             got.extend(std::iter::from_fn(|| pipe.look(&mut consumer)));

@@ -44,11 +44,15 @@ impl QueueMemory {
             flags: std::array::from_fn(|_| AtomicU32::new(0)),
             control: [const { AtomicU64::new(0) }; 32],
             growable: (0..RUNGS).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
-            segments: (0..RUNGS).map(|segment| (0..BASE << segment).map(|_| AtomicU64::new(0)).collect()).collect(),
+            segments: (0..RUNGS)
+                .map(|segment| (0..BASE << segment).map(|_| AtomicU64::new(0)).collect())
+                .collect(),
         };
         // All see the zeroes, whoever comes first.
         [0, 2, 16].iter().for_each(|cell| memory.control[*cell].touch());
-        memory.growable.iter().for_each(|segment| [0, 1, 2, 3, 16, 17].iter().for_each(|cell| segment[*cell].touch()));
+        memory.growable.iter().for_each(|segment| {
+            [0, 1, 2, 3, 16, 17].iter().for_each(|cell| segment[*cell].touch())
+        });
         memory.segments.iter().flatten().for_each(AtomicU64::touch);
         Ok(memory)
     }

@@ -56,7 +56,8 @@ pub(crate) struct Received {
 
 pub(crate) fn pair() -> io::Result<(End, End)> {
     let mut ends = ends();
-    let first = (FIRST..).step_by(2).find(|end| !ends.contains_key(end) && !ends.contains_key(&(end + 1)));
+    let first =
+        (FIRST..).step_by(2).find(|end| !ends.contains_key(end) && !ends.contains_key(&(end + 1)));
     let first = first.expect("a number");
     ends.insert(first, VecDeque::new());
     ends.insert(first + 1, VecDeque::new());

@@ -32,7 +32,9 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
         Deadline::Now => true,
         Deadline::At(deadline) => kernel.over.contains(&deadline),
     };
-    let awake = |kernel: &Kernel| kernel.sleepers.iter().any(|sleeper| sleeper.number == number && sleeper.is_woken);
+    let awake = |kernel: &Kernel| {
+        kernel.sleepers.iter().any(|sleeper| sleeper.number == number && sleeper.is_woken)
+    };
     while !awake(&kernel) && !is_over(&kernel) {
         kernel = world.changed.wait(kernel).expect("the kernel");
     }

@@ -114,21 +114,25 @@ pub(crate) fn walk_list() -> End {
     let listed = held.into_iter().rev().filter(|cell| *cell != pending).map(|cell| (cell, false));
     let last = Some((pending, true)).filter(|_| !pending.is_null());
     // SAFETY: cells of objects that outlive their processes.
-    let cells: Vec<(&RobustCell, bool)> = listed.chain(last).map(|(cell, last)| (unsafe { &*cell }, last)).collect();
+    let cells: Vec<(&RobustCell, bool)> =
+        listed.chain(last).map(|(cell, last)| (unsafe { &*cell }, last)).collect();
     let members = cells.iter().filter(|(cell, _)| is_member(cell, &cells)).count();
     let marked = cells.iter().filter(|(cell, is_pending)| mark(cell, *is_pending)).count();
     End::Died { marked, members }
 }
 
-/// Whether a cell is that of a member (of an object that gives them the value 0) who has joined and not left yet.
+/// Whether a cell is that of a member (of an object that gives them the value 0) who has joined and
+/// not left yet.
 fn is_member(cell: &RobustCell, all: &[(&RobustCell, bool)]) -> bool {
     let is_own = |cell: &RobustCell| cell.word.0.load(Ordering::SeqCst) & OWNER == tid();
-    // A member has a ticket. A table's lock has two numbers, how many places are used and the last ticket; others have none.
+    // A member has a ticket. A table's lock has two numbers, how many places are used and the last
+    // ticket; others have none.
     let [ticket, rest, _] = &cell.data;
     if !is_own(cell) || ticket.peek() == 0 || rest.peek() != 0 {
         return false;
     }
-    let table = all.iter().map(|(cell, _)| *cell).find(|cell| is_own(cell) && cell.data[1].peek() != 0);
+    let table =
+        all.iter().map(|(cell, _)| *cell).find(|cell| is_own(cell) && cell.data[1].peek() != 0);
     table.is_none_or(|table| {
         let distance = ptr::from_ref(cell).addr() - ptr::from_ref(table).addr();
         (distance / size_of::<RobustCell>()) as u64 <= table.data[0].peek()
