@@ -1,4 +1,4 @@
-//! What hostile code may do: nothing but compute, unless it is named.
+//! Describes what hostile code may do: nothing but compute, unless it is named.
 
 use std::path::{Path, PathBuf};
 
@@ -177,7 +177,8 @@ impl Cage {
         self
     }
 
-    /// Whether this kernel can keep a cage. (One that allows processes takes a newer kernel.)
+    /// Returns whether this kernel can keep a cage. (One that allows processes takes a newer
+    /// kernel.)
     ///
     /// # Errors
     /// It cannot: what it lacks.
@@ -190,7 +191,7 @@ impl Cage {
         }
     }
 
-    /// What is wrong with it, if something is.
+    /// Returns what is wrong with it, if something is.
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         match self.read.iter().chain(&self.write).find(|path| !path.is_absolute()) {
             None => Ok(()),

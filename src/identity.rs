@@ -1,11 +1,11 @@
-//! Who this process is: its name, its place in the tree, its parent.
+//! Describes who this process is: its name, its place in the tree, its parent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys::per_process::{PerProcess, pid};
 
-/// What a process knows of itself.
+/// Describes what a process knows of itself.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// The name of its type: `Process`, that of a type with `run`, or `_MainProcess`.
@@ -16,11 +16,11 @@ pub(crate) struct Identity {
     pub(crate) pid: u32,
     pub(crate) daemon: bool,
     pub(crate) parent: Option<ParentIdentity>,
-    /// How many processes were constructed here.
+    /// Counts how many processes were constructed here.
     constructed: AtomicU32,
 }
 
-/// What a process knows of its parent.
+/// Describes what a process knows of its parent.
 #[derive(Clone, Debug)]
 pub(crate) struct ParentIdentity {
     pub(crate) name: String,

@@ -1,4 +1,4 @@
-//! What a process may use at most, and which limit it hit.
+//! Describes what a process may use at most, and which limit it hit.
 
 #![deny(clippy::arithmetic_side_effects, reason = "a limit may be any number")]
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::limits::rlimit::{self as sys, Resource};
 use crate::sys::limits::watch;
 
-/// What a process may use at most: for [`Process::limits`](crate::Process::limits),
+/// Describes what a process may use at most: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
 ///
 /// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift
@@ -103,41 +103,41 @@ impl Limits {
         self
     }
 
-    /// How long it may compute, all its threads together; in a pool, for each task. SIGXCPU ends
-    /// it. Code that sees to it that it gets no signals is killed by the kernel up to four seconds
-    /// later in a process of its own, without the limit's name in the error; in a pool, give it a
-    /// deadline, too. Zero is refused; more than a hundred years is no limit.
+    /// Sets how long it may compute, all its threads together; in a pool, for each task. SIGXCPU
+    /// ends it. Code that sees to it that it gets no signals is killed by the kernel up to four
+    /// seconds later in a process of its own, without the limit's name in the error; in a pool,
+    /// give it a deadline, too. Zero is refused; more than a hundred years is no limit.
     #[must_use]
     pub fn cpu_time(mut self, time: Duration) -> Limits {
         self.cpu_time = Some(time);
         self
     }
 
-    /// How many descriptors it may have open. Those that it starts with count: leave it some 16.
-    /// Zero is refused; more than this process may have is as many as that.
+    /// Sets how many descriptors it may have open. Those that it starts with count: leave it some
+    /// 16. Zero is refused; more than this process may have is as many as that.
     #[must_use]
     pub fn open_files(mut self, files: u64) -> Limits {
         self.open_files = Some(files);
         self
     }
 
-    /// How long, in bytes, a file may become that it writes. SIGXFSZ ends it. With zero, it may
-    /// write to no file; [`u64::MAX`] is no limit.
+    /// Sets how long, in bytes, a file may become that it writes. SIGXFSZ ends it. With zero, it
+    /// may write to no file; [`u64::MAX`] is no limit.
     #[must_use]
     pub fn file_size(mut self, bytes: u64) -> Limits {
         self.file_size = Some(bytes);
         self
     }
 
-    /// How many processes and threads its user may have at all, those of other programs included.
-    /// (No limit for root.) With zero, it can start none.
+    /// Sets how many processes and threads its user may have at all, those of other programs
+    /// included. (No limit for root.) With zero, it can start none.
     #[must_use]
     pub fn processes(mut self, processes: u64) -> Limits {
         self.processes = Some(processes);
         self
     }
 
-    /// How nice it is to others, from -20 to 19, the nicest. (Below this process's own takes
+    /// Sets how nice it is to others, from -20 to 19, the nicest. (Below this process's own takes
     /// privileges.)
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Limits {
@@ -153,9 +153,9 @@ impl Limits {
         self
     }
 
-    /// Whether it gets a new, empty directory to work in, which only this user can enter; also in
-    /// its `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given to
-    /// a process or a pool, or else in `/tmp`. It goes, with all that is in it, when the process
+    /// Sets whether it gets a new, empty directory to work in, which only this user can enter; also
+    /// in its `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given
+    /// to a process or a pool, or else in `/tmp`. It goes, with all that is in it, when the process
     /// has ended and this one knows of it; it stays if this program is killed before.
     #[must_use]
     pub fn private_dir(mut self, private: bool) -> Limits {
@@ -163,7 +163,7 @@ impl Limits {
         self
     }
 
-    /// Whether a directory is to be made.
+    /// Returns whether a directory is to be made.
     pub(crate) fn wants_dir(&self) -> bool {
         self.private_dir
     }
@@ -174,18 +174,18 @@ impl Limits {
         [self.address_space, self.resident].into_iter().flatten().min()
     }
 
-    /// Whether its open descriptors are limited.
+    /// Returns whether its open descriptors are limited.
     #[cfg(feature = "cage")]
     pub(crate) fn limits_files(&self) -> bool {
         self.open_files.is_some()
     }
 
-    /// Whether there are any.
+    /// Returns whether there are any.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Limits::default()
     }
 
-    /// What it may compute.
+    /// Returns what it may compute.
     pub(crate) fn cpu(&self) -> Option<Duration> {
         self.cpu_time
     }
@@ -195,7 +195,7 @@ impl Limits {
         Limits { cpu_time: None, ..self.clone() }
     }
 
-    /// What is wrong with them, if something is.
+    /// Returns what is wrong with them, if something is.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.affinity.as_ref().is_some_and(Vec::is_empty) {
             return Err("a process must be allowed one processor at least".to_owned());
@@ -223,7 +223,7 @@ impl Limits {
         Ok(())
     }
 
-    /// What is wrong with them for a task, if something is.
+    /// Returns what is wrong with them for a task, if something is.
     pub(crate) fn check_for_task(&self) -> Result<(), String> {
         if self.nice.is_some() || self.affinity.is_some() || self.private_dir {
             return Err(
@@ -337,7 +337,7 @@ impl Drop for TaskLimits {
 }
 
 impl LimitReached {
-    /// What a process noted before it ended: the kind, and how much.
+    /// Returns what a process noted before it ended: the kind, and how much.
     pub(crate) fn from_note(note: &[u8]) -> Option<LimitReached> {
         let (kind, value) = note.split_first()?;
         let value = u64::from_le_bytes(value.try_into().ok()?);

@@ -1,4 +1,4 @@
-//! What can be run in a process: functions and closures without captures.
+//! Describes what can be run in a process: functions and closures without captures.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,15 +44,15 @@ use crate::sys::program::code::{self, Entry, Refusal};
     note = "to pass more, put them into a tuple or a struct"
 )]
 pub trait Target<Args> {
-    /// What it returns.
+    /// Describes what it returns.
     type Output;
 
     /// Calls it.
     fn call(self, args: Args) -> Self::Output;
 }
 
-/// What a function without captures is: at the least, copyable. Copyable captures that have a size
-/// are refused by their size (`code::Contentless`); the others cannot be told from none, see
+/// Says what a function without captures is: at the least, copyable. Copyable captures that have a
+/// size are refused by their size (`code::Contentless`); the others cannot be told from none, see
 /// [`Target`].
 #[diagnostic::on_unimplemented(
     message = "a target must be a function itself or a closure that captures nothing",

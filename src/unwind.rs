@@ -86,30 +86,30 @@ impl fmt::Display for Location {
 }
 
 thread_local! {
-    /// What the hook saw of this thread's last panic.
+    /// Holds what the hook saw of this thread's last panic.
     static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
-/// Who is told of a panic that nothing can catch.
+/// Describes who is told of a panic that nothing can catch.
 type Witness = Arc<dyn Fn(Panic) + Send + Sync>;
 
 static WITNESS: Mutex<Option<Witness>> = Mutex::new(None);
 
-/// Has `witness` called with the panic when one is about to abort this process, in the thread that
+/// Calls `witness` with the panic when one is about to abort this process, in the thread that
 /// panicked.
 pub(crate) fn on_abort(witness: Option<Witness>) {
     *WITNESS.lock().unwrap_or_else(PoisonError::into_inner) = witness;
 }
 
-/// What says which task this thread runs for a pool.
+/// Holds what says which task this thread runs for a pool.
 static TASK: OnceLock<fn() -> Option<String>> = OnceLock::new();
 
-/// Has the texts of panics name the task that `task` says their thread runs.
+/// Makes the texts of panics name the task that `task` says their thread runs.
 pub(crate) fn name_tasks(task: fn() -> Option<String>) {
     let _ = TASK.set(task);
 }
 
-/// What panicked: `Process NAME`, and its task if it runs one.
+/// Returns what panicked: `Process NAME`, and its task if it runs one.
 fn who() -> String {
     let process = identity::current().name();
     match TASK.get().and_then(|task| task()) {
@@ -118,7 +118,7 @@ fn who() -> String {
     }
 }
 
-/// Has every panic in this process, a child, preceded by `Process NAME:` on standard error, and
+/// Precedes every panic in this process, a child, by `Process NAME:` on standard error, and
 /// remembers where it was.
 ///
 /// Once is enough: a forked child of a child has the hook already.

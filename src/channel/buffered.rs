@@ -38,7 +38,7 @@ pub(super) fn send<T: Serialize, E: SendFailure<T>>(
     done.map_err(|error| E::new(error, value))
 }
 
-/// Has a message received and decodes the value.
+/// Receives a message by `recv`, and decodes the value.
 #[inline]
 pub(super) fn recv<T: DeserializeOwned, E: RecvFailure>(
     buffer: &mut Vec<u8>,
@@ -51,7 +51,7 @@ pub(super) fn recv<T: DeserializeOwned, E: RecvFailure>(
     value.map_err(|reason| RecvError::Decode(reason).into())
 }
 
-/// Has a message received, and puts it at the beginning of `target`; gives its length.
+/// Receives a message, and puts it at the beginning of `target`; returns its length.
 #[inline]
 pub(super) fn recv_into<E: RecvFailure>(
     target: &mut [u8],

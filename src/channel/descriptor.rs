@@ -42,12 +42,12 @@ use crate::sys::fd;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Descriptor<T = OwnedFd>(
-    /// What owns the descriptor.
+    /// Says what owns the descriptor.
     pub T,
 );
 
 impl<T> Descriptor<T> {
-    /// What owns the descriptor.
+    /// Returns what owns the descriptor.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0

@@ -25,11 +25,11 @@ const EVERY: u32 = 8;
 /// less.
 const PAUSES: u32 = 8;
 
-/// How long to look, which follows from what it was good for before.
+/// Says how long to look, which follows from what it was good for before.
 #[derive(Clone, Debug)]
 pub(crate) struct Spin {
     budget: Duration,
-    /// How many short sleeps there were in a row.
+    /// Counts how many short sleeps there were in a row.
     naps: u32,
     /// Where this thread was when it asked, and how often it might have asked.
     own: u64,

@@ -1,10 +1,10 @@
-//! What the decoding of one message has used of what it may use.
+//! Describes what the decoding of one message has used of what it may use.
 
 use super::fault::Fault;
 use super::limits;
 use crate::sys::program::stack;
 
-/// What so many levels of lists and options take of the stack is what honest values take, too; it
+/// The stack that so many levels of lists and options take is what honest values take, too; it
 /// is not looked at.
 pub(crate) const SHALLOW: u32 = 4;
 
@@ -17,7 +17,7 @@ pub(crate) struct Budget {
     pub(crate) depth: u32,
     /// The length of the message.
     length: u64,
-    /// How many items its lists and maps say that they have.
+    /// Counts how many items its lists and maps say that they have.
     claimed: u64,
     /// The sizes of the values that are not small.
     taken: u64,
@@ -95,7 +95,7 @@ impl Budget {
     }
 }
 
-/// Whether a value may be nested so deep, here.
+/// Returns whether a value may be nested so deep, here.
 #[inline]
 pub(crate) fn check(depth: u32) -> Result<(), Fault> {
     if depth > SHALLOW { check_depth(depth) } else { Ok(()) }

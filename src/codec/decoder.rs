@@ -17,7 +17,7 @@ pub(super) struct Decoder<'de> {
     pub(super) kept: Option<Box<Kept<'de>>>,
     /// The variant of an enum is known, what is in it was not asked for yet.
     pub(super) is_unopened: bool,
-    /// How many lists and tuples, one in the other, have items left.
+    /// Counts how many lists and tuples, one in the other, have items left.
     open: usize,
 }
 

@@ -360,7 +360,7 @@ fn miscounted(what: &str) -> Fault {
 /// A list or a map that is being written.
 pub(super) struct List<'e, 'a> {
     encoder: &'e mut Encoder<'a>,
-    /// How many are still to come.
+    /// Counts how many are still to come.
     left: usize,
     /// The key of an entry is written, its value is not.
     is_at_value: bool,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{de, ser};
 
-/// What to do about a type that asks the format what comes next.
+/// Holds what to do about a type that asks the format what comes next.
 pub(crate) const ADVICE: &str =
     "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
 

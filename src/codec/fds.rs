@@ -1,5 +1,5 @@
-//! What goes along with the bytes of a value: descriptors, and things of which there may be only
-//! one.
+//! Describes what goes along with the bytes of a value: descriptors, and things of which there may
+//! be only one.
 
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -15,16 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// a message itself needs.
 pub(crate) const MAX_FDS: usize = 240;
 
-/// What the value that a thread is at has brought; none if it is at none.
+/// Holds what the value that a thread is at has brought; none if it is at none.
 ///
 /// Never dropped, so that it is there to the very end of a process, when exit handlers send a last
 /// word. It is empty then.
 type Table<T> = RefCell<ManuallyDrop<Option<T>>>;
 
 thread_local! {
-    /// What this thread encodes.
+    /// Holds what this thread encodes.
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
-    /// What goes along with the value that is being encoded.
+    /// Holds what goes along with the value that is being encoded.
     static GIVEN: Table<Box<Baggage>> = const { RefCell::new(ManuallyDrop::new(None)) };
     /// The descriptors that came with the value that is being decoded, but for those that have an
     /// owner by now.
@@ -32,7 +32,7 @@ thread_local! {
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// What a thread encodes: most values bring nothing along, and do not touch the table.
+/// Describes what a thread encodes: most values bring nothing along, and do not touch the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Idle,
@@ -41,7 +41,7 @@ enum Stage {
     Brings,
 }
 
-/// What goes along with one value.
+/// Describes what goes along with one value.
 #[derive(Debug, Default)]
 pub(crate) struct Baggage {
     fds: Vec<Arc<OwnedFd>>,
@@ -55,11 +55,11 @@ impl Baggage {
     }
 }
 
-/// Has what goes along with the value that `f` encodes collected. (Values may encode others while
+/// Collects what goes along with the value that `f` encodes. (Values may encode others while
 /// they are encoded.)
 #[inline]
 pub(crate) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
-    /// What goes on behind it, also if `f` panics.
+    /// Describes what goes on behind it, also if `f` panics.
     struct Outer(Stage, Option<Box<Baggage>>);
     impl Outer {
         #[inline]
@@ -189,7 +189,7 @@ pub(crate) fn table(fds: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
     fds.into_iter().map(Arc::new).collect()
 }
 
-/// Whether a thing of which there may be only one, as the end of a pipe, was given to another
+/// Says whether a thing of which there may be only one, as the end of a pipe, was given to another
 /// process.
 ///
 /// The other process goes on where this one was: two would take each other's messages, or write

@@ -1,10 +1,10 @@
-//! How much a message may ask of who decodes it.
+//! Says how much a message may ask of who decodes it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// How much a message may ask of the process that decodes it, beyond what its length explains.
+/// Says how much a message may ask of the process that decodes it, beyond what its length explains.
 ///
 /// Whoever sends a message chooses its bytes, and a few of them can stand for a value that takes
 /// all stack, time or memory there is: lists in lists in lists, a list of 2^64 empty values, a
@@ -38,17 +38,17 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeLimits {
-    /// How deep lists, maps, options and enums may lie in each other: 1,000 unless set. Less where
-    /// the thread's stack (or what is left of it) does not hold so many: nothing that is decoded
-    /// overflows it.
+    /// Says how deep lists, maps, options and enums may lie in each other: 1,000 unless set. Less
+    /// where the thread's stack (or what is left of it) does not hold so many: nothing that is
+    /// decoded overflows it.
     pub depth: u32,
-    /// How many items without any bytes, as those of a `Vec<()>`, one message may have, all its
-    /// lists and maps taken together: a million (2^20) unless set.
+    /// Counts how many items without any bytes, as those of a `Vec<()>`, one message may have, all
+    /// its lists and maps taken together: a million (2^20) unless set.
     pub empty_items: u64,
-    /// How many bytes of memory a value may take beyond 32 times the length of its message: 64 MiB
-    /// unless set. Counted are the sizes of the types in it that are bigger than 32 bytes. (With
-    /// this limit, a value takes some hundred MiB at the very most: tables and lists have room to
-    /// grow.)
+    /// Counts how many bytes of memory a value may take beyond 32 times the length of its message:
+    /// 64 MiB unless set. Counted are the sizes of the types in it that are bigger than 32 bytes.
+    /// (With this limit, a value takes some hundred MiB at the very most: tables and lists have
+    /// room to grow.)
     pub memory: u64,
 }
 
@@ -99,7 +99,7 @@ pub fn set_decode_limits(limits: DecodeLimits) {
     MEMORY.store(limits.memory, Ordering::Relaxed);
 }
 
-/// What messages may ask of this process: see [`DecodeLimits`].
+/// Returns what messages may ask of this process: see [`DecodeLimits`].
 #[must_use]
 pub fn decode_limits() -> DecodeLimits {
     DecodeLimits { depth: depth(), empty_items: empty_items(), memory: memory() }

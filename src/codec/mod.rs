@@ -1,4 +1,4 @@
-//! How values become bytes and back: a compact format for serde, and a side table for the
+//! Describes how values become bytes and back: a compact format for serde, and a side table for the
 //! descriptors that bytes cannot carry.
 
 mod budget;

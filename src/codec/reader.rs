@@ -4,7 +4,7 @@ use std::slice;
 
 use super::fault::Fault;
 
-/// What is left of a message. (An iterator, as only its beginning moves.)
+/// Describes what is left of a message. (An iterator, as only its beginning moves.)
 pub(super) struct Reader<'de>(slice::Iter<'de, u8>);
 
 impl<'de> Reader<'de> {

@@ -1,4 +1,4 @@
-//! How the names of fields and variants go along with values.
+//! Describes how the names of fields and variants go along with values.
 //!
 //! Positions alone would let a value arrive as another one: with `#[serde(skip)]` and its like,
 //! what `Serialize` writes and what `Deserialize` expects are not the same fields and variants. So
@@ -14,7 +14,7 @@
 
 use std::cell::RefCell;
 
-/// How many structs and how many variants of enums can be referred to at once.
+/// Sets how many structs and how many variants of enums can be referred to at once.
 pub(crate) const SLOTS: usize = 32;
 
 /// Heads below refer to the names in a slot; those from here on come with names that go into slot
@@ -37,7 +37,7 @@ pub(crate) enum Names {
     Always,
 }
 
-/// What a variant of an enum has in it.
+/// Describes what a variant of an enum has in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Form {
@@ -100,7 +100,7 @@ impl Key {
     }
 }
 
-/// What a thread knows of a struct that it encoded before.
+/// Describes what a thread knows of a struct that it encoded before.
 #[derive(Default)]
 struct Known {
     key: Key,
@@ -109,7 +109,7 @@ struct Known {
     block: Vec<u8>,
 }
 
-/// What a thread knows of a list of fields that it decoded by before.
+/// Describes what a thread knows of a list of fields that it decoded by before.
 #[derive(Default)]
 struct Expected {
     place: usize,
@@ -128,7 +128,7 @@ pub(crate) fn mix(fields: usize, name: &'static str) -> usize {
     fields.rotate_left(7).wrapping_add(name.as_ptr() as usize).wrapping_add(name.len())
 }
 
-/// What is known of a struct to who encodes it.
+/// Describes what is known of a struct to who encodes it.
 pub(crate) enum Lookup<T> {
     Found(T),
     /// It would be of use to `learn` it.
@@ -158,7 +158,7 @@ pub(crate) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
     });
 }
 
-/// Whether a block has exactly these fields, in this order.
+/// Returns whether a block has exactly these fields, in this order.
 #[inline]
 pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool {
     let place = fields.as_ptr() as usize;

@@ -46,7 +46,7 @@ fn a_descriptor_outside_of_a_message_is_refused() {
     assert!(encode(&many).expect_err("too many").contains("more descriptors"));
 }
 
-/// What arrives.
+/// Returns what arrives.
 fn crossed<T: Serialize, R: DeserializeOwned>(value: &T) -> Result<R, String> {
     let parcel = encode(value)?;
     decode(&parcel.bytes, parcel.fds)

@@ -2,13 +2,13 @@
 
 use super::fault::{Fault, Reason};
 
-/// How many bytes a number has at most.
+/// Sets how many bytes a number has at most.
 const LONGEST: usize = 10;
 
 /// A buffer that is written at the end of.
 pub(super) struct Writer<'a> {
     pub(super) bytes: &'a mut Vec<u8>,
-    /// How long `bytes` may get.
+    /// Says how long `bytes` may get.
     pub(super) most: usize,
 }
 

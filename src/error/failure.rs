@@ -21,7 +21,7 @@ pub enum Failure {
     Signalled {
         /// Which one.
         signal: Signal,
-        /// Whether the kernel wrote an image of its memory.
+        /// True if the kernel wrote an image of its memory.
         core_dumped: bool,
     },
     /// Its arguments came to it, but could not be decoded there.
@@ -70,7 +70,7 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// What a sentence that begins with the process goes on with: `exited with code 3`.
+    /// Returns what a sentence that begins with the process goes on with: `exited with code 3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Panicked(panic) => write!(f, "panicked: {panic}"),

@@ -1,4 +1,4 @@
-//! What can go wrong: before a process runs (`Error`), and how it ended (`JoinError`).
+//! Describes what can go wrong: before a process runs (`Error`), and how it ended (`JoinError`).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -135,7 +135,7 @@ impl Error {
         matches!(*self.0, Cause::OtherProcess(_))
     }
 
-    /// How the process ended, if this error came from joining one.
+    /// Returns how the process ended, if this error came from joining one.
     #[must_use]
     pub fn join_error(&self) -> Option<&JoinError> {
         match &*self.0 {
@@ -144,7 +144,7 @@ impl Error {
         }
     }
 
-    /// How the task failed, if this error came from a pool's task.
+    /// Returns how the task failed, if this error came from a pool's task.
     #[must_use]
     pub fn task_error(&self) -> Option<&TaskError> {
         match &*self.0 {

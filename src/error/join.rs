@@ -1,4 +1,4 @@
-//! How a process failed.
+//! Describes how a process failed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// How a process failed, with its name, number and function.
+/// Describes how a process failed, with its name, number and function.
 ///
 /// ```
 /// use multiproc::{Failure, Process};
@@ -48,13 +48,13 @@ impl JoinError {
         JoinError(Box::new(Ended { process, pid, function, exitcode, failure }))
     }
 
-    /// What happened.
+    /// Returns the failure.
     #[must_use]
     pub fn failure(&self) -> &Failure {
         &self.0.failure
     }
 
-    /// What happened, owned.
+    /// Returns the failure, owned.
     #[must_use]
     pub fn into_failure(self) -> Failure {
         self.0.failure

@@ -1,4 +1,4 @@
-//! How a task of a pool failed.
+//! Describes how a task of a pool failed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,7 +8,8 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// How a task of a [`Pool`](crate::Pool) failed: what happened, to which task, in which worker.
+/// Describes how a task of a [`Pool`](crate::Pool) failed: what happened, to which task, in which
+/// worker.
 ///
 /// ```
 /// use multiproc::{Failure, Pool};
@@ -45,13 +46,13 @@ impl TaskError {
         TaskError(Box::new(Failed { task, worker, attempts, failure }))
     }
 
-    /// What happened.
+    /// Returns the failure.
     #[must_use]
     pub fn failure(&self) -> &Failure {
         &self.0.failure
     }
 
-    /// What happened, owned.
+    /// Returns the failure, owned.
     #[must_use]
     pub fn into_failure(self) -> Failure {
         self.0.failure
@@ -75,8 +76,8 @@ impl TaskError {
         self.0.failure.limit()
     }
 
-    /// Whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or because its
-    /// pool was terminated.
+    /// Returns whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or
+    /// because its pool was terminated.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.failure, Failure::Cancelled(_))
@@ -101,7 +102,7 @@ impl TaskError {
         self.0.worker.as_ref().map(|(_, pid)| *pid)
     }
 
-    /// How often it was tried.
+    /// Returns how often it was tried.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts

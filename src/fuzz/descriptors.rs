@@ -11,7 +11,7 @@ use crate::sys::ipc::{socket, stream};
 use crate::sys::memory::sealed;
 use crate::sys::memory::shared::SharedFile;
 
-/// How many kinds there are.
+/// Sets how many kinds there are.
 const KINDS: usize = 14;
 
 /// One of a kind that the input says, with contents from it.

@@ -66,7 +66,7 @@ fn say(far: &OwnedFd, bytes: &[u8], fds: &[OwnedFd], model: &mut Model) {
     }
 }
 
-/// What was sent, and how far it was received.
+/// Describes what was sent, and how far it was received.
 struct Model {
     sent: Vec<u8>,
     at: usize,

@@ -7,7 +7,7 @@ use super::{
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// What it is called.
+    /// Holds what it is called.
     pub name: &'static str,
     /// Does it once.
     pub run: fn(&[u8]),

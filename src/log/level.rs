@@ -1,4 +1,4 @@
-//! How important a record is.
+//! Describes how important a record is.
 
 use std::fmt;
 

@@ -20,7 +20,7 @@ use crate::identity;
 pub struct Logger {
     level: AtomicU8,
     to_stderr: AtomicBool,
-    /// Whether the `log` facade's records come to us.
+    /// True if the `log` facade's records come to us.
     is_facade: AtomicBool,
     handlers: RwLock<Vec<Handler>>,
 }
@@ -32,13 +32,13 @@ type Handler = Arc<dyn Fn(&LogRecord<'_>) + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LogRecord<'a> {
-    /// How important it is.
+    /// Says how important it is.
     pub level: Level,
     /// The name of the process that made it.
     pub process: &'a str,
     /// Where it comes from: `multiproc`, or the module that logged through the facade.
     pub target: &'a str,
-    /// What it says.
+    /// Holds what it says.
     pub message: fmt::Arguments<'a>,
     /// The source file that made it.
     pub file: Option<&'a str>,
@@ -108,7 +108,7 @@ impl Logger {
         }
     }
 
-    /// Whether a record of this level would be handled.
+    /// Returns whether a record of this level would be handled.
     pub fn is_enabled_for(&self, level: Level) -> bool {
         match self.level() {
             Level::NotSet => level.facade() <= log::max_level(),
@@ -116,7 +116,7 @@ impl Logger {
         }
     }
 
-    /// Has every record passed to `handler`, too. Children do not inherit it (as in CPython),
+    /// Passes every record to `handler`, too. Children do not inherit it (as in CPython),
     /// except by fork.
     ///
     /// ```
@@ -231,7 +231,7 @@ impl fmt::Debug for Logger {
     }
 }
 
-/// What the `log` facade gets as its logger.
+/// Describes what the `log` facade gets as its logger.
 struct Facade;
 
 impl log::Log for Facade {
@@ -255,7 +255,7 @@ impl log::Log for Facade {
     fn flush(&self) {}
 }
 
-/// What a child inherits.
+/// Describes what a child inherits.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
     level: Level,

@@ -1,4 +1,4 @@
-//! What the library says about itself, and how a program gets to see it.
+//! Describes what the library says about itself, and how a program gets to see it.
 
 mod level;
 mod logger;

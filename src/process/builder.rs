@@ -42,7 +42,7 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target, function_entry};
 
-/// What to run in a process, and how: a process that is not started yet.
+/// Describes what to run in a process, and how: a process that is not started yet.
 ///
 /// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense
 /// then; so starting one twice and joining one that was never started do not compile.
@@ -75,7 +75,7 @@ pub struct Process<T> {
     result: PhantomData<fn() -> T>,
 }
 
-/// What a process does.
+/// Describes what a process does.
 enum Work {
     /// A function, by its entry, with its encoded arguments, or why they could not be.
     Entry(Entry, std::result::Result<(Parcel, Ends), String>),
@@ -85,7 +85,7 @@ enum Work {
 
 type Closure = Box<dyn FnOnce() -> std::result::Result<Parcel, Refusal> + Send>;
 
-/// How a process's environment differs from this one's.
+/// Describes how a process's environment differs from this one's.
 #[derive(Debug, Default)]
 struct EnvironmentChange {
     clear: bool,
@@ -195,7 +195,7 @@ impl<T> Process<T> {
         self
     }
 
-    /// Whether the process is a daemon: terminated when this one ends, and not allowed to have
+    /// Sets whether the process is a daemon: terminated when this one ends, and not allowed to have
     /// children.
     ///
     /// (Not a Unix daemon: it ends with the program.)
@@ -204,7 +204,7 @@ impl<T> Process<T> {
         self
     }
 
-    /// How to start the process, if not by the program's method.
+    /// Sets how to start the process, if not by the program's method.
     pub fn start_method(mut self, method: StartMethod) -> Process<T> {
         self.method = Some(method);
         self
@@ -239,7 +239,7 @@ impl<T> Process<T> {
         self
     }
 
-    /// Has the process's environment start empty; variables set before are forgotten.
+    /// Starts the process's environment empty; variables set before are forgotten.
     pub fn env_clear(mut self) -> Process<T> {
         self.environment = EnvironmentChange { clear: true, variables: BTreeMap::new() };
         self
@@ -271,7 +271,7 @@ impl<T> Process<T> {
         self
     }
 
-    /// Has the function run on a stack of at least so many bytes: in a thread of that name and
+    /// Runs the function on a stack of at least so many bytes: in a thread of that name and
     /// size, for which the process waits. Unless set, it runs on the main thread, whose stack the
     /// system's limit governs.
     pub fn stack_size(mut self, bytes: usize) -> Process<T> {
@@ -279,8 +279,8 @@ impl<T> Process<T> {
         self
     }
 
-    /// How long what the function returns may be, encoded, in bytes: 1 GiB unless set, as for a
-    /// message. The [`join`](Child::join) of a longer one fails with
+    /// Sets how long what the function returns may be, encoded, in bytes: 1 GiB unless set, as for
+    /// a message. The [`join`](Child::join) of a longer one fails with
     /// [`Failure::BadResult`](crate::Failure::BadResult), and takes no memory for it.
     ///
     /// The text of a panic or another failure may be 256 MiB long. What a result may ask of this
@@ -298,7 +298,7 @@ impl<T> Process<T> {
         self
     }
 
-    /// Whether the process ends when this one does, however that happens: true unless set.
+    /// Sets whether the process ends when this one does, however that happens: true unless set.
     ///
     /// What it starts by other means (`std::process::Command`) is not covered, nor is the process
     /// itself any more once it has executed another program in its own place or closed descriptors
@@ -312,7 +312,7 @@ impl<T> Process<T> {
         self
     }
 
-    /// Has it ended with the program as daemons are, although it may have children.
+    /// Ends it with the program as daemons are, although it may have children.
     pub(crate) fn for_pool(mut self) -> Process<T> {
         self.spec.serves_pool = true;
         self
@@ -324,7 +324,7 @@ impl<T> Process<T> {
         &self.spec.name
     }
 
-    /// Whether it will be a daemon.
+    /// Returns whether it will be a daemon.
     #[must_use]
     pub fn is_daemon(&self) -> bool {
         self.spec.daemon
@@ -451,7 +451,7 @@ fn own_lifeline(spec: &ProcessSpec) -> Result<(Option<PrivateLifeline>, Option<O
     Ok((Some(made.0), Some(made.1)))
 }
 
-/// What a process does, as a start method takes it.
+/// Describes what a process does, as a start method takes it.
 struct ReadyWork {
     entry: Option<Entry>,
     /// Where the entry is, for a process that executes this program's file.

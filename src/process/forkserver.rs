@@ -1,4 +1,4 @@
-//! What a program can say about its fork server.
+//! Describes what a program can say about its fork server.
 
 use std::any::type_name;
 use std::mem;
@@ -8,7 +8,7 @@ use crate::start::{forkserver, preload};
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target, function_entry};
 
-/// Has `f` run once in the fork server, before the first child: what it loads, all children share,
+/// Runs `f` once in the fork server, before the first child: what it loads, all children share,
 /// without copying it.
 ///
 /// Several are run in the order in which they were given. A fork server that is running already is
@@ -61,7 +61,7 @@ pub fn set_forkserver_preload<F: Target<(), Output = ()> + Captureless + Send>(f
     Ok(())
 }
 
-/// Has `f` run in each child of this fork server, before its function and on the same thread: to be
+/// Runs `f` in each child of this fork server, before its function and on the same thread: to be
 /// called by a [preload function](set_forkserver_preload), for what must not be the same in all
 /// children.
 ///
@@ -85,7 +85,7 @@ pub fn at_forkserver_child(f: impl Fn() + Send + Sync + 'static) {
     preload::add_for_child(Box::new(f));
 }
 
-/// Has the next start use a new fork server; what the old one made runs on.
+/// Makes the next start use a new fork server; what the old one made runs on.
 ///
 /// A fork server, and so its children, has the limits, priority, processors, umask, namespaces,
 /// Landlock rules, security labels, bounding set of capabilities and control group that this

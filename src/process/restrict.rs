@@ -1,4 +1,4 @@
-//! What a process may not do.
+//! Describes what a process may not do.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Process, builder};
 use crate::limits::Limits;
 
 impl<T> Process<T> {
-    /// What the process may use at most. It gets a session of its own, as with a
+    /// Sets what the process may use at most. It gets a session of its own, as with a
     /// [`deadline`](Process::deadline).
     ///
     /// A limit that cannot be put in force is an error of `join`: the function does not run then.
@@ -16,13 +16,13 @@ impl<T> Process<T> {
         self
     }
 
-    /// Has a private directory made in this place.
+    /// Makes a private directory in this place.
     pub(crate) fn temporary(mut self, place: Option<std::path::PathBuf>) -> Process<T> {
         self.temporary = place;
         self
     }
 
-    /// How long the process may run, from its start. It can see it
+    /// Sets how long the process may run, from its start. It can see it
     /// ([`CurrentProcess::time_left`](crate::CurrentProcess::time_left)); then it and what it
     /// started gets SIGTERM, and SIGKILL after the [`grace`](Process::grace).
     ///
@@ -49,14 +49,15 @@ impl<T> Process<T> {
         self
     }
 
-    /// Has the process run in a cage, which closes just before its function runs.
+    /// Runs the process in a cage, which closes just before its function runs.
     #[cfg(feature = "cage")]
     pub fn cage(mut self, cage: crate::Cage) -> Process<T> {
         self.spec.cage = Some(cage);
         self
     }
 
-    /// How long the process has between SIGTERM and SIGKILL at its deadline: 3 seconds unless set.
+    /// Sets how long the process has between SIGTERM and SIGKILL at its deadline: 3 seconds unless
+    /// set.
     pub fn grace(mut self, grace: Duration) -> Process<T> {
         self.spec.grace = grace;
         self

@@ -37,7 +37,7 @@ use crate::sys::program::code::{Entry, Refusal};
 /// # }
 /// ```
 pub trait Run: Serialize + DeserializeOwned {
-    /// What it returns to the parent.
+    /// Describes what it returns to the parent.
     type Output: Serialize + DeserializeOwned;
 
     /// Does the work, in the child.

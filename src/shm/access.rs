@@ -1,4 +1,4 @@
-//! What a handle to shared memory may do with it, and what may lie in it.
+//! Describes what a handle to shared memory may do with it, and what may lie in it.
 
 use std::fmt;
 use std::sync::atomic::{
@@ -12,7 +12,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What a handle to shared memory may do: [`ReadWrite`] or [`ReadOnly`].
+/// Describes what a handle to shared memory may do: [`ReadWrite`] or [`ReadOnly`].
 ///
 /// ```
 /// use multiproc::{Access, SharedArray};
@@ -128,7 +128,7 @@ pub struct OutOfBounds {
 }
 
 impl OutOfBounds {
-    /// Whether `count` bytes fit at `offset` of `length`.
+    /// Returns whether `count` bytes fit at `offset` of `length`.
     pub(super) fn check(offset: usize, count: usize, length: usize) -> Result<(), OutOfBounds> {
         match offset.checked_add(count) {
             Some(end) if end <= length => Ok(()),

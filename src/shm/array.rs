@@ -156,7 +156,7 @@ impl<T: Pod> SharedArray<T> {
     }
 }
 
-/// How many bytes are copied at a time where it could be any number.
+/// Sets how many bytes are copied at a time where it could be any number.
 const CHUNK: usize = 4096;
 
 impl<T: Pod, A: Access> SharedArray<T, A> {
@@ -179,7 +179,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         Ok(SharedArray { memory, offset, len, element: PhantomData })
     }
 
-    /// How many elements there are.
+    /// Returns how many elements there are.
     ///
     /// ```
     /// assert_eq!(multiproc::SharedArray::<u64>::new(3)?.len(), 3);
@@ -190,7 +190,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     ///
     /// ```
     /// assert!(multiproc::SharedArray::<u64>::new(0)?.is_empty());

@@ -49,7 +49,7 @@ impl Item {
         }
     }
 
-    /// What was written; nothing if this is no value of that kind.
+    /// Returns what was written; nothing if this is no value of that kind.
     pub(super) fn read(kind: u8, bytes: Vec<u8>) -> Option<Item> {
         Some(match kind {
             NONE if bytes.is_empty() => Item::None,
@@ -63,7 +63,7 @@ impl Item {
         })
     }
 
-    /// How many bytes a list keeps for it and what comes in its place: CPython's rule.
+    /// Returns how many bytes a list keeps for it and what comes in its place: CPython's rule.
     pub(super) fn room(&self) -> usize {
         match self {
             Item::Text(text) => (text.len() / 8 + 1) * 8,

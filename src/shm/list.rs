@@ -12,7 +12,7 @@ use super::memory::SharedMemory;
 use super::record::{HEADER, Record, Trouble};
 use crate::error::{Cause, Result};
 
-/// What a list begins with; then come the number of items, the room of each in bytes, and the
+/// Holds what a list begins with; then come the number of items, the room of each in bytes, and the
 /// records.
 const MAGIC: u64 = u64::from_le_bytes(*b"mp list1");
 
@@ -209,7 +209,7 @@ impl ShareableList {
         Ok(ShareableList { memory, places: places.into() })
     }
 
-    /// How many items there are.
+    /// Returns how many items there are.
     ///
     /// ```
     /// assert_eq!(multiproc::ShareableList::new([1, 2])?.len(), 2);
@@ -220,7 +220,7 @@ impl ShareableList {
         self.places.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     ///
     /// ```
     /// assert!(multiproc::ShareableList::new([0; 0])?.is_empty());
@@ -340,7 +340,7 @@ impl ShareableList {
         Ok(None)
     }
 
-    /// How often a value is there.
+    /// Returns how often a value is there.
     ///
     /// # Errors
     /// As for [`get`](ShareableList::get), of any item.
@@ -451,20 +451,20 @@ pub enum ListError {
     OutOfRange {
         /// Which one.
         index: isize,
-        /// How many there are.
+        /// Counts how many there are.
         len: usize,
     },
     /// The value is too long for the place.
     TooLong {
-        /// How many bytes it is long.
+        /// Counts how many bytes it is long.
         length: usize,
-        /// How many there is room for.
+        /// Counts how many there is room for.
         room: usize,
     },
     /// Somebody is changing the item, or was killed while doing so. To set it puts that right.
     Unfinished,
-    /// What is there is no value: somebody wrote to the memory by other means. To set it puts that
-    /// right.
+    /// Says what is there is no value: somebody wrote to the memory by other means. To set it puts
+    /// that right.
     Broken,
 }
 

@@ -266,7 +266,7 @@ impl<A: Access> SharedMemory<A> {
         Ok(SharedMemory { inner: Arc::new(inner), access: PhantomData })
     }
 
-    /// How many bytes there are; never zero.
+    /// Returns how many bytes there are; never zero.
     ///
     /// ```
     /// assert_eq!(multiproc::SharedMemory::new(100)?.len(), 100);

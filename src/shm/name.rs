@@ -100,7 +100,7 @@ fn is_taken(error: &Error) -> bool {
     error.os_error().is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }
 
-/// Whether something can be a name at all.
+/// Returns whether something can be a name at all.
 fn check(text: &str) -> Result<()> {
     let why = match text {
         "" => "is empty",
@@ -123,7 +123,7 @@ pub(super) struct Given {
 
 impl Given {
     fn new(name: Name) -> Given {
-        /// Has the names removed when this process leaves with them, in each process anew.
+        /// Removes the names when this process leaves with them, in each process anew.
         fn given() -> &'static Mutex<BTreeMap<String, Name>> {
             GIVEN.get_or_init(|_| {
                 exit::also_at_exit(leaving);

@@ -13,14 +13,14 @@ use std::time::Duration;
 use crate::sys::memory::copy;
 use crate::sys::wait::poll::Deadline;
 
-/// How many words come before the value: the count, its kind and length, the sum.
+/// Sets how many words come before the value: the count, its kind and length, the sum.
 pub(super) const HEADER: usize = 3;
 
-/// How long a writer is waited for.
+/// Sets how long a writer is waited for.
 const WRITER_TIMEOUT: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
 
-/// How often something that nobody is writing, but that is not right, is looked at again.
+/// Sets how often something that nobody is writing, but that is not right, is looked at again.
 const LOOKS: u32 = 8;
 
 /// Why a value could not be read or written.
@@ -28,7 +28,7 @@ const LOOKS: u32 = 8;
 pub(super) enum Trouble {
     /// Somebody is writing it, or was killed while doing so.
     Unfinished,
-    /// What is there is no value.
+    /// Says what is there is no value.
     Broken,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Record<'a> {
         Some(Record { count, tag, sum, value })
     }
 
-    /// How long a value can be.
+    /// Returns how long a value can be.
     fn room(&self) -> usize {
         size_of_val(self.value)
     }

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 
 use crate::error::{Cause, Error, Result};
 
-/// How many bytes the elements are. Types without a size do not compile.
+/// Returns how many bytes the elements are. Types without a size do not compile.
 pub(super) fn size_of_elements<T: Pod>(len: usize) -> Result<usize> {
     const {
         assert!(size_of::<T>() > 0, "elements of shared memory have a size");

@@ -1,4 +1,5 @@
-//! What a process that we execute is told in its environment, before it can be told anything else.
+//! Describes what a process that we execute is told in its environment, before it can be told
+//! anything else.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -16,10 +17,10 @@ pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
 /// standard error.
 pub(crate) const REFUSED: i32 = 125;
 
-/// What the processes that speak with each other must agree on.
+/// Holds what the processes that speak with each other must agree on.
 const PROTOCOL: u32 = 1;
 
-/// What to be.
+/// Describes what to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Child,
@@ -72,8 +73,8 @@ impl Boot {
         parts.next().is_none().then_some(boot)
     }
 
-    /// Whether the socket really leads to the process that executed us, and this is the file that
-    /// it runs.
+    /// Returns whether the socket really leads to the process that executed us, and this is the
+    /// file that it runs.
     pub(crate) fn check(&self, control: &OwnedFd) -> Result<(), Unfit> {
         let maker = socket::peer_pid(control.as_fd()).map_err(|_| Unfit::NotOurs)?;
         if maker != per_process::parent_pid() {

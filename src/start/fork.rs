@@ -16,7 +16,7 @@ use crate::sys::process::clone::{self, Promise, Side};
 use crate::sys::process::{exit, pidfd, signals};
 use crate::unwind;
 
-/// What the child has to speak with its parent.
+/// Describes what the child has to speak with its parent.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) control: OwnedFd,

@@ -25,28 +25,28 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 
-/// How long the clones of a server that was killed may take to say that they exist. (One that takes
-/// longer ends with us.)
+/// Sets how long the clones of a server that was killed may take to say that they exist. (One that
+/// takes longer ends with us.)
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a process that has closed everything may take to be at its end.
+/// Sets how long a process that has closed everything may take to be at its end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How many clones are made ahead at the least: with one, every start would wait for the server to
-/// wake up.
+/// Sets how many clones are made ahead at the least: with one, every start would wait for the
+/// server to wake up.
 const MIN_SPARES: u32 = 2;
 
-/// How many at the most, for bursts.
+/// Sets how many at the most, for bursts.
 const MAX_SPARES: u32 = 8;
 
 /// After so many starts in a row that found a clone ready, one fewer is kept.
 const CALM_STARTS: u32 = 64;
 
-/// How often a start tries again with another server.
+/// Sets how often a start tries again with another server.
 const ATTEMPTS: u32 = 4;
 
-/// How often a start tries again with another clone. All that wait, and those that replace them,
-/// may have been killed.
+/// Sets how often a start tries again with another clone. All that wait, and those that replace
+/// them, may have been killed.
 const CLONES: u32 = 4 * MAX_SPARES;
 
 /// This process's fork server, or why there is none.
@@ -62,21 +62,21 @@ struct Server {
     control: OwnedFd,
     pidfd: OwnedFd,
     birth: Arc<Birth>,
-    /// How many requests it got.
+    /// Counts how many requests it got.
     requests: u64,
-    /// How many clones shall be ahead.
+    /// Counts how many clones shall be ahead.
     ahead: u32,
     /// Starts in a row that found one ready.
     calm: u32,
-    /// Whether it has ever given a clone.
+    /// True if it has ever given a clone.
     proven: bool,
-    /// Whether something could not be said to it.
+    /// True if something could not be said to it.
     deaf: bool,
-    /// Whether it was found to have ended by itself.
+    /// True if it was found to have ended by itself.
     lost: bool,
 }
 
-/// What the clones of a server have from its start.
+/// Describes what the clones of a server have from its start.
 struct Birth {
     environment: Environment,
     directory: FileId,
@@ -89,7 +89,7 @@ struct Spare {
     birth: Arc<Birth>,
 }
 
-/// What came of asking for a clone.
+/// Describes what came of asking for a clone.
 enum Taken {
     Spare(Spare),
     /// The fork server cannot work here; use spawn. The reason, when it is first found out.
@@ -111,7 +111,7 @@ enum Trouble {
     Preload(String),
 }
 
-/// Whether a server has ended since `reap_unheard`.
+/// Says whether a server has ended since `reap_unheard`.
 static UNHEARD: AtomicBool = AtomicBool::new(false);
 
 /// Takes the statuses of clones that were killed before anybody heard of them, made by a server
@@ -132,7 +132,7 @@ fn slot() -> MutexGuard<'static, Slot> {
     SLOT.get_or_init(|_| Mutex::default()).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of starting a child in the fork server.
+/// Describes what came of starting a child in the fork server.
 pub(super) enum Taking {
     Launched(Launched),
     /// None can work here. The reason, when it is first found out.
@@ -172,7 +172,7 @@ pub(super) fn launch(order: &mut Order) -> Result<Taking> {
     Err(Cause::Server("its clones are killed before they can be used".into()).into())
 }
 
-/// What tells a clone from all other processes.
+/// Describes what tells a clone from all other processes.
 struct Identity {
     pid: u32,
     /// Where it cannot be had from the socket.
@@ -220,8 +220,8 @@ fn is_dead_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// Whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child costs us
-/// one descriptor, not two.
+/// Returns whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child
+/// costs us one descriptor, not two.
 fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
@@ -312,7 +312,7 @@ fn take() -> Result<Taken> {
     Err(Cause::Server(trouble).into())
 }
 
-/// Has the next start use a new fork server.
+/// Makes the next start use a new fork server.
 pub(crate) fn retire() {
     slot().retire();
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, Error, Result};
 use crate::sys::per_process::PerProcess;
 
-/// How a child is made.
+/// Describes how a child is made.
 ///
 /// ```
 /// use multiproc::{Process, StartMethod, get_all_start_methods};

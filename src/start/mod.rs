@@ -1,4 +1,4 @@
-//! How a child comes to be: one file for each start method, and what they have in common.
+//! Describes how a child comes to be: one file for each start method, and what they have in common.
 
 pub(crate) mod boot;
 mod execute;

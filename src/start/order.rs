@@ -41,14 +41,14 @@ pub(crate) struct Launched {
     pub(crate) control: OwnedFd,
     /// If it cannot be had from the socket.
     pub(crate) pidfd: Option<OwnedFd>,
-    /// How it was really made.
+    /// Says how it was really made.
     pub(crate) method: StartMethod,
     /// Our ends of its streams.
     pub(crate) pipes: Pipes,
 }
 
-/// How long a process of ours that should answer may be silent (stopped by somebody, say) before we
-/// go on without.
+/// Sets how long a process of ours that should answer may be silent (stopped by somebody, say)
+/// before we go on without.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Order {

@@ -1,4 +1,4 @@
-//! What the fork server runs once before its first clone, and what each clone runs.
+//! Describes what the fork server runs once before its first clone, and what each clone runs.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,24 +17,24 @@ fn list() -> MutexGuard<'static, Vec<Offset>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is to be run, in this order.
+/// Returns what is to be run, in this order.
 pub(crate) fn current() -> Vec<Offset> {
     list().clone()
 }
 
-/// Has `entry` run, too. A server that runs already has missed it, and is replaced at the next
+/// Runs `entry`, too. A server that runs already has missed it, and is replaced at the next
 /// start.
 pub(crate) fn add(entry: Offset) {
     list().push(entry);
 }
 
-/// What a clone runs before its function.
+/// Describes what a clone runs before its function.
 type ForChild = Box<dyn Fn() + Send + Sync>;
 
 /// Not that of one process: filled in the fork server, for its copies.
 static FOR_CHILD: Mutex<Vec<ForChild>> = Mutex::new(Vec::new());
 
-/// Has each clone of this process run `f`.
+/// Runs `f` in each clone of this process.
 pub(crate) fn add_for_child(f: ForChild) {
     FOR_CHILD.lock().unwrap_or_else(PoisonError::into_inner).push(f);
 }

@@ -1,4 +1,4 @@
-//! What a process is to be.
+//! Describes what a process is to be.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::cage::Cage;
 use crate::limits::Limits;
 
-/// What a process is called, how it ends and what it may use: told once, to whoever starts it, to
-/// itself, and to its handles.
+/// Describes what a process is called, how it ends and what it may use: told once, to whoever
+/// starts it, to itself, and to its handles.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ProcessSpec {
     /// The type that it is printed as: `Process`, or that of a `Run`.
@@ -27,9 +27,9 @@ pub(crate) struct ProcessSpec {
     /// The length of its encoded result, in bytes, at the most.
     pub(crate) max_result: u64,
     pub(crate) limits: Limits,
-    /// How long it may run.
+    /// Says how long it may run.
     pub(crate) deadline: Option<Duration>,
-    /// How long it has between SIGTERM and SIGKILL at the deadline.
+    /// Says how long it has between SIGTERM and SIGKILL at the deadline.
     pub(crate) grace: Duration,
     #[cfg(feature = "cage")]
     pub(crate) cage: Option<Cage>,
@@ -55,12 +55,12 @@ impl ProcessSpec {
         }
     }
 
-    /// Whether it gets a session of its own, in which all that it starts can be found.
+    /// Returns whether it gets a session of its own, in which all that it starts can be found.
     pub(crate) fn leads_session(&self) -> bool {
         self.serves_pool || self.deadline.is_some() || !self.limits.is_empty() || self.is_caged()
     }
 
-    /// Whether it runs in a cage.
+    /// Returns whether it runs in a cage.
     pub(crate) fn is_caged(&self) -> bool {
         #[cfg(feature = "cage")]
         return self.cage.is_some();
@@ -68,7 +68,7 @@ impl ProcessSpec {
         false
     }
 
-    /// Whether its parent terminates it at its own end, instead of waiting for it.
+    /// Returns whether its parent terminates it at its own end, instead of waiting for it.
     pub(crate) fn ends_with_parent(&self) -> bool {
         self.daemon || self.serves_pool
     }

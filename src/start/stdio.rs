@@ -8,7 +8,7 @@ use crate::sys::fd;
 #[cfg(feature = "cage")]
 use crate::sys::streams::{self, Parted};
 
-/// What one of a child's standard streams is connected to.
+/// Describes what one of a child's standard streams is connected to.
 ///
 /// ```
 /// use std::io::Read;
@@ -118,7 +118,8 @@ impl Streams {
         Ok(Streams { ends, pipes })
     }
 
-    /// Has them be open files of their own, whose status flags nobody else feels. Whether all are.
+    /// Opens them anew as files of their own, whose status flags nobody else feels. Whether all
+    /// are.
     #[cfg(feature = "cage")]
     pub(crate) fn part(&mut self) -> Result<bool> {
         let mut all = true;

@@ -1,4 +1,4 @@
-//! What is said between processes while one starts another, and how.
+//! Describes what is said between processes while one starts another, and how.
 //!
 //! A message has a header (one of the types below) and a payload (bytes that only the two ends
 //! understand). It never blocks the sender: what is too big for an empty socket goes into a sealed
@@ -34,24 +34,24 @@ use crate::unwind::Panic;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) spec: ProcessSpec,
-    /// What to run; `None` if that does not cross, but comes with the fork.
+    /// Holds what to run; `None` if that does not cross, but comes with the fork.
     pub(crate) entry: Option<Offset>,
-    /// What `ps` calls the program.
+    /// Holds what `ps` calls the program.
     pub(crate) program: String,
     pub(crate) parent_name: String,
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
     pub(crate) log: LogSettings,
-    /// What messages may ask of it.
+    /// Holds what messages may ask of it.
     pub(crate) decode_limits: DecodeLimits,
-    /// What the child's own fork server is to run before its first clone.
+    /// Holds what the child's own fork server is to run before its first clone.
     pub(crate) preload: Vec<Offset>,
     /// All of the environment, if it is not the fork server's own.
     pub(crate) environment: Option<Environment>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
     pub(crate) own_lifeline: bool,
-    /// Whether no status flag of its standard streams is anybody else's.
+    /// True if no status flag of its standard streams is anybody else's.
     #[cfg(feature = "cage")]
     pub(crate) has_own_streams: bool,
 }
@@ -77,13 +77,13 @@ pub(crate) enum Report {
     Limit,
 }
 
-/// What `Report::Limit` looks like before its payload, for who must not allocate.
+/// Holds what `Report::Limit` looks like before its payload, for who must not allocate.
 pub(crate) const LIMIT_NOTE: [u8; NOTE_HEAD] = [INLINE, 0, 1, 0, 0, 0, 7];
 
 /// Client to fork server, first: what to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
-    /// What to run before the first clone.
+    /// Holds what to run before the first clone.
     pub(crate) preload: Vec<Offset>,
     /// The client's environment.
     pub(crate) environment: Environment,
@@ -114,7 +114,7 @@ pub(crate) enum ServerReply {
     Failed { errno: i32, request: u64 },
     /// The server cannot work here, for this reason; it has ended.
     Unfit(String),
-    /// What was to run before the first clone failed; the server has ended.
+    /// Says what was to run before the first clone failed; the server has ended.
     PreloadFailed(String),
 }
 

@@ -23,12 +23,12 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 use crate::unwind;
 
-/// What a clone starts its life with.
+/// Describes what a clone starts its life with.
 pub(crate) struct Clone {
     /// Its end of the socket to the client.
     pub(crate) control: OwnedFd,
     pub(crate) tether: Tether,
-    /// What Ctrl-C does to this program; the server and idle clones ignore it.
+    /// Holds what Ctrl-C does to this program; the server and idle clones ignore it.
     pub(crate) interrupt: Disposition,
     /// The number of the process that it is a copy of.
     pub(crate) server: u32,
@@ -40,11 +40,11 @@ struct Spare {
     pidfd: OwnedFd,
 }
 
-/// What `ps` calls the server and its idle clones where only a short name is shown: how the client
-/// knows them when they cannot be asked any more.
+/// Holds what `ps` calls the server and its idle clones where only a short name is shown: how the
+/// client knows them when they cannot be asked any more.
 pub(super) const NAME: &str = "multiproc-fork";
 
-/// How many clones in a row may die unused before the server stops to replace them.
+/// Sets how many clones in a row may die unused before the server stops to replace them.
 const MAX_DEATHS: u32 = 3;
 
 /// Serves until the client is gone.
@@ -166,7 +166,7 @@ struct Server {
     lifeline: OwnedFd,
     _tether: Tether,
     spares: Vec<Spare>,
-    /// How many there shall be.
+    /// Counts how many there shall be.
     ahead: usize,
     /// The number of the last request.
     request: u64,

@@ -46,7 +46,7 @@ pub struct Barrier {
     timeout: Option<Duration>,
 }
 
-/// What members of a barrier are.
+/// Holds what members of a barrier are.
 const WAITS: u32 = 1;
 /// Was the last to come, and calls its action.
 const ACTS: u32 = 2;
@@ -251,13 +251,13 @@ impl Barrier {
         }
     }
 
-    /// How many have to come.
+    /// Returns how many have to come.
     #[must_use]
     pub fn parties(&self) -> usize {
         self.parties as usize
     }
 
-    /// How many wait at this moment.
+    /// Returns how many wait at this moment.
     #[must_use]
     pub fn n_waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
@@ -265,7 +265,7 @@ impl Barrier {
         entered.living().filter(|member| member.role == WAITS).count()
     }
 
-    /// Whether it is broken.
+    /// Returns whether it is broken.
     #[must_use]
     pub fn broken(&self) -> bool {
         let Some(entered) = self.table.enter() else { return true };

@@ -41,7 +41,7 @@ pub struct Condition {
     table: Table,
 }
 
-/// What members of a condition are.
+/// Holds what members of a condition are.
 const WAITS: u32 = 1;
 const NOTIFIED: u32 = 2;
 
@@ -199,7 +199,7 @@ impl Condition {
         }
     }
 
-    /// How many wait.
+    /// Returns how many wait.
     fn waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
         remove_dead(&entered);

@@ -17,7 +17,7 @@ pub struct Poisoned<G> {
     how: How,
 }
 
-/// How a lock got poisoned.
+/// Describes how a lock got poisoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Died,
@@ -50,7 +50,7 @@ impl<G> Poisoned<G> {
         self.pid
     }
 
-    /// Whether it (or its thread) ended while it held the lock; otherwise it panicked.
+    /// Returns whether it (or its thread) ended while it held the lock; otherwise it panicked.
     #[must_use]
     pub fn is_owner_dead(&self) -> bool {
         self.how == How::Died
@@ -134,13 +134,13 @@ impl<G> AcquireError<G> {
         }
     }
 
-    /// Whether others held it for all the time that there was.
+    /// Returns whether others held it for all the time that there was.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self, AcquireError::Busy)
     }
 
-    /// Whether it was acquired after one who died or panicked.
+    /// Returns whether it was acquired after one who died or panicked.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         matches!(self, AcquireError::Poisoned(_))

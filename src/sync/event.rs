@@ -47,7 +47,7 @@ impl Event {
         self.segment.0.memory().at(0)
     }
 
-    /// Whether it is set.
+    /// Returns whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         event::is_set(self.word())

@@ -1,4 +1,4 @@
-//! How many things threads have in hand, of which the dead have none.
+//! Counts how many things threads have in hand, of which the dead have none.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
@@ -16,12 +16,12 @@ pub(crate) struct Hands {
     table: Table,
 }
 
-/// What members are: their value is how many they have.
+/// Holds what members are: their value is how many they have.
 const HOLDS: u32 = 1;
 /// Waits until nobody has any.
 const WAITS: u32 = 2;
 
-/// How long to sleep at a time where there is no room for one more who waits.
+/// Sets how long to sleep at a time where there is no room for one more who waits.
 const ROUND: Duration = Duration::from_millis(50);
 
 impl Hands {
@@ -68,7 +68,7 @@ impl Hands {
         true
     }
 
-    /// How many there are in all.
+    /// Returns how many there are in all.
     pub(crate) fn count(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
         remove_dead(&entered);

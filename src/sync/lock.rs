@@ -96,7 +96,7 @@ impl Lock {
         Lock { place: 0, ..self }
     }
 
-    /// Whether this thread holds it.
+    /// Returns whether this thread holds it.
     pub(super) fn is_own(&self) -> bool {
         mutex::is_own(self.cell())
     }
@@ -222,7 +222,7 @@ impl Lock {
         }
     }
 
-    /// Who poisoned it, and how.
+    /// Returns who poisoned it, and how.
     #[inline]
     pub(super) fn poison(&self) -> Option<(u32, How)> {
         let cell = self.cell();
@@ -234,13 +234,13 @@ impl Lock {
         Some((cell.fields[CULPRIT].load(Ordering::Relaxed), how))
     }
 
-    /// Whether somebody holds it at this moment.
+    /// Returns whether somebody holds it at this moment.
     #[must_use]
     pub fn locked(&self) -> bool {
         mutex::owner(self.cell()) != 0
     }
 
-    /// Whether a holder died or panicked, and nobody has said since that all is well.
+    /// Returns whether a holder died or panicked, and nobody has said since that all is well.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.poison().is_some()
@@ -251,7 +251,7 @@ impl Lock {
         self.cell().fields[POISON].store(0, Ordering::Relaxed);
     }
 
-    /// Whether `other` is the same lock.
+    /// Returns whether `other` is the same lock.
     pub(super) fn is_same(&self, other: &Lock) -> bool {
         // Some processes have the memory of a lock at two addresses: it came in two messages.
         self.place == other.place && self.segment.0.is_same(&other.segment.0)

@@ -1,4 +1,4 @@
-//! Who holds a lock, in the words of CPython's printed forms.
+//! Describes who holds a lock, in the words of CPython's printed forms.
 
 use crate::identity;
 use crate::sys::process::threads;

@@ -9,7 +9,7 @@ use super::raw::members::{Entered, Member};
 use super::table::Table;
 use crate::sys::wait::poll::Deadline;
 
-/// What members of a semaphore are.
+/// Holds what members of a semaphore are.
 const HOLDS: u32 = 1;
 const WAITS: u32 = 2;
 
@@ -91,13 +91,13 @@ pub(super) fn acquire(
     acquired.unwrap_or_else(|missed| Err(missed.into()))
 }
 
-/// How many permits are free. (The dead are buried already.)
+/// Returns how many permits are free. (The dead are buried already.)
 fn value(entered: &Entered<'_>) -> u64 {
     let held = entered.living().filter(|member| member.role == HOLDS).count();
     entered.object().saturating_sub(held as u64)
 }
 
-/// How many permits are free, for those who only ask.
+/// Returns how many permits are free, for those who only ask.
 pub(super) fn free(table: &Table) -> u64 {
     let Some(entered) = table.enter() else { return 0 };
     remove_dead(&entered);

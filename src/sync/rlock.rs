@@ -97,13 +97,13 @@ impl RLock {
         }
     }
 
-    /// Whether somebody holds it at this moment.
+    /// Returns whether somebody holds it at this moment.
     #[must_use]
     pub fn locked(&self) -> bool {
         self.lock.locked()
     }
 
-    /// Whether a holder died or panicked, and nobody has said since that all is well.
+    /// Returns whether a holder died or panicked, and nobody has said since that all is well.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()

@@ -42,7 +42,7 @@ pub struct RwLock {
     table: Table,
 }
 
-/// What members are.
+/// Holds what members are.
 const READS: u32 = 1;
 const WRITES: u32 = 2;
 const WAITS_TO_READ: u32 = 3;
@@ -185,7 +185,7 @@ impl RwLock {
         entered.unwrap_or_else(|missed| Err(missed.into()))
     }
 
-    /// Whether a writer died or panicked, and nobody has said since that all is well.
+    /// Returns whether a writer died or panicked, and nobody has said since that all is well.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };

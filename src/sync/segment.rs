@@ -17,7 +17,7 @@ use crate::error::{Result, os};
 use crate::sys::memory::shared::{Shared, SharedFile};
 use crate::sys::wait::robust;
 
-/// What all handles of an object share in this process.
+/// Describes what all handles of an object share in this process.
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: SharedFile,
@@ -47,7 +47,7 @@ impl Segment {
         &self.memory
     }
 
-    /// Whether `other` is the same memory.
+    /// Returns whether `other` is the same memory.
     pub(crate) fn is_same(&self, other: &Segment) -> bool {
         std::ptr::eq(self, other) || self.file.is_same(&other.file)
     }

@@ -82,7 +82,7 @@ impl Semaphore {
         permit::add(&self.table, u64::MAX);
     }
 
-    /// How many permits are free at this moment.
+    /// Returns how many permits are free at this moment.
     #[must_use]
     pub fn value(&self) -> u64 {
         permit::free(&self.table)
@@ -168,7 +168,7 @@ impl BoundedSemaphore {
         Err(Cause::BadInput("semaphore or lock released too many times".into()).into())
     }
 
-    /// How many permits are free at this moment.
+    /// Returns how many permits are free at this moment.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.semaphore.value()

@@ -7,7 +7,7 @@ use super::segment::{Crossing, Segment};
 use crate::error::Result;
 use crate::sys::wait::robust::RobustCell;
 
-/// How many threads can hold or wait for one object. Memory is taken as they come.
+/// Sets how many threads can hold or wait for one object. Memory is taken as they come.
 const MAX_MEMBERS: usize = 16_384;
 
 /// The lock and the members.

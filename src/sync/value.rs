@@ -59,7 +59,7 @@ const VALID: usize = 64;
 const FIRST: usize = 128;
 
 impl<T: Pod> SharedValue<T> {
-    /// How many words a value takes.
+    /// Sets how many words a value takes.
     const WORDS: usize = size_of::<T>().div_ceil(8);
     /// From the lock to the end of the second one.
     const LENGTH: usize = FIRST + 2 * 8 * Self::WORDS;
@@ -174,7 +174,7 @@ impl<T: Pod> SharedValue<T> {
         value
     }
 
-    /// Who dies at any instruction of this has changed it or not.
+    /// Whoever dies at any instruction of this has changed it or not.
     fn write(&self, value: &T) {
         let valid = self.valid().load(Ordering::Relaxed);
         let other = valid.wrapping_add(1);

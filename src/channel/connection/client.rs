@@ -33,7 +33,7 @@ pub fn connect<S, R>(address: &Address) -> Result<Connection<S, R>, ConnectError
     Client::new().connect(address)
 }
 
-/// How to connect to a listener: CPython's `multiprocessing.connection.Client`.
+/// Describes how to connect to a listener: CPython's `multiprocessing.connection.Client`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,14 +72,14 @@ impl Client {
         self
     }
 
-    /// How long it may take until the connection stands; 20 seconds unless set.
+    /// Sets how long it may take until the connection stands; 20 seconds unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Client {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the listener may take, after that, to prove the key and to be satisfied; 10 seconds
-    /// unless set. A listener that is not accepting is one that takes long.
+    /// Sets how long the listener may take, after that, to prove the key and to be satisfied; 10
+    /// seconds unless set. A listener that is not accepting is one that takes long.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Client {
         self.handshake_timeout = timeout;
         self
@@ -122,7 +122,7 @@ pub enum ConnectError {
     Os {
         /// Where the listener was to be.
         address: Address,
-        /// What it said.
+        /// Holds what it said.
         error: io::Error,
     },
 }

@@ -78,7 +78,8 @@ pub struct Connection<S, R = S> {
 /// The name of this end in errors.
 const WHAT: &str = "an end of a connection";
 
-/// What carries the messages. Another transport is another variant, with the same methods.
+/// Describes what carries the messages. Another transport is another variant, with the same
+/// methods.
 #[derive(Debug, Serialize, Deserialize)]
 enum Link {
     Stream(Stream),
@@ -517,7 +518,7 @@ impl<S, R> Connection<S, R> {
         self.max_message
     }
 
-    /// Whether something can be had without waiting for the descriptor.
+    /// Returns whether something can be had without waiting for the descriptor.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         match &self.link {
             Link::Stream(stream) => Ok(stream.has_message()),
@@ -525,7 +526,7 @@ impl<S, R> Connection<S, R> {
         }
     }
 
-    /// Whether the descriptor may be readable for nothing.
+    /// Returns whether the descriptor may be readable for nothing.
     pub(crate) fn may_wake_for_nothing(&self) -> bool {
         matches!(self.link, Link::Ring(_))
     }

@@ -18,13 +18,13 @@ use crate::sys::ipc::net::{self, Accepted, Place, SocketFile};
 use crate::sys::per_process::Generation;
 use crate::sys::wait::poll::{self, Deadline};
 
-/// What is taken for a handshake unless something else is set.
+/// Holds what is taken for a handshake unless something else is set.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The most handshakes at a time unless something else is set.
 const MAX_PENDING: usize = 128;
 
-/// How many connections wait to be accepted unless something else is set.
+/// Sets how many connections wait to be accepted unless something else is set.
 const BACKLOG: u32 = 128;
 
 /// Accepts connections at an address: CPython's `multiprocessing.connection.Listener`.
@@ -62,7 +62,7 @@ pub struct Listener {
     address: Address,
     gate: Option<PendingHandshakes>,
     file: Option<SocketFile>,
-    /// Who made the file: a forked copy does not remove it.
+    /// Names the process that made the file: a forked copy does not remove it.
     owner: Generation,
     last_peer: Option<Address>,
     refused: u64,
@@ -190,7 +190,7 @@ impl Listener {
         self.last_peer.as_ref()
     }
 
-    /// How many came so far who did not authenticate themselves.
+    /// Returns how many came so far who did not authenticate themselves.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
@@ -295,7 +295,7 @@ pub struct ListenerBuilder {
     stale: Stale,
 }
 
-/// What becomes of a file that a dead listener left.
+/// Describes what becomes of a file that a dead listener left.
 #[derive(Clone, Copy, Debug)]
 enum Stale {
     Keep,
@@ -313,21 +313,21 @@ impl ListenerBuilder {
         self
     }
 
-    /// How long one who connects may take to prove the key; 10 seconds unless set.
+    /// Sets how long one who connects may take to prove the key; 10 seconds unless set.
     pub fn handshake_timeout(mut self, timeout: Duration) -> ListenerBuilder {
         self.timeout = timeout;
         self
     }
 
-    /// How many may be about to prove the key at the same time, each with a descriptor; 128 unless
-    /// set. When more come, those who have taken longest, and at least a second, make room.
+    /// Sets how many may be about to prove the key at the same time, each with a descriptor; 128
+    /// unless set. When more come, those who have taken longest, and at least a second, make room.
     pub fn most_pending(mut self, count: usize) -> ListenerBuilder {
         self.most_pending = count;
         self
     }
 
-    /// How many connections the system keeps waiting until they are accepted; 128 unless set. More
-    /// are refused (TCP) or wait (Unix).
+    /// Sets how many connections the system keeps waiting until they are accepted; 128 unless set.
+    /// More are refused (TCP) or wait (Unix).
     pub fn backlog(mut self, count: u32) -> ListenerBuilder {
         self.backlog = count;
         self
@@ -434,7 +434,7 @@ pub enum AcceptError {
     Authentication {
         /// Whence it came, if that has a name.
         peer: Option<Address>,
-        /// What was wrong.
+        /// Holds what was wrong.
         error: AuthenticationError,
     },
     /// The operating system refused, for example for lack of descriptors.

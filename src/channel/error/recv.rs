@@ -103,7 +103,7 @@ macro_rules! recv_error {
             /// The message is no value of this type, for this reason. It is lost; later ones can
             /// be received.
             Decode(String),
-            /// What came is no message, or the shared memory of the channel was overwritten.
+            /// Says what came is no message, or the shared memory of the channel was overwritten.
             /// Stop: a pipe or connection is at its end (`Disconnected` follows), and a queue has
             /// lost all that was in it.
             Corrupt(String),

@@ -11,7 +11,7 @@ use crate::sys::ipc::bell::{self, Heard, Peer, Sent};
 use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::{self, Deadline};
 
-/// How many wake-ups in a row are taken for a message that is there: more of them is a peer's
+/// Sets how many wake-ups in a row are taken for a message that is there: more of them is a peer's
 /// malice.
 const MAX_WAKE_UPS: usize = 4096;
 
@@ -27,7 +27,7 @@ pub(crate) struct Bell {
 /// The descriptors that came.
 #[derive(Debug, Default)]
 pub(crate) struct Packets {
-    /// How often.
+    /// Counts how often.
     pub(crate) came: u64,
     /// Those whose message is not there yet. One packet at most: the message is written right
     /// behind it.
@@ -68,7 +68,7 @@ impl Bell {
         peer
     }
 
-    /// Whether nobody is at the other side any more.
+    /// Returns whether nobody is at the other side any more.
     pub(crate) fn is_deserted(&self) -> io::Result<bool> {
         poll::hung_up(self.as_fd())
     }
@@ -112,7 +112,7 @@ impl Bell {
         poll::one_readable(self.as_fd(), deadline)
     }
 
-    /// How many packets were taken.
+    /// Returns how many packets were taken.
     pub(crate) fn packets_came(&mut self) -> u64 {
         self.packets().came
     }
@@ -121,7 +121,7 @@ impl Bell {
         self.packets.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is early, for who passes this end on.
+    /// Returns what is early, for who passes this end on.
     pub(crate) fn with_packets<T>(&self, f: impl FnOnce(&Packets) -> T) -> T {
         f(&self.packets.lock().unwrap_or_else(PoisonError::into_inner))
     }

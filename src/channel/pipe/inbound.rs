@@ -19,11 +19,11 @@ use crate::sys::ipc::bell::Heard;
 use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::Deadline;
 
-/// How often one looks at the clock while there is something to do: at every so many records or
-/// wake-ups.
+/// Sets how often one looks at the clock while there is something to do: at every so many records
+/// or wake-ups.
 const CLOCK_INTERVAL: u32 = 64;
 
-/// How many messages the longer way brings in one call of `drain`.
+/// Sets how many messages the longer way brings in one call of `drain`.
 const MAX_LONG_MESSAGES: usize = 64;
 
 /// The receiving end of a ring.
@@ -31,13 +31,13 @@ pub(crate) struct Inbound {
     segment: Arc<Segment>,
     place: usize,
     reader: Reader,
-    /// What is here of a message that a call did not finish, or all of one that `poll` found.
+    /// Holds what is here of a message that a call did not finish, or all of one that `poll` found.
     begun: Vec<u8>,
-    /// What `poll` found and `recv` has not told yet.
+    /// Holds what `poll` found and `recv` has not told yet.
     found: Option<Result<Vec<Arc<OwnedFd>>, RecvTransportError>>,
 }
 
-/// What takes records, apart from the memory and from what is kept.
+/// Describes what takes records, apart from the memory and from what is kept.
 struct Reader {
     consumer: Consumer,
     /// Nothing more can be received.
@@ -131,13 +131,13 @@ impl Inbound {
         self.reader.consumer.salvage(self.segment.ring(self.place), mark, length, onto)
     }
 
-    /// Whether there is nothing in the ring.
+    /// Returns whether there is nothing in the ring.
     pub(crate) fn is_empty(&self) -> bool {
         self.reader.consumer.is_empty(self.segment.ring(self.place))
     }
 
-    /// Whether a message, or the end, can be had at once; waits for it until the deadline. The
-    /// message stays.
+    /// Returns whether a message, or the end, can be had at once; waits for it until the deadline.
+    /// The message stays.
     pub(crate) fn poll(
         &mut self,
         bell: &mut Bell,
@@ -160,8 +160,8 @@ impl Inbound {
         Ok(true)
     }
 
-    /// Whether there is something to receive, the beginning of a message or the end. If not, the
-    /// descriptor will tell.
+    /// Returns whether there is something to receive, the beginning of a message or the end. If
+    /// not, the descriptor will tell.
     pub(crate) fn is_ready(&self, bell: &Bell) -> io::Result<bool> {
         let ring = self.segment.ring(self.place);
         if self.found.is_some()
@@ -379,7 +379,7 @@ impl Reader {
     }
 }
 
-/// How a message was waited for.
+/// Describes how a message was waited for.
 struct Waiting {
     /// Since when, if looking did not help.
     since: Option<Instant>,
@@ -415,7 +415,7 @@ pub(crate) struct MovedInbound {
 }
 
 impl Inbound {
-    /// What `resume` needs.
+    /// Returns what `resume` needs.
     pub(crate) fn state(&self) -> MovedInbound {
         let carried =
             |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
@@ -431,7 +431,7 @@ impl Inbound {
         }
     }
 
-    /// How much is here of a message that is not whole.
+    /// Returns how much is here of a message that is not whole.
     #[cfg(test)]
     pub(crate) fn state_has_begun(&self) -> usize {
         self.begun.len()

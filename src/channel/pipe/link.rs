@@ -83,7 +83,7 @@ impl RingLink {
         &mut self.outbound
     }
 
-    /// Whether there is nothing in the ring that it receives from.
+    /// Returns whether there is nothing in the ring that it receives from.
     pub(crate) fn is_empty(&self) -> bool {
         self.inbound.is_empty()
     }
@@ -152,7 +152,7 @@ pub(crate) struct MovedBell {
 }
 
 impl Bell {
-    /// What `resume` needs.
+    /// Returns what `resume` needs.
     pub(crate) fn state(&self) -> MovedBell {
         let carried =
             |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();

@@ -17,7 +17,7 @@ use crate::sys::wait::poll::{self, Deadline};
 /// Every so many messages, it is looked whether anybody still receives.
 const CHECK_INTERVAL: u32 = 64;
 
-/// How long to sleep where nobody can wake us.
+/// Sets how long to sleep where nobody can wake us.
 const BLIND: Duration = Duration::from_millis(1);
 
 /// The sending end of a ring.
@@ -53,7 +53,7 @@ impl Outbound {
         Ok(Outbound::with(segment, place, producer))
     }
 
-    /// What `resume` needs.
+    /// Returns what `resume` needs.
     pub(crate) fn state(&self) -> [u64; 2] {
         self.writer.producer.state()
     }
@@ -90,7 +90,7 @@ impl Outbound {
         Ok(fits)
     }
 
-    /// Whether a short message of that length could be published now.
+    /// Returns whether a short message of that length could be published now.
     pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, SendTransportError> {
         let ring = self.segment.ring(self.place);
         let producer = &mut self.writer.producer;
@@ -114,7 +114,7 @@ impl Outbound {
         self.writer.producer.mark()
     }
 
-    /// Whether the next part of a message, of which so much is left, could go out now.
+    /// Returns whether the next part of a message, of which so much is left, could go out now.
     pub(crate) fn has_room_for_next(&mut self, left: usize) -> bool {
         let ring = self.segment.ring(self.place);
         let room = match ring.longest() {

@@ -65,11 +65,11 @@ pub(crate) struct Ring<'a> {
     data: &'a [AtomicU64],
 }
 
-/// What the other side wrote cannot be.
+/// The other side wrote something impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Corrupt(pub(crate) &'static str);
 
-/// What a record is.
+/// Describes what a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A part of a message; more comes.
@@ -86,11 +86,11 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     /// The bytes of the payload.
     pub(crate) length: usize,
-    /// How many descriptors come with the message.
+    /// Counts how many descriptors come with the message.
     pub(crate) fds: u8,
 }
 
-/// Whether the other side sleeps, and is to be woken.
+/// Says whether the other side sleeps, and is to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Other {
@@ -132,7 +132,8 @@ impl<'a> Ring<'a> {
         (length as u64).next_multiple_of(8) + parts * HEADER
     }
 
-    /// Whether packets of descriptors came or will come, when `came` were taken from the socket.
+    /// Returns whether packets of descriptors came or will come, when `came` were taken from the
+    /// socket.
     ///
     /// If not, asked after the consumer's flag was raised: the next thing that comes over the
     /// socket is no such packet.
@@ -200,7 +201,7 @@ pub(crate) struct Producer {
     tail: u64,
     /// Where the consumer was when we last looked.
     head: u64,
-    /// How many packets of descriptors went out.
+    /// Counts how many packets of descriptors went out.
     packets: u64,
 }
 
@@ -218,12 +219,12 @@ impl Producer {
         Ok(Producer { tail, head, packets })
     }
 
-    /// What `resume` needs.
+    /// Returns what `resume` needs.
     pub(crate) fn state(&self) -> [u64; 2] {
         [self.tail, self.packets]
     }
 
-    /// Whether there is room for `bytes`, headers included.
+    /// Returns whether there is room for `bytes`, headers included.
     #[inline]
     pub(crate) fn has_room(&mut self, ring: Ring<'_>, bytes: u64) -> Result<bool, Corrupt> {
         // What we saw last may do; the consumer's cache line is left to it.
@@ -242,7 +243,7 @@ impl Producer {
         Ok(std::mem::replace(&mut self.head, head) != head)
     }
 
-    /// Whether the consumer has not read all that was published.
+    /// Returns whether the consumer has not read all that was published.
     pub(crate) fn is_ahead(&mut self, ring: Ring<'_>) -> Result<bool, Corrupt> {
         self.look(ring)?;
         Ok(self.head != self.tail)
@@ -309,12 +310,12 @@ impl Producer {
         ring.control[TAIL].store(self.tail, Ordering::Release);
     }
 
-    /// What tells the next record from others that were written ahead.
+    /// Returns what tells the next record from others that were written ahead.
     pub(crate) fn mark(&self) -> u32 {
         mark(self.tail)
     }
 
-    /// Whether the consumer is to be woken for what was pushed quietly.
+    /// Returns whether the consumer is to be woken for what was pushed quietly.
     pub(crate) fn nudge(&self, ring: Ring<'_>) -> Other {
         fence(Ordering::SeqCst);
         self.rouse(ring)
@@ -413,17 +414,17 @@ impl Consumer {
         Ok(Consumer { head, tail, is_inside })
     }
 
-    /// What `resume` needs.
+    /// Returns what `resume` needs.
     pub(crate) fn state(&self) -> (u64, bool) {
         (self.head, self.is_inside)
     }
 
-    /// Whether a message has begun that is not at its end.
+    /// Returns whether a message has begun that is not at its end.
     pub(crate) fn is_inside(&self) -> bool {
         self.is_inside
     }
 
-    /// Whether there is no record. What cannot be counts as one: who takes it is told.
+    /// Returns whether there is no record. What cannot be counts as one: who takes it is told.
     pub(crate) fn is_empty(&self, ring: Ring<'_>) -> bool {
         self.head == self.tail && ring.control[TAIL].load(Ordering::Acquire) == self.head
     }
@@ -443,7 +444,7 @@ impl Consumer {
         self.understand(header).map(Some)
     }
 
-    /// What a header says, if it can be.
+    /// Returns what a header says, if it can be.
     #[inline]
     fn understand(&self, header: u64) -> Result<Record, Corrupt> {
         if header & !KNOWN != 0 {
@@ -499,8 +500,8 @@ impl Consumer {
         Other::Awake
     }
 
-    /// What a producer that is gone had written ahead, if `mark` is that of the next record; put
-    /// behind `onto`. It may be anything.
+    /// Returns what a producer that is gone had written ahead, if `mark` is that of the next
+    /// record; put behind `onto`. It may be anything.
     pub(crate) fn salvage(
         &self,
         ring: Ring<'_>,

@@ -1,4 +1,4 @@
-//! What queues of all kinds are: a growable with a robust lock at each end, and sleeping at both.
+//! The core of all queues: a growable ring with a robust lock at each end, and sleeping at both.
 //!
 //! Who wants a record and finds none sleeps with the lock of its end held, so that there is one at
 //! most who is to be woken, and the kernel hands the lock on if that one dies. It raises a flag
@@ -46,22 +46,22 @@ pub(crate) struct QueueCore {
     pub(crate) memory: QueueMemory,
     put_end: Carried,
     pub(crate) get_end: Carried,
-    /// How long it is worth to look again before sleeping, for a record and for room.
+    /// Says how long it is worth to look again before sleeping, for a record and for room.
     spins: [Mutex<Spin>; 2],
 }
 
-/// What `shutdown` writes.
+/// Holds what `shutdown` writes.
 const NO_PUT: u32 = 1;
 const NO_GET: u32 = 2;
 
-/// How long the lock of an end may be held by somebody who neither sleeps nor ends.
+/// Sets how long the lock of an end may be held by somebody who neither sleeps nor ends.
 const LONGEST_HOLD: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
-/// How long to sleep at a time where the kernel cannot watch two words.
+/// Sets how long to sleep at a time where the kernel cannot watch two words.
 const ROUND: Duration = Duration::from_millis(20);
 
-/// What an end waits for.
+/// Describes what an end waits for.
 #[derive(Clone, Copy, Debug)]
 enum Want {
     Record,
@@ -156,12 +156,12 @@ impl QueueCore {
         QueueCore { memory, put_end, get_end, spins: [const { Mutex::new(Spin::new()) }; 2] }
     }
 
-    /// What it is elsewhere.
+    /// Returns what it is elsewhere.
     pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried) {
         (Carried(Arc::clone(self.memory.fd())), self.put_end.clone(), self.get_end.clone())
     }
 
-    /// How many records there are at this moment.
+    /// Returns how many records there are at this moment.
     pub(crate) fn count(&self) -> u64 {
         self.memory.growable().count().unwrap_or(0)
     }
@@ -374,8 +374,8 @@ impl QueueCore {
         self.put_end.as_fd()
     }
 
-    /// Whether there is a record (or an end) to be had; if not, the descriptor tells when that
-    /// changes.
+    /// Returns whether there is a record (or an end) to be had; if not, the descriptor tells when
+    /// that changes.
     pub(crate) fn arm(&self) -> bool {
         /// Tokens to take away at a time: somebody may send them faster than we take them.
         const TOKENS_AT_ONCE: u32 = 64;
@@ -494,7 +494,7 @@ impl QueueCore {
     }
 }
 
-/// How to end a queue.
+/// Describes how to end a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShutDown {
     Put,

@@ -26,7 +26,7 @@ fn put(core: &QueueCore, bytes: &[u8], fds: &[Arc<OwnedFd>]) {
     core.put(bytes, fds, u64::MAX, Deadline::Never).expect("put");
 }
 
-/// What comes out: the bytes and which descriptors.
+/// Returns what comes out: the bytes and which descriptors.
 fn get(core: &QueueCore) -> (Vec<u8>, Vec<u64>) {
     let mut bytes = Vec::new();
     let fds = core.get(&mut bytes, Deadline::now(), || Ok(())).expect("get");

@@ -85,7 +85,7 @@ pub(crate) enum Fault<E> {
     Full,
     /// More than one record can have.
     TooLong,
-    /// What is written there is nobody's honest work.
+    /// Says what is written there is nobody's honest work.
     Corrupt,
     /// The memory is not to be had.
     Store(E),
@@ -119,7 +119,7 @@ pub(crate) struct Record {
     pub(crate) number: u32,
 }
 
-/// How far the number `later` is from `earlier`; a large one if it is the other way round.
+/// Returns how far the number `later` is from `earlier`; a large one if it is the other way round.
 pub(crate) fn numbers_between(earlier: u32, later: u32) -> u32 {
     later.wrapping_sub(earlier) & NUMBER as u32
 }
@@ -183,7 +183,7 @@ impl<S: Store> GrowableRing<'_, S> {
         Ok(chain.into_iter())
     }
 
-    /// How many records there are at this moment.
+    /// Returns how many records there are at this moment.
     pub(crate) fn count(&self) -> Result<u64, Fault<S::Error>> {
         /// After so many times of bad luck, it may be off.
         const TRIES: u32 = 8;

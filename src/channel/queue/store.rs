@@ -41,7 +41,7 @@ pub(crate) struct QueueMemory {
     segments: Box<[OnceLock<Shared>]>,
 }
 
-/// What those who put, or those who get, share.
+/// Describes what those who put, or those who get, share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End<'a> {
     /// Only one of them at a time works or sleeps.
@@ -52,7 +52,7 @@ pub(crate) struct End<'a> {
     pub(crate) cpu: &'a AtomicU64,
 }
 
-/// What the sides tell each other, besides records.
+/// Describes what the sides tell each other, besides records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags<'a> {
     /// 1 while who gets sleeps for a record.

@@ -28,7 +28,7 @@ const CHALLENGE: &[u8] = b"#CHALLENGE#";
 const WELCOME: &[u8] = b"#WELCOME#";
 const FAILURE: &[u8] = b"#FAILURE#";
 
-/// How CPython 3.12 and newer name the hash.
+/// Sets how CPython 3.12 and newer name the hash.
 const SHA256: &[u8] = b"{sha256}";
 
 /// The least random bytes that a challenge must have; CPython sends 40.
@@ -148,7 +148,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// What marks this side's challenges.
+    /// Returns what marks this side's challenges.
     fn mark(self) -> &'static [u8] {
         match self {
             Side::Listener => b"multiproc listener ",
@@ -157,7 +157,7 @@ impl Side {
     }
 }
 
-/// What a side waits for.
+/// Describes what a side waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Challenge,
@@ -171,7 +171,7 @@ enum State {
 pub(crate) struct Handshake {
     side: Side,
     key: Key,
-    /// What the other side has to sign.
+    /// Holds what the other side has to sign.
     challenge: Vec<u8>,
     state: State,
 }
@@ -187,7 +187,7 @@ impl Handshake {
         Ok(Handshake { side, key, challenge, state })
     }
 
-    /// What this side says first, if it does.
+    /// Returns what this side says first, if it does.
     pub(crate) fn opening(&self) -> Option<Vec<u8>> {
         (self.side == Side::Listener).then(|| self.own_challenge())
     }
@@ -233,12 +233,12 @@ impl Handshake {
         }
     }
 
-    /// What a side says that breaks off, if the other waits for it.
+    /// Returns what a side says that breaks off, if the other waits for it.
     pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
         (self.state == State::Proof).then_some(FAILURE)
     }
 
-    /// Whether both sides have proved the key.
+    /// Returns whether both sides have proved the key.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }

@@ -13,13 +13,13 @@ use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::ipc::net::{self, Accepted, Watch};
 use crate::sys::wait::poll::Deadline;
 
-/// How long a handshake is left alone at least, when others want its place.
+/// Sets how long a handshake is left alone at least, when others want its place.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The number of the listening socket in the watch.
 const LISTENER: u64 = 0;
 
-/// Who is let in, and who is being asked for the key.
+/// Describes who is let in, and who is being asked for the key.
 #[derive(Debug)]
 pub(crate) struct PendingHandshakes {
     key: Key,
@@ -32,7 +32,7 @@ pub(crate) struct PendingHandshakes {
     next: u64,
     /// There is no room for more than these many: the listening socket is not watched.
     full_at: Option<usize>,
-    /// What the alarm is set to.
+    /// Holds what the alarm is set to.
     alarm: Option<Instant>,
 }
 
@@ -74,7 +74,7 @@ impl PendingHandshakes {
         })
     }
 
-    /// What becomes readable whenever `next` has something to do.
+    /// Returns what becomes readable whenever `next` has something to do.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.watch.as_fd()
     }
@@ -222,7 +222,7 @@ impl PendingHandshakes {
         Ok(())
     }
 
-    /// Has the watch wake up when the oldest must or may be ended.
+    /// Makes the watch wake up when the oldest must or may be ended.
     fn set_alarm(&mut self) -> io::Result<()> {
         let patience = if self.full_at.is_some() { self.grace() } else { self.timeout };
         let when = self.oldest().and_then(|(_, since)| since.checked_add(patience));

@@ -30,8 +30,8 @@ const LONG_HEADER: usize = 12;
 /// A usual one.
 const SHORT_HEADER: usize = 4;
 
-/// How much room is made for what has not arrived yet, at least; and never more than has arrived
-/// already.
+/// Sets how much room is made for what has not arrived yet, at least; and never more than has
+/// arrived already.
 const STEP: usize = 64 * 1024;
 
 /// One end of a connected stream socket.
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
     socket: Arc<OwnedFd>,
     kind: Kind,
     incoming: Incoming,
-    /// What `poll` found and `recv` has not told yet.
+    /// Holds what `poll` found and `recv` has not told yet.
     found: Option<RecvTransportError>,
     /// Nothing more can be received.
     is_over: bool,
@@ -52,14 +52,14 @@ pub(crate) struct Stream {
 #[derive(Default)]
 struct Incoming {
     header: [u8; LONG_HEADER],
-    /// How many bytes of the header are there.
+    /// Counts how many bytes of the header are there.
     got: usize,
     body: Vec<u8>,
     fds: Vec<Arc<OwnedFd>>,
     fds_lost: bool,
 }
 
-/// What a message still lacks.
+/// Describes what a message still lacks.
 enum Lack {
     Header(usize),
     Body(usize),
@@ -178,7 +178,7 @@ impl Stream {
         Ok(fds)
     }
 
-    /// Whether a message, or the end, can be had at once; waits for it until the deadline.
+    /// Returns whether a message, or the end, can be had at once; waits for it until the deadline.
     pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
         if self.found.is_some() {
             return Ok(true);
@@ -194,7 +194,7 @@ impl Stream {
         }
     }
 
-    /// Whether a message is here already, so that the socket does not tell of it.
+    /// Returns whether a message is here already, so that the socket does not tell of it.
     pub(crate) fn has_message(&self) -> bool {
         self.found.is_some()
             || self.is_over
@@ -274,7 +274,7 @@ impl Stream {
 }
 
 impl Incoming {
-    /// What is lacking; a fault if what is there is no message that could be accepted.
+    /// Returns what is lacking; a fault if what is there is no message that could be accepted.
     fn lack(&self, limit: u64) -> Result<Lack, RecvTransportError> {
         if self.got < SHORT_HEADER {
             return Ok(Lack::Header(SHORT_HEADER - self.got));
@@ -341,7 +341,7 @@ fn header_for(length: usize) -> ([u8; LONG_HEADER], usize) {
     }
 }
 
-/// What is left of both after `sent` bytes.
+/// Returns what is left of both after `sent` bytes.
 fn rest_of<'a>(header: &'a [u8], bytes: &'a [u8], sent: usize) -> [&'a [u8]; 2] {
     let of_header = sent.min(header.len());
     [&header[of_header..], &bytes[sent - of_header..]]
@@ -375,12 +375,12 @@ struct Moved {
     fds_lost: bool,
     /// The rest of the one that has begun to go out.
     outgoing: Vec<u8>,
-    /// What is still in the socket after garbage must not pass for messages.
+    /// Set after garbage: what is still in the socket must not pass for messages.
     is_over: bool,
     untold: Option<Untold>,
 }
 
-/// What `poll` found and `recv` has not told.
+/// Describes what `poll` found and `recv` has not told.
 #[derive(Serialize, Deserialize)]
 enum Untold {
     Disconnected,

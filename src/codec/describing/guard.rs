@@ -11,10 +11,10 @@ use crate::codec::fault::Fault;
 use crate::codec::limits;
 use crate::sys::program::stack;
 
-/// How deep a value may be nested.
+/// Sets how deep a value may be nested.
 const DEPTH: u32 = 128;
 
-/// What a level may take of the stack when serde reads again what it kept aside.
+/// Holds what a level may take of the stack when serde reads again what it kept aside.
 const LEVEL: usize = 16 * 1024;
 
 /// Something of serde's that is asked for values, each of which counts.
@@ -29,7 +29,7 @@ impl<'b, T> Guarded<'b, T> {
     }
 }
 
-/// What the format says of a failure.
+/// Returns what the format says of a failure.
 pub(crate) fn text(error: &rmp_serde::decode::Error) -> String {
     match error {
         rmp_serde::decode::Error::Uncategorized(text) | rmp_serde::decode::Error::Syntax(text) => {
@@ -49,7 +49,7 @@ fn enter<E: Error>(budget: &mut Budget) -> Result<(), E> {
     check(budget.depth).map_err(told)
 }
 
-/// Whether a value may be nested so deep, here.
+/// Returns whether a value may be nested so deep, here.
 pub(crate) fn check(depth: u32) -> Result<(), Fault> {
     let limit = limits::depth().min(DEPTH);
     if depth > limit {

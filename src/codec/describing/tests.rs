@@ -1,4 +1,5 @@
-//! What types that ask the format what comes next get, and what a hostile message gets of them.
+//! Describes what types that ask the format what comes next get, and what a hostile message gets of
+//! them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! How far tasks are, as a line on the terminal.
+//! Says how far tasks are, as a line on the terminal.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,16 +8,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, 
 
 use super::progress::Progress;
 
-/// What shows each state that it is given on standard error, on one line that is drawn anew: a bar,
-/// or as long as the total is not known a turning dash. Nothing if standard error is no terminal.
-/// The line stays when this is dropped.
+/// Returns what shows each state that it is given on standard error, on one line that is drawn
+/// anew: a bar, or as long as the total is not known a turning dash. Nothing if standard error is
+/// no terminal. The line stays when this is dropped.
 ///
 /// Draws only when called, 20 times a second at most and at the end: it has no thread.
 pub(crate) fn bar() -> impl FnMut(&Progress) {
     on(ProgressDrawTarget::stderr())
 }
 
-/// What stands behind the numbers: of those that failed, and the rest.
+/// Describes what stands behind the numbers: of those that failed, and the rest.
 type Texts = Arc<Mutex<[String; 2]>>;
 
 fn on(target: ProgressDrawTarget) -> impl FnMut(&Progress) {
@@ -66,7 +66,7 @@ fn failed(progress: &Progress) -> String {
     if progress.failed > 0 { format!("  {} failed", progress.failed) } else { String::new() }
 }
 
-/// What is said behind the numbers of those that are done and failed.
+/// Returns what is said behind the numbers of those that are done and failed.
 fn rest(progress: &Progress) -> String {
     let mut text = String::new();
     if !progress.is_finished() {

@@ -21,7 +21,7 @@ use crate::start::method::{self, StartMethod};
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 
-/// How a [`Pool`] is to be: what [`Pool::builder`] gives.
+/// Describes how a [`Pool`] is to be: what [`Pool::builder`] gives.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,14 +75,14 @@ impl PoolBuilder {
         }
     }
 
-    /// How many workers, from 1 to 65535; one for each processor ([`cpu_count`]) unless set.
+    /// Sets how many workers, from 1 to 65535; one for each processor ([`cpu_count`]) unless set.
     pub fn processes(mut self, processes: usize) -> PoolBuilder {
         self.processes = Some(processes);
         self
     }
 
-    /// What the workers are called, with a number behind; unless set, `ForkServerPoolWorker` and so
-    /// on, as in CPython.
+    /// Sets what the workers are called, with a number behind; unless set, `ForkServerPoolWorker`
+    /// and so on, as in CPython.
     pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
@@ -144,41 +144,42 @@ impl PoolBuilder {
         self
     }
 
-    /// How the workers are started, if not by the program's method.
+    /// Sets how the workers are started, if not by the program's method.
     pub fn start_method(mut self, method: StartMethod) -> PoolBuilder {
         self.method = Some(method);
         self
     }
 
-    /// Whether what workers log through the `log` crate goes to this program's logger, with the
-    /// worker's name before it: it does unless set, if there is a logger when the worker starts.
+    /// Sets whether what workers log through the `log` crate goes to this program's logger, with
+    /// the worker's name before it: it does unless set, if there is a logger when the worker
+    /// starts.
     pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
         self.forwards_records = forward;
         self
     }
 
-    /// How often in a row workers may fail to start, beyond one failure for each, before the pool
-    /// gives up and all tasks fail with the reason: 3 unless set.
+    /// Sets how often in a row workers may fail to start, beyond one failure for each, before the
+    /// pool gives up and all tasks fail with the reason: 3 unless set.
     pub fn max_restarts(mut self, restarts: u32) -> PoolBuilder {
         self.max_restarts = restarts;
         self
     }
 
-    /// How long each task may take, unless it says otherwise
+    /// Sets how long each task may take, unless it says otherwise
     /// ([`Tasks::deadline`](crate::Tasks::deadline)).
     pub fn deadline(mut self, deadline: Duration) -> PoolBuilder {
         self.deadline = Some(deadline);
         self
     }
 
-    /// How long a worker that is terminated, or told to leave, has before it is killed: 3 seconds
-    /// unless set.
+    /// Sets how long a worker that is terminated, or told to leave, has before it is killed: 3
+    /// seconds unless set.
     pub fn grace(mut self, grace: Duration) -> PoolBuilder {
         self.grace = grace;
         self
     }
 
-    /// What each worker may use at most; of the time to compute, each task gets all.
+    /// Sets what each worker may use at most; of the time to compute, each task gets all.
     ///
     /// ```
     /// use multiproc::{LimitReached, Limits, Pool};
@@ -200,7 +201,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Has the workers run in a cage, which closes before the initializer runs.
+    /// Runs the workers in a cage, which closes before the initializer runs.
     #[cfg(feature = "cage")]
     pub fn cage(mut self, cage: crate::Cage) -> PoolBuilder {
         self.cage = Some(cage);

@@ -81,7 +81,8 @@ static POOLS: PerProcess<Mutex<Vec<Weak<Shared>>>> = PerProcess::new();
 /// The pool for whoever has none.
 static GLOBAL: PerProcess<OnceLock<Pool>> = PerProcess::new();
 
-/// How long the end of the program waits for pools to be gone before it sees to that by itself.
+/// Sets how long the end of the program waits for pools to be gone before it sees to that by
+/// itself.
 const AT_EXIT: Duration = Duration::from_secs(4);
 
 impl Pool {
@@ -135,7 +136,7 @@ impl Pool {
         Ok(global.get_or_init(|| pool))
     }
 
-    /// How many workers it has.
+    /// Returns how many workers it has.
     #[must_use]
     pub fn processes(&self) -> usize {
         self.shared.processes
@@ -165,7 +166,7 @@ impl Pool {
         self.tasks().apply(target, args)
     }
 
-    /// Has `target` run in a worker with `args`, a tuple, and returns at once: see [`Task`].
+    /// Runs `target` in a worker with `args`, a tuple, and returns at once: see [`Task`].
     pub fn submit<F, Args, R>(&self, target: F, args: Args) -> Task<R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -350,7 +351,7 @@ impl Pool {
         }
     }
 
-    /// What the pool and its workers have done so far.
+    /// Returns what the pool and its workers have done so far.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         stats::of(&self.shared)
@@ -404,7 +405,7 @@ fn end_now(child: &Handle) {
     }
 }
 
-/// Has a pool ended with the program.
+/// Ends a pool with the program.
 fn enter(shared: &Arc<Shared>) {
     let pools = POOLS.get_or_init(|_| {
         process::at_exit(end_pools);

@@ -17,7 +17,7 @@ use crate::pool::host::job::{Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// How often progress is shown, at the most.
+/// Sets how often progress is shown, at the most.
 const SHOWN: Duration = Duration::from_millis(100);
 
 /// The outcomes of a lazy map, as they come or in the order of the inputs: what
@@ -44,21 +44,21 @@ pub struct IMap<'p, I, Args, R> {
     chunker: Chunker<I, Args>,
     /// Those that came ahead of their turn, by the number of their first.
     early: BTreeMap<u64, Delivery>,
-    /// What came, if the order does not matter.
+    /// Holds what came, if the order does not matter.
     ready: VecDeque<Delivery>,
     current: Option<Opened<R>>,
     /// The number of the next outcome.
     next: u64,
-    /// How many outcomes have arrived.
+    /// Counts how many outcomes have arrived.
     arrived: u64,
     is_ordered: bool,
     progress: Option<Watch<'p>>,
 }
 
-/// What shows it.
+/// Describes what shows it.
 pub(crate) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
 
-/// Who is shown how far a map is.
+/// Describes who is shown how far a map is.
 pub(crate) struct Watch<'p> {
     show: Show<'p>,
     started: Instant,

@@ -80,13 +80,13 @@ impl<R: DeserializeOwned> MapTask<R> {
         self.results.wait_for(self.count, Deadline::after(timeout))
     }
 
-    /// Whether all tasks are done.
+    /// Returns whether all tasks are done.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.results.came() >= self.count
     }
 
-    /// How many tasks are done.
+    /// Returns how many tasks are done.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.results.came()
@@ -101,7 +101,7 @@ impl<R: DeserializeOwned> MapTask<R> {
         }
     }
 
-    /// Has `callback` called once, with all outcomes, when the last task is done, in the pool's own
+    /// Calls `callback` once, with all outcomes, when the last task is done, in the pool's own
     /// thread: CPython's `callback` and `error_callback`. It takes the outcomes; it should be
     /// quick. A panic in it is shown.
     pub fn on_done(self, callback: impl FnOnce(Result<Vec<R>, TaskError>) + Send + 'static)

@@ -1,4 +1,4 @@
-//! What users of pools call.
+//! Describes what users of pools call.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"

@@ -1,8 +1,8 @@
-//! How far a map is.
+//! Says how far a map is.
 
 use std::time::Duration;
 
-/// How far a map is: what [`Tasks::progress`](crate::Tasks::progress) shows.
+/// Says how far a map is: what [`Tasks::progress`](crate::Tasks::progress) shows.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,20 +21,20 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// How many tasks there are at all, if the inputs tell.
+    /// Counts how many tasks there are at all, if the inputs tell.
     pub total: Option<u64>,
-    /// How many are finished, those included that failed.
+    /// Counts how many are finished, those included that failed.
     pub done: u64,
-    /// How many failed.
+    /// Counts how many failed.
     pub failed: u64,
-    /// How many run.
+    /// Counts how many run.
     pub running: usize,
     /// For how long the map has been going on.
     pub elapsed: Duration,
 }
 
 impl Progress {
-    /// How many tasks are finished in a second, on the whole; 0 at the beginning.
+    /// Returns how many tasks are finished in a second, on the whole; 0 at the beginning.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     pub fn rate(&self) -> f64 {
@@ -42,7 +42,7 @@ impl Progress {
         if seconds > 0.0 { self.done as f64 / seconds } else { 0.0 }
     }
 
-    /// How long the rest will take at that rate; `None` if that cannot be told.
+    /// Returns how long the rest will take at that rate; `None` if that cannot be told.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     pub fn remaining(&self) -> Option<Duration> {
@@ -51,7 +51,7 @@ impl Progress {
         if rate > 0.0 { Duration::try_from_secs_f64(rest / rate).ok() } else { None }
     }
 
-    /// Whether all are finished, as far as one knows how many there are.
+    /// Returns whether all are finished, as far as one knows how many there are.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.total.is_some_and(|total| self.done >= total)

@@ -1,10 +1,11 @@
-//! What a pool and its workers have done.
+//! Describes what a pool and its workers have done.
 
 use std::time::Duration;
 
 use crate::pool::host::supervisor::Shared;
 
-/// What a [`Pool`](crate::Pool) has done so far: what [`Pool::stats`](crate::Pool::stats) gives.
+/// Describes what a [`Pool`](crate::Pool) has done so far: what [`Pool::stats`](crate::Pool::stats)
+/// gives.
 ///
 /// ```
 /// let pool = multiproc::Pool::new(2)?;
@@ -17,18 +18,18 @@ use crate::pool::host::supervisor::Shared;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// How many tasks wait for a worker.
+    /// Counts how many tasks wait for a worker.
     pub queued: u64,
-    /// How many tasks workers have, those included that wait behind the one that runs.
+    /// Counts how many tasks workers have, those included that wait behind the one that runs.
     pub given: u64,
-    /// How many workers have something to do.
+    /// Counts how many workers have something to do.
     pub running: usize,
     /// Each worker.
     pub workers: Vec<WorkerStats>,
 }
 
-/// What a worker of a [`Pool`](crate::Pool), and those that were in its place before, have done so
-/// far.
+/// Describes what a worker of a [`Pool`](crate::Pool), and those that were in its place before,
+/// have done so far.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerStats {
@@ -38,32 +39,32 @@ pub struct WorkerStats {
     pub name: String,
     /// The number of its process.
     pub pid: Option<u32>,
-    /// How many tasks were finished, those included that failed.
+    /// Counts how many tasks were finished, those included that failed.
     pub tasks: u64,
-    /// How many of them failed.
+    /// Counts how many of them failed.
     pub failures: u64,
-    /// How often it was replaced.
+    /// Counts how often it was replaced.
     pub restarts: u64,
-    /// How long it was at work, by its own account.
+    /// Says how long it was at work, by its own account.
     pub busy: Duration,
     /// Its resident memory, in bytes.
     pub resident: Option<u64>,
 }
 
 impl PoolStats {
-    /// How many tasks were finished, those included that failed.
+    /// Returns how many tasks were finished, those included that failed.
     #[must_use]
     pub fn tasks(&self) -> u64 {
         self.workers.iter().map(|worker| worker.tasks).sum()
     }
 
-    /// How many tasks failed.
+    /// Returns how many tasks failed.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.workers.iter().map(|worker| worker.failures).sum()
     }
 
-    /// How many workers were replaced.
+    /// Returns how many workers were replaced.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.workers.iter().map(|worker| worker.restarts).sum()

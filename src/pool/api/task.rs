@@ -81,7 +81,7 @@ impl<R: DeserializeOwned + 'static> Task<R> {
         if self.wait_by(Deadline::after(timeout))? { self.taken().map(Some) } else { Ok(None) }
     }
 
-    /// What the function returned, if the task is done; `None` if it goes on.
+    /// Returns what the function returned, if the task is done; `None` if it goes on.
     ///
     /// # Errors
     /// As for [`join_timeout`](Task::join_timeout).
@@ -117,7 +117,7 @@ impl<R> Task<R> {
         self.slot.wait(Deadline::after(timeout))
     }
 
-    /// Whether the task is done, well or not: CPython's `ready`.
+    /// Returns whether the task is done, well or not: CPython's `ready`.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.slot.is_ready()
@@ -145,7 +145,7 @@ impl<R> Task<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Task<R> {
-    /// Has `callback` called with the outcome when the task is done, in the pool's own thread (in
+    /// Calls `callback` with the outcome when the task is done, in the pool's own thread (in
     /// this one, if it is done already): CPython's `callback` and `error_callback` in one. The
     /// outcome stays for [`join`](Task::join).
     ///

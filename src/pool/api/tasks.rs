@@ -1,4 +1,4 @@
-//! How tasks are to be run, and running them.
+//! Describes how tasks are to be run, and running them.
 
 use std::any::type_name;
 use std::fmt;
@@ -59,14 +59,14 @@ impl<'p> Tasks<'p> {
         Tasks { options: Arc::clone(&pool.defaults), pool, show: None }
     }
 
-    /// What the tasks are called in errors, in panic texts and by
+    /// Sets what the tasks are called in errors, in panic texts and by
     /// [`current_task`](crate::current_task); otherwise as their function.
     pub fn name(mut self, name: impl Into<String>) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).name = Some(name.into());
         self
     }
 
-    /// How long each task may take, from its begin in the worker. The task can see it
+    /// Sets how long each task may take, from its begin in the worker. The task can see it
     /// ([`CurrentTask::time_left`](crate::CurrentTask::time_left)); if it is not done by then, its
     /// worker and all that this started gets SIGTERM, and SIGKILL after the
     /// [`grace`](Tasks::grace).
@@ -75,16 +75,16 @@ impl<'p> Tasks<'p> {
         self
     }
 
-    /// How long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3 seconds
-    /// unless set).
+    /// Sets how long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3
+    /// seconds unless set).
     pub fn grace(mut self, grace: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).grace = Some(grace);
         self
     }
 
-    /// What each task may use at most, beside what its worker may: address space, resident memory,
-    /// CPU time, open files, file size, processes. Where both say something, the lower holds. A
-    /// task that means harm can lift these.
+    /// Sets what each task may use at most, beside what its worker may: address space, resident
+    /// memory, CPU time, open files, file size, processes. Where both say something, the lower
+    /// holds. A task that means harm can lift these.
     ///
     /// Tasks fail with [`Failure::NotSent`] if one of the limits cannot be (such as no memory at
     /// all), or is a worker's (niceness, processors, a private directory).
@@ -93,14 +93,14 @@ impl<'p> Tasks<'p> {
         self
     }
 
-    /// Whether tasks that fail are tried again: not, unless said.
+    /// Sets whether tasks that fail are tried again: not, unless said.
     pub fn retry(mut self, retry: Retry) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).retry = retry;
         self
     }
 
-    /// How many inputs of a map go to a worker at once; at least 1. Unless set, it follows from how
-    /// long they take: so many that handing them out costs little beside.
+    /// Sets how many inputs of a map go to a worker at once; at least 1. Unless set, it follows
+    /// from how long they take: so many that handing them out costs little beside.
     ///
     /// What waits behind a long task of its chunk goes to workers that have nothing to do. Short
     /// tasks without a [deadline](Tasks::deadline) or limits are begun up to 128 at a time, though,
@@ -151,7 +151,7 @@ impl<'p> Tasks<'p> {
         self.submit(target, args).join()
     }
 
-    /// Has `target` run in a worker with `args`, a tuple, and returns at once. The arguments are
+    /// Runs `target` in a worker with `args`, a tuple, and returns at once. The arguments are
     /// encoded here and now.
     ///
     /// It never fails: what is wrong (arguments that cannot be encoded, a pool that is closed) is
@@ -380,7 +380,7 @@ impl<'p> Tasks<'p> {
     }
 }
 
-/// What the tasks of a function have in common; and why they cannot be run, if so.
+/// Returns what the tasks of a function have in common; and why they cannot be run, if so.
 fn call<F, Args>(
     target: F,
     options: Arc<Options>,

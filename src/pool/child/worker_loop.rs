@@ -29,7 +29,7 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
 use crate::unwind;
 
-/// What a worker is started with.
+/// Describes what a worker is started with.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Duty {
     pub(crate) link: RingLink,
@@ -40,7 +40,7 @@ pub(crate) struct Duty {
     pub(crate) records: Option<(Carried, usize)>,
 }
 
-/// What runs in a worker before its first task, with encoded arguments.
+/// Describes what runs in a worker before its first task, with encoded arguments.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Initializer {
     pub(crate) entry: Offset,
@@ -65,35 +65,35 @@ const MAX_KEPT_BUFFER: usize = 4 << 20;
 const MAX_STRIDE: u32 = 128;
 const SHORT_STRIDE: Duration = Duration::from_micros(5);
 
-/// How much later than the deadline of its task a worker ends itself.
+/// Sets how much later than the deadline of its task a worker ends itself.
 const HANDICAP: Duration = Duration::from_millis(50);
 
-/// What a worker has while it runs tasks.
+/// Describes what a worker has while it runs tasks.
 struct WorkerLoop {
     link: RingLink,
     memory: WorkerMemory,
     /// The process's, which is not that of its forked copies.
     generation: Generation,
-    /// What the order says that is about to be followed.
+    /// Holds what the order says that is about to be followed.
     order: Option<Todo>,
-    /// How many tasks were begun.
+    /// Counts how many tasks were begun.
     begun: u64,
     /// Answers that are written but not published, behind the head that they get, and how many
     /// there are.
     block: Vec<u8>,
     count: u16,
-    /// How many tasks are begun together.
+    /// Counts how many tasks are begun together.
     stride: u32,
     /// When the clock was looked at, and when the pool was last woken.
     looked: Duration,
     nudged: Duration,
-    /// How long it was at work.
+    /// Says how long it was at work.
     busy: Duration,
     /// Nobody listens any more.
     is_over: bool,
 }
 
-/// What the initializer returned.
+/// Describes what the initializer returned.
 type State = Option<Box<dyn Any>>;
 
 thread_local! {
@@ -132,8 +132,8 @@ impl CurrentTask {
         self.deadline
     }
 
-    /// How long it is until then; zero if that is past, `None` if the task may take as long as it
-    /// likes.
+    /// Returns how long it is until then; zero if that is past, `None` if the task may take as long
+    /// as it likes.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
@@ -333,14 +333,14 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
     }
 }
 
-/// What an order says of its tasks.
+/// Describes what an order says of its tasks.
 struct Todo {
     name: Option<String>,
     count: u32,
     first: u64,
-    /// How long each may take, and this process has then to end.
+    /// Says how long each may take, and this process has then to end.
     deadline: Option<(Duration, Duration)>,
-    /// What else each may use.
+    /// Holds what else each may use.
     limits: Option<Box<Limits>>,
 }
 

@@ -1,4 +1,5 @@
-//! What pulls the inputs of a map, makes chunks of them, and hands out no more than is needed.
+//! Describes what pulls the inputs of a map, makes chunks of them, and hands out no more than is
+//! needed.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -16,8 +17,8 @@ use crate::error::Failure;
 use crate::pool::protocol::messages;
 use crate::unwind;
 
-/// How long a chunk is to take, in nanoseconds: long beside what it costs to hand it out, short
-/// beside what anybody waits for.
+/// Sets how long a chunk is to take, in nanoseconds: long beside what it costs to hand it out,
+/// short beside what anybody waits for.
 const CHUNK: u64 = 400_000;
 
 /// The most tasks in a chunk, and the most bytes of their arguments.
@@ -27,14 +28,14 @@ const MAX_BYTES: usize = 12 << 10;
 /// So many bytes are made room for at once, and kept if they are too many.
 const FEW: usize = 16;
 
-/// How much is to be out for each worker, in nanoseconds, and the most chunks that may be.
+/// Sets how much is to be out for each worker, in nanoseconds, and the most chunks that may be.
 const AHEAD: u64 = 2_000_000;
 const MAX_CHUNKS: u64 = 1024;
 
-/// How many bytes of arguments may be out, beyond two chunks for each worker.
+/// Sets how many bytes of arguments may be out, beyond two chunks for each worker.
 const MAX_BYTES_OUT: usize = 4 << 20;
 
-/// How many chunks are handed out together, and how long they may wait for it.
+/// Sets how many chunks are handed out together, and how long they may wait for it.
 const BATCH: usize = 256;
 const BATCH_TIME: Duration = Duration::from_micros(100);
 
@@ -48,7 +49,7 @@ pub(crate) struct Chunker<I, Args> {
     pool: Arc<Shared>,
     /// The number of the next input.
     next: u64,
-    /// How many tasks are handed out and not taken back by the user.
+    /// Counts how many tasks are handed out and not taken back by the user.
     out: u64,
     chunks_out: u64,
     bytes_out: usize,
@@ -98,12 +99,12 @@ where
         }
     }
 
-    /// How many inputs were pulled.
+    /// Returns how many inputs were pulled.
     pub(crate) fn pulled(&self) -> u64 {
         self.next
     }
 
-    /// Whether this is a forked copy of the process that began it.
+    /// Returns whether this is a forked copy of the process that began it.
     pub(crate) fn is_copy(&self) -> bool {
         self.refusal.is_none() && !self.pool.is_ours()
     }
@@ -115,12 +116,12 @@ where
         self.out = 0;
     }
 
-    /// How many tasks are out.
+    /// Returns how many tasks are out.
     pub(crate) fn out(&self) -> u64 {
         self.out
     }
 
-    /// How many there are at all, if the inputs tell.
+    /// Returns how many there are at all, if the inputs tell.
     pub(crate) fn total(&self) -> Option<u64> {
         match self.inputs.size_hint() {
             _ if self.is_exhausted => Some(self.next),
@@ -183,8 +184,8 @@ where
         self.hand_out();
     }
 
-    /// How many outcomes to wait for before there is something to do, when so many have arrived:
-    /// more than one of tasks that are short.
+    /// Returns how many outcomes to wait for before there is something to do, when so many have
+    /// arrived: more than one of tasks that are short.
     pub(crate) fn worth_waking_for(&self, arrived: u64) -> u64 {
         let pace = self.results.call().pace();
         let soon =
@@ -192,7 +193,7 @@ where
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
-    /// How many chunks are to be out.
+    /// Returns how many chunks are to be out.
     fn window(&self) -> u64 {
         let chunk = self
             .results
@@ -203,15 +204,15 @@ where
             .saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
     }
 
-    /// Whether there is no harm in more.
+    /// Returns whether there is no harm in more.
     fn has_room(&self) -> bool {
         let processes = self.pool.processes;
         self.chunks_out < (processes as u64).saturating_mul(2)
             || self.bytes_out < MAX_BYTES_OUT.saturating_mul(processes)
     }
 
-    /// How many tasks the next chunk is to have: those that were asked for; or so many that a chunk
-    /// takes a while, but every worker gets several.
+    /// Returns how many tasks the next chunk is to have: those that were asked for; or so many that
+    /// a chunk takes a while, but every worker gets several.
     fn chunk_size(&self) -> u64 {
         if let Some(size) = self.results.call().options.chunk_size {
             return size as u64;

@@ -14,14 +14,14 @@ use crate::error::TaskError;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::unwind;
 
-/// How many values are decoded at once: what `Deserialize` does may panic, and to catch each for
-/// itself takes longer than to decode a number.
+/// Sets how many values are decoded at once: what `Deserialize` does may panic, and to catch each
+/// for itself takes longer than to decode a number.
 const AHEAD: usize = 64;
 
 /// A delivery whose outcomes are taken one by one, in order.
 pub(crate) struct Opened<R> {
     delivery: Delivery,
-    /// How many were decoded.
+    /// Counts how many were decoded.
     taken: u32,
     /// Where the next is in the bytes.
     at: usize,

@@ -12,22 +12,22 @@ use crate::limits::Limits;
 use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 
-/// What the tasks of one call of the pool have in common.
+/// Describes what the tasks of one call of the pool have in common.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// `None` is one that no job has: what cannot be found in a worker is refused before.
     pub(crate) entry: Option<Offset>,
     pub(crate) function: &'static str,
     pub(crate) options: Arc<Options>,
-    /// Whether it has more than one task.
+    /// True if it has more than one task.
     pub(crate) is_map: bool,
-    /// Whether its function returns nothing, so that `exit(0)` is a success.
+    /// True if its function returns nothing, so that `exit(0)` is a success.
     pub(crate) returns_nothing: bool,
     /// Nanoseconds that one takes, as seen last; 0 is not known.
     pace: AtomicU64,
 }
 
-/// How tasks are to be run.
+/// Describes how tasks are to be run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<String>,
@@ -48,7 +48,7 @@ impl Call {
         Call { entry, function, options, is_map, returns_nothing: false, pace: AtomicU64::new(0) }
     }
 
-    /// What a task is called in errors.
+    /// Returns what a task is called in errors.
     pub(crate) fn label(&self, number: u64) -> String {
         let name = self.options.name.as_deref().unwrap_or(self.function);
         if self.is_map { format!("{name}[{number}]") } else { name.to_owned() }
@@ -70,7 +70,7 @@ impl Call {
     }
 }
 
-/// Who waits for what becomes of tasks.
+/// Describes who waits for what becomes of tasks.
 pub(crate) trait Sink: Send + Sync {
     fn call(&self) -> &Call;
 
@@ -80,7 +80,7 @@ pub(crate) trait Sink: Send + Sync {
     /// Wakes who waits. Called with nothing locked.
     fn wake(&self);
 
-    /// Whether nobody wants to know any more.
+    /// Returns whether nobody wants to know any more.
     fn is_cancelled(&self) -> bool;
 }
 
@@ -90,9 +90,9 @@ pub(crate) struct Job {
     /// The number of the first in its call.
     pub(crate) first: u64,
     pub(crate) count: u32,
-    /// How often its only task failed before.
+    /// Counts how often its only task failed before.
     pub(crate) failed: u32,
-    /// How often a worker had it and did not begin it.
+    /// Counts how often a worker had it and did not begin it.
     pub(crate) put_off: u32,
     /// The arguments of each, framed.
     pub(crate) bytes: Vec<u8>,
@@ -157,14 +157,14 @@ pub(crate) struct Tag {
     pub(crate) pid: u32,
 }
 
-/// What became of some tasks of a call that follow each other.
+/// Describes what became of some tasks of a call that follow each other.
 pub(crate) struct Delivery {
     /// The number of the first.
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) content: Content,
     pub(crate) worker: Option<Arc<Tag>>,
-    /// How often they were tried.
+    /// Counts how often they were tried.
     pub(crate) attempts: u32,
 }
 
@@ -173,12 +173,12 @@ pub(crate) enum Content {
     Answers(Vec<u8>),
     /// The message with the verdict of the only one, a long one or one with descriptors.
     Message { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
-    /// What befell the only one, or all of them.
+    /// Says what befell the only one, or all of them.
     Failed(Failure),
 }
 
-/// What befell one task of several to which the same happened. (What the system said goes as a
-/// text: it cannot be doubled.)
+/// Returns what befell one task of several to which the same happened. (What the system said goes
+/// as a text: it cannot be doubled.)
 pub(crate) fn again(failure: &Failure) -> Failure {
     match failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),

@@ -1,5 +1,5 @@
-//! What a worker was given and what came of it: which task it is at, and what is to be done again
-//! if it ends.
+//! Describes what a worker was given and what came of it: which task it is at, and what is to be
+//! done again if it ends.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -20,32 +20,32 @@ const LONG_ANSWER: usize = 4096;
 pub(crate) struct Ledger {
     sent: VecDeque<Sent>,
     pub(crate) tag: Arc<Tag>,
-    /// How many tasks are finished.
+    /// Counts how many tasks are finished.
     pub(crate) finished: u64,
-    /// How many of them failed.
+    /// Counts how many of them failed.
     pub(crate) failures: u64,
     /// When the last of them was, or when the first was sent.
     pub(crate) since: Instant,
-    /// What it said of its beginning: the reason if it failed.
+    /// Holds what it said of its beginning: the reason if it failed.
     pub(crate) ready: Option<Result<(), String>>,
     /// It said what is no answer.
     pub(crate) is_garbled: bool,
     /// Tasks that failed and are to be tried again.
     pub(crate) again: Vec<Job>,
-    /// What was finished, for whoever wants to be woken.
+    /// Holds what was finished, for whoever wants to be woken.
     pub(crate) delivered: Vec<Arc<dyn Sink>>,
     /// The descriptors that came with answers and that nobody has taken yet, among others.
     kept: Vec<Weak<OwnedFd>>,
-    /// How many workers the pool has.
+    /// Counts how many workers the pool has.
     workers: usize,
 }
 
 /// A job that went out.
 struct Sent {
     job: Job,
-    /// How many of its tasks are finished.
+    /// Counts how many of its tasks are finished.
     done: u32,
-    /// How many of these are delivered.
+    /// Counts how many of these are delivered.
     delivered: u32,
     /// The answers of the others.
     answers: Vec<u8>,
@@ -74,12 +74,12 @@ impl Ledger {
         }
     }
 
-    /// How many jobs are out.
+    /// Returns how many jobs are out.
     pub(crate) fn jobs(&self) -> usize {
         self.sent.len()
     }
 
-    /// How many tasks are out.
+    /// Returns how many tasks are out.
     pub(crate) fn tasks(&self) -> u64 {
         self.sent.iter().map(|sent| u64::from(sent.job.count.saturating_sub(sent.done))).sum()
     }
@@ -97,7 +97,7 @@ impl Ledger {
         self.sent.front().map(|sent| Head { job: &sent.job })
     }
 
-    /// Whether a job for that sink is the next to finish, and whether any is out.
+    /// Returns whether a job for that sink is the next to finish, and whether any is out.
     pub(crate) fn holds(&self, sink: *const ()) -> (bool, bool) {
         let is = |sent: &Sent| Arc::as_ptr(&sent.job.sink).cast::<()>() == sink;
         (self.sent.front().is_some_and(is), self.sent.iter().any(is))
@@ -324,7 +324,7 @@ impl Sent {
     }
 }
 
-/// What a verdict other than a value says.
+/// Returns what a verdict other than a value says.
 pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
     let text = || String::from_utf8_lossy(reason).into_owned();
     match verdict {

@@ -19,11 +19,11 @@ pub(crate) struct MapResults {
 #[derive(Default)]
 struct State {
     arrived: VecDeque<Delivery>,
-    /// How many outcomes have arrived so far.
+    /// Counts how many outcomes have arrived so far.
     came: u64,
     is_cancelled: bool,
-    /// How many outcomes have arrived and were not taken, and how many are worth waking somebody
-    /// for.
+    /// Counts how many outcomes have arrived and were not taken, and how many are worth waking
+    /// somebody for.
     here: u64,
     wanted: u64,
     waker: Option<Waker>,
@@ -46,7 +46,7 @@ impl MapResults {
         mem::take(&mut state.arrived)
     }
 
-    /// How many outcomes have arrived so far.
+    /// Returns how many outcomes have arrived so far.
     pub(crate) fn came(&self) -> u64 {
         self.lock().came
     }
@@ -77,7 +77,7 @@ impl MapResults {
         true
     }
 
-    /// Has a waker told of the next that arrive, unless `is_so` already.
+    /// Tells a waker of the next that arrive, unless `is_so` already.
     pub(crate) fn register(&self, waker: &Waker, is_so: impl Fn(u64, bool) -> bool) -> bool {
         let mut state = self.lock();
         let is_so = is_so(state.came, !state.arrived.is_empty());
@@ -88,7 +88,7 @@ impl MapResults {
         is_so
     }
 
-    /// Has `f` called, with nothing locked, whenever something has arrived.
+    /// Calls `f`, with nothing locked, whenever something has arrived.
     pub(crate) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
         self.lock().on_change = Some(f);
     }

@@ -1,4 +1,4 @@
-//! How often a task is tried again, and after what.
+//! Says how often a task is tried again, and after what.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use crate::codec::Ends;
 use crate::error::Failure;
 use crate::unwind;
 
-/// How often a task that failed is tried again, and after which failures: not at all, unless said.
+/// Says how often a task that failed is tried again, and after which failures: not at all, unless
+/// said.
 ///
 /// A task may have done part of its work before it failed, or all of it; retry what may be done
 /// twice. The end of a pipe or a connection cannot be an argument of a task that is retried (it
@@ -53,7 +54,7 @@ impl Retry {
         self
     }
 
-    /// Whether nothing is ever tried again.
+    /// Returns whether nothing is ever tried again.
     pub(crate) fn is_never(self) -> bool {
         self.times == 0
     }
@@ -67,7 +68,7 @@ impl Retry {
         }
     }
 
-    /// Whether a task that failed so is tried again, when it failed `before` times before.
+    /// Returns whether a task that failed so is tried again, when it failed `before` times before.
     pub(crate) fn wants(self, failure: &Failure, before: u32) -> bool {
         before < self.times
             && !matches!(failure, Failure::Cancelled(_) | Failure::NotSent(_))

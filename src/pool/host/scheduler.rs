@@ -13,11 +13,11 @@ use super::worker_set::{Place, WorkerSet};
 use crate::error::Failure;
 use crate::limits::LimitReached;
 
-/// How long a task has to be running before those behind it are given to a worker that has nothing
-/// to do.
+/// Sets how long a task has to be running before those behind it are given to a worker that has
+/// nothing to do.
 const LATE: Duration = Duration::from_micros(500);
 
-/// What a pool is about to do.
+/// Describes what a pool is about to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Running,
@@ -47,7 +47,7 @@ pub(crate) struct Scheduler {
     to_nudge: Vec<usize>,
     /// Which worker was given the last job.
     cursor: usize,
-    /// Whether the supervisor sleeps until it is called, so that it would not see that a task is
+    /// True if the supervisor sleeps until it is called, so that it would not see that a task is
     /// not begun.
     pub(crate) sleeps: bool,
     /// Which workers this program could not end, and why.
@@ -90,7 +90,7 @@ impl Scheduler {
         Ok(mem::take(&mut self.sleeps) || needs_supervisor || has_deadline)
     }
 
-    /// How many jobs wait.
+    /// Returns how many jobs wait.
     pub(crate) fn queued(&self) -> u64 {
         self.queue.iter().map(|job| u64::from(job.count)).sum()
     }
@@ -136,7 +136,7 @@ impl Scheduler {
         needs_supervisor
     }
 
-    /// Whether there is a task, and a worker with room for it.
+    /// Returns whether there is a task, and a worker with room for it.
     pub(crate) fn could_dispatch(&self) -> bool {
         !self.queue.is_empty() && self.workers.count(|worker| self.takes_more(worker)) > 0
     }
@@ -152,7 +152,7 @@ impl Scheduler {
     /// The worker that is to have the next job: one with nothing to do, or the one with the least
     /// of those that have room.
     fn choose(&mut self) -> Option<usize> {
-        /// How many are looked at, at the most, once one has been found.
+        /// Sets how many are looked at, at the most, once one has been found.
         const LOOKED_AT: usize = 16;
         let count = self.workers.len();
         let mut best: Option<(usize, usize)> = None;
@@ -333,17 +333,17 @@ impl Scheduler {
         self.share();
     }
 
-    /// Whether a worker is to leave: its share is done, or that of its closed pool.
+    /// Returns whether a worker is to leave: its share is done, or that of its closed pool.
     fn may_leave(&self, worker: &Worker, has_finished: bool) -> bool {
         worker.link.is_some() && (has_finished || (worker.is_spent && worker.is_idle()))
     }
 
-    /// Whether a closed pool has done all that it was given.
+    /// Returns whether a closed pool has done all that it was given.
     fn has_finished(&self) -> bool {
         self.phase == Phase::Closing && self.queue.is_empty() && self.workers.all(Worker::is_idle)
     }
 
-    /// Has workers leave that have nothing to do any more.
+    /// Makes workers leave that have nothing to do any more.
     ///
     /// This comes last in a turn of the supervisor: whatever is heard after it would be heard by
     /// nobody who decides.
@@ -360,8 +360,8 @@ impl Scheduler {
         }
     }
 
-    /// Whether nothing is left to decide until something happens or is due. The supervisor sleeps
-    /// only if this holds.
+    /// Returns whether nothing is left to decide until something happens or is due. The supervisor
+    /// sleeps only if this holds.
     pub(crate) fn is_settled(&self) -> bool {
         let has_finished = self.has_finished();
         let may_anybody_leave =
@@ -414,7 +414,7 @@ impl Scheduler {
     /// The next task was not begun by a worker that had it. That may have been somebody else's
     /// doing, or the task's own: so it does not go on for ever.
     fn put_off(&mut self) {
-        /// How many workers may have a task without beginning it.
+        /// Sets how many workers may have a task without beginning it.
         const ATTEMPTS: u32 = 5;
         let Some(mut job) = self.queue.pop_front() else { return };
         if let Some(rest) = job.split_off(1) {
@@ -570,7 +570,7 @@ impl Scheduler {
         self.fail_all(&Failure::NotRun(WHY.to_owned()));
     }
 
-    /// Has nothing more be done for a sink: what is not begun is taken back, the workers that are
+    /// Stops all work for a sink: what is not begun is taken back, the workers that are
     /// at its tasks are killed.
     pub(crate) fn cancel(&mut self, sink: *const (), with_running: bool) {
         for place in 0..self.workers.len() {
@@ -595,7 +595,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether all is over: no worker is left, and none will be.
+    /// Returns whether all is over: no worker is left, and none will be.
     pub(crate) fn is_over(&self) -> bool {
         let ends = match self.phase {
             Phase::Running => false,
@@ -605,7 +605,7 @@ impl Scheduler {
         ends && self.workers.is_gone()
     }
 
-    /// How many tasks run at this moment.
+    /// Returns how many tasks run at this moment.
     pub(crate) fn running(&self) -> usize {
         self.workers.count(|worker| !worker.is_idle())
     }

@@ -1,4 +1,4 @@
-//! What a pool was made with.
+//! Describes what a pool was made with.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::pool::child::worker_loop::Initializer;
 use crate::process::Process;
 use crate::start::method::StartMethod;
 
-/// What a pool was made with.
+/// Describes what a pool was made with.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) processes: usize,
@@ -20,9 +20,9 @@ pub(crate) struct Settings {
     pub(crate) forwards_records: bool,
     pub(crate) max_restarts: u32,
     pub(crate) grace: Duration,
-    /// How long tasks may take that say nothing else.
+    /// Says how long tasks may take that say nothing else.
     pub(crate) deadline: Option<Duration>,
-    /// What workers may use; the time to compute is each task's.
+    /// Holds what workers may use; the time to compute is each task's.
     pub(crate) limits: Limits,
     /// Where their private directories are made.
     pub(crate) temporary: Option<PathBuf>,
@@ -31,8 +31,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What the worker in a place, counted from 1, is called: as in CPython, unless the pool has a
-    /// name.
+    /// Returns what the worker in a place, counted from 1, is called: as in CPython, unless the
+    /// pool has a name.
     pub(crate) fn worker_name(&self, id: usize) -> String {
         match (&self.name, self.method) {
             (Some(name), _) => format!("{name}-{id}"),

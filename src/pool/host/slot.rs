@@ -24,7 +24,7 @@ struct State {
     callback: Option<Callback>,
 }
 
-/// What is called with the outcome, and gives it back decoded.
+/// Describes what is called with the outcome, and gives it back decoded.
 pub(crate) type Callback = Box<dyn FnOnce(Delivery, &Call) -> Box<dyn Any + Send> + Send>;
 
 /// An outcome on its way to the user.
@@ -49,7 +49,7 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the outcome is here, or was.
+    /// Returns whether the outcome is here, or was.
     pub(crate) fn is_ready(&self) -> bool {
         let state = self.lock();
         // One for which a callback is called is ready when that has returned.
@@ -93,7 +93,7 @@ impl Slot {
         self.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Has `callback` called with the outcome: at once, if that is here.
+    /// Calls `callback` with the outcome: at once, if that is here.
     pub(crate) fn call_back(&self, callback: Callback) {
         let mut state = self.lock();
         state.callback = Some(callback);

@@ -19,7 +19,7 @@ use crate::sys::wait::epoll::{Epoll, Summons};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// What a descriptor is of, in the low bits of its number.
+/// Holds what a descriptor is of, in the low bits of its number.
 const LINK: u64 = 0;
 const END: u64 = 1;
 const RECORDS: u64 = 2;
@@ -28,13 +28,13 @@ const KINDS: u32 = 2;
 /// The number of the supervisor's own.
 const SUMMONS: u64 = u64::MAX;
 
-/// How often, in one turn, what was sent makes room for more before others have theirs.
+/// Sets how often, in one turn, what was sent makes room for more before others have theirs.
 const ROUNDS: u32 = 64;
 
-/// How often to try again what the system refused.
+/// Sets how often to try again what the system refused.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a pool's handles and its supervisor share.
+/// Describes what a pool's handles and its supervisor share.
 pub(crate) struct Shared {
     scheduler: Mutex<Scheduler>,
     /// Told when all is over.
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     summons: Summons,
     pub(crate) owner: (Generation, u32),
     pub(crate) processes: usize,
-    /// How tasks are run that say nothing else: one for all of them.
+    /// Says how tasks are run that say nothing else: one for all of them.
     pub(crate) defaults: Arc<Options>,
 }
 
@@ -83,7 +83,7 @@ impl Shared {
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this process made the pool, and is not a forked copy of it.
+    /// Returns whether this process made the pool, and is not a forked copy of it.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
     }
@@ -93,12 +93,13 @@ impl Shared {
         self.summons.ring();
     }
 
-    /// Whether this is the supervisor's thread, in a callback, which must not wait for the pool.
+    /// Returns whether this is the supervisor's thread, in a callback, which must not wait for the
+    /// pool.
     pub(crate) fn is_supervisor(&self) -> bool {
         self.supervisor.get() == Some(&thread::current().id())
     }
 
-    /// What becomes of the pool's tasks in a forked copy of its process: nothing.
+    /// Returns what becomes of the pool's tasks in a forked copy of its process: nothing.
     pub(crate) fn lost_to_copy(&self) -> Failure {
         Failure::Lost(format!(
             "its pool belongs to process {}, of which this one is a copy",
@@ -374,11 +375,11 @@ fn exchange(scheduler: &mut Scheduler) {
     }
 }
 
-/// What one turn of the supervisor came to.
+/// Describes what one turn of the supervisor came to.
 struct Turn {
     touched: Vec<Arc<dyn Sink>>,
     said: Vec<(String, Said)>,
-    /// What the program's log is to be told.
+    /// Holds what the program's log is to be told.
     warnings: Vec<String>,
     to_start: Vec<(usize, u64)>,
     until: Deadline,

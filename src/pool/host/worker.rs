@@ -25,33 +25,33 @@ use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
 use crate::sys::process::tree;
 
-/// How much each direction of a link holds.
+/// Sets how much each direction of a link holds.
 const CAPACITY: usize = 128 << 10;
 
-/// How long a worker with much to do has ahead of it, in nanoseconds: enough for the pool to be
-/// late.
+/// Sets how long a worker with much to do has ahead of it, in nanoseconds: enough for the pool to
+/// be late.
 const AHEAD: u64 = 1_000_000;
 
 /// The most and the least jobs that are out to one worker: one that it is at, and one more.
 const MAX_JOBS: u64 = 1024;
 const MIN_JOBS: usize = 2;
 
-/// How long a worker that may not be killed has to leave by itself.
+/// Sets how long a worker that may not be killed has to leave by itself.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// How long a worker may take to begin a task that it has.
+/// Sets how long a worker may take to begin a task that it has.
 const BEGIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// The longest that a worker may take to begin a task that has a long deadline or none. Then
 /// somebody has stopped it, and its tasks go to others.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
-/// How long to wait before descriptors are sent again that could not go out.
+/// Sets how long to wait before descriptors are sent again that could not go out.
 const CONGESTION: Duration = Duration::from_millis(20);
 
 /// A worker that was started.
 pub(crate) struct Worker {
-    /// What tells it from those that were in its place before.
+    /// Holds what tells it from those that were in its place before.
     pub(crate) number: u64,
     pub(crate) child: Child<()>,
     /// None once it is told to leave.
@@ -60,8 +60,8 @@ pub(crate) struct Worker {
     pub(crate) is_to_be_nudged: bool,
     /// Nothing more comes over the link.
     pub(crate) is_silent: bool,
-    /// How many tasks were finished when all that could be was taken back, unless it was given more
-    /// since.
+    /// Counts how many tasks were finished when all that could be was taken back, unless it was
+    /// given more since.
     taken_back_at: Option<u64>,
     /// It has done its share, and leaves when it is done with what it is at.
     pub(crate) is_spent: bool,
@@ -81,15 +81,16 @@ pub(crate) struct Worker {
     pub(crate) look_at: Option<Instant>,
     /// Until when it is no use to send descriptors again: nobody tells when there is room for them.
     congested_until: Option<Instant>,
-    /// How long it has between SIGTERM and SIGKILL, unless a task says otherwise.
+    /// Says how long it has between SIGTERM and SIGKILL, unless a task says otherwise.
     grace: Duration,
     /// When it was last looked whether somebody has stopped it.
     pub(crate) looked_for_stop: Instant,
     /// It may not be signalled. When it is given up, if it has not ended by itself.
     pub(crate) give_up_at: Option<Instant>,
-    /// What each of its tasks may compute.
+    /// Holds what each of its tasks may compute.
     cpu_time: Option<Duration>,
-    /// How long it was at work, and how many tasks were finished, when that was last looked at.
+    /// Says how long it was at work, and how many tasks were finished, when that was last looked
+    /// at.
     seen: (Duration, u64),
     /// Nanoseconds that a job takes.
     pace: u64,
@@ -98,11 +99,11 @@ pub(crate) struct Worker {
     pub(crate) weighed: Instant,
 }
 
-/// What is on its way to a worker.
+/// Describes what is on its way to a worker.
 struct Outgoing {
     bytes: Vec<u8>,
     fds: Vec<Arc<OwnedFd>>,
-    /// How much of it went out.
+    /// Says how much of it went out.
     sent: usize,
 }
 
@@ -118,7 +119,7 @@ pub(crate) enum KillReason {
     Rogue(&'static str),
 }
 
-/// What came of listening to a worker.
+/// Describes what came of listening to a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// All that it said so far.
@@ -192,30 +193,30 @@ impl Worker {
         Ok((self.link.as_ref().map(RingLink::as_fd), self.child.sentinel()?))
     }
 
-    /// Whether it takes tasks.
+    /// Returns whether it takes tasks.
     pub(crate) fn is_open(&self) -> bool {
         self.link.is_some() && !self.is_silent && !self.is_spent && self.kill_reason.is_none()
     }
 
-    /// Whether it has tasks that another might do, as far as one knows: of those that it has begun
-    /// together, none comes back.
+    /// Returns whether it has tasks that another might do, as far as one knows: of those that it
+    /// has begun together, none comes back.
     pub(crate) fn could_share(&self) -> bool {
         self.is_open()
             && self.ledger.tasks() > 1
             && self.taken_back_at != Some(self.ledger.finished)
     }
 
-    /// Whether it has said that it is up.
+    /// Returns whether it has said that it is up.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.ledger.ready, Some(Ok(())))
     }
 
-    /// Whether it has nothing to do.
+    /// Returns whether it has nothing to do.
     pub(crate) fn is_idle(&self) -> bool {
         self.ledger.jobs() == 0
     }
 
-    /// How many more jobs it may have now.
+    /// Returns how many more jobs it may have now.
     pub(crate) fn room(&self) -> usize {
         let most = match self.pace {
             _ if !self.outgoing.is_empty() => 0,
@@ -252,8 +253,8 @@ impl Worker {
         self.send(scratch, fds);
     }
 
-    /// What the worker is to see to at each task: what the tasks bring, and the time that the pool
-    /// gives each.
+    /// Returns what the worker is to see to at each task: what the tasks bring, and the time that
+    /// the pool gives each.
     fn limits_for(&self, own: &Limits) -> Option<Box<Limits>> {
         let limits = match self.cpu_time {
             Some(time) if own.cpu().is_none_or(|own| own > time) => own.clone().cpu_time(time),
@@ -274,17 +275,17 @@ impl Worker {
         self.outgoing.push_back(Outgoing { bytes: mem::take(bytes), fds, sent: 0 });
     }
 
-    /// Whether descriptors could not go out, a moment ago.
+    /// Returns whether descriptors could not go out, a moment ago.
     fn is_congested(&self) -> bool {
         self.congested_until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Whether there is something that only `pump` sends.
+    /// Returns whether there is something that only `pump` sends.
     pub(crate) fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    /// Whether more could go out now.
+    /// Returns whether more could go out now.
     fn could_pump(&mut self) -> bool {
         if self.is_congested() {
             return false;
@@ -298,7 +299,7 @@ impl Worker {
     /// Sends what there is room for, and takes what it says. Each of these may take the wake-up
     /// that was for the other, so that both are done until neither has anything to do.
     pub(crate) fn exchange(&mut self, scratch: &mut Vec<u8>) -> Heard {
-        /// How often, at the most, before others have their turn.
+        /// Sets how often, at the most, before others have their turn.
         const TURNS: u32 = 16;
         for _ in 0..TURNS {
             if self.has_outgoing() {
@@ -362,10 +363,10 @@ impl Worker {
 
     /// Takes what it says.
     pub(crate) fn listen(&mut self, scratch: &mut Vec<u8>) -> Heard {
-        /// How often what the system refuses is asked for again at once.
+        /// Sets how often what the system refuses is asked for again at once.
         const MAX_REFUSALS: u32 = 10;
-        /// How many batches are taken before others have their turn: a worker may go on for as long
-        /// as it likes.
+        /// Sets how many batches are taken before others have their turn: a worker may go on for as
+        /// long as it likes.
         const BATCHES: u32 = 16;
         let Worker { link: Some(link), ledger, .. } = self else { return Heard::End };
         let before = (ledger.finished, ledger.ready.is_some());
@@ -406,7 +407,7 @@ impl Worker {
         heard
     }
 
-    /// Has it listened to once more when it may have said something without a call.
+    /// Listens to it once more when it may have said something without a call.
     pub(crate) fn look_soon(&mut self) {
         self.look_at = Instant::now().checked_add(worker_loop::NUDGE.saturating_mul(2));
     }
@@ -458,7 +459,7 @@ impl Worker {
         back
     }
 
-    /// Whether it is at a task.
+    /// Returns whether it is at a task.
     pub(crate) fn is_running(&self) -> bool {
         self.memory.begun(&self.gate) > self.ledger.finished
     }
@@ -483,7 +484,7 @@ impl Worker {
         self.is_ready().then(|| begins.saturating_sub(waits))
     }
 
-    /// How long the task that it is at has been running.
+    /// Returns how long the task that it is at has been running.
     pub(crate) fn running_for(&self) -> Duration {
         self.memory.running_for()
     }
@@ -492,7 +493,7 @@ impl Worker {
         self.memory.busy()
     }
 
-    /// What it was at when it ended is failed, the rest is to be given to another.
+    /// Returns what it was at when it ended is failed, the rest is to be given to another.
     pub(crate) fn settle(
         &mut self,
         failure: impl FnOnce() -> Failure,
@@ -516,7 +517,7 @@ impl Worker {
         }
     }
 
-    /// Has it leave when it has done what it has: it sees the end of the link.
+    /// Makes it leave when it has done what it has: it sees the end of the link.
     ///
     /// A forked copy of this process may hold the link open, too, so it is not enough to close it.
     pub(crate) fn dismiss(&mut self) {
@@ -531,9 +532,9 @@ impl Worker {
         weight::private(self.child.pid())
     }
 
-    /// Whether its private memory has grown by more than that since it was ready.
+    /// Returns whether its private memory has grown by more than that since it was ready.
     pub(crate) fn has_grown(&mut self, most: Option<u64>) -> bool {
-        /// How often memory is looked at.
+        /// Sets how often memory is looked at.
         const OFTEN: Duration = Duration::from_millis(50);
         let (Some(most), Some(before)) = (most, self.resident) else { return false };
         if !self.is_idle() && self.weighed.elapsed() < OFTEN {

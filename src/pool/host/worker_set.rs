@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 use super::settings::Settings;
 use super::worker::Worker;
 
-/// How many workers may end unasked in a row, soon after their start and before they have done
+/// Sets how many workers may end unasked in a row, soon after their start and before they have done
 /// anything.
 const MAX_QUICK_ENDS: u32 = 100;
 const QUICK: Duration = Duration::from_millis(100);
 
-/// How long to wait after a worker could not start: doubled each time, up to the most.
+/// Sets how long to wait after a worker could not start: doubled each time, up to the most.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// All places.
 pub(crate) struct WorkerSet {
     places: Vec<Place>,
-    /// How many workers were started.
+    /// Counts how many workers were started.
     started: u64,
-    /// How many in a row ended before they were up.
+    /// Counts how many in a row ended before they were up.
     failed_starts: u32,
-    /// How many in a row ended soon, up but without having done anything.
+    /// Counts how many in a row ended soon, up but without having done anything.
     quick_ends: u32,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Place {
     pub(crate) totals: Totals,
 }
 
-/// What workers have done.
+/// Describes what workers have done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) tasks: u64,
@@ -158,7 +158,7 @@ impl WorkerSet {
         self.quick_ends = 0;
     }
 
-    /// Whether there is no sense in starting more.
+    /// Returns whether there is no sense in starting more.
     pub(crate) fn is_hopeless(&self, settings: &Settings) -> bool {
         let most = settings
             .max_restarts
@@ -193,7 +193,7 @@ impl WorkerSet {
         all
     }
 
-    /// Whether there is nobody, and nobody will come.
+    /// Returns whether there is nobody, and nobody will come.
     pub(crate) fn is_gone(&self) -> bool {
         self.places.iter().all(|place| place.worker.is_none() && !place.is_starting)
     }

@@ -1,5 +1,5 @@
-//! Who may begin a task: a word that a worker and its pool share, so that a task is begun or taken
-//! back, never both.
+//! Describes who may begin a task: a word that a worker and its pool share, so that a task is begun
+//! or taken back, never both.
 //!
 //! Tasks go to a worker ahead of need, in order. The worker takes a number before it begins one, or
 //! a few at once if they are short; the pool closes the word to take back all that are not begun,
@@ -35,7 +35,7 @@ pub(crate) fn open(word: &AtomicU64, epoch: Epoch, begun: u64) {
     });
 }
 
-/// What the pool knows of the word.
+/// Describes what the pool knows of the word.
 #[derive(Debug, Default)]
 pub(crate) struct ClaimHandle {
     /// The last closing, and how many tasks were begun at it.
@@ -43,7 +43,8 @@ pub(crate) struct ClaimHandle {
 }
 
 impl ClaimHandle {
-    /// Has no further task begun, and says how many are, and what opens the word again.
+    /// Keeps further tasks from being begun, and returns how many are, and what opens the word
+    /// again.
     pub(crate) fn close(&mut self, word: &AtomicU64) -> (u64, Epoch) {
         let before = word
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
@@ -61,7 +62,7 @@ impl ClaimHandle {
         (begun, epoch)
     }
 
-    /// How many tasks are begun.
+    /// Returns how many tasks are begun.
     pub(crate) fn begun(&self, word: &AtomicU64) -> u64 {
         let now = word.load(Ordering::SeqCst);
         match self.closed {

@@ -1,5 +1,5 @@
-//! What a pool and a worker say to each other over their link: by hand, as it is said for every
-//! task.
+//! Describes what a pool and a worker say to each other over their link: by hand, as it is said for
+//! every task.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ pub(crate) enum Request {
     /// it.
     Tasks {
         entry: Option<Offset>,
-        /// How many.
+        /// Counts how many.
         count: u32,
         /// The number of the first in its map.
         first: u64,
-        /// What the tasks are called, if not by their function.
+        /// Holds what the tasks are called, if not by their function.
         name: Option<String>,
-        /// How long each may take, and its worker has then to end.
+        /// Says how long each may take, and its worker has then to end.
         deadline: Option<(Duration, Duration)>,
-        /// What each may use, if the worker is to see to it.
+        /// Holds what each may use, if the worker is to see to it.
         limits: Option<Box<Limits>>,
     },
-    /// What stood before and is not begun is not to be; what follows is.
+    /// Drops what stood before and is not begun; what follows is to be done.
     Open(Epoch),
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn understand(bytes: &[u8]) -> Option<(Request, &[u8])> {
     codec::decode_front(bytes).ok()
 }
 
-/// What the byte before a value says, if it is not its length: that the length follows, or a
+/// Holds what the byte before a value says, if it is not its length: that the length follows, or a
 /// verdict and the length.
 const LONG: u8 = 254;
 const OTHER: u8 = 255;
@@ -146,7 +146,7 @@ pub(crate) fn only_answer(message: &[u8]) -> Option<(Reply, &[u8])> {
     Some((Reply::of(verdict)?, rest))
 }
 
-/// What stands before the answers of a block: that it is one, and how many there are.
+/// Holds what stands before the answers of a block: that it is one, and how many there are.
 pub(crate) const BLOCK_HEAD: usize = 8;
 
 /// The first bytes of a block of so many answers.
@@ -155,9 +155,9 @@ pub(crate) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
     [Reply::Block as u8, 0, low, high, 0, 0, 0, 0]
 }
 
-/// How many answers a block says that it has, and the answers. A block of none is garbage: a worker
-/// could send them without end, where all else that it says is bounded by the tasks that it was
-/// given.
+/// Returns how many answers a block says that it has, and the answers. A block of none is garbage:
+/// a worker could send them without end, where all else that it says is bounded by the tasks that
+/// it was given.
 pub(crate) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
     let (head, answers) = message.split_first_chunk::<BLOCK_HEAD>()?;
     let count = u16::from_le_bytes([head[2], head[3]]);

@@ -1,4 +1,4 @@
-//! What a pool and its workers say to each other and share.
+//! Describes what a pool and its workers say to each other and share.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"

@@ -1,5 +1,5 @@
-//! What workers log: each record goes over a socket to the pool, which gives it to the program's
-//! logger.
+//! Describes what workers log: each record goes over a socket to the pool, which gives it to the
+//! program's logger.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use crate::codec::{self, Carried};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// How long a worker waits for the pool to take what it logged before; then the record is lost.
+/// Sets how long a worker waits for the pool to take what it logged before; then the record is
+/// lost.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many are taken at once from one worker, so that a talkative one does not keep the pool from
-/// its work.
+/// Sets how many are taken at once from one worker, so that a talkative one does not keep the pool
+/// from its work.
 const RECORDS_AT_ONCE: usize = 64;
 
 /// One record as it crosses.
@@ -33,7 +34,7 @@ pub(crate) struct Said {
 /// The logger of a worker.
 struct Forwarder(Arc<OwnedFd>);
 
-/// Has this process's records go over a socket, unless it has a logger of its own.
+/// Sends this process's records over a socket, unless it has a logger of its own.
 pub(crate) fn install(Carried(socket): Carried, level: usize) {
     if log::set_boxed_logger(Box::new(Forwarder(socket))).is_ok() {
         log::set_max_level(filter(level));
@@ -94,8 +95,8 @@ impl Log for Forwarder {
     fn flush(&self) {}
 }
 
-/// What has come from a worker; what is no record is passed over. Also whether nothing more will
-/// come.
+/// Returns what has come from a worker; what is no record is passed over. Also whether nothing more
+/// will come.
 pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     let mut all = Vec::new();
     for _ in 0..RECORDS_AT_ONCE {

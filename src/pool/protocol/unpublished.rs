@@ -1,4 +1,5 @@
-//! What a worker has written into its ring but not published: a word that it shares with its pool.
+//! Describes what a worker has written into its ring but not published: a word that it shares with
+//! its pool.
 
 use crate::channel::cells::{AtomicU64, Ordering};
 

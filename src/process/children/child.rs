@@ -123,7 +123,7 @@ impl<T: DeserializeOwned> Child<T> {
         self.join_until(Deadline::after(timeout))
     }
 
-    /// What the function returned, if the process has ended; `None` if it is running.
+    /// Returns what the function returned, if the process has ended; `None` if it is running.
     ///
     /// # Errors
     /// As for [`join`](Child::join).

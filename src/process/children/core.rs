@@ -1,4 +1,4 @@
-//! What all handles of a child share: where it leads to, and how it ended.
+//! Describes what all handles of a child share: where it leads to, and how it ended.
 
 use std::fmt;
 use std::io;
@@ -27,7 +27,7 @@ use crate::sys::process::pidfd::Status;
 use crate::sys::process::{pidfd, reserve, tree};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// What all handles of one process share.
+/// Describes what all handles of one process share.
 pub(crate) struct Core {
     /// The process that started it.
     owner: (Generation, u32),
@@ -58,8 +58,8 @@ enum Phase {
     Ended(Arc<End>),
 }
 
-/// What leads to a running child. Whoever waits on it holds it, so that no number is reused under
-/// them.
+/// Describes what leads to a running child. Whoever waits on it holds it, so that no number is
+/// reused under them.
 struct Link {
     control: OwnedFd,
     /// Where the kernel does not give it from the socket.
@@ -84,7 +84,7 @@ impl AsFd for Pidfd<'_> {
     }
 }
 
-/// How often to look for want of a descriptor to sleep on.
+/// Sets how often to look for want of a descriptor to sleep on.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// When a process is to end.
@@ -103,7 +103,7 @@ impl Due {
     }
 }
 
-/// How a new core is described.
+/// Describes how a new core is described.
 pub(crate) struct Description {
     pub(crate) spec: ProcessSpec,
     pub(crate) function: &'static str,
@@ -145,12 +145,12 @@ impl Core {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether this process started it, and not one of which this is a forked copy.
+    /// Returns whether this process started it, and not one of which this is a forked copy.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
     }
 
-    /// Whether this process started it, and has not seen it end.
+    /// Returns whether this process started it, and has not seen it end.
     pub(crate) fn is_running(&self) -> bool {
         // What cannot be asked at the moment (no descriptor left) has not been seen to end.
         self.is_ours() && self.look().map_or(true, |end| end.is_none())
@@ -192,7 +192,7 @@ impl Core {
         }
     }
 
-    /// How the child ended, if it has; takes its status and its report the first time.
+    /// Returns how the child ended, if it has; takes its status and its report the first time.
     pub(crate) fn look(&self) -> io::Result<Option<Arc<End>>> {
         let mut seen = self.look_now();
         // Once for the status, once for a report that brings a descriptor.
@@ -369,7 +369,7 @@ impl Core {
         tree::signal(pidfd.as_fd(), self.pid, signal.number()).map_err(cannot)
     }
 
-    /// Has the process see a request to end, if it looks.
+    /// Makes the process see a request to end, if it looks.
     pub(crate) fn request_stop(&self) {
         if let Some(link) = self.link() {
             // One that has ended needs no request; one that does not look has it waiting already.

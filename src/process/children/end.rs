@@ -1,4 +1,4 @@
-//! How a child ended: what the kernel says, and what it said itself.
+//! Describes how a child ended: what the kernel says, and what it said itself.
 
 use std::io;
 use std::mem;
@@ -24,7 +24,7 @@ pub(crate) struct End {
     limit: Option<LimitReached>,
 }
 
-/// What a child said at its end.
+/// Describes what a child said at its end.
 #[derive(Debug)]
 enum Said {
     Nothing,
@@ -161,7 +161,7 @@ impl End {
         }
     }
 
-    /// Whether the function returned or the process left with code 0.
+    /// Returns whether the function returned or the process left with code 0.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self.said, Said::Report(Report::Returned, ..)) || self.exitcode() == Some(0)
     }

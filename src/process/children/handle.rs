@@ -61,14 +61,14 @@ impl Handle {
         self.0.pid
     }
 
-    /// Whether the process is terminated when this one ends, and may have no children.
+    /// Returns whether the process is terminated when this one ends, and may have no children.
     #[must_use]
     pub fn daemon(&self) -> bool {
         self.0.spec.ends_with_parent()
     }
 
-    /// How the process was really started: [`StartMethod::Spawn`] also where the fork server cannot
-    /// work.
+    /// Returns how the process was really started: [`StartMethod::Spawn`] also where the fork
+    /// server cannot work.
     #[must_use]
     pub fn start_method(&self) -> StartMethod {
         self.0.method
@@ -80,8 +80,8 @@ impl Handle {
         self.0.function
     }
 
-    /// Whether the process is running. False, too, in a forked copy of the process that started it,
-    /// which cannot know.
+    /// Returns whether the process is running. False, too, in a forked copy of the process that
+    /// started it, which cannot know.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.0.is_running()

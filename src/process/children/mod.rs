@@ -1,4 +1,4 @@
-//! What a program has of the processes that it started.
+//! Describes what a program has of the processes that it started.
 
 mod child;
 pub(crate) mod core;

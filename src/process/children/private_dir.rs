@@ -14,7 +14,7 @@ pub(crate) struct PrivateDir(Option<PathBuf>);
 impl PrivateDir {
     /// A new one in `place`, which only this user can enter.
     pub(crate) fn make(place: &Path) -> io::Result<PrivateDir> {
-        /// How many names are tried.
+        /// Sets how many names are tried.
         const ATTEMPTS: u32 = 100;
         if !place.is_absolute() {
             // What it is relative to is gone.

@@ -7,8 +7,8 @@ use super::core::{Core, Description};
 use crate::start::{Launched, forkserver};
 use crate::sys::per_process::PerProcess;
 
-/// How many children without a handle are looked at in one sweep: enough to keep up, however many
-/// there are.
+/// Sets how many children without a handle are looked at in one sweep: enough to keep up, however
+/// many there are.
 const SWEEP: usize = 4;
 
 #[derive(Default)]

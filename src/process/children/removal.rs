@@ -10,14 +10,14 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::remove_tree::{Removal, Rest};
 use crate::sys::wait::poll::Deadline;
 
-/// How many steps are done at once, by whoever hears of the end of the process: some milliseconds
-/// at the most.
+/// Sets how many steps are done at once, by whoever hears of the end of the process: some
+/// milliseconds at the most.
 const AT_ONCE: u64 = 256;
 
-/// How many steps a removal may take in all: a bound for what is written to all the time.
+/// Sets how many steps a removal may take in all: a bound for what is written to all the time.
 const STEPS: u64 = 1 << 32;
 
-/// What this process is still removing.
+/// Describes what this process is still removing.
 #[derive(Default)]
 struct Removals {
     waiting: Mutex<Waiting>,

@@ -23,8 +23,8 @@ pub trait Waitable {
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Whether something can be had without waiting for the descriptor, which need not tell of it
-    /// then.
+    /// Returns whether something can be had without waiting for the descriptor, which need not tell
+    /// of it then.
     ///
     /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
     /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
@@ -36,13 +36,14 @@ pub trait Waitable {
         Ok(false)
     }
 
-    /// Whether the descriptor may become readable for nothing: then only
+    /// Returns whether the descriptor may become readable for nothing: then only
     /// [`poll_ready`](Waitable::poll_ready) says that something can be had.
     fn may_wake_for_nothing(&self) -> bool {
         false
     }
 
-    /// How often [`wait`] is to ask again although the descriptor told of nothing; `None`: never.
+    /// Returns how often [`wait`] is to ask again although the descriptor told of nothing; `None`:
+    /// never.
     fn look_again(&self) -> Option<Duration> {
         None
     }
@@ -110,7 +111,7 @@ macro_rules! waitable_queues {
     };
 }
 
-/// How long at the most somebody polls a queue in vain, if who put into it was killed at the
+/// Sets how long at the most somebody polls a queue in vain, if who put into it was killed at the
 /// instant before telling of it.
 const ROUND: Duration = Duration::from_secs(1);
 

@@ -28,7 +28,8 @@ use crate::sys::program::stack;
 use crate::sys::program::{profile, title};
 use crate::unwind;
 
-/// Whether this process was executed to be a child or a fork server, and has not got its job yet.
+/// Says whether this process was executed to be a child or a fork server, and has not got its job
+/// yet.
 static BOOTSTRAPPING: AtomicBool = AtomicBool::new(false);
 
 /// Says that this process is on its way to become a child: until it has its job, it may not start
@@ -234,7 +235,7 @@ fn carry_out(
     exit::leave(code)
 }
 
-/// How much later than its deadline a process ends itself.
+/// Sets how much later than its deadline a process ends itself.
 const HANDICAP: Duration = Duration::from_millis(50);
 
 /// Puts the limits of the job in force.
@@ -268,7 +269,7 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     Ok(())
 }
 
-/// What the size of a stack is a multiple of: the greatest page of any processor.
+/// Holds what the size of a stack is a multiple of: the greatest page of any processor.
 const STACK_UNIT: usize = 64 << 10;
 
 /// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an

@@ -55,8 +55,8 @@ pub fn parent_process() -> Option<ParentProcess> {
     identity::current().parent.clone().map(ParentProcess)
 }
 
-/// How many processes can run at the same time here: the processors that this one may use, by its
-/// affinity and by the quota of its control group; at least 1.
+/// Returns how many processes can run at the same time here: the processors that this one may use,
+/// by its affinity and by the quota of its control group; at least 1.
 ///
 /// ```
 /// assert!(multiproc::cpu_count() >= 1);
@@ -85,14 +85,15 @@ impl CurrentProcess {
         identity::current().pid
     }
 
-    /// Whether this process is a daemon.
+    /// Returns whether this process is a daemon.
     #[must_use]
     pub fn daemon(self) -> bool {
         identity::current().daemon
     }
 
-    /// Whether the parent asked this process to end ([`Handle::stop`](crate::Handle::stop)), or is
-    /// gone. Costs one system call. Never in the main process.
+    /// Returns whether the parent asked this process to end
+    /// ([`Handle::stop`](crate::Handle::stop)), or is gone. Costs one system call. Never in the
+    /// main process.
     #[must_use]
     pub fn stop_requested(self) -> bool {
         parentage::current().is_some_and(parentage::Parentage::stop_requested)
@@ -104,7 +105,7 @@ impl CurrentProcess {
         DEADLINE.get().copied()
     }
 
-    /// How long it is until then; zero if that is past, `None` without a deadline.
+    /// Returns how long it is until then; zero if that is past, `None` without a deadline.
     ///
     /// ```
     /// use std::time::Duration;
@@ -162,7 +163,7 @@ impl ParentProcess {
         self.0.pid
     }
 
-    /// Whether it is running. A process that is not told otherwise
+    /// Returns whether it is running. A process that is not told otherwise
     /// ([`Process::die_with_parent`](crate::Process::die_with_parent)) ends with it, and never sees
     /// this be false.
     #[must_use]

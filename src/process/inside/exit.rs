@@ -18,14 +18,14 @@ use crate::sys::program::profile;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// How long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
+/// Sets how long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long the program waits, at its end and before a fork, for private directories that are being
-/// removed.
+/// Sets how long the program waits, at its end and before a fork, for private directories that are
+/// being removed.
 pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
-/// What this process has to do at its end.
+/// Describes what this process has to do at its end.
 #[derive(Default)]
 struct Ending {
     done: AtomicBool,
@@ -41,7 +41,7 @@ fn ending() -> &'static Ending {
     ENDING.get_or_init(|_| Ending::default())
 }
 
-/// Has this process wind down when it leaves by `exit`.
+/// Makes this process wind down when it leaves by `exit`.
 pub(crate) fn arm() {
     ending();
     sys::at_exit(leaving);
@@ -125,8 +125,8 @@ fn put_down(daemon: &Arc<Core>, grace: Deadline) {
     }
 }
 
-/// Whether the C library is at its exit handlers, in which another `exit` would not do what it
-/// says.
+/// Returns whether the C library is at its exit handlers, in which another `exit` would not do what
+/// it says.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Relaxed)
 }

@@ -24,8 +24,8 @@ use crate::sys::program::{creds, environ, title};
 #[unsafe(link_section = ".init_array")]
 static HOOK: Initialiser = hook;
 
-/// Whether the hook is in its place, so that a process that we execute will find it: an error if
-/// not.
+/// Returns whether the hook is in its place, so that a process that we execute will find it: an
+/// error if not.
 ///
 /// Everything that executes our file asks this first. It also is what makes the linker keep the
 /// hook: `#[used]` holds it in its object file, but an object of a library that nothing refers to

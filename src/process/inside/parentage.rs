@@ -19,7 +19,7 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::unwind;
 
-/// What a child has of its parent.
+/// Describes what a child has of its parent.
 #[derive(Debug)]
 pub(crate) struct Parentage {
     control: OwnedFd,
@@ -31,7 +31,7 @@ pub(crate) struct Parentage {
     /// Where a big value goes, in a process that cannot make a file for it.
     #[cfg(feature = "cage")]
     prepared: OnceLock<SharedFile>,
-    /// Whether this process is a copy of another, and does not run what that registered for its own
+    /// True if this process is a copy of another, and does not run what that registered for its own
     /// end.
     pub(crate) is_copy: bool,
 }
@@ -91,7 +91,7 @@ impl Parentage {
         wire::send(control, report, &value.bytes, &fds)
     }
 
-    /// Has a big value go into memory that was prepared for it.
+    /// Makes a big value go into memory that was prepared for it.
     #[cfg(feature = "cage")]
     pub(crate) fn prepare(&self, memory: SharedFile) {
         let _ = self.prepared.set(memory);
@@ -102,12 +102,12 @@ impl Parentage {
         self.control.as_fd()
     }
 
-    /// Whether something was reported.
+    /// Returns whether something was reported.
     pub(crate) fn has_reported(&self) -> bool {
         self.reported.load(Ordering::Relaxed)
     }
 
-    /// Whether the parent asked this process to end, or is gone.
+    /// Returns whether the parent asked this process to end, or is gone.
     pub(crate) fn stop_requested(&self) -> bool {
         self.wait_stop(Deadline::now())
     }

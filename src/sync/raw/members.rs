@@ -1,4 +1,4 @@
-//! Who holds or waits for something, so that the others hear of a death.
+//! Describes who holds or waits for something, so that the others hear of a death.
 //!
 //! An object has a lock for its own short use and a table of members. A thread that holds a permit,
 //! reads, or waits has a cell of the table, and the kernel marks the cell if the thread dies. What
@@ -44,15 +44,15 @@ const TICKET: usize = 0;
 /// Of a member's data: for the object.
 const VALUE: usize = 1;
 
-/// How long a lock for short use may be held by somebody who has no reason to, before we go on as
-/// if it were not free.
+/// Sets how long a lock for short use may be held by somebody who has no reason to, before we go on
+/// as if it were not free.
 const SHORT_LOCK_TIMEOUT: std::time::Duration =
     std::time::Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
-/// How many cells a sleeper can watch beside its own signal.
+/// Sets how many cells a sleeper can watch beside its own signal.
 const WATCHED: usize = futex::MAX_WORDS - 1;
 
-/// How long a sleeper sleeps that cannot watch all others.
+/// Sets how long a sleeper sleeps that cannot watch all others.
 const ROUND: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The table is full, or this thread holds as much as a thread can.
@@ -122,7 +122,7 @@ impl<'a> Members<'a> {
         was_own
     }
 
-    /// Has `attempt` look at the table until it comes to an end, and sleeps in between as a member
+    /// Calls `attempt` with the table until it comes to an end, and sleeps in between as a member
     /// that `waits`. `attempt` gets the place of that member, once there is one; at its end, it
     /// does with it as is right.
     pub(crate) fn wait_for<T>(
@@ -177,7 +177,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// What the cells of the others looked like when a sleeper let go of the lock.
+/// Describes what the cells of the others looked like when a sleeper let go of the lock.
 #[derive(Debug)]
 pub(crate) struct Watch {
     values: Vec<u32>,
@@ -371,7 +371,7 @@ fn member(place: usize, cell: &RobustCell) -> Member<'_> {
 }
 
 impl Member<'_> {
-    /// Whether it is of this thread.
+    /// Returns whether it is of this thread.
     pub(crate) fn is_own(self) -> bool {
         mutex::is_own(self.cell)
     }

@@ -23,7 +23,7 @@ use super::platform::{
     Deadline, OWNER, OWNER_DIED, Ordering, Own, RobustCell, WAITERS, futex, robust,
 };
 
-/// How a lock was come by.
+/// Describes how a lock was come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// It was released by its last owner.
@@ -124,7 +124,7 @@ fn release_to_others(cell: &RobustCell) {
     }
 }
 
-/// Whether this thread holds the lock.
+/// Returns whether this thread holds the lock.
 pub(crate) fn is_own(cell: &RobustCell) -> bool {
     cell.word.load(Ordering::Relaxed) & OWNER == robust::tid()
 }

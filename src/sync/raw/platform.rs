@@ -1,4 +1,5 @@
-//! What the state machines stand on: atomics, sleeping, and the kernel's care for dead owners.
+//! Describes what the state machines stand on: atomics, sleeping, and the kernel's care for dead
+//! owners.
 
 pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 

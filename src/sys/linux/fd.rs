@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 
-/// What a descriptor leads to: device and number of a file or socket.
+/// Describes what a descriptor leads to: device and number of a file or socket.
 pub(crate) type Identity = (u64, u64);
 
 /// Which file or socket a descriptor leads to; `None` if it is not open.
@@ -91,7 +91,7 @@ pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// What identifies a file on this machine while somebody holds it open.
+/// Describes what identifies a file on this machine while somebody holds it open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     pub(crate) device: u64,

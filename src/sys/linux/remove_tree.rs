@@ -22,11 +22,11 @@ const ALL: Mode = Mode::RWXU;
 pub(crate) struct Removal {
     path: PathBuf,
     root: OwnedFd,
-    /// How many folders were moved up: the next one's name.
+    /// Counts how many folders were moved up: the next one's name.
     moved: u64,
 }
 
-/// What is left to do.
+/// Describes what is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Nothing,
@@ -34,7 +34,7 @@ pub(crate) enum Rest {
     Some,
 }
 
-/// What one pass over the outermost folder did.
+/// Describes what one pass over the outermost folder did.
 #[derive(Default)]
 struct Pass {
     seen: u64,

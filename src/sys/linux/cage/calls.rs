@@ -187,7 +187,7 @@ const UPROBE: i64 = 336;
 /// One more than the greatest number that was looked at: `file_setattr` of Linux 6.17.
 const REVIEWED: usize = 470;
 
-/// What is said to each number below `REVIEWED`, with this version of Landlock.
+/// Returns what is said to each number below `REVIEWED`, with this version of Landlock.
 pub(super) fn answers(version: i64, rules: &Rules<'_>) -> Fallible<Vec<Answer>> {
     let mut answers = by_number(version, rules);
     for (call, refusals) in arguments::refusals(version, rules)? {

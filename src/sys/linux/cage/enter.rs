@@ -8,14 +8,14 @@ use crate::sys::memory::sealed;
 use crate::sys::memory::shared::SharedFile;
 use crate::sys::process::threads;
 
-/// What a process in a cage has left from before.
+/// Describes what a process in a cage has left from before.
 #[derive(Debug)]
 pub(crate) struct Closed {
     /// Where a big result goes, if a limit would stop the file that is made for it otherwise.
     pub(crate) result: Option<SharedFile>,
 }
 
-/// How long a result may be where no limit of memory says it.
+/// Sets how long a result may be where no limit of memory says it.
 const LONGEST_RESULT: u64 = 1 << 32;
 
 /// The version of Landlock that the kernel has; none if it has none, or it is switched off.
@@ -27,7 +27,7 @@ fn landlock_version() -> i64 {
     unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) }
 }
 
-/// What the kernel lacks.
+/// Returns what the kernel lacks.
 pub(crate) fn missing() -> Option<String> {
     // SAFETY: asks only; with no filter, it gives 0.
     if unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) } < 0 {

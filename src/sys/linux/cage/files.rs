@@ -9,7 +9,7 @@ use landlock::{
 
 use super::rules::Rules;
 
-/// What is made use of, of the version that the kernel has.
+/// Returns what is made use of, of the version that the kernel has.
 fn level(version: i64) -> ABI {
     match version {
         ..=1 => ABI::V1,

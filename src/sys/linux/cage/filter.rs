@@ -9,7 +9,7 @@ use std::error::Error;
 
 use seccompiler::{BpfProgram, SeccompRule, sock_filter};
 
-/// What is said to a system call.
+/// Describes what is said to a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Allowed,
@@ -121,7 +121,7 @@ mod tests {
     const EPERM: u32 = libc::SECCOMP_RET_ERRNO | 1;
     const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | 38;
 
-    /// What the filter says to a call whose first arguments' lower halves are these.
+    /// Returns what the filter says to a call whose first arguments' lower halves are these.
     fn run(program: &BpfProgram, arch: u32, number: u32, arguments: [u32; 2]) -> u32 {
         let (mut at, mut loaded) = (0, 0);
         loop {

@@ -1,4 +1,4 @@
-//! What a caged process gives up: capabilities, and the right to lift its limits.
+//! Describes what a caged process gives up: capabilities, and the right to lift its limits.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::rules::Rules;
 
-/// How many more descriptors a process may have whose memory is limited, but not its descriptors:
-/// in each, the kernel may hold some hundred kilobytes.
+/// Sets how many more descriptors a process may have whose memory is limited, but not its
+/// descriptors: in each, the kernel may hold some hundred kilobytes.
 const DESCRIPTORS: u64 = 256;
 
 /// All that the kernel counts but the time to compute, whose last seconds are there on purpose.
@@ -50,7 +50,7 @@ pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is a limit to how long a file may be.
+/// Returns whether there is a limit to how long a file may be.
 pub(super) fn is_file_size_limited() -> bool {
     getrlimit(Resource::Fsize).current.is_some()
 }

@@ -1,15 +1,15 @@
-//! What a cage keeps from its process, and who keeps it on which kernel.
+//! Describes what a cage keeps from its process, and who keeps it on which kernel.
 
 use super::rules::Rules;
 
 /// Something that a caged process must not be able to do.
 struct Right {
     what: &'static str,
-    /// Whether a cage with these rules keeps it at all.
+    /// True if a cage with these rules keeps it at all.
     is_kept: fn(&Rules<'_>) -> bool,
     /// The version of Landlock from which on Landlock keeps it.
     landlock: i64,
-    /// Whether the seccomp filter keeps it as well, so that an older Landlock will do.
+    /// True if the seccomp filter keeps it as well, so that an older Landlock will do.
     filter: fn(&Rules<'_>) -> bool,
 }
 
@@ -62,7 +62,7 @@ const RIGHTS: [Right; 8] = [
     },
 ];
 
-/// What nobody would keep from a process on a kernel with this version of Landlock.
+/// Returns what nobody would keep from a process on a kernel with this version of Landlock.
 pub(super) fn unkept(version: i64, rules: &Rules<'_>) -> Option<String> {
     let unkept = |right: &&Right| {
         (right.is_kept)(rules) && version < right.landlock && !(right.filter)(rules)

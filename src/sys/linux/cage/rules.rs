@@ -1,8 +1,8 @@
-//! What a cage allows.
+//! Describes what a cage allows.
 
 use std::path::PathBuf;
 
-/// What is allowed.
+/// Describes what is allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules<'a> {
     pub(crate) read: &'a [PathBuf],
@@ -11,22 +11,22 @@ pub(crate) struct Rules<'a> {
     pub(crate) processes: bool,
     /// The least limit of the process's memory, which is not to be evaded by memory files.
     pub(crate) memory: Option<u64>,
-    /// Whether it has a limit of open descriptors of its own.
+    /// True if it has a limit of open descriptors of its own.
     pub(crate) limits_files: bool,
-    /// Whether no status flag of its standard streams is anybody else's.
+    /// True if no status flag of its standard streams is anybody else's.
     pub(crate) own_streams: bool,
-    /// Whether it may make memory files all the same.
+    /// True if it may make memory files all the same.
     pub(crate) shared_memory: bool,
 }
 
 impl Rules<'_> {
-    /// Whether it may have its descriptors not wait: sockets are made so, at times, and who has no
-    /// network can do without.
+    /// Returns whether it may have its descriptors not wait: sockets are made so, at times, and who
+    /// has no network can do without.
     pub(super) fn sets_flags(&self) -> bool {
         self.network && self.own_streams
     }
 
-    /// Whether it may make memory files, which no limit of its memory counts.
+    /// Returns whether it may make memory files, which no limit of its memory counts.
     pub(super) fn memory_files(&self) -> bool {
         self.shared_memory || self.memory.is_none()
     }

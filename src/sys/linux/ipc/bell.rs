@@ -13,12 +13,12 @@ use super::socket::{self, Mode};
 use crate::sys::fd;
 use crate::sys::wait::poll::Deadline;
 
-/// What a wake-up consists of, and the first byte of a packet. (The second is how many descriptors
-/// it brings.)
+/// Holds what a wake-up consists of, and the first byte of a packet. (The second is how many
+/// descriptors it brings.)
 const WAKE: [u8; 1] = [0];
 const PACKET: u8 = 1;
 
-/// What is in a socket.
+/// Describes what is in a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Nothing, yet.
@@ -31,7 +31,7 @@ pub(crate) enum Heard {
     End,
 }
 
-/// Whether there is anybody at the other side.
+/// Says whether there is anybody at the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     There,
@@ -52,7 +52,7 @@ pub(crate) fn strike(socket: BorrowedFd<'_>) -> Peer {
     Peer::There
 }
 
-/// What comes next, which stays.
+/// Returns what comes next, which stays.
 pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Heard> {
     one(socket, RecvFlags::PEEK | RecvFlags::DONTWAIT)
 }
@@ -79,7 +79,7 @@ fn one(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Heard> {
     }
 }
 
-/// What became of a packet.
+/// Describes what became of a packet.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Done,

@@ -14,7 +14,7 @@ use crate::sys::wait::poll::Deadline;
 pub(crate) struct Flock(OwnedFd);
 
 impl Flock {
-    /// How long another holder, which needs the lock for moments, is waited for.
+    /// Sets how long another holder, which needs the lock for moments, is waited for.
     pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
     /// Locks what is open; `TimedOut` at the deadline.

@@ -19,7 +19,7 @@ pub(super) struct Guarded {
     slot: &'static AtomicI32,
 }
 
-/// How often descriptors are made again because other threads were forking.
+/// Sets how often descriptors are made again because other threads were forking.
 const TRIES: u32 = 1000;
 
 impl Guarded {
@@ -69,7 +69,7 @@ impl Drop for Guarded {
     }
 }
 
-/// How many numbers one piece of the list has.
+/// Sets how many numbers one piece of the list has.
 const PIECE: usize = 64;
 
 /// A piece of the list: numbers of descriptors, or -1.
@@ -127,11 +127,11 @@ impl List {
     }
 }
 
-/// How many forks of this process were begun, and how many have ended in it.
+/// Sets how many forks of this process were begun, and how many have ended in it.
 static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
 static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// Has the C library call the handlers below when it forks this process.
+/// Makes the C library call the handlers below when it forks this process.
 fn watch_forks() {
     extern "C" fn begin() {
         FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);

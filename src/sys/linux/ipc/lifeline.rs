@@ -38,7 +38,7 @@ impl Lifeline {
         Ok(Lifeline { read, _write: write })
     }
 
-    /// What a child needs for `Tether::tie`.
+    /// Returns what a child needs for `Tether::tie`.
     pub(crate) fn reader(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
@@ -85,13 +85,13 @@ impl Drop for PrivateLifeline {
 pub(crate) struct Tether(OwnedFd);
 
 impl AsFd for Tether {
-    /// What hangs up when the parent ends.
+    /// Returns what hangs up when the parent ends.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-/// Whether the end of the parent ends this process.
+/// Says whether the end of the parent ends this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Shared,
@@ -160,7 +160,7 @@ impl Tether {
         Ok(())
     }
 
-    /// Has the end of the parent kill this process's whole group, what this process started
+    /// Makes the end of the parent kill this process's whole group, what this process started
     /// included.
     ///
     /// Nothing changes for a process that does not lead its group: the group is then somebody
@@ -179,7 +179,7 @@ impl Tether {
         Ok(())
     }
 
-    /// Whether the parent has ended.
+    /// Returns whether the parent has ended.
     pub(crate) fn parent_is_gone(&self) -> bool {
         poll::hung_up(self.0.as_fd()).unwrap_or(false)
     }

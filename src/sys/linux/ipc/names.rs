@@ -30,8 +30,8 @@ const ROOT: &str = "/dev/shm";
 /// The most bytes of a name; the kernel's own limit is 255.
 pub(crate) const LONGEST: usize = 200;
 
-/// How many other names are looked at on the way: whoever has thousands should not pay for all of
-/// them each time.
+/// Sets how many other names are looked at on the way: whoever has thousands should not pay for all
+/// of them each time.
 const SWEPT: usize = 64;
 
 /// A mark for a new memory file.
@@ -40,7 +40,7 @@ pub(crate) fn new_mark() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What a memory file with this mark is to be called.
+/// Returns what a memory file with this mark is to be called.
 pub(crate) fn file_name(mark: &str) -> String {
     format!("multiproc.{mark}")
 }
@@ -103,7 +103,7 @@ pub(crate) fn withdraw(name: &str, mark: &str) -> io::Result<()> {
     folder.remove(name)
 }
 
-/// Who this process is to others.
+/// Describes who this process is to others.
 struct Surroundings {
     /// Its number, as `/proc` shows it.
     pid: u32,
@@ -121,7 +121,7 @@ impl Surroundings {
     }
 }
 
-/// What a link says.
+/// Describes what a link says.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     pid: u32,
@@ -162,7 +162,8 @@ impl Target {
         parts.next().is_none().then_some(target)
     }
 
-    /// Whether the memory is still where the link says. An error if that cannot be seen from here.
+    /// Returns whether the memory is still where the link says. An error if that cannot be seen
+    /// from here.
     fn is_there(&self, surroundings: &Surroundings) -> io::Result<bool> {
         if self.namespace != surroundings.namespace {
             return Err(io::Error::new(
@@ -261,13 +262,13 @@ impl Target {
         format!("/proc/{}/fd/{}", self.pid, self.fd)
     }
 
-    /// Whether the kernel shows a file with our mark like this.
+    /// Returns whether the kernel shows a file with our mark like this.
     fn is_called(&self, text: &[u8]) -> bool {
         text == format!("/memfd:{} (deleted)", file_name(&self.mark)).as_bytes()
     }
 }
 
-/// What tells a process from others that had its number before, or have it later.
+/// Describes what tells a process from others that had its number before, or have it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Birth {
     /// The number that the kernel gives to no other process, that of its pidfd (Linux 6.9 and
@@ -283,7 +284,8 @@ impl Birth {
         Birth::number_of(pid).or_else(|_| Birth::time_of(pid))
     }
 
-    /// Whether `pid` is the number of the process that was born so; true if that cannot be seen.
+    /// Returns whether `pid` is the number of the process that was born so; true if that cannot be
+    /// seen.
     fn is_of(self, pid: u32) -> bool {
         let born = match self {
             Birth::Number(_) => Birth::number_of(pid),
@@ -334,19 +336,20 @@ impl Birth {
     }
 }
 
-/// What the kernel says of a process, from behind its name, which may hold anything but ends with
-/// the last `)`.
+/// Returns what the kernel says of a process, from behind its name, which may hold anything but
+/// ends with the last `)`.
 fn stat_of(pid: u32) -> io::Result<String> {
     let stat = fd::read_small(&format!("/proc/{pid}/stat"))?;
     Ok(stat.rsplit_once(')').map_or("", |(_, fields)| fields.trim_start()).to_owned())
 }
 
-/// Whether a process has ended, and nobody has taken its status: it has no descriptors any more.
+/// Returns whether a process has ended, and nobody has taken its status: it has no descriptors any
+/// more.
 fn has_ended(pid: u32) -> bool {
     stat_of(pid).is_ok_and(|fields| fields.starts_with(['Z', 'X']))
 }
 
-/// Whether there is a process with this number that `/proc` does not show.
+/// Returns whether there is a process with this number that `/proc` does not show.
 fn is_hidden(pid: u32) -> bool {
     let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     let exists =

@@ -94,7 +94,7 @@ impl SocketFile {
     }
 }
 
-/// What is at `path` itself.
+/// Returns what is at `path` itself.
 fn file_at(path: &Path) -> io::Result<(FileType, FileId)> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok((FileType::from_raw_mode(stat.st_mode), FileId { device: stat.st_dev, inode: stat.st_ino }))
@@ -186,12 +186,12 @@ fn lock_folder_of(path: &Path) -> io::Result<Flock> {
     )
 }
 
-/// Whether a socket is at `path` that no process has any more.
+/// Returns whether a socket is at `path` that no process has any more.
 pub(crate) fn is_abandoned(path: &Path) -> bool {
     look_at(path).is_ok_and(|occupant| occupant == Occupant::Abandoned)
 }
 
-/// What is at a path.
+/// Describes what is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {
     None,
@@ -225,7 +225,7 @@ pub(crate) fn local(socket: BorrowedFd<'_>) -> io::Result<Option<Place>> {
     Ok(place_of(getsockname(socket)?))
 }
 
-/// What came of looking for a connection.
+/// Describes what came of looking for a connection.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     /// One, and whence it came if that has a name.

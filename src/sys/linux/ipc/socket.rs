@@ -157,7 +157,7 @@ impl Congestion {
     }
 }
 
-/// Whether something that was sent over a Unix socket is not received yet.
+/// Returns whether something that was sent over a Unix socket is not received yet.
 pub(crate) fn has_unreceived(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int: the memory that what was sent takes.
@@ -198,7 +198,7 @@ pub(crate) fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether the error is that of descriptors in flight.
+/// Returns whether the error is that of descriptors in flight.
 pub(crate) fn is_congestion(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<TooManyInFlight>())
 }
@@ -217,7 +217,7 @@ pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
 }
 
-/// Whether `recv` may sleep.
+/// Says whether `recv` may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Wait,
@@ -297,7 +297,7 @@ pub(crate) fn recv_slice(
 /// Room that is there for any message: more than one thread may be receiving, and get each other's.
 const SMALL: usize = 256;
 
-/// How long the next message is, which stays; 0 at end-of-file.
+/// Returns how long the next message is, which stays; 0 at end-of-file.
 fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
     let flags = RecvFlags::PEEK | RecvFlags::TRUNC | mode.flags();
     loop {
@@ -355,7 +355,7 @@ pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(cred.pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Whether `peer_pidfd` failed because the process has ended, and its status was taken.
+/// Returns whether `peer_pidfd` failed because the process has ended, and its status was taken.
 pub(crate) fn says_peer_is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA))
 }

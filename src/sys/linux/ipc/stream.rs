@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, ReturnFlags, Shutdown, SocketType, sockopt};
 use super::socket::{self, Mode};
 use crate::sys::fd;
 
-/// What a stream socket can carry.
+/// Describes what a stream socket can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A Unix socket: bytes and descriptors.
@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Network,
 }
 
-/// What kind of stream socket this is; anything else is refused.
+/// Returns what kind of stream socket this is; anything else is refused.
 pub(crate) fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
     let refused = || {
         io::Error::new(io::ErrorKind::InvalidData, "what came in place of a stream socket is none")
@@ -52,12 +52,12 @@ pub(crate) fn send(
     socket::send_slices(socket, &parts.map(IoSlice::new), fds)
 }
 
-/// What a first read gave.
+/// Describes what a first read gave.
 #[derive(Debug)]
 pub(crate) struct Start {
-    /// How many bytes; 0 at end-of-file.
+    /// Counts how many bytes; 0 at end-of-file.
     pub(crate) length: usize,
-    /// What came with them.
+    /// Holds what came with them.
     pub(crate) fds: Vec<OwnedFd>,
     /// Descriptors came that this process had no room for.
     pub(crate) fds_lost: bool,

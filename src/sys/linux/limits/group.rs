@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::sys::wait::poll::monotonic;
 
-/// How often to look whether the others have ended.
+/// Sets how often to look whether the others have ended.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Ends all of this process's group by SIGTERM, itself last.

@@ -1,4 +1,4 @@
-//! What this process may use.
+//! Describes what this process may use.
 
 mod group;
 pub(crate) mod rlimit;

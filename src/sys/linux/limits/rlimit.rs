@@ -7,7 +7,7 @@ use rustix::thread::CpuSet;
 /// One more than the greatest number of a processor.
 pub(crate) const MAX_PROCESSORS: usize = CpuSet::MAX_CPU;
 
-/// What the kernel counts.
+/// Describes what the kernel counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
     AddressSpace,
@@ -46,7 +46,7 @@ pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result
     Ok(before)
 }
 
-/// How big the stack of a thread must be that does what the first one could.
+/// Returns how big the stack of a thread must be that does what the first one could.
 pub(crate) fn stack() -> usize {
     const MIN_STACK: usize = 8 << 20;
     const MAX_STACK: usize = 256 << 20;
@@ -60,12 +60,12 @@ pub(crate) fn stack() -> usize {
     }
 }
 
-/// How many descriptors this process may have open now.
+/// Returns how many descriptors this process may have open now.
 pub(crate) fn open_files() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How nice this process is to others.
+/// Returns how nice this process is to others.
 pub(crate) fn nice(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
 }

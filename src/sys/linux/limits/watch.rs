@@ -1,5 +1,5 @@
-//! What a limited process has looked after by signals: its deadline, its time, its memory; and the
-//! note that it sends to its parent when it is about to end of one.
+//! Describes what a limited process has looked after by signals: its deadline, its time, its
+//! memory; and the note that it sends to its parent when it is about to end of one.
 //!
 //! The handler makes async-signal-safe calls only (the walk up the stack excepted, of a thread that
 //! is in `abort`) and touches only atomics.
@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::group;
 use crate::sys::wait::poll::monotonic;
 
-/// What a note tells of.
+/// Holds what a note tells of.
 pub(crate) const DEADLINE: u8 = 1;
 pub(crate) const CPU: u8 = 2;
 pub(crate) const ADDRESS_SPACE: u8 = 3;
@@ -25,19 +25,19 @@ pub(crate) const FILE_SIZE: u8 = 5;
 /// The bytes of a note before what it tells.
 pub(crate) const NOTE_HEAD: usize = 7;
 
-/// What a timer tells that comes when the grace behind the deadline is over.
+/// Holds what a timer tells that comes when the grace behind the deadline is over.
 const GRACE_OVER: u8 = 6;
 
-/// What the timer of a task tells.
+/// Holds what the timer of a task tells.
 const TASK: u8 = 7;
 
-/// How often the resident memory is looked at, in time that the process computes.
+/// Sets how often the resident memory is looked at, in time that the process computes.
 const OFTEN: Duration = Duration::from_millis(10);
 
-/// How often a process that has to end is woken from a stop.
+/// Sets how often a process that has to end is woken from a stop.
 const WAKE: Duration = Duration::from_millis(100);
 
-/// How much later than our own last signal the kernel's comes.
+/// Sets how much later than our own last signal the kernel's comes.
 const SPARE: Duration = Duration::from_millis(100);
 
 /// The longest time that a timer is set to: a hundred years. The kernel counts nanoseconds in 64
@@ -51,7 +51,7 @@ const NONE: u64 = u64::MAX;
 static CONTROL: AtomicI32 = AtomicI32::new(-1);
 static HEAD: [AtomicU64; NOTE_HEAD] = [const { AtomicU64::new(0) }; NOTE_HEAD];
 
-/// How much of each there may be.
+/// Sets how much of each there may be.
 static VALUES: [AtomicU64; 6] = [const { AtomicU64::new(NONE) }; 6];
 
 /// The private memory from which on the resident memory is counted.
@@ -65,7 +65,7 @@ static ROLLUP: AtomicI32 = AtomicI32::new(-1);
 static CPU_TIMER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static HAS_CPU_TIMER: AtomicBool = AtomicBool::new(false);
 
-/// Has notes go to a socket that stays open as long as this process, behind these bytes.
+/// Sends notes to a socket that stays open as long as this process, behind these bytes.
 pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
     for (place, byte) in HEAD.iter().zip(head) {
         place.store(byte.into(), Ordering::Relaxed);
@@ -91,7 +91,7 @@ pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) ->
     set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
 }
 
-/// How long this process has between SIGTERM and SIGKILL at its deadline.
+/// Sets how long this process has between SIGTERM and SIGKILL at its deadline.
 static GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two
@@ -107,7 +107,7 @@ const TOO_LATE: u64 = u64::MAX - 1;
 /// When the timer of tasks fires next; `NO_TASK` if it does not.
 static ARMED: AtomicU64 = AtomicU64::new(NO_TASK);
 
-/// How long the process has between SIGTERM and SIGKILL once its task is too late.
+/// Sets how long the process has between SIGTERM and SIGKILL once its task is too late.
 static TASK_GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// The timers of tasks: the first signal, the end of the grace, and the kernel's own last word.
@@ -197,7 +197,7 @@ pub(crate) struct Resident {
     base: u64,
 }
 
-/// Has this process killed when it has taken more than so many bytes of memory from now on, or more
+/// Kills this process when it has taken more than so many bytes of memory from now on, or more
 /// than a limit allows that was set before. Gives that one.
 pub(crate) fn limit_resident(bytes: u64) -> io::Result<Resident> {
     if STATM.load(Ordering::Relaxed) < 0 {
@@ -233,14 +233,14 @@ pub(crate) fn restore_resident(before: Resident) {
     VALUES[usize::from(RESIDENT)].store(before.bytes, Ordering::Relaxed);
 }
 
-/// Has it noted when this process aborts for want of address space; the greatest number is no
+/// Notes when this process aborts for want of address space; the greatest number is no
 /// limit. Gives what was before.
 pub(crate) fn note_address_space(bytes: u64) -> io::Result<u64> {
     handle(libc::SIGABRT)?;
     Ok(VALUES[usize::from(ADDRESS_SPACE)].swap(bytes, Ordering::Relaxed))
 }
 
-/// Has it noted when this process ends of writing too long a file; the greatest number is no limit.
+/// Notes when this process ends of writing too long a file; the greatest number is no limit.
 /// Gives what was before.
 pub(crate) fn note_file_size(bytes: u64) -> io::Result<u64> {
     handle(libc::SIGXFSZ)?;
@@ -421,7 +421,7 @@ fn private_memory() -> Option<u64> {
     crate::sys::limits::weight::from_rollup(read(&ROLLUP, &mut text))
 }
 
-/// What is in a file, as far as there is room. Async-signal-safe.
+/// Returns what is in a file, as far as there is room. Async-signal-safe.
 fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
     // SAFETY: reads into memory of ours; the descriptor is open, or the call fails.
     let length = unsafe {
@@ -430,8 +430,8 @@ fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
     text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default()
 }
 
-/// Whether this thread is in `abort` because an allocation failed: the standard library's function
-/// for that is among its callers.
+/// Returns whether this thread is in `abort` because an allocation failed: the standard library's
+/// function for that is among its callers.
 fn is_failed_allocation() -> bool {
     #[repr(C)]
     struct Walk {

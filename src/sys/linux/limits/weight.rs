@@ -1,4 +1,4 @@
-//! How much memory a process has of its own.
+//! Says how much memory a process has of its own.
 #![deny(clippy::arithmetic_side_effects, reason = "what others claim may be any number")]
 
 use crate::sys::fd;

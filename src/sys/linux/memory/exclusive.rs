@@ -91,8 +91,8 @@ impl Exclusive {
         self.map.length
     }
 
-    /// Whether the memory can be used by others later as if it were new: not once it is private, or
-    /// in a copy.
+    /// Returns whether the memory can be used by others later as if it were new: not once it is
+    /// private, or in a copy.
     pub(crate) fn can_be_kept(&self) -> bool {
         self.is_ours() && self.map.state.load(Ordering::Relaxed) != PRIVATE
     }

@@ -9,7 +9,7 @@ use rustix::fs::SealFlags;
 use super::read_map::ReadMap;
 use super::shared;
 
-/// What it takes for bytes to be as constant as a reference says they are.
+/// Holds what it takes for bytes to be as constant as a reference says they are.
 const CONSTANT: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
 
 /// Bytes that are the same for ever. Pages are mapped as they are read.

@@ -20,7 +20,7 @@ use crate::sys::fd;
 /// seals.
 const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// What may lie in memory that other processes write to at any time.
+/// Describes what may lie in memory that other processes write to at any time.
 ///
 /// # Safety
 /// It consists of atomics only, in a layout fixed by `repr(C)`: any bytes are a value of it.
@@ -109,7 +109,7 @@ impl SharedFile {
         &self.fd
     }
 
-    /// Whether `other` is the same file, by another descriptor perhaps.
+    /// Returns whether `other` is the same file, by another descriptor perhaps.
     pub(crate) fn is_same(&self, other: &SharedFile) -> bool {
         let identity = |file: &SharedFile| {
             rustix::fs::fstat(&file.fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
@@ -204,7 +204,7 @@ fn refused(why: &str) -> io::Error {
 pub(crate) struct Shared {
     start: NonNull<c_void>,
     length: usize,
-    /// How many addresses of it the kernel knows.
+    /// Counts how many addresses of it the kernel knows.
     pins: AtomicUsize,
 }
 

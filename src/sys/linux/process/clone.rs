@@ -22,7 +22,7 @@ pub(crate) struct Sibling {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Whether `clone_sibling` can work here; else why not.
+/// Returns whether `clone_sibling` can work here; else why not.
 pub(crate) fn siblings_work() -> Result<(), &'static str> {
     if per_process::pid() == 1 {
         return Err("it is the first process of its namespace, which has no siblings");
@@ -36,7 +36,7 @@ pub(crate) fn siblings_work() -> Result<(), &'static str> {
     }
 }
 
-/// Whether a filter lets this process make a child of its parent.
+/// Returns whether a filter lets this process make a child of its parent.
 fn siblings_are_allowed() -> bool {
     let is_refused = |result: libc::c_long| {
         let error = io::Error::last_os_error().raw_os_error();

@@ -11,7 +11,7 @@ use crate::sys::program::environ::Environment;
 /// The very file that is running, also after it was replaced or deleted on disk.
 pub(crate) const SELF: &CStr = c"/proc/self/exe";
 
-/// What to execute, and what the new process gets.
+/// Describes what to execute, and what the new process gets.
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) arguments: Vec<CString>,
@@ -32,18 +32,18 @@ pub(crate) struct Executed {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// What failed on the way to exec, as the child leaves it in the memory that it shares with us
-/// until then.
+/// Describes what failed on the way to exec, as the child leaves it in the memory that it shares
+/// with us until then.
 struct Failure {
     errno: i32,
     step: &'static str,
 }
 
-/// What the child gets to work with: pointers only, all prepared before.
+/// Describes what the child gets to work with: pointers only, all prepared before.
 struct Plan {
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
-    /// What of it goes through exec if all of it does not.
+    /// Holds what of it goes through exec if all of it does not.
     small_environment: Vec<*const c_char>,
     stdio: [libc::c_int; 3],
     /// `/dev/null`, which is of no use once the streams are laid.
@@ -139,7 +139,7 @@ extern "C" fn child(plan: *mut c_void) -> libc::c_int {
     exit::now(127)
 }
 
-/// Has everything behind the standard streams close at exec, also what other code of the program
+/// Closes everything behind the standard streams at exec, also what other code of the program
 /// opened without saying so. False on failure; errno says why.
 ///
 /// # Safety

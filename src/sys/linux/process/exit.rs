@@ -24,7 +24,7 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// Has `handler` called when this process leaves by `exit`: at the return from `main`, by
+/// Calls `handler` when this process leaves by `exit`: at the return from `main`, by
 /// `process::exit`, and after a panic in `main`. It gets the status, if the C library tells it, in
 /// full (the kernel keeps only 8 bits).
 ///
@@ -42,7 +42,7 @@ pub(crate) fn at_exit_first() {
     register();
 }
 
-/// Has `handler` called besides when this process leaves by `exit`: before those that were
+/// Calls `handler` besides when this process leaves by `exit`: before those that were
 /// registered earlier. Each call registers it once more. It must not unwind.
 pub(crate) fn also_at_exit(handler: extern "C" fn()) {
     stay(handler as *const libc::c_void);
@@ -63,8 +63,8 @@ fn call(status: Option<i32>) {
     }
 }
 
-/// Has the library that `function` is part of stay, if it is a plug-in's: what is registered here,
-/// and what runs because of it, must not be gone when the process leaves.
+/// Makes the library that `function` is part of stay, if it is a plug-in's: what is registered
+/// here, and what runs because of it, must not be gone when the process leaves.
 fn stay(function: *const libc::c_void) {
     // A program that is linked statically has no libraries.
     if cfg!(target_feature = "crt-static") {
@@ -106,8 +106,8 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Whether this process runs with more rights than the one that executed it (set-user-id and the
-/// like).
+/// Returns whether this process runs with more rights than the one that executed it (set-user-id
+/// and the like).
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval has no preconditions.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

@@ -29,7 +29,7 @@ pub(crate) fn of_children(refused: bool) -> ChildNamespace {
     }
 }
 
-/// Whether `/proc` numbers processes as this process does: not if it was mounted in another
+/// Returns whether `/proc` numbers processes as this process does: not if it was mounted in another
 /// namespace.
 pub(crate) fn proc_is_ours() -> bool {
     let own = crate::sys::per_process::pid().to_string();

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::sys::fd;
 
-/// How a process ended, as far as the kernel says.
+/// Describes how a process ended, as far as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Exited(i32),
@@ -54,7 +54,8 @@ pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
     }
 }
 
-/// Whether the status of a child is there to be taken, now or when it has ended; it is not taken.
+/// Returns whether the status of a child is there to be taken, now or when it has ended; it is not
+/// taken.
 fn is_waitable(pidfd: BorrowedFd<'_>) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), look)).is_ok()
@@ -126,8 +127,8 @@ fn translate(status: &WaitIdStatus) -> Status {
     }
 }
 
-/// What the kernel still knows of a process that is not ours to wait for (any more); `None` while
-/// it runs.
+/// Returns what the kernel still knows of a process that is not ours to wait for (any more); `None`
+/// while it runs.
 ///
 /// Linux 6.15 keeps the status of a reaped process for whoever holds its pidfd; older ones only say
 /// that it is gone.

@@ -22,7 +22,7 @@ pub(crate) fn keep() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether an error is a lack of descriptors.
+/// Returns whether an error is a lack of descriptors.
 pub(crate) fn is_lack(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

@@ -71,7 +71,7 @@ pub(crate) fn ignore(number: i32) -> Disposition {
     }
 }
 
-/// Has a write to a pipe without a reader fail instead of killing this process.
+/// Makes a write to a pipe without a reader fail instead of killing this process.
 pub(crate) fn ignore_broken_pipes() {
     ignore(libc::SIGPIPE);
 }

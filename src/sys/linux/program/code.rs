@@ -172,7 +172,7 @@ pub(crate) fn run_later_initialisers(
     }
 }
 
-/// Whether `own` stands in the main program's list of initialisers: not if we are part of a
+/// Returns whether `own` stands in the main program's list of initialisers: not if we are part of a
 /// library.
 pub(crate) fn is_main_initialiser(own: Initialiser) -> bool {
     initialisers().contains(&(own as usize))

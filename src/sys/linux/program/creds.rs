@@ -6,9 +6,10 @@ use rustix::process as p;
 
 use crate::sys::fd::{self, FileId};
 
-/// What decides what a process may do, as far as it can be seen at little cost: a fork server that
-/// was made with other rights makes children with other rights. (Not seen: Landlock rules, security
-/// labels, the bounding set of capabilities, and namespaces other than by the root folder.)
+/// Describes what decides what a process may do, as far as it can be seen at little cost: a fork
+/// server that was made with other rights makes children with other rights. (Not seen: Landlock
+/// rules, security labels, the bounding set of capabilities, and namespaces other than by the root
+/// folder.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Real, effective and saved.
@@ -66,7 +67,7 @@ impl Credentials {
         })
     }
 
-    /// Whether a change of them would be seen.
+    /// Returns whether a change of them would be seen.
     pub(crate) fn are_comparable(&self) -> bool {
         self.filters != Filters::Unknown
     }
@@ -123,7 +124,7 @@ fn ambient(capabilities: [u32; 6]) -> u64 {
     if possible == 0 { 0 } else { (0..u64::BITS).filter(is_set).fold(0, |set, bit| set | 1 << bit) }
 }
 
-/// Whether this process acts with rights that its real user has not.
+/// Returns whether this process acts with rights that its real user has not.
 pub(crate) fn are_borrowed() -> bool {
     p::getuid() != p::geteuid() || p::getgid() != p::getegid()
 }
@@ -150,7 +151,7 @@ fn supplementary_groups() -> Vec<p::RawGid> {
     }
 }
 
-/// What `/proc` shows of another process's rights.
+/// Describes what `/proc` shows of another process's rights.
 #[derive(Debug)]
 pub(crate) struct Shown {
     /// Real, effective, saved, and that for files.
@@ -172,7 +173,7 @@ impl Shown {
     }
 }
 
-/// Whether this thread acts with all of some capabilities.
+/// Returns whether this thread acts with all of some capabilities.
 pub(crate) fn have_all(capabilities_of_other: u64) -> bool {
     let [low, _, _, high, ..] = capabilities();
     let own = u64::from(low) | u64::from(high) << 32;

@@ -109,11 +109,11 @@ impl Environment {
     }
 }
 
-/// What the loader, the C library and profilers read before `main`.
+/// Holds what the loader, the C library and profilers read before `main`.
 const STARTS_UP: [&[u8]; 4] = [b"LD_", b"GLIBC_TUNABLES=", b"MALLOC_", b"LLVM_PROFILE_FILE="];
 
-/// How many bytes of environment go through any exec: the kernel grants 128 KiB to arguments and
-/// environment together, whatever the limit of the stack is.
+/// Sets how many bytes of environment go through any exec: the kernel grants 128 KiB to arguments
+/// and environment together, whatever the limit of the stack is.
 const ROOM: usize = 96 << 10;
 
 /// The name of an entry; nothing if it has none by which it could be asked for.
@@ -129,7 +129,7 @@ fn pointers(block: &[u8]) -> Vec<*const c_char> {
 }
 
 impl fmt::Debug for Environment {
-    /// How many entries it has: what they hold may be secret.
+    /// Returns how many entries it has: what they hold may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Environment({} entries)", self.entries().count())
     }
@@ -173,7 +173,8 @@ pub(crate) unsafe fn take(name: &str) -> Option<String> {
     Some(value.to_string_lossy().into_owned())
 }
 
-/// Whether a variable is set, without allocating: asked before main in every program that links us.
+/// Returns whether a variable is set, without allocating: asked before main in every program that
+/// links us.
 ///
 /// # Safety
 /// Nobody else may write the environment meanwhile.

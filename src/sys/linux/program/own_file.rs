@@ -22,13 +22,13 @@ pub(crate) struct OwnFile {
     pub(crate) loader: Option<Loader>,
 }
 
-/// How the loader is told to run our file, by a path.
+/// Describes how the loader is told to run our file, by a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loader {
     /// Its command line, from its own name to the path.
     pub(crate) command: Vec<CString>,
     path: PathBuf,
-    /// What the path leads to.
+    /// Holds what the path leads to.
     file: FileId,
 }
 
@@ -83,7 +83,7 @@ fn file_at(path: &Path) -> io::Result<FileId> {
     })
 }
 
-/// Whether this process runs the file that `id` names.
+/// Returns whether this process runs the file that `id` names.
 pub(crate) fn is_own(id: FileId) -> bool {
     FileId::at(EXECUTED).is_ok_and(|executed| executed == id)
         || mapped().is_ok_and(|mapped| mapped.id == id)

@@ -1,14 +1,15 @@
-//! How much is left of a thread's stack.
+//! Says how much is left of a thread's stack.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// What has to be left: the code of users that runs between two looks needs some.
+/// Holds what has to be left: the code of users that runs between two looks needs some.
 const RESERVE: usize = 128 * 1024;
 
-/// How much of a stack whose end cannot be found may be used from where it was first looked at.
+/// Sets how much of a stack whose end cannot be found may be used from where it was first looked
+/// at.
 const UNKNOWN: usize = 128 * 1024;
 
 /// A stack: its lowest address, and the one that nothing may be below of.
@@ -24,12 +25,14 @@ thread_local! {
     static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds { lowest: 0, floor: 0, end: 0 }) };
 }
 
-/// Whether what is left of the stack that this thread runs on is too little to go on for long.
+/// Returns whether what is left of the stack that this thread runs on is too little to go on for
+/// long.
 pub(crate) fn is_low() -> bool {
     !has(0)
 }
 
-/// Whether there are so many bytes left, beside what code that runs between two looks needs.
+/// Returns whether there are so many bytes left, beside what code that runs between two looks
+/// needs.
 pub(crate) fn has(bytes: usize) -> bool {
     let here = 0_u8;
     let here = (&raw const here) as usize;

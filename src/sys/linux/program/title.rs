@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// How long a title may get: the first argument of a process that we execute is padded to this.
+/// Sets how long a title may get: the first argument of a process that we execute is padded to
+/// this.
 pub(crate) const ROOM: usize = 160;
 
 static START: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 
-/// What this program is called, in a child: there, the first argument is a title.
+/// Holds what this program is called, in a child: there, the first argument is a title.
 static PROGRAM: OnceLock<String> = OnceLock::new();
 
 /// The name that this program was called by.

@@ -44,12 +44,12 @@ impl Deadline {
         }
     }
 
-    /// Whether it has come.
+    /// Returns whether it has come.
     pub(crate) fn is_over(self) -> bool {
         self.left() == Some(Duration::ZERO)
     }
 
-    /// How much time is left; `None` if there is no limit.
+    /// Returns how much time is left; `None` if there is no limit.
     pub(crate) fn left(self) -> Option<Duration> {
         match self {
             Deadline::Never => None,
@@ -111,7 +111,7 @@ fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<
     Ok(!set[0].revents().is_empty())
 }
 
-/// Whether the other side of `fd` is gone for good.
+/// Returns whether the other side of `fd` is gone for good.
 pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     wait_hang_up(fd, Deadline::now())
 }

@@ -1,4 +1,4 @@
-//! What the kernel does with locks whose owner dies: the robust list of a thread.
+//! Describes what the kernel does with locks whose owner dies: the robust list of a thread.
 //!
 //! A thread tells the kernel once where its list of held locks begins. When the thread ends,
 //! however that happens, the kernel walks the list, and marks each lock that has the thread's
@@ -76,7 +76,7 @@ struct Head {
 /// at: the rest is for our sentinels, for locks inside of our own and for the C library's.
 const MAX_HELD: usize = 1900;
 
-/// How many locks are held without memory from the allocator.
+/// Sets how many locks are held without memory from the allocator.
 const INLINE: usize = 8;
 
 struct Thread {
@@ -138,7 +138,7 @@ pub(crate) fn own() -> Own {
     })
 }
 
-/// Whether the list of this thread works.
+/// Returns whether the list of this thread works.
 fn has_list() -> bool {
     !own().thread().head.get().is_null()
 }
@@ -210,7 +210,7 @@ impl Own {
         self.thread().pid.get()
     }
 
-    /// Whether this thread holds as much as it may: the kernel follows a list only so far.
+    /// Returns whether this thread holds as much as it may: the kernel follows a list only so far.
     #[inline]
     pub(crate) fn is_full(self) -> bool {
         self.thread().count.get() >= MAX_HELD
