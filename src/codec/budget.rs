@@ -1,6 +1,6 @@
 //! Describes what the decoding of one message has used of what it may use.
 
-use super::fault::Fault;
+use super::error::CodecError;
 use super::limits;
 use crate::sys::program::stack;
 
@@ -32,7 +32,7 @@ impl Budget {
     /// Goes one level deeper. Every value without end goes through a list, a map, an option or an
     /// enum, as only these can stop.
     #[inline]
-    pub(crate) fn enter(&mut self) -> Result<(), Fault> {
+    pub(crate) fn enter(&mut self) -> Result<(), CodecError> {
         self.depth += 1;
         check(self.depth)
     }
@@ -45,19 +45,19 @@ impl Budget {
     /// A list or map says that it has so many items. All that have a byte at least are no more than
     /// the message has bytes.
     #[inline]
-    pub(crate) fn claim(&mut self, items: u64) -> Result<(), Fault> {
+    pub(crate) fn claim(&mut self, items: u64) -> Result<(), CodecError> {
         self.claimed = self.claimed.saturating_add(items);
         if self.claimed > self.length { self.check_claims() } else { Ok(()) }
     }
 
     #[cold]
-    fn check_claims(&self) -> Result<(), Fault> {
+    fn check_claims(&self) -> Result<(), CodecError> {
         let limit = limits::empty_items();
         if self.claimed - self.length <= limit {
             return Ok(());
         }
         let Budget { claimed, length, .. } = self;
-        Err(Fault::text(format!(
+        Err(CodecError::text(format!(
             "a message of {length} bytes that says it has {claimed} items, of which {limit} may \
              be without bytes (DecodeLimits::empty_items)"
         )))
@@ -65,7 +65,7 @@ impl Budget {
 
     /// A value of this size is made.
     #[inline]
-    pub(crate) fn take(&mut self, size: usize) -> Result<(), Fault> {
+    pub(crate) fn take(&mut self, size: usize) -> Result<(), CodecError> {
         if size <= SMALL {
             return Ok(());
         }
@@ -73,15 +73,15 @@ impl Budget {
         if self.taken > self.length { self.check_memory() } else { Ok(()) }
     }
 
-    fn check_memory(&self) -> Result<(), Fault> {
+    fn check_memory(&self) -> Result<(), CodecError> {
         let limit = limits::memory().saturating_add(self.length.saturating_mul(SMALL as u64));
         if self.taken <= limit { Ok(()) } else { Err(self.too_big(limit)) }
     }
 
     #[cold]
-    fn too_big(&self, limit: u64) -> Fault {
+    fn too_big(&self, limit: u64) -> CodecError {
         let length = self.length;
-        Fault::text(format!(
+        CodecError::text(format!(
             "a message of {length} bytes whose value takes more than {limit} bytes of memory \
              (DecodeLimits::memory)"
         ))
@@ -97,20 +97,20 @@ impl Budget {
 
 /// Returns whether a value may be nested so deep, here.
 #[inline]
-pub(crate) fn check(depth: u32) -> Result<(), Fault> {
+pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
     if depth > SHALLOW { check_depth(depth) } else { Ok(()) }
 }
 
 #[cold]
-fn check_depth(depth: u32) -> Result<(), Fault> {
+fn check_depth(depth: u32) -> Result<(), CodecError> {
     let limit = limits::depth();
     if depth > limit {
-        return Err(Fault::text(format!(
+        return Err(CodecError::text(format!(
             "a value that is nested more than {limit} deep (DecodeLimits::depth)"
         )));
     }
     if stack::is_low() {
-        return Err(Fault::text(format!(
+        return Err(CodecError::text(format!(
             "a value that is nested {depth} deep, for which this thread's stack is too small"
         )));
     }

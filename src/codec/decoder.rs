@@ -4,7 +4,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::budget::Budget;
 use super::enums::{self, Variant};
-use super::fault::{ADVICE, Fault, Reason};
+use super::error::{ADVICE, CodecError, Reason};
 use super::reader::Reader;
 use super::shape::{Names, SLOTS};
 use super::structs::{self, Shape};
@@ -47,7 +47,7 @@ impl<'de> Decoder<'de> {
         &mut self,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         let open = self.open;
         let value = visitor.visit_seq(Items::new(self, count))?;
         if self.open == open { Ok(value) } else { Err(left_over()) }
@@ -59,12 +59,12 @@ impl<'de> Decoder<'de> {
         name: &str,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         if self.names != Names::Never {
             let written = self.input.number()?;
             if written != count as u64 {
-                return Err(Fault::text(format!(
+                return Err(CodecError::text(format!(
                     "`{name}`: its Serialize wrote {written} fields, its Deserialize expects \
                      {count}; {ADVICE} or give the fields names"
                 )));
@@ -75,13 +75,13 @@ impl<'de> Decoder<'de> {
 }
 
 #[cold]
-fn left_over() -> Fault {
-    Fault::text("more items than its Deserialize takes")
+fn left_over() -> CodecError {
+    CodecError::text("more items than its Deserialize takes")
 }
 
 #[cold]
-fn asks_for_any() -> Fault {
-    Fault::text(format!(
+fn asks_for_any() -> CodecError {
+    CodecError::text(format!(
         "its Deserialize asks what comes next, as for `#[serde(untagged)]`, `#[serde(tag)]`, \
          `#[serde(flatten)]` and `serde_json::Value`, which this format does not say; {ADVICE}"
     ))
@@ -91,7 +91,7 @@ macro_rules! read_as {
     ($($method:ident: $visit:ident(|$input:ident| $read:expr);)*) => {
         $(
             #[inline]
-            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
                 self.budget.take(size_of::<V::Value>())?;
                 let $input = &mut self.input;
                 visitor.$visit($read)
@@ -101,7 +101,7 @@ macro_rules! read_as {
 }
 
 impl<'de> Deserializer<'de> for &mut Decoder<'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     fn is_human_readable(&self) -> bool {
         false
@@ -125,34 +125,34 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         match self.input.byte()? {
             byte @ 0..=1 => visitor.visit_bool(byte == 1),
-            byte => Err(Fault::text(format!("{byte} is neither true nor false"))),
+            byte => Err(CodecError::text(format!("{byte} is neither true nor false"))),
         }
     }
 
-    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         let number: u32 = self.input.fitting()?;
         match char::from_u32(number) {
             Some(char) => visitor.visit_char(char),
-            None => Err(Fault::text(format!("{number} is not a character"))),
+            None => Err(CodecError::text(format!("{number} is not a character"))),
         }
     }
 
     #[inline]
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         let length = self.input.number()?;
         visitor.visit_borrowed_bytes(self.input.bytes(length)?)
     }
 
     #[inline]
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.deserialize_bytes(visitor)
     }
 
     #[inline]
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         match self.input.byte()? {
             0 => visitor.visit_none(),
@@ -162,14 +162,14 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
                 self.budget.leave();
                 Ok(value)
             }
-            byte => Err(Fault::text(format!(
+            byte => Err(CodecError::text(format!(
                 "{byte} says neither that there is a value nor that there is none"
             ))),
         }
     }
 
     #[inline]
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         visitor.visit_unit()
     }
@@ -179,7 +179,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         self.deserialize_unit(visitor)
     }
 
@@ -188,12 +188,12 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         visitor.visit_newtype_struct(self)
     }
 
     #[inline]
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         let count = self.input.number()?;
         self.budget.claim(count)?;
@@ -208,7 +208,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         self.items(count, visitor)
     }
@@ -219,12 +219,12 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         name: &'static str,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         self.counted_items(name, count, visitor)
     }
 
     #[inline]
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         let count = self.input.number()?;
         self.budget.claim(count)?;
@@ -245,7 +245,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         structs::read(self, name, fields, visitor)
     }
 
@@ -255,20 +255,20 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         enums::read(self, name, variants, visitor)
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CodecError> {
         Err(asks_for_any())
     }
 
     /// The tag of an enum with `#[serde(tag, content)]`, which is written as a variant.
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         enums::read_tag(self, visitor)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CodecError> {
         Err(Reason::Unread.into())
     }
 }
@@ -288,13 +288,13 @@ impl<'d, 'de> Items<'d, 'de> {
 }
 
 impl<'de> SeqAccess<'de> for Items<'_, 'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Fault> {
+    ) -> Result<Option<T::Value>, CodecError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -322,19 +322,22 @@ struct Entries<'d, 'de> {
 pub(super) const NODE: usize = 11;
 
 impl<'de> MapAccess<'de> for Entries<'_, 'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
     fn next_key_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Fault> {
+    ) -> Result<Option<T::Value>, CodecError> {
         self.key_size = size_of::<T::Value>();
         self.items.next_element_seed(seed)
     }
 
     #[inline]
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, CodecError> {
         if self.is_first {
             self.is_first = false;
             self.items

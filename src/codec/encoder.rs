@@ -8,7 +8,7 @@ use serde::ser::{
 };
 
 use super::budget;
-use super::fault::{ADVICE, Fault, Reason};
+use super::error::{ADVICE, CodecError, Reason};
 use super::shape::{
     DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, SLOTS, learn, look_up, mix, push_name,
     slot_for,
@@ -50,10 +50,10 @@ impl<'a> Encoder<'a> {
 
     /// Writes the value of the message.
     #[inline]
-    pub(super) fn encode<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Fault> {
+    pub(super) fn encode<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), CodecError> {
         value.serialize(&mut self)?;
         if self.is_spoilt {
-            return Err(Fault::text(
+            return Err(CodecError::text(
                 "a part of it could not be encoded, which its Serialize did not tell",
             ));
         }
@@ -61,7 +61,7 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline(always)]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         let done = value.serialize(&mut *self);
         if done.is_err() {
             self.is_spoilt = true;
@@ -70,14 +70,14 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn enter(&mut self) -> Result<(), Fault> {
+    fn enter(&mut self) -> Result<(), CodecError> {
         self.depth += 1;
         budget::check(self.depth)
     }
 
     /// The head of a variant; it is one level deeper behind it.
     #[inline]
-    fn variant(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), Fault> {
+    fn variant(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), CodecError> {
         self.enter()?;
         if self.names == Names::Never {
             return self.out.number(index.into());
@@ -89,7 +89,12 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn variant_in_list(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), Fault> {
+    fn variant_in_list(
+        &mut self,
+        index: u32,
+        name: &'static str,
+        form: Form,
+    ) -> Result<(), CodecError> {
         let variant =
             Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
         let slot = slot_for(variant.name, index as usize);
@@ -105,7 +110,7 @@ impl<'a> Encoder<'a> {
         variant: Variant,
         slot: usize,
         name: &'static str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         self.kept.get_or_insert_default().variants[slot] = variant;
         self.out.variant(DEFINES + slot as u8, variant.form, variant.index, name)
     }
@@ -116,7 +121,7 @@ impl<'a> Encoder<'a> {
         name: &'static str,
         count: usize,
         is_variant: bool,
-    ) -> Result<Fields<'e, 'a>, Fault> {
+    ) -> Result<Fields<'e, 'a>, CodecError> {
         let key = Key::of(name, count);
         let mode = match self.names {
             Names::Never => Mode::Nowhere,
@@ -128,7 +133,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes the names of a struct, if they are known and were not said.
     #[inline]
-    fn block(&mut self, key: Key) -> Result<Mode, Fault> {
+    fn block(&mut self, key: Key) -> Result<Mode, CodecError> {
         if self.lists == 0 {
             return self.new_block(key, IN_FRONT);
         }
@@ -144,7 +149,7 @@ impl<'a> Encoder<'a> {
     }
 
     #[cold]
-    fn block_in_list(&mut self, key: Key, slot: usize) -> Result<Mode, Fault> {
+    fn block_in_list(&mut self, key: Key, slot: usize) -> Result<Mode, CodecError> {
         let mode = self.new_block(key, DEFINES + slot as u8)?;
         if let Mode::Known(fields) = mode {
             self.kept.get_or_insert_default().structs[slot] = (key, fields);
@@ -153,7 +158,7 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn new_block(&mut self, key: Key, head: u8) -> Result<Mode, Fault> {
+    fn new_block(&mut self, key: Key, head: u8) -> Result<Mode, CodecError> {
         match look_up(key, |fields, block| self.out.block(head, block).map(|()| fields)) {
             Lookup::Found(fields) => Ok(Mode::Known(fields?)),
             Lookup::New => self.each(key, Some(Box::default())),
@@ -162,7 +167,7 @@ impl<'a> Encoder<'a> {
     }
 
     #[cold]
-    fn each(&mut self, key: Key, learnt: Option<Box<Block>>) -> Result<Mode, Fault> {
+    fn each(&mut self, key: Key, learnt: Option<Box<Block>>) -> Result<Mode, CodecError> {
         self.out.byte(EACH)?;
         self.out.number(key.count as u64)?;
         Ok(Mode::Each(learnt))
@@ -172,9 +177,13 @@ impl<'a> Encoder<'a> {
         Tuple { encoder: self, left: count, is_variant }
     }
 
-    fn list<'e>(&'e mut self, count: Option<usize>, what: &str) -> Result<List<'e, 'a>, Fault> {
+    fn list<'e>(
+        &'e mut self,
+        count: Option<usize>,
+        what: &str,
+    ) -> Result<List<'e, 'a>, CodecError> {
         let Some(count) = count else {
-            return Err(Fault::text(format!(
+            return Err(CodecError::text(format!(
                 "a {what} that does not say how long it is before it begins, as \
                  `#[serde(flatten)]` makes them; {ADVICE}"
             )));
@@ -190,7 +199,7 @@ macro_rules! write_as {
     ($($method:ident: $Type:ty => |$out:ident, $value:ident| $written:expr;)*) => {
         $(
             #[inline]
-            fn $method(self, $value: $Type) -> Result<(), Fault> {
+            fn $method(self, $value: $Type) -> Result<(), CodecError> {
                 let $out = &mut self.out;
                 $written
             }
@@ -200,7 +209,7 @@ macro_rules! write_as {
 
 impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
     type SerializeSeq = List<'e, 'a>;
     type SerializeTuple = Tuple<'e, 'a>;
     type SerializeTupleStruct = Tuple<'e, 'a>;
@@ -232,18 +241,18 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Fault> {
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), CodecError> {
         self.out.number(value.len() as u64)?;
         self.out.bytes(value)
     }
 
     #[inline]
-    fn serialize_none(self) -> Result<(), Fault> {
+    fn serialize_none(self) -> Result<(), CodecError> {
         self.out.byte(0)
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Fault> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CodecError> {
         self.enter()?;
         self.out.byte(1)?;
         self.part(value)?;
@@ -252,12 +261,12 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_unit(self) -> Result<(), Fault> {
+    fn serialize_unit(self) -> Result<(), CodecError> {
         Ok(())
     }
 
     #[inline]
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Fault> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), CodecError> {
         Ok(())
     }
 
@@ -267,7 +276,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
         _: &'static str,
         index: u32,
         variant: &'static str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         self.variant(index, variant, Form::Unit)?;
         self.depth -= 1;
         Ok(())
@@ -278,7 +287,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         self.part(value)
     }
 
@@ -289,7 +298,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
         index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         self.variant(index, variant, Form::Newtype)?;
         self.part(value)?;
         self.depth -= 1;
@@ -297,17 +306,21 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_seq(self, count: Option<usize>) -> Result<List<'e, 'a>, Fault> {
+    fn serialize_seq(self, count: Option<usize>) -> Result<List<'e, 'a>, CodecError> {
         self.list(count, "list")
     }
 
     #[inline]
-    fn serialize_tuple(self, count: usize) -> Result<Tuple<'e, 'a>, Fault> {
+    fn serialize_tuple(self, count: usize) -> Result<Tuple<'e, 'a>, CodecError> {
         Ok(self.tuple(count, false))
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, count: usize) -> Result<Tuple<'e, 'a>, Fault> {
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        count: usize,
+    ) -> Result<Tuple<'e, 'a>, CodecError> {
         if self.names != Names::Never {
             self.out.number(count as u64)?;
         }
@@ -321,7 +334,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
         index: u32,
         variant: &'static str,
         count: usize,
-    ) -> Result<Tuple<'e, 'a>, Fault> {
+    ) -> Result<Tuple<'e, 'a>, CodecError> {
         self.variant(index, variant, Form::Tuple)?;
         if self.names != Names::Never {
             self.out.number(count as u64)?;
@@ -330,12 +343,16 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 
     #[inline]
-    fn serialize_map(self, count: Option<usize>) -> Result<List<'e, 'a>, Fault> {
+    fn serialize_map(self, count: Option<usize>) -> Result<List<'e, 'a>, CodecError> {
         self.list(count, "map")
     }
 
     #[inline]
-    fn serialize_struct(self, name: &'static str, count: usize) -> Result<Fields<'e, 'a>, Fault> {
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        count: usize,
+    ) -> Result<Fields<'e, 'a>, CodecError> {
         self.fields(name, count, false)
     }
 
@@ -346,15 +363,15 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
         index: u32,
         variant: &'static str,
         count: usize,
-    ) -> Result<Fields<'e, 'a>, Fault> {
+    ) -> Result<Fields<'e, 'a>, CodecError> {
         self.variant(index, variant, Form::Struct)?;
         self.fields(variant, count, true)
     }
 }
 
 #[cold]
-fn miscounted(what: &str) -> Fault {
-    Fault::text(format!("a {what} whose Serialize does not write as many as it says"))
+fn miscounted(what: &str) -> CodecError {
+    CodecError::text(format!("a {what} whose Serialize does not write as many as it says"))
 }
 
 /// A list or a map that is being written.
@@ -368,7 +385,7 @@ pub(super) struct List<'e, 'a> {
 
 impl List<'_, '_> {
     #[inline]
-    fn finish(self, what: &str) -> Result<(), Fault> {
+    fn finish(self, what: &str) -> Result<(), CodecError> {
         if self.left != 0 || self.is_at_value {
             return Err(miscounted(what));
         }
@@ -380,27 +397,27 @@ impl List<'_, '_> {
 
 impl SerializeSeq for List<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         // Below zero, it will not be zero at the end.
         self.left = self.left.wrapping_sub(1);
         self.encoder.part(value)
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish("list")
     }
 }
 
 impl SerializeMap for List<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Fault> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CodecError> {
         if self.is_at_value {
             return Err(miscounted("map"));
         }
@@ -410,7 +427,7 @@ impl SerializeMap for List<'_, '_> {
     }
 
     #[inline]
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         if !self.is_at_value {
             return Err(miscounted("map"));
         }
@@ -419,7 +436,7 @@ impl SerializeMap for List<'_, '_> {
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish("map")
     }
 }
@@ -433,13 +450,13 @@ pub(super) struct Tuple<'e, 'a> {
 
 impl Tuple<'_, '_> {
     #[inline]
-    fn next<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn next<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         self.left = self.left.wrapping_sub(1);
         self.encoder.part(value)
     }
 
     #[inline]
-    fn finish(self) -> Result<(), Fault> {
+    fn finish(self) -> Result<(), CodecError> {
         if self.left != 0 {
             return Err(miscounted("tuple"));
         }
@@ -450,45 +467,45 @@ impl Tuple<'_, '_> {
 
 impl SerializeTuple for Tuple<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         self.next(value)
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish()
     }
 }
 
 impl SerializeTupleStruct for Tuple<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         self.next(value)
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish()
     }
 }
 
 impl SerializeTupleVariant for Tuple<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         self.next(value)
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish()
     }
 }
@@ -524,7 +541,11 @@ impl Fields<'_, '_> {
     }
 
     #[inline(always)]
-    fn next<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Fault> {
+    fn next<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), CodecError> {
         self.left = self.left.wrapping_sub(1);
         self.fields = mix(self.fields, name);
         if let Mode::Each(learnt) = &mut self.mode {
@@ -542,7 +563,7 @@ impl Fields<'_, '_> {
     }
 
     #[inline]
-    fn finish(mut self) -> Result<(), Fault> {
+    fn finish(mut self) -> Result<(), CodecError> {
         if self.left != 0 {
             return Err(miscounted_fields(self.name));
         }
@@ -560,7 +581,11 @@ impl Fields<'_, '_> {
 }
 
 #[cold]
-fn spell(out: &mut Writer<'_>, learnt: &mut Option<Box<Block>>, name: &str) -> Result<(), Fault> {
+fn spell(
+    out: &mut Writer<'_>,
+    learnt: &mut Option<Box<Block>>,
+    name: &str,
+) -> Result<(), CodecError> {
     if let Some(block) = learnt {
         push_name(&mut block.0, name);
     }
@@ -568,56 +593,58 @@ fn spell(out: &mut Writer<'_>, learnt: &mut Option<Box<Block>>, name: &str) -> R
 }
 
 #[cold]
-fn miscounted_fields(name: &str) -> Fault {
-    Fault::text(format!("struct `{name}`: its Serialize does not write as many fields as it says"))
+fn miscounted_fields(name: &str) -> CodecError {
+    CodecError::text(format!(
+        "struct `{name}`: its Serialize does not write as many fields as it says"
+    ))
 }
 
 impl SerializeStruct for Fields<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         key: &'static str,
         value: &T,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         self.next(key, value)
     }
 
     #[inline]
-    fn skip_field(&mut self, _: &'static str) -> Result<(), Fault> {
+    fn skip_field(&mut self, _: &'static str) -> Result<(), CodecError> {
         self.skip();
         Ok(())
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish()
     }
 }
 
 impl SerializeStructVariant for Fields<'_, '_> {
     type Ok = ();
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         key: &'static str,
         value: &T,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         self.next(key, value)
     }
 
     #[inline]
-    fn skip_field(&mut self, _: &'static str) -> Result<(), Fault> {
+    fn skip_field(&mut self, _: &'static str) -> Result<(), CodecError> {
         self.skip();
         Ok(())
     }
 
     #[inline]
-    fn end(self) -> Result<(), Fault> {
+    fn end(self) -> Result<(), CodecError> {
         self.finish()
     }
 }

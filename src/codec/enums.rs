@@ -9,7 +9,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::decoder::Decoder;
-use super::fault::Fault;
+use super::error::CodecError;
 use super::shape::{DEFINES, Form, IN_FRONT, Names};
 use super::structs;
 
@@ -31,14 +31,14 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     name: &'static str,
     variants: &'static [&'static str],
     visitor: V,
-) -> Result<V::Value, Fault> {
+) -> Result<V::Value, CodecError> {
     decoder.budget.take(size_of::<V::Value>())?;
     decoder.budget.enter()?;
     let variant = next_variant(decoder, name, variants)?;
     decoder.is_unopened = variant.form != Some(Form::Unit);
     let value = visitor.visit_enum(Access { decoder, variant })?;
     if mem::replace(&mut decoder.is_unopened, false) && decoder.names != Names::Never {
-        return Err(Fault::text("what is in a variant is not read"));
+        return Err(CodecError::text("what is in a variant is not read"));
     }
     decoder.budget.leave();
     Ok(value)
@@ -48,11 +48,11 @@ pub(super) fn read<'de, V: Visitor<'de>>(
 pub(super) fn read_tag<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
     visitor: V,
-) -> Result<V::Value, Fault> {
+) -> Result<V::Value, CodecError> {
     let variant = next_variant(decoder, "", &[])?;
     match variant.form {
         Some(Form::Unit) | None => Identifier(variant).deserialize_any(visitor),
-        Some(_) => Err(Fault::text("a tag with something in it")),
+        Some(_) => Err(CodecError::text("a tag with something in it")),
     }
 }
 
@@ -60,7 +60,7 @@ fn next_variant<'de>(
     decoder: &mut Decoder<'de>,
     name: &'static str,
     variants: &'static [&'static str],
-) -> Result<Variant<'de>, Fault> {
+) -> Result<Variant<'de>, CodecError> {
     if decoder.names == Names::Never {
         let index = decoder.input.fitting()?;
         return Ok(Variant { index, name: None, form: None, in_list: 0 });
@@ -69,7 +69,7 @@ fn next_variant<'de>(
     if head < DEFINES {
         let kept = decoder.kept.as_mut().and_then(|kept| kept.variants[usize::from(head)].as_mut());
         let Some(variant) = kept else {
-            return Err(Fault::text("an enum refers to a name that was not said"));
+            return Err(CodecError::text("an enum refers to a name that was not said"));
         };
         if variant.in_list != variants.as_ptr() as usize {
             *variant = find(
@@ -83,11 +83,11 @@ fn next_variant<'de>(
         return Ok(*variant);
     }
     if head > IN_FRONT {
-        return Err(Fault::text(format!("no enum begins with {head}")));
+        return Err(CodecError::text(format!("no enum begins with {head}")));
     }
     let form = Form::of(decoder.input.byte()?);
     if form.is_none() {
-        return Err(Fault::text("a variant of no known form"));
+        return Err(CodecError::text("a variant of no known form"));
     }
     let index = decoder.input.fitting()?;
     let length = decoder.input.number()?;
@@ -107,7 +107,7 @@ fn find<'de>(
     form: Option<Form>,
     name: &str,
     variants: &'static [&'static str],
-) -> Result<Variant<'de>, Fault> {
+) -> Result<Variant<'de>, CodecError> {
     let known = match variants.get(index as usize) {
         Some(at_its_position) if at_its_position.as_bytes() == written => at_its_position,
         _ => look_for(written, name, variants)?,
@@ -120,14 +120,14 @@ fn look_for<'de>(
     written: &'de [u8],
     name: &str,
     variants: &'static [&'static str],
-) -> Result<&'de str, Fault> {
+) -> Result<&'de str, CodecError> {
     let Ok(written) = std::str::from_utf8(written) else {
-        return Err(Fault::text("the name of a variant is not UTF-8"));
+        return Err(CodecError::text("the name of a variant is not UTF-8"));
     };
     if variants.is_empty() || variants.contains(&written) {
         return Ok(written);
     }
-    Err(Fault::text(format!(
+    Err(CodecError::text(format!(
         "enum `{name}`: its Serialize wrote the variant `{written}`, its Deserialize has none of \
          that name (`skip_deserializing`, or a name of its own)"
     )))
@@ -140,7 +140,7 @@ struct Access<'d, 'de> {
 
 impl Access<'_, '_> {
     #[inline]
-    fn expect(&mut self, form: Form) -> Result<(), Fault> {
+    fn expect(&mut self, form: Form) -> Result<(), CodecError> {
         self.decoder.is_unopened = false;
         if self.variant.form.is_none_or(|written| written == form) {
             Ok(())
@@ -150,10 +150,10 @@ impl Access<'_, '_> {
     }
 
     #[cold]
-    fn other_form(&self, form: Form) -> Fault {
+    fn other_form(&self, form: Form) -> CodecError {
         let Variant { name, form: written, .. } = self.variant;
         let (name, written) = (name.unwrap_or_default(), written.unwrap_or(form));
-        Fault::text(format!(
+        CodecError::text(format!(
             "variant `{name}`: its Serialize wrote a {written:?} variant, its Deserialize expects \
              a {form:?} variant"
         ))
@@ -161,28 +161,31 @@ impl Access<'_, '_> {
 }
 
 impl<'d, 'de> EnumAccess<'de> for Access<'d, 'de> {
-    type Error = Fault;
+    type Error = CodecError;
     type Variant = Access<'d, 'de>;
 
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
-    ) -> Result<(S::Value, Access<'d, 'de>), Fault> {
+    ) -> Result<(S::Value, Access<'d, 'de>), CodecError> {
         Ok((seed.deserialize(Identifier(self.variant))?, self))
     }
 }
 
 impl<'de> VariantAccess<'de> for Access<'_, 'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     #[inline]
-    fn unit_variant(mut self) -> Result<(), Fault> {
+    fn unit_variant(mut self) -> Result<(), CodecError> {
         self.expect(Form::Unit)
     }
 
     #[inline]
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(mut self, seed: S) -> Result<S::Value, Fault> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
+        mut self,
+        seed: S,
+    ) -> Result<S::Value, CodecError> {
         self.expect(Form::Newtype)?;
         seed.deserialize(self.decoder)
     }
@@ -192,7 +195,7 @@ impl<'de> VariantAccess<'de> for Access<'_, 'de> {
         mut self,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         self.expect(Form::Tuple)?;
         self.decoder.counted_items(self.variant.name.unwrap_or_default(), count, visitor)
     }
@@ -202,7 +205,7 @@ impl<'de> VariantAccess<'de> for Access<'_, 'de> {
         mut self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, CodecError> {
         self.expect(Form::Struct)?;
         structs::read(self.decoder, "", fields, visitor)
     }
@@ -214,7 +217,7 @@ struct Identifier<'de>(Variant<'de>);
 macro_rules! by_position {
     ($($method:ident)*) => {
         $(
-            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
                 visitor.visit_u32(self.0.index)
             }
         )*
@@ -222,19 +225,18 @@ macro_rules! by_position {
 }
 
 impl<'de> Deserializer<'de> for Identifier<'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
     #[inline]
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         match self.0.name {
             Some(name) => BorrowedStrDeserializer::new(name).deserialize_any(visitor),
-            None => {
-                IntoDeserializer::<Fault>::into_deserializer(self.0.index).deserialize_any(visitor)
-            }
+            None => IntoDeserializer::<CodecError>::into_deserializer(self.0.index)
+                .deserialize_any(visitor),
         }
     }
 

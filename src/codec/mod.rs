@@ -7,7 +7,7 @@ mod decoder;
 mod describing;
 mod encoder;
 mod enums;
-mod fault;
+mod error;
 mod fds;
 mod limits;
 mod parcel;

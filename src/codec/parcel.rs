@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
-use super::fault::{Fault, Reason};
+use super::error::{CodecError, Reason};
 use super::fds::{self, Ends};
 use super::shape::Names;
 use super::writer::Writer;
@@ -61,7 +61,7 @@ fn encode_otherwise<T: Serialize + ?Sized>(
     bytes: &mut Vec<u8>,
     most: usize,
     fds: &mut Vec<Arc<OwnedFd>>,
-    fault: Fault,
+    fault: CodecError,
 ) -> Result<Ends, String> {
     if !matches!(fault.reason(), Reason::Varies) {
         return Err(refused(type_name::<T>(), &fault, most));
@@ -80,7 +80,7 @@ fn encode_otherwise<T: Serialize + ?Sized>(
 
 /// Why a value was not encoded.
 #[cold]
-fn refused(type_name: &str, fault: &Fault, most: usize) -> String {
+fn refused(type_name: &str, fault: &CodecError, most: usize) -> String {
     match fault.reason() {
         Reason::Full if most < usize::MAX => {
             format!("{type_name}: it takes more than {most} bytes, or more memory than there is")
@@ -116,7 +116,7 @@ fn too_long(type_name: &str, rest: usize) -> String {
 }
 
 #[cold]
-fn wrong(type_name: &str, fault: &Fault) -> String {
+fn wrong(type_name: &str, fault: &CodecError) -> String {
     format!("{type_name}: {fault}")
 }
 

@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use super::fault::Fault;
+use super::error::CodecError;
 
 /// Describes what is left of a message. (An iterator, as only its beginning moves.)
 pub(super) struct Reader<'de>(slice::Iter<'de, u8>);
@@ -19,12 +19,12 @@ impl<'de> Reader<'de> {
     }
 
     #[inline]
-    pub(super) fn byte(&mut self) -> Result<u8, Fault> {
+    pub(super) fn byte(&mut self) -> Result<u8, CodecError> {
         self.0.next().copied().ok_or_else(too_short)
     }
 
     #[inline]
-    pub(super) fn bytes(&mut self, length: u64) -> Result<&'de [u8], Fault> {
+    pub(super) fn bytes(&mut self, length: u64) -> Result<&'de [u8], CodecError> {
         let cut =
             usize::try_from(length).ok().and_then(|length| self.left().split_at_checked(length));
         let Some((bytes, left)) = cut else { return Err(too_short()) };
@@ -33,7 +33,7 @@ impl<'de> Reader<'de> {
     }
 
     #[inline]
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let Some((bytes, left)) = self.left().split_first_chunk() else { return Err(too_short()) };
         self.0 = left.iter();
         Ok(*bytes)
@@ -41,13 +41,13 @@ impl<'de> Reader<'de> {
 
     /// See `Writer::number`.
     #[inline]
-    pub(super) fn number(&mut self) -> Result<u64, Fault> {
+    pub(super) fn number(&mut self) -> Result<u64, CodecError> {
         let first = self.byte()?;
         if first < 0x80 { Ok(first.into()) } else { self.long_number(first) }
     }
 
     #[inline]
-    fn long_number(&mut self, first: u8) -> Result<u64, Fault> {
+    fn long_number(&mut self, first: u8) -> Result<u64, CodecError> {
         let mut number = u64::from(first & 0x7f);
         for shift in (7..63).step_by(7) {
             let byte = self.byte()?;
@@ -64,36 +64,36 @@ impl<'de> Reader<'de> {
 
     /// A number that fits into `T`.
     #[inline]
-    pub(super) fn fitting<T: TryFrom<u64>>(&mut self) -> Result<T, Fault> {
+    pub(super) fn fitting<T: TryFrom<u64>>(&mut self) -> Result<T, CodecError> {
         T::try_from(self.number()?).map_err(|_| too_big())
     }
 
     /// See `Writer::signed`.
     #[inline]
-    pub(super) fn signed(&mut self) -> Result<i64, Fault> {
+    pub(super) fn signed(&mut self) -> Result<i64, CodecError> {
         let number = self.number()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
     #[inline]
-    pub(super) fn fitting_signed<T: TryFrom<i64>>(&mut self) -> Result<T, Fault> {
+    pub(super) fn fitting_signed<T: TryFrom<i64>>(&mut self) -> Result<T, CodecError> {
         T::try_from(self.signed()?).map_err(|_| too_big())
     }
 
     #[inline]
-    pub(super) fn text(&mut self) -> Result<&'de str, Fault> {
+    pub(super) fn text(&mut self) -> Result<&'de str, CodecError> {
         let length = self.number()?;
         std::str::from_utf8(self.bytes(length)?)
-            .map_err(|error| Fault::text(format!("a text is not UTF-8: {error}")))
+            .map_err(|error| CodecError::text(format!("a text is not UTF-8: {error}")))
     }
 }
 
 #[cold]
-fn too_short() -> Fault {
-    Fault::text("the message ends too early")
+fn too_short() -> CodecError {
+    CodecError::text("the message ends too early")
 }
 
 #[cold]
-fn too_big() -> Fault {
-    Fault::text("a number is too big for its type")
+fn too_big() -> CodecError {
+    CodecError::text("a number is too big for its type")
 }

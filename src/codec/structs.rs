@@ -5,7 +5,7 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::decoder::Decoder;
-use super::fault::{ADVICE, Fault, Reason};
+use super::error::{ADVICE, CodecError, Reason};
 use super::reader::Reader;
 use super::shape::{DEFINES, EACH, IN_FRONT, Names, is_block_of};
 
@@ -24,7 +24,7 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     name: &'static str,
     fields: &'static [&'static str],
     visitor: V,
-) -> Result<V::Value, Fault> {
+) -> Result<V::Value, CodecError> {
     decoder.budget.take(size_of::<V::Value>())?;
     if decoder.names == Names::Never {
         return decoder.items(fields.len(), visitor);
@@ -49,12 +49,12 @@ fn shape<'de>(
     decoder: &mut Decoder<'de>,
     head: u8,
     fields: &'static [&'static str],
-) -> Result<Shape<'de>, Fault> {
+) -> Result<Shape<'de>, CodecError> {
     let place = fields.as_ptr() as usize;
     if head < DEFINES {
         let kept = decoder.kept.as_mut().and_then(|kept| kept.structs[usize::from(head)].as_mut());
         let Some(shape) = kept else {
-            return Err(Fault::text("a struct refers to names that were not said"));
+            return Err(CodecError::text("a struct refers to names that were not said"));
         };
         if shape.fields != place && is_block_of(shape.block, fields) {
             shape.fields = place;
@@ -62,7 +62,7 @@ fn shape<'de>(
         return Ok(*shape);
     }
     if head > IN_FRONT {
-        return Err(Fault::text(format!("no struct begins with {head}")));
+        return Err(CodecError::text(format!("no struct begins with {head}")));
     }
     let length = decoder.input.number()?;
     let block = decoder.input.bytes(length)?;
@@ -78,7 +78,7 @@ fn shape<'de>(
 fn read_each<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
     visitor: V,
-) -> Result<V::Value, Fault> {
+) -> Result<V::Value, CodecError> {
     let count = decoder.input.fitting()?;
     let mut fields = Each { decoder, left: count, name: "" };
     let value = visitor.visit_map(&mut fields)?;
@@ -92,30 +92,30 @@ fn read_by_name<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
     block: &'de [u8],
     visitor: V,
-) -> Result<V::Value, Fault> {
+) -> Result<V::Value, CodecError> {
     let mut fields = ByName { decoder, names: Reader::of(block), name: "" };
     let value = visitor.visit_map(&mut fields)?;
     if fields.names.left().is_empty() { Ok(value) } else { Err(left_over()) }
 }
 
 #[cold]
-fn left_over() -> Fault {
-    Fault::text(format!("fields were written that its Deserialize does not read; {ADVICE}"))
+fn left_over() -> CodecError {
+    CodecError::text(format!("fields were written that its Deserialize does not read; {ADVICE}"))
 }
 
 #[cold]
-fn in_struct(name: &str, fault: Fault) -> Fault {
+fn in_struct(name: &str, fault: CodecError) -> CodecError {
     match fault.reason() {
-        Reason::Missing(_) => Fault::text(format!("struct `{name}`: {fault}")),
+        Reason::Missing(_) => CodecError::text(format!("struct `{name}`: {fault}")),
         _ => fault,
     }
 }
 
 /// A field whose value was to be skipped says its name.
 #[cold]
-fn in_field(name: &str, fault: Fault) -> Fault {
+fn in_field(name: &str, fault: CodecError) -> CodecError {
     match fault.reason() {
-        Reason::Unread => Fault::text(format!(
+        Reason::Unread => CodecError::text(format!(
             "field `{name}` was written, but its Deserialize does not read it \
              (`skip_deserializing`, or a name of its own); {ADVICE}"
         )),
@@ -131,12 +131,12 @@ struct Each<'d, 'de> {
 }
 
 impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Fault> {
+    ) -> Result<Option<K::Value>, CodecError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -145,7 +145,10 @@ impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
         seed.deserialize(BorrowedStrDeserializer::new(self.name)).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, CodecError> {
         seed.deserialize(&mut *self.decoder).map_err(|fault| in_field(self.name, fault))
     }
 }
@@ -157,12 +160,12 @@ struct ByName<'d, 'de> {
 }
 
 impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
-    type Error = Fault;
+    type Error = CodecError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Fault> {
+    ) -> Result<Option<K::Value>, CodecError> {
         if self.names.left().is_empty() {
             return Ok(None);
         }
@@ -170,7 +173,10 @@ impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
         seed.deserialize(BorrowedStrDeserializer::new(self.name)).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, CodecError> {
         seed.deserialize(&mut *self.decoder).map_err(|fault| in_field(self.name, fault))
     }
 }

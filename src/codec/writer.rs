@@ -1,6 +1,6 @@
 //! The bytes of the format, as they are written.
 
-use super::fault::{Fault, Reason};
+use super::error::{CodecError, Reason};
 
 /// Sets how many bytes a number has at most.
 const LONGEST: usize = 10;
@@ -14,14 +14,14 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     #[inline]
-    pub(super) fn byte(&mut self, byte: u8) -> Result<(), Fault> {
+    pub(super) fn byte(&mut self, byte: u8) -> Result<(), CodecError> {
         self.make_room(1)?;
         self.bytes.push(byte);
         Ok(())
     }
 
     #[inline]
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CodecError> {
         self.make_room(bytes.len())?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -29,11 +29,11 @@ impl Writer<'_> {
 
     /// A number in 7 bits a byte, the lowest first; all but the last have the highest bit set.
     #[inline(always)]
-    pub(super) fn number(&mut self, number: u64) -> Result<(), Fault> {
+    pub(super) fn number(&mut self, number: u64) -> Result<(), CodecError> {
         if number < 0x80 { self.byte(number as u8) } else { self.long_number(number) }
     }
 
-    fn long_number(&mut self, mut number: u64) -> Result<(), Fault> {
+    fn long_number(&mut self, mut number: u64) -> Result<(), CodecError> {
         self.make_room(LONGEST)?;
         if number < 1 << 28 {
             while number >= 0x80 {
@@ -57,12 +57,12 @@ impl Writer<'_> {
 
     /// A signed number: its sign is the lowest bit, so that small negative ones are short.
     #[inline]
-    pub(super) fn signed(&mut self, number: i64) -> Result<(), Fault> {
+    pub(super) fn signed(&mut self, number: i64) -> Result<(), CodecError> {
         self.number(((number << 1) ^ (number >> 63)) as u64)
     }
 
     #[inline]
-    pub(super) fn text(&mut self, text: &str) -> Result<(), Fault> {
+    pub(super) fn text(&mut self, text: &str) -> Result<(), CodecError> {
         self.number(text.len() as u64)?;
         self.bytes(text.as_bytes())
     }
@@ -75,7 +75,7 @@ impl Writer<'_> {
         form: u8,
         index: u32,
         name: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CodecError> {
         if index >= 0x80 || name.len() >= 0x80 {
             self.bytes(&[head, form])?;
             self.number(index.into())?;
@@ -89,7 +89,7 @@ impl Writer<'_> {
 
     /// The names of a struct, behind its head.
     #[inline]
-    pub(super) fn block(&mut self, head: u8, block: &[u8]) -> Result<(), Fault> {
+    pub(super) fn block(&mut self, head: u8, block: &[u8]) -> Result<(), CodecError> {
         if block.len() >= 0x80 {
             self.byte(head)?;
             self.number(block.len() as u64)?;
@@ -102,7 +102,7 @@ impl Writer<'_> {
     }
 
     #[inline]
-    fn make_room(&mut self, more: usize) -> Result<(), Fault> {
+    fn make_room(&mut self, more: usize) -> Result<(), CodecError> {
         if more > self.most.saturating_sub(self.bytes.len()) {
             return Err(Reason::Full.into());
         }
@@ -110,7 +110,7 @@ impl Writer<'_> {
     }
 
     #[cold]
-    fn grow(&mut self, more: usize) -> Result<(), Fault> {
+    fn grow(&mut self, more: usize) -> Result<(), CodecError> {
         self.bytes.try_reserve(more).map_err(|_| Reason::Full.into())
     }
 }

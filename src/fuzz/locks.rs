@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::input::Input;
 use crate::codec;
-use crate::sync::hands::Hands;
+use crate::sync::outstanding::Outstanding;
 use crate::sys::memory::shared::{Shared, SharedFile};
 use crate::sys::wait::poll::Deadline;
 use crate::sys::wait::robust::{self, OWNER};
@@ -136,19 +136,19 @@ pub(super) fn run(data: &[u8]) {
             });
         }
         8 => {
-            let hands = Hands::new().expect("a table");
-            with(&hands, is_raced, &mut input, |_, call, _| match call {
+            let outstanding = Outstanding::new().expect("a table");
+            with(&outstanding, is_raced, &mut input, |_, call, _| match call {
                 0 | 1 => {
-                    let _ = hands.pick_up();
+                    let _ = outstanding.add();
                 }
                 2 => {
-                    let _ = hands.put_down();
+                    let _ = outstanding.remove();
                 }
                 3 => {
-                    let _ = hands.wait_empty(Deadline::after(MOMENT), || true);
+                    let _ = outstanding.wait_empty(Deadline::after(MOMENT), || true);
                 }
                 _ => {
-                    let _ = hands.count();
+                    let _ = outstanding.count();
                 }
             });
         }

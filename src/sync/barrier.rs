@@ -218,7 +218,7 @@ impl Barrier {
             break_for_all(&entered);
         } else if is_valid {
             for member in entered.living() {
-                member.nudge();
+                member.wake();
                 if member.role == WAITS {
                     member.set_role(RELEASED);
                 }
@@ -288,7 +288,7 @@ fn remove_dead(entered: &Entered<'_>) {
 }
 
 fn break_for_all(entered: &Entered<'_>) {
-    entered.living().for_each(Member::nudge);
+    entered.living().for_each(Member::wake);
     entered.flag().store(1, Ordering::Relaxed);
     for member in entered.living() {
         if matches!(member.role, WAITS | ACTS) {

@@ -222,7 +222,7 @@ fn wake(entered: &Entered<'_>, count: usize) {
     let mut waiting: Vec<_> = entered.living().filter(|member| member.role == WAITS).collect();
     waiting.sort_by_key(|member| member.ticket);
     for member in waiting.into_iter().take(count) {
-        member.nudge();
+        member.wake();
         member.set_role(NOTIFIED);
     }
 }

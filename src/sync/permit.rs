@@ -118,7 +118,7 @@ pub(super) fn add(table: &Table, most: u64) -> bool {
 
 fn remove_dead(entered: &Entered<'_>) {
     entered.remove_dead(|_| {
-        entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge)
+        entered.living().filter(|member| member.role == WAITS).for_each(Member::wake)
     });
 }
 
@@ -127,6 +127,6 @@ fn wake_next(entered: &Entered<'_>) {
     if let Some(next) =
         entered.living().filter(|member| member.role == WAITS).min_by_key(|member| member.ticket)
     {
-        next.nudge();
+        next.wake();
     }
 }

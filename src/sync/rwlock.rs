@@ -224,7 +224,7 @@ fn wake_all(entered: &Entered<'_>) {
     entered
         .living()
         .filter(|member| matches!(member.role, WAITS_TO_READ | WAITS_TO_WRITE))
-        .for_each(Member::nudge);
+        .for_each(Member::wake);
 }
 
 /// Gives up a place.

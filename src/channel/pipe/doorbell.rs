@@ -62,8 +62,8 @@ impl Bell {
     }
 
     /// Wakes the other side.
-    pub(crate) fn strike(&mut self) -> Peer {
-        let peer = bell::strike(self.as_fd());
+    pub(crate) fn wake(&mut self) -> Peer {
+        let peer = bell::wake(self.as_fd());
         self.is_over |= peer == Peer::Gone;
         peer
     }

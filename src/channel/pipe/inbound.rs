@@ -235,7 +235,7 @@ impl Reader {
     fn give_back(&self, ring: Ring<'_>, bell: &mut Bell) {
         if self.consumer.give_back(ring) == Other::Sleeps {
             // Whether anybody is there is no matter: what was sent is received.
-            let _ = bell.strike();
+            let _ = bell.wake();
         }
     }
 
@@ -314,7 +314,7 @@ impl Reader {
         }
         if self.consumer.take(ring, record, onto) == Other::Sleeps {
             // Whether anybody is there is no matter: what was sent is received.
-            let _ = bell.strike();
+            let _ = bell.wake();
         }
         match record.kind {
             Kind::Last => return Ok(Some(fds)),

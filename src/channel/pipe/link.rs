@@ -94,8 +94,8 @@ impl RingLink {
     }
 
     /// See `Outbound::nudge`.
-    pub(crate) fn nudge(&mut self) -> Result<(), SendTransportError> {
-        self.outbound.nudge(&mut self.bell)
+    pub(crate) fn wake_peer(&mut self) -> Result<(), SendTransportError> {
+        self.outbound.wake_receiver(&mut self.bell)
     }
 
     /// See `Outbound::send_some`.

@@ -54,7 +54,7 @@ fn noise_in_the_memory_gives_errors_in_time() {
                         if random().is_multiple_of(4) { random() } else { random() % 1024 * 8 };
                     words[place].store(value, Ordering::Relaxed);
                     if random().is_multiple_of(16) {
-                        let _ = socket_bell::strike(socket.as_fd());
+                        let _ = socket_bell::wake(socket.as_fd());
                     }
                 }
             });
@@ -82,7 +82,7 @@ fn a_flood_of_wake_ups_keeps_nobody() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    let _ = socket_bell::strike(socket.as_fd());
+                    let _ = socket_bell::wake(socket.as_fd());
                 }
             });
         }

@@ -126,8 +126,8 @@ impl Outbound {
     }
 
     /// Wakes the other side, if it sleeps, for what was pushed quietly.
-    pub(crate) fn nudge(&mut self, bell: &mut Bell) -> Result<(), SendTransportError> {
-        wake(bell, self.writer.producer.nudge(self.segment.ring(self.place)))
+    pub(crate) fn wake_receiver(&mut self, bell: &mut Bell) -> Result<(), SendTransportError> {
+        wake(bell, self.writer.producer.wake_now(self.segment.ring(self.place)))
     }
 
     /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much
@@ -363,7 +363,7 @@ impl Writer {
 
 /// Wakes the other side if it sleeps.
 fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
-    if other == Other::Sleeps && bell.strike() == Peer::Gone {
+    if other == Other::Sleeps && bell.wake() == Peer::Gone {
         return Err(SendTransportError::Disconnected);
     }
     Ok(())

@@ -267,11 +267,11 @@ impl Producer {
         self.write(ring, kind, fds, payload);
         // Release: who sees the tail sees the record.
         store_and_fence(&ring.control[TAIL], self.tail);
-        self.rouse(ring)
+        self.wake_if_asleep(ring)
     }
 
     /// Writes and publishes a whole message, but leaves a consumer that sleeps asleep, until
-    /// `nudge`. A third of what `push` costs.
+    /// `wake_now`. A third of what `push` costs.
     #[inline]
     pub(crate) fn push_quietly(&mut self, ring: Ring<'_>, payload: &[u8]) {
         self.write(ring, Kind::Last, 0, payload);
@@ -316,9 +316,9 @@ impl Producer {
     }
 
     /// Returns whether the consumer is to be woken for what was pushed quietly.
-    pub(crate) fn nudge(&self, ring: Ring<'_>) -> Other {
+    pub(crate) fn wake_now(&self, ring: Ring<'_>) -> Other {
         fence(Ordering::SeqCst);
-        self.rouse(ring)
+        self.wake_if_asleep(ring)
     }
 
     /// Writes a record. There is room for it: the caller looked.
@@ -348,7 +348,7 @@ impl Producer {
     /// Takes the consumer's flag down, if it is up. To be asked after whatever the consumer waits
     /// for was stored, and a fence.
     #[inline]
-    fn rouse(&self, ring: Ring<'_>) -> Other {
+    fn wake_if_asleep(&self, ring: Ring<'_>) -> Other {
         let flag = &ring.control[CONSUMER_SLEEPS];
         if flag.load(Ordering::SeqCst) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
             return Other::Sleeps;
@@ -361,7 +361,7 @@ impl Producer {
     pub(crate) fn announce_packet(&mut self, ring: Ring<'_>) -> Other {
         self.packets = self.packets.wrapping_add(1);
         store_and_fence(&ring.control[DESCRIPTORS], self.packets);
-        self.rouse(ring)
+        self.wake_if_asleep(ring)
     }
 
     /// Says that it does not go after all.

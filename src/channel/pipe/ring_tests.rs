@@ -119,17 +119,17 @@ fn a_sleeper_is_roused_once() {
     assert!(!ring.expects_packet(1));
     producer.withdraw_packet(ring);
     assert!(!ring.expects_packet(0));
-    // The producer is roused by the record that makes enough room, not before.
+    // The producer is woken by the record that makes enough room, not before.
     while producer.has_room(ring, 16).expect("sound") {
         let _ = producer.push(ring, Kind::Last, 0, b"filled");
     }
     producer.wish(ring, 32);
-    let mut roused = Vec::new();
+    let mut woken = Vec::new();
     for _ in 0..3 {
         let record = consumer.peek(ring).expect("sound").expect("a record");
-        roused.push(consumer.take(ring, record, &mut Vec::new()));
+        woken.push(consumer.take(ring, record, &mut Vec::new()));
     }
-    assert_eq!(roused, [Other::Awake, Other::Sleeps, Other::Awake]);
+    assert_eq!(woken, [Other::Awake, Other::Sleeps, Other::Awake]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::growable::{Fault, REVERSED, Record, numbers_between};
+use super::growable::{REVERSED, Record, RingError, numbers_between};
 use super::store::{End, QueueMemory};
 use crate::channel::cells::{AtomicU32, Ordering, fence};
 use crate::channel::spin::Spin;
@@ -68,24 +68,24 @@ enum Want {
     Room,
 }
 
-impl From<Fault<io::Error>> for SendTransportError {
-    fn from(fault: Fault<io::Error>) -> SendTransportError {
+impl From<RingError<io::Error>> for SendTransportError {
+    fn from(fault: RingError<io::Error>) -> SendTransportError {
         match fault {
-            Fault::Full => SendTransportError::Os(io::ErrorKind::OutOfMemory.into()),
-            Fault::TooLong => SendTransportError::TooLong,
-            Fault::Corrupt => SendTransportError::Corrupt,
-            Fault::Store(error) => SendTransportError::Os(error),
+            RingError::Full => SendTransportError::Os(io::ErrorKind::OutOfMemory.into()),
+            RingError::TooLong => SendTransportError::TooLong,
+            RingError::Corrupt => SendTransportError::Corrupt,
+            RingError::Store(error) => SendTransportError::Os(error),
         }
     }
 }
 
-impl From<Fault<io::Error>> for RecvTransportError {
-    fn from(fault: Fault<io::Error>) -> RecvTransportError {
+impl From<RingError<io::Error>> for RecvTransportError {
+    fn from(fault: RingError<io::Error>) -> RecvTransportError {
         match fault {
-            Fault::Full | Fault::TooLong | Fault::Corrupt => {
+            RingError::Full | RingError::TooLong | RingError::Corrupt => {
                 RecvTransportError::Corrupt("the shared memory of the queue was overwritten")
             }
-            Fault::Store(error) => RecvTransportError::Os(error),
+            RingError::Store(error) => RecvTransportError::Os(error),
         }
     }
 }
@@ -264,7 +264,7 @@ impl QueueCore {
     fn peek(&self) -> Result<Option<Record>, RecvTransportError> {
         let growable = self.memory.growable();
         growable.peek().map_err(|fault| {
-            if matches!(fault, Fault::Corrupt) {
+            if matches!(fault, RingError::Corrupt) {
                 growable.clear();
             }
             fault.into()

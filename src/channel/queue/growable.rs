@@ -80,7 +80,7 @@ pub(crate) trait Store {
 
 /// Why the growable did not do it.
 #[derive(Debug)]
-pub(crate) enum Fault<E> {
+pub(crate) enum RingError<E> {
     /// Even the highest segment is full.
     Full,
     /// More than one record can have.
@@ -155,27 +155,27 @@ impl<S: Store> GrowableRing<'_, S> {
         &self.segments[segment][cell]
     }
 
-    fn current(&self, end: usize) -> Result<usize, Fault<S::Error>> {
+    fn current(&self, end: usize) -> Result<usize, RingError<S::Error>> {
         let segment =
             usize::try_from(self.control[end].load(Ordering::Acquire)).unwrap_or(usize::MAX);
-        if segment < self.segments.len() { Ok(segment) } else { Err(Fault::Corrupt) }
+        if segment < self.segments.len() { Ok(segment) } else { Err(RingError::Corrupt) }
     }
 
     /// Where producers went on from a segment.
-    fn next_of(&self, segment: usize) -> Result<Option<usize>, Fault<S::Error>> {
+    fn next_of(&self, segment: usize) -> Result<Option<usize>, RingError<S::Error>> {
         let next =
             usize::try_from(self.cell(segment, NEXT).load(Ordering::Acquire)).unwrap_or(usize::MAX);
-        if next > self.segments.len() { Err(Fault::Corrupt) } else { Ok(next.checked_sub(1)) }
+        if next > self.segments.len() { Err(RingError::Corrupt) } else { Ok(next.checked_sub(1)) }
     }
 
     /// The segments in use, from the consumers' to the producers'.
-    fn chain(&self) -> Result<impl Iterator<Item = usize> + use<S>, Fault<S::Error>> {
+    fn chain(&self) -> Result<impl Iterator<Item = usize> + use<S>, RingError<S::Error>> {
         let mut segment = self.current(GET)?;
         let mut chain = vec![segment];
         while let Some(next) = self.next_of(segment)? {
             // A chain that bites its tail is nobody's honest work.
             if chain.len() > self.segments.len() {
-                return Err(Fault::Corrupt);
+                return Err(RingError::Corrupt);
             }
             chain.push(next);
             segment = next;
@@ -184,7 +184,7 @@ impl<S: Store> GrowableRing<'_, S> {
     }
 
     /// Returns how many records there are at this moment.
-    pub(crate) fn count(&self) -> Result<u64, Fault<S::Error>> {
+    pub(crate) fn count(&self) -> Result<u64, RingError<S::Error>> {
         /// After so many times of bad luck, it may be off.
         const TRIES: u32 = 8;
         let head_of = |segment| self.cell(segment, HEAD).load(Ordering::Acquire);
@@ -210,9 +210,9 @@ impl<S: Store> GrowableRing<'_, S> {
     }
 
     /// Finds a place for a record of `length` bytes. (By who holds the producers' lock.)
-    pub(crate) fn prepare(&self, length: usize) -> Result<Place, Fault<S::Error>> {
+    pub(crate) fn prepare(&self, length: usize) -> Result<Place, RingError<S::Error>> {
         if length > LONGEST {
-            return Err(Fault::TooLong);
+            return Err(RingError::TooLong);
         }
         let need = words_for(length);
         let mut segment = self.current(PUT)?;
@@ -234,7 +234,7 @@ impl<S: Store> GrowableRing<'_, S> {
                 self.cell(segment, SEEN_HEAD).store(head, Ordering::Relaxed);
             }
             if words_between(head, tail) > size {
-                return Err(Fault::Corrupt);
+                return Err(RingError::Corrupt);
             }
             let may_go_down =
                 segment > 0 && head == tail && need <= self.base && self.current(GET)? == segment;
@@ -247,11 +247,11 @@ impl<S: Store> GrowableRing<'_, S> {
                 let in_use: Vec<usize> = self.chain()?.collect();
                 let free = (segment + 1..self.segments.len())
                     .find(|next| !in_use.contains(next) && self.words_of(*next) >= need)
-                    .ok_or(Fault::Full)?;
+                    .ok_or(RingError::Full)?;
                 segment = self.go(segment, free);
             }
         }
-        Err(Fault::Corrupt)
+        Err(RingError::Corrupt)
     }
 
     /// Makes `next`, which is not in use, the producers' segment.
@@ -266,14 +266,14 @@ impl<S: Store> GrowableRing<'_, S> {
     }
 
     /// Sees to it that the words of a record have memory.
-    fn reserve(&self, segment: usize, tail: u64, need: u64) -> Result<(), Fault<S::Error>> {
+    fn reserve(&self, segment: usize, tail: u64, need: u64) -> Result<(), RingError<S::Error>> {
         let size = self.words_of(segment);
         let end = (tail & PLACE & (size - 1)) + need;
         let end = if end > size { size } else { end };
         let reserved = self.cell(segment, RESERVED).load(Ordering::Relaxed);
         if end > reserved {
             let target = end.next_multiple_of(STEP).min(size);
-            self.store.reserve(segment, reserved, target).map_err(Fault::Store)?;
+            self.store.reserve(segment, reserved, target).map_err(RingError::Store)?;
             self.cell(segment, RESERVED).store(target, Ordering::Relaxed);
         }
         Ok(())
@@ -286,8 +286,8 @@ impl<S: Store> GrowableRing<'_, S> {
         place: &Place,
         descriptors: u8,
         bytes: &[u8],
-    ) -> Result<u32, Fault<S::Error>> {
-        let words = self.store.words(place.segment).map_err(Fault::Store)?;
+    ) -> Result<u32, RingError<S::Error>> {
+        let words = self.store.words(place.segment).map_err(RingError::Store)?;
         let at = self.index(place.segment, place.tail);
         let number = if descriptors == 0 { 0 } else { self.next_number() };
         let header = (u64::from(descriptors) << 56) | (number << 32) | bytes.len() as u64;
@@ -317,7 +317,7 @@ impl<S: Store> GrowableRing<'_, S> {
     }
 
     /// The next record, if there is one. (By who holds the consumers' lock.)
-    pub(crate) fn peek(&self) -> Result<Option<Record>, Fault<S::Error>> {
+    pub(crate) fn peek(&self) -> Result<Option<Record>, RingError<S::Error>> {
         let mut segment = self.current(GET)?;
         for _ in 0..=2 * self.segments.len() {
             let head = self.cell(segment, HEAD).load(Ordering::Relaxed);
@@ -342,25 +342,29 @@ impl<S: Store> GrowableRing<'_, S> {
             self.control[GET].store(next as u64, Ordering::Release);
             segment = next;
         }
-        Err(Fault::Corrupt)
+        Err(RingError::Corrupt)
     }
 
     /// Reads the header of the record at `head`.
-    fn record(&self, segment: usize, head: u64, tail: u64) -> Result<Record, Fault<S::Error>> {
-        let words = self.store.words(segment).map_err(Fault::Store)?;
+    fn record(&self, segment: usize, head: u64, tail: u64) -> Result<Record, RingError<S::Error>> {
+        let words = self.store.words(segment).map_err(RingError::Store)?;
         let header = words[self.index(segment, head)].load(Ordering::Relaxed);
         let length = usize::try_from(header & LENGTH).unwrap_or(usize::MAX);
         let published = words_between(head, tail);
         if published > self.words_of(segment) || length > LONGEST || words_for(length) > published {
-            return Err(Fault::Corrupt);
+            return Err(RingError::Corrupt);
         }
         let number = ((header >> 32) & NUMBER) as u32;
         Ok(Record { segment, head, length, descriptors: (header >> 56) as u8, number })
     }
 
     /// Copies a record's bytes behind what `onto` holds.
-    pub(crate) fn read(&self, record: &Record, onto: &mut Vec<u8>) -> Result<(), Fault<S::Error>> {
-        let words = self.store.words(record.segment).map_err(Fault::Store)?;
+    pub(crate) fn read(
+        &self,
+        record: &Record,
+        onto: &mut Vec<u8>,
+    ) -> Result<(), RingError<S::Error>> {
+        let words = self.store.words(record.segment).map_err(RingError::Store)?;
         let start = self.index(record.segment, record.head.wrapping_add(1));
         let first = record.length.min((words.len() - start) * 8);
         copy_out(&words[start..], first, onto);
@@ -446,7 +450,7 @@ mod tests {
         }
     }
 
-    fn put(growable: &GrowableRing<'_, Memory>, bytes: &[u8]) -> Result<(), Fault<Infallible>> {
+    fn put(growable: &GrowableRing<'_, Memory>, bytes: &[u8]) -> Result<(), RingError<Infallible>> {
         let place = growable.prepare(bytes.len())?;
         growable.fill(&place, 3, bytes)?;
         growable.publish(&place);
@@ -481,7 +485,7 @@ mod tests {
                 let bytes: Vec<u8> = (0..random(100)).map(|_| random(256) as u8).collect();
                 match put(&growable, &bytes) {
                     Ok(()) => expected.push_back(bytes),
-                    Err(Fault::Full) => {}
+                    Err(RingError::Full) => {}
                     Err(fault) => panic!("{fault:?}"),
                 }
             } else {
@@ -513,7 +517,7 @@ mod tests {
         // What never fits in low segments goes to one where it does.
         put(&growable, &[9; 1000]).expect("room");
         assert_eq!(get(&growable), Some(vec![9; 1000]));
-        assert!(matches!(put(&growable, &[0; 2000]), Err(Fault::Full)));
+        assert!(matches!(put(&growable, &[0; 2000]), Err(RingError::Full)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::channel::error::{
     TrySendError,
 };
 use crate::error::{Cause, Result};
-use crate::sync::hands::Hands;
+use crate::sync::outstanding::Outstanding;
 use crate::sys::wait::poll::Deadline;
 
 /// A [`Queue`] of tasks, of which each is to be reported done by who got it: CPython's
@@ -47,7 +47,7 @@ use crate::sys::wait::poll::Deadline;
 #[serde(bound = "")]
 pub struct JoinableQueue<T> {
     queue: Queue<T>,
-    hands: Hands,
+    outstanding: Outstanding,
 }
 
 impl<T> JoinableQueue<T> {
@@ -56,7 +56,7 @@ impl<T> JoinableQueue<T> {
     /// # Errors
     /// The system lacks descriptors or memory.
     pub fn new() -> Result<JoinableQueue<T>> {
-        Ok(JoinableQueue { queue: Queue::new()?, hands: Hands::new()? })
+        Ok(JoinableQueue { queue: Queue::new()?, outstanding: Outstanding::new()? })
     }
 
     /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
@@ -64,7 +64,7 @@ impl<T> JoinableQueue<T> {
     /// # Errors
     /// `maxsize` is 0; the system lacks descriptors or memory.
     pub fn bounded(maxsize: usize) -> Result<JoinableQueue<T>> {
-        Ok(JoinableQueue { queue: Queue::bounded(maxsize)?, hands: Hands::new()? })
+        Ok(JoinableQueue { queue: Queue::bounded(maxsize)?, outstanding: Outstanding::new()? })
     }
 
     /// Reports one of the values that were got as done. Usually, the thread that got it does;
@@ -73,7 +73,7 @@ impl<T> JoinableQueue<T> {
     /// # Errors
     /// More were reported than got.
     pub fn task_done(&self) -> Result<()> {
-        if self.hands.put_down() {
+        if self.outstanding.remove() {
             return Ok(());
         }
         Err(Cause::BadInput("task_done() called too many times".into()).into())
@@ -118,14 +118,14 @@ impl<T> JoinableQueue<T> {
     }
 
     fn join_until(&self, deadline: Deadline) -> bool {
-        self.hands.wait_empty(deadline, || self.queue.is_empty())
+        self.outstanding.wait_empty(deadline, || self.queue.is_empty())
     }
 
     /// Returns the number of values that were put and are not reported as done.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         // In this order: what is got meanwhile is counted twice rather than not at all.
-        self.queue.len() + self.hands.count()
+        self.queue.len() + self.outstanding.count()
     }
 
     /// As of the [`Queue`](Queue::poll_ready).
@@ -218,13 +218,13 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
         // It is in hand before it is out of the queue, so that it is somewhere at any moment.
         let took = std::cell::Cell::new(false);
         let pick_up = || {
-            took.set(self.hands.pick_up());
+            took.set(self.outstanding.add());
             if took.get() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
         };
         let got = self.queue.get_until(deadline, pick_up);
         if got.is_err() && took.get() {
             // Nobody has it.
-            self.hands.put_down();
+            self.outstanding.remove();
         }
         got
     }
@@ -232,7 +232,7 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
 
 impl<T> Clone for JoinableQueue<T> {
     fn clone(&self) -> JoinableQueue<T> {
-        JoinableQueue { queue: self.queue.clone(), hands: self.hands.clone() }
+        JoinableQueue { queue: self.queue.clone(), outstanding: self.outstanding.clone() }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::{
 };
 
 use crate::codec::budget::{Budget, SHALLOW};
-use crate::codec::fault::Fault;
+use crate::codec::error::CodecError;
 use crate::codec::limits;
 use crate::sys::program::stack;
 
@@ -39,7 +39,7 @@ pub(crate) fn text(error: &rmp_serde::decode::Error) -> String {
     }
 }
 
-fn told<E: Error>(fault: Fault) -> E {
+fn told<E: Error>(fault: CodecError) -> E {
     E::custom(fault)
 }
 
@@ -50,15 +50,15 @@ fn enter<E: Error>(budget: &mut Budget) -> Result<(), E> {
 }
 
 /// Returns whether a value may be nested so deep, here.
-pub(crate) fn check(depth: u32) -> Result<(), Fault> {
+pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
     let limit = limits::depth().min(DEPTH);
     if depth > limit {
-        return Err(Fault::text(format!(
+        return Err(CodecError::text(format!(
             "a self-describing value that is nested more than {limit} deep"
         )));
     }
     if depth > SHALLOW && !stack::has(depth as usize * LEVEL) {
-        return Err(Fault::text(format!(
+        return Err(CodecError::text(format!(
             "a self-describing value that is nested {depth} deep, for which this thread's stack \
              is too small"
         )));

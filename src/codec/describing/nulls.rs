@@ -6,7 +6,7 @@ use serde::ser::{
 };
 
 use super::guard;
-use crate::codec::fault::Fault;
+use crate::codec::error::CodecError;
 
 /// Writes nothing, and says of each value whether it would be written as nothing is. Also looks how
 /// deep they are nested.
@@ -14,7 +14,7 @@ use crate::codec::fault::Fault;
 pub(crate) struct Nulls(pub(crate) u32);
 
 impl Nulls {
-    fn deeper(self) -> Result<Nulls, Fault> {
+    fn deeper(self) -> Result<Nulls, CodecError> {
         let depth = self.0 + 1;
         guard::check(depth)?;
         Ok(Nulls(depth))
@@ -24,7 +24,7 @@ impl Nulls {
 macro_rules! something {
     ($($method:ident: $Type:ty),* $(,)?) => {
         $(
-            fn $method(self, _: $Type) -> Result<bool, Fault> {
+            fn $method(self, _: $Type) -> Result<bool, CodecError> {
                 Ok(false)
             }
         )*
@@ -33,7 +33,7 @@ macro_rules! something {
 
 impl Serializer for Nulls {
     type Ok = bool;
-    type Error = Fault;
+    type Error = CodecError;
     type SerializeSeq = Nulls;
     type SerializeTuple = Nulls;
     type SerializeTupleStruct = Nulls;
@@ -49,13 +49,13 @@ impl Serializer for Nulls {
         serialize_f64: f64, serialize_char: char, serialize_str: &str, serialize_bytes: &[u8],
     }
 
-    fn serialize_none(self) -> Result<bool, Fault> {
+    fn serialize_none(self) -> Result<bool, CodecError> {
         Ok(true)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, Fault> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, CodecError> {
         if value.serialize(self.deeper()?)? {
-            return Err(Fault::custom(
+            return Err(CodecError::custom(
                 "an option whose value is written as nothing (`Some(None)`, `Some(())`) would \
                  arrive as `None`",
             ));
@@ -63,11 +63,11 @@ impl Serializer for Nulls {
         Ok(false)
     }
 
-    fn serialize_unit(self) -> Result<bool, Fault> {
+    fn serialize_unit(self) -> Result<bool, CodecError> {
         Ok(true)
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<bool, Fault> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<bool, CodecError> {
         // It may be an empty list: but see `serialize_unit`.
         Ok(true)
     }
@@ -77,7 +77,7 @@ impl Serializer for Nulls {
         _: &'static str,
         _: u32,
         _: &'static str,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, CodecError> {
         Ok(false)
     }
 
@@ -85,7 +85,7 @@ impl Serializer for Nulls {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, CodecError> {
         value.serialize(self.deeper()?)
     }
 
@@ -95,20 +95,20 @@ impl Serializer for Nulls {
         _: u32,
         _: &'static str,
         value: &T,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, CodecError> {
         value.serialize(self.deeper()?)?;
         Ok(false)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Nulls, Fault> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Nulls, Fault> {
+    fn serialize_tuple(self, _: usize) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Nulls, Fault> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 
@@ -118,15 +118,15 @@ impl Serializer for Nulls {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Nulls, Fault> {
+    ) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Nulls, Fault> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Nulls, Fault> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 
@@ -136,7 +136,7 @@ impl Serializer for Nulls {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Nulls, Fault> {
+    ) -> Result<Nulls, CodecError> {
         self.deeper()
     }
 }
@@ -146,17 +146,17 @@ macro_rules! parts {
         $(
             impl $Trait for Nulls {
                 type Ok = bool;
-                type Error = Fault;
+                type Error = CodecError;
 
                 $(
                     fn $method<T: Serialize + ?Sized>(
                         &mut self, $(_: $key,)? value: &T,
-                    ) -> Result<(), Fault> {
+                    ) -> Result<(), CodecError> {
                         value.serialize(*self).map(drop)
                     }
                 )*
 
-                fn end(self) -> Result<bool, Fault> {
+                fn end(self) -> Result<bool, CodecError> {
                     Ok(false)
                 }
             }

@@ -296,7 +296,7 @@ impl Pool {
     pub fn close(&self) {
         if self.shared.is_ours() {
             self.shared.lock().close();
-            self.shared.summon();
+            self.shared.wake();
         }
     }
 
@@ -306,7 +306,7 @@ impl Pool {
     pub fn terminate(&self) {
         if self.shared.is_ours() {
             self.shared.lock().terminate();
-            self.shared.summon();
+            self.shared.wake();
         }
     }
 
@@ -424,7 +424,7 @@ fn end_pools() {
     };
     for pool in &pools {
         pool.lock().terminate();
-        pool.summon();
+        pool.wake();
     }
     let deadline = Deadline::after(AT_EXIT);
     for pool in &pools {

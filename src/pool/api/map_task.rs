@@ -97,7 +97,7 @@ impl<R: DeserializeOwned> MapTask<R> {
         self.results.cancel();
         if self.pool.is_ours() {
             self.pool.lock().cancel(Arc::as_ptr(&self.results).cast(), true);
-            self.pool.summon();
+            self.pool.wake();
         }
     }
 

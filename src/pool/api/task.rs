@@ -138,7 +138,7 @@ impl<R> Task<R> {
             return false;
         }
         self.pool.lock().cancel(Arc::as_ptr(&self.slot).cast(), true);
-        self.pool.summon();
+        self.pool.wake();
         self.slot.wake();
         true
     }

@@ -199,7 +199,7 @@ impl<'p> Tasks<'p> {
             }])
         });
         match submitted {
-            Ok(true) => pool.summon(),
+            Ok(true) => pool.wake(),
             Ok(false) => {}
             Err(failure) => {
                 let content = Content::Failed(failure);

@@ -52,7 +52,7 @@ pub(crate) struct Initializer {
 ///
 /// What is said within this time after the last call may go unheard. So the pool looks once more by
 /// itself when it has passed.
-pub(crate) const NUDGE: Duration = Duration::from_micros(250);
+pub(crate) const WAKE_INTERVAL: Duration = Duration::from_micros(250);
 
 /// The most bytes of answers that are published together.
 const MAX_BLOCK: usize = 4096;
@@ -86,7 +86,7 @@ struct WorkerLoop {
     stride: u32,
     /// When the clock was looked at, and when the pool was last woken.
     looked: Duration,
-    nudged: Duration,
+    woken: Duration,
     /// Says how long it was at work.
     busy: Duration,
     /// Nobody listens any more.
@@ -422,7 +422,7 @@ impl WorkerLoop {
             count: 0,
             stride: 1,
             looked: now,
-            nudged: now,
+            woken: now,
             busy: Duration::ZERO,
             is_over: false,
         }
@@ -530,7 +530,7 @@ impl WorkerLoop {
         // The byte in front of it was kept for its length.
         self.block[start] = Reply::Returned as u8;
         self.publish_before(start)?;
-        self.link.nudge()?;
+        self.link.wake_peer()?;
         let said = self.link.send(&self.block[start..], fds, Deadline::Never);
         self.block.truncate(messages::BLOCK_HEAD);
         if self.block.capacity() > MAX_KEPT_BUFFER {
@@ -554,7 +554,7 @@ impl WorkerLoop {
     /// Says something at once, behind what was written.
     fn say(&mut self, message: &[u8], fds: &[Arc<OwnedFd>]) -> Result<(), SendTransportError> {
         self.publish()?;
-        self.link.nudge()?;
+        self.link.wake_peer()?;
         self.link.send(message, fds, Deadline::Never)
     }
 
@@ -593,9 +593,9 @@ impl WorkerLoop {
         } else if took > 4 * SHORT_STRIDE {
             self.stride = (self.stride / 4).max(1);
         }
-        if now.saturating_sub(self.nudged) > NUDGE {
-            self.nudged = now;
-            self.link.nudge()?;
+        if now.saturating_sub(self.woken) > WAKE_INTERVAL {
+            self.woken = now;
+            self.link.wake_peer()?;
         }
         Ok(())
     }
@@ -603,7 +603,7 @@ impl WorkerLoop {
     /// Waits for the next order; whether there is one.
     fn receive(&mut self, message: &mut Vec<u8>, fds: &mut Vec<Arc<OwnedFd>>) -> bool {
         let is_idle = self.link.is_empty();
-        if is_idle && (self.publish().is_err() || self.link.nudge().is_err()) {
+        if is_idle && (self.publish().is_err() || self.link.wake_peer().is_err()) {
             return false;
         }
         message.clear();
@@ -613,7 +613,7 @@ impl WorkerLoop {
         }
         if is_idle {
             self.looked = poll::monotonic();
-            self.nudged = self.looked;
+            self.woken = self.looked;
         }
         true
     }

@@ -314,7 +314,7 @@ where
             None => self.pool.lock().submit(self.batch.drain(..)),
         };
         match submitted {
-            Ok(true) => self.pool.summon(),
+            Ok(true) => self.pool.wake(),
             Ok(false) => {}
             Err(failure) => {
                 // An endless iterator ends here, too.
@@ -348,7 +348,7 @@ impl<I, Args> Chunker<I, Args> {
         if self.out > 0 && self.pool.is_ours() {
             self.results.cancel();
             self.pool.lock().cancel(Arc::as_ptr(&self.results).cast(), false);
-            self.pool.summon();
+            self.pool.wake();
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Scheduler {
     pub(crate) is_refused: bool,
     scratch: Vec<u8>,
     /// Which workers have been given something and not been called for it.
-    to_nudge: Vec<usize>,
+    to_wake: Vec<usize>,
     /// Which worker was given the last job.
     cursor: usize,
     /// True if the supervisor sleeps until it is called, so that it would not see that a task is
@@ -65,7 +65,7 @@ impl Scheduler {
             listen: Vec::new(),
             is_refused: false,
             scratch: Vec::new(),
-            to_nudge: Vec::new(),
+            to_wake: Vec::new(),
             cursor: 0,
             sleeps: false,
             unended: Vec::new(),
@@ -123,14 +123,14 @@ impl Scheduler {
             }
             needs_supervisor |= worker.has_outgoing();
             // One call for all that goes to a worker.
-            if !mem::replace(&mut worker.is_to_be_nudged, true) {
-                self.to_nudge.push(place);
+            if !mem::replace(&mut worker.is_to_be_woken, true) {
+                self.to_wake.push(place);
             }
         }
-        for place in self.to_nudge.drain(..) {
+        for place in self.to_wake.drain(..) {
             if let Some(worker) = self.workers.worker_mut(place) {
-                worker.is_to_be_nudged = false;
-                worker.nudge();
+                worker.is_to_be_woken = false;
+                worker.wake();
             }
         }
         needs_supervisor

@@ -15,7 +15,7 @@ use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
 use crate::pool::protocol::records::{self, Said};
 use crate::sys::per_process::{Generation, pid};
-use crate::sys::wait::epoll::{Epoll, Summons};
+use crate::sys::wait::epoll::{Epoll, WakeUp};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
@@ -26,7 +26,7 @@ const RECORDS: u64 = 2;
 const KINDS: u32 = 2;
 
 /// The number of the supervisor's own.
-const SUMMONS: u64 = u64::MAX;
+const WAKE_UP: u64 = u64::MAX;
 
 /// Sets how often, in one turn, what was sent makes room for more before others have theirs.
 const ROUNDS: u32 = 64;
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     /// The supervisor's thread.
     supervisor: OnceLock<ThreadId>,
     set: Epoll,
-    summons: Summons,
+    wake_up: WakeUp,
     pub(crate) owner: (Generation, u32),
     pub(crate) processes: usize,
     /// Says how tasks are run that say nothing else: one for all of them.
@@ -55,8 +55,8 @@ impl Shared {
     pub(crate) fn new(settings: Settings, workers: Vec<Worker>) -> Result<Shared> {
         let cannot = || os("cannot make a pool's waiting place");
         let set = Epoll::new().map_err(cannot())?;
-        let summons = Summons::new().map_err(cannot())?;
-        set.add(std::os::fd::AsFd::as_fd(&summons), SUMMONS).map_err(cannot())?;
+        let wake_up = WakeUp::new().map_err(cannot())?;
+        set.add(std::os::fd::AsFd::as_fd(&wake_up), WAKE_UP).map_err(cannot())?;
         let processes = settings.processes;
         let defaults = Options { deadline: settings.deadline, ..Options::default() };
         let shared = Shared {
@@ -65,7 +65,7 @@ impl Shared {
             is_over: Mutex::new(false),
             supervisor: OnceLock::new(),
             set,
-            summons,
+            wake_up,
             owner: (Generation::current(), pid()),
             processes,
             defaults: Arc::new(defaults),
@@ -89,8 +89,8 @@ impl Shared {
     }
 
     /// Calls the supervisor, who has something to see to.
-    pub(crate) fn summon(&self) {
-        self.summons.ring();
+    pub(crate) fn wake(&self) {
+        self.wake_up.wake();
     }
 
     /// Returns whether this is the supervisor's thread, in a callback, which must not wait for the
@@ -239,8 +239,8 @@ impl Shared {
     ) -> bool {
         let mut is_all_told = true;
         for event in events {
-            if *event == SUMMONS {
-                self.summons.clear();
+            if *event == WAKE_UP {
+                self.wake_up.clear();
                 continue;
             }
             let Some(place) = scheduler.workers.place_of(event >> KINDS) else { continue };

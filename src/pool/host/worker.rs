@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     /// None once it is told to leave.
     pub(crate) link: Option<RingLink>,
     /// It was given something and not called for it.
-    pub(crate) is_to_be_nudged: bool,
+    pub(crate) is_to_be_woken: bool,
     /// Nothing more comes over the link.
     pub(crate) is_silent: bool,
     /// Counts how many tasks were finished when all that could be was taken back, unless it was
@@ -162,7 +162,7 @@ impl Worker {
             number,
             child,
             link: Some(link),
-            is_to_be_nudged: false,
+            is_to_be_woken: false,
             is_silent: false,
             taken_back_at: None,
             is_spent: false,
@@ -228,7 +228,7 @@ impl Worker {
         most.saturating_sub(self.ledger.jobs())
     }
 
-    /// Gives it a job. `true` if it is to be called for it by `nudge`, or by `pump` if there is
+    /// Gives it a job. `true` if it is to be called for it by `wake`, or by `pump` if there is
     /// more to go out.
     pub(crate) fn give(&mut self, job: Job, scratch: &mut Vec<u8>) {
         let call = job.sink.call();
@@ -304,7 +304,7 @@ impl Worker {
         for _ in 0..TURNS {
             if self.has_outgoing() {
                 self.pump();
-                self.nudge();
+                self.wake();
             }
             let heard = self.listen(scratch);
             if heard != Heard::All || !self.could_pump() {
@@ -355,9 +355,9 @@ impl Worker {
     }
 
     /// Wakes it, if it sleeps.
-    pub(crate) fn nudge(&mut self) {
+    pub(crate) fn wake(&mut self) {
         if let Some(link) = &mut self.link {
-            let _ = link.nudge();
+            let _ = link.wake_peer();
         }
     }
 
@@ -409,7 +409,7 @@ impl Worker {
 
     /// Listens to it once more when it may have said something without a call.
     pub(crate) fn look_soon(&mut self) {
-        self.look_at = Instant::now().checked_add(worker_loop::NUDGE.saturating_mul(2));
+        self.look_at = Instant::now().checked_add(worker_loop::WAKE_INTERVAL.saturating_mul(2));
     }
 
     /// Sees how long its tasks take.
@@ -454,7 +454,7 @@ impl Worker {
         messages::put_request(&mut order, &Request::Open(epoch));
         self.send(&mut order, Vec::new());
         self.pump();
-        self.nudge();
+        self.wake();
         self.look_soon();
         back
     }

@@ -288,7 +288,7 @@ impl<'a> Entered<'a> {
         cell.data[VALUE].store(value, Ordering::Relaxed);
         if place >= used {
             // Who sleeps does not watch this cell yet.
-            self.living().for_each(Member::nudge);
+            self.living().for_each(Member::wake);
         }
         robust::begin(cell);
         // With `WAITERS`, so that the kernel wakes one of those who watch.
@@ -385,7 +385,7 @@ impl Member<'_> {
     }
 
     /// Wakes it, if it sleeps. Before the change that it is woken for: see the top.
-    pub(crate) fn nudge(self) {
+    pub(crate) fn wake(self) {
         let signal = &self.cell.fields[SIGNAL];
         signal.store(1, Ordering::Release);
         futex::wake(signal, 1);

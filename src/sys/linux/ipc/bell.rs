@@ -39,7 +39,7 @@ pub(crate) enum Peer {
 }
 
 /// Wakes the other side. Never blocks: a socket that is full is one that nobody sleeps at.
-pub(crate) fn strike(socket: BorrowedFd<'_>) -> Peer {
+pub(crate) fn wake(socket: BorrowedFd<'_>) -> Peer {
     // Only a kernel without memory refuses for another reason, and not for long.
     for _ in 0..100 {
         match rustix::net::send(socket, &WAKE, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -138,7 +138,7 @@ mod tests {
         let (a, b) = socket::pair().expect("pair");
         let (a, b) = (a.as_fd(), b.as_fd());
         assert_eq!(peek(b).expect("peek"), Heard::Nothing);
-        assert_eq!(strike(a), Peer::There);
+        assert_eq!(wake(a), Peer::There);
         assert_eq!(peek(b).expect("peek"), Heard::Wake);
         assert_eq!(hear(b, Mode::Wait).expect("hear"), Heard::Wake);
         let null = Arc::new(fd::null().expect("open"));
@@ -163,9 +163,9 @@ mod tests {
             )
         });
         assert!(full);
-        assert_eq!(strike(a.as_fd()), Peer::There);
+        assert_eq!(wake(a.as_fd()), Peer::There);
         drop(b);
-        assert_eq!(strike(a.as_fd()), Peer::Gone);
+        assert_eq!(wake(a.as_fd()), Peer::Gone);
         assert!(matches!(
             send_packet(a.as_fd(), &[null], Deadline::Now, || false).expect("send"),
             Sent::PeerGone

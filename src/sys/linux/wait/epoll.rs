@@ -66,15 +66,15 @@ impl AsFd for Epoll {
 
 /// A descriptor that any thread makes readable, to call another one away from its waiting.
 #[derive(Debug)]
-pub(crate) struct Summons(OwnedFd);
+pub(crate) struct WakeUp(OwnedFd);
 
-impl Summons {
-    pub(crate) fn new() -> io::Result<Summons> {
-        Ok(Summons(fd::above_stdio(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?))
+impl WakeUp {
+    pub(crate) fn new() -> io::Result<WakeUp> {
+        Ok(WakeUp(fd::above_stdio(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?))
     }
 
     /// Makes it readable.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         // Full after 2^64 calls that nobody heard; an interrupted one is made again.
         while let Err(Errno::INTR) = rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {}
     }
@@ -86,7 +86,7 @@ impl Summons {
     }
 }
 
-impl AsFd for Summons {
+impl AsFd for WakeUp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -100,19 +100,19 @@ mod tests {
 
     #[test]
     fn a_call_is_heard_until_it_is_cleared() {
-        let (set, call) = (Epoll::new().expect("epoll"), Summons::new().expect("eventfd"));
+        let (set, call) = (Epoll::new().expect("epoll"), WakeUp::new().expect("eventfd"));
         set.add(call.as_fd(), 7).expect("add");
         let mut heard = Vec::new();
         set.wait(&mut heard, Deadline::after(Duration::from_millis(1))).expect("wait");
         assert!(heard.is_empty());
-        call.ring();
-        call.ring();
+        call.wake();
+        call.wake();
         set.wait(&mut heard, Deadline::Never).expect("wait");
         assert_eq!(heard, [7]);
         call.clear();
         set.wait(&mut heard, Deadline::Now).expect("wait");
         assert_eq!(heard, [7]);
-        call.ring();
+        call.wake();
         set.remove(call.as_fd());
         set.wait(&mut heard, Deadline::Now).expect("wait");
         assert_eq!(heard, [7]);

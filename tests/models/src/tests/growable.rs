@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::for_each_death;
 use crate::backend::explore;
-use crate::channel::queue::growable::{Control, Fault, GrowableRing, RingSegment, Store};
+use crate::channel::queue::growable::{Control, RingError, GrowableRing, RingSegment, Store};
 use crate::channel::{AtomicU64, model};
 use crate::world::{End, World};
 
@@ -63,7 +63,7 @@ fn put(memory: &Memory, number: u8) -> bool {
             growable.publish(&place);
             true
         }
-        Err(Fault::Full) => false,
+        Err(RingError::Full) => false,
         Err(fault) => panic!("{fault:?}"),
     }
 }

@@ -9,7 +9,7 @@ pub(crate) const ADVICE: &str =
     "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
 
 /// The reason, behind one pointer: a result of a hot function stays small.
-pub(crate) struct Fault(Box<Reason>);
+pub(crate) struct CodecError(Box<Reason>);
 
 #[derive(Debug)]
 pub(crate) enum Reason {
@@ -25,25 +25,25 @@ pub(crate) enum Reason {
     Text(String),
 }
 
-impl Fault {
+impl CodecError {
     pub(crate) fn reason(&self) -> &Reason {
         &self.0
     }
 
     #[cold]
-    pub(crate) fn text(text: impl Into<String>) -> Fault {
-        Fault(Box::new(Reason::Text(text.into())))
+    pub(crate) fn text(text: impl Into<String>) -> CodecError {
+        CodecError(Box::new(Reason::Text(text.into())))
     }
 }
 
-impl From<Reason> for Fault {
+impl From<Reason> for CodecError {
     #[cold]
-    fn from(reason: Reason) -> Fault {
-        Fault(Box::new(reason))
+    fn from(reason: Reason) -> CodecError {
+        CodecError(Box::new(reason))
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason() {
             Reason::Full => f.write_str("there is no memory for it"),
@@ -61,29 +61,29 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Debug for Fault {
+impl fmt::Debug for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for CodecError {}
 
-impl ser::Error for Fault {
+impl ser::Error for CodecError {
     #[cold]
-    fn custom<T: fmt::Display>(text: T) -> Fault {
-        Fault::text(text.to_string())
+    fn custom<T: fmt::Display>(text: T) -> CodecError {
+        CodecError::text(text.to_string())
     }
 }
 
-impl de::Error for Fault {
+impl de::Error for CodecError {
     #[cold]
-    fn custom<T: fmt::Display>(text: T) -> Fault {
-        Fault::text(text.to_string())
+    fn custom<T: fmt::Display>(text: T) -> CodecError {
+        CodecError::text(text.to_string())
     }
 
     #[cold]
-    fn missing_field(field: &'static str) -> Fault {
+    fn missing_field(field: &'static str) -> CodecError {
         Reason::Missing(field).into()
     }
 }

@@ -12,7 +12,7 @@ use crate::sys::wait::poll::Deadline;
 
 /// A count for each thread that has something in hand.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Hands {
+pub(crate) struct Outstanding {
     table: Table,
 }
 
@@ -24,13 +24,13 @@ const WAITS: u32 = 2;
 /// Sets how long to sleep at a time where there is no room for one more who waits.
 const ROUND: Duration = Duration::from_millis(50);
 
-impl Hands {
-    pub(crate) fn new() -> Result<Hands> {
-        Ok(Hands { table: Table::create("joinable", 0)? })
+impl Outstanding {
+    pub(crate) fn new() -> Result<Outstanding> {
+        Ok(Outstanding { table: Table::create("joinable", 0)? })
     }
 
     /// This thread has one more; false if there is no room for another thread.
-    pub(crate) fn pick_up(&self) -> bool {
+    pub(crate) fn add(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };
         remove_dead(&entered);
         match entered.living().find(|member| member.role == HOLDS && member.is_own()) {
@@ -50,7 +50,7 @@ impl Hands {
 
     /// This thread has one less, or if it has none, another one, of this process if there is one;
     /// false if nobody has any.
-    pub(crate) fn put_down(&self) -> bool {
+    pub(crate) fn remove(&self) -> bool {
         let Some(entered) = self.table.members().enter(Deadline::Never) else { return false };
         remove_dead(&entered);
         let holders = || entered.living().filter(|member| member.role == HOLDS && member.value > 0);
@@ -113,5 +113,5 @@ fn remove_dead(entered: &Entered<'_>) {
 }
 
 fn wake_all(entered: &Entered<'_>) {
-    entered.living().filter(|member| member.role == WAITS).for_each(Member::nudge);
+    entered.living().filter(|member| member.role == WAITS).for_each(Member::wake);
 }
