@@ -157,7 +157,8 @@
 //! | `conn.send`, `recv`, `poll`, `send_bytes`, `recv_bytes`, `recv_bytes_into` | the methods of these names: [`Connection`] |
 //! | `authkey` | [`ListenerBuilder::key`], [`Client::key`]; processes themselves need none: none is reached by an address |
 //! | `Pool(n)`, `Pool(initializer=f, initargs=a, maxtasksperchild=k)` | [`Pool::new`], [`Pool::builder`] |
-//! | `apply`, `apply_async`, `map`, `map_async`, `starmap`, `imap`, `imap_unordered` | the methods of these names: [`Pool`] |
+//! | `apply`, `map`, `imap`; `apply_async` | the methods of these names: [`Pool`]; [`submit`](Pool::submit) |
+//! | `map_async`, `starmap`, `starmap_async`, `imap_unordered` | the methods of these names: [`Tasks`], which [`Pool::tasks`] gives |
 //! | `chunksize=`, `callback=` | [`Tasks::chunk_size`], [`Task::on_done`] |
 //! | `result.get(timeout)`, `ready()`, `wait(t)` | [`Task::join_timeout`], [`is_ready`](Task::is_ready), [`wait`](Task::wait) |
 //! | `close`, `terminate`, `join`, `with Pool() as pool:` | the same, [`PoolBuilder::scope`] |

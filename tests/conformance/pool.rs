@@ -74,8 +74,8 @@ pub(crate) fn k146_starmap() {
         let pool = pool(method, 2).build().expect("pool");
         let pairs: Vec<(u64, u64)> = (0..100).map(|n| (n, 2 * n)).collect();
         let sums: Vec<_> = (0..100).map(|n| 3 * n).collect();
-        assert_eq!(pool.starmap(add, pairs.clone()).expect("mapped"), sums);
-        assert_eq!(pool.starmap_async(add, pairs.clone()).join().expect("mapped"), sums);
+        assert_eq!(pool.tasks().starmap(add, pairs.clone()).expect("mapped"), sums);
+        assert_eq!(pool.tasks().starmap_async(add, pairs.clone()).join().expect("mapped"), sums);
         assert_eq!(
             pool.tasks().istarmap(add, pairs).collect::<Result<Vec<_>, _>>().expect("mapped"),
             sums
@@ -87,15 +87,17 @@ pub(crate) fn k147_map_async_and_its_callback() {
     for_each_method(|method| {
         let pool = pool(method, 2).build().expect("pool");
         let expected: Vec<_> = (0..500).map(square).collect();
-        let map = pool.map_async(square, 0..500);
+        let map = pool.tasks().map_async(square, 0..500);
         assert!(map.wait(LONG) && map.is_ready());
         assert_eq!(map.join().expect("mapped"), expected);
         let (tell, told) = mpsc::channel();
         let both = tell.clone();
-        pool.map_async(square, 0..500)
+        pool.tasks()
+            .map_async(square, 0..500)
             .on_done(move |all| tell.send(all.map_err(|error| error.to_string())).expect("told"));
         assert_eq!(told.recv_timeout(LONG).expect("called"), Ok(expected));
-        pool.map_async(picky, 0..10)
+        pool.tasks()
+            .map_async(picky, 0..10)
             .on_done(move |all| both.send(all.map_err(|error| error.to_string())).expect("told"));
         let error = told.recv_timeout(LONG).expect("called").expect_err("it fails");
         assert!(error.contains("three is not wanted"), "{error}");
@@ -152,7 +154,8 @@ pub(crate) fn k149_empty_input() {
             );
         }
         let (tell, told) = mpsc::channel();
-        pool.map_async(square, none())
+        pool.tasks()
+            .map_async(square, none())
             .on_done(move |all| tell.send(all.is_ok_and(|all| all.is_empty())).expect("told"));
         assert_eq!(told.recv_timeout(LONG), Ok(true));
     });
@@ -187,7 +190,7 @@ pub(crate) fn k150_input_that_panics() {
             }
         }
         assert_eq!(pool.map(square, Liar(0)).expect("mapped").len(), 30);
-        assert_eq!(pool.map_async(square, Liar(0)).join().expect("mapped").len(), 30);
+        assert_eq!(pool.tasks().map_async(square, Liar(0)).join().expect("mapped").len(), 30);
         assert_eq!(pool.apply(square, (3,)).expect("the pool goes on"), 9);
     });
 }
@@ -239,9 +242,9 @@ pub(crate) fn k152_imap_unordered_gives_the_same_set() {
 pub(crate) fn k153_apply_async() {
     for_each_method(|method| {
         let pool = pool(method, 1).build().expect("pool");
-        let task = pool.apply_async(square, (7,));
+        let task = pool.submit(square, (7,));
         assert_eq!(task.join().expect("a value"), 49);
-        let slow = pool.apply_async(nap, (60_000,));
+        let slow = pool.submit(nap, (60_000,));
         assert!(!slow.is_ready());
         assert_eq!(slow.join_timeout(Duration::from_millis(20)).expect("the task goes on"), None);
         assert!(
@@ -379,7 +382,7 @@ pub(crate) fn k162_callbacks_get_the_error() {
     for_each_method(|method| {
         let pool = pool(method, 1).build().expect("pool");
         let (tell, told) = mpsc::channel();
-        let task = pool.apply_async(picky, (3,));
+        let task = pool.submit(picky, (3,));
         let task = task.on_done(move |outcome| {
             tell.send(outcome.as_ref().unwrap_err().to_string()).expect("told")
         });
@@ -387,14 +390,14 @@ pub(crate) fn k162_callbacks_get_the_error() {
         assert_eq!(task.join().expect_err("it fails").to_string(), said);
         // At once, if it is done already.
         let (tell, told) = mpsc::channel();
-        let done = pool.apply_async(picky, (1,));
+        let done = pool.submit(picky, (1,));
         assert!(done.wait(LONG));
         let done =
             done.on_done(move |outcome| tell.send(*outcome.as_ref().unwrap()).expect("told"));
         assert_eq!(told.recv_timeout(LONG), Ok(1));
         assert_eq!(done.join().expect("a value"), 1);
         // A panic in one harms nobody.
-        let bad = pool.apply_async(picky, (1,)).on_done(|_| panic!("in a callback"));
+        let bad = pool.submit(picky, (1,)).on_done(|_| panic!("in a callback"));
         assert!(bad.join().is_err());
         assert_eq!(pool.apply(square, (3,)).expect("the pool goes on"), 9);
     });

@@ -114,7 +114,7 @@ pub(crate) fn handles_joined_in_any_order_or_never() {
     }
     // The pool first.
     let tasks: Vec<_> = (0..30_u8).map(|n| pool.submit(big, (n,))).collect();
-    let _never = pool.map_async(big, 0..30);
+    let _never = pool.tasks().map_async(big, 0..30);
     pool.close();
     assert!(pool.join_timeout(LONG).expect("closed"), "it waits for nobody");
     assert!(tasks.into_iter().all(|task| task.join().is_ok()));
@@ -169,8 +169,10 @@ pub(crate) fn tasks_with_descriptors() {
         Descriptor(file)
     };
     let copy = || Descriptor(file.try_clone().expect("duplicate"));
-    let back =
-        pool.starmap(writes, [(copy(), "a".to_owned()), (copy(), "b".to_owned())]).expect("mapped");
+    let back = pool
+        .tasks()
+        .starmap(writes, [(copy(), "a".to_owned()), (copy(), "b".to_owned())])
+        .expect("mapped");
     assert_eq!(back.len(), 2);
     file.write_all(b"c").expect("write");
     assert_eq!(file.metadata().expect("stat").len(), 3, "all write to one file");
@@ -419,8 +421,8 @@ pub(crate) fn a_program_killed_with_its_pool_busy_or_idle() {
 pub(crate) fn a_copy_of_a_program_with_a_pool() {
     let pool = Pool::new(1).expect("pool");
     let task = pool.submit(nap, (100,));
-    let (map, mut begun) = (pool.map_async(nap, [100; 3]), pool.imap(nap, [100; 3]));
-    let lost = pool.map_async(nap, [100; 3]);
+    let (map, mut begun) = (pool.tasks().map_async(nap, [100; 3]), pool.imap(nap, [100; 3]));
+    let lost = pool.tasks().map_async(nap, [100; 3]);
     assert!(begun.next_timeout(Duration::ZERO).is_err());
     in_copy(|| {
         let error = pool.apply(square, (1,)).expect_err("it is not ours");
@@ -574,7 +576,7 @@ pub(crate) fn handles_are_futures() {
     let pool = Pool::new(2).expect("pool");
     assert_eq!(block_on(pool.submit(nap, (20,))).expect("a value"), 20);
     assert!(block_on(pool.submit(end, (2,))).is_err());
-    assert_eq!(block_on(pool.map_async(square, 0..1000)).expect("mapped").len(), 1000);
+    assert_eq!(block_on(pool.tasks().map_async(square, 0..1000)).expect("mapped").len(), 1000);
     let mut outcomes = pool.imap(square, 0..1000);
     let all = block_on(async {
         let mut all = Vec::new();

@@ -56,7 +56,7 @@ pub trait ProcessMap: IntoIterator + Sized {
         Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), true))
     }
 
-    /// Each outcome as soon as it is there: see [`Pool::imap_unordered`].
+    /// Each outcome as soon as it is there: see [`imap_unordered`](crate::Tasks::imap_unordered).
     ///
     /// # Errors
     /// The pool cannot be started.

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::imap::IMap;
-use super::map_task::MapTask;
 use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
@@ -176,16 +175,6 @@ impl Pool {
         self.tasks().submit(target, args)
     }
 
-    /// [`submit`](Pool::submit), under CPython's name.
-    pub fn apply_async<F, Args, R>(&self, target: F, args: Args) -> Task<R>
-    where
-        F: Target<Args, Output = R> + Captureless + Send,
-        Args: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + 'static,
-    {
-        self.tasks().submit(target, args)
-    }
-
     /// Calls `target` with each input, in the workers, and gives what they return in the order of
     /// the inputs.
     ///
@@ -210,48 +199,6 @@ impl Pool {
         self.tasks().map(target, items)
     }
 
-    /// [`map`](Pool::map) for a function of several arguments: each input is a tuple of them.
-    ///
-    /// # Errors
-    /// As for [`map`](Pool::map).
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(2)?;
-    /// assert_eq!(pool.starmap(u32::pow, [(2, 3), (3, 2)])?, [8, 9]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn starmap<F, Items, Args, R>(&self, target: F, items: Items) -> Result<Vec<R>, TaskError>
-    where
-        F: Target<Args, Output = R> + Captureless + Send,
-        Items: IntoIterator<Item = Args>,
-        Args: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.tasks().starmap(target, items)
-    }
-
-    /// [`map`](Pool::map) that returns at once: all inputs are pulled and encoded now.
-    pub fn map_async<F, Items, T, R>(&self, target: F, items: Items) -> MapTask<R>
-    where
-        F: Target<(T,), Output = R> + Captureless + Send,
-        Items: IntoIterator<Item = T>,
-        T: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.tasks().map_async(target, items)
-    }
-
-    /// [`starmap`](Pool::starmap) that returns at once.
-    pub fn starmap_async<F, Items, Args, R>(&self, target: F, items: Items) -> MapTask<R>
-    where
-        F: Target<Args, Output = R> + Captureless + Send,
-        Items: IntoIterator<Item = Args>,
-        Args: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.tasks().starmap_async(target, items)
-    }
-
     /// The outcomes of calling `target` with each input, in the order of the inputs, which are
     /// pulled as needed: see [`IMap`].
     pub fn imap<F, Items, T, R>(
@@ -266,30 +213,6 @@ impl Pool {
         R: Serialize + DeserializeOwned,
     {
         self.tasks().imap(target, items)
-    }
-
-    /// [`imap`](Pool::imap), with each outcome as soon as it is there.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(2)?;
-    /// let squares = pool.imap_unordered(|n: u32| n * n, 0..4);
-    /// let mut squares: Vec<u32> = squares.collect::<Result<_, _>>()?;
-    /// squares.sort();
-    /// assert_eq!(squares, [0, 1, 4, 9]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn imap_unordered<F, Items, T, R>(
-        &self,
-        target: F,
-        items: Items,
-    ) -> IMap<'static, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
-    where
-        F: Target<(T,), Output = R> + Captureless + Send,
-        Items: IntoIterator<Item = T>,
-        T: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.tasks().imap_unordered(target, items)
     }
 
     /// Takes no more tasks. Those that there are, are done; then the workers leave.

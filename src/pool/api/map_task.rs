@@ -18,7 +18,7 @@ use crate::pool::host::supervisor::Shared;
 use crate::sys::wait::poll::Deadline;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what
-/// [`Pool::map_async`](crate::Pool::map_async) gives.
+/// [`Tasks::map_async`](crate::Tasks::map_async) gives.
 ///
 /// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them.
 ///
@@ -26,7 +26,8 @@ use crate::sys::wait::poll::Deadline;
 /// use multiproc::Pool;
 ///
 /// let pool = Pool::new(2)?;
-/// let lengths = pool.map_async(|word: String| word.len(), ["a", "map"].map(str::to_owned));
+/// let words = ["a", "map"].map(str::to_owned);
+/// let lengths = pool.tasks().map_async(|word: String| word.len(), words);
 /// assert_eq!(lengths.join()?, [1, 3]);
 /// # Ok::<(), multiproc::Error>(())
 /// ```

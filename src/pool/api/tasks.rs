@@ -209,16 +209,6 @@ impl<'p> Tasks<'p> {
         Task::new(slot, pool)
     }
 
-    /// `submit`, under CPython's name.
-    pub fn apply_async<F, Args, R>(self, target: F, args: Args) -> Task<R>
-    where
-        F: Target<Args, Output = R> + Captureless + Send,
-        Args: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + 'static,
-    {
-        self.submit(target, args)
-    }
-
     /// Calls `target` with each input, in the workers, and gives what they return in the order of
     /// the inputs.
     ///
@@ -239,6 +229,12 @@ impl<'p> Tasks<'p> {
     ///
     /// # Errors
     /// As for [`map`](Tasks::map).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.tasks().starmap(u32::pow, [(2, 3), (3, 2)])?, [8, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn starmap<F, Items, Args, R>(self, target: F, items: Items) -> Result<Vec<R>, TaskError>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -308,6 +304,15 @@ impl<'p> Tasks<'p> {
     }
 
     /// [`imap`](Tasks::imap), with each outcome as soon as it is there.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let squares = pool.tasks().imap_unordered(|n: u32| n * n, 0..4);
+    /// let mut squares: Vec<u32> = squares.collect::<Result<_, _>>()?;
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn imap_unordered<F, Items, T, R>(
         self,
         target: F,
