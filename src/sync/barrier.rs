@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +130,14 @@ impl Barrier {
     /// See [`BarrierError`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::after(timeout), || ())
+    }
+
+    /// Does the same as [`wait_timeout`](Barrier::wait_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`wait_timeout`](Barrier::wait_timeout).
+    pub fn wait_deadline(&self, deadline: Instant) -> Result<usize, BarrierError> {
+        self.wait_until(Deadline::At(deadline), || ())
     }
 
     /// Waits; if it is the last to come, it calls `action` before anybody goes on. (CPython's

@@ -1,7 +1,7 @@
 //! Waiting, under a lock, for something to change.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,18 @@ impl Condition {
         self.wait_until(guard, Deadline::after(timeout))
     }
 
+    /// Does the same as [`wait_timeout`](Condition::wait_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`wait_timeout`](Condition::wait_timeout).
+    pub fn wait_deadline(
+        &self,
+        guard: &mut LockGuard<'_>,
+        deadline: Instant,
+    ) -> Result<bool, AcquireError<()>> {
+        self.wait_until(guard, Deadline::At(deadline))
+    }
+
     /// Waits until `predicate`, called with the lock held, gives true.
     ///
     /// # Errors
@@ -121,9 +133,30 @@ impl Condition {
         &self,
         guard: &mut LockGuard<'_>,
         timeout: Duration,
+        predicate: impl FnMut() -> bool,
+    ) -> Result<bool, AcquireError<()>> {
+        self.wait_for_until(guard, Deadline::after(timeout), predicate)
+    }
+
+    /// Does the same as [`wait_for_timeout`](Condition::wait_for_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`wait_for_timeout`](Condition::wait_for_timeout).
+    pub fn wait_for_deadline(
+        &self,
+        guard: &mut LockGuard<'_>,
+        deadline: Instant,
+        predicate: impl FnMut() -> bool,
+    ) -> Result<bool, AcquireError<()>> {
+        self.wait_for_until(guard, Deadline::At(deadline), predicate)
+    }
+
+    fn wait_for_until(
+        &self,
+        guard: &mut LockGuard<'_>,
+        deadline: Deadline,
         mut predicate: impl FnMut() -> bool,
     ) -> Result<bool, AcquireError<()>> {
-        let deadline = Deadline::after(timeout);
         while !predicate() {
             if deadline.is_over() {
                 return Ok(false);

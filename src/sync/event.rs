@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,12 @@ impl Event {
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         event::wait(self.word(), Deadline::after(timeout))
+    }
+
+    /// Does the same as [`wait_timeout`](Event::wait_timeout), with a point in time.
+    #[must_use]
+    pub fn wait_deadline(&self, deadline: Instant) -> bool {
+        event::wait(self.word(), Deadline::At(deadline))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -164,6 +164,17 @@ impl Lock {
         timeout: Duration,
     ) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.acquire_until(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`acquire_timeout`](Lock::acquire_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`acquire_timeout`](Lock::acquire_timeout).
+    pub fn acquire_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
+        self.acquire_until(Deadline::At(deadline))
     }
 
     pub(super) fn acquire_until(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,17 @@ impl RLock {
         timeout: Duration,
     ) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
         self.acquire_until(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`acquire_timeout`](RLock::acquire_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`acquire_timeout`](RLock::acquire_timeout).
+    pub fn acquire_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
+        self.acquire_until(Deadline::At(deadline))
     }
 
     fn acquire_until(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow::{Break, Continue};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,17 @@ impl RwLock {
         self.read_until(Deadline::after(timeout))
     }
 
+    /// Does the same as [`read_timeout`](RwLock::read_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`read_timeout`](RwLock::read_timeout).
+    pub fn read_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
+        self.read_until(Deadline::At(deadline))
+    }
+
     /// Waits until nobody else reads or writes.
     ///
     /// # Errors
@@ -116,6 +127,17 @@ impl RwLock {
         timeout: Duration,
     ) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
         self.write_until(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`write_timeout`](RwLock::write_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`write_timeout`](RwLock::write_timeout).
+    pub fn write_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
+        self.write_until(Deadline::At(deadline))
     }
 
     fn read_until(&self, deadline: Deadline) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {

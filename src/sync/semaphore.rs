@@ -1,7 +1,7 @@
 //! Semaphores: so many at a time.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,17 @@ impl Semaphore {
         timeout: Duration,
     ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         permit::acquire(&self.table, Deadline::after(timeout))
+    }
+
+    /// Does the same as [`acquire_timeout`](Semaphore::acquire_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`acquire_timeout`](Semaphore::acquire_timeout).
+    pub fn acquire_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
+        permit::acquire(&self.table, Deadline::At(deadline))
     }
 
     /// Adds a permit, above what there were at first if need be.
@@ -155,6 +166,17 @@ impl BoundedSemaphore {
         timeout: Duration,
     ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.acquire_timeout(timeout)
+    }
+
+    /// Does the same as [`acquire_timeout`](BoundedSemaphore::acquire_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`acquire_timeout`](BoundedSemaphore::acquire_timeout).
+    pub fn acquire_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
+        self.semaphore.acquire_deadline(deadline)
     }
 
     /// Adds a permit in the place of one that was [forgotten](Permit::forget).

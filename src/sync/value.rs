@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 use serde::de::Error as _;
@@ -138,6 +138,17 @@ impl<T: Pod> SharedValue<T> {
         timeout: Duration,
     ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
         self.guard(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`lock_timeout`](SharedValue::lock_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`lock_timeout`](SharedValue::lock_timeout).
+    pub fn lock_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
+        self.guard(Deadline::At(deadline))
     }
 
     fn guard(

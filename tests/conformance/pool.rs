@@ -316,8 +316,8 @@ pub(crate) fn k157_errors_say_where() {
     for_each_method(|method| {
         let pool = pool(method, 1).build().expect("pool");
         let line = line!() + 1;
-        let error =
-            pool.apply(|n: u64| -> u64 { panic!("{n} is too much") }, (5,)).expect_err("it panics");
+        let target = |n: u64| -> u64 { panic!("{n} is too much") };
+        let error = pool.apply(target, (5,)).expect_err("it panics");
         let panic = error.panic().expect("a panic");
         assert_eq!(panic.message(), "5 is too much");
         let location = panic.location().expect("a place");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -249,6 +249,14 @@ impl Pool {
     /// As for [`join`](Pool::join).
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
         self.join_by(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`join_timeout`](Pool::join_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`join_timeout`](Pool::join_timeout).
+    pub fn join_deadline(&self, deadline: Instant) -> Result<bool> {
+        self.join_by(Deadline::At(deadline))
     }
 
     fn join_by(&self, deadline: Deadline) -> Result<bool> {

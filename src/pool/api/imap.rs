@@ -129,6 +129,17 @@ where
         self.next_by(Deadline::after(timeout))
     }
 
+    /// Does the same as [`next_timeout`](IMap::next_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`next_timeout`](IMap::next_timeout).
+    pub fn next_deadline(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        self.next_by(Deadline::At(deadline))
+    }
+
     /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the
     /// future is dropped.
     ///

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -79,6 +79,14 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// ([`Failure::Lost`]).
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<R>, TaskError> {
         if self.wait_by(Deadline::after(timeout))? { self.taken().map(Some) } else { Ok(None) }
+    }
+
+    /// Does the same as [`join_timeout`](Task::join_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`join_timeout`](Task::join_timeout).
+    pub fn join_deadline(&self, deadline: Instant) -> Result<Option<R>, TaskError> {
+        if self.wait_by(Deadline::At(deadline))? { self.taken().map(Some) } else { Ok(None) }
     }
 
     /// Returns what the function returned, if the task is done; `None` if it goes on.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -121,6 +121,14 @@ impl<T: DeserializeOwned> Child<T> {
     /// As for [`join`](Child::join).
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<T>, JoinError> {
         self.join_until(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`join_timeout`](Child::join_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`join_timeout`](Child::join_timeout).
+    pub fn join_deadline(&self, deadline: Instant) -> Result<Option<T>, JoinError> {
+        self.join_until(Deadline::At(deadline))
     }
 
     /// Returns what the function returned, if the process has ended; `None` if it is running.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::registry;
@@ -112,6 +112,14 @@ impl Handle {
     /// How it failed, if it did.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, JoinError> {
         self.join_until(Deadline::after(timeout))
+    }
+
+    /// Does the same as [`join_timeout`](Handle::join_timeout), with a point in time.
+    ///
+    /// # Errors
+    /// As for [`join_timeout`](Handle::join_timeout).
+    pub fn join_deadline(&self, deadline: Instant) -> Result<bool, JoinError> {
+        self.join_until(Deadline::At(deadline))
     }
 
     fn join_until(&self, deadline: Deadline) -> Result<bool, JoinError> {
