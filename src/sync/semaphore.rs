@@ -168,7 +168,8 @@ impl BoundedSemaphore {
         self.semaphore.acquire_timeout(timeout)
     }
 
-    /// Does the same as [`acquire_timeout`](BoundedSemaphore::acquire_timeout), with a point in time.
+    /// Does the same as [`acquire_timeout`](BoundedSemaphore::acquire_timeout), with a point in
+    /// time.
     ///
     /// # Errors
     /// As for [`acquire_timeout`](BoundedSemaphore::acquire_timeout).
