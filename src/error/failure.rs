@@ -44,30 +44,94 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The panic, if it was one.
-    pub(crate) fn panic(&self) -> Option<&Panic> {
+    /// Returns the panic, if it was one.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
         match self {
             Failure::Panicked(panic) => Some(panic),
             _ => None,
         }
     }
 
-    /// The signal, if it was one.
-    pub(crate) fn signal(&self) -> Option<Signal> {
+    /// Returns the signal that ended the process, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<Signal> {
         match self {
             Failure::Signalled { signal, .. } => Some(*signal),
             _ => None,
         }
     }
 
-    /// The limit, if it was one.
-    pub(crate) fn limit(&self) -> Option<&LimitReached> {
+    /// Returns the limit that was reached, if that was it.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitReached> {
         match self {
             Failure::Limit(limit) => Some(limit),
             _ => None,
         }
     }
+
+    /// Returns whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or
+    /// because its pool was terminated. (Processes are not.)
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Failure::Cancelled(_))
+    }
 }
+
+/// Lets an error, whose box has a `failure`, answer through it, and shows it to `main` as text.
+macro_rules! answer_through_failure {
+    ($Error:ident) => {
+        impl $Error {
+            /// Returns the failure.
+            #[must_use]
+            pub fn failure(&self) -> &Failure {
+                &self.0.failure
+            }
+
+            /// Returns the failure, owned.
+            #[must_use]
+            pub fn into_failure(self) -> Failure {
+                self.0.failure
+            }
+
+            /// Returns the panic, if it was one: [`Failure::panic`].
+            #[must_use]
+            pub fn panic(&self) -> Option<&Panic> {
+                self.0.failure.panic()
+            }
+
+            /// Returns the signal that ended the process, if one did: [`Failure::signal`].
+            #[must_use]
+            pub fn signal(&self) -> Option<Signal> {
+                self.0.failure.signal()
+            }
+
+            /// Returns the limit that was reached, if that was it: [`Failure::limit`].
+            #[must_use]
+            pub fn limit(&self) -> Option<&LimitReached> {
+                self.0.failure.limit()
+            }
+        }
+
+        impl fmt::Debug for $Error {
+            /// The same as `Display`, so that an error returned from `main` reads well.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl StdError for $Error {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                match &self.0.failure {
+                    Failure::Os(error) => Some(error),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(super) use answer_through_failure;
 
 impl fmt::Display for Failure {
     /// Returns what a sentence that begins with the process goes on with: `exited with code 3`.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::failure::Failure;
+use super::failure::{Failure, answer_through_failure};
 use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
@@ -48,36 +48,6 @@ impl JoinError {
         JoinError(Box::new(Ended { process, pid, function, exitcode, failure }))
     }
 
-    /// Returns the failure.
-    #[must_use]
-    pub fn failure(&self) -> &Failure {
-        &self.0.failure
-    }
-
-    /// Returns the failure, owned.
-    #[must_use]
-    pub fn into_failure(self) -> Failure {
-        self.0.failure
-    }
-
-    /// The panic, if it was one.
-    #[must_use]
-    pub fn panic(&self) -> Option<&Panic> {
-        self.0.failure.panic()
-    }
-
-    /// The signal that ended the process, if one did.
-    #[must_use]
-    pub fn signal(&self) -> Option<Signal> {
-        self.0.failure.signal()
-    }
-
-    /// The limit that it reached, if that ended it.
-    #[must_use]
-    pub fn limit(&self) -> Option<&LimitReached> {
-        self.0.failure.limit()
-    }
-
     /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not
     /// known.
     #[must_use]
@@ -112,18 +82,4 @@ impl fmt::Display for JoinError {
     }
 }
 
-impl fmt::Debug for JoinError {
-    /// The same as `Display`, so that an error returned from `main` reads well.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl StdError for JoinError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0.failure {
-            Failure::Os(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+answer_through_failure!(JoinError);

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::failure::Failure;
+use super::failure::{Failure, answer_through_failure};
 use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
@@ -46,41 +46,11 @@ impl TaskError {
         TaskError(Box::new(Failed { task, worker, attempts, failure }))
     }
 
-    /// Returns the failure.
-    #[must_use]
-    pub fn failure(&self) -> &Failure {
-        &self.0.failure
-    }
-
-    /// Returns the failure, owned.
-    #[must_use]
-    pub fn into_failure(self) -> Failure {
-        self.0.failure
-    }
-
-    /// The panic, if it was one.
-    #[must_use]
-    pub fn panic(&self) -> Option<&Panic> {
-        self.0.failure.panic()
-    }
-
-    /// The signal that ended the worker, if one did.
-    #[must_use]
-    pub fn signal(&self) -> Option<Signal> {
-        self.0.failure.signal()
-    }
-
-    /// The limit that it reached, if that ended it.
-    #[must_use]
-    pub fn limit(&self) -> Option<&LimitReached> {
-        self.0.failure.limit()
-    }
-
     /// Returns whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or
     /// because its pool was terminated.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0.failure, Failure::Cancelled(_))
+        self.0.failure.is_cancelled()
     }
 
     /// The name of the task: the one that it was given, or its function's, with its number if it is
@@ -124,18 +94,4 @@ impl fmt::Display for TaskError {
     }
 }
 
-impl fmt::Debug for TaskError {
-    /// The same as `Display`, so that an error returned from `main` reads well.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl StdError for TaskError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0.failure {
-            Failure::Os(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+answer_through_failure!(TaskError);

@@ -80,43 +80,35 @@ static POOLS: PerProcess<Mutex<Vec<Weak<Shared>>>> = PerProcess::new();
 /// The pool for whoever has none.
 static GLOBAL: PerProcess<OnceLock<Pool>> = PerProcess::new();
 
+/// Sets how long workers have to end when their pool does not come to be.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Sets how long the end of the program waits for pools to be gone before it sees to that by
 /// itself.
 const AT_EXIT: Duration = Duration::from_secs(4);
 
 impl Pool {
     pub(crate) fn start(settings: Settings) -> Result<Pool> {
-        let mut workers: Vec<Worker> = Vec::with_capacity(settings.processes);
+        let mut started = Started::default();
+        let mut workers: Vec<Worker> = Vec::new();
         for place in 0..settings.processes {
-            match Worker::start(
-                &settings,
-                place.saturating_add(1),
-                WorkerSet::number(place as u64, place),
-            ) {
-                Ok(worker) => workers.push(worker),
-                Err(error) => {
-                    end_all(&workers);
-                    return Err(error);
-                }
-            }
+            let number = WorkerSet::number(place as u64, place);
+            let worker = Worker::start(&settings, place.saturating_add(1), number)?;
+            started.0.push(worker.child.handle());
+            workers.push(worker);
         }
         // Those that replace them are started by a thread beside others.
         let mut settings = settings;
         if settings.method == crate::start::method::StartMethod::Fork {
             settings.method = crate::start::method::StartMethod::Forkserver;
         }
-        let children: Vec<_> = workers.iter().map(|worker| worker.child.handle()).collect();
-        let undo = |error| {
-            children.iter().for_each(end_now);
-            error
-        };
-        let shared = Arc::new(Shared::new(settings, workers).map_err(undo)?);
+        let shared = Arc::new(Shared::new(settings, workers)?);
         let kept = Arc::clone(&shared);
         let supervisor = thread::Builder::new()
             .name("multiproc-pool".to_owned())
             .spawn(move || kept.live())
-            .map_err(os("cannot start a pool's thread"))
-            .map_err(undo)?;
+            .map_err(os("cannot start a pool's thread"))?;
+        started.keep();
         enter(&shared);
         Ok(Pool { shared, supervisor: Some(supervisor) })
     }
@@ -318,21 +310,29 @@ impl fmt::Debug for Pool {
     }
 }
 
-fn end_all(workers: &[Worker]) {
-    for worker in workers {
-        let _ = worker.child.terminate();
-    }
-    for worker in workers {
-        if !matches!(worker.child.join_timeout(Duration::from_secs(3)), Ok(Some(()))) {
-            end_now(&worker.child.handle());
-        }
+/// The workers of a pool that is being made: ended if it does not come to be.
+#[derive(Default)]
+struct Started(Vec<Handle>);
+
+impl Started {
+    /// Leaves them to the pool.
+    fn keep(mut self) {
+        self.0.clear();
     }
 }
 
-/// Kills a worker and takes its status, unless this program may not: it ends with the program then.
-fn end_now(child: &Handle) {
-    if child.kill().is_ok() {
-        let _ = child.join();
+impl Drop for Started {
+    fn drop(&mut self) {
+        for child in &self.0 {
+            let _ = child.terminate();
+        }
+        for child in &self.0 {
+            let has_ended = matches!(child.join_timeout(END_TIMEOUT), Ok(true) | Err(_));
+            // Unless this program may not: then it ends with the program.
+            if !has_ended && child.kill().is_ok() {
+                let _ = child.join();
+            }
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl<R: DeserializeOwned> MapTask<R> {
     pub fn cancel(self) {
         self.results.cancel();
         if self.pool.is_ours() {
-            self.pool.lock().cancel(Arc::as_ptr(&self.results).cast(), true);
+            self.pool.lock().cancel(self.results.call().id, true);
             self.pool.wake();
         }
     }

@@ -145,7 +145,7 @@ impl<R> Task<R> {
         if !self.pool.is_ours() || !self.slot.cancel(cancelled) {
             return false;
         }
-        self.pool.lock().cancel(Arc::as_ptr(&self.slot).cast(), true);
+        self.pool.lock().cancel(self.slot.call().id, true);
         self.pool.wake();
         self.slot.wake();
         true

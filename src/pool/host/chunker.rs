@@ -347,7 +347,7 @@ impl<I, Args> Chunker<I, Args> {
     pub(crate) fn abandon(&self) {
         if self.out > 0 && self.pool.is_ours() {
             self.results.cancel();
-            self.pool.lock().cancel(Arc::as_ptr(&self.results).cast(), false);
+            self.pool.lock().cancel(self.results.call().id, false);
             self.pool.wake();
         }
     }

@@ -15,6 +15,7 @@ use crate::sys::program::code::Offset;
 /// Describes what the tasks of one call of the pool have in common.
 #[derive(Debug)]
 pub(crate) struct Call {
+    pub(crate) id: CallId,
     /// `None` is one that no job has: what cannot be found in a worker is refused before.
     pub(crate) entry: Option<Offset>,
     pub(crate) function: &'static str,
@@ -25,6 +26,17 @@ pub(crate) struct Call {
     pub(crate) returns_nothing: bool,
     /// Nanoseconds that one takes, as seen last; 0 is not known.
     pace: AtomicU64,
+}
+
+/// Tells a call from all others of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallId(u64);
+
+impl CallId {
+    fn new() -> CallId {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        CallId(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// Describes how tasks are to be run.
@@ -45,7 +57,8 @@ impl Call {
         options: Arc<Options>,
         is_map: bool,
     ) -> Call {
-        Call { entry, function, options, is_map, returns_nothing: false, pace: AtomicU64::new(0) }
+        let (returns_nothing, pace) = (false, AtomicU64::new(0));
+        Call { id: CallId::new(), entry, function, options, is_map, returns_nothing, pace }
     }
 
     /// Returns what a task is called in errors.

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::job::{Content, Delivery, Job, Sink, Tag};
+use super::job::{CallId, Content, Delivery, Job, Sink, Tag};
 use crate::codec;
 use crate::error::Failure;
 use crate::pool::protocol::messages::{self, Reply};
@@ -98,8 +98,8 @@ impl Ledger {
     }
 
     /// Returns whether a job for that sink is the next to finish, and whether any is out.
-    pub(crate) fn holds(&self, sink: *const ()) -> (bool, bool) {
-        let is = |sent: &Sent| Arc::as_ptr(&sent.job.sink).cast::<()>() == sink;
+    pub(crate) fn holds(&self, call: CallId) -> (bool, bool) {
+        let is = |sent: &Sent| sent.job.sink.call().id == call;
         (self.sent.front().is_some_and(is), self.sent.iter().any(is))
     }
 

@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::job::{self, Content, Delivery, Job, Sink};
+use super::job::{self, CallId, Content, Delivery, Job, Sink};
 use super::settings::Settings;
 use super::worker::{Heard, KillReason, STUCK, Worker};
 use super::worker_set::{Place, WorkerSet};
@@ -572,10 +572,10 @@ impl Scheduler {
 
     /// Stops all work for a sink: what is not begun is taken back, the workers that are
     /// at its tasks are killed.
-    pub(crate) fn cancel(&mut self, sink: *const (), with_running: bool) {
+    pub(crate) fn cancel(&mut self, call: CallId, with_running: bool) {
         for place in 0..self.workers.len() {
             let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if worker.link.is_none() || worker.kill_reason.is_some() || !worker.ledger.holds(sink).1
+            if worker.link.is_none() || worker.kill_reason.is_some() || !worker.ledger.holds(call).1
             {
                 continue;
             }
@@ -588,7 +588,7 @@ impl Scheduler {
             self.requeue(back);
             self.attend(place);
             let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if with_running && worker.is_running() && worker.ledger.holds(sink).0 {
+            if with_running && worker.is_running() && worker.ledger.holds(call).0 {
                 worker.kill_reason = Some(KillReason::Cancelled);
                 worker.kill();
             }

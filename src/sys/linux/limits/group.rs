@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::sys::wait::poll::monotonic;
 
-/// Sets how often to look whether the others have ended.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Sets how long to wait before it is looked for the others again: at first, and at the most.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 
 /// Ends all of this process's group by SIGTERM, itself last.
 ///
@@ -30,14 +31,16 @@ pub(super) fn terminate(grace: Duration) {
         return;
     }
     let end = monotonic().saturating_add(grace);
+    let mut pause = FIRST_PAUSE;
     while signal_others(None) == Some(true) {
         if monotonic() >= end {
             // SAFETY: as above.
             unsafe { libc::kill(0, libc::SIGKILL) };
         }
-        let pause = libc::timespec { tv_sec: 0, tv_nsec: PAUSE.subsec_nanos().into() };
+        let time = libc::timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
         // SAFETY: reads one timespec.
-        unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
+        unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
     // SAFETY: as above.
     unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
