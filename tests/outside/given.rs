@@ -117,12 +117,11 @@ pub(crate) fn an_end_goes_to_one_process_only() {
                 _: Shared<Connection<u32>>,
                 _: Shared<Connection<u32>>| ();
     let all = (sender.clone(), receiver.clone(), near.clone(), client.clone());
-    let child = Process::new(keep, all).start().expect("start");
+    Process::new(keep, all).start().expect("start").join().expect("joined");
     once(&sender);
     once(&receiver);
     once(&near);
     once(&client);
-    child.join().expect("joined");
     assert!(
         mine(receiver)
             .recv()
