@@ -137,7 +137,7 @@ impl Barrier {
     /// # Errors
     /// As for [`wait_timeout`](Barrier::wait_timeout).
     pub fn wait_deadline(&self, deadline: Instant) -> Result<usize, BarrierError> {
-        self.wait_until(Deadline::At(deadline), || ())
+        self.wait_until(Deadline::at(deadline), || ())
     }
 
     /// Waits; if it is the last to come, it calls `action` before anybody goes on. (CPython's

@@ -107,7 +107,7 @@ impl Condition {
         guard: &mut LockGuard<'_>,
         deadline: Instant,
     ) -> Result<bool, AcquireError<()>> {
-        self.wait_until(guard, Deadline::At(deadline))
+        self.wait_until(guard, Deadline::at(deadline))
     }
 
     /// Waits until `predicate`, called with the lock held, gives true.
@@ -148,7 +148,7 @@ impl Condition {
         deadline: Instant,
         predicate: impl FnMut() -> bool,
     ) -> Result<bool, AcquireError<()>> {
-        self.wait_for_until(guard, Deadline::At(deadline), predicate)
+        self.wait_for_until(guard, Deadline::at(deadline), predicate)
     }
 
     fn wait_for_until(

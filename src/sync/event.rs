@@ -77,7 +77,7 @@ impl Event {
     /// Does the same as [`wait_timeout`](Event::wait_timeout), with a point in time.
     #[must_use]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
-        event::wait(self.word(), Deadline::At(deadline))
+        event::wait(self.word(), Deadline::at(deadline))
     }
 }
 

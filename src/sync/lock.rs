@@ -174,7 +174,7 @@ impl Lock {
         &self,
         deadline: Instant,
     ) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
-        self.acquire_until(Deadline::At(deadline))
+        self.acquire_until(Deadline::at(deadline))
     }
 
     pub(super) fn acquire_until(

@@ -84,7 +84,7 @@ impl RLock {
         &self,
         deadline: Instant,
     ) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
-        self.acquire_until(Deadline::At(deadline))
+        self.acquire_until(Deadline::at(deadline))
     }
 
     fn acquire_until(

@@ -98,7 +98,7 @@ impl RwLock {
         &self,
         deadline: Instant,
     ) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
-        self.read_until(Deadline::At(deadline))
+        self.read_until(Deadline::at(deadline))
     }
 
     /// Waits until nobody else reads or writes.
@@ -137,7 +137,7 @@ impl RwLock {
         &self,
         deadline: Instant,
     ) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
-        self.write_until(Deadline::At(deadline))
+        self.write_until(Deadline::at(deadline))
     }
 
     fn read_until(&self, deadline: Deadline) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {

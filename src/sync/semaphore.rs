@@ -85,7 +85,7 @@ impl Semaphore {
         &self,
         deadline: Instant,
     ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
-        permit::acquire(&self.table, Deadline::At(deadline))
+        permit::acquire(&self.table, Deadline::at(deadline))
     }
 
     /// Adds a permit, above what there were at first if need be.

@@ -148,7 +148,7 @@ impl<T: Pod> SharedValue<T> {
         &self,
         deadline: Instant,
     ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
-        self.guard(Deadline::At(deadline))
+        self.guard(Deadline::at(deadline))
     }
 
     fn guard(

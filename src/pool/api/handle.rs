@@ -248,7 +248,7 @@ impl Pool {
     /// # Errors
     /// As for [`join_timeout`](Pool::join_timeout).
     pub fn join_deadline(&self, deadline: Instant) -> Result<bool> {
-        self.join_by(Deadline::At(deadline))
+        self.join_by(Deadline::at(deadline))
     }
 
     fn join_by(&self, deadline: Deadline) -> Result<bool> {

@@ -137,7 +137,7 @@ where
         &mut self,
         deadline: Instant,
     ) -> Result<Option<Result<R, TaskError>>, TimedOut> {
-        self.next_by(Deadline::At(deadline))
+        self.next_by(Deadline::at(deadline))
     }
 
     /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the

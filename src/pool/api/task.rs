@@ -86,7 +86,7 @@ impl<R: DeserializeOwned + 'static> Task<R> {
     /// # Errors
     /// As for [`join_timeout`](Task::join_timeout).
     pub fn join_deadline(&self, deadline: Instant) -> Result<Option<R>, TaskError> {
-        if self.wait_by(Deadline::At(deadline))? { self.taken().map(Some) } else { Ok(None) }
+        if self.wait_by(Deadline::at(deadline))? { self.taken().map(Some) } else { Ok(None) }
     }
 
     /// Returns what the function returned, if the task is done; `None` if it goes on.

@@ -128,7 +128,7 @@ impl<T: DeserializeOwned> Child<T> {
     /// # Errors
     /// As for [`join_timeout`](Child::join_timeout).
     pub fn join_deadline(&self, deadline: Instant) -> Result<Option<T>, JoinError> {
-        self.join_until(Deadline::At(deadline))
+        self.join_until(Deadline::at(deadline))
     }
 
     /// Returns what the function returned, if the process has ended; `None` if it is running.

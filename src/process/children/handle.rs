@@ -119,7 +119,7 @@ impl Handle {
     /// # Errors
     /// As for [`join_timeout`](Handle::join_timeout).
     pub fn join_deadline(&self, deadline: Instant) -> Result<bool, JoinError> {
-        self.join_until(Deadline::At(deadline))
+        self.join_until(Deadline::at(deadline))
     }
 
     fn join_until(&self, deadline: Deadline) -> Result<bool, JoinError> {

@@ -22,6 +22,11 @@ impl Deadline {
         Instant::now().checked_add(timeout).map_or(Deadline::Never, Deadline::At)
     }
 
+    /// That of a point in time.
+    pub(crate) fn at(instant: Instant) -> Deadline {
+        Deadline::At(instant)
+    }
+
     /// That of an optional timeout, `None` being no limit.
     pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
         match timeout {

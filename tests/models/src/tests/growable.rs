@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::for_each_death;
 use crate::backend::explore;
-use crate::channel::queue::growable::{Control, RingError, GrowableRing, RingSegment, Store};
+use crate::channel::queue::growable::{Control, GrowableRing, RingError, RingSegment, Store};
 use crate::channel::{AtomicU64, model};
 use crate::world::{End, World};
 

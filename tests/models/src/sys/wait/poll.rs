@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::world::{is_dead, world};
 
@@ -24,6 +24,10 @@ impl Deadline {
     /// A short one comes at once: who asks for it goes another way then.
     pub(crate) fn after(timeout: Duration) -> Deadline {
         if timeout < SHORT { Deadline::Now } else { Deadline::At(FAR) }
+    }
+
+    pub(crate) fn at(instant: Instant) -> Deadline {
+        Deadline::after(instant.saturating_duration_since(Instant::now()))
     }
 
     pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
