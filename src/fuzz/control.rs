@@ -102,7 +102,6 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         environment: Some(environment.clone()),
         streams: [true, false, true],
         directory: true,
-        own_lifeline: false,
         #[cfg(feature = "cage")]
         has_own_streams: true,
     };

@@ -409,7 +409,6 @@ impl<T> Process<T> {
             environment: None,
             streams: [false; 3],
             directory: false,
-            own_lifeline: spec.is_caged(),
             #[cfg(feature = "cage")]
             has_own_streams,
         };

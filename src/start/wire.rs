@@ -28,7 +28,7 @@ use crate::unwind::Panic;
 
 /// Parent to child: what to run and as whom. The payload is the encoded arguments.
 ///
-/// Descriptors: the child's end of a lifeline of its own if `own_lifeline` says so, then the
+/// Descriptors: the child's end of a lifeline of its own if it is caged, then the
 /// streams that `streams` says, then the working directory if `directory` says so, then those of
 /// the arguments.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,7 +50,6 @@ pub(crate) struct Job {
     pub(crate) environment: Option<Environment>,
     pub(crate) streams: [bool; 3],
     pub(crate) directory: bool,
-    pub(crate) own_lifeline: bool,
     /// True if no status flag of its standard streams is anybody else's.
     #[cfg(feature = "cage")]
     pub(crate) has_own_streams: bool,

@@ -80,7 +80,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// # Errors
     /// As [`recv_timeout`](Receiver::recv_timeout).
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.recv_by(Deadline::At(deadline))
+        self.recv_by(Deadline::at(deadline))
     }
 
     fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<T, E> {
@@ -165,7 +165,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// As [`recv_bytes_timeout`](Receiver::recv_bytes_timeout).
     pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::At(deadline))
+        self.recv_bytes_by(Deadline::at(deadline))
     }
 
     fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
@@ -234,7 +234,7 @@ impl<T> Receiver<T> {
         buffer: &mut [u8],
         deadline: Instant,
     ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::At(deadline))
+        self.recv_bytes_into_by(buffer, Deadline::at(deadline))
     }
 
     fn recv_bytes_into_by<E: RecvFailure>(

@@ -106,7 +106,7 @@ impl<T: Serialize> Sender<T> {
         value: T,
         deadline: Instant,
     ) -> Result<(), SendTimeoutError<T>> {
-        self.send_by(value, Deadline::At(deadline))
+        self.send_by(value, Deadline::at(deadline))
     }
 
     fn send_by<E: SendFailure<T>>(&mut self, value: T, deadline: Deadline) -> Result<(), E> {
@@ -179,7 +179,7 @@ impl<T> Sender<T> {
         bytes: &[u8],
         deadline: Instant,
     ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::At(deadline))
+        self.send_bytes_by(bytes, Deadline::at(deadline))
     }
 
     fn send_bytes_by<E: SendFailure<()>>(

@@ -151,7 +151,7 @@ impl<T: Serialize> QueueSender<T> {
     /// # Errors
     /// As [`put_timeout`](QueueSender::put_timeout).
     pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::At(deadline))
+        self.put_until(value, Deadline::at(deadline))
     }
 
     fn put_until<E: SendFailure<T>>(&self, mut value: T, deadline: Deadline) -> Result<(), E> {
@@ -266,7 +266,7 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
     /// # Errors
     /// As [`get_timeout`](QueueReceiver::get_timeout).
     pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::At(deadline))
+        self.get_until(Deadline::at(deadline))
     }
 
     /// Returns an iterator over the values as they come, until the queue is empty and all sending

@@ -114,7 +114,7 @@ impl<T> JoinableQueue<T> {
     /// the time is over.
     #[must_use]
     pub fn join_deadline(&self, deadline: Instant) -> bool {
-        self.join_until(Deadline::At(deadline))
+        self.join_until(Deadline::at(deadline))
     }
 
     fn join_until(&self, deadline: Deadline) -> bool {
@@ -172,7 +172,7 @@ impl<T: Serialize> JoinableQueue<T> {
     /// # Errors
     /// As [`put_timeout`](JoinableQueue::put_timeout).
     pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.queue.put_until(value, Deadline::At(deadline))
+        self.queue.put_until(value, Deadline::at(deadline))
     }
 }
 
@@ -211,7 +211,7 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`get_timeout`](JoinableQueue::get_timeout).
     pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::At(deadline))
+        self.get_until(Deadline::at(deadline))
     }
 
     fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {

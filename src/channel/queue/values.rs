@@ -208,7 +208,7 @@ impl<T: Serialize> Queue<T> {
     /// # Errors
     /// As [`put_timeout`](Queue::put_timeout).
     pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::At(deadline))
+        self.put_until(value, Deadline::at(deadline))
     }
 
     pub(super) fn put_until<E: SendFailure<T>>(
@@ -262,7 +262,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     /// As [`get_timeout`](Queue::get_timeout).
     pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::At(deadline), || Ok(()))
+        self.get_until(Deadline::at(deadline), || Ok(()))
     }
 
     /// Returns an iterator over the values as they come, until the queue is

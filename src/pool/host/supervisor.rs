@@ -196,12 +196,13 @@ impl Shared {
         let mut said = Vec::new();
         let mut scheduler = self.lock();
         let retry = !self.hear(&mut scheduler, events, &mut said);
+        let now = Instant::now();
         let mut warnings = Vec::new();
-        for place in scheduler.unreachable(Instant::now()) {
+        for place in scheduler.unreachable(now) {
             warnings.extend(self.give_up(&mut scheduler, place, &mut said));
         }
         scheduler.dispatch();
-        scheduler.look_after(Instant::now());
+        scheduler.look_after(now);
         exchange(&mut scheduler);
         let now = Instant::now();
         scheduler.dismiss_finished(now);

@@ -202,7 +202,7 @@ impl Worker {
     /// has begun together, none comes back.
     pub(crate) fn could_share(&self) -> bool {
         self.is_open()
-            && self.ledger.tasks() > 1
+            && self.ledger.has_several()
             && self.taken_back_at != Some(self.ledger.finished)
     }
 

@@ -156,7 +156,9 @@ fn give_up(control: &OwnedFd, why: &str) -> ! {
 
 /// The child's end of its own lifeline, if the job brings one.
 fn own_lifeline(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> Option<io::Result<OwnedFd>> {
-    job.own_lifeline.then(|| fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
+    job.spec
+        .is_caged()
+        .then(|| fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
 }
 
 /// Lays the streams, the directory and the environment of the job. What it does not take of the

@@ -129,13 +129,17 @@ pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
 /// Returns whether a child that was not waited for is stopped by a signal. (One that a debugger
 /// holds is not.)
 pub(crate) fn is_stopped(pid: u32) -> bool {
-    let stat = fd::read_small(&format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().next());
-    state == Some("T") && namespaces::proc_is_ours()
+    stat_of(pid).is_some_and(|(state, _)| state == "T") && namespaces::proc_is_ours()
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
+    stat_of(pid).map(|(_, parent)| parent)
+}
+
+/// The state of a process, as a letter, and its parent.
+fn stat_of(pid: u32) -> Option<(String, u32)> {
     let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything, brackets and spaces included.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
