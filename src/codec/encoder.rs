@@ -9,9 +9,9 @@ use serde::ser::{
 
 use super::budget;
 use super::error::{ADVICE, CodecError, Reason};
+use super::names::{Block, Kept, Mode, Variant, spell};
 use super::shape::{
-    DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, SLOTS, learn, look_up, mix, push_name,
-    slot_for,
+    DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, learn, look_up, mix, slot_for,
 };
 use super::writer::Writer;
 
@@ -25,22 +25,6 @@ pub(super) struct Encoder<'a> {
     /// A part of the value could not be written, whatever the type around it made of that.
     is_spoilt: bool,
     kept: Option<Box<Kept>>,
-}
-
-/// The names that the message has said, by slot.
-#[derive(Default)]
-struct Kept {
-    variants: [Variant; SLOTS],
-    /// With the number for their fields.
-    structs: [(Key, usize); SLOTS],
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Variant {
-    name: usize,
-    length: usize,
-    index: u32,
-    form: u8,
 }
 
 impl<'a> Encoder<'a> {
@@ -465,49 +449,29 @@ impl Tuple<'_, '_> {
     }
 }
 
-impl SerializeTuple for Tuple<'_, '_> {
-    type Ok = ();
-    type Error = CodecError;
+/// Tuples of all kinds are written alike; only serde's names for it differ.
+macro_rules! write_tuple {
+    ($($Trait:ident::$method:ident),*) => {$(
+        impl $Trait for Tuple<'_, '_> {
+            type Ok = ();
+            type Error = CodecError;
 
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        self.next(value)
-    }
+            #[inline]
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+                self.next(value)
+            }
 
-    #[inline]
-    fn end(self) -> Result<(), CodecError> {
-        self.finish()
-    }
+            #[inline]
+            fn end(self) -> Result<(), CodecError> {
+                self.finish()
+            }
+        }
+    )*};
 }
 
-impl SerializeTupleStruct for Tuple<'_, '_> {
-    type Ok = ();
-    type Error = CodecError;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        self.next(value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), CodecError> {
-        self.finish()
-    }
-}
-
-impl SerializeTupleVariant for Tuple<'_, '_> {
-    type Ok = ();
-    type Error = CodecError;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        self.next(value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), CodecError> {
-        self.finish()
-    }
+write_tuple! {
+    SerializeTuple::serialize_element, SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
 }
 
 /// A struct or a struct variant that is being written.
@@ -521,19 +485,6 @@ pub(super) struct Fields<'e, 'a> {
     count: usize,
     is_variant: bool,
 }
-
-/// Where the names are.
-enum Mode {
-    Nowhere,
-    /// They were said; the fields have to be those of this number.
-    Known(usize),
-    /// Each before its value; all of them, if they are to be learnt.
-    Each(Option<Box<Block>>),
-}
-
-/// The names of a struct whose first value is being written.
-#[derive(Default)]
-struct Block(Vec<u8>);
 
 impl Fields<'_, '_> {
     fn key(&self) -> Key {
@@ -581,70 +532,40 @@ impl Fields<'_, '_> {
 }
 
 #[cold]
-fn spell(
-    out: &mut Writer<'_>,
-    learnt: &mut Option<Box<Block>>,
-    name: &str,
-) -> Result<(), CodecError> {
-    if let Some(block) = learnt {
-        push_name(&mut block.0, name);
-    }
-    out.text(name)
-}
-
-#[cold]
 fn miscounted_fields(name: &str) -> CodecError {
     CodecError::text(format!(
         "struct `{name}`: its Serialize does not write as many fields as it says"
     ))
 }
 
-impl SerializeStruct for Fields<'_, '_> {
-    type Ok = ();
-    type Error = CodecError;
+/// Structs and struct variants are written alike.
+macro_rules! write_fields {
+    ($($Trait:ident),*) => {$(
+        impl $Trait for Fields<'_, '_> {
+            type Ok = ();
+            type Error = CodecError;
 
-    #[inline(always)]
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), CodecError> {
-        self.next(key, value)
-    }
+            #[inline(always)]
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), CodecError> {
+                self.next(key, value)
+            }
 
-    #[inline]
-    fn skip_field(&mut self, _: &'static str) -> Result<(), CodecError> {
-        self.skip();
-        Ok(())
-    }
+            #[inline]
+            fn skip_field(&mut self, _: &'static str) -> Result<(), CodecError> {
+                self.skip();
+                Ok(())
+            }
 
-    #[inline]
-    fn end(self) -> Result<(), CodecError> {
-        self.finish()
-    }
+            #[inline]
+            fn end(self) -> Result<(), CodecError> {
+                self.finish()
+            }
+        }
+    )*};
 }
 
-impl SerializeStructVariant for Fields<'_, '_> {
-    type Ok = ();
-    type Error = CodecError;
-
-    #[inline(always)]
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), CodecError> {
-        self.next(key, value)
-    }
-
-    #[inline]
-    fn skip_field(&mut self, _: &'static str) -> Result<(), CodecError> {
-        self.skip();
-        Ok(())
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), CodecError> {
-        self.finish()
-    }
-}
+write_fields! { SerializeStruct, SerializeStructVariant }

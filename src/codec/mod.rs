@@ -10,6 +10,7 @@ mod enums;
 mod error;
 mod fds;
 mod limits;
+mod names;
 mod parcel;
 mod reader;
 mod shape;

@@ -170,7 +170,7 @@ impl<S: Serialize, R> Connection<S, R> {
         value: S,
         deadline: Instant,
     ) -> Result<(), SendTimeoutError<S>> {
-        self.send_by(value, Deadline::At(deadline))
+        self.send_by(value, Deadline::at(deadline))
     }
 
     fn send_by<E: SendFailure<S>>(&mut self, value: S, deadline: Deadline) -> Result<(), E> {
@@ -222,31 +222,12 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// # Errors
     /// As [`recv_timeout`](Connection::recv_timeout).
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<R, RecvTimeoutError> {
-        self.recv_by(Deadline::At(deadline))
+        self.recv_by(Deadline::at(deadline))
     }
 
     fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<R, E> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
-    }
-
-    /// Returns an iterator over the values that come, until the other end is gone. Other errors are
-    /// items: behind [`RecvError::Decode`] there can be more values, behind what ends the
-    /// connection comes the end.
-    ///
-    /// ```
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<u8> = connect(listener.address())?;
-    /// # let mut far: Connection<u8> = listener.accept()?;
-    /// near.send(1)?;
-    /// near.send(2)?;
-    /// near.close()?;
-    /// assert_eq!(far.iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn iter(&mut self) -> ConnectionIter<'_, S, R> {
-        ConnectionIter { connection: self }
     }
 
     /// Returns an iterator over the values that are there now; it never waits. It ends where
@@ -338,7 +319,7 @@ impl<S, R> Connection<S, R> {
         bytes: &[u8],
         deadline: Instant,
     ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::At(deadline))
+        self.send_bytes_by(bytes, Deadline::at(deadline))
     }
 
     fn send_bytes_by<E: SendFailure<()>>(
@@ -383,7 +364,7 @@ impl<S, R> Connection<S, R> {
     /// # Errors
     /// As [`recv_bytes_timeout`](Connection::recv_bytes_timeout).
     pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::At(deadline))
+        self.recv_bytes_by(Deadline::at(deadline))
     }
 
     fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
@@ -454,7 +435,7 @@ impl<S, R> Connection<S, R> {
         buffer: &mut [u8],
         deadline: Instant,
     ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::At(deadline))
+        self.recv_bytes_into_by(buffer, Deadline::at(deadline))
     }
 
     fn recv_bytes_into_by<E: RecvFailure>(
@@ -558,56 +539,5 @@ impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Connection<S, R>, D::Error> {
         let (link, max_message) = Deserialize::deserialize(deserializer)?;
         Ok(Connection { max_message, ..Connection::over(link) })
-    }
-}
-
-/// The values that come over a connection: see [`Connection::iter`].
-pub struct ConnectionIter<'a, S, R> {
-    connection: &'a mut Connection<S, R>,
-}
-
-impl<S, R: DeserializeOwned> Iterator for ConnectionIter<'_, S, R> {
-    type Item = Result<R, RecvError>;
-
-    fn next(&mut self) -> Option<Result<R, RecvError>> {
-        error::item(self.connection.recv())
-    }
-}
-
-impl<S, R> fmt::Debug for ConnectionIter<'_, S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionIter").field("connection", &self.connection).finish()
-    }
-}
-
-/// The values that come over a connection that is the iterator's own: see [`Connection::iter`].
-#[derive(Debug)]
-pub struct ConnectionIntoIter<S, R> {
-    connection: Connection<S, R>,
-}
-
-impl<S, R: DeserializeOwned> Iterator for ConnectionIntoIter<S, R> {
-    type Item = Result<R, RecvError>;
-
-    fn next(&mut self) -> Option<Result<R, RecvError>> {
-        self.connection.iter().next()
-    }
-}
-
-impl<S, R: DeserializeOwned> IntoIterator for Connection<S, R> {
-    type Item = Result<R, RecvError>;
-    type IntoIter = ConnectionIntoIter<S, R>;
-
-    fn into_iter(self) -> ConnectionIntoIter<S, R> {
-        ConnectionIntoIter { connection: self }
-    }
-}
-
-impl<'a, S, R: DeserializeOwned> IntoIterator for &'a mut Connection<S, R> {
-    type Item = Result<R, RecvError>;
-    type IntoIter = ConnectionIter<'a, S, R>;
-
-    fn into_iter(self) -> ConnectionIter<'a, S, R> {
-        self.iter()
     }
 }

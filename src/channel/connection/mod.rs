@@ -3,9 +3,11 @@
 mod client;
 mod duplex;
 mod ends;
+mod iter;
 mod listener;
 
 pub use client::{Client, ConnectError, connect};
 pub use duplex::{connection, connection_with_capacity};
-pub use ends::{Connection, ConnectionIntoIter, ConnectionIter};
+pub use ends::Connection;
+pub use iter::{ConnectionIntoIter, ConnectionIter};
 pub use listener::{AcceptError, Listener, ListenerBuilder};

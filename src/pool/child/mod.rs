@@ -1,5 +1,6 @@
 //! The worker's side of a pool.
 
+mod current_task;
 pub(crate) mod worker_loop;
 
-pub use worker_loop::{CurrentTask, current_task, with_worker_state, worker_id};
+pub use current_task::{CurrentTask, current_task, with_worker_state, worker_id};

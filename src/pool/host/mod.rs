@@ -6,6 +6,7 @@
 
 pub(crate) mod chunker;
 pub(crate) mod decode;
+mod ending;
 pub(crate) mod job;
 pub(crate) mod ledger;
 pub(crate) mod map_results;

@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::job::{self, CallId, Content, Delivery, Job, Sink};
+use super::job::{self, Job, Sink};
 use super::settings::Settings;
 use super::worker::{Heard, KillReason, STUCK, Worker};
 use super::worker_set::{Place, WorkerSet};
@@ -33,7 +33,7 @@ pub(crate) enum Phase {
 pub(crate) struct Scheduler {
     pub(crate) settings: Settings,
     pub(crate) workers: WorkerSet,
-    queue: VecDeque<Job>,
+    pub(super) queue: VecDeque<Job>,
     pub(crate) phase: Phase,
     /// Whose tasks are finished, and who is to be told.
     pub(crate) touched: Vec<Arc<dyn Sink>>,
@@ -231,7 +231,7 @@ impl Scheduler {
     }
 
     /// Puts tasks that were taken back in front of all others, in their order.
-    fn requeue(&mut self, back: Vec<Job>) {
+    pub(super) fn requeue(&mut self, back: Vec<Job>) {
         for job in back.into_iter().rev() {
             self.queue.push_front(job);
         }
@@ -377,7 +377,7 @@ impl Scheduler {
     fn stop_check(&self, place: usize) -> Option<Instant> {
         let worker = self.workers.worker(place)?;
         let is_endless = worker.ledger.head()?.job.sink.call().options.deadline.is_none();
-        let holds_up = !self.queue.is_empty() || worker.ledger.tasks() > 1;
+        let holds_up = !self.queue.is_empty() || worker.ledger.has_several();
         if !(is_endless && holds_up && worker.kill_reason.is_none() && worker.is_running()) {
             return None;
         }
@@ -495,114 +495,6 @@ impl Scheduler {
             worker.terminate(KillReason::Terminated, Duration::ZERO);
         }
         self.workers.put(place, worker);
-    }
-
-    /// No more tasks are taken.
-    pub(crate) fn close(&mut self) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::Closing;
-        }
-    }
-
-    /// No task is done any more: those that are not finished fail, workers are ended.
-    pub(crate) fn terminate(&mut self) {
-        if !matches!(self.phase, Phase::Terminated) {
-            if !matches!(self.phase, Phase::Broken(_)) {
-                self.phase = Phase::Terminated;
-            }
-            self.cancel_all();
-            self.end_workers(self.settings.grace);
-        }
-    }
-
-    fn end_workers(&mut self, grace: Duration) {
-        for place in 0..self.workers.len() {
-            let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if worker.link.is_some() {
-                let back = worker.take_back();
-                self.requeue(back);
-            }
-            let Some(worker) = self.workers.worker_mut(place) else { continue };
-            worker.terminate(KillReason::Terminated, grace);
-        }
-        match self.phase.clone() {
-            Phase::Broken(reason) => self.fail_all(&Failure::NotRun(reason)),
-            _ => self.cancel_all(),
-        }
-    }
-
-    fn cancel_all(&mut self) {
-        self.fail_all(&Failure::Cancelled("its pool was terminated".to_owned()));
-    }
-
-    fn fail_all(&mut self, failure: &Failure) {
-        for job in mem::take(&mut self.queue) {
-            self.fail(job, job::again(failure));
-        }
-    }
-
-    fn fail(&mut self, job: Job, failure: Failure) {
-        job.sink.deliver(Delivery {
-            first: job.first,
-            count: job.count,
-            content: Content::Failed(failure),
-            worker: None,
-            attempts: job.failed,
-        });
-        if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &job.sink)) {
-            self.touched.push(job.sink);
-        }
-    }
-
-    /// For a supervisor that cannot go on: no task is left without an outcome, and no worker.
-    pub(crate) fn abandon(&mut self) {
-        const WHY: &str = "the pool's own thread has failed";
-        self.phase = Phase::Broken(WHY.to_owned());
-        for place in 0..self.workers.len() {
-            let Some(mut worker) = self.workers.remove(place) else { continue };
-            worker.kill();
-            let (back, failed) = worker.settle(|| Failure::Lost(WHY.to_owned()));
-            self.requeue(back);
-            if let Some(failed) = failed {
-                self.fail(failed.job, failed.failure);
-            }
-        }
-        self.fail_all(&Failure::NotRun(WHY.to_owned()));
-    }
-
-    /// Stops all work for a sink: what is not begun is taken back, the workers that are
-    /// at its tasks are killed.
-    pub(crate) fn cancel(&mut self, call: CallId, with_running: bool) {
-        for place in 0..self.workers.len() {
-            let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if worker.link.is_none() || worker.kill_reason.is_some() || !worker.ledger.holds(call).1
-            {
-                continue;
-            }
-            self.attend(place);
-            let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if worker.link.is_none() {
-                continue;
-            }
-            let back = worker.take_back();
-            self.requeue(back);
-            self.attend(place);
-            let Some(worker) = self.workers.worker_mut(place) else { continue };
-            if with_running && worker.is_running() && worker.ledger.holds(call).0 {
-                worker.kill_reason = Some(KillReason::Cancelled);
-                worker.kill();
-            }
-        }
-    }
-
-    /// Returns whether all is over: no worker is left, and none will be.
-    pub(crate) fn is_over(&self) -> bool {
-        let ends = match self.phase {
-            Phase::Running => false,
-            Phase::Closing => self.queue.is_empty(),
-            Phase::Terminated | Phase::Broken(_) => true,
-        };
-        ends && self.workers.is_gone()
     }
 
     /// Returns how many tasks run at this moment.
