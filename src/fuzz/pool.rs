@@ -1,23 +1,25 @@
 //! A pool's worker that says anything at any time. Whatever it says, every task has one outcome.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::input::Input;
-use crate::codec;
+use crate::codec::{self, MAX_FDS};
 use crate::error::Failure;
 use crate::pool::Retry;
 use crate::pool::host::decode::Opened;
-use crate::pool::host::job::{Call, Job, Options, Sink, Tag};
-use crate::pool::host::ledger::Ledger;
 use crate::pool::host::map_results::MapResults;
 use crate::pool::protocol::claim::ClaimHandle;
 use crate::pool::protocol::messages::{self, Reply};
+use crate::pool::scheduler::job::{Call, Job, Options, Sink, Tag};
+use crate::pool::scheduler::ledger::Ledger;
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let options = Options { retry: Retry::times((input.byte() % 3).into()), ..Options::default() };
     let results = Arc::new(MapResults::new(Call::new(None, "f", Arc::new(options), true)));
-    let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
+    let mut ledger =
+        Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), MAX_FDS, Instant::now());
     let (mut word, mut gate) = (0_u64, ClaimHandle::default());
     let mut given = 0;
     let mut back = Vec::new();
@@ -25,7 +27,7 @@ pub(super) fn run(data: &[u8]) {
         match input.byte() % 8 {
             0 | 1 => {
                 let count = u32::from(input.byte() % 20) + 1;
-                ledger.enter(job(&results, given, count));
+                ledger.enter(job(&results, given, count), Instant::now());
                 given += u64::from(count);
             }
             2 => ledger.hear(&mut input.some().to_vec(), Vec::new()),
@@ -87,7 +89,7 @@ fn job(results: &Arc<MapResults>, first: u64, count: u32) -> Job {
         messages::framed(&mut bytes, encode).expect("a number").keep();
     }
     let sink = Arc::clone(results) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, bytes, fds: Vec::new() }
+    Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds: Vec::new() }
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

@@ -14,11 +14,11 @@ use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
 use crate::error::{Cause, Error, Result, TaskError, os};
-use crate::pool::host::scheduler::Phase;
 use crate::pool::host::settings::Settings;
 use crate::pool::host::supervisor::Shared;
-use crate::pool::host::worker::Worker;
-use crate::pool::host::worker_set::WorkerSet;
+use crate::pool::host::worker_process::WorkerProcess;
+use crate::pool::scheduler::event::Event;
+use crate::pool::scheduler::scheduler::Phase;
 use crate::process::{self, Handle};
 use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::Deadline;
@@ -90,10 +90,10 @@ const AT_EXIT: Duration = Duration::from_secs(4);
 impl Pool {
     pub(crate) fn start(settings: Settings) -> Result<Pool> {
         let mut started = Started::default();
-        let mut workers: Vec<Worker> = Vec::new();
+        let mut workers = Vec::new();
         for place in 0..settings.processes {
-            let number = WorkerSet::number(place as u64, place);
-            let worker = Worker::start(&settings, place.saturating_add(1), number)?;
+            let number = WorkerProcess::number(place as u64, place);
+            let worker = WorkerProcess::start(&settings, place.saturating_add(1), number)?;
             started.0.push(worker.child.handle());
             workers.push(worker);
         }
@@ -102,7 +102,10 @@ impl Pool {
         if settings.method == crate::start::method::StartMethod::Fork {
             settings.method = crate::start::method::StartMethod::Forkserver;
         }
-        let shared = Arc::new(Shared::new(settings, workers)?);
+        let shared = Arc::new(Shared::new(settings)?);
+        for (place, worker) in workers.into_iter().enumerate() {
+            shared.install(place, worker)?;
+        }
         let kept = Arc::clone(&shared);
         let supervisor = thread::Builder::new()
             .name("multiproc-pool".to_owned())
@@ -210,8 +213,7 @@ impl Pool {
     /// Takes no more tasks. Those that there are, are done; then the workers leave.
     pub fn close(&self) {
         if self.shared.is_ours() {
-            self.shared.lock().close();
-            self.shared.wake();
+            self.shared.tell(Event::Closed);
         }
     }
 
@@ -220,8 +222,7 @@ impl Pool {
     /// [`join`](Pool::join) waits.
     pub fn terminate(&self) {
         if self.shared.is_ours() {
-            self.shared.lock().terminate();
-            self.shared.wake();
+            self.shared.tell(Event::Terminated);
         }
     }
 
@@ -258,18 +259,15 @@ impl Pool {
             )
             .into());
         }
-        let phase = self.shared.lock().phase.clone();
-        if phase == Phase::Running {
+        if self.shared.phase() == Phase::Running {
             return Err(Cause::BadInput("pool is still running".to_owned()).into());
         }
         if self.shared.is_supervisor() {
             return Err(Cause::BadInput("a callback cannot wait for its pool".to_owned()).into());
         }
         let is_over = self.shared.wait_over(deadline);
-        match self.shared.lock().unended.first() {
-            Some(why) if is_over => {
-                Err(Error::os(why.clone(), io::ErrorKind::PermissionDenied.into()))
-            }
+        match self.shared.unended() {
+            Some(why) if is_over => Err(Error::os(why, io::ErrorKind::PermissionDenied.into())),
             _ => Ok(is_over),
         }
     }
@@ -299,7 +297,7 @@ impl Drop for Pool {
 impl fmt::Debug for Pool {
     /// CPython's: `<Pool state=RUN pool_size=2>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.shared.is_ours().then(|| self.shared.lock().phase.clone()) {
+        let state = match self.shared.is_ours().then(|| self.shared.phase()) {
             None => "UNKNOWN",
             Some(Phase::Running) => "RUN",
             Some(Phase::Closing) => "CLOSE",
@@ -354,8 +352,7 @@ fn end_pools() {
         pools.iter().filter_map(Weak::upgrade).collect()
     };
     for pool in &pools {
-        pool.lock().terminate();
-        pool.wake();
+        pool.tell(Event::Terminated);
     }
     let deadline = Deadline::after(AT_EXIT);
     for pool in &pools {

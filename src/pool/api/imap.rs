@@ -13,7 +13,7 @@ use super::progress::Progress;
 use crate::error::TaskError;
 use crate::pool::host::chunker::Chunker;
 use crate::pool::host::decode::Opened;
-use crate::pool::host::job::{Delivery, Sink};
+use crate::pool::scheduler::job::{Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::pool::host::decode::Opened;
-use crate::pool::host::job::Sink;
 use crate::pool::host::map_results::MapResults;
 use crate::pool::host::supervisor::Shared;
+use crate::pool::scheduler::job::Sink;
 use crate::sys::wait::poll::Deadline;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what
@@ -97,8 +97,7 @@ impl<R: DeserializeOwned> MapTask<R> {
     pub fn cancel(self) {
         self.results.cancel();
         if self.pool.is_ours() {
-            self.pool.lock().cancel(self.results.call().id, true);
-            self.pool.wake();
+            self.pool.cancel(self.results.call().id, true);
         }
     }
 

@@ -76,31 +76,29 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
     if !pool.is_ours() {
         return PoolStats::default();
     }
-    let scheduler = pool.lock();
+    let driver = pool.lock();
+    let scheduler = &driver.scheduler;
     let mut given = 0;
-    let workers = (1..).zip(scheduler.places()).map(|(id, place)| {
+    let workers = (0..).zip(scheduler.places()).map(|(number, place)| {
         let before = place.totals;
-        let Some(worker) = &place.worker else {
-            return WorkerStats {
-                id,
-                tasks: before.tasks,
-                failures: before.failures,
-                restarts: before.restarts,
-                busy: before.busy,
-                ..WorkerStats::default()
-            };
+        let mut stats = WorkerStats {
+            id: number + 1,
+            tasks: before.tasks,
+            failures: before.failures,
+            restarts: place.restarts(),
+            busy: before.busy,
+            ..WorkerStats::default()
         };
-        given = worker.ledger.tasks().saturating_add(given);
-        WorkerStats {
-            id,
-            name: worker.ledger.tag.name.clone(),
-            pid: Some(worker.ledger.tag.pid),
-            tasks: before.tasks.saturating_add(worker.ledger.finished),
-            failures: before.failures.saturating_add(worker.ledger.failures),
-            restarts: before.restarts,
-            busy: before.busy.saturating_add(worker.busy()),
-            resident: worker.weigh(),
+        if let (Some(worker), Some(process)) = (&place.worker, driver.worker(number)) {
+            given = worker.ledger.tasks().saturating_add(given);
+            stats.name = process.tag.name.clone();
+            stats.pid = Some(process.tag.pid);
+            stats.tasks = stats.tasks.saturating_add(worker.ledger.finished);
+            stats.failures = stats.failures.saturating_add(worker.ledger.failures);
+            stats.busy = stats.busy.saturating_add(process.busy());
+            stats.resident = process.weigh();
         }
+        stats
     });
     let workers = workers.collect();
     PoolStats { queued: scheduler.queued(), given, running: scheduler.running(), workers }

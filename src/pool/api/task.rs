@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use crate::error::Failure;
 use crate::error::TaskError;
 use crate::pool::host::decode;
-use crate::pool::host::job::{Content, Delivery, Sink};
 use crate::pool::host::slot::{Outcome, Slot};
 use crate::pool::host::supervisor::Shared;
+use crate::pool::scheduler::job::{Content, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 
 /// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have:
@@ -145,8 +145,7 @@ impl<R> Task<R> {
         if !self.pool.is_ours() || !self.slot.cancel(cancelled) {
             return false;
         }
-        self.pool.lock().cancel(self.slot.call().id, true);
-        self.pool.wake();
+        self.pool.cancel(self.slot.call().id, true);
         self.slot.wake();
         true
     }

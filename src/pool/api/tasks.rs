@@ -19,12 +19,12 @@ use crate::error::TaskError;
 use crate::limits::Limits;
 use crate::pool::child::worker_loop;
 use crate::pool::host::chunker::Chunker;
-use crate::pool::host::job::{Call, Content, Delivery, Job, Options, Sink};
 use crate::pool::host::map_results::MapResults;
-use crate::pool::host::retry::Retry;
 use crate::pool::host::slot::Slot;
 use crate::pool::host::supervisor::Shared;
 use crate::pool::protocol::messages;
+use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink};
+use crate::pool::scheduler::retry::Retry;
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 use crate::unwind;
@@ -188,19 +188,19 @@ impl<'p> Tasks<'p> {
         let submitted = encoded.and_then(|()| {
             bytes.shrink_to_fit();
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
-            pool.lock().submit([Job {
+            pool.submit([Job {
                 sink,
                 first: 0,
                 count: 1,
                 failed: 0,
                 put_off: 0,
+                place: None,
                 bytes,
                 fds,
             }])
         });
         match submitted {
-            Ok(true) => pool.wake(),
-            Ok(false) => {}
+            Ok(()) => {}
             Err(failure) => {
                 let content = Content::Failed(failure);
                 slot.deliver(Delivery { first: 0, count: 1, content, worker: None, attempts: 0 });

@@ -49,12 +49,6 @@ pub(crate) struct Initializer {
     pub(crate) fds: Vec<Carried>,
 }
 
-/// After how much work the pool is woken to take what has come of it, if there is more to do.
-///
-/// What is said within this time after the last call may go unheard. So the pool looks once more by
-/// itself when it has passed.
-pub(crate) const WAKE_INTERVAL: Duration = Duration::from_micros(250);
-
 /// The most bytes of answers that are published together.
 const MAX_BLOCK: usize = 4096;
 
@@ -472,7 +466,7 @@ impl WorkerLoop {
         } else if took > 4 * SHORT_STRIDE {
             self.stride = (self.stride / 4).max(1);
         }
-        if now.saturating_sub(self.woken) > WAKE_INTERVAL {
+        if now.saturating_sub(self.woken) > messages::WAKE_INTERVAL {
             self.woken = now;
             self.link.wake_peer()?;
         }

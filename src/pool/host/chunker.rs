@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::job::{self, Content, Delivery, Job, Sink};
 use super::map_results::MapResults;
 use super::supervisor::Shared;
 use crate::codec;
 use crate::error::Failure;
 use crate::pool::protocol::messages;
+use crate::pool::scheduler::job::{self, Content, Delivery, Job, Sink};
 use crate::unwind;
 
 /// Sets how long a chunk is to take, in nanoseconds: long beside what it costs to hand it out,
@@ -300,7 +300,7 @@ where
         self.chunks_out = self.chunks_out.saturating_add(1);
         self.bytes_out = self.bytes_out.saturating_add(bytes.len());
         let sink = Arc::clone(&self.results) as Arc<dyn Sink>;
-        self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, bytes, fds });
+        self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds });
     }
 
     /// Hands out what was pulled.
@@ -311,11 +311,10 @@ where
         let all: Vec<_> = self.batch.iter().map(|job| (job.first, job.count)).collect();
         let submitted = match &self.refusal {
             Some(refusal) => Err(job::again(refusal)),
-            None => self.pool.lock().submit(self.batch.drain(..)),
+            None => self.pool.submit(self.batch.drain(..)),
         };
         match submitted {
-            Ok(true) => self.pool.wake(),
-            Ok(false) => {}
+            Ok(()) => {}
             Err(failure) => {
                 // An endless iterator ends here, too.
                 self.is_exhausted = true;
@@ -347,8 +346,7 @@ impl<I, Args> Chunker<I, Args> {
     pub(crate) fn abandon(&self) {
         if self.out > 0 && self.pool.is_ours() {
             self.results.cancel();
-            self.pool.lock().cancel(self.results.call().id, false);
-            self.pool.wake();
+            self.pool.cancel(self.results.call().id, false);
         }
     }
 }

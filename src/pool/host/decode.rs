@@ -6,12 +6,12 @@ use std::vec;
 
 use serde::de::DeserializeOwned;
 
-use super::job::{self, Call, Content, Delivery};
-use super::ledger;
 use crate::codec;
 use crate::error::Failure;
 use crate::error::TaskError;
 use crate::pool::protocol::messages::{self, Reply};
+use crate::pool::scheduler::job::{self, Call, Content, Delivery};
+use crate::pool::scheduler::ledger;
 use crate::unwind;
 
 /// Sets how many values are decoded at once: what `Deserialize` does may panic, and to catch each

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::job::{Call, Content, Delivery, Sink};
+use crate::pool::scheduler::job::{Call, Content, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 
 /// The place of a map's outcomes.

@@ -1,4 +1,5 @@
-//! The program's side of a pool: what waits, which worker has it, what came of it.
+//! The program's side of a pool: it carries out what the scheduler decides, and keeps what comes of
+//! tasks for whoever waits.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"
@@ -6,14 +7,9 @@
 
 pub(crate) mod chunker;
 pub(crate) mod decode;
-mod ending;
-pub(crate) mod job;
-pub(crate) mod ledger;
+mod driver;
 pub(crate) mod map_results;
-pub(crate) mod retry;
-pub(crate) mod scheduler;
 pub(crate) mod settings;
 pub(crate) mod slot;
 pub(crate) mod supervisor;
-pub(crate) mod worker;
-pub(crate) mod worker_set;
+pub(crate) mod worker_process;

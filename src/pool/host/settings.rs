@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::Initializer;
+use crate::pool::scheduler::policy::Policy;
 use crate::process::Process;
 use crate::start::method::StartMethod;
 
@@ -31,6 +32,18 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Returns what the scheduler acts on.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            processes: self.processes,
+            max_tasks: self.max_tasks,
+            max_growth: self.max_growth,
+            max_restarts: self.max_restarts,
+            grace: self.grace,
+            limits_workers: !self.limits.of_worker().is_empty(),
+        }
+    }
+
     /// Returns what the worker in a place, counted from 1, is called: as in CPython, unless the
     /// pool has a name.
     pub(crate) fn worker_name(&self, id: usize) -> String {

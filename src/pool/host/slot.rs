@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::job::{Call, Delivery, Sink};
+use crate::pool::scheduler::job::{Call, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 

@@ -11,6 +11,12 @@ use crate::limits::Limits;
 use crate::sys::program::code::Offset;
 use crate::unwind::Panic;
 
+/// Time that a worker with more to do works before it wakes the pool to take what has come of it.
+///
+/// What it publishes within this time after the last call may go unheard, so the pool listens once
+/// more by itself when it has passed.
+pub(crate) const WAKE_INTERVAL: Duration = Duration::from_micros(250);
+
 /// Pool to worker, ahead of the tasks that follow it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {

@@ -11,7 +11,6 @@ use super::job::{CallId, Content, Delivery, Job, Sink, Tag};
 use crate::codec;
 use crate::error::Failure;
 use crate::pool::protocol::messages::{self, Reply};
-use crate::sys::limits::rlimit;
 
 /// From so many bytes on, an answer is kept as it came instead of being copied.
 const LONG_ANSWER: usize = 4096;
@@ -36,8 +35,8 @@ pub(crate) struct Ledger {
     pub(crate) delivered: Vec<Arc<dyn Sink>>,
     /// The descriptors that came with answers and that nobody has taken yet, among others.
     kept: Vec<Weak<OwnedFd>>,
-    /// Counts how many workers the pool has.
-    workers: usize,
+    /// Descriptors that may be open in this program that came from this worker.
+    fd_quota: usize,
 }
 
 /// A job that went out.
@@ -51,26 +50,21 @@ struct Sent {
     answers: Vec<u8>,
 }
 
-/// A task that a worker was at when it ended, or when it was asked for.
-pub(crate) struct Head<'a> {
-    pub(crate) job: &'a Job,
-}
-
 impl Ledger {
-    /// That of one of so many workers.
-    pub(crate) fn new(tag: Arc<Tag>, workers: usize) -> Ledger {
+    /// The ledger of a worker that has been given nothing yet.
+    pub(crate) fn new(tag: Arc<Tag>, fd_quota: usize, now: Instant) -> Ledger {
         Ledger {
             sent: VecDeque::new(),
             tag,
             finished: 0,
             failures: 0,
-            since: Instant::now(),
+            since: now,
             ready: None,
             is_garbled: false,
             again: Vec::new(),
             delivered: Vec::new(),
             kept: Vec::new(),
-            workers,
+            fd_quota,
         }
     }
 
@@ -90,16 +84,21 @@ impl Ledger {
     }
 
     /// Enters a job that goes out.
-    pub(crate) fn enter(&mut self, job: Job) {
+    pub(crate) fn enter(&mut self, job: Job, now: Instant) {
         if self.sent.is_empty() {
-            self.since = Instant::now();
+            self.since = now;
         }
         self.sent.push_back(Sent { job, done: 0, delivered: 0, answers: Vec::new() });
     }
 
-    /// The job whose task is next to finish.
-    pub(crate) fn head(&self) -> Option<Head<'_>> {
-        self.sent.front().map(|sent| Head { job: &sent.job })
+    /// Returns the job whose task is next to finish.
+    pub(crate) fn head(&self) -> Option<&Job> {
+        self.sent.front().map(|sent| &sent.job)
+    }
+
+    /// Returns the job that was entered last.
+    pub(crate) fn last(&self) -> Option<&Job> {
+        self.sent.back().map(|sent| &sent.job)
     }
 
     /// Returns whether a job for that sink is the next to finish, and whether any is out.
@@ -114,8 +113,7 @@ impl Ledger {
     /// A worker may send descriptors with answers of any type. They stay open in this program until
     /// the answer is taken, so all workers together may have it keep half of what it can open.
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
-        let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
-        let quota = (half.checked_div(self.workers).unwrap_or(half)).max(codec::MAX_FDS);
+        let quota = self.fd_quota;
         if self.kept.len().saturating_add(fds.len()) > quota {
             self.kept.retain(|fd| fd.strong_count() > 0);
         }
@@ -350,8 +348,8 @@ pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::host::job::Call;
     use crate::pool::host::map_results::MapResults;
+    use crate::pool::scheduler::job::Call;
 
     #[test]
     fn answers_that_are_missing_are_delivered_as_such() {
@@ -366,18 +364,26 @@ mod tests {
     /// A ledger with two jobs of two tasks each.
     fn with_two_jobs() -> (Ledger, Arc<MapResults>) {
         let results = Arc::new(MapResults::new(Call::new(None, "f", Arc::default(), true)));
-        let mut ledger = Ledger::new(Arc::new(Tag { name: "worker".to_owned(), pid: 1 }), 1);
+        let mut ledger = Ledger::new(
+            Arc::new(Tag { name: "worker".to_owned(), pid: 1 }),
+            codec::MAX_FDS,
+            Instant::now(),
+        );
         for first in [0, 2] {
             let sink = Arc::clone(&results) as Arc<dyn Sink>;
-            ledger.enter(Job {
-                sink,
-                first,
-                count: 2,
-                failed: 0,
-                put_off: 0,
-                bytes: vec![0; 2],
-                fds: Vec::new(),
-            });
+            ledger.enter(
+                Job {
+                    sink,
+                    first,
+                    count: 2,
+                    failed: 0,
+                    put_off: 0,
+                    place: None,
+                    bytes: vec![0; 2],
+                    fds: Vec::new(),
+                },
+                Instant::now(),
+            );
         }
         (ledger, results)
     }

@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) retry: Retry,
     pub(crate) limits: Limits,
     pub(crate) chunk_size: Option<usize>,
+    /// Time that all tasks of the call have together, from the first that is handed out.
+    pub(crate) total: Option<Duration>,
 }
 
 impl Call {
@@ -107,6 +109,8 @@ pub(crate) struct Job {
     pub(crate) failed: u32,
     /// Counts how often a worker had it and did not begin it.
     pub(crate) put_off: u32,
+    /// Place of the worker that is to have it; `None` for any.
+    pub(crate) place: Option<usize>,
     /// The arguments of each, framed.
     pub(crate) bytes: Vec<u8>,
     /// The descriptors that come with the arguments of a job of one task.
@@ -127,6 +131,7 @@ impl Job {
             count: self.count.saturating_sub(at),
             failed: self.failed,
             put_off: self.put_off,
+            place: self.place,
             bytes,
             fds: if at == 0 { mem::take(&mut self.fds) } else { Vec::new() },
         };
@@ -146,6 +151,7 @@ impl Job {
             count: 1,
             failed,
             put_off: 0,
+            place: self.place,
             bytes,
             fds,
         }
@@ -250,8 +256,16 @@ mod tests {
             .expect("framed");
         }
         let sink = Arc::new(Nobody(call));
-        let mut job =
-            Job { sink, first: 100, count: 10, failed: 0, put_off: 0, bytes, fds: Vec::new() };
+        let mut job = Job {
+            sink,
+            first: 100,
+            count: 10,
+            failed: 0,
+            put_off: 0,
+            place: None,
+            bytes,
+            fds: Vec::new(),
+        };
         let mut rest = job.split_off(7).expect("the rest");
         assert_eq!((job.count, rest.first, rest.count), (7, 107, 3));
         let mut at = 0;

@@ -1,0 +1,190 @@
+//! How a pool's work ends before it is done: tasks that fail or are cancelled, workers that die.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::event::{Action, Recall};
+use super::job::{self, CallId, Content, Delivery, Job};
+use super::scheduler::{Phase, Scheduler};
+use super::state::{Cause, Due, KillReason, Words, WorkerState};
+use crate::error::Failure;
+use crate::limits::LimitReached;
+
+impl Scheduler {
+    /// A worker is gone: settles what it had.
+    ///
+    /// 1. Hear what it had written and not published: those tasks are done.
+    /// 2. Take back what it had not begun, and fail or retry the one task that it was running.
+    /// 3. Take note of its end, which may be one too many.
+    pub(super) fn on_ended(
+        &mut self,
+        place: usize,
+        words: Words,
+        unpublished: Option<(u32, &[u8])>,
+        why: Failure,
+        now: Instant,
+    ) {
+        let Some(mut worker) = self.workers.remove(place) else { return };
+        worker.ended(words);
+        if let Some((count, answers)) = unpublished {
+            worker.ledger.hear_block(count, answers);
+        }
+        let unready = worker.ledger.ready.clone().and_then(Result::err);
+        let text = unready.unwrap_or_else(|| why.to_string());
+        let is_unasked = matches!(worker.state.kill_reason(), None | Some(KillReason::Rogue(_)));
+        let was_dismissed =
+            matches!(worker.state, WorkerState::Ending { cause: Cause::Dismissed, .. });
+        let state = mem::replace(&mut worker.state, WorkerState::Retiring);
+        let (back, failed) = worker.ledger.settle(worker.begun(), || failure_of(state, why));
+        self.touched.append(&mut worker.ledger.delivered);
+        for job in worker.ledger.again.drain(..) {
+            self.queue.push_back(job);
+        }
+        let has_failed = failed.is_some();
+        // It was ready and had tasks, and says that it began none of them: it was ended from
+        // outside, or its word lies. Either way another worker may do better, but not for ever.
+        let denies =
+            !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
+        self.queue.requeue(back);
+        if denies {
+            self.put_off();
+        }
+        if let Some(failed) = failed {
+            match failed.settle(&worker.ledger.tag) {
+                Ok(sink) => self.touched.push(sink),
+                Err(job) => self.queue.push_front(job),
+            }
+        }
+        let tag = &worker.ledger.tag;
+        let reason = format!("worker {} (pid {}) {text}", tag.name, tag.pid);
+        let is_expected = has_failed || denies || was_dismissed || worker.ledger.finished > 0;
+        self.workers.ended(place, &worker, is_expected, now);
+        self.fail_all_if_over();
+        self.break_if_hopeless(&reason, now);
+    }
+
+    /// Gives up if workers fail again and again before they have done anything.
+    pub(super) fn break_if_hopeless(&mut self, reason: &str, now: Instant) {
+        if !self.workers.is_hopeless(&self.policy)
+            || !matches!(self.phase, Phase::Running | Phase::Closing)
+        {
+            return;
+        }
+        let hint = if self.policy.limits_workers {
+            " (the limits that the pool gives them may be too low)"
+        } else {
+            ""
+        };
+        self.phase = Phase::Broken(format!("the pool's workers cannot start: {reason}{hint}"));
+        self.end_workers(Duration::ZERO, now);
+    }
+
+    /// No task is done any more: those that are not finished fail, workers are ended.
+    pub(super) fn on_terminated(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Terminated => return,
+            Phase::Running | Phase::Closing => self.phase = Phase::Terminated,
+            Phase::Broken(_) => {}
+        }
+        self.end_workers(self.policy.grace, now);
+    }
+
+    /// Ends all workers, and fails what waits. What they have not begun fails once it is taken
+    /// back, what they run when they are gone.
+    fn end_workers(&mut self, grace: Duration, now: Instant) {
+        for place in 0..self.workers.len() {
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
+            if worker.state.has_link() {
+                worker.is_recalling = true;
+                self.actions.push_back(Action::Recall { place, why: Recall::Terminated });
+            }
+            worker.end(KillReason::Terminated, grace, now);
+            self.actions.push_back(Action::Terminate { place });
+        }
+        self.fail_all_if_over();
+    }
+
+    /// Fails all that waits if the pool does no more tasks.
+    pub(super) fn fail_all_if_over(&mut self) {
+        let failure = match &self.phase {
+            Phase::Running | Phase::Closing => return,
+            Phase::Terminated => Failure::Cancelled("its pool was terminated".to_owned()),
+            Phase::Broken(reason) => Failure::NotRun(reason.clone()),
+        };
+        for job in self.queue.take_all() {
+            self.fail(job, job::again(&failure));
+        }
+    }
+
+    /// Delivers a failure of all tasks of a job.
+    pub(super) fn fail(&mut self, job: Job, failure: Failure) {
+        job.sink.deliver(Delivery {
+            first: job.first,
+            count: job.count,
+            content: Content::Failed(failure),
+            worker: None,
+            attempts: job.failed,
+        });
+        if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &job.sink)) {
+            self.touched.push(job.sink);
+        }
+    }
+
+    /// Nobody wants the outcomes of a call any more: what waits is dropped when its turn comes,
+    /// what workers have is taken back, and workers that run one of its tasks are killed if
+    /// `kills`.
+    pub(super) fn on_cancelled(&mut self, call: CallId, kills: bool) {
+        for place in 0..self.workers.len() {
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
+            if worker.state.has_link()
+                && worker.state.kill_reason().is_none()
+                && worker.ledger.holds(call).1
+            {
+                worker.is_recalling = true;
+                let why = Recall::Cancelled { call, kills };
+                self.actions.push_back(Action::Recall { place, why });
+            }
+        }
+    }
+
+    /// Kills a worker if it runs a task of a call.
+    pub(super) fn kill_if_running(&mut self, place: usize, call: CallId, reason: KillReason) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if worker.is_running() && worker.ledger.holds(call).0 {
+            worker.state.end(Cause::Killed(reason), None);
+            self.kill(place);
+        }
+    }
+
+    /// Calls off all tasks that no worker has begun.
+    pub(super) fn on_pending_cancelled(&mut self) {
+        let waiting = self.queue.take_all();
+        self.fail_pending(waiting);
+        for place in 0..self.workers.len() {
+            let Some(worker) = self.workers.worker_mut(place) else { continue };
+            if worker.state.has_link() && !worker.is_idle() {
+                worker.is_recalling = true;
+                self.actions.push_back(Action::Recall { place, why: Recall::Pending });
+            }
+        }
+    }
+
+    pub(super) fn fail_pending(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.fail(job, Failure::Cancelled("before it began".to_owned()));
+        }
+    }
+}
+
+/// Returns what befell the task that a worker was running when it ended as `why` says.
+fn failure_of(state: WorkerState, why: Failure) -> Failure {
+    let WorkerState::Ending { cause: Cause::Killed(reason), due } = state else { return why };
+    match reason {
+        KillReason::Deadline(deadline) => Failure::Limit(LimitReached::Deadline(deadline)),
+        _ if due == Due::GivenUp => why,
+        KillReason::Cancelled => Failure::Cancelled("while it ran".to_owned()),
+        KillReason::Terminated => Failure::Cancelled("its pool was terminated".to_owned()),
+        KillReason::Rogue(reason) => Failure::Lost(format!("its worker was killed: {reason}")),
+    }
+}

@@ -1,0 +1,31 @@
+//! A pool's decisions, without the system: events go in, actions come out.
+//!
+//! Nothing here makes a system call, reads a clock, takes a lock of its own or waits. What happens
+//! to the workers comes in as an [`Event`](event::Event) with the time at which it is handled; what
+//! is to be done goes out as an [`Action`](event::Action). So each transition can be tested by
+//! itself, the models run this very code, and workers need not be processes of this machine.
+//!
+//! `host` turns what the system reports into events and carries the actions out.
+#![deny(
+    clippy::arithmetic_side_effects,
+    reason = "what workers and iterators claim may be any number"
+)]
+
+mod assigning;
+mod ending;
+pub(crate) mod event;
+pub(crate) mod job;
+pub(crate) mod ledger;
+pub(crate) mod policy;
+mod queue;
+pub(crate) mod retry;
+#[expect(clippy::module_inception, reason = "the room is called by what it is for")]
+pub(crate) mod scheduler;
+pub(crate) mod state;
+mod time_limits;
+pub(crate) mod worker;
+pub(crate) mod worker_set;
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

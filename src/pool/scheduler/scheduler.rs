@@ -1,0 +1,410 @@
+//! The pool's scheduler: it owns the queue and what is known of the workers, and never blocks.
+//!
+//! One event is handled at a time ([`Scheduler::on`]), then all actions that it led to are carried
+//! out ([`Scheduler::next_action`]). An action may be answered by another event at once, so the
+//! order of operations is fixed by the queue of actions:
+//!
+//! 1. An event changes the state of the pool or of one worker, and queues actions.
+//! 2. Actions come out in the order in which they were queued.
+//! 3. Only when none is left are waiting jobs assigned, one at a time: each is entered into the
+//!    worker's ledger before the host sends it. A worker that dies at any moment after that is
+//!    settled from its ledger, so a job is never in two places and never in none.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::event::{Action, Event, Link, Recall};
+use super::job::{Job, Sink, Tag};
+use super::policy::Policy;
+use super::queue::Queue;
+use super::state::{Cause, Due, KillReason, Words, WorkerState};
+use super::time_limits::Expiries;
+use super::worker::WorkerRecord;
+use super::worker_set::{Place, WorkerSet};
+use crate::error::Failure;
+
+/// The phase of a pool's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It takes tasks.
+    Running,
+    /// It takes no more tasks, and does those that it has.
+    Closing,
+    /// It does no more tasks.
+    Terminated,
+    /// It cannot go on, for this reason.
+    Broken(String),
+}
+
+impl Phase {
+    /// Returns whether an empty place is to get a worker.
+    pub(super) fn wants(&self, queue: &Queue, place: usize) -> bool {
+        match self {
+            Phase::Running => true,
+            Phase::Closing => queue.has_for(place),
+            Phase::Terminated | Phase::Broken(_) => false,
+        }
+    }
+}
+
+/// The state of a pool.
+pub(crate) struct Scheduler {
+    pub(super) policy: Policy,
+    pub(super) workers: WorkerSet,
+    pub(super) queue: Queue,
+    pub(crate) phase: Phase,
+    /// The sinks that have outcomes to tell of.
+    pub(super) touched: Vec<Arc<dyn Sink>>,
+    pub(super) actions: VecDeque<Action>,
+    /// Place of the worker that was given the last job.
+    pub(super) cursor: usize,
+    /// When the time of whole calls is up.
+    pub(super) expiries: Expiries,
+    /// Earliest time at which something became due since the host asked last.
+    soonest: Option<Instant>,
+}
+
+impl Scheduler {
+    /// A scheduler whose workers the host is about to start, one for each place.
+    pub(crate) fn new(policy: Policy) -> Scheduler {
+        let places = policy.processes;
+        Scheduler {
+            policy,
+            workers: WorkerSet::new(places),
+            queue: Queue::new(places),
+            phase: Phase::Running,
+            touched: Vec::new(),
+            actions: VecDeque::new(),
+            cursor: 0,
+            expiries: Expiries::default(),
+            soonest: None,
+        }
+    }
+
+    /// Takes jobs into the queue, and returns whether it was empty.
+    ///
+    /// # Errors
+    /// Why the pool takes none; the jobs that were not taken are left in `jobs`.
+    pub(crate) fn submit(
+        &mut self,
+        jobs: impl IntoIterator<Item = Job>,
+        now: Instant,
+    ) -> Result<bool, Failure> {
+        match &self.phase {
+            Phase::Running => {}
+            Phase::Closing | Phase::Terminated => {
+                return Err(Failure::Cancelled("the pool is not running".to_owned()));
+            }
+            Phase::Broken(reason) => return Err(Failure::NotRun(reason.clone())),
+        }
+        let was_empty = self.queue.is_empty();
+        for job in jobs {
+            match self.expiries.enter(&job, now) {
+                Ok(at) => {
+                    self.soonest = self.soonest.into_iter().chain(at).min();
+                    self.queue.push_back(job);
+                }
+                Err(failure) => self.fail(job, failure),
+            }
+        }
+        Ok(was_empty)
+    }
+
+    /// Handles one event that happened by `now`.
+    pub(crate) fn on(&mut self, event: Event<'_>, now: Instant) {
+        match event {
+            Event::Started { place, tag, fd_quota } => self.on_started(place, tag, fd_quota, now),
+            Event::StartFailed { place, reason } => {
+                self.workers.failed(place, now);
+                self.break_if_hopeless(&reason, now);
+            }
+            Event::Heard { place, message, fds } => {
+                if let Some(worker) = self.workers.worker_mut(place) {
+                    worker.ledger.hear(message, fds);
+                }
+                // What follows is decided when all is heard.
+                return;
+            }
+            Event::Listened { place, words, link } => self.on_listened(place, words, link, now),
+            Event::Full { place } => {
+                if let Some(worker) = self.workers.worker_mut(place) {
+                    worker.is_full = true;
+                }
+            }
+            Event::Recalled { place, words, why } => self.on_recalled(place, words, why, now),
+            Event::Weighed { place, bytes } => self.on_weighed(place, bytes, now),
+            Event::Unkillable { place } => self.on_unkillable(place, now),
+            Event::Ended { place, words, unpublished, why } => {
+                self.on_ended(place, words, unpublished, why, now);
+            }
+            Event::Closed => {
+                if self.phase == Phase::Running {
+                    self.phase = Phase::Closing;
+                }
+            }
+            Event::Terminated => self.on_terminated(now),
+            Event::Cancelled { call, kills } => self.on_cancelled(call, kills),
+            Event::PendingCancelled => self.on_pending_cancelled(),
+            Event::Tick => self.on_tick(now),
+            Event::Abandoned => {
+                self.phase = Phase::Broken("the pool's own thread has failed".to_owned());
+            }
+        }
+        if self.phase == Phase::Closing && self.queue.is_empty() {
+            self.dismiss_all_if_done(now);
+        }
+    }
+
+    /// Returns the next thing to be done; `None` when there is nothing to do until something
+    /// happens or is due.
+    pub(crate) fn next_action(&mut self, now: Instant) -> Option<Action> {
+        self.actions.pop_front().or_else(|| self.assign(now))
+    }
+
+    /// Takes the sinks that are to be woken, with nothing locked.
+    pub(crate) fn take_touched(&mut self) -> Vec<Arc<dyn Sink>> {
+        mem::take(&mut self.touched)
+    }
+
+    /// Returns whether sinks are to be woken.
+    pub(crate) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Returns the job that the worker in a place was given last.
+    pub(crate) fn last_given(&self, place: usize) -> Option<&Job> {
+        self.workers.worker(place)?.ledger.last()
+    }
+
+    /// Returns whether a worker has sent what makes no sense.
+    pub(crate) fn is_garbled(&self, place: usize) -> bool {
+        self.workers.worker(place).is_none_or(|worker| worker.ledger.is_garbled)
+    }
+
+    /// Returns the places of the pool, in order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.workers.places()
+    }
+
+    /// Returns how many tasks wait for a worker.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queue.tasks()
+    }
+
+    /// Returns how many workers have something to do.
+    pub(crate) fn running(&self) -> usize {
+        self.workers.count(|worker| !worker.is_idle())
+    }
+
+    /// Takes note of a time at which the host has to come back.
+    pub(super) fn note_look(&mut self, place: usize) {
+        let look_at = self.workers.worker(place).and_then(|worker| worker.look_at);
+        self.soonest = self.soonest.into_iter().chain(look_at).min();
+    }
+
+    /// Returns the earliest time at which something became due since [`next_look`] was called.
+    ///
+    /// [`next_look`]: Scheduler::next_look
+    pub(crate) fn soonest(&self) -> Option<Instant> {
+        self.soonest
+    }
+
+    /// Returns when [`Event::Tick`] is to come at the latest; `None` if only another event can
+    /// change anything.
+    pub(crate) fn next_look(&mut self, now: Instant) -> Option<Instant> {
+        self.soonest = None;
+        let of_workers =
+            self.workers.workers().flat_map(|worker| [worker.state.due_at(), worker.look_at]);
+        let of_workers = of_workers.flatten().min();
+        let stops = (0..self.workers.len()).filter_map(|place| self.stop_check(place)).min();
+        let starts = self.workers.next_start(now, |place| self.phase.wants(&self.queue, place));
+        [of_workers, self.sharing_at(now), stops, starts, self.expiries.next()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A worker has started. One that came too late is ended.
+    fn on_started(&mut self, place: usize, tag: Arc<Tag>, fd_quota: usize, now: Instant) {
+        let mut worker = WorkerRecord::new(tag, fd_quota, now);
+        if matches!(self.phase, Phase::Terminated | Phase::Broken(_)) {
+            worker.end(KillReason::Terminated, Duration::ZERO, now);
+            self.actions.push_back(Action::Terminate { place });
+        }
+        self.workers.put(place, worker);
+    }
+
+    /// All that a worker had published was heard.
+    fn on_listened(&mut self, place: usize, words: Words, link: Link, now: Instant) {
+        let grace = self.policy.grace;
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        worker.listened(words, now);
+        worker.is_full = matches!(link, Link::Full { .. });
+        match link {
+            Link::Ended if worker.ledger.is_garbled => {
+                let reason = KillReason::Rogue("it said what is no answer");
+                worker.end(reason, Duration::ZERO, now);
+                self.actions.push_back(Action::Terminate { place });
+            }
+            // It is about to end by itself. If it does not, it has no business to go on.
+            Link::Ended => worker.state.end(Cause::LinkLost, now.checked_add(grace)),
+            Link::Broken(reason) => {
+                worker.end(KillReason::Rogue(reason), Duration::ZERO, now);
+            }
+            Link::Full { retry_at } => worker.look_by(retry_at),
+            Link::Open => {}
+        }
+        self.collect(place, now);
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if !worker.is_recalling && worker.overdue(now).is_some_and(|left| left.is_zero()) {
+            let is_frozen = !worker.is_running() && worker.ledger.jobs() > 0;
+            worker.is_recalling = true;
+            self.actions.push_back(Action::Recall { place, why: Recall::Overdue { is_frozen } });
+        }
+        self.note_look(place);
+    }
+
+    /// Takes from a worker's ledger what has come of its tasks, and decides what becomes of the
+    /// worker.
+    pub(super) fn collect(&mut self, place: usize, now: Instant) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        self.touched.append(&mut worker.ledger.delivered);
+        for job in worker.ledger.again.drain(..) {
+            self.queue.push_back(job);
+        }
+        if worker.is_ready() && matches!(worker.state, WorkerState::Starting) {
+            worker.state = WorkerState::Serving;
+            if self.policy.max_growth.is_some() {
+                self.actions.push_back(Action::Weigh { place });
+            }
+            self.workers.started_well();
+        }
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if worker.ledger.finished == 0 {
+            return;
+        }
+        if self.policy.max_tasks.is_some_and(|most| worker.ledger.finished >= most) {
+            self.workers.worked();
+            return self.retire(place, now);
+        }
+        if self.policy.max_growth.is_some() && worker.is_to_be_weighed(now) {
+            self.actions.push_back(Action::Weigh { place });
+        }
+        self.workers.worked();
+        self.end_idle(place, now);
+    }
+
+    /// A worker has reached a limit: it takes no more tasks, and gives back what it has not begun.
+    fn retire(&mut self, place: usize, now: Instant) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if worker.state.is_open() {
+            worker.state = WorkerState::Retiring;
+            if !worker.is_idle() {
+                worker.is_recalling = true;
+                self.actions.push_back(Action::Recall { place, why: Recall::Spent });
+            }
+        }
+        self.end_idle(place, now);
+    }
+
+    /// Takes the next step with a worker that is not to go on and has nothing to do any more.
+    fn end_idle(&mut self, place: usize, now: Instant) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if !worker.is_idle() {
+            return;
+        }
+        match &worker.state {
+            WorkerState::Retiring => self.dismiss(place, now),
+            // It has done its task in the time that it had between SIGTERM and SIGKILL.
+            WorkerState::Ending { cause: Cause::Killed(_), due: Due::KillAt(_) } => {
+                self.kill(place);
+            }
+            _ => {}
+        }
+    }
+
+    /// Has a worker leave by itself; it is killed if that takes long.
+    fn dismiss(&mut self, place: usize, now: Instant) {
+        let grace = self.policy.grace;
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        worker.state.end(Cause::Dismissed, now.checked_add(grace));
+        self.actions.push_back(Action::Dismiss { place });
+    }
+
+    pub(super) fn kill(&mut self, place: usize) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        if let WorkerState::Ending { due, .. } = &mut worker.state {
+            *due = Due::KillSent;
+        }
+        self.actions.push_back(Action::Kill { place });
+    }
+
+    /// Dismisses all workers of a closed pool once it has done all that it was given.
+    fn dismiss_all_if_done(&mut self, now: Instant) {
+        if !self.workers.all(WorkerRecord::is_idle) {
+            return;
+        }
+        for place in 0..self.workers.len() {
+            let is_here = |worker: &WorkerRecord| {
+                worker.state.is_open() || matches!(worker.state, WorkerState::Retiring)
+            };
+            if self.workers.worker(place).is_some_and(is_here) {
+                self.dismiss(place, now);
+            }
+        }
+    }
+
+    /// Tasks were taken back from a worker.
+    fn on_recalled(&mut self, place: usize, words: Words, why: Recall, now: Instant) {
+        let waiting = self.workers.count(WorkerRecord::is_waiting);
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        let back = worker.take_back(words, now);
+        match why {
+            Recall::Share => self.share_out(back, waiting),
+            Recall::Spent | Recall::Terminated => self.queue.requeue(back),
+            Recall::Overdue { is_frozen } => {
+                self.queue.requeue(back);
+                self.end_overdue(place, is_frozen, now);
+            }
+            Recall::Cancelled { call, kills } => {
+                self.queue.requeue(back);
+                if kills {
+                    self.kill_if_running(place, call, KillReason::Cancelled);
+                }
+            }
+            Recall::Expired { call } => {
+                self.queue.requeue(back);
+                self.end_expired(place, call);
+            }
+            Recall::Pending => self.fail_pending(back),
+        }
+        self.fail_all_if_over();
+        self.collect(place, now);
+        self.note_look(place);
+    }
+
+    /// The private memory of a worker was measured.
+    fn on_weighed(&mut self, place: usize, bytes: Option<u64>, now: Instant) {
+        let max_growth = self.policy.max_growth.unwrap_or(u64::MAX);
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        let Some(before) = worker.resident else {
+            return worker.resident = Some(bytes.unwrap_or(0));
+        };
+        worker.weighed = (now, worker.ledger.finished);
+        if bytes.is_some_and(|bytes| bytes.saturating_sub(before) > max_growth) {
+            self.retire(place, now);
+        }
+    }
+
+    /// Returns whether all is over: no worker is left, and none will be.
+    pub(crate) fn is_over(&self) -> bool {
+        let ends = match self.phase {
+            Phase::Running => false,
+            Phase::Closing => self.queue.is_empty(),
+            Phase::Terminated | Phase::Broken(_) => true,
+        };
+        ends && self.workers.is_gone()
+    }
+}

@@ -1,0 +1,127 @@
+//! The life of a worker, as a state machine.
+//!
+//! ```text
+//!            ready                 limit reached             idle
+//! Starting --------> Serving --------------------> Retiring -----> Ending (dismissed)
+//!     |                 |                              |               |
+//!     +-----------------+--------- killed, or ---------+               | time is up
+//!                       |      its link has ended                      v
+//!                       +---------------------------> Ending --------> Ending (SIGKILL sent)
+//! ```
+//!
+//! A worker in any state may die. Its death is the event [`Ended`](super::event::Event::Ended),
+//! after which it has no state: its place is empty.
+
+use std::time::{Duration, Instant};
+
+/// The stage of a worker's life.
+#[derive(Debug)]
+pub(crate) enum WorkerState {
+    /// Started, but it has not reported that it is ready. It may be given tasks all the same.
+    Starting,
+    /// Ready, and takes tasks.
+    Serving,
+    /// Past its task or memory limit: it takes no more tasks, and is dismissed once it is idle.
+    Retiring,
+    /// On its way out, and takes no more tasks. Its last answers still count.
+    Ending { cause: Cause, due: Due },
+}
+
+/// Why a worker is ending.
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// It was told to leave, as it had nothing to do any more.
+    Dismissed,
+    /// Its end of the link is gone, so it is about to end by itself.
+    LinkLost,
+    /// The pool ends it.
+    Killed(KillReason),
+}
+
+/// The next step towards the end of a worker that is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It gets SIGKILL at this time; `None` is a time that never comes.
+    KillAt(Option<Instant>),
+    /// It got SIGKILL; its end has yet to be reported.
+    KillSent,
+    /// This program may not signal it. It is given up at this time if it has not ended by itself.
+    GiveUpAt(Option<Instant>),
+    /// It is given up: the host has been asked to forget it.
+    GivenUp,
+}
+
+/// Why the pool ends a worker.
+#[derive(Debug)]
+pub(crate) enum KillReason {
+    /// Its task has taken longer than this deadline.
+    Deadline(Duration),
+    /// The task that it was running was cancelled.
+    Cancelled,
+    /// The pool was terminated.
+    Terminated,
+    /// It did what no working worker does: what that was.
+    Rogue(&'static str),
+}
+
+/// What the memory that a worker shares with its pool said at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// Number of tasks that it has begun since it started.
+    pub(crate) begun: u64,
+    /// Time since the task that it began last with a deadline, as far as it can be believed.
+    pub(crate) running_for: Duration,
+    /// Time that it has spent on tasks so far.
+    pub(crate) busy: Duration,
+    /// When this was read.
+    pub(crate) read_at: Instant,
+}
+
+impl WorkerState {
+    /// Returns whether the worker may be given tasks.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, WorkerState::Starting | WorkerState::Serving)
+    }
+
+    /// Returns why the pool ends the worker, if it does.
+    pub(crate) fn kill_reason(&self) -> Option<&KillReason> {
+        match self {
+            WorkerState::Ending { cause: Cause::Killed(reason), .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Returns whether there is a link to the worker: not after it was dismissed.
+    pub(crate) fn has_link(&self) -> bool {
+        !matches!(
+            self,
+            WorkerState::Ending { cause: Cause::Dismissed, .. }
+                | WorkerState::Ending { due: Due::GiveUpAt(_) | Due::GivenUp, .. }
+        )
+    }
+
+    /// Returns when the next step towards its end is due.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        match self {
+            WorkerState::Ending { due: Due::KillAt(at) | Due::GiveUpAt(at), .. } => *at,
+            _ => None,
+        }
+    }
+
+    /// Has the worker end: killed at `at`, or earlier if that is settled already. The first reason
+    /// to kill it stays, and a kill is the stronger cause.
+    pub(crate) fn end(&mut self, cause: Cause, at: Option<Instant>) {
+        match self {
+            WorkerState::Ending { cause: old, due } => {
+                if matches!((&*old, &cause), (Cause::Dismissed | Cause::LinkLost, Cause::Killed(_)))
+                {
+                    *old = cause;
+                }
+                if let Due::KillAt(old) = due {
+                    *old = (*old).into_iter().chain(at).min();
+                }
+            }
+            _ => *self = WorkerState::Ending { cause, due: Due::KillAt(at) },
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What the scheduler knows of one worker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::job::{Job, Tag};
+use super::ledger::Ledger;
+use super::state::{Cause, KillReason, Words, WorkerState};
+use crate::pool::protocol::messages::WAKE_INTERVAL;
+
+/// Work that a busy worker has ahead of it, in nanoseconds: enough for the pool to come late.
+const AHEAD: u64 = 1_000_000;
+
+/// Jobs that are out to one worker, at the least: the one that it runs, and the next.
+const MIN_JOBS: usize = 2;
+
+/// Jobs that are out to one worker, at the most.
+const MAX_JOBS: u64 = 1024;
+
+/// Time that a worker has to begin a task that it was given, beside twice the task's deadline.
+const BEGIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// Longest time that a worker has to begin a task, whatever its deadline. A worker that takes
+/// longer was stopped by somebody, and its tasks go to others.
+pub(crate) const STUCK: Duration = Duration::from_secs(5);
+
+/// A worker that was started.
+pub(crate) struct WorkerRecord {
+    pub(crate) state: WorkerState,
+    /// What it was given, and what came of it.
+    pub(crate) ledger: Ledger,
+    /// What its memory said when it was read last.
+    words: Words,
+    /// True while more is to go out to it than its link has room for.
+    pub(crate) is_full: bool,
+    /// True between the decision to take tasks back and the answer to it.
+    pub(crate) is_recalling: bool,
+    /// Number of tasks that were finished at the last recall, unless it was given more since.
+    taken_back_at: Option<u64>,
+    pub(crate) started: Instant,
+    /// When to listen to it next, whether or not it calls.
+    pub(crate) look_at: Option<Instant>,
+    /// When it was looked last whether somebody has stopped it.
+    pub(crate) checked_for_stop: Instant,
+    /// Tasks finished, and whether it was ready, when it was listened to last.
+    heard: (u64, bool),
+    /// Time at work, and tasks finished, when its pace was measured last.
+    paced: (Duration, u64),
+    /// Nanoseconds that a job takes; 0 while that is not known.
+    pace: u64,
+    /// Private memory in bytes when it became ready.
+    pub(crate) resident: Option<u64>,
+    /// When its memory was measured last, and how many tasks were finished then.
+    pub(crate) weighed: (Instant, u64),
+}
+
+impl WorkerRecord {
+    pub(crate) fn new(tag: Arc<Tag>, fd_quota: usize, now: Instant) -> WorkerRecord {
+        let words =
+            Words { begun: 0, running_for: Duration::ZERO, busy: Duration::ZERO, read_at: now };
+        WorkerRecord {
+            state: WorkerState::Starting,
+            ledger: Ledger::new(tag, fd_quota, now),
+            words,
+            is_full: false,
+            is_recalling: false,
+            taken_back_at: None,
+            started: now,
+            look_at: None,
+            checked_for_stop: now,
+            heard: (0, false),
+            paced: (Duration::ZERO, 0),
+            pace: 0,
+            resident: None,
+            weighed: (now, 0),
+        }
+    }
+
+    /// Returns whether it has reported that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.ledger.ready, Some(Ok(())))
+    }
+
+    /// Returns whether it has nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ledger.jobs() == 0
+    }
+
+    /// Returns whether it could be given a task at once and run it at once.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state.is_open() && self.is_ready() && self.is_idle()
+    }
+
+    /// Returns whether it runs a task, as of when its memory was read last.
+    pub(crate) fn is_running(&self) -> bool {
+        self.words.begun > self.ledger.finished
+    }
+
+    /// Returns whether it has tasks that another could do, as far as is known: none of those that
+    /// it has begun together comes back.
+    pub(crate) fn could_share(&self) -> bool {
+        self.state.is_open()
+            && !self.is_recalling
+            && self.ledger.has_several()
+            && self.taken_back_at != Some(self.ledger.finished)
+    }
+
+    /// Returns how many more jobs it may have now.
+    pub(crate) fn room(&self) -> usize {
+        if self.is_full {
+            return 0;
+        }
+        let most = match self.pace {
+            0 => MIN_JOBS,
+            pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS))
+                .unwrap_or(MIN_JOBS)
+                .max(MIN_JOBS),
+        };
+        most.saturating_sub(self.ledger.jobs())
+    }
+
+    /// Returns how many tasks it has finished or has out.
+    pub(crate) fn tasks_taken(&self) -> u64 {
+        self.ledger.finished.saturating_add(self.ledger.tasks())
+    }
+
+    /// Enters a job that it is given.
+    pub(crate) fn give(&mut self, job: Job, now: Instant) {
+        let has_several = job.count > 1;
+        self.ledger.enter(job, now);
+        self.taken_back_at = None;
+        // The worker publishes the first of several without a call.
+        if has_several || self.ledger.jobs() > 1 {
+            self.look_soon(now);
+        }
+        self.look_when_due(now);
+    }
+
+    /// Takes note of its words after all that it had published was heard.
+    pub(crate) fn listened(&mut self, words: Words, now: Instant) {
+        self.words = words;
+        self.ledger.flush();
+        self.look_at = None;
+        let heard = (self.ledger.finished, self.ledger.ready.is_some());
+        if heard != self.heard {
+            self.heard = heard;
+            self.ledger.since = now;
+            if self.ledger.jobs() > 0 {
+                self.look_soon(now);
+            }
+        }
+        self.measure_pace();
+        self.look_when_due(now);
+    }
+
+    /// Takes back all that is not begun, by the words that were read when the worker was kept from
+    /// beginning more.
+    pub(crate) fn take_back(&mut self, words: Words, now: Instant) -> Vec<Job> {
+        self.is_recalling = false;
+        self.listened(words, now);
+        let back = self.ledger.take_back(self.words.begun);
+        self.taken_back_at = Some(self.ledger.finished);
+        self.look_soon(now);
+        back
+    }
+
+    /// Has it listened to once more, as it may publish something without a call.
+    fn look_soon(&mut self, now: Instant) {
+        self.look_by(now.checked_add(WAKE_INTERVAL.saturating_mul(2)));
+    }
+
+    /// Has it listened to when its task could be overdue at the earliest.
+    fn look_when_due(&mut self, now: Instant) {
+        let Some(left) = self.overdue(now) else { return };
+        // A task that begins at this moment is overdue after its own deadline at the earliest.
+        let own = self.ledger.head().and_then(|job| job.sink.call().options.deadline);
+        // A time beyond what the clock can count never comes.
+        self.look_by(now.checked_add(left.min(own.unwrap_or(left))));
+    }
+
+    /// Has it listened to at this time at the latest.
+    pub(crate) fn look_by(&mut self, at: Option<Instant>) {
+        self.look_at = self.look_at.into_iter().chain(at).min();
+    }
+
+    /// Returns how long the task that it runs may still take, or that it is about to begin may be
+    /// waited for; `None` for as long as it likes.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<Duration> {
+        let deadline = self.ledger.head()?.sink.call().options.deadline;
+        if self.state.kill_reason().is_some() {
+            return None;
+        }
+        let waits = now.saturating_duration_since(self.ledger.since);
+        if self.is_running() {
+            let since_read = now.saturating_duration_since(self.words.read_at);
+            let ran = self.words.running_for.saturating_add(since_read);
+            // What it says of its beginning is believed for a while only: a hostile worker says
+            // what it likes.
+            let ran = ran.max(waits.saturating_sub(BEGIN_LIMIT));
+            return deadline.map(|deadline| deadline.saturating_sub(ran));
+        }
+        let begins = deadline.map_or(STUCK, |deadline| {
+            deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK)
+        });
+        self.is_ready().then(|| begins.saturating_sub(waits))
+    }
+
+    /// Measures how long its jobs take: three parts of what was known, one of what is new.
+    fn measure_pace(&mut self) {
+        let now = (self.words.busy, self.ledger.finished);
+        let busy = now.0.saturating_sub(self.paced.0);
+        let finished = now.1.saturating_sub(self.paced.1);
+        if finished == 0 || busy.is_zero() {
+            return;
+        }
+        self.paced = now;
+        let nanoseconds = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        let each = nanoseconds.checked_div(finished).unwrap_or(0);
+        if let Some(job) = self.ledger.head() {
+            job.sink.call().took(each);
+            let job = each.saturating_mul(u64::from(job.count));
+            let old = self.pace;
+            self.pace =
+                if old == 0 { job } else { (old / 4).saturating_mul(3).saturating_add(job / 4) };
+        } else {
+            if let Some(sink) = self.ledger.delivered.last() {
+                sink.call().took(each);
+            }
+            self.pace = each;
+        }
+        self.pace = self.pace.max(1);
+    }
+
+    /// Returns whether its memory is to be measured: when it is idle and has done something since
+    /// the last time, or when it is busy and some time has passed.
+    pub(crate) fn is_to_be_weighed(&self, now: Instant) -> bool {
+        /// Time between two measurements of a busy worker.
+        const INTERVAL: Duration = Duration::from_millis(50);
+        let (at, finished) = self.weighed;
+        let is_due = now.saturating_duration_since(at) >= INTERVAL;
+        self.resident.is_some() && ((self.is_idle() && finished < self.ledger.finished) || is_due)
+    }
+
+    /// Has the pool end it: by SIGKILL, once `grace` has passed.
+    pub(crate) fn end(&mut self, reason: KillReason, grace: Duration, now: Instant) {
+        self.state.end(Cause::Killed(reason), now.checked_add(grace));
+    }
+
+    /// Returns the time that it has spent on tasks, as of when its memory was read last.
+    pub(crate) fn busy(&self) -> Duration {
+        self.words.busy
+    }
+
+    /// Takes note of its words after its end.
+    pub(crate) fn ended(&mut self, words: Words) {
+        self.words = words;
+    }
+
+    /// Returns how many tasks it had begun, as of when its memory was read last.
+    pub(crate) fn begun(&self) -> u64 {
+        self.words.begun
+    }
+}
