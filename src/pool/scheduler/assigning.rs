@@ -21,9 +21,11 @@ impl Scheduler {
         let is_open = |place: usize| {
             workers.worker(place).is_some_and(|worker| worker.state.is_open() && !worker.is_full)
         };
-        if let Some(place) = self.queue.pinned_place(is_open) {
+        while let Some(place) = self.queue.pinned_place(is_open) {
             let job = self.queue.pop_pinned(place)?;
-            return self.give(place, job, now);
+            if !job.sink.is_cancelled() {
+                return self.give(place, job, now);
+            }
         }
         while self.queue.front()?.sink.is_cancelled() {
             self.queue.pop();

@@ -27,5 +27,8 @@ pub(crate) mod worker;
 pub(crate) mod worker_set;
 
 #[cfg(test)]
-#[path = "scheduler_tests.rs"]
-mod tests;
+mod for_tests;
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod scheduler_tests;
