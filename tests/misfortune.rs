@@ -5,6 +5,8 @@ mod support;
 
 #[path = "misfortune/big.rs"]
 mod big;
+#[path = "misfortune/calls.rs"]
+mod calls;
 #[path = "misfortune/codec.rs"]
 mod codec;
 #[path = "misfortune/common.rs"]
@@ -43,6 +45,7 @@ mod status;
 mod streams;
 
 use big::*;
+use calls::*;
 use codec::*;
 use endings::*;
 use file::*;
@@ -134,6 +137,11 @@ fn main() {
         shared_memory_without_descriptors,
         shared_memory_beyond_the_limits,
         a_stopped_process_has_the_lock_on_names,
+        a_broadcast_reaches_every_worker_once,
+        a_broadcast_survives_its_workers,
+        a_broadcast_gives_descriptors_to_all,
+        what_is_pending_is_called_off,
+        the_time_of_a_whole_map_ends_it,
         every_end_of_a_task_is_told_apart,
         a_killed_worker_takes_its_task_only,
         handles_joined_in_any_order_or_never,

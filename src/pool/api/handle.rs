@@ -210,6 +210,53 @@ impl Pool {
         self.tasks().imap(target, items)
     }
 
+    /// Runs `target` once in every worker with the same `args`, a tuple, and waits for all: see
+    /// [`Tasks::broadcast`].
+    ///
+    /// # Errors
+    /// As for [`Tasks::broadcast`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(3)?;
+    /// let pids = pool.broadcast(std::process::id, ())?;
+    /// assert!(pids.len() == 3 && pids[0] != pids[1]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn broadcast<F, Args, R>(&self, target: F, args: Args) -> Result<Vec<R>, TaskError>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.tasks().broadcast(target, args)
+    }
+
+    /// Calls off all tasks of the pool that no worker has begun; those that run go on. The pool
+    /// stays open. It is the `cancel_futures` of CPython's `Executor.shutdown`.
+    ///
+    /// What is called off fails as [cancelled](TaskError::is_cancelled). An [`IMap`] or a map in
+    /// another thread that has inputs left hands out more of them afterwards.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// fn nap() {
+    ///     std::thread::sleep(std::time::Duration::from_millis(300));
+    /// }
+    /// let tasks: Vec<_> = (0..5).map(|_| pool.submit(nap, ())).collect();
+    /// while pool.stats().running == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// pool.cancel_pending();
+    /// let cancelled = tasks.into_iter().filter_map(|task| task.join().err());
+    /// assert!(cancelled.filter(|error| error.is_cancelled()).count() >= 4);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn cancel_pending(&self) {
+        if self.shared.is_ours() {
+            self.shared.tell(Event::PendingCancelled);
+        }
+    }
+
     /// Takes no more tasks. Those that there are, are done; then the workers leave.
     pub fn close(&self) {
         if self.shared.is_ours() {

@@ -79,10 +79,10 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
     let driver = pool.lock();
     let scheduler = &driver.scheduler;
     let mut given = 0;
-    let workers = (0..).zip(scheduler.places()).map(|(number, place)| {
+    let workers = (0_usize..).zip(scheduler.places()).map(|(number, place)| {
         let before = place.totals;
         let mut stats = WorkerStats {
-            id: number + 1,
+            id: number.saturating_add(1),
             tasks: before.tasks,
             failures: before.failures,
             restarts: place.restarts(),

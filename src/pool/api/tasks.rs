@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::mem;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::imap::{IMap, Show, Watch};
 use super::map_task::MapTask;
 use super::progress::Progress;
 use super::task::Task;
-use crate::codec;
+use crate::codec::{self, Ends};
 use crate::error::Failure;
 use crate::error::TaskError;
 use crate::limits::Limits;
@@ -72,6 +73,32 @@ impl<'p> Tasks<'p> {
     /// [`grace`](Tasks::grace).
     pub fn deadline(mut self, deadline: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the time that all tasks of one call together may take, from when the first is handed
+    /// out: the `timeout` of CPython's `Executor.map`.
+    ///
+    /// When it is up, tasks that are done keep their outcomes; all others fail with
+    /// [`Failure::Limit`], workers that run one of them are killed with all that they started, and
+    /// no more inputs are pulled than the one that fails next.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// fn nap(milliseconds: u64) {
+    ///     std::thread::sleep(Duration::from_millis(milliseconds));
+    /// }
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let tasks = || pool.tasks().overall_deadline(Duration::from_millis(200));
+    /// let late = tasks().map(nap, [0, 60_000, 60_000]).unwrap_err();
+    /// assert!(late.limit().is_some());
+    /// assert!(late.to_string().contains("deadline"), "{late}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn overall_deadline(mut self, total: Duration) -> Tasks<'p> {
+        Arc::make_mut(&mut self.options).total = Some(total);
         self
     }
 
@@ -166,27 +193,8 @@ impl<'p> Tasks<'p> {
         let retry = self.options.retry;
         let (call, refusal) = call::<F, Args>(target, self.options, false, &pool);
         let slot = Arc::new(Slot::new(call));
-        let (mut bytes, mut fds) = (Vec::new(), Vec::new());
-        let encoded = match refusal {
-            Some(failure) => Err(failure),
-            None => {
-                let encode = |onto: &mut Vec<u8>| {
-                    let ends = codec::encode_within(&args, onto, messages::LONGEST, &mut fds)?;
-                    retry.check(&ends)?;
-                    ends.keep();
-                    Ok(())
-                };
-                unwind::catch(|| messages::framed(&mut bytes, encode))
-                    .unwrap_or_else(|panic| {
-                        Err(format!("{}: it panicked: {panic}", type_name::<Args>()))
-                    })
-                    .map_err(|reason| {
-                        Failure::NotSent(format!("the arguments cannot be encoded: {reason}"))
-                    })
-            }
-        };
-        let submitted = encoded.and_then(|()| {
-            bytes.shrink_to_fit();
+        let encoded = refusal.map_or_else(|| encode(&args, |ends| retry.check(ends)), Err);
+        let submitted = encoded.and_then(|(bytes, fds)| {
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
             pool.submit([Job {
                 sink,
@@ -357,6 +365,72 @@ impl<'p> Tasks<'p> {
         self.lazily(target, items.into_iter(), false)
     }
 
+    /// Runs `target` once in every worker with the same `args`, a tuple, and waits for all: what
+    /// they return, in the order of the workers' numbers ([`worker_id`](crate::worker_id)).
+    ///
+    /// A worker does it before what waits for any worker, after what it was given already. If it
+    /// ends before it has begun, the worker that replaces it does it; workers that are started
+    /// later do not, for which there is [`PoolBuilder::initializer`].
+    ///
+    /// # Errors
+    /// The failure of the first worker, by number, in which it failed. Arguments that only one
+    /// process may have, such as a [`Receiver`](crate::Receiver), are refused.
+    ///
+    /// [`PoolBuilder::initializer`]: crate::PoolBuilder::initializer
+    ///
+    /// ```
+    /// fn greet(greeting: String) -> String {
+    ///     format!("{greeting} from {}", multiproc::worker_id().unwrap())
+    /// }
+    ///
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.broadcast(greet, ("hi".to_owned(),))?, ["hi from 1", "hi from 2"]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn broadcast<F, Args, R>(self, target: F, args: Args) -> Result<Vec<R>, TaskError>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.broadcast_async(target, args).join()
+    }
+
+    /// Does the same as [`broadcast`](Tasks::broadcast) without waiting.
+    pub fn broadcast_async<F, Args, R>(self, target: F, args: Args) -> MapTask<R>
+    where
+        F: Target<Args, Output = R> + Captureless + Send,
+        Args: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        let pool = self.pool;
+        let count = u32::try_from(pool.processes).unwrap_or(u32::MAX);
+        let (call, refusal) = call::<F, Args>(target, self.options, true, &pool);
+        let results = Arc::new(MapResults::new(call));
+        let encoded = refusal.map_or_else(
+            || encode(&args, |ends| ends.must_be_none("each worker gets the arguments")),
+            Err,
+        );
+        let submitted = encoded.and_then(|(bytes, fds)| {
+            let job = |place| Job {
+                sink: Arc::clone(&results) as Arc<dyn Sink>,
+                first: place as u64,
+                count: 1,
+                failed: 0,
+                put_off: 0,
+                place: Some(place),
+                bytes: bytes.clone(),
+                fds: fds.clone(),
+            };
+            pool.submit((0..pool.processes).map(job))
+        });
+        if let Err(failure) = submitted {
+            let content = Content::Failed(failure);
+            results.enter(Delivery { first: 0, count, content, worker: None, attempts: 0 });
+        }
+        MapTask::new(results, pool, count.into())
+    }
+
     pub(crate) fn lazily<F, I, Args, R>(
         mut self,
         target: F,
@@ -383,6 +457,26 @@ impl<'p> Tasks<'p> {
         let (call, refusal) = call::<F, Args>(target, self.options, true, &self.pool);
         Chunker::new(items, Arc::new(MapResults::new(call)), self.pool, refusal)
     }
+}
+
+/// Encodes the arguments of one task: their frame, and their descriptors. `check` says whether they
+/// may go out, by what in them only one process may have.
+fn encode<Args: Serialize>(
+    args: &Args,
+    check: impl FnOnce(&Ends) -> Result<(), String>,
+) -> Result<(Vec<u8>, Vec<Arc<OwnedFd>>), Failure> {
+    let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+    let encode = |onto: &mut Vec<u8>| {
+        let ends = codec::encode_within(args, onto, messages::LONGEST, &mut fds)?;
+        check(&ends)?;
+        ends.keep();
+        Ok(())
+    };
+    unwind::catch(|| messages::framed(&mut bytes, encode))
+        .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
+        .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}")))?;
+    bytes.shrink_to_fit();
+    Ok((bytes, fds))
 }
 
 /// Returns what the tasks of a function have in common; and why they cannot be run, if so.

@@ -13,6 +13,7 @@ use super::map_results::MapResults;
 use super::supervisor::Shared;
 use crate::codec;
 use crate::error::Failure;
+use crate::limits::LimitReached;
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::{self, Content, Delivery, Job, Sink};
 use crate::unwind;
@@ -58,6 +59,8 @@ pub(crate) struct Chunker<I, Args> {
     batch: Vec<Job>,
     /// Why nothing can be handed out.
     refusal: Option<Failure>,
+    /// When the time of the whole call is up, once something was handed out.
+    ends_at: Option<Instant>,
     types: PhantomData<fn() -> Args>,
 }
 
@@ -95,6 +98,7 @@ where
             is_exhausted: false,
             batch: Vec::new(),
             refusal,
+            ends_at: None,
             types: PhantomData,
         }
     }
@@ -231,6 +235,9 @@ where
 
     /// Pulls a chunk of inputs. If the iterator panics, what was pulled before goes out.
     fn make_chunk(&mut self) {
+        if self.ends_at.is_some_and(|at| at <= Instant::now()) {
+            return self.end_late();
+        }
         let size = self.chunk_size();
         let first = self.next;
         let bytes = Vec::with_capacity(if size < 16 { FEW } else { MAX_BYTES + 64 });
@@ -263,6 +270,24 @@ where
             1,
             Failure::NotSent(format!("the arguments cannot be encoded: {reason}")),
         );
+    }
+
+    /// The time of the whole call is up: the next input fails, if there is one, and no more are
+    /// pulled, as there may be any number of them.
+    fn end_late(&mut self) {
+        let next = unwind::hold(|| self.inputs.next());
+        self.is_exhausted = true;
+        match next {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let total = self.results.call().options.total.unwrap_or_default();
+                self.out = self.out.saturating_add(1);
+                self.next = self.next.saturating_add(1);
+                let failure = Failure::Limit(LimitReached::Deadline(total));
+                self.fail(self.next.saturating_sub(1), 1, failure);
+            }
+            Err(panic) => panic.go_on(),
+        }
     }
 
     /// Pulls inputs and encodes them, up to one with descriptors or one that cannot be encoded.
@@ -307,6 +332,11 @@ where
     fn hand_out(&mut self) {
         if self.batch.is_empty() {
             return;
+        }
+        if let Some(total) = self.results.call().options.total
+            && self.ends_at.is_none()
+        {
+            self.ends_at = Instant::now().checked_add(total);
         }
         let all: Vec<_> = self.batch.iter().map(|job| (job.first, job.count)).collect();
         let submitted = match &self.refusal {

@@ -46,9 +46,10 @@ impl Scheduler {
         // outside, or its word lies. Either way another worker may do better, but not for ever.
         let denies =
             !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
-        self.queue.requeue(back);
         if denies {
-            self.put_off();
+            self.put_off(back);
+        } else {
+            self.queue.requeue(back);
         }
         if let Some(failed) = failed {
             match failed.settle(&worker.ledger.tag) {

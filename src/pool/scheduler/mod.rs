@@ -14,6 +14,7 @@
 mod assigning;
 mod ending;
 pub(crate) mod event;
+mod expiry;
 pub(crate) mod job;
 pub(crate) mod ledger;
 pub(crate) mod policy;
@@ -27,8 +28,4 @@ pub(crate) mod worker;
 pub(crate) mod worker_set;
 
 #[cfg(test)]
-mod for_tests;
-#[cfg(test)]
-mod random_tests;
-#[cfg(test)]
-mod scheduler_tests;
+mod tests;

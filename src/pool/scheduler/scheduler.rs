@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Event, Link, Recall};
+use super::expiry::Expiries;
 use super::job::{Job, Sink, Tag};
 use super::policy::Policy;
 use super::queue::Queue;
 use super::state::{Cause, Due, KillReason, Words, WorkerState};
-use super::time_limits::Expiries;
 use super::worker::WorkerRecord;
 use super::worker_set::{Place, WorkerSet};
 use crate::error::Failure;
@@ -364,10 +364,7 @@ impl Scheduler {
         match why {
             Recall::Share => self.share_out(back, waiting),
             Recall::Spent | Recall::Terminated => self.queue.requeue(back),
-            Recall::Overdue { is_frozen } => {
-                self.queue.requeue(back);
-                self.end_overdue(place, is_frozen, now);
-            }
+            Recall::Overdue { is_frozen } => self.end_overdue(place, is_frozen, back, now),
             Recall::Cancelled { call, kills } => {
                 self.queue.requeue(back);
                 if kills {

@@ -1,79 +1,22 @@
 //! What is due at a certain time: deadlines, the time of whole calls, workers that do not leave.
 
-use std::sync::{Arc, Weak};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Recall};
-use super::job::{CallId, Job, Sink};
+use super::expiry::expired;
+use super::job::{CallId, Job};
 use super::scheduler::Scheduler;
 use super::state::{Due, KillReason, WorkerState};
 use super::worker::STUCK;
 use crate::error::Failure;
-use crate::limits::LimitReached;
 
 /// Workers that may be given a task without beginning it.
 const ATTEMPTS: u32 = 5;
 
 /// Time that a worker has to leave by itself if it may not be signalled.
 const LEAVE: Duration = Duration::from_secs(1);
-
-/// The calls whose tasks have, all together, so much time.
-#[derive(Default)]
-pub(crate) struct Expiries(Vec<Expiry>);
-
-struct Expiry {
-    call: CallId,
-    /// Tells whether anybody is left who has tasks of the call or waits for them.
-    sink: Weak<dyn Sink>,
-    total: Duration,
-    /// When the time is up; `None` for never, or if that was seen to.
-    at: Option<Instant>,
-    is_over: bool,
-}
-
-impl Expiries {
-    /// Enters a job of a call. The time of the call begins with the first of its jobs. Returns
-    /// when it ends, if this is the first.
-    ///
-    /// # Errors
-    /// The time of the call is up.
-    pub(crate) fn enter(&mut self, job: &Job, now: Instant) -> Result<Option<Instant>, Failure> {
-        let call = job.sink.call();
-        let Some(total) = call.options.total else { return Ok(None) };
-        if let Some(known) = self.0.iter().find(|known| known.call == call.id) {
-            return if known.is_over { Err(expired(total)) } else { Ok(None) };
-        }
-        self.0.retain(|known| known.sink.strong_count() > 0);
-        let at = now.checked_add(total);
-        let sink = Arc::downgrade(&job.sink);
-        self.0.push(Expiry { call: call.id, sink, total, at, is_over: false });
-        Ok(at)
-    }
-
-    /// Returns when the time of a call is up next.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        let pending = self.0.iter().filter(|known| known.sink.strong_count() > 0);
-        pending.filter_map(|known| known.at).min()
-    }
-
-    /// Takes a call whose time is up.
-    fn pop_due(&mut self, now: Instant) -> Option<CallId> {
-        let due = self.0.iter_mut().find(|known| known.at.is_some_and(|at| at <= now))?;
-        due.at = None;
-        due.is_over = true;
-        Some(due.call)
-    }
-
-    /// Returns the failure of tasks of a call whose time is up.
-    fn failure(&self, call: CallId) -> Option<Duration> {
-        self.0.iter().find(|known| known.call == call).map(|known| known.total)
-    }
-}
-
-/// Returns the failure of a task that was not done when the time of its call was up.
-fn expired(total: Duration) -> Failure {
-    Failure::Limit(LimitReached::Deadline(total))
-}
 
 impl Scheduler {
     /// Does what is due by `now`.
@@ -128,7 +71,13 @@ impl Scheduler {
 
     /// Ends a worker whose task takes longer than it may, after what it had not begun was taken
     /// back: whatever it has now is what takes too long.
-    pub(super) fn end_overdue(&mut self, place: usize, is_frozen: bool, now: Instant) {
+    pub(super) fn end_overdue(
+        &mut self,
+        place: usize,
+        is_frozen: bool,
+        back: Vec<Job>,
+        now: Instant,
+    ) {
         let grace = self.policy.grace;
         let Some(worker) = self.workers.worker_mut(place) else { return };
         let Some(job) = worker.ledger.head() else {
@@ -136,32 +85,37 @@ impl Scheduler {
                 let reason = KillReason::Rogue("it did not begin its task");
                 worker.end(reason, Duration::ZERO, now);
                 self.actions.push_back(Action::Terminate { place });
-                self.put_off();
+                return self.put_off(back);
             }
-            return;
+            return self.queue.requeue(back);
         };
         let options = Arc::clone(&job.sink.call().options);
-        let Some(deadline) = options.deadline else { return };
-        if worker.overdue(now).is_some_and(|left| left.is_zero()) {
+        if let Some(deadline) = options.deadline
+            && worker.overdue(now).is_some_and(|left| left.is_zero())
+        {
             worker.end(KillReason::Deadline(deadline), options.grace.unwrap_or(grace), now);
             self.actions.push_back(Action::Terminate { place });
         }
+        self.queue.requeue(back);
     }
 
-    /// Counts that the next task was not begun by a worker that had it. Somebody else may have
-    /// stopped the worker, or the task itself did, so this does not go on for ever.
-    pub(super) fn put_off(&mut self) {
-        let Some(mut job) = self.queue.pop() else { return };
+    /// Queues jobs that were taken back from a worker that did not begin the first of their tasks,
+    /// and counts that. Somebody else may have stopped the worker, or the task itself did, so this
+    /// does not go on for ever.
+    pub(super) fn put_off(&mut self, back: Vec<Job>) {
+        let mut back = VecDeque::from(back);
+        let Some(mut job) = back.pop_front() else { return };
         if let Some(rest) = job.split_off(1) {
-            self.queue.push_front(rest);
+            back.push_front(rest);
         }
         job.put_off = job.put_off.saturating_add(1);
         if job.put_off < ATTEMPTS {
-            self.queue.push_front(job);
+            back.push_front(job);
         } else {
             let reason = format!("{ATTEMPTS} workers did not begin it, or hid that they had");
             self.fail(job, Failure::Lost(reason));
         }
+        self.queue.requeue(back.into());
     }
 
     /// The time of a call is up: what waits fails now, what workers have is taken back.
@@ -180,13 +134,13 @@ impl Scheduler {
     /// it runs one of its tasks.
     pub(super) fn end_expired(&mut self, place: usize, call: CallId) {
         self.fail_expired(call);
-        if let Some(total) = self.expiries.failure(call) {
+        if let Some(total) = self.expiries.total_of(call) {
             self.kill_if_running(place, call, KillReason::Deadline(total));
         }
     }
 
     fn fail_expired(&mut self, call: CallId) {
-        let Some(total) = self.expiries.failure(call) else { return };
+        let Some(total) = self.expiries.total_of(call) else { return };
         for job in self.queue.take(|job| job.sink.call().id == call) {
             self.fail(job, expired(total));
         }

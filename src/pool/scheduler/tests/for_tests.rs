@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Event, Link};
-use super::job::{Call, Content, Delivery, Job, Options, Sink, Tag};
-use super::policy::Policy;
-use super::scheduler::Scheduler;
-use super::state::Words;
 use crate::error::Failure;
 use crate::pool::host::decode::Opened;
 use crate::pool::protocol::messages::{self, Reply};
+use crate::pool::scheduler::event::{Action, Event, Link};
+use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink, Tag};
+use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::scheduler::Scheduler;
+use crate::pool::scheduler::state::Words;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const GRACE: Duration = Duration::from_secs(3);

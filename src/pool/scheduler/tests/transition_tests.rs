@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::event::{Action, Event, Link, Recall};
 use super::for_tests::{GRACE, Pool, Recorder, SECOND, job, plain, policy};
-use super::job::Options;
-use super::policy::Policy;
-use super::retry::Retry;
-use super::scheduler::Phase;
 use crate::error::Failure;
 use crate::pool::protocol::messages::{self, Reply};
+use crate::pool::scheduler::event::{Action, Event, Link, Recall};
+use crate::pool::scheduler::job::Options;
+use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::retry::Retry;
+use crate::pool::scheduler::scheduler::Phase;
 
 #[test]
 fn a_worker_is_given_tasks_before_it_is_ready_and_two_at_a_time() {

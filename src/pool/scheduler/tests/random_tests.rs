@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::event::{Action, Event, Link};
 use super::for_tests::{Pool, Recorder, SECOND, job, policy};
-use super::job::Options;
-use super::policy::Policy;
-use super::retry::Retry;
 use crate::error::Failure;
 use crate::pool::protocol::messages::Reply;
+use crate::pool::scheduler::event::{Action, Event, Link};
+use crate::pool::scheduler::job::Options;
+use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::retry::Retry;
 
 /// Runs of one test; each has a number from which all its chances follow.
 const RUNS: u64 = if cfg!(miri) { 5 } else { 3000 };

@@ -1,0 +1,11 @@
+//! The scheduler's tests, with workers that are numbers.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "few and small numbers"
+)]
+
+mod for_tests;
+mod random_tests;
+mod transition_tests;
