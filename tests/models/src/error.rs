@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::limits::LimitReached;
+use crate::unwind::Panic;
+
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug)]
@@ -22,5 +25,25 @@ impl From<Cause> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
+    }
+}
+
+/// The ways in which a task fails, as far as a pool's scheduler knows them.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Panicked(Panic),
+    Exited(i32),
+    BadArguments(String),
+    BadResult(String),
+    NotRun(String),
+    Limit(LimitReached),
+    NotSent(String),
+    Cancelled(String),
+    Lost(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
     }
 }

@@ -1,5 +1,5 @@
-//! The locks of `src/sync`, the queues and rings of `src/channel`, and what a worker of a pool
-//! shares with it, the very files, on a platform that is a model: its kernel is in `sys`.
+//! The locks of `src/sync`, the queues and rings of `src/channel`, and the scheduler and the workers
+//! of a pool, the very files, on a platform that is a model: its kernel is in `sys`.
 //!
 //! With the feature `loom`, atomics and threads are loom's, which tries interleavings one after the
 //! other; without it they are the standard library's, for Miri. Threads of a model are processes
@@ -15,9 +15,11 @@ mod channel;
 mod codec;
 mod error;
 mod identity;
+mod limits;
 mod pool;
 mod sync;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod unwind;
 mod world;

@@ -7,5 +7,7 @@
 )]
 
 mod for_tests;
+mod job_tests;
+mod ledger_tests;
 mod random_tests;
 mod transition_tests;

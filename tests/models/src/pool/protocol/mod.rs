@@ -2,5 +2,8 @@
 
 #[path = "../../../../../src/pool/protocol/claim.rs"]
 pub(crate) mod claim;
+#[path = "../../../../../src/pool/protocol/messages.rs"]
+pub(crate) mod messages;
 #[path = "../../../../../src/pool/protocol/unpublished.rs"]
 pub(crate) mod unpublished;
+pub(crate) mod worker_memory;

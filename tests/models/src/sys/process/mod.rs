@@ -1,3 +1,4 @@
-//! Threads.
+//! Threads, and the end of a process.
 
+pub(crate) mod exit;
 pub(crate) mod threads;

@@ -75,3 +75,8 @@ impl Deadline {
 pub(crate) fn one_writable(_: BorrowedFd<'_>, _: Deadline) -> io::Result<bool> {
     unimplemented!("sockets are never full")
 }
+
+/// A clock that stands still: all tasks are short.
+pub(crate) fn monotonic() -> Duration {
+    Duration::ZERO
+}

@@ -1,0 +1,3 @@
+//! The program's code.
+
+pub(crate) mod code;
