@@ -1,13 +1,12 @@
 //! The ways in which a process or a task fails.
 
 use std::fmt;
-use std::io;
 
 use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// The ways in which a process can fail to return a value.
+/// The ways in which a process, or a task of a pool, can fail to return a value.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
@@ -24,23 +23,24 @@ pub enum Failure {
         /// True if the kernel wrote an image of its memory.
         core_dumped: bool,
     },
-    /// Its arguments came to it, but could not be decoded there.
+    /// Its arguments could not be encoded here or decoded there, so its function did not run.
+    ///
+    /// For a process, only the latter: [`Process::start`](crate::Process::start) reports arguments
+    /// that cannot be encoded.
     BadArguments(String),
     /// Its function returned, but the value could not be encoded there or decoded here.
     BadResult(String),
-    /// It could not prepare to run its function, for this reason.
+    /// Its function did not run, for this reason: it could not be prepared, its limits could not
+    /// be put in force, its pool had no worker for it.
     NotRun(String),
     /// It reached a limit that it was given.
     Limit(LimitReached),
-    /// Its arguments could not be encoded, so it was not even sent.
-    NotSent(String),
-    /// It was called off, for this reason: it did not run, or was ended while it ran.
+    /// A task was called off, for this reason: it did not run, or was ended while it ran. (A
+    /// process that is terminated is [`Signalled`](Failure::Signalled).)
     Cancelled(String),
-    /// It ended, but what became of it is not known: somebody else in this program took its status.
+    /// What became of it is not known, for this reason: somebody else in this program took its
+    /// status, its worker said what makes no sense, or the system cannot be asked at the moment.
     Lost(String),
-    /// This process could not find out, for a reason that may pass (no descriptors, no memory): ask
-    /// again.
-    Os(io::Error),
 }
 
 impl Failure {
@@ -120,15 +120,6 @@ macro_rules! answer_through_failure {
                 fmt::Display::fmt(self, f)
             }
         }
-
-        impl StdError for $Error {
-            fn source(&self) -> Option<&(dyn StdError + 'static)> {
-                match &self.0.failure {
-                    Failure::Os(error) => Some(error),
-                    _ => None,
-                }
-            }
-        }
     };
 }
 pub(super) use answer_through_failure;
@@ -145,14 +136,12 @@ impl fmt::Display for Failure {
             Failure::Signalled { signal, core_dumped: true } => {
                 write!(f, "was killed by {signal} (core dumped)")
             }
-            Failure::BadArguments(reason) => write!(f, "could not decode its arguments: {reason}"),
+            Failure::BadArguments(reason) => write!(f, "got no usable arguments: {reason}"),
             Failure::BadResult(reason) => write!(f, "gave no usable result: {reason}"),
             Failure::NotRun(reason) => write!(f, "did not run: {reason}"),
             Failure::Limit(limit) => write!(f, "reached {limit}"),
-            Failure::NotSent(reason) => write!(f, "could not be sent its arguments: {reason}"),
             Failure::Cancelled(reason) => write!(f, "was cancelled: {reason}"),
             Failure::Lost(reason) => write!(f, "was lost: {reason}"),
-            Failure::Os(error) => write!(f, "cannot be asked at the moment: {error}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 use super::failure::{Failure, answer_through_failure};
 use crate::limits::LimitReached;
@@ -35,6 +36,7 @@ struct Ended {
     function: String,
     exitcode: Option<i32>,
     failure: Failure,
+    os: Option<io::Error>,
 }
 
 impl JoinError {
@@ -45,7 +47,21 @@ impl JoinError {
         exitcode: Option<i32>,
         failure: Failure,
     ) -> JoinError {
-        JoinError(Box::new(Ended { process, pid, function, exitcode, failure }))
+        JoinError(Box::new(Ended { process, pid, function, exitcode, failure, os: None }))
+    }
+
+    /// This program could not find out what became of the process, as the system refused.
+    pub(crate) fn with_os_error(mut self, error: io::Error) -> JoinError {
+        self.0.failure = Failure::Lost(format!("cannot be asked at the moment: {error}"));
+        self.0.os = Some(error);
+        self
+    }
+
+    /// Returns what the system refused if this program could not find out what became of the
+    /// process, for a reason that may pass (no descriptors, no memory): ask again.
+    #[must_use]
+    pub fn os_error(&self) -> Option<&io::Error> {
+        self.0.os.as_ref()
     }
 
     /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not
@@ -83,3 +99,9 @@ impl fmt::Display for JoinError {
 }
 
 answer_through_failure!(JoinError);
+
+impl StdError for JoinError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.os.as_ref().map(|error| error as &(dyn StdError + 'static))
+    }
+}

@@ -95,3 +95,5 @@ impl fmt::Display for TaskError {
 }
 
 answer_through_failure!(TaskError);
+
+impl StdError for TaskError {}

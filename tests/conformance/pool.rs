@@ -123,7 +123,7 @@ pub(crate) fn k148_arguments_that_cannot_be_encoded() {
         let pool = pool(method, 2).build().expect("pool");
         let error =
             pool.apply(|secret: Secret| secret.0, (Secret(7),)).expect_err("it cannot be sent");
-        assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
+        assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
         let mixed = [1, 7, 2, 7, 3].map(Secret);
         let outcomes: Vec<_> =
             pool.imap(|secret: Secret| secret.0, mixed).map(|outcome| outcome.ok()).collect();
@@ -131,7 +131,7 @@ pub(crate) fn k148_arguments_that_cannot_be_encoded() {
         let error = pool
             .map(|secret: Secret| secret.0, [Secret(1), Secret(7)])
             .expect_err("it cannot be sent");
-        assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
+        assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
         assert_eq!(pool.apply(square, (3,)).expect("the pool goes on"), 9);
     });
 }

@@ -26,7 +26,7 @@ fn big() -> String {
 }
 
 fn is_emfile(error: &JoinError) -> bool {
-    matches!(error.failure(), Failure::Os(error) if error.raw_os_error() == Some(libc::EMFILE))
+    error.os_error().is_some_and(|error| error.raw_os_error() == Some(libc::EMFILE))
 }
 
 /// Starts a child under the hoard; whether that worked. What comes of it must be the result or a

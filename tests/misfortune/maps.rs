@@ -107,7 +107,7 @@ pub(crate) fn code_of_users_that_panics_around_a_map() {
             for (n, outcome) in (0..).zip(outcomes) {
                 match (n % 10, outcome) {
                     (NOT_SENT, Err(error)) => {
-                        assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}")
+                        assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}")
                     }
                     (NOT_RECEIVED, Err(error)) => {
                         assert!(matches!(error.failure(), Failure::BadResult(_)), "{error}")
@@ -156,7 +156,7 @@ pub(crate) fn code_of_users_that_panics_around_a_map() {
         assert_eq!(ends, 1, "the end is shown once");
     }
     let task = pool.submit(a_hundred_more, (Touchy(NOT_SENT),));
-    assert!(matches!(task.join().expect_err("it panicked").failure(), Failure::NotSent(_)));
+    assert!(matches!(task.join().expect_err("it panicked").failure(), Failure::BadArguments(_)));
     let task = pool.submit(a_hundred_more, (Touchy(NOT_RECEIVED),));
     assert!(matches!(task.join().expect_err("it panicked").failure(), Failure::BadResult(_)));
 }

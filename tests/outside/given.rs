@@ -70,9 +70,9 @@ fn once<T: Serialize + DeserializeOwned + Send + Sync + 'static>(given: &Shared<
     );
     let pool = Pool::new(1).expect("pool");
     let error = pool.apply(|_: Shared<T>| (), (given.clone(),)).expect_err("given to a worker");
-    assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
+    assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
     let error = pool.map(|_: Shared<T>| (), vec![given.clone()]).expect_err("given to a worker");
-    assert!(matches!(error.failure(), Failure::NotSent(_)), "{error}");
+    assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
 }
 
 fn sends(to: Shared<Sender<u32>>) {
@@ -243,7 +243,7 @@ pub(crate) fn a_task_that_is_retried_gets_no_end() {
         retried().map_async(sends, vec![sender.clone()]).join().expect_err("it ran"),
     ] {
         assert!(
-            matches!(error.failure(), Failure::NotSent(text) if text.contains("retried") && text.contains("Queue")),
+            matches!(error.failure(), Failure::BadArguments(text) if text.contains("retried") && text.contains("Queue")),
             "{error}"
         );
     }

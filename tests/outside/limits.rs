@@ -189,13 +189,13 @@ fn what_no_process_can_live_with_is_refused() {
         }
         assert!(Pool::builder().processes(1).limits(limits.clone()).build().is_err(), "{limits:?}");
         let error = pool.tasks().limits(limits.clone()).apply(works, ()).expect_err("refused");
-        assert!(matches!(error.failure(), Failure::NotSent(_)), "{limits:?}: {error}");
+        assert!(matches!(error.failure(), Failure::NotRun(_)), "{limits:?}: {error}");
     }
     for limits in
         [Limits::new().nice(5), Limits::new().affinity([0]), Limits::new().private_dir(true)]
     {
         let error = pool.tasks().limits(limits.clone()).apply(works, ()).expect_err("a worker's");
-        assert!(matches!(error.failure(), Failure::NotSent(_)), "{limits:?}: {error}");
+        assert!(matches!(error.failure(), Failure::NotRun(_)), "{limits:?}: {error}");
     }
 }
 

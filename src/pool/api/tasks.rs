@@ -113,7 +113,7 @@ impl<'p> Tasks<'p> {
     /// memory, CPU time, open files, file size, processes. Where both say something, the lower
     /// holds. A task that means harm can lift these.
     ///
-    /// Tasks fail with [`Failure::NotSent`] if one of the limits cannot be (such as no memory at
+    /// Tasks fail with [`Failure::NotRun`] if one of the limits cannot be (such as no memory at
     /// all), or is a worker's (niceness, processors, a private directory).
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).limits = limits;
@@ -474,7 +474,7 @@ fn encode<Args: Serialize>(
     };
     unwind::catch(|| messages::framed(&mut bytes, encode))
         .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
-        .map_err(|reason| Failure::NotSent(format!("the arguments cannot be encoded: {reason}")))?;
+        .map_err(|reason| Failure::BadArguments(format!("cannot be encoded: {reason}")))?;
     bytes.shrink_to_fit();
     Ok((bytes, fds))
 }
@@ -496,16 +496,16 @@ where
     mem::forget(target);
     let entry = Offset::of(worker_loop::tasks_entry::<F, Args>());
     let refusal = if !pool.is_ours() {
-        Some(Failure::NotSent(format!(
+        Some(Failure::NotRun(format!(
             "the pool belongs to process {}, of which this one is a copy",
             pool.owner.1
         )))
     } else if entry.is_none() {
-        Some(Failure::NotSent(
+        Some(Failure::NotRun(
             "its function is code of a dynamic library, which workers do not have".to_owned(),
         ))
     } else {
-        options.limits.check_for_task().err().map(Failure::NotSent)
+        options.limits.check_for_task().err().map(Failure::NotRun)
     };
     let mut call = Call::new(entry, type_name::<F>(), options, is_map);
     call.returns_nothing = size_of::<F::Output>() == 0;

@@ -268,7 +268,7 @@ where
         self.fail(
             self.next.saturating_sub(1),
             1,
-            Failure::NotSent(format!("the arguments cannot be encoded: {reason}")),
+            Failure::BadArguments(format!("cannot be encoded: {reason}")),
         );
     }
 

@@ -282,10 +282,8 @@ impl Shared {
         let why = match worker.child.try_join() {
             Ok(None) => return false,
             Ok(Some(())) => Failure::Exited(0),
-            Err(error) => match error.into_failure() {
-                Failure::Os(_) => return false,
-                failure => failure,
-            },
+            Err(error) if error.os_error().is_some() => return false,
+            Err(error) => error.into_failure(),
         };
         self.forget(driver, place, said);
         driver.end(place, why);

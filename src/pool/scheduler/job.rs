@@ -202,7 +202,7 @@ pub(crate) fn again(failure: &Failure) -> Failure {
     match failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
-        Failure::NotSent(reason) => Failure::NotSent(reason.clone()),
+        Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
         other => Failure::NotRun(other.to_string()),
     }
 }

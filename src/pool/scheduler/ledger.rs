@@ -337,7 +337,7 @@ pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
                 Failure::BadResult(format!("a panic that cannot be understood: {reason}"))
             }
         },
-        Reply::BadArguments => Failure::BadArguments(text()),
+        Reply::BadArguments => Failure::BadArguments(format!("cannot be decoded: {}", text())),
         Reply::NotRun => Failure::NotRun(text()),
         Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => {
             Failure::BadResult(text())

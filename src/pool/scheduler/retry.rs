@@ -11,7 +11,7 @@ use crate::unwind;
 ///
 /// A task may have done part of its work before it failed, or all of it; retry what may be done
 /// twice. The end of a pipe or a connection cannot be an argument of a task that is retried (it
-/// fails with [`Failure::NotSent`]): the first attempt may have sent or received something. A
+/// fails with [`Failure::BadArguments`]): the first attempt may have sent or received something. A
 /// [`Queue`](crate::Queue) can.
 ///
 /// ```
@@ -41,7 +41,7 @@ pub struct Retry {
 
 impl Retry {
     /// Tries again up to so many times, whatever the failure. (Not what was cancelled, and not what
-    /// cannot be sent.)
+    /// could not be handed out.)
     #[must_use]
     pub fn times(times: u32) -> Retry {
         Retry { times, only: None }
@@ -71,7 +71,7 @@ impl Retry {
     /// Returns whether a task that failed so is tried again, when it failed `before` times before.
     pub(crate) fn wants(self, failure: &Failure, before: u32) -> bool {
         before < self.times
-            && !matches!(failure, Failure::Cancelled(_) | Failure::NotSent(_))
+            && !matches!(failure, Failure::Cancelled(_))
             && self.only.is_none_or(|only| unwind::catch(|| only(failure)).unwrap_or(false))
     }
 }

@@ -338,8 +338,9 @@ impl Core {
         if let Err(error) = self.check_owner("join") {
             return Err(self.join_error(None, Failure::Lost(error.to_string())));
         }
-        let end = self.wait(deadline).map_err(|error| self.join_error(None, Failure::Os(error)))?;
-        Ok(end)
+        self.wait(deadline).map_err(|error| {
+            self.join_error(None, Failure::Lost(error.to_string())).with_os_error(error)
+        })
     }
 
     /// The value of an ended child, or why there is none.

@@ -147,7 +147,7 @@ impl End {
             }
             (_, Said::Report(Report::Panicked(panic), ..)) => Failure::Panicked(panic.clone()),
             (_, Said::Report(Report::BadArguments(reason), ..)) => {
-                Failure::BadArguments(reason.clone())
+                Failure::BadArguments(format!("cannot be decoded: {reason}"))
             }
             (_, Said::Report(Report::BadResult(reason), ..)) => Failure::BadResult(reason.clone()),
             (_, Said::Report(Report::NotRun(reason), ..)) => Failure::NotRun(reason.clone()),

@@ -37,7 +37,6 @@ pub(crate) enum Failure {
     BadResult(String),
     NotRun(String),
     Limit(LimitReached),
-    NotSent(String),
     Cancelled(String),
     Lost(String),
 }
