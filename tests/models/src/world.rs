@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backend::{self, Condvar, JoinHandle, Mutex};
 use crate::sys::wait::robust::{self, RobustCell};
@@ -157,6 +158,22 @@ impl World {
         {
             kernel = self.changed.wait(kernel).expect("the kernel");
         }
+    }
+
+    /// Waits until `flag` was raised by [`World::raise`], or a process has ended.
+    pub(crate) fn wait_for(&self, flag: &AtomicBool) {
+        let mut kernel = self.kernel.lock().expect("the kernel");
+        while !flag.load(Ordering::SeqCst) && kernel.ends.is_empty() {
+            kernel = self.changed.wait(kernel).expect("the kernel");
+        }
+    }
+
+    /// Raises a flag for whoever waits for it.
+    pub(crate) fn raise(&self, flag: &AtomicBool) {
+        let kernel = self.kernel.lock().expect("the kernel");
+        flag.store(true, Ordering::SeqCst);
+        drop(kernel);
+        self.changed.notify_all();
     }
 
     /// Waits until a process has ended; which one was the first, and how.
