@@ -53,8 +53,8 @@
 //! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the
 //!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
-//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at
-//!   once, [`log_to_stderr`].
+//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
+//!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks.
 //!
 //! # What it does not do
 //! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the
@@ -196,9 +196,9 @@ pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection,
     ConnectionIntoIter, ConnectionIter, Descriptor, JoinableQueue, Listener, ListenerBuilder,
     Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
-    ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-    SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity, pipe,
-    pipe_with_capacity,
+    ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, Room, SendError, SendTimeoutError,
+    Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
+    pipe, pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;

@@ -9,6 +9,7 @@ mod descriptor;
 mod error;
 pub(crate) mod pipe;
 pub(crate) mod queue;
+mod room;
 pub(crate) mod socket;
 mod spin;
 pub(crate) mod transport;
@@ -26,5 +27,6 @@ pub use pipe::{Receiver, ReceiverIntoIter, ReceiverIter, Sender, pipe, pipe_with
 pub use queue::{
     JoinableQueue, Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, SimpleQueue,
 };
+pub use room::Room;
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;

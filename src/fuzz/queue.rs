@@ -88,7 +88,7 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
                 );
             }
             13 => {
-                let _ = queue.poll_ready();
+                let _ = (queue.poll_ready(), queue.room().poll_ready());
             }
             14 => {
                 let parcel = codec::encode(queue).expect("a queue");
@@ -104,8 +104,12 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
 fn queue(segments: usize, most: u64) -> Option<(Queue<Value>, Shared)> {
     let memory = SharedFile::create("fuzz", 8192 + (256 << 10) * ((1 << segments) - 1)).ok()?;
     let (put_end, get_end) = socket::pair().ok()?;
-    let crossing =
-        (Carried(Arc::clone(memory.fd())), Carried::from(put_end), Carried::from(get_end), most);
+    let room = match most {
+        u64::MAX => None,
+        _ => socket::pair().ok().map(|(one, other)| (Carried::from(one), Carried::from(other))),
+    };
+    let memory_fd = Carried(Arc::clone(memory.fd()));
+    let crossing = (memory_fd, Carried::from(put_end), Carried::from(get_end), most, room);
     let parcel = codec::encode(&crossing).expect("descriptors");
     Some((codec::decode(&parcel.bytes, parcel.fds).ok()?, memory.map_all().ok()?))
 }

@@ -65,7 +65,7 @@ use crate::sys::wait::poll::Deadline;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Connection<S, R = S> {
-    link: Link,
+    pub(super) link: Link,
     max_message: u64,
     sole: Sole,
     /// The bytes of the message that is being sent, and of the one that was received: kept for
@@ -81,7 +81,7 @@ const WHAT: &str = "an end of a connection";
 /// Describes what carries the messages. Another transport is another variant, with the same
 /// methods.
 #[derive(Debug, Serialize, Deserialize)]
-enum Link {
+pub(super) enum Link {
     Stream(Stream),
     Ring(Box<RingLink>),
 }
@@ -126,7 +126,7 @@ impl Link {
         }
     }
 
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Link::Stream(stream) => stream.as_fd(),
             Link::Ring(link) => link.as_fd(),

@@ -5,6 +5,7 @@ mod duplex;
 mod ends;
 mod iter;
 mod listener;
+mod room;
 
 pub use client::{Client, ConnectError, connect};
 pub use duplex::{connection, connection_with_capacity};

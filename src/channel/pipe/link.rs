@@ -113,6 +113,19 @@ impl RingLink {
         self.inbound.poll(&mut self.bell, limit, deadline)
     }
 
+    /// See `Outbound::poll_room`.
+    pub(crate) fn poll_room(&self) -> io::Result<bool> {
+        self.outbound.poll_room(&self.bell)
+    }
+
+    /// Returns true if there is room or something to receive. If not, the descriptor will tell.
+    ///
+    /// In this order: `is_ready` takes wake-ups, and a wake-up for a wish that stands would be
+    /// missed; those for values it takes before it looks a last time.
+    pub(crate) fn is_ready_or_has_room(&self) -> io::Result<bool> {
+        Ok(self.is_ready()? || self.outbound.wish_for_room())
+    }
+
     /// See `Inbound::is_ready`.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         self.inbound.is_ready(&self.bell)

@@ -1,6 +1,7 @@
 //! The sending end of a ring: messages into records, and sleeping until there is room.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ struct Writer {
     producer: Producer,
     spin: Spin,
     count: u32,
+    /// The room, in bytes, that the last message lacked; 0 if it was sent.
+    lacked: u64,
 }
 
 impl Outbound {
@@ -40,7 +43,11 @@ impl Outbound {
     }
 
     fn with(segment: Arc<Segment>, place: usize, producer: Producer) -> Outbound {
-        Outbound { segment, place, writer: Writer { producer, spin: Spin::new(), count: 0 } }
+        Outbound {
+            segment,
+            place,
+            writer: Writer { producer, spin: Spin::new(), count: 0, lacked: 0 },
+        }
     }
 
     /// The end that was in another process.
@@ -130,6 +137,39 @@ impl Outbound {
         wake(bell, self.writer.producer.wake_now(self.segment.ring(self.place)))
     }
 
+    /// Returns true if there is room for the message that was refused last (for a byte, if none
+    /// was), or if the other side is gone. If not, the descriptor tells when that may have changed.
+    ///
+    /// 1. Take the wake-ups that came before. One of them may have been for who receives at this
+    ///    end, which looks at its ring before it sleeps.
+    /// 2. Write the wish, and look. The consumer moves `head` before it reads the wish: so either
+    ///    there is room now, or it sends a wake-up, which stays, as nobody takes it meanwhile.
+    pub(crate) fn poll_room(&self, bell: &Bell) -> io::Result<bool> {
+        for _ in 0..CHECK_INTERVAL {
+            match bell.look()? {
+                Heard::Wake => {}
+                Heard::End => return Ok(true),
+                Heard::Nothing | Heard::Packet(_) => break,
+            }
+        }
+        Ok(bell.is_over || self.wish_for_room())
+    }
+
+    /// Does the second step of `poll_room`, for who has taken the wake-ups before.
+    pub(crate) fn wish_for_room(&self) -> bool {
+        let ring = self.segment.ring(self.place);
+        let least = Producer::room_for(Kind::Last, 1);
+        let bytes = self.writer.lacked.clamp(least, ring.capacity());
+        let producer = &self.writer.producer;
+        producer.wish(ring, bytes);
+        // What is corrupt is found by who sends.
+        let has_room = producer.sees_room(ring, bytes).unwrap_or(true);
+        if has_room {
+            producer.withdraw_wish(ring);
+        }
+        has_room
+    }
+
     /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much
     /// went out before. Without room, the descriptor tells when there is some. Until it is all, no
     /// other message may be sent.
@@ -161,6 +201,7 @@ impl Writer {
         if self.count.is_multiple_of(CHECK_INTERVAL) {
             self.look_around(ring, bell)?;
         }
+        self.lacked = 0;
         let longest = ring.longest();
         if bytes.len() <= longest {
             return self.send_last(ring, bell, bytes, fds, deadline);
@@ -346,7 +387,10 @@ impl Writer {
             match bell.hear_no_packet().map_err(SendTransportError::Os)? {
                 Heard::End => return Err(SendTransportError::Disconnected),
                 // At the deadline, the wish stays: the descriptor tells when there is room.
-                _ if deadline.is_over() => return Err(SendTransportError::Full),
+                _ if deadline.is_over() => {
+                    self.lacked = bytes;
+                    return Err(SendTransportError::Full);
+                }
                 Heard::Wake => {}
                 Heard::Nothing => {
                     bell.sleep(deadline).map_err(SendTransportError::Os)?;

@@ -235,6 +235,12 @@ impl Producer {
         Ok(self.free(ring) >= bytes)
     }
 
+    /// Returns whether there is room for `bytes`, for who may not keep what was seen.
+    pub(crate) fn sees_room(&self, ring: Ring<'_>, bytes: u64) -> Result<bool, Corrupt> {
+        let head = checked(ring.control[HEAD].load(Ordering::Acquire), self.head, self.tail)?;
+        Ok(ring.capacity() - (self.tail - head) >= bytes)
+    }
+
     /// Looks where the consumer is; whether it went on.
     #[inline]
     pub(crate) fn look(&mut self, ring: Ring<'_>) -> Result<bool, Corrupt> {

@@ -1,6 +1,7 @@
 //! The end of a pipe that sends.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::buffered;
 use crate::channel::error::{SendError, SendFailure, SendTimeoutError, TrySendError};
+use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
@@ -121,6 +123,29 @@ impl<T: Serialize> Sender<T> {
 }
 
 impl<T> Sender<T> {
+    /// Returns what [`wait`](crate::wait) can wait for until there is room: for a value as long as
+    /// the last one that was [`Full`](TrySendError::Full), or for a byte if the last one was sent.
+    /// A receiver that is gone counts as room, as the next `send` need not wait to say so.
+    ///
+    /// Of a value that is longer than the pipe's capacity, which `try_send` never sends, it waits
+    /// until the pipe is empty.
+    ///
+    /// ```
+    /// use multiproc::{pipe_with_capacity, wait};
+    /// use std::time::Duration;
+    ///
+    /// let (mut sender, mut receiver) = pipe_with_capacity::<[u64; 8]>(4096)?;
+    /// while sender.try_send([7; 8]).is_ok() {}
+    /// assert!(wait(&[&sender.room()], Some(Duration::ZERO))?.is_empty());
+    /// receiver.recv()?;
+    /// assert_eq!(wait(&[&sender.room()], None)?, [0]);
+    /// sender.try_send([7; 8])?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&mut self) -> Room<'_> {
+        Room::over(PipeRoom { bell: &self.bell, outbound: &self.outbound })
+    }
+
     pub(crate) fn over(bell: Bell, segment: Arc<Segment>, outbound: Outbound) -> Sender<T> {
         Sender {
             bell,
@@ -191,6 +216,23 @@ impl<T> Sender<T> {
         checked
             .and_then(|()| self.outbound.send(&mut self.bell, bytes, &[], deadline))
             .map_err(|error| E::new(error, ()))
+    }
+}
+
+/// The room of a pipe. It borrows the sender for itself: there is one wish in a ring.
+#[derive(Debug)]
+struct PipeRoom<'a> {
+    bell: &'a Bell,
+    outbound: &'a Outbound,
+}
+
+impl RoomGate for PipeRoom<'_> {
+    fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.bell.as_fd())
+    }
+
+    fn poll_ready(&self) -> io::Result<bool> {
+        self.outbound.poll_room(self.bell)
     }
 }
 

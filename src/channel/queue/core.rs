@@ -46,9 +46,15 @@ pub(crate) struct QueueCore {
     pub(crate) memory: QueueMemory,
     put_end: Carried,
     pub(crate) get_end: Carried,
+    /// Tells those who poll for room; a queue without a bound needs none.
+    room: Option<RoomBell>,
     /// Says how long it is worth to look again before sleeping, for a record and for room.
     spins: [Mutex<Spin>; 2],
 }
+
+/// A socket pair for tokens that say that there may be room: whoever puts polls the first end,
+/// whoever gets sends on the second.
+pub(crate) type RoomBell = (Carried, Carried);
 
 /// Holds what `shutdown` writes.
 const NO_PUT: u32 = 1;
@@ -136,11 +142,58 @@ fn wake(flag: &AtomicU32) {
     }
 }
 
+/// Raises the flag of those who poll, so that the next change sends a token to `polled_end`, unless
+/// it `is_ready` already.
+///
+/// 1. Raise the flag, and look: what is there by now needs no token.
+/// 2. Take the tokens away, which tell of changes before.
+/// 3. Raise the flag again, as whoever sent them has taken it down, and look again. If it is ready
+///    now, one of the tokens may have been for another who polls, so send one in its place.
+///
+/// Who dies between two steps leaves the flag raised, which costs the next change a token that
+/// nobody needed, or has taken a token away from another, who looks again within a second (see
+/// `Waitable::look_again`).
+fn arm(
+    flag: &AtomicU32,
+    polled_end: BorrowedFd<'_>,
+    is_ready: impl Fn() -> bool,
+    send_token: impl FnOnce(),
+) -> bool {
+    /// Tokens to take away at a time: somebody may send them faster than we take them.
+    const TOKENS_AT_ONCE: u32 = 64;
+    let raise = || {
+        flag.swap(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+    };
+    raise();
+    if is_ready() {
+        return true;
+    }
+    for _ in 0..TOKENS_AT_ONCE {
+        if socket::recv(polled_end, Mode::Now).is_err() {
+            break;
+        }
+    }
+    raise();
+    let is_ready = is_ready();
+    if is_ready {
+        send_token();
+    }
+    is_ready
+}
+
 impl QueueCore {
+    /// Creates a queue for which nobody polls for room.
     pub(crate) fn create() -> io::Result<QueueCore> {
         let memory = QueueMemory::create()?;
         let (put_end, get_end) = socket::pair()?;
-        Ok(QueueCore::of(memory, put_end.into(), get_end.into()))
+        Ok(QueueCore::of(memory, put_end.into(), get_end.into(), None))
+    }
+
+    /// Creates a queue for which one can poll for room: two descriptors more.
+    pub(crate) fn create_bounded() -> io::Result<QueueCore> {
+        let (polled, telling) = socket::pair()?;
+        Ok(QueueCore { room: Some((polled.into(), telling.into())), ..QueueCore::create()? })
     }
 
     /// One that came from somewhere.
@@ -148,17 +201,24 @@ impl QueueCore {
         memory: Carried,
         put_end: Carried,
         get_end: Carried,
+        room: Option<RoomBell>,
     ) -> io::Result<QueueCore> {
-        Ok(QueueCore::of(QueueMemory::open(memory.0)?, put_end, get_end))
+        Ok(QueueCore::of(QueueMemory::open(memory.0)?, put_end, get_end, room))
     }
 
-    fn of(memory: QueueMemory, put_end: Carried, get_end: Carried) -> QueueCore {
-        QueueCore { memory, put_end, get_end, spins: [const { Mutex::new(Spin::new()) }; 2] }
+    fn of(
+        memory: QueueMemory,
+        put_end: Carried,
+        get_end: Carried,
+        room: Option<RoomBell>,
+    ) -> QueueCore {
+        QueueCore { memory, put_end, get_end, room, spins: [const { Mutex::new(Spin::new()) }; 2] }
     }
 
-    /// Returns what it is elsewhere.
-    pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried) {
-        (Carried(Arc::clone(self.memory.fd())), self.put_end.clone(), self.get_end.clone())
+    /// Returns what `open` takes in another process.
+    pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried, Option<RoomBell>) {
+        let memory = Carried(Arc::clone(self.memory.fd()));
+        (memory, self.put_end.clone(), self.get_end.clone(), self.room.clone())
     }
 
     /// Returns how many records there are at this moment.
@@ -251,7 +311,7 @@ impl QueueCore {
             _ => self.recv_descriptors(&record)?,
         };
         before().map_err(RecvTransportError::Os)?;
-        end.change(|| growable.take(&record), || wake(flags.wants_room));
+        end.change(|| growable.take(&record), || self.tell_of_room());
         if fds.is_some() {
             socket::discard(self.get_end.as_fd());
         }
@@ -283,6 +343,7 @@ impl QueueCore {
                     wake(self.memory.flags().wants_room);
                     wake(self.memory.flags().wants_record);
                     self.send_token();
+                    self.send_room_token();
                 },
             );
         }
@@ -364,9 +425,28 @@ impl QueueCore {
         }
     }
 
-    /// If it is full of tokens, the other side is readable already.
+    /// Wakes whoever sleeps for room, by the flag or by the descriptor.
+    fn tell_of_room(&self) {
+        let flags = self.memory.flags();
+        wake(flags.wants_room);
+        if flags.room_polled.load(Ordering::Relaxed) != 0
+            && flags.room_polled.swap(0, Ordering::AcqRel) != 0
+        {
+            self.send_room_token();
+        }
+    }
+
+    /// Makes the descriptor of those who poll for a record readable. If the socket is full of
+    /// tokens, it is readable already.
     fn send_token(&self) {
         let _ = socket::send(self.get_end.as_fd(), &[&[0]], &[]);
+    }
+
+    /// Makes the descriptor of those who poll for room readable.
+    fn send_room_token(&self) {
+        if let Some((_, telling)) = &self.room {
+            let _ = socket::send(telling.as_fd(), &[&[0]], &[]);
+        }
     }
 
     /// The descriptor that turns readable when there may be a record, once `arm` said no.
@@ -374,32 +454,26 @@ impl QueueCore {
         self.put_end.as_fd()
     }
 
-    /// Returns whether there is a record (or an end) to be had; if not, the descriptor tells when
-    /// that changes.
+    /// Returns true if there is a record, or an end, to be had; if not, the descriptor of
+    /// `pollable` tells when that changes.
     pub(crate) fn arm(&self) -> bool {
-        /// Tokens to take away at a time: somebody may send them faster than we take them.
-        const TOKENS_AT_ONCE: u32 = 64;
-        let flags = self.memory.flags();
         let is_ready = || self.count() > 0 || self.is_shut_down();
-        flags.polled.swap(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        if is_ready() {
-            return true;
-        }
-        for _ in 0..TOKENS_AT_ONCE {
-            if socket::recv(self.put_end.as_fd(), Mode::Now).is_err() {
-                break;
-            }
-        }
-        // Again, as whoever sent what was taken away has taken the flag down.
-        flags.polled.swap(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        let is_ready = is_ready();
-        if is_ready {
-            // It may have been another's token that we took away.
-            self.send_token();
-        }
-        is_ready
+        let polled = self.memory.flags().polled;
+        arm(polled, self.put_end.as_fd(), is_ready, || self.send_token())
+    }
+
+    /// The descriptor that turns readable when there may be room for less than `most` records, once
+    /// `arm_room` said no.
+    pub(crate) fn room_pollable(&self) -> BorrowedFd<'_> {
+        self.room.as_ref().map_or(self.put_end.as_fd(), |(polled, _)| polled.as_fd())
+    }
+
+    /// Returns true if fewer than `most` records are there, or nothing can be put any more; if not,
+    /// the descriptor of `room_pollable` tells when that changes.
+    pub(crate) fn arm_room(&self, most: u64) -> bool {
+        let is_ready = || self.count() < most || self.is_shut_down();
+        let room_polled = self.memory.flags().room_polled;
+        arm(room_polled, self.room_pollable(), is_ready, || self.send_room_token())
     }
 
     /// Ends it for all: nothing can be put any more, and perhaps nothing be got.
@@ -418,7 +492,7 @@ impl QueueCore {
             flags.shut_down.fetch_max(how, Ordering::SeqCst);
         };
         let tell = || {
-            wake(flags.wants_room);
+            self.tell_of_room();
             self.tell_of_record();
         };
         match end {

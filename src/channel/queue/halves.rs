@@ -25,11 +25,13 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::room;
 use super::values::Queue;
 use crate::channel::error::{
     self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
     TryRecvError, TrySendError,
 };
+use crate::channel::room::Room;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::error::{Result as AnyResult, os};
@@ -107,6 +109,25 @@ impl<T> QueueSender<T> {
     /// The system refuses to say.
     pub fn is_disconnected(&self) -> AnyResult<bool> {
         poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
+    }
+}
+
+impl<T> QueueSender<T> {
+    /// Returns what [`wait`](crate::wait) can wait for until the queue has room, is shut down or
+    /// has no receiving half any more.
+    ///
+    /// ```
+    /// use multiproc::{Queue, wait};
+    ///
+    /// let (sender, receiver) = Queue::bounded(1)?.split()?;
+    /// sender.put(1)?;
+    /// drop(receiver);
+    /// assert_eq!(wait(&[&sender.room()], None)?, [0]);
+    /// assert!(sender.try_put(2).unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&self) -> Room<'_> {
+        self.queue.room_beside(Some(&self.end))
     }
 }
 
@@ -224,13 +245,7 @@ impl<T> QueueReceiver<T> {
 
     /// Returns the descriptor to poll: see `poll_ready`.
     pub(crate) fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        if let Some(both) = self.both.get() {
-            return Ok(both.as_fd());
-        }
-        let both = Epoll::new()?;
-        both.add(self.queue.as_fd(), 0)?;
-        both.add_end(self.end.as_fd(), 1)?;
-        Ok(self.both.get_or_init(|| both).as_fd())
+        room::either(&self.both, self.queue.as_fd(), &self.end)
     }
 }
 

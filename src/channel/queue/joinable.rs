@@ -12,6 +12,7 @@ use crate::channel::error::{
     RecvError, RecvFailure, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,
 };
+use crate::channel::room::Room;
 use crate::error::{Cause, Result};
 use crate::sync::outstanding::Outstanding;
 use crate::sys::wait::poll::Deadline;
@@ -132,6 +133,21 @@ impl<T> JoinableQueue<T> {
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.queue.poll_ready()
+    }
+
+    /// Returns what [`wait`](crate::wait) can wait for until the queue has room, as of the
+    /// [`Queue`](Queue::room).
+    ///
+    /// ```
+    /// use multiproc::{JoinableQueue, wait};
+    ///
+    /// let jobs = JoinableQueue::bounded(1)?;
+    /// assert_eq!(wait(&[&jobs.room()], None)?, [0]);
+    /// jobs.try_put(1)?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&self) -> Room<'_> {
+        self.queue.room()
     }
 
     /// Returns the queue without the counting, to look at its length and the like, or to

@@ -6,6 +6,7 @@ mod core_tests;
 pub(crate) mod growable;
 mod halves;
 mod joinable;
+mod room;
 mod simple;
 mod store;
 mod values;

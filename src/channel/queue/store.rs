@@ -61,6 +61,8 @@ pub(crate) struct Flags<'a> {
     pub(crate) wants_room: &'a AtomicU32,
     /// 1 while somebody polls the descriptor.
     pub(crate) polled: &'a AtomicU32,
+    /// 1 while somebody polls the descriptor for room.
+    pub(crate) room_polled: &'a AtomicU32,
     /// 1 if nothing may be put any more, 2 if nothing may be got either.
     pub(crate) shut_down: &'a AtomicU32,
     /// 1 while who puts waits, with its lock held, for descriptors to be received.
@@ -124,12 +126,15 @@ impl QueueMemory {
 
     pub(crate) fn flags(&self) -> Flags<'_> {
         let flag = |line: usize| self.head.at(FLAGS + line * 128);
-        // The last one is written by those who look at `wants_room`, and seldom.
+        // In the line of `wants_room`, as whoever looks at one looks at both.
+        let room_polled = self.head.at(FLAGS + 128 + 8);
+        // This is written by those who look at `wants_room`, and seldom.
         let put_waits = self.head.at(FLAGS + 128 + 64);
         Flags {
             wants_record: flag(0),
             wants_room: flag(1),
             polled: flag(2),
+            room_polled,
             shut_down: flag(3),
             put_waits,
         }

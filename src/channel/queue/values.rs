@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::core::{QueueCore, ShutDown};
+use super::core::{QueueCore, RoomBell, ShutDown};
 use super::growable::LONGEST;
+use super::room::QueueRoom;
 use crate::channel::error::{
     self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
     TryRecvError, TrySendError,
 };
+use crate::channel::room::Room;
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried};
 use crate::error::{Cause, Result, os};
@@ -115,7 +117,9 @@ impl<T> Queue<T> {
     }
 
     fn with_most(most: u64) -> Result<Queue<T>> {
-        let core = QueueCore::create().map_err(os("cannot make a queue"))?;
+        let created =
+            if most == u64::MAX { QueueCore::create() } else { QueueCore::create_bounded() };
+        let core = created.map_err(os("cannot make a queue"))?;
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })
     }
 
@@ -175,6 +179,31 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.core.arm()
+    }
+}
+
+impl<T> Queue<T> {
+    /// Returns what [`wait`](crate::wait) can wait for until the queue has room or is shut down. A
+    /// queue without a bound always has.
+    ///
+    /// ```
+    /// use multiproc::{Queue, wait};
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::bounded(1)?;
+    /// queue.put(1)?;
+    /// assert!(wait(&[&queue.room()], Some(Duration::ZERO))?.is_empty());
+    /// queue.get()?;
+    /// assert_eq!(wait(&[&queue.room(), &queue], None)?, [0]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&self) -> Room<'_> {
+        self.room_beside(None)
+    }
+
+    /// As `room`, and ready when the other side of `end` is gone, too.
+    pub(super) fn room_beside<'a>(&'a self, end: Option<&'a Carried>) -> Room<'a> {
+        Room::over(QueueRoom::new(&self.core, self.most, end))
     }
 }
 
@@ -357,12 +386,13 @@ struct Crossing {
     put_end: Carried,
     get_end: Carried,
     most: u64,
+    room: Option<RoomBell>,
 }
 
 impl<T> Serialize for Queue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let (memory, put_end, get_end) = self.core.descriptors();
-        Crossing { memory, put_end, get_end, most: self.most }.serialize(serializer)
+        let (memory, put_end, get_end, room) = self.core.descriptors();
+        Crossing { memory, put_end, get_end, most: self.most, room }.serialize(serializer)
     }
 }
 
@@ -370,8 +400,9 @@ impl<'de, T> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(
         deserializer: D,
     ) -> std::result::Result<Queue<T>, D::Error> {
-        let Crossing { memory, put_end, get_end, most } = Crossing::deserialize(deserializer)?;
-        let core = QueueCore::open(memory, put_end, get_end).map_err(D::Error::custom)?;
+        let Crossing { memory, put_end, get_end, most, room } =
+            Crossing::deserialize(deserializer)?;
+        let core = QueueCore::open(memory, put_end, get_end, room).map_err(D::Error::custom)?;
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })
     }
 }

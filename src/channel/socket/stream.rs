@@ -201,6 +201,16 @@ impl Stream {
             || matches!(self.incoming.lack(u64::MAX), Ok(Lack::Nothing))
     }
 
+    /// Returns true if the system takes some bytes now, or the other side is gone.
+    pub(crate) fn has_room(&self) -> io::Result<bool> {
+        poll::one_writable(self.as_fd(), Deadline::Now)
+    }
+
+    /// `has_room`, or something can be received.
+    pub(crate) fn has_room_or_message(&self) -> io::Result<bool> {
+        Ok(self.has_message() || poll::one_ready(self.as_fd(), Deadline::Now)?)
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
