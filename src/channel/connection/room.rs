@@ -14,8 +14,8 @@ impl<S, R> Connection<S, R> {
     /// end is gone.
     ///
     /// Of a [`connection`](crate::connection), it is room for a value as long as the last one that
-    /// was [`Full`](crate::TrySendError::Full). Over a socket, it is room for some bytes: a value of
-    /// which a part is sent counts as sent.
+    /// was [`Full`](crate::TrySendError::Full). Over a socket, it is room for some bytes: a value
+    /// of which a part is sent counts as sent.
     ///
     /// While it waits, nobody else may use this end. To wait for values as well, see
     /// [`room_or_value`](Connection::room_or_value).

@@ -161,8 +161,8 @@ impl<R> Waitable for Task<R> {
         self.slot.wait_fd().map_err(os("cannot wait for a task"))
     }
 
-    /// Ready when [`join`](Task::join) returns at once. In a forked copy of the pool's process, that
-    /// is always, as the task is lost to it.
+    /// Ready when [`join`](Task::join) returns at once. In a forked copy of the pool's process,
+    /// that is always, as the task is lost to it.
     fn poll_ready(&self) -> AnyResult<bool> {
         Ok(self.slot.is_ready() || !self.pool.is_ours())
     }

@@ -185,12 +185,12 @@ waitable_descriptors!(
     ChildStderr
 );
 
-/// Waits until at least one of `things` is ready and gives the places in the list of those that are;
-/// none after `timeout`. Without a timeout, it waits for ever.
+/// Waits until at least one of `things` is ready and gives the places in the list of those that
+/// are; none after `timeout`. Without a timeout, it waits for ever.
 ///
 /// A process is ready when it has ended, a [`Task`](crate::Task) when its outcome is there, a
-/// channel when it has something to receive or is at its end, a [`Room`] of a channel when something
-/// can be sent. Ready is not taken: another thread or process may be faster.
+/// channel when it has something to receive or is at its end, a [`Room`] of a channel when
+/// something can be sent. Ready is not taken: another thread or process may be faster.
 ///
 /// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive;
 /// to receive one that is longer than the pipe may still wait for the rest.

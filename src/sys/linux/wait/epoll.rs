@@ -32,8 +32,8 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::empty())?)
     }
 
-    /// Adds a descriptor: the set tells once of each thing that arrives at it, whether that was taken
-    /// or not.
+    /// Adds a descriptor: the set tells once of each thing that arrives at it, whether that was
+    /// taken or not.
     pub(crate) fn add_arrivals(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), flags)?)
