@@ -141,7 +141,7 @@
 //! | `os.fork` and a closure | [`Process::from_closure`] |
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
 //! | `Pipe(duplex=False)`, `Pipe()` | [`pipe`], [`connection`] |
-//! | `Queue(n)`, `JoinableQueue(n)`, `SimpleQueue()` | [`Queue::bounded`] or [`Queue::new`], [`JoinableQueue`], [`SimpleQueue`] |
+//! | `Queue(n)`, `JoinableQueue(n)`, `SimpleQueue()` | [`Queue::bounded`], or for 0 [`Queue::new`]; [`JoinableQueue`], [`SimpleQueue`] |
 //! | `q.put(x)`, `put_nowait`, `put(x, timeout=t)`, and `get` | [`put`](Queue::put), [`try_put`](Queue::try_put), [`put_timeout`](Queue::put_timeout), and `get` |
 //! | `q.qsize()`, `q.empty()`, `q.full()`, `maxsize` | [`len`](Queue::len), [`is_empty`](Queue::is_empty), [`is_full`](Queue::is_full), [`capacity`](Queue::capacity) |
 //! | `queue.Full`, `queue.Empty` | [`TrySendError::Full`], [`SendTimeoutError::Timeout`]; [`TryRecvError::Empty`], [`RecvTimeoutError::Timeout`] |

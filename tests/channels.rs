@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use multiproc::{
     Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, RecvError,
-    RecvIntoError, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError,
-    connection_with_capacity, pipe_with_capacity,
+    RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
+    TrySendError, connection_with_capacity, pipe_with_capacity, wait,
 };
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -191,4 +191,70 @@ fn queues_have_the_sizes_of_collections() {
     assert_eq!((queue.len(), queue.is_empty(), queue.is_full()), (2, false, true));
     assert_eq!(queue.try_iter().collect::<Result<Vec<_>, _>>(), Ok(vec![1, 2]));
     assert_eq!((queue.len(), Queue::<u8>::new().expect("queue").capacity()), (0, None));
+}
+
+#[test]
+fn a_rendezvous_holds_nothing() {
+    let queue = Queue::bounded(0).expect("queue");
+    assert_eq!(
+        (queue.len(), queue.is_empty(), queue.is_full(), queue.capacity()),
+        (0, true, true, Some(0))
+    );
+    assert_eq!(queue.try_put(1), Err(TrySendError::Full(1)));
+    waits(|| queue.put_timeout(1, SHORT), &Err(SendTimeoutError::Timeout(1)));
+    assert_eq!(queue.put_deadline(1, Instant::now()), Err(SendTimeoutError::Timeout(1)));
+    assert_eq!(queue.try_get(), Err(TryRecvError::Empty));
+    waits(|| queue.get_timeout(SHORT), &Err(RecvTimeoutError::Timeout));
+    assert!(!queue.poll_ready(), "what was taken back is not there");
+    let far = Instant::now() + Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        // A value that is on offer shows to who polls and who tries.
+        let puts = scope.spawn(|| queue.put_deadline(2, far));
+        assert_eq!(wait(&[&queue], Some(Duration::from_secs(60))).expect("wait"), [0]);
+        assert_eq!((queue.len(), queue.is_empty()), (0, true));
+        assert_eq!(queue.try_get(), Ok(2));
+        assert_eq!(puts.join().expect("joined"), Ok(()));
+        // Whoever waits to get shows to who waits for room and who tries to put.
+        let gets = scope.spawn(|| queue.get_deadline(far));
+        let mut value = 3;
+        while let Err(error) = queue.try_put(value) {
+            assert!(error.is_full());
+            value = error.into_value();
+            assert_eq!(wait(&[&queue.room()], Some(Duration::from_secs(60))).expect("wait"), [0]);
+        }
+        assert_eq!(gets.join().expect("joined"), Ok(3));
+    });
+    std::thread::scope(|scope| {
+        let puts = scope.spawn(|| queue.put(4));
+        assert_eq!(wait(&[&queue], Some(Duration::from_secs(60))).expect("wait"), [0]);
+        queue.shutdown();
+        assert_eq!(puts.join().expect("joined"), Err(SendError::Disconnected(4)));
+    });
+    assert_eq!(queue.get(), Err(RecvError::Disconnected));
+}
+
+#[test]
+fn what_a_rendezvous_gives_back_can_be_used() {
+    let queue = Queue::bounded(0).expect("queue");
+    let (mut sender, mut receiver) = multiproc::pipe::<u8>().expect("pipe");
+    for _ in 0..3 {
+        let error = queue.put_timeout((1, sender), SHORT).expect_err("nobody gets");
+        sender = error.into_value().1;
+        sender.send(1).expect("it is here");
+        assert_eq!(receiver.recv(), Ok(1));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| queue.put((2, sender)).expect("handed over"));
+        let (number, mut sender) = queue.get().expect("a value");
+        sender.send(number).expect("it is here");
+    });
+    assert_eq!(receiver.recv(), Ok(2));
+    assert_eq!(receiver.recv(), Err(RecvError::Disconnected));
+}
+
+#[test]
+fn pipes_for_nothing_are_refused() {
+    let text = pipe_with_capacity::<u8>(0).expect_err("no room").to_string();
+    assert!(text.contains("Queue::bounded(0)"), "{text}");
+    connection_with_capacity::<u8, u8>(0).expect_err("no room");
 }

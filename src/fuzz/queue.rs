@@ -31,9 +31,12 @@ const PLACES: [usize; 23] = [
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let way = input.byte();
-    let Some((queue, memory)) =
-        queue(1 + usize::from(way) % 3, if way & 0x10 == 0 { u64::MAX } else { 3 })
-    else {
+    let most = match way & 0x18 {
+        0x10 => 3,
+        0x18 => 0,
+        _ => u64::MAX,
+    };
+    let Some((queue, memory)) = queue(1 + usize::from(way) % 3, most) else {
         return;
     };
     if way & 0xe0 != 0x20 {
@@ -137,6 +140,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         (0..8).flat_map(|step| [step * 3, 0, step, step * 9, 1, 1, 1, 1, 1, 1, 1]).collect();
     vec![
         plain.clone(),
+        [&[0x18], &bounded[1..]].concat(),
         grows,
         bounded,
         carries,

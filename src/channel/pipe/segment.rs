@@ -23,6 +23,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// New rings, each for at least `capacity` bytes.
     pub(crate) fn create(rings: usize, capacity: usize) -> io::Result<Segment> {
+        if capacity == 0 {
+            let text = "a pipe for 0 bytes: it holds bytes, and at least some; \
+                 `Queue::bounded(0)` is a rendezvous";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         if capacity > LARGEST {
             let text = format!("a pipe for {capacity} bytes, more than {LARGEST}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -79,5 +84,6 @@ mod tests {
             assert!(Segment::open(Arc::clone(other.fd()), 1).is_err(), "{length}");
         }
         assert!(Segment::create(1, LARGEST + 1).is_err());
+        assert!(Segment::create(1, 0).is_err());
     }
 }

@@ -22,19 +22,19 @@
 //! its own, by which the next one to get descriptors throws it away.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::growable::{REVERSED, Record, RingError, numbers_between};
+use super::offer::Offer;
 use super::store::{End, QueueMemory};
+use super::tokens;
 use crate::channel::cells::{AtomicU32, Ordering, fence};
 use crate::channel::spin::Spin;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
-use crate::codec::{self, Carried};
+use crate::codec::Carried;
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
-use crate::sys::ipc::socket::{self, Mode};
+use crate::sys::ipc::socket;
 use crate::sys::process::threads;
 use crate::sys::wait::futex;
 use crate::sys::wait::poll::Deadline;
@@ -44,7 +44,7 @@ use crate::sys::wait::robust::{self, Own};
 #[derive(Debug)]
 pub(crate) struct QueueCore {
     pub(crate) memory: QueueMemory,
-    put_end: Carried,
+    pub(crate) put_end: Carried,
     pub(crate) get_end: Carried,
     /// Tells those who poll for room; a queue without a bound needs none.
     room: Option<RoomBell>,
@@ -58,10 +58,10 @@ pub(crate) type RoomBell = (Carried, Carried);
 
 /// Holds what `shutdown` writes.
 const NO_PUT: u32 = 1;
-const NO_GET: u32 = 2;
+pub(super) const NO_GET: u32 = 2;
 
 /// Sets how long the lock of an end may be held by somebody who neither sleeps nor ends.
-const LONGEST_HOLD: Duration =
+pub(super) const LONGEST_HOLD: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
 /// Sets how long to sleep at a time where the kernel cannot watch two words.
@@ -69,39 +69,17 @@ const ROUND: Duration = Duration::from_millis(20);
 
 /// Describes what an end waits for.
 #[derive(Clone, Copy, Debug)]
-enum Want {
+pub(super) enum Want {
     Record,
     Room,
 }
 
-impl From<RingError<io::Error>> for SendTransportError {
-    fn from(fault: RingError<io::Error>) -> SendTransportError {
-        match fault {
-            RingError::Full => SendTransportError::Os(io::ErrorKind::OutOfMemory.into()),
-            RingError::TooLong => SendTransportError::TooLong,
-            RingError::Corrupt => SendTransportError::Corrupt,
-            RingError::Store(error) => SendTransportError::Os(error),
-        }
-    }
-}
-
-impl From<RingError<io::Error>> for RecvTransportError {
-    fn from(fault: RingError<io::Error>) -> RecvTransportError {
-        match fault {
-            RingError::Full | RingError::TooLong | RingError::Corrupt => {
-                RecvTransportError::Corrupt("the shared memory of the queue was overwritten")
-            }
-            RingError::Store(error) => RecvTransportError::Os(error),
-        }
-    }
-}
-
 /// One end, with its lock held.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     own: Own,
     end: End<'a>,
     /// The last holder died, perhaps before it woke the other end.
-    inherited: bool,
+    pub(super) inherited: bool,
 }
 
 impl<'a> Held<'a> {
@@ -120,7 +98,7 @@ impl<'a> Held<'a> {
     }
 
     /// Changes something and tells the other end of it; if we die between, the kernel tells it.
-    fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+    pub(super) fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
         alarm::arm(self.own, self.end.alarm);
         change();
         tell();
@@ -142,46 +120,6 @@ fn wake(flag: &AtomicU32) {
     }
 }
 
-/// Raises the flag of those who poll, so that the next change sends a token to `polled_end`, unless
-/// it `is_ready` already.
-///
-/// 1. Raise the flag, and look: what is there by now needs no token.
-/// 2. Take the tokens away, which tell of changes before.
-/// 3. Raise the flag again, as whoever sent them has taken it down, and look again. If it is ready
-///    now, one of the tokens may have been for another who polls, so send one in its place.
-///
-/// Who dies between two steps leaves the flag raised, which costs the next change a token that
-/// nobody needed, or has taken a token away from another, who looks again within a second (see
-/// `Waitable::look_again`).
-fn arm(
-    flag: &AtomicU32,
-    polled_end: BorrowedFd<'_>,
-    is_ready: impl Fn() -> bool,
-    send_token: impl FnOnce(),
-) -> bool {
-    /// Tokens to take away at a time: somebody may send them faster than we take them.
-    const TOKENS_AT_ONCE: u32 = 64;
-    let raise = || {
-        flag.swap(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-    };
-    raise();
-    if is_ready() {
-        return true;
-    }
-    for _ in 0..TOKENS_AT_ONCE {
-        if socket::recv(polled_end, Mode::Now).is_err() {
-            break;
-        }
-    }
-    raise();
-    let is_ready = is_ready();
-    if is_ready {
-        send_token();
-    }
-    is_ready
-}
-
 impl QueueCore {
     /// Creates a queue for which nobody polls for room.
     pub(crate) fn create() -> io::Result<QueueCore> {
@@ -190,10 +128,16 @@ impl QueueCore {
         Ok(QueueCore::of(memory, put_end.into(), get_end.into(), None))
     }
 
-    /// Creates a queue for which one can poll for room: two descriptors more.
-    pub(crate) fn create_bounded() -> io::Result<QueueCore> {
+    /// Creates a queue for which one can poll for room: two descriptors more. If it is to hold no
+    /// records at all, it hands them over.
+    pub(crate) fn create_bounded(most: u64) -> io::Result<QueueCore> {
         let (polled, telling) = socket::pair()?;
-        Ok(QueueCore { room: Some((polled.into(), telling.into())), ..QueueCore::create()? })
+        let core =
+            QueueCore { room: Some((polled.into(), telling.into())), ..QueueCore::create()? };
+        if most == 0 {
+            core.offer().begin();
+        }
+        Ok(core)
     }
 
     /// One that came from somewhere.
@@ -226,113 +170,18 @@ impl QueueCore {
         self.memory.growable().count().unwrap_or(0)
     }
 
-    /// Puts a record, when there are fewer than `most`.
-    pub(crate) fn put(
-        &self,
-        bytes: &[u8],
-        fds: &[Arc<OwnedFd>],
-        most: u64,
-        deadline: Deadline,
-    ) -> Result<(), SendTransportError> {
-        let growable = self.memory.growable();
-        let is_hopeless =
-            || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
-        let end = self
-            .enter(self.memory.put_end(), deadline, is_hopeless)
-            .ok_or(SendTransportError::Full)?;
-        if end.inherited {
-            // It may have died while it waited.
-            self.memory.flags().put_waits.store(0, Ordering::Relaxed);
-        }
-        if self.is_shut_down() {
-            return Err(SendTransportError::Disconnected);
-        }
-        if most != u64::MAX && growable.count()? >= most {
-            let may_go_on = || self.count() < most || self.is_shut_down();
-            if !self.sleep(Want::Room, deadline, may_go_on) {
-                return Err(SendTransportError::Full);
-            }
-            if self.is_shut_down() {
-                return Err(SendTransportError::Disconnected);
-            }
-        }
-        let place = growable.prepare(bytes.len())?;
-        let descriptors =
-            u8::try_from(fds.len()).map_err(|_| SendTransportError::TooManyDescriptors)?;
-        let number = growable.fill(&place, descriptors, bytes)?;
-        if descriptors > 0 {
-            self.send_descriptors(number, fds, deadline)?;
-        }
-        end.change(|| growable.publish(&place), || self.tell_of_record());
-        Ok(())
+    pub(super) fn offer(&self) -> Offer<'_> {
+        Offer(self.memory.flags().offer)
     }
 
-    /// Gets a record: its bytes go behind what `onto` holds. `before` is called when it is sure,
-    /// before it is taken out.
-    pub(crate) fn get(
-        &self,
-        onto: &mut Vec<u8>,
-        deadline: Deadline,
-        before: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
-        let (growable, flags) = (self.memory.growable(), self.memory.flags());
-        let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
-            return Err(if self.is_shut_down() && self.count() == 0 {
-                RecvTransportError::Disconnected
-            } else {
-                RecvTransportError::Empty
-            });
-        };
-        let record = loop {
-            if flags.shut_down.load(Ordering::Acquire) == NO_GET {
-                return Err(RecvTransportError::Disconnected);
-            }
-            match self.peek()? {
-                Some(record) => break record,
-                None if self.is_shut_down() => {
-                    // Who is about to put did not see the flag yet; who comes later does.
-                    drop(self.hold(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
-                    break self.peek()?.ok_or(RecvTransportError::Disconnected)?;
-                }
-                None => {}
-            }
-            // A corrupt growable is a reason to look, too.
-            let may_go_on =
-                || !matches!(self.memory.growable().peek(), Ok(None)) || self.is_shut_down();
-            if !self.sleep(Want::Record, deadline, may_go_on) {
-                return Err(RecvTransportError::Empty);
-            }
-        };
-        onto.try_reserve(record.length)
-            .map_err(|_| RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
-        growable.read(&record, onto)?;
-        let fds = match record.descriptors {
-            0 => None,
-            _ => self.recv_descriptors(&record)?,
-        };
-        before().map_err(RecvTransportError::Os)?;
-        end.change(|| growable.take(&record), || self.tell_of_room());
-        if fds.is_some() {
-            socket::discard(self.get_end.as_fd());
-        }
-        // A value whose descriptors are not there cannot be decoded; it is lost, the queue goes on.
-        Ok(fds.unwrap_or_default())
-    }
-
-    /// The next record. If the growable is corrupt, it is emptied: what was there is lost, what
-    /// comes is not.
-    fn peek(&self) -> Result<Option<Record>, RecvTransportError> {
-        let growable = self.memory.growable();
-        growable.peek().map_err(|fault| {
-            if matches!(fault, RingError::Corrupt) {
-                growable.clear();
-            }
-            fault.into()
-        })
+    /// Returns true if somebody sleeps or polls for a record.
+    pub(super) fn is_awaited(&self) -> bool {
+        let flags = self.memory.flags();
+        flags.wants_record.load(Ordering::Acquire) != 0 || flags.polled.load(Ordering::Acquire) != 0
     }
 
     /// Takes the lock of an end, and tells what its last owner may have died over.
-    fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+    pub(super) fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
         let held = Held::take(end, deadline)?;
         if held.inherited {
             // Like any change: dying between taking down a flag and waking would leave a sleeper
@@ -353,7 +202,7 @@ impl QueueCore {
     /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is
     /// no use in waiting longer than the deadline; else, it is held for moments only, and these are
     /// waited for.
-    fn enter<'a>(
+    pub(super) fn enter<'a>(
         &self,
         end: End<'a>,
         deadline: Deadline,
@@ -374,7 +223,12 @@ impl QueueCore {
     }
 
     /// Sleeps, with the lock of the own end held, until it `may_go_on`; false at the deadline.
-    fn sleep(&self, want: Want, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
+    pub(super) fn sleep(
+        &self,
+        want: Want,
+        deadline: Deadline,
+        may_go_on: impl Fn() -> bool,
+    ) -> bool {
         if matches!(deadline, Deadline::Now) {
             return may_go_on();
         }
@@ -398,6 +252,9 @@ impl QueueCore {
         };
         let may_go_on = loop {
             flag.swap(1, Ordering::AcqRel);
+            if matches!(want, Want::Record) {
+                self.tell_of_awaiting();
+            }
             let seen = other.alarm.word.load(Ordering::Acquire);
             fence(Ordering::SeqCst);
             if may_go_on() {
@@ -416,23 +273,25 @@ impl QueueCore {
     }
 
     /// Wakes whoever sleeps for a record, by the flag or by the descriptor.
-    fn tell_of_record(&self) {
+    pub(super) fn tell_of_record(&self) {
         let flags = self.memory.flags();
         wake(flags.wants_record);
-        if flags.polled.load(Ordering::Relaxed) != 0 && flags.polled.swap(0, Ordering::AcqRel) != 0
-        {
-            self.send_token();
-        }
+        tokens::tell(flags.polled, || self.send_token());
     }
 
     /// Wakes whoever sleeps for room, by the flag or by the descriptor.
-    fn tell_of_room(&self) {
+    pub(super) fn tell_of_room(&self) {
         let flags = self.memory.flags();
         wake(flags.wants_room);
-        if flags.room_polled.load(Ordering::Relaxed) != 0
-            && flags.room_polled.swap(0, Ordering::AcqRel) != 0
-        {
-            self.send_room_token();
+        tokens::tell(flags.room_polled, || self.send_room_token());
+    }
+
+    /// Tells those who poll for room that somebody waits to get: that is all the room that a queue
+    /// has that hands over.
+    fn tell_of_awaiting(&self) {
+        if self.offer().is_rendezvous() {
+            fence(Ordering::SeqCst);
+            tokens::tell(self.memory.flags().room_polled, || self.send_room_token());
         }
     }
 
@@ -457,9 +316,13 @@ impl QueueCore {
     /// Returns true if there is a record, or an end, to be had; if not, the descriptor of
     /// `pollable` tells when that changes.
     pub(crate) fn arm(&self) -> bool {
-        let is_ready = || self.count() > 0 || self.is_shut_down();
+        let is_ready = || self.count() > 0 && self.offer().is_open() || self.is_shut_down();
         let polled = self.memory.flags().polled;
-        arm(polled, self.put_end.as_fd(), is_ready, || self.send_token())
+        let is_ready = tokens::arm(polled, self.put_end.as_fd(), is_ready, || self.send_token());
+        if !is_ready {
+            self.tell_of_awaiting();
+        }
+        is_ready
     }
 
     /// The descriptor that turns readable when there may be room for less than `most` records, once
@@ -468,12 +331,14 @@ impl QueueCore {
         self.room.as_ref().map_or(self.put_end.as_fd(), |(polled, _)| polled.as_fd())
     }
 
-    /// Returns true if fewer than `most` records are there, or nothing can be put any more; if not,
-    /// the descriptor of `room_pollable` tells when that changes.
+    /// Returns true if fewer than `most` records are there (if that is 0: if somebody waits to
+    /// get), or nothing can be put any more; if not, the descriptor of `room_pollable` tells when
+    /// that changes.
     pub(crate) fn arm_room(&self, most: u64) -> bool {
-        let is_ready = || self.count() < most || self.is_shut_down();
+        let has_room = || if most == 0 { self.is_awaited() } else { self.count() < most };
+        let is_ready = || has_room() || self.is_shut_down();
         let room_polled = self.memory.flags().room_polled;
-        arm(room_polled, self.room_pollable(), is_ready, || self.send_room_token())
+        tokens::arm(room_polled, self.room_pollable(), is_ready, || self.send_room_token())
     }
 
     /// Ends it for all: nothing can be put any more, and perhaps nothing be got.
@@ -507,68 +372,9 @@ impl QueueCore {
     pub(crate) fn is_shut_down(&self) -> bool {
         self.memory.flags().shut_down.load(Ordering::Acquire) != 0
     }
-
-    /// Sends the descriptors of a record that will be published.
-    pub(crate) fn send_descriptors(
-        &self,
-        number: u32,
-        fds: &[Arc<OwnedFd>],
-        deadline: Deadline,
-    ) -> Result<(), SendTransportError> {
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-        let number = number.to_le_bytes();
-        let end = self.put_end.as_fd();
-        let is_behind = || socket::has_unreceived(end);
-        let send = |deadline| {
-            socket::send_by(end, &[&number], &fds, deadline, is_behind)
-                .map_err(SendTransportError::Os)
-        };
-        if send(Deadline::Now)? {
-            return Ok(());
-        }
-        if deadline.is_over() {
-            return Err(SendTransportError::Full);
-        }
-        // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not
-        // wait for it.
-        let put_waits = self.memory.flags().put_waits;
-        put_waits.store(1, Ordering::Relaxed);
-        let sent = send(deadline);
-        put_waits.store(0, Ordering::Relaxed);
-        if sent? { Ok(()) } else { Err(SendTransportError::Full) }
-    }
-
-    /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
-    pub(crate) fn recv_descriptors(
-        &self,
-        record: &Record,
-    ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
-        /// So many may have died between sending and publishing, or between taking out and throwing
-        /// away.
-        const MAX_LOST: u32 = 1024;
-        let get_end = self.get_end.as_fd();
-        for _ in 0..MAX_LOST {
-            let Some(number) = socket::peek(get_end).map_err(RecvTransportError::Os)? else {
-                break;
-            };
-            match numbers_between(u32::from_le_bytes(number), record.number) {
-                0 => {}
-                REVERSED.. => break,
-                _ => {
-                    socket::discard(get_end);
-                    continue;
-                }
-            }
-            return match socket::recv_kept(get_end) {
-                Ok(received) => Ok(received.map(|received| codec::table(received.fds))),
-                Err(error) => Err(RecvTransportError::Os(error)),
-            };
-        }
-        Ok(None)
-    }
 }
 
-/// Describes how to end a queue.
+/// How to end a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShutDown {
     Put,

@@ -115,7 +115,7 @@ pub(crate) struct Record {
     head: u64,
     pub(crate) length: usize,
     pub(crate) descriptors: u8,
-    /// That of its descriptors.
+    /// That of its descriptors, or of its offer.
     pub(crate) number: u32,
 }
 
@@ -279,31 +279,33 @@ impl<S: Store> GrowableRing<'_, S> {
         Ok(())
     }
 
-    /// Writes a record at its place; nobody sees it yet. Gives the number of its descriptors, if it
-    /// has any.
+    /// Writes a record at its place; nobody sees it yet. `number` is one of `next_number`, or 0 if
+    /// the record needs none.
     pub(crate) fn fill(
         &self,
         place: &Place,
         descriptors: u8,
+        number: u32,
         bytes: &[u8],
-    ) -> Result<u32, RingError<S::Error>> {
+    ) -> Result<(), RingError<S::Error>> {
         let words = self.store.words(place.segment).map_err(RingError::Store)?;
         let at = self.index(place.segment, place.tail);
-        let number = if descriptors == 0 { 0 } else { self.next_number() };
-        let header = (u64::from(descriptors) << 56) | (number << 32) | bytes.len() as u64;
+        let header =
+            (u64::from(descriptors) << 56) | (u64::from(number) << 32) | bytes.len() as u64;
         words[at].store(header, Ordering::Relaxed);
         let start = self.index(place.segment, place.tail.wrapping_add(1));
         let first = bytes.len().min((words.len() - start) * 8);
         copy_in(&words[start..], &bytes[..first]);
         copy_in(words, &bytes[first..]);
-        Ok(number as u32)
+        Ok(())
     }
 
-    /// One that was not given before, also by somebody who died then.
-    fn next_number(&self) -> u64 {
+    /// Returns a number of 24 bits that was not given before, not even by somebody who died then
+    /// (until they go round).
+    pub(crate) fn next_number(&self) -> u32 {
         let number = self.control[SENT].load(Ordering::Relaxed).wrapping_add(1) & NUMBER;
         self.control[SENT].store(number, Ordering::Relaxed);
-        number
+        number as u32
     }
 
     /// Publishes a record that was filled in.
@@ -452,7 +454,7 @@ mod tests {
 
     fn put(growable: &GrowableRing<'_, Memory>, bytes: &[u8]) -> Result<(), RingError<Infallible>> {
         let place = growable.prepare(bytes.len())?;
-        growable.fill(&place, 3, bytes)?;
+        growable.fill(&place, 3, growable.next_number(), bytes)?;
         growable.publish(&place);
         Ok(())
     }
@@ -579,7 +581,7 @@ mod tests {
                 segment[RESERVED].store(0, Ordering::Relaxed);
             });
             if let Ok(place) = growable.prepare(10) {
-                let _ = growable.fill(&place, 0, &[2; 10]);
+                let _ = growable.fill(&place, 0, 0, &[2; 10]);
                 growable.publish(&place);
             }
             for _ in 0..5 {

@@ -60,10 +60,11 @@ impl<T> JoinableQueue<T> {
         Ok(JoinableQueue { queue: Queue::new()?, outstanding: Outstanding::new()? })
     }
 
-    /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
+    /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room. For 0,
+    /// it is a rendezvous, as [`Queue::bounded`] says.
     ///
     /// # Errors
-    /// `maxsize` is 0; the system lacks descriptors or memory.
+    /// The system lacks descriptors or memory.
     pub fn bounded(maxsize: usize) -> Result<JoinableQueue<T>> {
         Ok(JoinableQueue { queue: Queue::bounded(maxsize)?, outstanding: Outstanding::new()? })
     }

@@ -63,6 +63,8 @@ pub(crate) struct Flags<'a> {
     pub(crate) polled: &'a AtomicU32,
     /// 1 while somebody polls the descriptor for room.
     pub(crate) room_polled: &'a AtomicU32,
+    /// The word of `Offer`.
+    pub(crate) offer: &'a AtomicU32,
     /// 1 if nothing may be put any more, 2 if nothing may be got either.
     pub(crate) shut_down: &'a AtomicU32,
     /// 1 while who puts waits, with its lock held, for descriptors to be received.
@@ -135,6 +137,8 @@ impl QueueMemory {
             wants_room: flag(1),
             polled: flag(2),
             room_polled,
+            // In the line of `shut_down`, which whoever gets looks at anyway.
+            offer: self.head.at(FLAGS + 3 * 128 + 8),
             shut_down: flag(3),
             put_waits,
         }

@@ -20,7 +20,7 @@ use crate::channel::error::{
 use crate::channel::room::Room;
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried};
-use crate::error::{Cause, Result, os};
+use crate::error::{Result, os};
 use crate::sys::wait::poll::Deadline;
 
 /// A queue between processes: any number of them, and of their threads, may put and get. CPython's
@@ -104,21 +104,43 @@ impl<T> Queue<T> {
 
     /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
     ///
+    /// A queue for 0 values is a rendezvous, as `sync_channel(0)` of the standard library and
+    /// `bounded(0)` of crossbeam are: `put` returns when somebody has got the value. It is always
+    /// empty and always full; `try_put` hands a value over only to one who waits for it at that
+    /// moment, and gives it some 10 ms to wake up. (In Python, a `maxsize` of 0 is no bound: that
+    /// is [`Queue::new`].)
+    ///
+    /// If a process is killed in the middle of a rendezvous, a value is got once or not at all:
+    /// whoever got it takes it along; what is on offer when the one who put it is killed can be got
+    /// until somebody else puts.
+    ///
     /// # Errors
-    /// `maxsize` is 0; the system lacks descriptors or memory.
+    /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// use multiproc::{Process, Queue};
+    ///
+    /// let (orders, served) = (Queue::bounded(0)?, Queue::bounded(0)?);
+    /// assert!(orders.try_put(1).unwrap_err().is_full()); // nobody waits for it
+    /// let serve = |orders: Queue<u32>, served: Queue<u32>| {
+    ///     for order in &orders {
+    ///         served.put(order.unwrap() * 2).unwrap();
+    ///     }
+    /// };
+    /// let child = Process::new(serve, (orders.clone(), served.clone())).start()?;
+    /// orders.put(21)?; // the child has it
+    /// assert_eq!(served.get()?, 42);
+    /// orders.shutdown();
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn bounded(maxsize: usize) -> Result<Queue<T>> {
-        if maxsize == 0 {
-            return Err(Cause::BadInput(
-                "a queue for no value at all; `Queue::new` has no bound".into(),
-            )
-            .into());
-        }
         Queue::with_most(maxsize as u64)
     }
 
     fn with_most(most: u64) -> Result<Queue<T>> {
         let created =
-            if most == u64::MAX { QueueCore::create() } else { QueueCore::create_bounded() };
+            if most == u64::MAX { QueueCore::create() } else { QueueCore::create_bounded(most) };
         let core = created.map_err(os("cannot make a queue"))?;
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })
     }
@@ -126,20 +148,22 @@ impl<T> Queue<T> {
     /// Returns the number of values that are in the queue at this moment. (CPython's `qsize`.)
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::try_from(self.core.count()).unwrap_or(usize::MAX)
+        // What is on offer in a rendezvous is not in it yet.
+        let count = if self.most == 0 { 0 } else { self.core.count() };
+        usize::try_from(count).unwrap_or(usize::MAX)
     }
 
     /// Returns true if the queue has no value at this moment. (CPython's `empty`.)
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.core.count() == 0
+        self.len() == 0
     }
 
     /// Returns true if the queue has no room at this moment; false if it is not bounded.
     /// (CPython's `full`.)
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.core.count() >= self.most
+        self.most == 0 || self.core.count() >= self.most
     }
 
     /// Returns the number of values that the queue holds at most; `None` if it is not bounded.

@@ -15,7 +15,7 @@ const RUNGS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct QueueMemory {
     locks: [RobustCell; 4],
-    flags: [AtomicU32; 6],
+    flags: [AtomicU32; 7],
     control: Control,
     growable: Vec<RingSegment>,
     segments: Vec<Vec<AtomicU64>>,
@@ -34,6 +34,7 @@ pub(crate) struct Flags<'a> {
     pub(crate) wants_room: &'a AtomicU32,
     pub(crate) polled: &'a AtomicU32,
     pub(crate) room_polled: &'a AtomicU32,
+    pub(crate) offer: &'a AtomicU32,
     pub(crate) shut_down: &'a AtomicU32,
     pub(crate) put_waits: &'a AtomicU32,
 }
@@ -75,8 +76,9 @@ impl QueueMemory {
     }
 
     pub(crate) fn flags(&self) -> Flags<'_> {
-        let [wants_record, wants_room, polled, room_polled, shut_down, put_waits] = &self.flags;
-        Flags { wants_record, wants_room, polled, room_polled, shut_down, put_waits }
+        let [wants_record, wants_room, polled, room_polled, offer, shut_down, put_waits] =
+            &self.flags;
+        Flags { wants_record, wants_room, polled, room_polled, offer, shut_down, put_waits }
     }
 
     pub(crate) fn growable(&self) -> GrowableRing<'_, QueueMemory> {
