@@ -194,8 +194,9 @@ pub use bytemuck;
 pub use cage::Cage;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection,
-    ConnectionIntoIter, ConnectionIter, Descriptor, JoinableQueue, Listener, ListenerBuilder,
-    Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
+    ConnectionIntoIter, ConnectionIter, Descriptor, JoinableQueue, JoinableQueueIntoIter,
+    JoinableQueueIter, Listener, ListenerBuilder, Queue, QueueIntoIter, QueueIter, QueueReceiver,
+    QueueReceiverIntoIter, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
     ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, Room, SendError, SendTimeoutError,
     Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
     pipe, pipe_with_capacity,

@@ -258,3 +258,38 @@ fn pipes_for_nothing_are_refused() {
     assert!(text.contains("Queue::bounded(0)"), "{text}");
     connection_with_capacity::<u8, u8>(0).expect_err("no room");
 }
+
+#[test]
+fn all_queues_are_iterated_alike() {
+    let jobs = JoinableQueue::new().expect("queue");
+    (1..=3).for_each(|job| jobs.put(job).expect("room"));
+    jobs.queue().shutdown();
+    for job in (&jobs).into_iter().take(1) {
+        assert_eq!(job, Ok(1));
+        jobs.task_done().expect("one in hand");
+    }
+    assert_eq!(jobs.try_iter().next(), Some(Ok(2)));
+    assert_eq!(jobs.unfinished(), 2);
+    assert_eq!(jobs.clone().into_iter().collect::<Vec<_>>(), [Ok(3)]);
+    (0..2).for_each(|_| jobs.task_done().expect("one in hand"));
+    assert!(jobs.try_join() && jobs.iter().next().is_none());
+
+    let (sender, receiver) = Queue::new().expect("queue").split().expect("split");
+    sender.put(1).expect("room");
+    let queue = sender.queue().clone();
+    drop(sender);
+    assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [Ok(1)]);
+    queue.put(2).expect("room");
+    queue.shutdown();
+    assert_eq!(queue.into_iter().collect::<Vec<_>>(), [Ok(2)]);
+}
+
+/// What a queue holds can be seen of any type.
+#[test]
+fn ends_are_shown_whatever_they_carry() {
+    struct Opaque;
+    let (sender, receiver) = Queue::<Opaque>::bounded(1).expect("queue").split().expect("split");
+    let jobs = JoinableQueue::<Opaque>::bounded(2).expect("queue");
+    let shown = format!("{sender:?} {:?} {receiver:?} {jobs:?}", sender.room());
+    assert!(shown.contains("capacity: Some(1)") && shown.contains("capacity: Some(2)"), "{shown}");
+}

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::buffered::{self, MAX_MESSAGE};
+use crate::channel::byte_forms;
 use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, SendError, SendFailure,
-    SendTimeoutError, TryRecvError, TrySendError,
+    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
+    TryRecvError, TrySendError,
 };
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
@@ -267,200 +268,20 @@ impl<S, R> Connection<S, R> {
         }
     }
 
-    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part
-    /// of a buffer is a slice.
-    ///
-    /// # Errors
-    /// The other end is gone, or the system refuses.
-    ///
-    /// ```
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<()> = connect(listener.address())?;
-    /// # let mut far: Connection<()> = listener.accept()?;
-    /// near.send_bytes(b"")?;
-    /// near.send_bytes(&b"abcdef"[2..5])?;
-    /// assert_eq!(far.recv_bytes()?, b"");
-    /// assert_eq!(far.recv_bytes()?, b"cde");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.send_bytes_by(bytes, Deadline::Never)
+    fn transmit(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendTransportError> {
+        self.link.send(bytes, &[], deadline)
     }
 
-    /// Sends bytes if there is room for them now.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Connection::send_bytes), and [`TrySendError::Full`] if there is no room
-    /// at all.
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
-        self.send_bytes_by(bytes, Deadline::now())
-    }
-
-    /// Sends bytes; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Connection::send_bytes), and [`SendTimeoutError::Timeout`] if there was
-    /// no room at all in that time.
-    pub fn send_bytes_timeout(
+    fn receive(
         &mut self,
-        bytes: &[u8],
-        timeout: Duration,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::after(timeout))
-    }
-
-    /// Sends bytes; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_bytes_timeout`](Connection::send_bytes_timeout).
-    pub fn send_bytes_deadline(
-        &mut self,
-        bytes: &[u8],
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::at(deadline))
-    }
-
-    fn send_bytes_by<E: SendFailure<()>>(
-        &mut self,
-        bytes: &[u8],
+        onto: &mut Vec<u8>,
         deadline: Deadline,
-    ) -> Result<(), E> {
-        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
-        checked
-            .and_then(|()| self.link.send(bytes, &[], deadline))
-            .map_err(|error| E::new(error, ()))
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        self.link.recv(onto, self.max_message, deadline)
     }
 
-    /// Receives a message as it is; waits until one comes. Descriptors that came with it are
-    /// closed.
-    ///
-    /// # Errors
-    /// As [`recv`](Connection::recv), except that any bytes will do.
-    pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
-        self.recv_bytes_by(Deadline::Never)
-    }
-
-    /// Receives a message as it is if one is there.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Connection::recv_bytes), and [`TryRecvError::Empty`] if none is there.
-    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, TryRecvError> {
-        self.recv_bytes_by(Deadline::now())
-    }
-
-    /// Receives a message as it is; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvTimeoutError::Timeout`] if none came in
-    /// time.
-    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::after(timeout))
-    }
-
-    /// Receives a message as it is; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_timeout`](Connection::recv_bytes_timeout).
-    pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::at(deadline))
-    }
-
-    fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        let mut bytes = Vec::new();
-        self.link.recv(&mut bytes, self.max_message, deadline)?;
-        Ok(bytes)
-    }
-
-    /// Receives a message into the beginning of `buffer`, and says how long it is; waits until one
-    /// comes. To begin elsewhere, give a part of a buffer.
-    ///
-    /// # Errors
-    /// [`RecvIntoError::BufferTooShort`] has the whole message if it does not fit; else as
-    /// [`recv_bytes`](Connection::recv_bytes).
-    ///
-    /// ```
-    /// use multiproc::RecvIntoError;
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<()> = connect(listener.address())?;
-    /// # let mut far: Connection<()> = listener.accept()?;
-    /// let mut buffer = [b'.'; 6];
-    /// near.send_bytes(b"abc")?;
-    /// assert_eq!(far.recv_bytes_into(&mut buffer[2..])?, 3);
-    /// assert_eq!(&buffer, b"..abc.");
-    ///
-    /// near.send_bytes(b"too long")?;
-    /// let too_short = far.recv_bytes_into(&mut buffer).unwrap_err();
-    /// assert_eq!(too_short, RecvIntoError::BufferTooShort(b"too long".to_vec()));
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
-        self.recv_bytes_into_by(buffer, Deadline::Never)
-    }
-
-    /// Receives a message into the beginning of `buffer` if one is there.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`TryRecvError::Empty`] if none is
-    /// there.
-    pub fn try_recv_bytes_into(
-        &mut self,
-        buffer: &mut [u8],
-    ) -> Result<usize, RecvIntoError<TryRecvError>> {
-        self.recv_bytes_into_by(buffer, Deadline::now())
-    }
-
-    /// Receives a message into the beginning of `buffer`; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`RecvTimeoutError::Timeout`] if
-    /// none came in time.
-    pub fn recv_bytes_into_timeout(
-        &mut self,
-        buffer: &mut [u8],
-        timeout: Duration,
-    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::after(timeout))
-    }
-
-    /// Receives a message into the beginning of `buffer`; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into_timeout`](Connection::recv_bytes_into_timeout).
-    pub fn recv_bytes_into_deadline(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Instant,
-    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::at(deadline))
-    }
-
-    fn recv_bytes_into_by<E: RecvFailure>(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Deadline,
-    ) -> Result<usize, RecvIntoError<E>> {
-        let limit = self.max_message;
-        self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
-        buffered::recv_into(buffer, &mut self.received, |onto| {
-            self.link.recv(onto, limit, deadline)
-        })
-    }
-
-    /// Returns true if a message, or the end, can be received without waiting; waits for that for
-    /// `timeout` at most, and for ever without one. The message stays.
-    ///
-    /// Stronger than CPython's: a message that has arrived in part does not count, so whoever sends
-    /// drop by drop does not block the `recv` that follows.
-    ///
-    /// # Errors
-    /// The system refuses to wait or to receive.
-    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        self.link.poll(self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
+    fn poll_by(&mut self, deadline: Deadline) -> io::Result<bool> {
+        self.link.poll(self.max_message, deadline)
     }
 
     /// Sends the rest of a message that [`try_send`](Connection::try_send) or
@@ -485,20 +306,6 @@ impl<S, R> Connection<S, R> {
         self.flush()
     }
 
-    /// Sets how long a message may be that is received here, in bytes; 1 GiB at first. A longer one
-    /// is [`RecvError::TooLong`], and the end of what can be received.
-    ///
-    /// Whatever the limit: room is made only for what has arrived.
-    pub fn set_max_message(&mut self, bytes: u64) {
-        self.max_message = bytes;
-    }
-
-    /// Returns the length of the longest message that is accepted here, in bytes.
-    #[must_use]
-    pub fn max_message(&self) -> u64 {
-        self.max_message
-    }
-
     /// Returns whether something can be had without waiting for the descriptor.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         match &self.link {
@@ -512,6 +319,15 @@ impl<S, R> Connection<S, R> {
         matches!(self.link, Link::Ring(_))
     }
 }
+
+byte_forms::send_bytes_forms!(
+    [S, R] Connection<S, R>,
+    "let (mut near, mut far) = multiproc::connection_with_capacity::<(), ()>(4096)?;"
+);
+byte_forms::recv_bytes_forms!(
+    [S, R] Connection<S, R>, received,
+    "let (mut near, mut far) = multiproc::connection::<(), ()>()?;"
+);
 
 impl<S, R> AsFd for Connection<S, R> {
     /// To poll for reading, in `epoll` or an async runtime: readable means that something can be

@@ -6,6 +6,7 @@ mod ends;
 mod iter;
 mod listener;
 mod room;
+mod sockets;
 
 pub use client::{Client, ConnectError, connect};
 pub use duplex::{connection, connection_with_capacity};

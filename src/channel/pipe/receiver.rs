@@ -1,8 +1,9 @@
 //! The end of a pipe that receives.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,10 @@ use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, TryRecvError,
-};
+use crate::channel::byte_forms;
+use crate::channel::error::{self, RecvError, RecvFailure, RecvTimeoutError, TryRecvError};
+use crate::channel::forms;
+use crate::channel::transport::RecvTransportError;
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
 
@@ -102,7 +104,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn iter(&mut self) -> ReceiverIter<'_, T> {
-        ReceiverIter { receiver: self }
+        self.into_iter()
     }
 
     /// Returns an iterator over the values that are there now; it never waits. It ends where
@@ -134,160 +136,20 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Receives a message as it is; waits until one comes. Descriptors that came with it are
-    /// closed.
-    ///
-    /// # Errors
-    /// As [`recv`](Receiver::recv), except that any bytes will do.
-    pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
-        self.recv_bytes_by(Deadline::Never)
-    }
-
-    /// Receives a message as it is if one is there.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Receiver::recv_bytes), and [`TryRecvError::Empty`] if none is there.
-    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, TryRecvError> {
-        self.recv_bytes_by(Deadline::now())
-    }
-
-    /// Receives a message as it is; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Receiver::recv_bytes), and [`RecvTimeoutError::Timeout`] if none came in
-    /// time.
-    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::after(timeout))
-    }
-
-    /// Receives a message as it is; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_timeout`](Receiver::recv_bytes_timeout).
-    pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::at(deadline))
-    }
-
-    fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        let mut bytes = Vec::new();
-        self.inbound.recv(&mut self.bell, &mut bytes, self.max_message, deadline)?;
-        Ok(bytes)
-    }
-
-    /// Receives a message into the beginning of `buffer`, and says how long it is; waits until one
-    /// comes. To begin elsewhere, give a part of a buffer.
-    ///
-    /// # Errors
-    /// [`RecvIntoError::BufferTooShort`] has the whole message if it does not fit; else as
-    /// [`recv_bytes`](Receiver::recv_bytes).
-    ///
-    /// ```
-    /// use multiproc::RecvIntoError;
-    ///
-    /// let (mut sender, mut receiver) = multiproc::pipe::<()>()?;
-    /// let mut buffer = [b'.'; 6];
-    /// sender.send_bytes(b"abc")?;
-    /// assert_eq!(receiver.recv_bytes_into(&mut buffer[2..])?, 3);
-    /// assert_eq!(&buffer, b"..abc.");
-    ///
-    /// sender.send_bytes(b"too long")?;
-    /// let too_short = receiver.recv_bytes_into(&mut buffer).unwrap_err();
-    /// assert_eq!(too_short, RecvIntoError::BufferTooShort(b"too long".to_vec()));
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
-        self.recv_bytes_into_by(buffer, Deadline::Never)
-    }
-
-    /// Receives a message into the beginning of `buffer` if one is there.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Receiver::recv_bytes_into), and [`TryRecvError::Empty`] if none is
-    /// there.
-    pub fn try_recv_bytes_into(
+    fn receive(
         &mut self,
-        buffer: &mut [u8],
-    ) -> Result<usize, RecvIntoError<TryRecvError>> {
-        self.recv_bytes_into_by(buffer, Deadline::now())
-    }
-
-    /// Receives a message into the beginning of `buffer`; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Receiver::recv_bytes_into), and [`RecvTimeoutError::Timeout`] if none
-    /// came in time.
-    pub fn recv_bytes_into_timeout(
-        &mut self,
-        buffer: &mut [u8],
-        timeout: Duration,
-    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::after(timeout))
-    }
-
-    /// Receives a message into the beginning of `buffer`; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into_timeout`](Receiver::recv_bytes_into_timeout).
-    pub fn recv_bytes_into_deadline(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Instant,
-    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::at(deadline))
-    }
-
-    fn recv_bytes_into_by<E: RecvFailure>(
-        &mut self,
-        buffer: &mut [u8],
+        onto: &mut Vec<u8>,
         deadline: Deadline,
-    ) -> Result<usize, RecvIntoError<E>> {
-        let limit = self.max_message;
-        self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
-        let (bell, inbound) = (&mut self.bell, &mut self.inbound);
-        buffered::recv_into(buffer, &mut self.bytes, |onto| {
-            inbound.recv(bell, onto, limit, deadline)
-        })
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        self.inbound.recv(&mut self.bell, onto, self.max_message, deadline)
     }
 
-    /// Returns true if a message, or the end, can be received without waiting; waits for that for
-    /// `timeout` at most, and for ever without one. The message stays.
-    ///
-    /// # Errors
-    /// The system refuses to wait or to receive.
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    ///
-    /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
-    /// assert!(!receiver.poll(Some(Duration::ZERO))?);
-    /// sender.send(1)?;
-    /// assert!(receiver.poll(None)?);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        self.inbound
-            .poll(&mut self.bell, self.max_message, Deadline::within(timeout))
-            .map_err(RecvError::Os)
-    }
-
-    /// Sets how long a message may be that is received here, in bytes; 1 GiB at first. A longer one
-    /// is [`RecvError::TooLong`], and the end of what can be received.
-    ///
-    /// Whatever the limit: room is made only for what has arrived.
-    pub fn set_max_message(&mut self, bytes: u64) {
-        self.max_message = bytes;
-    }
-
-    /// Returns the length of the longest message that is accepted here, in bytes.
-    #[must_use]
-    pub fn max_message(&self) -> u64 {
-        self.max_message
+    fn poll_by(&mut self, deadline: Deadline) -> io::Result<bool> {
+        self.inbound.poll(&mut self.bell, self.max_message, deadline)
     }
 
     /// See `Inbound::is_ready`.
-    pub(crate) fn is_ready(&self) -> std::io::Result<bool> {
+    pub(crate) fn is_ready(&self) -> io::Result<bool> {
         self.inbound.is_ready(&self.bell)
     }
 }
@@ -350,53 +212,14 @@ impl<'de, T> Deserialize<'de> for Receiver<T> {
     }
 }
 
-/// The values that come over a pipe: see [`Receiver::iter`].
-pub struct ReceiverIter<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for ReceiverIter<'_, T> {
-    type Item = Result<T, RecvError>;
-
-    fn next(&mut self) -> Option<Result<T, RecvError>> {
-        error::item(self.receiver.recv())
-    }
-}
-
-impl<T> fmt::Debug for ReceiverIter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReceiverIter").field("receiver", &self.receiver).finish()
-    }
-}
-
-/// The values that come over a pipe whose end is the iterator's own: see [`Receiver::iter`].
-#[derive(Debug)]
-pub struct ReceiverIntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for ReceiverIntoIter<T> {
-    type Item = Result<T, RecvError>;
-
-    fn next(&mut self) -> Option<Result<T, RecvError>> {
-        self.receiver.iter().next()
-    }
-}
-
-impl<T: DeserializeOwned> IntoIterator for Receiver<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = ReceiverIntoIter<T>;
-
-    fn into_iter(self) -> ReceiverIntoIter<T> {
-        ReceiverIntoIter { receiver: self }
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a mut Receiver<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = ReceiverIter<'a, T>;
-
-    fn into_iter(self) -> ReceiverIter<'a, T> {
-        self.iter()
-    }
-}
+byte_forms::recv_bytes_forms!(
+    [T] Receiver<T>, bytes,
+    "let (mut near, mut far) = multiproc::pipe::<()>()?;"
+);
+forms::iterators!(
+    Receiver[] by recv, &mut,
+    /// An iterator over the values that come over a pipe: [`Receiver::iter`].
+    ReceiverIter,
+    /// An iterator over the values that come over a pipe, which has the receiver: of `into_iter`.
+    ReceiverIntoIter
+);

@@ -15,6 +15,7 @@ use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::buffered;
+use crate::channel::byte_forms;
 use crate::channel::error::{SendError, SendFailure, SendTimeoutError, TrySendError};
 use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
@@ -157,67 +158,15 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part
-    /// of a buffer is a slice.
-    ///
-    /// # Errors
-    /// The other end is gone, or the system refuses.
-    ///
-    /// ```
-    /// let (mut sender, mut receiver) = multiproc::pipe::<()>()?;
-    /// sender.send_bytes(b"")?;
-    /// sender.send_bytes(&b"abcdef"[2..5])?;
-    /// assert_eq!(receiver.recv_bytes()?, b"");
-    /// assert_eq!(receiver.recv_bytes()?, b"cde");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.send_bytes_by(bytes, Deadline::Never)
-    }
-
-    /// Sends bytes if there is room for all of them now.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Sender::send_bytes), and [`TrySendError::Full`].
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
-        self.send_bytes_by(bytes, Deadline::now())
-    }
-
-    /// Sends bytes; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Sender::send_bytes), and [`SendTimeoutError::Timeout`] after that time.
-    pub fn send_bytes_timeout(
-        &mut self,
-        bytes: &[u8],
-        timeout: Duration,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::after(timeout))
-    }
-
-    /// Sends bytes; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_bytes_timeout`](Sender::send_bytes_timeout).
-    pub fn send_bytes_deadline(
-        &mut self,
-        bytes: &[u8],
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::at(deadline))
-    }
-
-    fn send_bytes_by<E: SendFailure<()>>(
-        &mut self,
-        bytes: &[u8],
-        deadline: Deadline,
-    ) -> Result<(), E> {
-        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
-        checked
-            .and_then(|()| self.outbound.send(&mut self.bell, bytes, &[], deadline))
-            .map_err(|error| E::new(error, ()))
+    fn transmit(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendTransportError> {
+        self.outbound.send(&mut self.bell, bytes, &[], deadline)
     }
 }
+
+byte_forms::send_bytes_forms!(
+    [T] Sender<T>,
+    "let (mut near, mut far) = multiproc::pipe_with_capacity::<()>(4096)?;"
+);
 
 /// The room of a pipe. It borrows the sender for itself: there is one wish in a ring.
 #[derive(Debug)]

@@ -20,17 +20,15 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::room;
 use super::values::Queue;
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
-    TryRecvError, TrySendError,
-};
+use crate::channel::error::{RecvError, RecvFailure, SendFailure, TryRecvError, TrySendError};
+use crate::channel::forms;
 use crate::channel::room::Room;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
@@ -50,11 +48,11 @@ impl<T> Queue<T> {
     /// processes, as the queue can.
     ///
     /// When all receiving halves are gone, however they ended, `put` is
-    /// [`SendError::Disconnected`]; when all sending halves are gone, `get` has what is left in
-    /// the queue and then is [`RecvError::Disconnected`]. So the channels of the standard library
-    /// and of crossbeam do it; here, a killed process counts, and a half inside a message that
-    /// nobody has received yet does, too. Other handles of the same queue go on working and do not
-    /// count.
+    /// [`SendError::Disconnected`](crate::SendError::Disconnected); when all sending halves are
+    /// gone, `get` has what is left in the queue and then is [`RecvError::Disconnected`]. So the
+    /// channels of the standard library and of crossbeam do it; here, a killed process counts, and
+    /// a half inside a message that nobody has received yet does, too. Other handles of the same
+    /// queue go on working and do not count.
     ///
     /// A child of the fork method has copies of all descriptors that its parent had at the time,
     /// as after any fork, and so counts for both sides until it ends.
@@ -131,50 +129,13 @@ impl<T> QueueSender<T> {
     }
 }
 
+forms::put_forms!(
+    QueueSender,
+    "let (queue, receiver) = multiproc::Queue::bounded(1)?.split()?;\n# let _receiver = receiver;",
+    "queue.queue().shutdown();"
+);
+
 impl<T: Serialize> QueueSender<T> {
-    /// Puts a value; waits for room if the queue is bounded.
-    ///
-    /// # Errors
-    /// All receiving halves are gone or the queue was shut down ([`SendError::Disconnected`]), the
-    /// value's type refuses, or the rest of [`SendError`].
-    ///
-    /// ```
-    /// use multiproc::{Queue, SendError};
-    ///
-    /// let (sender, receiver) = Queue::new()?.split()?;
-    /// sender.put(1)?;
-    /// drop(receiver);
-    /// assert_eq!(sender.put(2), Err(SendError::Disconnected(2)));
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
-        self.put_until(value, Deadline::Never)
-    }
-
-    /// Puts a value if there is room.
-    ///
-    /// # Errors
-    /// As [`put`](QueueSender::put), and [`TrySendError::Full`] if there is none.
-    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.put_until(value, Deadline::now())
-    }
-
-    /// Puts a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`put`](QueueSender::put), and [`SendTimeoutError::Timeout`] if there was none in time.
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::after(timeout))
-    }
-
-    /// Puts a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`put_timeout`](QueueSender::put_timeout).
-    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::at(deadline))
-    }
-
     fn put_until<E: SendFailure<T>>(&self, mut value: T, deadline: Deadline) -> Result<(), E> {
         loop {
             match poll::hung_up(self.end.as_fd()) {
@@ -249,53 +210,21 @@ impl<T> QueueReceiver<T> {
     }
 }
 
+forms::get_forms!(
+    QueueReceiver,
+    "let (sender, queue) = multiproc::Queue::<u32>::new()?.split()?;\nsender.put(1)?;",
+    "queue.queue().shutdown();"
+);
+forms::iterators!(
+    QueueReceiver[] by get, &,
+    /// An iterator over the values of a [`QueueReceiver`] as they come: [`QueueReceiver::iter`].
+    QueueReceiverIter,
+    /// An iterator over the values of a [`QueueReceiver`] as they come, which has the half: of
+    /// `into_iter`.
+    QueueReceiverIntoIter
+);
+
 impl<T: DeserializeOwned> QueueReceiver<T> {
-    /// Gets the oldest value; waits for one.
-    ///
-    /// # Errors
-    /// The queue is empty and all sending halves are gone or the queue was shut down
-    /// ([`RecvError::Disconnected`]), the oldest value is not of this type (it is lost, later ones
-    /// can be got), or the rest of [`RecvError`].
-    pub fn get(&self) -> Result<T, RecvError> {
-        self.get_until(Deadline::Never)
-    }
-
-    /// Gets the oldest value if there is one.
-    ///
-    /// # Errors
-    /// As [`get`](QueueReceiver::get), and [`TryRecvError::Empty`] if there is none.
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
-        self.get_until(Deadline::now())
-    }
-
-    /// Gets the oldest value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`get`](QueueReceiver::get), and [`RecvTimeoutError::Timeout`] if none came in time.
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::after(timeout))
-    }
-
-    /// Gets the oldest value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`get_timeout`](QueueReceiver::get_timeout).
-    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::at(deadline))
-    }
-
-    /// Returns an iterator over the values as they come, until the queue is empty and all sending
-    /// halves are gone. Other errors are items, as of [`Queue::iter`].
-    pub fn iter(&self) -> QueueReceiverIter<'_, T> {
-        QueueReceiverIter { receiver: self }
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits: see
-    /// [`Queue::try_iter`].
-    pub fn try_iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
-        error::try_iter(|| self.try_get())
-    }
-
     fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
         loop {
             // A deadline that is over has the queue spin before it gives up; `Now` has not.
@@ -323,33 +252,10 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
 
     /// Looks for a value; `None` if there is none, but may be later.
     fn look(&self, deadline: Deadline) -> Option<Result<T, RecvError>> {
-        match self.queue.get_until::<TryRecvError>(deadline, || Ok(())) {
+        match self.queue.get_counted::<TryRecvError>(deadline, || Ok(())) {
             Ok(value) => Some(Ok(value)),
             Err(error) => error.into_recv_error().map(Err),
         }
-    }
-}
-
-/// An iterator over the values of a [`QueueReceiver`] as they come: [`QueueReceiver::iter`].
-#[derive(Debug)]
-pub struct QueueReceiverIter<'a, T> {
-    receiver: &'a QueueReceiver<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for QueueReceiverIter<'_, T> {
-    type Item = Result<T, RecvError>;
-
-    fn next(&mut self) -> Option<Result<T, RecvError>> {
-        error::item(self.receiver.get())
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a QueueReceiver<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = QueueReceiverIter<'a, T>;
-
-    fn into_iter(self) -> QueueReceiverIter<'a, T> {
-        self.iter()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A queue that knows when the work is done.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -8,10 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::values::Queue;
-use crate::channel::error::{
-    RecvError, RecvFailure, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
-    TrySendError,
-};
+use crate::channel::error::{RecvFailure, SendFailure};
+use crate::channel::forms;
 use crate::channel::room::Room;
 use crate::error::{Cause, Result};
 use crate::sync::outstanding::Outstanding;
@@ -44,7 +43,7 @@ use crate::sys::wait::poll::Deadline;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct JoinableQueue<T> {
     queue: Queue<T>,
@@ -159,78 +158,34 @@ impl<T> JoinableQueue<T> {
     }
 }
 
+forms::put_forms!(
+    JoinableQueue,
+    "let queue = multiproc::JoinableQueue::bounded(1)?;",
+    "queue.queue().shutdown();"
+);
+forms::get_forms!(
+    JoinableQueue,
+    "let queue = multiproc::JoinableQueue::<u32>::new()?;\nlet sender = queue.clone();\n\
+     sender.put(1)?;",
+    "queue.queue().shutdown();"
+);
+forms::iterators!(
+    JoinableQueue[] by get, &,
+    /// An iterator over the values of a [`JoinableQueue`] as they come: [`JoinableQueue::iter`].
+    /// Each is to be reported [done](JoinableQueue::task_done).
+    JoinableQueueIter,
+    /// An iterator over the values of a [`JoinableQueue`] as they come, which has a handle of it:
+    /// of `into_iter`.
+    JoinableQueueIntoIter
+);
+
 impl<T: Serialize> JoinableQueue<T> {
-    /// Puts a value; waits for room if the queue is bounded.
-    ///
-    /// # Errors
-    /// The queue was shut down, the value's type refuses, or the rest of [`SendError`].
-    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
-        self.queue.put_until(value, Deadline::Never)
-    }
-
-    /// Puts a value if there is room.
-    ///
-    /// # Errors
-    /// As [`put`](JoinableQueue::put), and [`TrySendError::Full`] if there is none.
-    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.queue.put_until(value, Deadline::now())
-    }
-
-    /// Puts a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`put`](JoinableQueue::put), and [`SendTimeoutError::Timeout`] if there was none in time.
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.queue.put_until(value, Deadline::after(timeout))
-    }
-
-    /// Puts a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`put_timeout`](JoinableQueue::put_timeout).
-    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.queue.put_until(value, Deadline::at(deadline))
+    fn put_until<E: SendFailure<T>>(&self, value: T, deadline: Deadline) -> Result<(), E> {
+        self.queue.put_until(value, deadline)
     }
 }
 
 impl<T: DeserializeOwned> JoinableQueue<T> {
-    /// Gets the oldest value; waits for one. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// The queue was shut down and is empty ([`RecvError::Disconnected`]), the oldest value is
-    /// not of this type (it is lost, later ones can be got), or the rest of [`RecvError`].
-    pub fn get(&self) -> Result<T, RecvError> {
-        self.get_until(Deadline::Never)
-    }
-
-    /// Gets the oldest value if there is one. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// As [`get`](JoinableQueue::get), and [`TryRecvError::Empty`] if there is none.
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
-        self.get_until(Deadline::now())
-    }
-
-    /// Gets the oldest value; waits for one for `timeout` at most. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// As [`get`](JoinableQueue::get), and [`RecvTimeoutError::Timeout`] if none came in time.
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::after(timeout))
-    }
-
-    /// Gets the oldest value; waits for one until `deadline`. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// As [`get_timeout`](JoinableQueue::get_timeout).
-    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::at(deadline))
-    }
-
     fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
         // It is in hand before it is out of the queue, so that it is somewhere at any moment.
         let took = std::cell::Cell::new(false);
@@ -238,12 +193,19 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
             took.set(self.outstanding.add());
             if took.get() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
         };
-        let got = self.queue.get_until(deadline, pick_up);
+        let got = self.queue.get_counted(deadline, pick_up);
         if got.is_err() && took.get() {
             // Nobody has it.
             self.outstanding.remove();
         }
         got
+    }
+}
+
+impl<T> fmt::Debug for JoinableQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("JoinableQueue");
+        shown.field("queue", &self.queue).field("outstanding", &self.outstanding).finish()
     }
 }
 

@@ -15,7 +15,7 @@ mod tokens;
 mod transfer;
 mod values;
 
-pub use halves::{QueueReceiver, QueueReceiverIter, QueueSender};
-pub use joinable::JoinableQueue;
+pub use halves::{QueueReceiver, QueueReceiverIntoIter, QueueReceiverIter, QueueSender};
+pub use joinable::{JoinableQueue, JoinableQueueIntoIter, JoinableQueueIter};
 pub use simple::SimpleQueue;
-pub use values::{Queue, QueueIter};
+pub use values::{Queue, QueueIntoIter, QueueIter};

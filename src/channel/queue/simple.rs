@@ -1,5 +1,6 @@
 //! A queue with the fewest methods.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use serde::de::DeserializeOwned;
@@ -25,7 +26,7 @@ use crate::error::Result;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct SimpleQueue<T>(Queue<T>);
 
@@ -73,6 +74,12 @@ impl<T: DeserializeOwned> SimpleQueue<T> {
     /// See [`RecvError`].
     pub fn get(&self) -> Result<T, RecvError> {
         self.0.get()
+    }
+}
+
+impl<T> fmt::Debug for SimpleQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SimpleQueue").field(&self.0).finish()
     }
 }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,10 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::core::{QueueCore, RoomBell, ShutDown};
 use super::growable::LONGEST;
 use super::room::QueueRoom;
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
-    TryRecvError, TrySendError,
-};
+use crate::channel::error::{RecvError, RecvFailure, SendFailure};
+use crate::channel::forms;
 use crate::channel::room::Room;
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried};
@@ -174,8 +171,9 @@ impl<T> Queue<T> {
     }
 
     /// Ends the queue for everybody who has it: whoever puts from now on gets
-    /// [`SendError::Disconnected`], and whoever gets, what is still in it, then
-    /// [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads have.)
+    /// [`SendError::Disconnected`](crate::SendError::Disconnected), and whoever gets, what is still
+    /// in it, then [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads
+    /// have.)
     pub fn shutdown(&self) {
         self.core.shut_down(ShutDown::Put);
     }
@@ -231,39 +229,22 @@ impl<T> Queue<T> {
     }
 }
 
+forms::put_forms!(Queue, "let queue = multiproc::Queue::bounded(1)?;", "queue.shutdown();");
+forms::get_forms!(
+    Queue,
+    "let queue = multiproc::Queue::<u32>::new()?;\nlet sender = queue.clone();\nsender.put(1)?;",
+    "queue.shutdown();"
+);
+forms::iterators!(
+    Queue[] by get, &,
+    /// An iterator over the values of a [`Queue`] as they come: [`Queue::iter`].
+    QueueIter,
+    /// An iterator over the values of a [`Queue`] as they come, which has a handle of it: of
+    /// `into_iter`.
+    QueueIntoIter
+);
+
 impl<T: Serialize> Queue<T> {
-    /// Puts a value; waits for room if the queue is bounded.
-    ///
-    /// # Errors
-    /// The queue was shut down, the value's type refuses, or the rest of [`SendError`].
-    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
-        self.put_until(value, Deadline::Never)
-    }
-
-    /// Puts a value if there is room.
-    ///
-    /// # Errors
-    /// As [`put`](Queue::put), and [`TrySendError::Full`] if there is none.
-    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.put_until(value, Deadline::now())
-    }
-
-    /// Puts a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`put`](Queue::put), and [`SendTimeoutError::Timeout`] if there was none in time.
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::after(timeout))
-    }
-
-    /// Puts a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`put_timeout`](Queue::put_timeout).
-    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::at(deadline))
-    }
-
     pub(super) fn put_until<E: SendFailure<T>>(
         &self,
         value: T,
@@ -285,70 +266,12 @@ impl<T: Serialize> Queue<T> {
 }
 
 impl<T: DeserializeOwned> Queue<T> {
-    /// Gets the oldest value; waits for one.
-    ///
-    /// # Errors
-    /// The queue was shut down and is empty ([`RecvError::Disconnected`]), the oldest value is
-    /// not of this type (it is lost, later ones can be got), or the rest of [`RecvError`].
-    pub fn get(&self) -> Result<T, RecvError> {
-        self.get_until(Deadline::Never, || Ok(()))
+    fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
+        self.get_counted(deadline, || Ok(()))
     }
 
-    /// Gets the oldest value if there is one.
-    ///
-    /// # Errors
-    /// As [`get`](Queue::get), and [`TryRecvError::Empty`] if there is none.
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
-        self.get_until(Deadline::now(), || Ok(()))
-    }
-
-    /// Gets the oldest value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`get`](Queue::get), and [`RecvTimeoutError::Timeout`] if none came in time.
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::after(timeout), || Ok(()))
-    }
-
-    /// Gets the oldest value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`get_timeout`](Queue::get_timeout).
-    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::at(deadline), || Ok(()))
-    }
-
-    /// Returns an iterator over the values as they come, until the queue is
-    /// [shut down](Queue::shutdown) and empty. Other errors are items; behind
-    /// [`RecvError::Decode`], there can be more values.
-    ///
-    /// ```
-    /// let queue = multiproc::Queue::new()?;
-    /// queue.put(1)?;
-    /// queue.put(2)?;
-    /// queue.shutdown();
-    /// assert_eq!(queue.iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn iter(&self) -> QueueIter<'_, T> {
-        QueueIter { queue: self }
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits. It ends where the
-    /// queue is empty; errors are items.
-    ///
-    /// ```
-    /// let queue = multiproc::Queue::new()?;
-    /// queue.put(1)?;
-    /// queue.put(2)?;
-    /// assert_eq!(queue.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
-        error::try_iter(|| self.try_get())
-    }
-
-    pub(super) fn get_until<E: RecvFailure>(
+    /// Gets a value, for which `before` is called before it is out of the queue.
+    pub(super) fn get_counted<E: RecvFailure>(
         &self,
         deadline: Deadline,
         before: impl FnOnce() -> std::io::Result<()>,
@@ -357,29 +280,6 @@ impl<T: DeserializeOwned> Queue<T> {
             let fds = self.core.get(buffer, deadline, before)?;
             codec::decode(buffer, fds).map_err(|reason| RecvError::Decode(reason).into())
         })
-    }
-}
-
-/// An iterator over the values of a [`Queue`] as they come: [`Queue::iter`].
-#[derive(Debug)]
-pub struct QueueIter<'a, T> {
-    queue: &'a Queue<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for QueueIter<'_, T> {
-    type Item = Result<T, RecvError>;
-
-    fn next(&mut self) -> Option<Result<T, RecvError>> {
-        error::item(self.queue.get())
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a Queue<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = QueueIter<'a, T>;
-
-    fn into_iter(self) -> QueueIter<'a, T> {
-        self.iter()
     }
 }
 
