@@ -7,8 +7,8 @@ use crate::channel::forms;
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
     /// Returns an iterator over the values that come, until the other end is gone. Other errors are
-    /// items: behind [`RecvError::Decode`] there can be more values, behind what ends the
-    /// connection comes the end.
+    /// items: behind [`RecvError::Decode`](crate::RecvError::Decode) there can be more values,
+    /// behind what ends the connection comes the end.
     ///
     /// ```
     /// # use multiproc::{Address, Connection, Listener, connect};
