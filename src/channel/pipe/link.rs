@@ -29,7 +29,8 @@ pub(crate) struct RingLink {
 }
 
 impl RingLink {
-    /// Both ends. Each direction holds at least `capacity` bytes.
+    /// Makes both ends. Each direction holds at least `capacity` bytes, headers included; both
+    /// rings lie in one memory file, which is one descriptor.
     pub(crate) fn pair(capacity: usize) -> io::Result<(RingLink, RingLink)> {
         let segment = Arc::new(Segment::create(2, capacity)?);
         let (near, far) = socket::pair()?;
@@ -78,12 +79,12 @@ impl RingLink {
         self.inbound.salvage(mark, length, onto)
     }
 
-    /// The half that sends, for who writes ahead.
+    /// Returns the half that sends, for who writes ahead.
     pub(crate) fn outbound(&mut self) -> &mut Outbound {
         &mut self.outbound
     }
 
-    /// Returns whether there is nothing in the ring that it receives from.
+    /// Returns true if there is nothing in the ring that it receives from.
     pub(crate) fn is_empty(&self) -> bool {
         self.inbound.is_empty()
     }

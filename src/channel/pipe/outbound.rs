@@ -1,4 +1,17 @@
-//! The sending end of a ring: messages into records, and sleeping until there is room.
+//! The sending end of a ring: it turns messages into records, and sleeps until there is room.
+//!
+//! A message of up to an eighth of the ring is one record. A longer one goes in parts, each as soon
+//! as there is room for it, while the receiver takes those before. Descriptors go over the socket
+//! ahead of the last record, which says how many they are.
+//!
+//! ```text
+//!   try_send      room for all of it, or nothing is written
+//!   send          part, part, ... last; waits before each
+//!   deadline hit  between two parts: an `Abort` record takes the place of the rest
+//! ```
+//!
+//! A sender that is killed leaves the message before whole, and of the last one nothing or a
+//! beginning without an end, which the receiver reports as truncated.
 
 use std::fmt;
 use std::io;
@@ -15,10 +28,10 @@ use crate::codec::MAX_FDS;
 use crate::sys::ipc::bell::{Heard, Peer, Sent};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Every so many messages, it is looked whether anybody still receives.
+/// Messages between checks for a receiver that is gone. (A send that has to wait notices at once.)
 const CHECK_INTERVAL: u32 = 64;
 
-/// Sets how long to sleep where nobody can wake us.
+/// How long to sleep at a time where nobody can wake us.
 const BLIND: Duration = Duration::from_millis(1);
 
 /// The sending end of a ring.
@@ -28,7 +41,7 @@ pub(crate) struct Outbound {
     writer: Writer,
 }
 
-/// All of it but the memory.
+/// The sending end without the memory, so that both can be borrowed at once.
 struct Writer {
     producer: Producer,
     spin: Spin,
@@ -50,7 +63,7 @@ impl Outbound {
         }
     }
 
-    /// The end that was in another process.
+    /// Makes the end that was in another process, from its `state`.
     pub(crate) fn resume(
         segment: Arc<Segment>,
         place: usize,
@@ -60,12 +73,13 @@ impl Outbound {
         Ok(Outbound::with(segment, place, producer))
     }
 
-    /// Returns what `resume` needs.
+    /// Returns what `resume` needs in another process.
     pub(crate) fn state(&self) -> [u64; 2] {
         self.writer.producer.state()
     }
 
-    /// Sends one message. On a fault, the other side will not see it.
+    /// Sends one message; waits for room until the deadline. On an error, the other side does not
+    /// receive it.
     pub(crate) fn send(
         &mut self,
         bell: &mut Bell,
@@ -82,8 +96,8 @@ impl Outbound {
         self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
     }
 
-    /// Publishes a short message without descriptors if there is room, and wakes nobody; whether it
-    /// did.
+    /// Publishes a short message without descriptors if there is room, and wakes nobody; returns
+    /// true if it did.
     pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendTransportError> {
         let ring = self.segment.ring(self.place);
         let producer = &mut self.writer.producer;
@@ -97,7 +111,7 @@ impl Outbound {
         Ok(fits)
     }
 
-    /// Returns whether a short message of that length could be published now.
+    /// Returns true if a message of that length could be published as one record now.
     pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, SendTransportError> {
         let ring = self.segment.ring(self.place);
         let producer = &mut self.writer.producer;
@@ -121,7 +135,8 @@ impl Outbound {
         self.writer.producer.mark()
     }
 
-    /// Returns whether the next part of a message, of which so much is left, could go out now.
+    /// Returns true if the next part of a message, of which `left` bytes are left, could go out
+    /// now.
     pub(crate) fn has_room_for_next(&mut self, left: usize) -> bool {
         let ring = self.segment.ring(self.place);
         let room = match ring.longest() {
@@ -170,9 +185,9 @@ impl Outbound {
         has_room
     }
 
-    /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much
-    /// went out before. Without room, the descriptor tells when there is some. Until it is all, no
-    /// other message may be sent.
+    /// Sends as much of a message as there is room for now; returns true if that is all. `sent` is
+    /// how much went out before. Without room, the descriptor tells when there is some. Until it is
+    /// all, no other message may be sent.
     pub(crate) fn send_some(
         &mut self,
         bell: &mut Bell,
@@ -201,6 +216,7 @@ impl Writer {
         if self.count.is_multiple_of(CHECK_INTERVAL) {
             self.look_around(ring, bell)?;
         }
+        // `wait_for_room` sets it again if this message is refused.
         self.lacked = 0;
         let longest = ring.longest();
         if bytes.len() <= longest {
@@ -210,6 +226,8 @@ impl Writer {
             // All or nothing.
             self.wait_for_room(ring, bell, ring.room_for(bytes.len()), deadline)?;
         }
+        // Once a part is out, giving up has to be said, or the next message would be taken for the
+        // rest.
         let mut has_begun = false;
         let done = self.send_parts(ring, bell, bytes, fds, deadline, &mut has_begun);
         if done.is_err() && has_begun {
@@ -285,7 +303,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// The last record of a message, or the only one.
+    /// Sends the last record of a message, or the only one.
     fn send_last(
         &mut self,
         ring: Ring<'_>,
@@ -305,6 +323,14 @@ impl Writer {
 
     /// Sends descriptors ahead of the record that they belong to. There is room for that: whoever
     /// receives them finds it.
+    ///
+    /// 1. Announce the packet in the ring.
+    /// 2. Wake a receiver that sleeps, as it may sleep in a call that does not take packets.
+    /// 3. Send the packet.
+    /// 4. (By the caller:) publish the record.
+    ///
+    /// A sender that dies between 3 and 4 leaves a packet without a record, which the receiver
+    /// drops with its end.
     fn send_packet(
         &mut self,
         ring: Ring<'_>,
@@ -312,8 +338,6 @@ impl Writer {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
-        // This order: the announcement, then the wake-up, then the packet. Who sleeps without
-        // expecting one gets the wake-up.
         let other = self.producer.announce_packet(ring);
         let producer = &mut self.producer;
         // What is corrupt is found by who sends.
@@ -329,8 +353,8 @@ impl Writer {
         Err(fault)
     }
 
-    /// Now and then: says where we are, and looks whether the other side is still there if it does
-    /// not go on.
+    /// Publishes our processor, and looks for a receiver that is gone if it has taken nothing since
+    /// the last time: one that takes records is there, and asking the kernel costs a call.
     fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendTransportError> {
         ring.producer_is_on(self.spin.own_cpu());
         let goes_on = self.producer.look(ring).map_err(corrupt)?;
@@ -341,6 +365,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits for room for `bytes`: spins while the receiver is on another processor, then sleeps.
     fn wait_for_room(
         &mut self,
         ring: Ring<'_>,
@@ -367,6 +392,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Sleeps until there is room for `bytes`, in these steps:
+    ///
+    /// 1. Write the wish, with a fence.
+    /// 2. Look for room. The receiver moves `head` before it reads the wish, so one of us sees the
+    ///    other.
+    /// 3. Take a wake-up that is there, or sleep until one comes or the other side is gone.
+    ///
+    /// A receiver that dies before it sends the wake-up closes the socket, which ends the sleep.
     fn sleep_for_room(
         &mut self,
         ring: Ring<'_>,
@@ -378,7 +411,6 @@ impl Writer {
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 return Ok(());
             }
-            // This order: the wish, then the ring. The consumer's is the other way round.
             self.producer.wish(ring, bytes);
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 self.producer.withdraw_wish(ring);
@@ -405,7 +437,7 @@ impl Writer {
     }
 }
 
-/// Wakes the other side if it sleeps.
+/// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.
 fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
     if other == Other::Sleeps && bell.wake() == Peer::Gone {
         return Err(SendTransportError::Disconnected);

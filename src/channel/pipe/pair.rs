@@ -11,7 +11,7 @@ use super::sender::Sender;
 use crate::error::{Result, os};
 use crate::sys::ipc::socket;
 
-/// Sets how much is under way at most, unless told otherwise.
+/// The bytes that a pipe holds unless told otherwise, headers included.
 pub(crate) const CAPACITY: usize = 256 * 1024;
 
 /// The two ends of a pipe for values of type `T`, one way, with one sender and one receiver.

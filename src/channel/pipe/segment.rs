@@ -1,4 +1,8 @@
 //! The memory of one ring or of two, as it is mapped and passed on.
+//!
+//! It is a memory file: `BEFORE` bytes of control and a power of two of data for each ring. The
+//! file is as long as that makes it, and sealed against changes of its length, so a process that
+//! maps it cannot be made to touch memory that is not there.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +12,7 @@ use super::ring::{CONTROL, LARGEST, Ring, SMALLEST};
 use crate::channel::cells::AtomicU64;
 use crate::sys::memory::shared::{Shared, SharedFile};
 
-/// Bytes before the data of a ring.
+/// The bytes before the data of a ring.
 const BEFORE: usize = CONTROL * 8;
 
 /// Rings in a memory file, one behind the other.
@@ -21,7 +25,8 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// New rings, each for at least `capacity` bytes.
+    /// Makes new rings, each for at least `capacity` bytes: rounded up to a power of two, at least
+    /// 4096.
     pub(crate) fn create(rings: usize, capacity: usize) -> io::Result<Segment> {
         if capacity == 0 {
             let text = "a pipe for 0 bytes: it holds bytes, and at least some; \
@@ -39,7 +44,7 @@ impl Segment {
         Segment::over(file, rings)
     }
 
-    /// Rings that somebody sent. Anything else is refused.
+    /// Maps rings that somebody sent. A file of any other length is refused.
     pub(crate) fn open(fd: Arc<OwnedFd>, rings: usize) -> io::Result<Segment> {
         Segment::over(SharedFile::open(fd)?, rings)
     }
@@ -61,7 +66,7 @@ impl Segment {
         self.file.fd()
     }
 
-    /// One of the rings.
+    /// Returns one of the rings, by its number.
     #[inline]
     pub(crate) fn ring(&self, place: usize) -> Ring<'_> {
         Ring::known(self.memory.many::<AtomicU64>(place * self.size, self.size / 8))
