@@ -42,12 +42,21 @@ use crate::sys::fd;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Descriptor<T = OwnedFd>(
-    /// Says what owns the descriptor.
+    /// The owner of the descriptor.
     pub T,
 );
 
 impl<T> Descriptor<T> {
-    /// Returns what owns the descriptor.
+    /// Returns the owner of the descriptor.
+    ///
+    /// ```
+    /// use multiproc::Descriptor;
+    /// use std::fs::File;
+    ///
+    /// let null = Descriptor(File::open("/dev/null").unwrap());
+    /// let file: File = null.into_inner();
+    /// # drop(file);
+    /// ```
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0

@@ -25,11 +25,11 @@ const EVERY: u32 = 8;
 /// less.
 const PAUSES: u32 = 8;
 
-/// Says how long to look, which follows from what it was good for before.
+/// The time to look for something before sleeping, which follows from what it was good for before.
 #[derive(Clone, Debug)]
 pub(crate) struct Spin {
     budget: Duration,
-    /// Counts how many short sleeps there were in a row.
+    /// The number of short sleeps in a row.
     naps: u32,
     /// Where this thread was when it asked, and how often it might have asked.
     own: u64,

@@ -79,8 +79,7 @@ pub struct Connection<S, R = S> {
 /// The name of this end in errors.
 const WHAT: &str = "an end of a connection";
 
-/// Describes what carries the messages. Another transport is another variant, with the same
-/// methods.
+/// The transport of a connection. Another one is another variant, with the same methods.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Link {
     Stream(Stream),
@@ -140,6 +139,16 @@ impl<S: Serialize, R> Connection<S, R> {
     ///
     /// # Errors
     /// The other end is gone, the value's type refuses, or the system does; the value comes back.
+    ///
+    /// ```
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// near.send(1)?;
+    /// far.send(2)?;
+    /// assert_eq!((near.recv()?, far.recv()?), (2, 1));
+    /// drop(far);
+    /// assert_eq!(near.send(3).unwrap_err().into_value(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn send(&mut self, value: S) -> Result<(), SendError<S>> {
         self.send_by(value, Deadline::Never)
     }
@@ -149,6 +158,14 @@ impl<S: Serialize, R> Connection<S, R> {
     /// # Errors
     /// As [`send`](Connection::send), and [`TrySendError::Full`] if there is no room at all. If
     /// there is for a part, it counts as sent.
+    ///
+    /// ```
+    /// let (mut near, far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;
+    /// let sent = (0..1000).take_while(|n| near.try_send(*n).is_ok()).count();
+    /// assert_eq!(sent, 4096 / 16);
+    /// # drop(far);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_send(&mut self, value: S) -> Result<(), TrySendError<S>> {
         self.send_by(value, Deadline::now())
     }
@@ -158,6 +175,16 @@ impl<S: Serialize, R> Connection<S, R> {
     /// # Errors
     /// As [`send`](Connection::send), and [`SendTimeoutError::Timeout`] if there was no room at
     /// all in that time. If there was for a part, it counts as sent.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (mut near, far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;
+    /// while near.try_send(7).is_ok() {}
+    /// assert!(near.send_timeout(7, Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # drop(far);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn send_timeout(&mut self, value: S, timeout: Duration) -> Result<(), SendTimeoutError<S>> {
         self.send_by(value, Deadline::after(timeout))
     }
@@ -166,6 +193,15 @@ impl<S: Serialize, R> Connection<S, R> {
     ///
     /// # Errors
     /// As [`send_timeout`](Connection::send_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// near.send_deadline(1, Instant::now())?;
+    /// assert_eq!(far.recv()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn send_deadline(
         &mut self,
         value: S,
@@ -188,6 +224,15 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// # Errors
     /// The other end is gone and nothing is left ([`RecvError::Disconnected`]), what came is no
     /// such value (later ones can be received), or the rest of [`RecvError`].
+    ///
+    /// ```
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// near.send(1)?;
+    /// drop(near);
+    /// assert_eq!(far.recv()?, 1);
+    /// assert!(far.recv().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn recv(&mut self) -> Result<R, RecvError> {
         self.recv_by(Deadline::Never)
     }
@@ -196,6 +241,14 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// # Errors
     /// As [`recv`](Connection::recv), and [`TryRecvError::Empty`] if none is there.
+    ///
+    /// ```
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// assert!(far.try_recv().unwrap_err().is_empty());
+    /// near.send(1)?;
+    /// assert_eq!(far.try_recv()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_recv(&mut self) -> Result<R, TryRecvError> {
         self.recv_by(Deadline::now())
     }
@@ -222,6 +275,15 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// # Errors
     /// As [`recv_timeout`](Connection::recv_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// near.send(1)?;
+    /// assert_eq!(far.recv_deadline(Instant::now())?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<R, RecvTimeoutError> {
         self.recv_by(Deadline::at(deadline))
     }
@@ -289,6 +351,21 @@ impl<S, R> Connection<S, R> {
     ///
     /// # Errors
     /// The other end is gone, or the system refuses.
+    ///
+    /// ```
+    /// use multiproc::Connection;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (near, far) = UnixStream::pair().unwrap();
+    /// let mut near: Connection<Vec<u8>> = near.try_into()?;
+    /// let mut far: Connection<Vec<u8>> = far.try_into()?;
+    /// near.try_send(vec![7; 1 << 20])?; // more than the system holds: a part goes out
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| near.flush().unwrap());
+    ///     assert_eq!(far.recv(), Ok(vec![7; 1 << 20]));
+    /// });
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn flush(&mut self) -> Result<(), SendError<()>> {
         let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
         checked
@@ -302,11 +379,19 @@ impl<S, R> Connection<S, R> {
     ///
     /// # Errors
     /// As [`flush`](Connection::flush). It is closed all the same.
+    ///
+    /// ```
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// near.send(1)?;
+    /// near.close()?;
+    /// assert_eq!(far.recv()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn close(mut self) -> Result<(), SendError<()>> {
         self.flush()
     }
 
-    /// Returns whether something can be had without waiting for the descriptor.
+    /// Returns true if something can be received without waiting for the descriptor.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         match &self.link {
             Link::Stream(stream) => Ok(stream.has_message()),
@@ -314,7 +399,7 @@ impl<S, R> Connection<S, R> {
         }
     }
 
-    /// Returns whether the descriptor may be readable for nothing.
+    /// Returns true if the descriptor may turn readable for nothing, as that of rings may.
     pub(crate) fn may_wake_for_nothing(&self) -> bool {
         matches!(self.link, Link::Ring(_))
     }

@@ -103,7 +103,7 @@ macro_rules! recv_error {
             /// The message is no value of this type, for this reason. It is lost; later ones can
             /// be received.
             Decode(String),
-            /// Says what came is no message, or the shared memory of the channel was overwritten.
+            /// What came is no message, or the shared memory of the channel was overwritten.
             /// Stop: a pipe or connection is at its end (`Disconnected` follows), and a queue has
             /// lost all that was in it.
             Corrupt(String),
@@ -122,30 +122,77 @@ macro_rules! recv_error {
             )?
 
             /// Returns true if no message will ever come, after an orderly end.
+            ///
+            /// ```
+            /// let (sender, mut receiver) = multiproc::pipe::<u8>()?;
+            /// drop(sender);
+            /// assert!(receiver.recv().unwrap_err().is_disconnected());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_disconnected(&self) -> bool {
                 matches!(self, $name::Disconnected)
             }
 
             /// Returns true if the peer disconnected in the middle of a message.
+            ///
+            /// ```
+            /// use multiproc::Connection;
+            /// use std::io::Write;
+            /// use std::os::unix::net::UnixStream;
+            ///
+            /// let (mut near, far) = UnixStream::pair().unwrap();
+            /// let mut far: Connection<u32> = far.try_into()?;
+            /// near.write_all(&[0, 0, 0, 4, 1]).unwrap(); // four bytes follow, and only one does
+            /// drop(near);
+            /// assert!(far.recv().unwrap_err().is_truncated());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_truncated(&self) -> bool {
                 matches!(self, $name::Truncated)
             }
 
             /// Returns true if one message was no value of this type; later ones can be received.
+            ///
+            /// ```
+            /// let (mut sender, mut receiver) = multiproc::pipe::<bool>()?;
+            /// sender.send_bytes(&[9])?;
+            /// sender.send(true)?;
+            /// assert!(receiver.recv().unwrap_err().is_decode());
+            /// assert_eq!(receiver.recv()?, true);
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_decode(&self) -> bool {
                 matches!(self, $name::Decode(_))
             }
 
             /// Returns true if what came is no message, or the shared memory was overwritten.
+            ///
+            /// ```
+            /// use multiproc::Connection;
+            /// use std::io::Write;
+            /// use std::os::unix::net::UnixStream;
+            ///
+            /// let (mut near, far) = UnixStream::pair().unwrap();
+            /// let mut far: Connection<u32> = far.try_into()?;
+            /// near.write_all(&[0xff, 0xff, 0xff, 0xfe]).unwrap(); // a negative length
+            /// assert!(far.recv().unwrap_err().is_corrupt());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_corrupt(&self) -> bool {
                 matches!(self, $name::Corrupt(_))
             }
 
             /// Returns the operating system's error, if it refused.
+            ///
+            /// ```
+            /// let queue = multiproc::Queue::<u8>::new()?;
+            /// assert!(queue.try_get().unwrap_err().os_error().is_none());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn os_error(&self) -> Option<&io::Error> {
                 match self {
@@ -169,6 +216,14 @@ macro_rules! recv_error {
             $(
                 /// Returns the error that a blocking call would have had; `None` if it would have
                 /// gone on waiting.
+                ///
+                /// ```
+                /// use multiproc::{RecvError, TryRecvError};
+                ///
+                /// assert_eq!(TryRecvError::Empty.into_recv_error(), None);
+                /// let error = TryRecvError::Disconnected.into_recv_error();
+                /// assert_eq!(error, Some(RecvError::Disconnected));
+                /// ```
                 #[must_use]
                 pub fn into_recv_error(self) -> Option<RecvError> {
                     match self {

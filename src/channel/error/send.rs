@@ -98,6 +98,13 @@ macro_rules! send_error {
 
         impl<T> $name<T> {
             /// Returns the value that was not sent.
+            ///
+            /// ```
+            /// let (mut sender, receiver) = multiproc::pipe()?;
+            /// drop(receiver);
+            /// assert_eq!(sender.send("hello".to_owned()).unwrap_err().into_value(), "hello");
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn into_value(self) -> T {
                 self.into_parts().0
@@ -112,12 +119,31 @@ macro_rules! send_error {
             )?
 
             /// Returns true if nobody will receive the value.
+            ///
+            /// ```
+            /// let (sender, receiver) = multiproc::Queue::new()?.split()?;
+            /// drop(receiver);
+            /// assert!(sender.put(1).unwrap_err().is_disconnected());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_disconnected(&self) -> bool {
                 matches!(self, $name::Disconnected(_))
             }
 
             /// Returns true if the value cannot be sent over this channel, now or later.
+            ///
+            /// ```
+            /// use multiproc::{Connection, Descriptor};
+            /// use std::net::{TcpListener, TcpStream};
+            ///
+            /// let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            /// let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            /// let mut near: Connection<Descriptor<TcpListener>> = near.try_into()?;
+            /// let error = near.send(Descriptor(listener)).unwrap_err(); // TCP carries none
+            /// assert!(error.is_encode());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_encode(&self) -> bool {
                 matches!(self, $name::Encode { .. })
@@ -130,6 +156,12 @@ macro_rules! send_error {
             }
 
             /// Returns the operating system's error, if it refused.
+            ///
+            /// ```
+            /// let queue = multiproc::Queue::bounded(0)?;
+            /// assert!(queue.try_put(1).unwrap_err().os_error().is_none());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn os_error(&self) -> Option<&io::Error> {
                 match self {

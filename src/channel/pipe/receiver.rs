@@ -26,6 +26,24 @@ use crate::sys::wait::poll::Deadline;
 ///
 /// It is passed on by value, so whoever sent it away cannot use it any more. It is not `Clone`: a
 /// pipe has one receiver. Threads of one process share it in a `Mutex`.
+///
+/// ```
+/// use multiproc::{Process, Sender, pipe};
+///
+/// fn measure(mut samples: Sender<f64>) {
+///     for sample in [0.5, 1.5] {
+///         samples.send(sample).unwrap();
+///     }
+/// }
+///
+/// let (sender, mut receiver) = pipe()?;
+/// let child = Process::new(measure, (sender,)).start()?;
+/// assert_eq!(receiver.recv()?, 0.5);
+/// assert_eq!(receiver.recv()?, 1.5);
+/// assert!(receiver.recv().unwrap_err().is_disconnected());
+/// child.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub struct Receiver<T> {
     bell: Bell,
     segment: Arc<Segment>,
@@ -47,6 +65,15 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// The other end is gone and nothing is left ([`RecvError::Disconnected`], Python's
     /// `EOFError`), what came is no such value (later ones can be received), or the rest of
     /// [`RecvError`].
+    ///
+    /// ```
+    /// let (mut sender, mut receiver) = multiproc::pipe()?;
+    /// sender.send("hello".to_owned())?;
+    /// assert_eq!(receiver.recv()?, "hello");
+    /// drop(sender);
+    /// assert!(receiver.recv().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn recv(&mut self) -> Result<T, RecvError> {
         self.recv_by(Deadline::Never)
     }
@@ -73,6 +100,15 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// # Errors
     /// As [`recv`](Receiver::recv), and [`RecvTimeoutError::Timeout`] if none came in time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, mut receiver) = multiproc::pipe::<u8>()?;
+    /// assert!(receiver.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # drop(sender);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.recv_by(Deadline::after(timeout))
     }
@@ -81,6 +117,15 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// # Errors
     /// As [`recv_timeout`](Receiver::recv_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let (mut sender, mut receiver) = multiproc::pipe()?;
+    /// sender.send(1)?;
+    /// assert_eq!(receiver.recv_deadline(Instant::now())?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_by(Deadline::at(deadline))
     }

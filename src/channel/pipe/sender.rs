@@ -28,6 +28,21 @@ use crate::sys::wait::poll::Deadline;
 /// pipe has one sender. Threads of one process share it in a `Mutex`; processes share a
 /// [`Queue`](crate::Queue). Whoever has it in an `Arc` can give it away once: a second time is an
 /// error where it is encoded, and so is its use here.
+///
+/// ```
+/// use multiproc::{Process, Receiver, pipe};
+///
+/// fn total(prices: Receiver<u64>) -> u64 {
+///     prices.into_iter().map(Result::unwrap).sum()
+/// }
+///
+/// let (mut sender, receiver) = pipe()?;
+/// let child = Process::new(total, (receiver,)).start()?;
+/// (1..=100).for_each(|price| sender.send(price).unwrap());
+/// drop(sender); // ends the child's iterator
+/// assert_eq!(child.join()?, 5050);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub struct Sender<T> {
     bell: Bell,
     segment: Arc<Segment>,
@@ -104,6 +119,15 @@ impl<T: Serialize> Sender<T> {
     ///
     /// # Errors
     /// As [`send_timeout`](Sender::send_timeout).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (mut sender, receiver) = multiproc::pipe::<u8>()?;
+    /// sender.send_deadline(1, Instant::now() + Duration::from_secs(1))?;
+    /// # drop(receiver);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn send_deadline(
         &mut self,
         value: T,

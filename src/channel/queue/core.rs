@@ -48,7 +48,7 @@ pub(crate) struct QueueCore {
     pub(crate) get_end: Carried,
     /// Tells those who poll for room; a queue without a bound needs none.
     room: Option<RoomBell>,
-    /// Says how long it is worth to look again before sleeping, for a record and for room.
+    /// How long it is worth to look again before sleeping, for a record and for room.
     spins: [Mutex<Spin>; 2],
 }
 
@@ -56,18 +56,19 @@ pub(crate) struct QueueCore {
 /// whoever gets sends on the second.
 pub(crate) type RoomBell = (Carried, Carried);
 
-/// Holds what `shutdown` writes.
+/// The values that `shutdown` writes: nothing can be put, and nothing be got either.
 const NO_PUT: u32 = 1;
 pub(super) const NO_GET: u32 = 2;
 
-/// Sets how long the lock of an end may be held by somebody who neither sleeps nor ends.
+/// The longest that one waits for a lock whose holder neither sleeps nor ends, such as a stopped
+/// process.
 pub(super) const LONGEST_HOLD: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
-/// Sets how long to sleep at a time where the kernel cannot watch two words.
+/// How long to sleep at a time where the kernel cannot watch two words (before Linux 5.16).
 const ROUND: Duration = Duration::from_millis(20);
 
-/// Describes what an end waits for.
+/// The thing that an end waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Want {
     Record,

@@ -85,7 +85,7 @@ pub(crate) enum RingError<E> {
     Full,
     /// More than one record can have.
     TooLong,
-    /// Says what is written there is nobody's honest work.
+    /// The shared state is corrupted.
     Corrupt,
     /// The memory is not to be had.
     Store(E),
@@ -173,7 +173,7 @@ impl<S: Store> GrowableRing<'_, S> {
         let mut segment = self.current(GET)?;
         let mut chain = vec![segment];
         while let Some(next) = self.next_of(segment)? {
-            // A chain that bites its tail is nobody's honest work.
+            // A cycle of links is corruption.
             if chain.len() > self.segments.len() {
                 return Err(RingError::Corrupt);
             }

@@ -86,6 +86,28 @@ impl<T> Queue<T> {
 }
 
 /// The sending half of a queue, of which there can be any number: [`Queue::split`].
+///
+/// ```
+/// use multiproc::{Process, Queue, QueueSender};
+///
+/// fn produce(numbers: QueueSender<u32>, from: u32) {
+///     (from..from + 10).for_each(|number| numbers.put(number).unwrap());
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let (sender, receiver) = Queue::new()?.split()?;
+/// let producers: Vec<_> = [0, 10]
+///     .into_iter()
+///     .map(|from| Process::new(produce, (sender.clone(), from)).start())
+///     .collect::<Result<_, _>>()?;
+/// drop(sender); // the producers have the only ones
+/// assert_eq!(receiver.iter().map(Result::unwrap).sum::<u32>(), 190);
+/// for producer in producers {
+///     producer.join()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct QueueSender<T> {
@@ -96,6 +118,14 @@ pub struct QueueSender<T> {
 impl<T> QueueSender<T> {
     /// Returns the queue, to look at its length and the like, or to
     /// [shut it down](Queue::shutdown).
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::new()?.split()?;
+    /// sender.put(1)?;
+    /// assert_eq!(sender.queue().len(), 1);
+    /// # drop(receiver);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
@@ -105,6 +135,14 @@ impl<T> QueueSender<T> {
     ///
     /// # Errors
     /// The system refuses to say.
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::<u8>::new()?.split()?;
+    /// assert!(!sender.is_disconnected()?);
+    /// drop(receiver);
+    /// assert!(sender.is_disconnected()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_disconnected(&self) -> AnyResult<bool> {
         poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
     }
@@ -172,6 +210,22 @@ impl<T> fmt::Debug for QueueSender<T> {
 ///
 /// Each value goes to one of them. [`wait`](crate::wait) tells when there is a value or all
 /// sending halves are gone.
+///
+/// ```
+/// use multiproc::{Process, Queue, QueueReceiver};
+///
+/// fn add(numbers: QueueReceiver<u32>) -> u32 {
+///     numbers.into_iter().map(Result::unwrap).sum()
+/// }
+///
+/// let (sender, receiver) = Queue::new()?.split()?;
+/// let one = Process::new(add, (receiver.clone(),)).start()?;
+/// let other = Process::new(add, (receiver,)).start()?;
+/// (1..=10).for_each(|number| sender.put(number).unwrap());
+/// drop(sender);
+/// assert_eq!(one.join()? + other.join()?, 55);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct QueueReceiver<T> {
@@ -185,6 +239,13 @@ pub struct QueueReceiver<T> {
 impl<T> QueueReceiver<T> {
     /// Returns the queue, to look at its length and the like, or to
     /// [shut it down](Queue::shutdown).
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::<u8>::bounded(2)?.split()?;
+    /// assert_eq!(receiver.queue().capacity(), Some(2));
+    /// # drop(sender);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
@@ -194,6 +255,15 @@ impl<T> QueueReceiver<T> {
     ///
     /// # Errors
     /// The system refuses to say.
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::new()?.split()?;
+    /// sender.put(1)?;
+    /// drop(sender);
+    /// assert!(receiver.is_disconnected()?);
+    /// assert_eq!(receiver.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_disconnected(&self) -> AnyResult<bool> {
         poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
     }

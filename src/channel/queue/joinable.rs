@@ -1,4 +1,14 @@
 //! A queue that knows when the work is done.
+//!
+//! What was put is in the queue, then in somebody's hand, and then done. In a table of outstanding
+//! items, each process that has some in hand has an entry, which the kernel marks when the process
+//! dies. To get, in this order:
+//!
+//! 1. Count one more in the own entry.
+//! 2. Take the record out of the queue.
+//!
+//! So a value is counted in one of the two places at any moment, in both between 1 and 2. A process
+//! that dies there has an entry that no longer counts, and the value is still in the queue.
 
 use std::fmt;
 use std::io;
@@ -55,6 +65,13 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// assert_eq!(jobs.unfinished(), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<JoinableQueue<T>> {
         Ok(JoinableQueue { queue: Queue::new()?, outstanding: Outstanding::new()? })
     }
@@ -64,6 +81,13 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::bounded(1)?;
+    /// jobs.put(1)?;
+    /// assert!(jobs.try_put(2).unwrap_err().is_full());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn bounded(maxsize: usize) -> Result<JoinableQueue<T>> {
         Ok(JoinableQueue { queue: Queue::bounded(maxsize)?, outstanding: Outstanding::new()? })
     }
@@ -73,6 +97,15 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     /// More were reported than got.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// jobs.get()?;
+    /// jobs.task_done()?;
+    /// assert!(jobs.task_done().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn task_done(&self) -> Result<()> {
         if self.outstanding.remove() {
             return Ok(());
@@ -81,11 +114,33 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Waits until all that was put was got, and reported as done.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| {
+    ///         jobs.get().unwrap();
+    ///         jobs.task_done().unwrap();
+    ///     });
+    ///     jobs.join();
+    /// });
+    /// assert_eq!(jobs.unfinished(), 0);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join(&self) {
         self.join_until(Deadline::Never);
     }
 
     /// Returns true if all that was put was got, and reported as done.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// assert!(jobs.try_join());
+    /// jobs.put(1)?;
+    /// assert!(!jobs.try_join());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn try_join(&self) -> bool {
         self.join_until(Deadline::now())
@@ -113,6 +168,15 @@ impl<T> JoinableQueue<T> {
 
     /// Waits as [`join`](JoinableQueue::join) does, until `deadline` at most; returns false if
     /// the time is over.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// assert!(!jobs.join_deadline(Instant::now()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn join_deadline(&self, deadline: Instant) -> bool {
         self.join_until(Deadline::at(deadline))
@@ -123,13 +187,31 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Returns the number of values that were put and are not reported as done.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// jobs.put(2)?;
+    /// jobs.get()?;
+    /// assert_eq!(jobs.unfinished(), 2); // one in the queue, one in hand
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn unfinished(&self) -> usize {
         // In this order: what is got meanwhile is counted twice rather than not at all.
         self.queue.len() + self.outstanding.count()
     }
 
-    /// As of the [`Queue`](Queue::poll_ready).
+    /// Returns true if there is a job, or the end, to get; if not, the descriptor tells when that
+    /// may have changed, as of the [`Queue`](Queue::poll_ready).
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// assert!(!jobs.poll_ready());
+    /// jobs.put(1)?;
+    /// assert!(jobs.poll_ready());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.queue.poll_ready()
@@ -152,6 +234,14 @@ impl<T> JoinableQueue<T> {
 
     /// Returns the queue without the counting, to look at its length and the like, or to
     /// [shut it down](Queue::shutdown).
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::<u8>::bounded(3)?;
+    /// assert_eq!(jobs.queue().capacity(), Some(3));
+    /// jobs.queue().shutdown();
+    /// assert!(jobs.put(1).unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue

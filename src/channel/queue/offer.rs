@@ -93,7 +93,7 @@ impl Offer<'_> {
         self.go(number, CLAIMED, OFFERED);
     }
 
-    /// Says that a record that was claimed is taken. If another word is there by now, who put it is
+    /// Marks a record that was claimed as taken. If another word is there by now, who put it is
     /// dead and waits for nothing.
     pub(crate) fn settle(self, number: u32) {
         if self.is_rendezvous() {

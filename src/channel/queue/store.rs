@@ -16,7 +16,8 @@ const BASE: u64 = 32 * 1024;
 /// The most segments: the highest holds 128 GiB.
 const RUNGS: usize = 20;
 
-/// Where things lie, in bytes. What different sides write is 128 bytes apart.
+/// The places of things, in bytes. What different sides write is 128 bytes apart, as processors
+/// fetch lines of 64 in pairs.
 const PUT_LOCK: usize = 0;
 const PUT_ALARM: usize = 64;
 const GET_LOCK: usize = 128;
@@ -41,7 +42,7 @@ pub(crate) struct QueueMemory {
     segments: Box<[OnceLock<Shared>]>,
 }
 
-/// Describes what those who put, or those who get, share.
+/// The cells that those who put share, or those who get.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End<'a> {
     /// Only one of them at a time works or sleeps.
@@ -52,7 +53,7 @@ pub(crate) struct End<'a> {
     pub(crate) cpu: &'a AtomicU64,
 }
 
-/// Describes what the sides tell each other, besides records.
+/// The words in which the two sides tell each other of more than records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags<'a> {
     /// 1 while who gets sleeps for a record.
@@ -153,7 +154,7 @@ impl QueueMemory {
         }
     }
 
-    /// Where a segment lies in the file, and how long it is, in bytes.
+    /// Returns the place of a segment in the file, and its length, both in bytes.
     fn place(segment: usize) -> (usize, usize) {
         (length_of(segment), (BASE as usize * 8) << segment)
     }

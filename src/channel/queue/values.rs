@@ -95,6 +95,13 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// (0..1000).for_each(|number| queue.put(number).unwrap()); // never waits
+    /// assert_eq!(queue.len(), 1000);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Queue<T>> {
         Queue::with_most(u64::MAX)
     }
@@ -143,6 +150,13 @@ impl<T> Queue<T> {
     }
 
     /// Returns the number of values that are in the queue at this moment. (CPython's `qsize`.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put('a')?;
+    /// assert_eq!(queue.len(), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         // What is on offer in a rendezvous is not in it yet.
@@ -151,6 +165,14 @@ impl<T> Queue<T> {
     }
 
     /// Returns true if the queue has no value at this moment. (CPython's `empty`.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// assert!(queue.is_empty());
+    /// queue.put('a')?;
+    /// assert!(!queue.is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -158,6 +180,13 @@ impl<T> Queue<T> {
 
     /// Returns true if the queue has no room at this moment; false if it is not bounded.
     /// (CPython's `full`.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::bounded(1)?;
+    /// queue.put('a')?;
+    /// assert!(queue.is_full());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.most == 0 || self.core.count() >= self.most
@@ -165,6 +194,14 @@ impl<T> Queue<T> {
 
     /// Returns the number of values that the queue holds at most; `None` if it is not bounded.
     /// (CPython's `maxsize`.)
+    ///
+    /// ```
+    /// use multiproc::Queue;
+    ///
+    /// assert_eq!(Queue::<u8>::bounded(3)?.capacity(), Some(3));
+    /// assert_eq!(Queue::<u8>::new()?.capacity(), None);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         (self.most != u64::MAX).then(|| usize::try_from(self.most).unwrap_or(usize::MAX))
@@ -174,23 +211,59 @@ impl<T> Queue<T> {
     /// [`SendError::Disconnected`](crate::SendError::Disconnected), and whoever gets, what is still
     /// in it, then [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads
     /// have.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put(1)?;
+    /// queue.shutdown();
+    /// assert!(queue.put(2).unwrap_err().is_disconnected());
+    /// assert_eq!(queue.get()?, 1);
+    /// assert!(queue.get().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn shutdown(&self) {
         self.core.shut_down(ShutDown::Put);
     }
 
-    /// `shutdown`, but what is still in it is not got any more, either.
+    /// Ends the queue as [`shutdown`](Queue::shutdown) does, but what is still in it is not got any
+    /// more, either: CPython's `shutdown(immediate=True)`.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put(1)?;
+    /// queue.shutdown_now();
+    /// assert!(queue.get().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn shutdown_now(&self) {
         self.core.shut_down(ShutDown::PutAndGet);
     }
 
     /// Returns true if the queue was shut down.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::<u8>::new()?;
+    /// let other = queue.clone();
+    /// other.shutdown();
+    /// assert!(queue.is_shut_down());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.core.is_shut_down()
     }
 
-    /// Drops this handle. Others who have it go on; so does what is in it. (CPython's `close`;
-    /// there is nothing to flush and no thread to join.)
+    /// Drops this handle. Other handles go on, and what is in the queue stays there as long as
+    /// there is one. (CPython's `close`; there is nothing to flush and no thread to join.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// let other = queue.clone();
+    /// queue.put(1)?;
+    /// queue.close();
+    /// assert_eq!(other.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn close(self) {
         drop(self);
     }
@@ -198,6 +271,14 @@ impl<T> Queue<T> {
     /// Returns true if there is something to get: a value, or the end. If not, the descriptor of
     /// [`as_fd`](AsFd::as_fd) turns readable when that may have changed; ask again then. This is
     /// how to wait for a queue with `epoll` or in an async runtime.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// assert!(!queue.poll_ready()); // from here on, the descriptor tells
+    /// queue.put(1)?;
+    /// assert!(queue.poll_ready());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.core.arm()

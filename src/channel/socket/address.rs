@@ -53,6 +53,13 @@ impl Address {
     ///
     /// # Errors
     /// The system has no random numbers.
+    ///
+    /// ```
+    /// use multiproc::Address;
+    ///
+    /// assert_ne!(Address::fresh()?, Address::fresh()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn fresh() -> Result<Address> {
         let random: [u8; 16] = random::bytes().map_err(os("cannot make a name"))?;
         Ok(Address::Abstract(

@@ -28,7 +28,7 @@ const CHALLENGE: &[u8] = b"#CHALLENGE#";
 const WELCOME: &[u8] = b"#WELCOME#";
 const FAILURE: &[u8] = b"#FAILURE#";
 
-/// Sets how CPython 3.12 and newer name the hash.
+/// The name that CPython 3.12 and newer give the hash.
 const SHA256: &[u8] = b"{sha256}";
 
 /// The least random bytes that a challenge must have; CPython sends 40.
@@ -132,7 +132,7 @@ impl Key {
 }
 
 impl fmt::Debug for Key {
-    /// It is a secret.
+    /// Prints nothing of the key: it is a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
     }
@@ -157,7 +157,7 @@ impl Side {
     }
 }
 
-/// Describes what a side waits for.
+/// The message that a side waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Challenge,
@@ -171,7 +171,8 @@ enum State {
 pub(crate) struct Handshake {
     side: Side,
     key: Key,
-    /// Holds what the other side has to sign.
+    /// The challenge that the other side has to sign: the hash's name, this side's mark, random
+    /// bytes.
     challenge: Vec<u8>,
     state: State,
 }
@@ -238,12 +239,12 @@ impl Handshake {
         (self.state == State::Proof).then_some(FAILURE)
     }
 
-    /// Returns whether both sides have proved the key.
+    /// Returns true if both sides have proved the key.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// The answer to the other side's challenge.
+    /// Answers the other side's challenge.
     fn prove(&self, message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
         let challenge = message.strip_prefix(CHALLENGE).ok_or_else(|| garbage("no challenge"))?;
         let Some(random) = challenge.strip_prefix(SHA256) else {

@@ -13,13 +13,23 @@ use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::ipc::net::{self, Accepted, Watch};
 use crate::sys::wait::poll::Deadline;
 
-/// Sets how long a handshake is left alone at least, when others want its place.
+/// The least time that a handshake has before it is ended for others who want its place.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The number of the listening socket in the watch.
 const LISTENER: u64 = 0;
 
-/// Describes who is let in, and who is being asked for the key.
+/// The handshakes that have begun, and the listening socket as long as there is room for more.
+///
+/// Each turn of `next`, in this order:
+///
+/// 1. End the oldest handshake if its time is over.
+/// 2. Watch the listening socket again if there is room, or somebody who may be ended for others.
+/// 3. Set the alarm for the oldest, so that 1 and 2 come in time without anybody's help.
+/// 4. Wait for the listening socket, a handshake that has something to say, or the alarm.
+///
+/// Nobody is waited for alone: whoever is silent keeps a descriptor for its time, and nobody from
+/// the door.
 #[derive(Debug)]
 pub(crate) struct PendingHandshakes {
     key: Key,
@@ -27,12 +37,12 @@ pub(crate) struct PendingHandshakes {
     /// The most handshakes at a time.
     most: usize,
     watch: Watch,
-    /// In the order of their coming.
+    /// By number, which is the order of their coming: the first is the oldest.
     pending: BTreeMap<u64, Pending>,
     next: u64,
     /// There is no room for more than these many: the listening socket is not watched.
     full_at: Option<usize>,
-    /// Holds what the alarm is set to.
+    /// The time that the alarm is set to.
     alarm: Option<Instant>,
 }
 
@@ -79,7 +89,7 @@ impl PendingHandshakes {
         self.watch.as_fd()
     }
 
-    /// The next handshake that comes to its end; none at the deadline.
+    /// Returns the next handshake that comes to its end; none at the deadline.
     ///
     /// # Errors
     /// No connection can be accepted, and none is pending whose end would help.

@@ -30,8 +30,8 @@ const LONG_HEADER: usize = 12;
 /// A usual one.
 const SHORT_HEADER: usize = 4;
 
-/// Sets how much room is made for what has not arrived yet, at least; and never more than has
-/// arrived already.
+/// The most room, in bytes, that is made for a body of which nothing has arrived; afterwards, it is
+/// as much as has arrived. So a length that is a lie costs no memory.
 const STEP: usize = 64 * 1024;
 
 /// One end of a connected stream socket.
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
     socket: Arc<OwnedFd>,
     kind: Kind,
     incoming: Incoming,
-    /// Holds what `poll` found and `recv` has not told yet.
+    /// The error that `poll` found and `recv` has not returned yet.
     found: Option<RecvTransportError>,
     /// Nothing more can be received.
     is_over: bool,
@@ -52,14 +52,14 @@ pub(crate) struct Stream {
 #[derive(Default)]
 struct Incoming {
     header: [u8; LONG_HEADER],
-    /// Counts how many bytes of the header are there.
+    /// The bytes of the header that are there.
     got: usize,
     body: Vec<u8>,
     fds: Vec<Arc<OwnedFd>>,
     fds_lost: bool,
 }
 
-/// Describes what a message still lacks.
+/// The part that a message still lacks, in bytes.
 enum Lack {
     Header(usize),
     Body(usize),
@@ -178,7 +178,8 @@ impl Stream {
         Ok(fds)
     }
 
-    /// Returns whether a message, or the end, can be had at once; waits for it until the deadline.
+    /// Returns true if a message, or the end, can be received at once; waits for it until the
+    /// deadline.
     pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
         if self.found.is_some() {
             return Ok(true);
@@ -194,7 +195,7 @@ impl Stream {
         }
     }
 
-    /// Returns whether a message is here already, so that the socket does not tell of it.
+    /// Returns true if a message is here already, so that the socket does not tell of it.
     pub(crate) fn has_message(&self) -> bool {
         self.found.is_some()
             || self.is_over
@@ -275,7 +276,7 @@ impl Stream {
         if ready.map_err(RecvTransportError::Os)? { Ok(()) } else { Err(RecvTransportError::Empty) }
     }
 
-    /// Nothing more can be received, as the place of the next message is not known.
+    /// Ends receiving, as the place of the next message is not known.
     fn end(&mut self) {
         self.is_over = true;
         self.incoming = Incoming::default();
@@ -390,7 +391,7 @@ struct Moved {
     untold: Option<Untold>,
 }
 
-/// Describes what `poll` found and `recv` has not told.
+/// An error that `poll` found and `recv` has not returned, on its way to another process.
 #[derive(Serialize, Deserialize)]
 enum Untold {
     Disconnected,
