@@ -86,8 +86,11 @@ pub(super) struct Held<'a> {
 impl<'a> Held<'a> {
     fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
         let own = robust::own();
+        // A robust lock: if its owner dies, the kernel hands it to one who waits, and says so.
         match mutex::lock_as(own, end.lock, deadline) {
             Ok(taken) => {
+                // Whoever waits for us spins only if we run on another processor. Stored only when
+                // it changes, as the line is shared.
                 let cpu = threads::cpu() + 1;
                 if end.cpu.load(Ordering::Relaxed) != cpu {
                     end.cpu.store(cpu, Ordering::Relaxed);
@@ -100,6 +103,11 @@ impl<'a> Held<'a> {
 
     /// Changes something and tells the other end of it; if we die between, the kernel tells it.
     pub(super) fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+        // 1. Armed: the cell is in this thread's robust list, so the kernel marks it and wakes who
+        //    sleeps on it if the thread dies before it is out of the list.
+        // 2. The change, by one store.
+        // 3. The waking, in at most two steps.
+        // 4. Disarmed.
         alarm::arm(self.own, self.end.alarm);
         change();
         tell();
@@ -116,6 +124,9 @@ impl Drop for Held<'_> {
 /// Wakes the one who sleeps on a flag, if it is raised.
 fn wake(flag: &AtomicU32) {
     fence(Ordering::SeqCst);
+    // A load first: nobody sleeps most of the time, and a load leaves the line where it is. Then a
+    // swap, so that of several who wake one does it. Who dies between swap and wake has its alarm
+    // armed.
     if flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
         futex::wake(flag, 1);
     }
@@ -183,6 +194,8 @@ impl QueueCore {
 
     /// Takes the lock of an end, and tells what its last owner may have died over.
     pub(super) fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        // What the dead owner had not done is done twice rather than not at all: waking costs a
+        // look.
         let held = Held::take(end, deadline)?;
         if held.inherited {
             // Like any change: dying between taking down a flag and waking would leave a sleeper
@@ -213,6 +226,9 @@ impl QueueCore {
         if entered.is_some() || matches!(deadline, Deadline::Never) {
             return entered;
         }
+        // Somebody is in the middle of putting or getting. That is a matter of microseconds, so a
+        // `try` waits for it: else two who try at once would both be told that the queue is full or
+        // empty. A holder that was stopped is waited for up to this time only.
         let patient = Deadline::after(LONGEST_HOLD);
         while !is_hopeless() && !patient.is_over() {
             let entered = self.hold(end, Deadline::after(Duration::from_millis(1)));
@@ -235,6 +251,8 @@ impl QueueCore {
         }
         let flags = self.memory.flags();
         let (flag, other, spin) = match want {
+            // Each end sleeps on its own flag, and watches the alarm of the other, whose owner is
+            // to wake it.
             Want::Record => (flags.wants_record, self.memory.put_end(), &self.spins[0]),
             Want::Room => (flags.wants_room, self.memory.get_end(), &self.spins[1]),
         };
@@ -246,12 +264,19 @@ impl QueueCore {
             Some(kept) => &mut **kept,
             None => &mut fresh,
         };
+        // Spinning first: a partner that is just about to act makes two system calls needless.
         let own_cpu = spin.own_cpu();
         let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on)
         else {
             return true;
         };
         let may_go_on = loop {
+            // 1. Raise the flag. Whoever changes something looks at it afterwards.
+            // 2. Note the alarm's word: a death that comes later changes it, and the sleep ends at
+            //    once.
+            // 3. Look. After the fence, either we see the change, or who makes it sees the flag.
+            // 4. Sleep on both words, as long as both are as they were.
+            // Back to 1, as a waking says only that there is a reason to look.
             flag.swap(1, Ordering::AcqRel);
             if matches!(want, Want::Record) {
                 self.tell_of_awaiting();
@@ -264,11 +289,14 @@ impl QueueCore {
             if deadline.is_over() {
                 break false;
             }
+            // Before Linux 5.16 a thread sleeps on one word only: then a death is noticed by
+            // looking in rounds.
             if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
                 futex::wait(flag, 1, deadline.within_next(ROUND));
             }
         };
         flag.swap(0, Ordering::AcqRel);
+        // How long it took decides how long the next one spins.
         spin.slept(started.elapsed());
         may_go_on
     }
@@ -352,9 +380,11 @@ impl QueueCore {
         // With a lock held, so that the others are woken if we die before we wake them. The one
         // that is held by somebody who sleeps is not to be had; but then the other end's alarm is
         // what that one watches.
+        // The order of the two locks does not matter: one is held at a time.
         let hold = |end| self.hold(end, Deadline::after(Duration::from_millis(10)));
         let end = hold(self.memory.put_end()).or_else(|| hold(self.memory.get_end()));
         let raise = || {
+            // The greater value wins, so `shutdown` does not take back what `shutdown_now` said.
             flags.shut_down.fetch_max(how, Ordering::SeqCst);
         };
         let tell = || {

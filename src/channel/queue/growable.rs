@@ -193,6 +193,7 @@ impl<S: Store> GrowableRing<'_, S> {
         };
         let mut count = 0;
         for _ in 0..TRIES {
+            // Read without a lock, while both ends change: what is not consistent is read again.
             let first = self.current(GET)?;
             let head = head_of(first);
             count = match self.next_of(first)? {
@@ -218,6 +219,8 @@ impl<S: Store> GrowableRing<'_, S> {
         let mut segment = self.current(PUT)?;
         for _ in 0..=2 * self.segments.len() {
             // One who died may have left the note, but not gone there.
+            // The steps of going to another segment are: begin it anew, leave the note, go there.
+            // One who died behind the note has left the way; the next one follows it.
             if let Some(next) = self.next_of(segment)? {
                 self.control[PUT].store(next as u64, Ordering::Release);
                 segment = next;
@@ -226,16 +229,23 @@ impl<S: Store> GrowableRing<'_, S> {
             let tail = self.cell(segment, TAIL).load(Ordering::Relaxed);
             let mut head = self.cell(segment, SEEN_HEAD).load(Ordering::Relaxed);
             let size = self.words_of(segment);
+            // The count has 24 bits. More records than it can count would make a full segment look
+            // empty.
             let has_room = |head| {
                 words_between(head, tail) + need <= size && records_between(head, tail) < COUNT
             };
+            // The consumers' line is looked at only when what was seen before does not do. In a
+            // higher segment, it always is, as that decides if one can go down.
             if segment > 0 || !has_room(head) {
                 head = self.cell(segment, HEAD).load(Ordering::Acquire);
                 self.cell(segment, SEEN_HEAD).store(head, Ordering::Relaxed);
             }
+            // Consumers cannot be ahead of the tail, nor so far behind it.
             if words_between(head, tail) > size {
                 return Err(RingError::Corrupt);
             }
+            // Down only when this segment is empty and the consumers are in it too: the lowest is
+            // then empty and not in use, since they left it.
             let may_go_down =
                 segment > 0 && head == tail && need <= self.base && self.current(GET)? == segment;
             if may_go_down {
@@ -244,6 +254,7 @@ impl<S: Store> GrowableRing<'_, S> {
                 self.reserve(segment, tail, need)?;
                 return Ok(Place { segment, tail, need });
             } else {
+                // A segment that consumers have not left yet must not begin anew under their hands.
                 let in_use: Vec<usize> = self.chain()?.collect();
                 let free = (segment + 1..self.segments.len())
                     .find(|next| !in_use.contains(next) && self.words_of(*next) >= need)
@@ -256,10 +267,13 @@ impl<S: Store> GrowableRing<'_, S> {
 
     /// Makes `next`, which is not in use, the producers' segment.
     fn go(&self, segment: usize, next: usize) -> usize {
+        // 1. Nobody looks at a segment that is not in the chain, so it can be written to at
+        //    leisure, the consumers' cells included.
         for cell in [TAIL, NEXT, SEEN_HEAD, HEAD, SEEN_TAIL] {
             self.cell(next, cell).store(0, Ordering::Relaxed);
         }
         // From here on, consumers may come.
+        // 2. The note. Release: whoever follows it finds the segment begun anew.
         self.cell(segment, NEXT).store(next as u64 + 1, Ordering::Release);
         self.control[PUT].store(next as u64, Ordering::Release);
         next
@@ -273,6 +287,7 @@ impl<S: Store> GrowableRing<'_, S> {
         let reserved = self.cell(segment, RESERVED).load(Ordering::Relaxed);
         if end > reserved {
             let target = end.next_multiple_of(STEP).min(size);
+            // Memory first, then the cell: who dies between takes it once more, which does nothing.
             self.store.reserve(segment, reserved, target).map_err(RingError::Store)?;
             self.cell(segment, RESERVED).store(target, Ordering::Relaxed);
         }
@@ -292,7 +307,10 @@ impl<S: Store> GrowableRing<'_, S> {
         let at = self.index(place.segment, place.tail);
         let header =
             (u64::from(descriptors) << 56) | (u64::from(number) << 32) | bytes.len() as u64;
+        // Relaxed, as the store of the tail is the release that makes all of it visible.
         words[at].store(header, Ordering::Relaxed);
+        // The bytes may go on at the beginning of the segment; the header never is divided, as all
+        // is in words.
         let start = self.index(place.segment, place.tail.wrapping_add(1));
         let first = bytes.len().min((words.len() - start) * 8);
         copy_in(&words[start..], &bytes[..first]);
@@ -324,6 +342,7 @@ impl<S: Store> GrowableRing<'_, S> {
         for _ in 0..=2 * self.segments.len() {
             let head = self.cell(segment, HEAD).load(Ordering::Relaxed);
             let mut tail = self.cell(segment, SEEN_TAIL).load(Ordering::Relaxed);
+            // What was seen of the producers before may do; their line is left to them.
             if head == tail {
                 tail = self.cell(segment, TAIL).load(Ordering::Acquire);
                 self.cell(segment, SEEN_TAIL).store(tail, Ordering::Relaxed);
@@ -331,16 +350,22 @@ impl<S: Store> GrowableRing<'_, S> {
             if head != tail {
                 return self.record(segment, head, tail).map(Some);
             }
+            // In this order: the note, then the tail. Producers publish, then leave the note, so
+            // with the note seen, the tail that is loaded now is the last one that this segment
+            // will have.
             let Some(next) = self.next_of(segment)? else { return Ok(None) };
             // Nothing is put here any more; but something may have been, before the note.
             if self.cell(segment, TAIL).load(Ordering::Acquire) != head {
                 continue;
             }
+            // 1. The memory goes back while nobody uses it. Who dies here leaves a segment whose
+            //    memory is taken again when it is needed.
             if self.words_of(segment) >= COLD {
                 self.cell(segment, RESERVED).store(0, Ordering::Relaxed);
                 self.store.release(segment);
             }
             // From here on, producers may use it again.
+            // 2. From the store on, the segment is free: the chain begins at the next one.
             self.control[GET].store(next as u64, Ordering::Release);
             segment = next;
         }
@@ -353,6 +378,8 @@ impl<S: Store> GrowableRing<'_, S> {
         let header = words[self.index(segment, head)].load(Ordering::Relaxed);
         let length = usize::try_from(header & LENGTH).unwrap_or(usize::MAX);
         let published = words_between(head, tail);
+        // A header can be anything, and can change under our eyes: it is loaded once, checked, and
+        // the copy is used from here on.
         if published > self.words_of(segment) || length > LONGEST || words_for(length) > published {
             return Err(RingError::Corrupt);
         }
@@ -377,6 +404,8 @@ impl<S: Store> GrowableRing<'_, S> {
     /// Takes a record out.
     pub(crate) fn take(&self, record: &Record) {
         let head = advance(record.head, words_for(record.length));
+        // Release: whoever overwrites the record has seen that we have read it. Place and count are
+        // in one word, so that a death leaves both or neither.
         self.cell(record.segment, HEAD).store(head, Ordering::Release);
     }
 

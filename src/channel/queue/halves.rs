@@ -176,11 +176,15 @@ forms::put_forms!(
 impl<T: Serialize> QueueSender<T> {
     fn put_until<E: SendFailure<T>>(&self, mut value: T, deadline: Deadline) -> Result<(), E> {
         loop {
+            // Before each round: room in the queue is of no use when nobody is left to take from
+            // it.
             match poll::hung_up(self.end.as_fd()) {
                 Ok(false) => {}
                 Ok(true) => return Err(E::new(SendTransportError::Disconnected, value)),
                 Err(error) => return Err(E::new(SendTransportError::Os(error), value)),
             }
+            // The queue's own sleep does not watch the other end, so it is woken now and then to
+            // look.
             let round = deadline.within_next(SEND_ROUND);
             match self.queue.put_until::<TrySendError<T>>(value, round) {
                 Ok(()) => return Ok(()),
@@ -302,9 +306,12 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
                 Deadline::Now => Deadline::Now,
                 _ => Deadline::after(Duration::ZERO),
             };
+            // 1. of the steps above.
             if let Some(got) = self.look(look) {
                 return got.map_err(E::from);
             }
+            // 2. In this order: the end, then the last look. A sender closes its end after all that
+            //    it put.
             if poll::hung_up(self.end.as_fd()).map_err(RecvError::Os)? {
                 let last = self.look(Deadline::Now).unwrap_or(Err(RecvError::Disconnected));
                 return last.map_err(E::from);
@@ -312,6 +319,9 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
             if deadline.is_over() {
                 return Err(E::from(RecvTransportError::Empty));
             }
+            // 3. and 4. The queue's core sleeps with its lock held, on words of memory. Here nobody
+            //    holds a lock, as the end is a descriptor: so several receivers sleep beside each
+            //    other, and the first to wake takes the value.
             if !self.queue.poll_ready() {
                 let round = deadline.within_next(RECV_ROUND);
                 poll::readable_or_hung_up(self.queue.as_fd(), self.end.as_fd(), round)

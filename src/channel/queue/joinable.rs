@@ -279,11 +279,15 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
     fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
         // It is in hand before it is out of the queue, so that it is somewhere at any moment.
         let took = std::cell::Cell::new(false);
+        // The table has an entry for each process. One that is full refuses, and the value stays in
+        // the queue.
         let pick_up = || {
             took.set(self.outstanding.add());
             if took.get() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
         };
         let got = self.queue.get_counted(deadline, pick_up);
+        // Decoding may fail after the record is out: then nobody has the value, and it counts as
+        // done.
         if got.is_err() && took.get() {
             // Nobody has it.
             self.outstanding.remove();

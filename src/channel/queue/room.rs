@@ -34,6 +34,7 @@ impl crate::channel::room::RoomGate for QueueRoom<'_> {
     }
 
     fn poll_ready(&self) -> io::Result<bool> {
+        // In this order: armed before the end is looked at, as the descriptor tells of both later.
         if self.core.arm_room(self.most) {
             return Ok(true);
         }

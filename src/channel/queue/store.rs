@@ -80,6 +80,8 @@ impl QueueMemory {
     /// New memory, with as many segments as this process may make a file for.
     pub(crate) fn create() -> io::Result<QueueMemory> {
         robust::check()?;
+        // A limit of the file's size (RLIMIT_FSIZE) counts for memory files, too. A smaller queue
+        // is better than none.
         let mut segments = RUNGS;
         let file = loop {
             match SharedFile::create("multiproc-queue", length_of(segments)) {
@@ -96,6 +98,7 @@ impl QueueMemory {
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<QueueMemory> {
         robust::check()?;
         let file = SharedFile::open(fd)?;
+        // The length says how many there are; a file of another length is none of ours.
         let segments = (1..=RUNGS).find(|segments| length_of(*segments) == file.length());
         let segments = segments
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no memory of a queue"))?;
@@ -165,6 +168,8 @@ impl Store for QueueMemory {
 
     fn words(&self, segment: usize) -> io::Result<&[AtomicU64]> {
         let (start, length) = QueueMemory::place(segment);
+        // Mapped when it is first used: most queues never leave the lowest. Two threads may map it
+        // at once; the second mapping is dropped.
         let mapped = match self.segments[segment].get() {
             Some(mapped) => mapped,
             None => {
@@ -178,6 +183,7 @@ impl Store for QueueMemory {
     fn reserve(&self, segment: usize, from: u64, to: u64) -> io::Result<()> {
         let (start, length) = QueueMemory::place(segment);
         let (from, to) = (from as usize * 8, to as usize * 8);
+        // What the shared cell said is checked here, as somebody else may have written it.
         if from >= to || to > length {
             return Ok(());
         }

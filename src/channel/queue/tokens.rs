@@ -29,9 +29,12 @@ pub(crate) fn arm(
         fence(Ordering::SeqCst);
     };
     raise();
+    // Ready at once: the flag stays up, and the next change sends a token that nobody needs.
     if is_ready() {
         return true;
     }
+    // Without this, the descriptor would be readable for what is long over, and whoever polls it
+    // would turn in circles.
     for _ in 0..TOKENS_AT_ONCE {
         if socket::recv(polled_end, Mode::Now).is_err() {
             break;
@@ -39,6 +42,8 @@ pub(crate) fn arm(
     }
     raise();
     let is_ready = is_ready();
+    // Several may poll: what we took away may have been for another, and it must learn of this,
+    // too.
     if is_ready {
         send_token();
     }

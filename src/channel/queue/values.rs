@@ -81,6 +81,8 @@ const MAX_KEPT_BUFFER: usize = 64 * 1024;
 /// Does `f` with an empty buffer.
 fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     // At the end of a thread, there is no kept one any more.
+    // Taken out, not borrowed: encoding calls code of the value's type, which may put into a queue
+    // itself.
     let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
     buffer.clear();
     let done = f(&mut buffer);
@@ -338,6 +340,7 @@ impl<T: Serialize> Queue<T> {
                 Err(reason) => return Err(E::new(SendTransportError::Encode(reason), value)),
             };
             let done = self.core.put(buffer, &fds, self.most, deadline);
+            // Ends of pipes inside the value are this process's again if it was not put.
             if done.is_ok() {
                 ends.keep();
             }
