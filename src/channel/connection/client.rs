@@ -104,6 +104,7 @@ impl Client {
         let socket = net::connect(&address.place(), Deadline::after(self.connect_timeout))
             .map_err(refused)?;
         let mut stream = Stream::new(socket).map_err(refused)?;
+        // A time of its own: a listener that is slow to accept has used up none of it.
         if let Some(key) = &self.key {
             let mut handshake =
                 Handshake::new(Side::Client, key.clone()).map_err(ConnectError::Authentication)?;

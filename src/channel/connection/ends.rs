@@ -438,6 +438,7 @@ impl<S, R> Serialize for Connection<S, R> {
 
 impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Connection<S, R>, D::Error> {
+        // The types are those that the receiver asks for: what crosses does not name them.
         let (link, max_message) = Deserialize::deserialize(deserializer)?;
         Ok(Connection { max_message, ..Connection::over(link) })
     }

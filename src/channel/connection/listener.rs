@@ -258,6 +258,8 @@ impl Listener {
     /// The next who is admitted or refused.
     fn next(&mut self, deadline: Deadline) -> Result<Outcome, AcceptError> {
         let socket = self.socket.as_fd();
+        // With a key, strangers wait in `pending` until they have proved it; without, whoever comes
+        // is in.
         let outcome = match &mut self.gate {
             Some(gate) => gate
                 .next(socket, deadline)
@@ -282,6 +284,7 @@ impl Listener {
 /// the same, and keep a processor busy.
 fn refused(error: io::Error, deadline: Deadline) -> AcceptError {
     const PAUSE: Duration = Duration::from_millis(20);
+    // Not beyond the caller's deadline, which may be near.
     std::thread::sleep(deadline.left().map_or(PAUSE, |left| left.min(PAUSE)));
     AcceptError::Os(error)
 }
@@ -294,6 +297,8 @@ fn open(socket: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome, AcceptErr
                 let stream = Stream::new(accepted).map_err(AcceptError::Os)?;
                 return Ok(Outcome::Admitted { stream, peer: place.map(Address::from) });
             }
+            // It hung up before it was accepted. Nobody learns of it, and there is nothing to
+            // report.
             Accepted::Gone => {}
             Accepted::Nothing => {
                 if !poll::one_readable(socket, deadline).map_err(AcceptError::Os)? {
@@ -313,6 +318,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        // A forked copy of the listener leaves the file to the process that made it.
         if let Some(file) = self.file.take().filter(|_| self.owner == Generation::current()) {
             file.remove();
         }
@@ -464,8 +470,10 @@ impl ListenerBuilder {
             last_peer: None,
             refused: 0,
         };
+        // What can fail from here on drops the listener, and so removes the file.
         let ready = |listener: &mut Listener| -> io::Result<()> {
             let socket = listener.socket.as_fd();
+            // Port 0 has become a free one, which clients have to be told.
             if let Address::Tcp(_) = &listener.address
                 && let Some(place) = net::local(socket)?
             {
@@ -484,6 +492,7 @@ impl ListenerBuilder {
 
     fn listen(&self, place: &Place) -> io::Result<(OwnedFd, Option<SocketFile>)> {
         match (net::listener(place, self.backlog, self.mode), self.stale, place) {
+            // Only after the plain way has failed: a path that is free needs no lock on its folder.
             (Err(error), Stale::Replace, Place::Path(path))
                 if error.kind() == io::ErrorKind::AddrInUse =>
             {

@@ -74,6 +74,8 @@ impl ConnectionRoom<'_> {
     /// Of rings, it tells when something arrives at the socket, and not while something is there:
     /// descriptors may lie there, which who waits for room does not take.
     fn told(&self) -> io::Result<&Epoll> {
+        // Made before anybody looks for room, and then kept: what arrives after it was made is not
+        // missed.
         if let Some(told) = self.told.get() {
             return Ok(told);
         }
@@ -98,6 +100,8 @@ impl RoomGate for ConnectionRoom<'_> {
             Link::Stream(stream) => stream.has_room(),
             Link::Ring(link) => {
                 // What arrived before is looked at now; what arrives later makes it readable again.
+                // In this order: what arrives between this and the look makes the set readable
+                // again.
                 self.told()?.wait(&mut Vec::new(), Deadline::Now)?;
                 if self.or_value { link.is_ready_or_has_room() } else { link.poll_room() }
             }

@@ -26,6 +26,8 @@ impl<S, R> TryFrom<OwnedFd> for Connection<S, R> {
     /// assert!(Connection::<u8>::try_from(not_a_socket).is_err());
     /// ```
     fn try_from(socket: OwnedFd) -> Result<Connection<S, R>, Error> {
+        // The kind of the socket decides whether descriptors cross; anything but a stream is
+        // refused.
         let stream = Stream::new(socket).map_err(os("cannot make a connection of a descriptor"))?;
         Ok(Connection::over_stream(stream))
     }

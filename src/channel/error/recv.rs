@@ -351,6 +351,7 @@ recv_error! {
 /// The items of an iterator that waits: it ends at the orderly end of the channel only.
 pub(crate) fn item<T>(received: Result<T, RecvError>) -> Option<Result<T, RecvError>> {
     match received {
+        // The orderly end is the end of the iterator; a cut one is an item before it.
         Err(RecvError::Disconnected) => None,
         item => Some(item),
     }

@@ -202,6 +202,8 @@ macro_rules! send_error {
         }
 
         impl<T> SendFailure<T> for $name<T> {
+            // Every refusal of a transport has its value beside it, so none is ever lost with an
+            // error.
             fn new(error: SendTransportError, value: T) -> $name<T> {
                 match error {
                     SendTransportError::Full => $no_room(value),

@@ -82,6 +82,7 @@ impl Bell {
     /// Wakes the other side; tells if it is gone.
     pub(crate) fn wake(&mut self) -> Peer {
         let peer = bell::wake(self.as_fd());
+        // Kept, so that a later call needs not ask the kernel again.
         self.is_over |= peer == Peer::Gone;
         peer
     }
@@ -103,6 +104,7 @@ impl Bell {
     /// told of.
     pub(crate) fn hear_or_take(&mut self) -> io::Result<Heard> {
         let packets = self.packets.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // By peeking first: what is read without room for descriptors loses them.
         let heard = packets.hear_or_take(self.socket.as_fd())?;
         self.is_over |= heard == Heard::End;
         Ok(heard)
@@ -148,6 +150,7 @@ impl Bell {
     /// Returns the descriptors of a message that is in the ring and says that `count` come with it.
     pub(crate) fn packet(&mut self, count: u8) -> Result<Vec<Arc<OwnedFd>>, Missing> {
         for _ in 0..MAX_WAKE_UPS {
+            // The usual case: it came while we slept, or while somebody looked.
             if let Some(fds) = self.packets().early.take() {
                 return if fds.len() == usize::from(count) { Ok(fds) } else { Err(Missing::Never) };
             }
@@ -178,6 +181,7 @@ impl Bell {
     /// comes could be understood.
     pub(crate) fn shut(&mut self) {
         self.is_over = true;
+        // Descriptors that nobody will get any more are closed now, not when this end is dropped.
         mem::take(self.packets());
         bell::shut(self.as_fd());
     }
@@ -186,12 +190,14 @@ impl Bell {
 impl Packets {
     fn hear_or_take(&mut self, socket: BorrowedFd<'_>) -> io::Result<Heard> {
         match bell::peek(socket)? {
+            // It was a wake-up when we peeked, and we are the only reader, so it is one still.
             Heard::Wake => bell::hear(socket, Mode::Now),
             Heard::Packet(count) if self.early.is_none() => {
                 // What is no such packet after all is as good as one without descriptors: no
                 // message asks for none.
                 let fds = bell::take_packet(socket, count)?.unwrap_or_default();
                 self.early = Some(codec::table(fds));
+                // Counted even if it was none: the ring's count has it, and both have to agree.
                 self.came = self.came.wrapping_add(1);
                 Ok(Heard::Wake)
             }

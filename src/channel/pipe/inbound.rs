@@ -97,6 +97,7 @@ impl Inbound {
                 onto.append(&mut self.begun);
             }
         }
+        // `poll` was faster: the message is whole, and its bytes are in `onto` by now.
         if let Some(found) = self.found.take() {
             return found;
         }
@@ -112,6 +113,7 @@ impl Inbound {
             Err(RecvTransportError::Empty | RecvTransportError::Os(_)) => {
                 self.begun.extend(onto.drain(start..))
             }
+            // The pipe is over, and what came of the message with it.
             Err(_) => onto.truncate(start),
         }
         done
@@ -128,6 +130,7 @@ impl Inbound {
         mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) -> Result<bool, RecvTransportError> {
         let ring = self.segment.ring(self.place);
+        // The short way is for whole messages of one record, with nothing kept from before.
         if self.begun.is_empty() && self.found.is_none() && !self.reader.is_over {
             self.reader.sip(ring, bell, onto, limit, &mut each);
         }
@@ -175,6 +178,7 @@ impl Inbound {
             Err(_) => self.begun.clear(),
             Ok(_) => {}
         }
+        // Errors that end the pipe are found once, and returned by the `recv` that follows.
         self.found = Some(done);
         Ok(true)
     }
@@ -196,6 +200,7 @@ impl Inbound {
             return Ok(true);
         }
         for _ in 0..CLOCK_INTERVAL {
+            // 1. The flag. 2. The ring. 3. The socket.
             self.reader.consumer.raise_flag(ring);
             if !self.reader.consumer.is_empty(ring) {
                 return Ok(true);
@@ -238,10 +243,14 @@ impl Reader {
             {
                 break;
             }
+            // Taken without giving its room back: a fence for each message costs more than the copy
+            // of a short one.
             self.consumer.take_quietly(ring, record, onto);
             let size = record.length as u64 + 8;
             held += size;
             // Some room back now and then, so that the other side can go on meanwhile.
+            // A quarter of the ring: the sender never waits long for room, and the fence is paid
+            // seldom.
             if held >= ring.capacity() / 4 {
                 held = 0;
                 self.give_back(ring, bell);
@@ -280,6 +289,7 @@ impl Reader {
         let mut turns = 0_u32;
         loop {
             // Seen before the ring is: what is in it then is all that there will be.
+            // Steps 1 to 3 of those at the top: the end that is known before the look is the end.
             let is_last_look = bell.is_over;
             match self.consumer.peek(ring) {
                 Ok(Some(record)) => {
@@ -290,6 +300,8 @@ impl Reader {
                 }
                 Ok(None) if is_last_look => {
                     self.is_over = true;
+                    // An end between messages is in order; one inside of a message is a sender that
+                    // was killed over it.
                     let cut = self.consumer.is_inside();
                     return Err(if cut {
                         RecvTransportError::Truncated
@@ -320,6 +332,7 @@ impl Reader {
         Target { onto, start, limit }: &mut Target<'_>,
     ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
         let (start, limit) = (*start, *limit);
+        // The parts that came before count: a limit is for the message, not for each record.
         let length = (onto.len() - start + record.length) as u64;
         // Before any room is made for it: what a header claims is not to be believed.
         if length > limit {
@@ -328,6 +341,7 @@ impl Reader {
         }
         let fds = match record.fds {
             0 => Vec::new(),
+            // They were sent before the record was published, so they are there, or never will be.
             count => match bell.packet(count) {
                 Ok(fds) => fds,
                 Err(Missing::Os(error)) => return Err(RecvTransportError::Os(error)),
@@ -342,6 +356,7 @@ impl Reader {
             }
             return Err(RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()));
         }
+        // Only now the record is gone from the ring. All that can fail came before.
         if self.consumer.take(ring, record, onto) == Other::Sleeps {
             // Whether anybody is there is no matter: what was sent is received.
             let _ = bell.wake();
@@ -365,6 +380,7 @@ impl Reader {
         waiting: &mut Waiting,
     ) -> Result<(), RecvTransportError> {
         if waiting.since.is_none() && !matches!(deadline, Deadline::Now) {
+            // Told to the sender before spinning, as `wait_for_room` does it the other way round.
             let own = self.spin.own_cpu();
             ring.consumer_is_on(own);
             let consumer = &self.consumer;
@@ -380,6 +396,8 @@ impl Reader {
             self.consumer.lower_flag(ring);
             return Ok(());
         }
+        // The count is loaded after the flag was raised: a sender that announces a packet later
+        // sees the flag, and wakes us before it sends the packet.
         let heard = if ring.expects_packet(bell.packets_came()) {
             bell.hear_or_take()
         } else {
@@ -390,8 +408,11 @@ impl Reader {
             Heard::Wake | Heard::End => Ok(()),
             Heard::Packet(_) => Err(self.garbage(bell, Corrupt("descriptors without a message"))),
             Heard::Nothing if matches!(deadline, Deadline::Now) => Err(RecvTransportError::Empty),
+            // Nothing in the ring and nothing in the socket: whatever comes from now on makes the
+            // socket readable.
             Heard::Nothing => match bell.sleep(deadline).map_err(RecvTransportError::Os)? {
                 true => Ok(()),
+                // At the deadline, one more look: a wake-up may be late, a record never is.
                 false if self.consumer.is_empty(ring) => Err(RecvTransportError::Empty),
                 false => Ok(()),
             },
@@ -480,6 +501,8 @@ impl Inbound {
         let consumer = Consumer::resume(segment.ring(place), moved.consumer)?;
         let mut inbound = Inbound::with(segment, place, consumer);
         inbound.begun = moved.begun;
+        // What `poll` had found goes along, with its descriptors: the other process has not got to
+        // find it again.
         inbound.found = moved.found.map(|fds| Ok(fds.into_iter().map(|fd| fd.0).collect()));
         inbound.reader.is_over = moved.is_over;
         Ok(inbound)

@@ -39,6 +39,7 @@ impl RingLink {
             segment: Arc::clone(&segment),
             receives_from,
             inbound: Inbound::new(Arc::clone(&segment), receives_from),
+            // Each end sends into the ring that the other receives from.
             outbound: Outbound::new(Arc::clone(&segment), 1 - receives_from),
         };
         Ok((end(near, 0), end(far, 1)))
@@ -214,6 +215,7 @@ impl<'de> Deserialize<'de> for RingLink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RingLink, D::Error> {
         let moved = Moved::deserialize(deserializer)?;
         let segment = Arc::new(Segment::open(moved.memory.0, 2).map_err(D::Error::custom)?);
+        // Any number from outside is one of two: there is no third ring to be led to.
         let receives_from = usize::from(moved.receives_from != 0);
         let inbound = Inbound::resume(Arc::clone(&segment), receives_from, moved.inbound);
         let outbound = Outbound::resume(Arc::clone(&segment), 1 - receives_from, moved.outbound);

@@ -213,6 +213,8 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
         self.count = self.count.wrapping_add(1);
+        // A sender that always finds room never sleeps at the socket, so it would not learn that
+        // nobody receives.
         if self.count.is_multiple_of(CHECK_INTERVAL) {
             self.look_around(ring, bell)?;
         }
@@ -220,6 +222,8 @@ impl Writer {
         self.lacked = 0;
         let longest = ring.longest();
         if bytes.len() <= longest {
+            // The usual case: one record, published by one store. Who dies before it has sent
+            // nothing.
             return self.send_last(ring, bell, bytes, fds, deadline);
         }
         if matches!(deadline, Deadline::Now) {
@@ -229,9 +233,14 @@ impl Writer {
         // Once a part is out, giving up has to be said, or the next message would be taken for the
         // rest.
         let mut has_begun = false;
+        // With time to wait, the parts go out one by one while the receiver makes room: so a
+        // message may be longer than the ring.
         let done = self.send_parts(ring, bell, bytes, fds, deadline, &mut has_begun);
         if done.is_err() && has_begun {
             // There is room: each part has left it.
+            // The receiver drops what it has of the message, and takes the next one for a new one.
+            // A sender that dies before this leaves a message without an end, which the receiver
+            // tells from an orderly one.
             let other = self.producer.push(ring, Kind::Abort, 0, &[]);
             let _ = wake(bell, other);
         }
@@ -252,6 +261,7 @@ impl Writer {
         {
             self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
             let other = self.producer.push(ring, Kind::Part, 0, part);
+            // From here on, the receiver is in the middle of a message.
             *has_begun = true;
             wake(bell, other)?;
             bytes = rest;
@@ -269,6 +279,7 @@ impl Writer {
     ) -> Result<bool, SendTransportError> {
         let done = loop {
             let rest = &bytes[*sent..];
+            // Each step is a part, or the last record with its descriptors. Nothing here waits.
             let step = match rest
                 .split_at_checked(ring.longest())
                 .filter(|(_, rest)| !rest.is_empty())
@@ -287,6 +298,8 @@ impl Writer {
                 Err(SendTransportError::Full) if rest.len() > ring.longest() => {
                     // A wish for more than the next part, so as not to be woken for each.
                     let more = ring.room_for(rest.len()).min(ring.capacity() / 2);
+                    // As in `sleep_for_room`: the wish, then the look; but it is the caller who
+                    // sleeps, at the descriptor.
                     self.producer.wish(ring, more);
                     if !self.producer.has_room(ring, more).map_err(corrupt)? {
                         break false;
@@ -314,6 +327,8 @@ impl Writer {
     ) -> Result<(), SendTransportError> {
         self.wait_for_room(ring, bell, Producer::room_for(Kind::Last, bytes.len()), deadline)?;
         if !fds.is_empty() {
+            // Room for the record is there before the packet is sent: a packet whose record cannot
+            // follow could not be taken back.
             self.send_packet(ring, bell, fds, deadline)?;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most 240")]
@@ -338,10 +353,16 @@ impl Writer {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
+        // 1. The announcement. Who dies behind it leaves the receiver looking for a packet until it
+        //    sees the end.
         let other = self.producer.announce_packet(ring);
         let producer = &mut self.producer;
         // What is corrupt is found by who sends.
+        // The kernel limits the descriptors in flight of a user. At the limit, a receiver that has
+        // something to receive will make room; one that has received all will not, and then it is
+        // an error.
         let is_behind = || producer.is_ahead(ring).unwrap_or(false);
+        // 2. The wake-up. 3. The packet.
         let fault = match wake(bell, other).map(|()| bell.send_packet(fds, deadline, is_behind)) {
             Ok(Ok(Sent::Done)) => return Ok(()),
             Ok(Ok(Sent::NoRoom)) => SendTransportError::Full,
@@ -357,6 +378,8 @@ impl Writer {
     /// the last time: one that takes records is there, and asking the kernel costs a call.
     fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendTransportError> {
         ring.producer_is_on(self.spin.own_cpu());
+        // Looked at anyway now and then, so that the head that is kept here does not fall far
+        // behind.
         let goes_on = self.producer.look(ring).map_err(corrupt)?;
         if !goes_on && bell.is_deserted().map_err(SendTransportError::Os)? {
             bell.is_over = true;
@@ -379,11 +402,15 @@ impl Writer {
         if matches!(deadline, Deadline::Now) {
             return self.sleep_for_room(ring, bell, bytes, deadline);
         }
+        // Told to the receiver before spinning: it spins in turn only if we are on another
+        // processor.
         let own = self.spin.own_cpu();
         ring.producer_is_on(own);
         let producer = &mut self.producer;
         // What is corrupt is found right below.
         let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
+        // Whether it helped or not, what follows looks again: a spin that ended early costs one
+        // look more.
         let helped = self.spin.until(own, ring.consumer_cpu(), has_room);
         self.sleep_for_room(ring, bell, bytes, deadline)?;
         if let Err(since) = helped {
@@ -411,12 +438,16 @@ impl Writer {
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 return Ok(());
             }
+            // 1. The wish. 2. The look.
             self.producer.wish(ring, bytes);
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 self.producer.withdraw_wish(ring);
                 return Ok(());
             }
+            // 3. What lies in the socket is old, or for this wish. A packet is for who receives at
+            //    this end of a connection: it stays where it is.
             match bell.hear_no_packet().map_err(SendTransportError::Os)? {
+                // The last copy of the other end is closed: nobody will make room any more.
                 Heard::End => return Err(SendTransportError::Disconnected),
                 // At the deadline, the wish stays: the descriptor tells when there is room.
                 _ if deadline.is_over() => {

@@ -210,6 +210,7 @@ impl<T> AsFd for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        // In a forked copy, too: then the flag only costs the sender a wake-up.
         self.inbound.leave();
     }
 }
@@ -234,6 +235,7 @@ struct Moved {
 
 impl<T> Serialize for Receiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // As of the sender: there is one consumer.
         self.sole.give(WHAT)?;
         let moved = Moved {
             bell: self.bell.state(),

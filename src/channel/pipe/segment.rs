@@ -52,6 +52,7 @@ impl Segment {
     fn over(file: SharedFile, rings: usize) -> io::Result<Segment> {
         let size = file.length() / rings;
         let memory = file.map_all()?;
+        // Checked once, here: `ring` relies on it for each message.
         let is_ring = Ring::new(memory.many(0, size / 8)).is_some();
         if !is_ring || !size.is_multiple_of(8) || size * rings != file.length() {
             return Err(io::Error::new(

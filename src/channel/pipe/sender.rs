@@ -140,6 +140,7 @@ impl<T: Serialize> Sender<T> {
         if let Err(error) = self.sole.check(WHAT) {
             return Err(E::new(SendTransportError::Os(error), value));
         }
+        // The buffer is borrowed by the encoder, the rest by what sends.
         let (bell, outbound) = (&mut self.bell, &mut self.outbound);
         buffered::send(value, &mut self.bytes, |bytes, fds| {
             outbound.send(bell, bytes, fds, deadline)
@@ -237,6 +238,8 @@ struct Moved {
 
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Marked as given away before anything is written: an end that is in two places would break
+        // the rule of one producer that all of the ring rests on.
         self.sole.give(WHAT)?;
         let memory = Carried(Arc::clone(self.segment.fd()));
         Moved { bell: self.bell.state(), memory, outbound: self.outbound.state() }

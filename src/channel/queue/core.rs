@@ -97,6 +97,7 @@ impl<'a> Held<'a> {
                 }
                 Some(Held { own, end, inherited: taken == Taken::FromDead })
             }
+            // Our own: to wait for ourselves would be for ever.
             Err(NotTaken::Busy | NotTaken::Own) => None,
         }
     }
@@ -136,6 +137,7 @@ impl QueueCore {
     /// Creates a queue for which nobody polls for room.
     pub(crate) fn create() -> io::Result<QueueCore> {
         let memory = QueueMemory::create()?;
+        // One pair serves both ways: lots of descriptors from `put_end` to `get_end`, tokens back.
         let (put_end, get_end) = socket::pair()?;
         Ok(QueueCore::of(memory, put_end.into(), get_end.into(), None))
     }
@@ -333,6 +335,8 @@ impl QueueCore {
     /// Makes the descriptor of those who poll for room readable.
     fn send_room_token(&self) {
         if let Some((_, telling)) = &self.room {
+            // A queue that came from a hostile process may have anything as its bell. It is written
+            // to as a socket without waiting, which any other descriptor refuses.
             let _ = socket::send(telling.as_fd(), &[&[0]], &[]);
         }
     }
@@ -345,6 +349,8 @@ impl QueueCore {
     /// Returns true if there is a record, or an end, to be had; if not, the descriptor of
     /// `pollable` tells when that changes.
     pub(crate) fn arm(&self) -> bool {
+        // A record that was taken back may lie there until somebody gets; it is no reason to wake
+        // up.
         let is_ready = || self.count() > 0 && self.offer().is_open() || self.is_shut_down();
         let polled = self.memory.flags().polled;
         let is_ready = tokens::arm(polled, self.put_end.as_fd(), is_ready, || self.send_token());
@@ -364,6 +370,7 @@ impl QueueCore {
     /// get), or nothing can be put any more; if not, the descriptor of `room_pollable` tells when
     /// that changes.
     pub(crate) fn arm_room(&self, most: u64) -> bool {
+        // Those who poll for a record count as waiting to get: they come and take what is offered.
         let has_room = || if most == 0 { self.is_awaited() } else { self.count() < most };
         let is_ready = || has_room() || self.is_shut_down();
         let room_polled = self.memory.flags().room_polled;

@@ -203,6 +203,8 @@ impl<S: Store> GrowableRing<'_, S> {
             };
             // As long as consumers are there, none of the segments begins anew; and as they took
             // nothing, it is exact.
+            // The consumers' place is looked at before and after. If it is the same, no segment was
+            // left in between, and what was added up belongs together.
             if self.current(GET)? == first && head_of(first) == head {
                 break;
             }
@@ -321,6 +323,7 @@ impl<S: Store> GrowableRing<'_, S> {
     /// Returns a number of 24 bits that was not given before, not even by somebody who died then
     /// (until they go round).
     pub(crate) fn next_number(&self) -> u32 {
+        // Relaxed: only who holds the producers' lock reads or writes it, and the lock orders them.
         let number = self.control[SENT].load(Ordering::Relaxed).wrapping_add(1) & NUMBER;
         self.control[SENT].store(number, Ordering::Relaxed);
         number as u32
@@ -395,6 +398,8 @@ impl<S: Store> GrowableRing<'_, S> {
     ) -> Result<(), RingError<S::Error>> {
         let words = self.store.words(record.segment).map_err(RingError::Store)?;
         let start = self.index(record.segment, record.head.wrapping_add(1));
+        // The length was checked against what was published, and that against the segment; so
+        // neither part goes beyond the words.
         let first = record.length.min((words.len() - start) * 8);
         copy_out(&words[start..], first, onto);
         copy_out(words, record.length - first, onto);
@@ -411,6 +416,8 @@ impl<S: Store> GrowableRing<'_, S> {
 
     /// Takes out all that is there: nobody can tell where a record begins.
     pub(crate) fn clear(&self) {
+        // Up to what is published now, by one store. Records in further segments stay, and are
+        // taken or found corrupt when consumers come there.
         if let Ok(segment) = self.current(GET) {
             let tail = self.cell(segment, TAIL).load(Ordering::Acquire);
             self.cell(segment, SEEN_TAIL).store(tail, Ordering::Relaxed);

@@ -25,6 +25,8 @@ pub(crate) fn arm(
     /// Tokens to take away at a time: somebody may send them faster than we take them.
     const TOKENS_AT_ONCE: u32 = 64;
     let raise = || {
+        // A swap and a fence: the load in `tell` or the look that follows here sees the other
+        // side's store, whichever comes later.
         flag.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     };

@@ -179,8 +179,11 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     pub(crate) fn new(side: Side, key: Key) -> Result<Handshake, AuthenticationError> {
+        // New for each handshake: an answer that somebody overheard is of no use for another.
         let random: [u8; 32] = random::bytes().map_err(AuthenticationError::Os)?;
         let challenge = [SHA256, side.mark(), &random].concat();
+        // The listener has challenged first, and waits for the proof; the client waits for the
+        // challenge.
         let state = match side {
             Side::Listener => State::Proof,
             Side::Client => State::Challenge,
@@ -208,6 +211,8 @@ impl Handshake {
             }
             State::Proof => {
                 self.verify(message)?;
+                // The listener is satisfied, and is challenged in turn; the client has asked last,
+                // and is done.
                 match self.side {
                     Side::Listener => {
                         self.state = State::Challenge;
@@ -219,6 +224,7 @@ impl Handshake {
                     }
                 }
             }
+            // Our proof was right. The listener has asked before; the client asks now.
             State::Verdict if message == WELCOME => match self.side {
                 Side::Listener => {
                     self.state = State::Done;
@@ -250,6 +256,7 @@ impl Handshake {
         let Some(random) = challenge.strip_prefix(SHA256) else {
             return Err(garbage("a challenge for another hash than SHA-256"));
         };
+        // A short challenge might come again, and an old answer with it.
         if random.len() < MIN_CHALLENGE {
             return Err(garbage("a challenge that is too short"));
         }

@@ -92,6 +92,8 @@ impl Stream {
         if fds.len() > MAX_FDS {
             return Err(SendTransportError::TooManyDescriptors);
         }
+        // The rest of an older message goes first, or the other side would read this one as a part
+        // of it.
         self.flush(deadline)?;
         let (header, length) = header_for(bytes.len());
         let header = &header[..length];
@@ -103,6 +105,8 @@ impl Stream {
             let fault = match stream::send(self.socket.as_fd(), parts, &fds) {
                 Ok(count) => {
                     sent += count;
+                    // They went with the first byte; sent again, they would be those of another
+                    // message.
                     fds.clear();
                     continue;
                 }
@@ -122,6 +126,8 @@ impl Stream {
                     Err(error) => send_fault(error),
                 },
             };
+            // Nothing went out, so the caller has the message back. Of one that went out in part
+            // nothing can be taken back: it counts as sent, and the rest is kept.
             if sent == 0 || matches!(fault, SendTransportError::Disconnected) {
                 return Err(fault);
             }
@@ -163,8 +169,11 @@ impl Stream {
             return Err(fault);
         }
         self.fill(limit, deadline)?;
+        // From here on the next message may begin, whatever becomes of this one.
         self.incoming.got = 0;
         let fds = mem::take(&mut self.incoming.fds);
+        // This process had no room for the descriptors, and the kernel threw them away. The message
+        // without them is of no use.
         if mem::take(&mut self.incoming.fds_lost) {
             self.incoming.body.clear();
             return Err(RecvTransportError::Os(stream::no_descriptors()));
@@ -224,6 +233,8 @@ impl Stream {
             _ => Mode::Now,
         };
         loop {
+            // Never more than the message lacks is read: the next one stays in the socket, where
+            // pollers see it, and its descriptors with it.
             let lack = match self.incoming.lack(limit) {
                 Ok(Lack::Nothing) => return Ok(()),
                 Ok(lack) => lack,
@@ -236,6 +247,7 @@ impl Stream {
                 return Err(RecvTransportError::Disconnected);
             }
             match self.incoming.take(self.socket.as_fd(), &lack, mode) {
+                // End-of-file: in order between two messages, and a cut inside of one.
                 Ok(0) => {
                     self.is_over = true;
                     let cut = self.incoming.got > 0;
@@ -266,6 +278,8 @@ impl Stream {
     /// Waits for something to receive, and sends what is left to send meanwhile.
     fn wait(&mut self, deadline: Deadline) -> Result<(), RecvTransportError> {
         // A fault of sending is the next send's to tell.
+        // Both sides may have begun a message that the other is to read first. So whoever waits to
+        // receive goes on sending.
         let stuck = matches!(self.flush(Deadline::Now), Err(SendTransportError::Full));
         let socket = self.socket.as_fd();
         let ready = if stuck {
@@ -290,6 +304,7 @@ impl Incoming {
         if self.got < SHORT_HEADER {
             return Ok(Lack::Header(SHORT_HEADER - self.got));
         }
+        // CPython's form: four bytes, or -1 and eight.
         let [a, b, c, d, long @ ..] = self.header;
         let length = match i32::from_be_bytes([a, b, c, d]) {
             -1 if self.got < LONG_HEADER => return Ok(Lack::Header(LONG_HEADER - self.got)),
@@ -303,6 +318,7 @@ impl Incoming {
         let lacking =
             usize::try_from(length).ok().and_then(|length| length.checked_sub(self.body.len()));
         match lacking {
+            // An empty message is whole with its header.
             Some(0) => Ok(Lack::Nothing),
             Some(lacking) => Ok(Lack::Body(lacking)),
             None => Err(RecvTransportError::Corrupt("it is longer than its length")),
@@ -320,6 +336,7 @@ impl Incoming {
                 )?;
                 // Descriptors come with the first byte of a message. Any others are nobody's, and
                 // closed.
+                // Those of the first byte belong to the message, as `send` sends them with it.
                 if self.got == 0 {
                     self.fds = codec::table(start.fds);
                     self.fds_lost = start.fds_lost;
@@ -328,6 +345,8 @@ impl Incoming {
                 Ok(start.length)
             }
             Lack::Body(lacking) => {
+                // At most twice what has arrived: a length that is a lie costs its sender as many
+                // bytes.
                 let most = lacking.min(STEP.max(self.body.len()));
                 stream::recv_onto(socket, &mut self.body, most, mode)
             }
@@ -345,6 +364,7 @@ fn header_for(length: usize) -> ([u8; LONG_HEADER], usize) {
             (header, SHORT_HEADER)
         }
         Err(_) => {
+            // From 2 GiB on, as CPython does it; it reads both forms.
             header[..SHORT_HEADER].copy_from_slice(&(-1_i32).to_be_bytes());
             header[SHORT_HEADER..].copy_from_slice(&(length as u64).to_be_bytes());
             (header, LONG_HEADER)
@@ -360,6 +380,8 @@ fn rest_of<'a>(header: &'a [u8], bytes: &'a [u8], sent: usize) -> [&'a [u8]; 2] 
 
 fn send_fault(error: io::Error) -> SendTransportError {
     match error.kind() {
+        // Three ways in which the kernel says that nobody is there, by the kind of socket and by
+        // what was lost.
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
             SendTransportError::Disconnected
         }
@@ -409,6 +431,7 @@ impl Untold {
                 Some(Untold::TooLong { length, limit })
             }
             RecvTransportError::Corrupt(_) => Some(Untold::Corrupt),
+            // These are of this process and this moment; the other one asks again.
             RecvTransportError::Empty | RecvTransportError::Os(_) => None,
         }
     }
@@ -447,6 +470,7 @@ impl<'de> Deserialize<'de> for Stream {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Stream, D::Error> {
         let moved = Moved::deserialize(deserializer)?;
         let mut stream = Stream::over(moved.socket.0).map_err(D::Error::custom)?;
+        // The header is read again from the bytes, and checked as if they came from the socket.
         let mut rest = moved.received.as_slice();
         let incoming = &mut stream.incoming;
         while let Ok(Lack::Header(lacking)) = incoming.lack(u64::MAX) {
