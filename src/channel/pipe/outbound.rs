@@ -256,17 +256,27 @@ impl Writer {
         deadline: Deadline,
         has_begun: &mut bool,
     ) -> Result<(), SendTransportError> {
-        while let Some((part, rest)) =
-            bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
-        {
-            self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
-            let other = self.producer.push(ring, Kind::Part, 0, part);
-            // From here on, the receiver is in the middle of a message.
-            *has_begun = true;
-            wake(bell, other)?;
+        while let Some((part, rest)) = first_part(ring, bytes) {
+            self.send_part(ring, bell, part, deadline, has_begun)?;
             bytes = rest;
         }
         self.send_last(ring, bell, bytes, fds, deadline)
+    }
+
+    /// Sends a part of a message that is not its last record. From `has_begun` on, the receiver is
+    /// in the middle of a message.
+    fn send_part(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        part: &[u8],
+        deadline: Deadline,
+        has_begun: &mut bool,
+    ) -> Result<(), SendTransportError> {
+        self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
+        let other = self.producer.push(ring, Kind::Part, 0, part);
+        *has_begun = true;
+        wake(bell, other)
     }
 
     fn send_some(
@@ -280,17 +290,10 @@ impl Writer {
         let done = loop {
             let rest = &bytes[*sent..];
             // Each step is a part, or the last record with its descriptors. Nothing here waits.
-            let step = match rest
-                .split_at_checked(ring.longest())
-                .filter(|(_, rest)| !rest.is_empty())
-            {
+            let step = match first_part(ring, rest) {
                 None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
                 Some((part, _)) => {
-                    let room = Producer::room_for(Kind::Part, part.len());
-                    self.wait_for_room(ring, bell, room, Deadline::Now).and_then(|()| {
-                        let other = self.producer.push(ring, Kind::Part, 0, part);
-                        wake(bell, other).map(|()| part.len())
-                    })
+                    self.send_part(ring, bell, part, Deadline::Now, &mut true).map(|()| part.len())
                 }
             };
             match step {
@@ -466,6 +469,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// Splits the part off that goes first of a message that is too long for one record; `None` if it
+/// is not.
+fn first_part<'a>(ring: Ring<'_>, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
 }
 
 /// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.

@@ -4,6 +4,7 @@ mod carry;
 mod core;
 #[cfg(test)]
 mod core_tests;
+mod flags;
 pub(crate) mod growable;
 mod halves;
 mod joinable;

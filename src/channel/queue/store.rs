@@ -3,9 +3,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use super::flags::Flags;
 use super::growable::{Control, GrowableRing, RingSegment, Store};
 use crate::sys::memory::shared::{Shared, SharedFile};
 use crate::sys::wait::robust::{self, RobustCell};
@@ -51,25 +52,6 @@ pub(crate) struct End<'a> {
     pub(crate) alarm: &'a RobustCell,
     /// The processor that the last of them ran on.
     pub(crate) cpu: &'a AtomicU64,
-}
-
-/// The words in which the two sides tell each other of more than records.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flags<'a> {
-    /// 1 while who gets sleeps for a record.
-    pub(crate) wants_record: &'a AtomicU32,
-    /// 1 while who puts sleeps for room.
-    pub(crate) wants_room: &'a AtomicU32,
-    /// 1 while somebody polls the descriptor.
-    pub(crate) polled: &'a AtomicU32,
-    /// 1 while somebody polls the descriptor for room.
-    pub(crate) room_polled: &'a AtomicU32,
-    /// The word of `Offer`.
-    pub(crate) offer: &'a AtomicU32,
-    /// 1 if nothing may be put any more, 2 if nothing may be got either.
-    pub(crate) shut_down: &'a AtomicU32,
-    /// 1 while who puts waits, with its lock held, for descriptors to be received.
-    pub(crate) put_waits: &'a AtomicU32,
 }
 
 fn length_of(segments: usize) -> usize {

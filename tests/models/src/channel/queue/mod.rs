@@ -4,6 +4,8 @@
 mod carry;
 #[path = "../../../../../src/channel/queue/core.rs"]
 pub(crate) mod core;
+#[path = "../../../../../src/channel/queue/flags.rs"]
+mod flags;
 #[path = "../../../../../src/channel/queue/growable.rs"]
 pub(crate) mod growable;
 #[path = "../../../../../src/channel/queue/offer.rs"]

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::flags::Flags;
 use super::growable::{Control, GrowableRing, RingSegment, Store};
 use crate::channel::cells::{AtomicU32, AtomicU64, Unchecked};
 use crate::sys::ipc::socket::End as SocketEnd;
@@ -26,17 +27,6 @@ pub(crate) struct End<'a> {
     pub(crate) lock: &'a RobustCell,
     pub(crate) alarm: &'a RobustCell,
     pub(crate) cpu: &'a Unchecked,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flags<'a> {
-    pub(crate) wants_record: &'a AtomicU32,
-    pub(crate) wants_room: &'a AtomicU32,
-    pub(crate) polled: &'a AtomicU32,
-    pub(crate) room_polled: &'a AtomicU32,
-    pub(crate) offer: &'a AtomicU32,
-    pub(crate) shut_down: &'a AtomicU32,
-    pub(crate) put_waits: &'a AtomicU32,
 }
 
 impl QueueMemory {
