@@ -15,6 +15,7 @@ mod room;
 pub(crate) mod socket;
 mod spin;
 pub(crate) mod transport;
+mod value_forms;
 
 pub use connection::{
     AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener,

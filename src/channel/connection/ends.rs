@@ -5,20 +5,16 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::byte_forms;
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
-    TryRecvError, TrySendError,
-};
+use crate::channel::error::{RecvError, RecvFailure, SendError, SendFailure};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::{byte_forms, value_forms};
 use crate::codec::Sole;
 use crate::sys::wait::poll::Deadline;
 
@@ -134,82 +130,16 @@ impl Link {
     }
 }
 
+value_forms::send_forms!(
+    [S: Serialize, R] Connection<S, R>, S,
+    "let (mut near, mut far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;"
+);
+value_forms::recv_forms!(
+    [S, R: DeserializeOwned] Connection<S, R>, R,
+    "let (mut near, mut far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;"
+);
+
 impl<S: Serialize, R> Connection<S, R> {
-    /// Sends a value; waits until there is room for it.
-    ///
-    /// # Errors
-    /// The other end is gone, the value's type refuses, or the system does; the value comes back.
-    ///
-    /// ```
-    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
-    /// near.send(1)?;
-    /// far.send(2)?;
-    /// assert_eq!((near.recv()?, far.recv()?), (2, 1));
-    /// drop(far);
-    /// assert_eq!(near.send(3).unwrap_err().into_value(), 3);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send(&mut self, value: S) -> Result<(), SendError<S>> {
-        self.send_by(value, Deadline::Never)
-    }
-
-    /// Sends a value if there is room for it now.
-    ///
-    /// # Errors
-    /// As [`send`](Connection::send), and [`TrySendError::Full`] if there is no room at all. If
-    /// there is for a part, it counts as sent.
-    ///
-    /// ```
-    /// let (mut near, far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;
-    /// let sent = (0..1000).take_while(|n| near.try_send(*n).is_ok()).count();
-    /// assert_eq!(sent, 4096 / 16);
-    /// # drop(far);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_send(&mut self, value: S) -> Result<(), TrySendError<S>> {
-        self.send_by(value, Deadline::now())
-    }
-
-    /// Sends a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send`](Connection::send), and [`SendTimeoutError::Timeout`] if there was no room at
-    /// all in that time. If there was for a part, it counts as sent.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let (mut near, far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;
-    /// while near.try_send(7).is_ok() {}
-    /// assert!(near.send_timeout(7, Duration::from_millis(1)).unwrap_err().is_timeout());
-    /// # drop(far);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_timeout(&mut self, value: S, timeout: Duration) -> Result<(), SendTimeoutError<S>> {
-        self.send_by(value, Deadline::after(timeout))
-    }
-
-    /// Sends a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_timeout`](Connection::send_timeout).
-    ///
-    /// ```
-    /// use std::time::Instant;
-    ///
-    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
-    /// near.send_deadline(1, Instant::now())?;
-    /// assert_eq!(far.recv()?, 1);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_deadline(
-        &mut self,
-        value: S,
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<S>> {
-        self.send_by(value, Deadline::at(deadline))
-    }
-
     fn send_by<E: SendFailure<S>>(&mut self, value: S, deadline: Deadline) -> Result<(), E> {
         if let Err(error) = self.sole.check(WHAT) {
             return Err(E::new(SendTransportError::Os(error), value));
@@ -219,92 +149,9 @@ impl<S: Serialize, R> Connection<S, R> {
 }
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
-    /// Receives a value; waits until one comes.
-    ///
-    /// # Errors
-    /// The other end is gone and nothing is left ([`RecvError::Disconnected`]), what came is no
-    /// such value (later ones can be received), or the rest of [`RecvError`].
-    ///
-    /// ```
-    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
-    /// near.send(1)?;
-    /// drop(near);
-    /// assert_eq!(far.recv()?, 1);
-    /// assert!(far.recv().unwrap_err().is_disconnected());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv(&mut self) -> Result<R, RecvError> {
-        self.recv_by(Deadline::Never)
-    }
-
-    /// Receives a value if one is there.
-    ///
-    /// # Errors
-    /// As [`recv`](Connection::recv), and [`TryRecvError::Empty`] if none is there.
-    ///
-    /// ```
-    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
-    /// assert!(far.try_recv().unwrap_err().is_empty());
-    /// near.send(1)?;
-    /// assert_eq!(far.try_recv()?, 1);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_recv(&mut self) -> Result<R, TryRecvError> {
-        self.recv_by(Deadline::now())
-    }
-
-    /// Receives a value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv`](Connection::recv), and [`RecvTimeoutError::Timeout`] if none came in time.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<u8> = connect(listener.address())?;
-    /// # let far: Connection<u8> = listener.accept()?;
-    /// assert!(near.recv_timeout(Duration::from_millis(10)).unwrap_err().is_timeout());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<R, RecvTimeoutError> {
-        self.recv_by(Deadline::after(timeout))
-    }
-
-    /// Receives a value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_timeout`](Connection::recv_timeout).
-    ///
-    /// ```
-    /// use std::time::Instant;
-    ///
-    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
-    /// near.send(1)?;
-    /// assert_eq!(far.recv_deadline(Instant::now())?, 1);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<R, RecvTimeoutError> {
-        self.recv_by(Deadline::at(deadline))
-    }
-
     fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<R, E> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits. It ends where
-    /// nothing is there yet and where the other end is gone; other errors are items.
-    ///
-    /// ```
-    /// let (mut near, mut far) = multiproc::connection::<u8, u8>()?;
-    /// near.send(1)?;
-    /// near.send(2)?;
-    /// assert_eq!(far.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<R, RecvError>> {
-        error::try_iter(|| self.try_recv())
     }
 }
 
@@ -417,7 +264,8 @@ byte_forms::recv_bytes_forms!(
 impl<S, R> AsFd for Connection<S, R> {
     /// To poll for reading, in `epoll` or an async runtime: readable means that something can be
     /// received or has come to its end. After [`poll`](Connection::poll), the message is in this
-    /// process already; receive until [`TryRecvError::Empty`] before waiting.
+    /// process already; receive until [`TryRecvError::Empty`](crate::TryRecvError::Empty) before
+    /// waiting.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
     }

@@ -5,7 +5,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,10 +14,9 @@ use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::byte_forms;
-use crate::channel::error::{self, RecvError, RecvFailure, RecvTimeoutError, TryRecvError};
-use crate::channel::forms;
+use crate::channel::error::{RecvError, RecvFailure};
 use crate::channel::transport::RecvTransportError;
+use crate::channel::{byte_forms, forms, value_forms};
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
 
@@ -58,113 +56,17 @@ pub struct Receiver<T> {
 /// The name of this end in errors.
 const WHAT: &str = "the receiver of a pipe";
 
+value_forms::recv_forms!(
+    [T: DeserializeOwned] Receiver<T>, T,
+    "let (mut near, mut far) = multiproc::pipe_with_capacity::<u64>(4096)?;"
+);
+
 impl<T: DeserializeOwned> Receiver<T> {
-    /// Receives a value; waits until one comes.
-    ///
-    /// # Errors
-    /// The other end is gone and nothing is left ([`RecvError::Disconnected`], Python's
-    /// `EOFError`), what came is no such value (later ones can be received), or the rest of
-    /// [`RecvError`].
-    ///
-    /// ```
-    /// let (mut sender, mut receiver) = multiproc::pipe()?;
-    /// sender.send("hello".to_owned())?;
-    /// assert_eq!(receiver.recv()?, "hello");
-    /// drop(sender);
-    /// assert!(receiver.recv().unwrap_err().is_disconnected());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv(&mut self) -> Result<T, RecvError> {
-        self.recv_by(Deadline::Never)
-    }
-
-    /// Receives a value if one is there.
-    ///
-    /// # Errors
-    /// As [`recv`](Receiver::recv), and [`TryRecvError::Empty`] if none is there.
-    ///
-    /// ```
-    /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
-    /// assert!(receiver.try_recv().unwrap_err().is_empty());
-    /// sender.send(1)?;
-    /// drop(sender);
-    /// assert_eq!(receiver.try_recv()?, 1);
-    /// assert!(receiver.try_recv().unwrap_err().is_disconnected());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.recv_by(Deadline::now())
-    }
-
-    /// Receives a value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv`](Receiver::recv), and [`RecvTimeoutError::Timeout`] if none came in time.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let (sender, mut receiver) = multiproc::pipe::<u8>()?;
-    /// assert!(receiver.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
-    /// # drop(sender);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.recv_by(Deadline::after(timeout))
-    }
-
-    /// Receives a value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_timeout`](Receiver::recv_timeout).
-    ///
-    /// ```
-    /// use std::time::Instant;
-    ///
-    /// let (mut sender, mut receiver) = multiproc::pipe()?;
-    /// sender.send(1)?;
-    /// assert_eq!(receiver.recv_deadline(Instant::now())?, 1);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.recv_by(Deadline::at(deadline))
-    }
-
     fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<T, E> {
         let limit = self.max_message;
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         let (bell, inbound) = (&mut self.bell, &mut self.inbound);
         buffered::recv(&mut self.bytes, |onto| inbound.recv(bell, onto, limit, deadline))
-    }
-
-    /// Returns an iterator over the values that come, until the other end is gone. Other errors are
-    /// items, and are final unless they are [`RecvError::Decode`].
-    ///
-    /// ```
-    /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
-    /// sender.send(1)?;
-    /// sender.send(2)?;
-    /// drop(sender);
-    /// assert_eq!(receiver.iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn iter(&mut self) -> ReceiverIter<'_, T> {
-        self.into_iter()
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits. It ends where
-    /// nothing is there yet and where the other end is gone; other errors are items.
-    ///
-    /// ```
-    /// let (mut sender, mut receiver) = multiproc::pipe::<u8>()?;
-    /// sender.send(1)?;
-    /// sender.send(2)?;
-    /// assert_eq!(receiver.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// assert!(receiver.try_recv().unwrap_err().is_empty());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<T, RecvError>> {
-        error::try_iter(|| self.try_recv())
     }
 }
 
@@ -200,9 +102,10 @@ impl<T> Receiver<T> {
 }
 
 impl<T> AsFd for Receiver<T> {
-    /// To poll for reading, in `epoll` or an async runtime: after [`TryRecvError::Empty`], readable
-    /// means that something may be there, or that the other end is gone. Without an `Empty` right
-    /// before, it says nothing: messages do not go over it.
+    /// To poll for reading, in `epoll` or an async runtime: after
+    /// [`TryRecvError::Empty`](crate::TryRecvError::Empty), readable means that something may be
+    /// there, or that the other end is gone. Without an `Empty` right before, it says nothing:
+    /// messages do not go over it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }

@@ -5,7 +5,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,10 +14,10 @@ use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::buffered;
-use crate::channel::byte_forms;
-use crate::channel::error::{SendError, SendFailure, SendTimeoutError, TrySendError};
+use crate::channel::error::SendFailure;
 use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
+use crate::channel::{byte_forms, value_forms};
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
 
@@ -56,86 +55,12 @@ pub struct Sender<T> {
 /// The name of this end in errors.
 const WHAT: &str = "the sender of a pipe";
 
+value_forms::send_forms!(
+    [T: Serialize] Sender<T>, T,
+    "let (mut near, mut far) = multiproc::pipe_with_capacity::<u64>(4096)?;"
+);
+
 impl<T: Serialize> Sender<T> {
-    /// Sends a value; waits until there is room for it.
-    ///
-    /// That a value was sent does not mean that it will be received: the other side may end before.
-    /// When that is known, the next `send` is an error.
-    ///
-    /// # Errors
-    /// The other end is gone, the value's type refuses, or the system does; the value comes back.
-    ///
-    /// ```
-    /// let (mut sender, receiver) = multiproc::pipe::<String>()?;
-    /// drop(receiver);
-    /// let error = sender.send("hello".to_owned()).unwrap_err();
-    /// assert!(error.is_disconnected());
-    /// assert_eq!(error.into_value(), "hello");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send(&mut self, value: T) -> Result<(), SendError<T>> {
-        self.send_by(value, Deadline::Never)
-    }
-
-    /// Sends a value if there is room for all of it now. (There never is for one that is longer
-    /// than the pipe's capacity.)
-    ///
-    /// # Errors
-    /// As [`send`](Sender::send), and [`TrySendError::Full`].
-    ///
-    /// ```
-    /// let (mut sender, receiver) = multiproc::pipe_with_capacity::<u64>(4096)?;
-    /// let sent = (0..1000).take_while(|n| sender.try_send(*n).is_ok()).count();
-    /// assert_eq!(sent, 4096 / 16);
-    /// assert!(sender.try_send(7).unwrap_err().is_full());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_send(&mut self, value: T) -> Result<(), TrySendError<T>> {
-        self.send_by(value, Deadline::now())
-    }
-
-    /// Sends a value; waits for room for `timeout` at most. If the time is over in the middle of
-    /// a message that goes in parts, the receiver discards what it has of it.
-    ///
-    /// # Errors
-    /// As [`send`](Sender::send), and [`SendTimeoutError::Timeout`] after that time.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let (mut sender, mut receiver) = multiproc::pipe_with_capacity::<Vec<u64>>(4096)?;
-    /// let long = vec![u64::MAX; 1000];
-    /// let error = sender.send_timeout(long, Duration::from_millis(10)).unwrap_err();
-    /// assert!(error.is_timeout());
-    /// sender.send(vec![1])?;
-    /// assert_eq!(receiver.recv()?, [1]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.send_by(value, Deadline::after(timeout))
-    }
-
-    /// Sends a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_timeout`](Sender::send_timeout).
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    ///
-    /// let (mut sender, receiver) = multiproc::pipe::<u8>()?;
-    /// sender.send_deadline(1, Instant::now() + Duration::from_secs(1))?;
-    /// # drop(receiver);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_deadline(
-        &mut self,
-        value: T,
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<T>> {
-        self.send_by(value, Deadline::at(deadline))
-    }
-
     fn send_by<E: SendFailure<T>>(&mut self, value: T, deadline: Deadline) -> Result<(), E> {
         if let Err(error) = self.sole.check(WHAT) {
             return Err(E::new(SendTransportError::Os(error), value));
@@ -150,8 +75,8 @@ impl<T: Serialize> Sender<T> {
 
 impl<T> Sender<T> {
     /// Returns what [`wait`](crate::wait) can wait for until there is room: for a value as long as
-    /// the last one that was [`Full`](TrySendError::Full), or for a byte if the last one was sent.
-    /// A receiver that is gone counts as room, as the next `send` need not wait to say so.
+    /// the last one that was [`Full`](crate::TrySendError::Full), or for a byte if the last one was
+    /// sent. A receiver that is gone counts as room, as the next `send` need not wait to say so.
     ///
     /// Of a value that is longer than the pipe's capacity, which `try_send` never sends, it waits
     /// until the pipe is empty.
@@ -211,9 +136,9 @@ impl RoomGate for PipeRoom<'_> {
 }
 
 impl<T> AsFd for Sender<T> {
-    /// To poll for reading, in `epoll` or an async runtime: after [`TrySendError::Full`], readable
-    /// means that there may be room now, or that the other end is gone. Without a `Full` right
-    /// before, it says nothing.
+    /// To poll for reading, in `epoll` or an async runtime: after
+    /// [`TrySendError::Full`](crate::TrySendError::Full), readable means that there may be room
+    /// now, or that the other end is gone. Without a `Full` right before, it says nothing.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
