@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::common::{impl_channel_error, is_same_os_error};
+use super::common::{OsError, impl_channel_error};
 use crate::channel::transport::RecvTransportError;
 
 /// An error of receiving, made of what a transport or the decoder said.
@@ -12,7 +12,7 @@ pub(crate) trait RecvFailure: From<RecvTransportError> + From<RecvError> {}
 impl<E: From<RecvTransportError> + From<RecvError>> RecvFailure for E {}
 
 /// The error by reference: what all three have in common is implemented for this.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum View<'a> {
     Empty,
     Timeout,
@@ -21,7 +21,7 @@ enum View<'a> {
     TooLong { length: u64, limit: u64 },
     Decode(&'a str),
     Corrupt(&'a str),
-    Os(&'a io::Error),
+    Os(OsError<'a>),
 }
 
 impl View<'_> {
@@ -31,7 +31,7 @@ impl View<'_> {
             View::Timeout => ErrorKind::TimedOut,
             View::Disconnected | View::Truncated => ErrorKind::UnexpectedEof,
             View::TooLong { .. } | View::Decode(_) | View::Corrupt(_) => ErrorKind::InvalidData,
-            View::Os(error) => error.kind(),
+            View::Os(OsError(error)) => error.kind(),
         }
     }
 }
@@ -50,26 +50,7 @@ impl fmt::Display for View<'_> {
             }
             View::Decode(reason) => write!(f, "the value cannot be decoded: {reason}"),
             View::Corrupt(reason) => write!(f, "the channel is corrupt: {reason}"),
-            View::Os(error) => write!(f, "cannot receive: {error}"),
-        }
-    }
-}
-
-impl PartialEq for View<'_> {
-    fn eq(&self, other: &View<'_>) -> bool {
-        match (self, other) {
-            (View::Empty, View::Empty)
-            | (View::Timeout, View::Timeout)
-            | (View::Disconnected, View::Disconnected)
-            | (View::Truncated, View::Truncated) => true,
-            (
-                View::TooLong { length: one, limit: one_limit },
-                View::TooLong { length: other, limit: other_limit },
-            ) => (one, one_limit) == (other, other_limit),
-            (View::Decode(one), View::Decode(other))
-            | (View::Corrupt(one), View::Corrupt(other)) => one == other,
-            (View::Os(one), View::Os(other)) => is_same_os_error(one, other),
-            _ => false,
+            View::Os(OsError(error)) => write!(f, "cannot receive: {error}"),
         }
     }
 }
@@ -209,7 +190,7 @@ macro_rules! recv_error {
                     &$name::TooLong { length, limit } => View::TooLong { length, limit },
                     $name::Decode(reason) => View::Decode(reason),
                     $name::Corrupt(reason) => View::Corrupt(reason),
-                    $name::Os(error) => View::Os(error),
+                    $name::Os(error) => View::Os(OsError(error)),
                 }
             }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::common::{impl_channel_error, is_same_os_error};
+use super::common::{OsError, impl_channel_error};
 use crate::channel::transport::SendTransportError;
 
 /// An error of sending, made of what a transport said and the value that was not sent.
@@ -12,14 +12,14 @@ pub(crate) trait SendFailure<T>: Sized {
 }
 
 /// The error without its value: what all three have in common is implemented for this.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum View<'a> {
     Full,
     Timeout,
     Disconnected,
     Encode(&'a str),
     Corrupt,
-    Os(&'a io::Error),
+    Os(OsError<'a>),
 }
 
 impl View<'_> {
@@ -29,7 +29,7 @@ impl View<'_> {
             View::Timeout => ErrorKind::TimedOut,
             View::Disconnected => ErrorKind::BrokenPipe,
             View::Encode(_) | View::Corrupt => ErrorKind::InvalidData,
-            View::Os(error) => error.kind(),
+            View::Os(OsError(error)) => error.kind(),
         }
     }
 }
@@ -42,21 +42,7 @@ impl fmt::Display for View<'_> {
             View::Disconnected => f.write_str("the receiving side of the channel is disconnected"),
             View::Encode(reason) => write!(f, "the value cannot be encoded: {reason}"),
             View::Corrupt => f.write_str("the shared memory of the channel is corrupt"),
-            View::Os(error) => write!(f, "cannot send: {error}"),
-        }
-    }
-}
-
-impl PartialEq for View<'_> {
-    fn eq(&self, other: &View<'_>) -> bool {
-        match (self, other) {
-            (View::Full, View::Full)
-            | (View::Timeout, View::Timeout)
-            | (View::Disconnected, View::Disconnected)
-            | (View::Corrupt, View::Corrupt) => true,
-            (View::Encode(one), View::Encode(other)) => one == other,
-            (View::Os(one), View::Os(other)) => is_same_os_error(one, other),
-            _ => false,
+            View::Os(OsError(error)) => write!(f, "cannot send: {error}"),
         }
     }
 }
@@ -186,7 +172,7 @@ macro_rules! send_error {
                     $name::Disconnected(_) => View::Disconnected,
                     $name::Encode { reason, .. } => View::Encode(reason),
                     $name::Corrupt(_) => View::Corrupt,
-                    $name::Os { error, .. } => View::Os(error),
+                    $name::Os { error, .. } => View::Os(OsError(error)),
                 }
             }
 
