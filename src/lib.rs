@@ -53,8 +53,8 @@
 //! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the
 //!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
-//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`wait`] for many at
-//!   once, [`log_to_stderr`].
+//! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
+//!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks.
 //!
 //! # What it does not do
 //! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the
@@ -141,7 +141,7 @@
 //! | `os.fork` and a closure | [`Process::from_closure`] |
 //! | `freeze_support()`, `if __name__ == '__main__'`, `set_executable` | not needed |
 //! | `Pipe(duplex=False)`, `Pipe()` | [`pipe`], [`connection`] |
-//! | `Queue(n)`, `JoinableQueue(n)`, `SimpleQueue()` | [`Queue::bounded`] or [`Queue::new`], [`JoinableQueue`], [`SimpleQueue`] |
+//! | `Queue(n)`, `JoinableQueue(n)`, `SimpleQueue()` | [`Queue::bounded`], or for 0 [`Queue::new`]; [`JoinableQueue`], [`SimpleQueue`] |
 //! | `q.put(x)`, `put_nowait`, `put(x, timeout=t)`, and `get` | [`put`](Queue::put), [`try_put`](Queue::try_put), [`put_timeout`](Queue::put_timeout), and `get` |
 //! | `q.qsize()`, `q.empty()`, `q.full()`, `maxsize` | [`len`](Queue::len), [`is_empty`](Queue::is_empty), [`is_full`](Queue::is_full), [`capacity`](Queue::capacity) |
 //! | `queue.Full`, `queue.Empty` | [`TrySendError::Full`], [`SendTimeoutError::Timeout`]; [`TryRecvError::Empty`], [`RecvTimeoutError::Timeout`] |
@@ -194,11 +194,12 @@ pub use bytemuck;
 pub use cage::Cage;
 pub use channel::{
     AcceptError, Address, AuthenticationError, Client, ConnectError, Connection,
-    ConnectionIntoIter, ConnectionIter, Descriptor, JoinableQueue, Listener, ListenerBuilder,
-    Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
-    ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-    SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity, pipe,
-    pipe_with_capacity,
+    ConnectionIntoIter, ConnectionIter, Descriptor, JoinableQueue, JoinableQueueIntoIter,
+    JoinableQueueIter, Listener, ListenerBuilder, Queue, QueueIntoIter, QueueIter, QueueReceiver,
+    QueueReceiverIntoIter, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
+    ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, Room, SendError, SendTimeoutError,
+    Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
+    pipe, pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;

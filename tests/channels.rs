@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use multiproc::{
     Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, RecvError,
-    RecvIntoError, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError,
-    connection_with_capacity, pipe_with_capacity,
+    RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
+    TrySendError, connection_with_capacity, pipe_with_capacity, wait,
 };
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -191,4 +191,105 @@ fn queues_have_the_sizes_of_collections() {
     assert_eq!((queue.len(), queue.is_empty(), queue.is_full()), (2, false, true));
     assert_eq!(queue.try_iter().collect::<Result<Vec<_>, _>>(), Ok(vec![1, 2]));
     assert_eq!((queue.len(), Queue::<u8>::new().expect("queue").capacity()), (0, None));
+}
+
+#[test]
+fn a_rendezvous_holds_nothing() {
+    let queue = Queue::bounded(0).expect("queue");
+    assert_eq!(
+        (queue.len(), queue.is_empty(), queue.is_full(), queue.capacity()),
+        (0, true, true, Some(0))
+    );
+    assert_eq!(queue.try_put(1), Err(TrySendError::Full(1)));
+    waits(|| queue.put_timeout(1, SHORT), &Err(SendTimeoutError::Timeout(1)));
+    assert_eq!(queue.put_deadline(1, Instant::now()), Err(SendTimeoutError::Timeout(1)));
+    assert_eq!(queue.try_get(), Err(TryRecvError::Empty));
+    waits(|| queue.get_timeout(SHORT), &Err(RecvTimeoutError::Timeout));
+    assert!(!queue.poll_ready(), "what was taken back is not there");
+    let far = Instant::now() + Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        // A value that is on offer shows to who polls and who tries.
+        let puts = scope.spawn(|| queue.put_deadline(2, far));
+        assert_eq!(wait(&[&queue], Some(Duration::from_secs(60))).expect("wait"), [0]);
+        assert_eq!((queue.len(), queue.is_empty()), (0, true));
+        assert_eq!(queue.try_get(), Ok(2));
+        assert_eq!(puts.join().expect("joined"), Ok(()));
+        // Whoever waits to get shows to who waits for room and who tries to put.
+        let gets = scope.spawn(|| queue.get_deadline(far));
+        let mut value = 3;
+        while let Err(error) = queue.try_put(value) {
+            assert!(error.is_full());
+            value = error.into_value();
+            assert_eq!(wait(&[&queue.room()], Some(Duration::from_secs(60))).expect("wait"), [0]);
+        }
+        assert_eq!(gets.join().expect("joined"), Ok(3));
+    });
+    std::thread::scope(|scope| {
+        let puts = scope.spawn(|| queue.put(4));
+        assert_eq!(wait(&[&queue], Some(Duration::from_secs(60))).expect("wait"), [0]);
+        queue.shutdown();
+        assert_eq!(puts.join().expect("joined"), Err(SendError::Disconnected(4)));
+    });
+    assert_eq!(queue.get(), Err(RecvError::Disconnected));
+}
+
+#[test]
+fn what_a_rendezvous_gives_back_can_be_used() {
+    let queue = Queue::bounded(0).expect("queue");
+    let (mut sender, mut receiver) = multiproc::pipe::<u8>().expect("pipe");
+    for _ in 0..3 {
+        let error = queue.put_timeout((1, sender), SHORT).expect_err("nobody gets");
+        sender = error.into_value().1;
+        sender.send(1).expect("it is here");
+        assert_eq!(receiver.recv(), Ok(1));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| queue.put((2, sender)).expect("handed over"));
+        let (number, mut sender) = queue.get().expect("a value");
+        sender.send(number).expect("it is here");
+    });
+    assert_eq!(receiver.recv(), Ok(2));
+    assert_eq!(receiver.recv(), Err(RecvError::Disconnected));
+}
+
+#[test]
+fn pipes_for_nothing_are_refused() {
+    let text = pipe_with_capacity::<u8>(0).expect_err("no room").to_string();
+    assert!(text.contains("Queue::bounded(0)"), "{text}");
+    connection_with_capacity::<u8, u8>(0).expect_err("no room");
+}
+
+#[test]
+fn all_queues_are_iterated_alike() {
+    let jobs = JoinableQueue::new().expect("queue");
+    (1..=3).for_each(|job| jobs.put(job).expect("room"));
+    jobs.queue().shutdown();
+    for job in (&jobs).into_iter().take(1) {
+        assert_eq!(job, Ok(1));
+        jobs.task_done().expect("one in hand");
+    }
+    assert_eq!(jobs.try_iter().next(), Some(Ok(2)));
+    assert_eq!(jobs.unfinished(), 2);
+    assert_eq!(jobs.clone().into_iter().collect::<Vec<_>>(), [Ok(3)]);
+    (0..2).for_each(|_| jobs.task_done().expect("one in hand"));
+    assert!(jobs.try_join() && jobs.iter().next().is_none());
+
+    let (sender, receiver) = Queue::new().expect("queue").split().expect("split");
+    sender.put(1).expect("room");
+    let queue = sender.queue().clone();
+    drop(sender);
+    assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [Ok(1)]);
+    queue.put(2).expect("room");
+    queue.shutdown();
+    assert_eq!(queue.into_iter().collect::<Vec<_>>(), [Ok(2)]);
+}
+
+/// What a queue holds can be seen of any type.
+#[test]
+fn ends_are_shown_whatever_they_carry() {
+    struct Opaque;
+    let (sender, receiver) = Queue::<Opaque>::bounded(1).expect("queue").split().expect("split");
+    let jobs = JoinableQueue::<Opaque>::bounded(2).expect("queue");
+    let shown = format!("{sender:?} {:?} {receiver:?} {jobs:?}", sender.room());
+    assert!(shown.contains("capacity: Some(1)") && shown.contains("capacity: Some(2)"), "{shown}");
 }

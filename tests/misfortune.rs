@@ -37,6 +37,8 @@ mod pipes;
 mod pool;
 #[path = "misfortune/queues.rs"]
 mod queues;
+#[path = "misfortune/rendezvous.rs"]
+mod rendezvous;
 #[path = "misfortune/shared_memory.rs"]
 mod shared_memory;
 #[path = "misfortune/status.rs"]
@@ -60,6 +62,7 @@ use net::*;
 use pipes::*;
 use pool::*;
 use queues::*;
+use rendezvous::*;
 use shared_memory::*;
 use status::*;
 use streams::*;
@@ -200,6 +203,11 @@ fn main() {
         a_wait_for_halves_ends_with_the_last_sender,
         the_last_receiver_is_killed,
         halves_count_wherever_they_are,
+        who_puts_is_killed,
+        who_waits_to_get_is_killed,
+        processes_are_killed_at_any_moment,
+        halves_of_a_rendezvous_are_told,
+        jobs_that_are_handed_over_are_counted,
         all_receivers_hear_of_the_death_of_all_senders,
         a_chain_of_halves_survives_the_death_of_relays,
         queues_without_descriptors,

@@ -28,9 +28,11 @@ pub(super) fn send<T: Serialize, E: SendFailure<T>>(
     let mut fds = Vec::new();
     let ends = match codec::encode_within(&value, buffer, usize::MAX, &mut fds) {
         Ok(ends) => ends,
+        // What was encoded so far is dropped with `ends`: those inside the value stay usable here.
         Err(reason) => return Err(E::new(SendTransportError::Encode(reason), value)),
     };
     let done = send(buffer, &fds);
+    // Only a message that went out has taken its ends along.
     if done.is_ok() {
         ends.keep();
     }
@@ -63,6 +65,7 @@ pub(super) fn recv_into<E: RecvFailure>(
     let length = buffer.len();
     match target.get_mut(..length) {
         Some(part) => part.copy_from_slice(buffer),
+        // The message is out of the channel already, so the error carries it: nothing is lost.
         None => return Err(RecvIntoError::BufferTooShort(mem::take(buffer))),
     }
     forget_if_big(buffer);

@@ -42,12 +42,21 @@ use crate::sys::fd;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Descriptor<T = OwnedFd>(
-    /// Says what owns the descriptor.
+    /// The owner of the descriptor.
     pub T,
 );
 
 impl<T> Descriptor<T> {
-    /// Returns what owns the descriptor.
+    /// Returns the owner of the descriptor.
+    ///
+    /// ```
+    /// use multiproc::Descriptor;
+    /// use std::fs::File;
+    ///
+    /// let null = Descriptor(File::open("/dev/null").unwrap());
+    /// let file: File = null.into_inner();
+    /// # drop(file);
+    /// ```
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0
@@ -88,12 +97,14 @@ impl<T: fmt::Debug> fmt::Debug for Descriptor<T> {
 
 impl<T: AsFd> Serialize for Descriptor<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A duplicate: the sender goes on using its own.
         Carried::from(fd::duplicate(self).map_err(S::Error::custom)?).serialize(serializer)
     }
 }
 
 impl<'de, T: From<OwnedFd>> Deserialize<'de> for Descriptor<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Descriptor<T>, D::Error> {
+        // Not a duplicate of what came: a process at its limit of descriptors could not make one.
         Ok(Descriptor(T::from(Carried::deserialize_owned(deserializer)?)))
     }
 }

@@ -3,15 +3,19 @@
 //! The rooms, lowest first: what stands here, `pipe`, `queue`, `socket`, `connection`.
 
 pub(crate) mod buffered;
+mod byte_forms;
 pub(crate) mod cells;
 mod connection;
 mod descriptor;
 mod error;
+mod forms;
 pub(crate) mod pipe;
 pub(crate) mod queue;
+mod room;
 pub(crate) mod socket;
 mod spin;
 pub(crate) mod transport;
+mod value_forms;
 
 pub use connection::{
     AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener,
@@ -24,7 +28,9 @@ pub use error::{
 };
 pub use pipe::{Receiver, ReceiverIntoIter, ReceiverIter, Sender, pipe, pipe_with_capacity};
 pub use queue::{
-    JoinableQueue, Queue, QueueIter, QueueReceiver, QueueReceiverIter, QueueSender, SimpleQueue,
+    JoinableQueue, JoinableQueueIntoIter, JoinableQueueIter, Queue, QueueIntoIter, QueueIter,
+    QueueReceiver, QueueReceiverIntoIter, QueueReceiverIter, QueueSender, SimpleQueue,
 };
+pub use room::Room;
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;

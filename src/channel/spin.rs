@@ -25,11 +25,11 @@ const EVERY: u32 = 8;
 /// less.
 const PAUSES: u32 = 8;
 
-/// Says how long to look, which follows from what it was good for before.
+/// The time to look for something before sleeping, which follows from what it was good for before.
 #[derive(Clone, Debug)]
 pub(crate) struct Spin {
     budget: Duration,
-    /// Counts how many short sleeps there were in a row.
+    /// The number of short sleeps in a row.
     naps: u32,
     /// Where this thread was when it asked, and how often it might have asked.
     own: u64,
@@ -44,6 +44,7 @@ impl Spin {
     /// This thread's processor, as it is written into a ring: 0 there is nowhere. It is asked for
     /// now and then only.
     pub(crate) fn own_cpu(&mut self) -> u64 {
+        // A thread seldom moves, and the question costs as much as a short message.
         if self.asked.is_multiple_of(16) {
             self.own = threads::cpu() + 1;
         }
@@ -59,15 +60,19 @@ impl Spin {
         peer: u64,
         mut is_so: impl FnMut() -> bool,
     ) -> Result<(), Instant> {
+        // The other side would run only after we sleep.
         if peer == 0 || peer == own {
             return Err(Instant::now());
         }
+        // Every eighth nap is looked through, to find out if both sides only wait for each other's
+        // waking.
         let is_probe = self.naps > 0 && self.naps.is_multiple_of(EVERY);
         let most = if is_probe { PROBE } else { self.budget };
         let mut pauses = 1_u32;
         // The clock costs as much as some looks: not for what is there at once.
         let mut started = None;
         loop {
+            // Eight looks for each look at the clock.
             for _ in 0..8 {
                 if is_so() {
                     self.budget = (self.budget * 2).min(LONGEST);
@@ -77,6 +82,7 @@ impl Spin {
                 for _ in 0..pauses {
                     std::hint::spin_loop();
                 }
+                // More and more pauses, so that what is there at once is seen at once.
                 pauses = (pauses * 2).min(PAUSES);
             }
             let started = *started.get_or_insert_with(Instant::now);
@@ -90,6 +96,7 @@ impl Spin {
     pub(crate) fn slept(&mut self, took: Duration) {
         self.asked = 0;
         self.naps = if took < TWO_NAPS { self.naps.wrapping_add(1) } else { 0 };
+        // A short nap says that looking longer would have helped; a long one, that it was in vain.
         self.budget = if took < NAP {
             (self.budget * 2).min(LONGEST)
         } else {

@@ -34,7 +34,7 @@ pub(crate) enum RecvTransportError {
     Truncated,
     /// A message is longer than the receiver accepts. What is behind it cannot be received.
     TooLong { length: u64, limit: u64 },
-    /// Says what came is no message, or the shared memory was overwritten, for this reason.
+    /// What came is no message, or the shared memory was overwritten, for this reason.
     Corrupt(&'static str),
     /// The operating system refused.
     Os(io::Error),

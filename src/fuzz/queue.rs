@@ -31,9 +31,12 @@ const PLACES: [usize; 23] = [
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let way = input.byte();
-    let Some((queue, memory)) =
-        queue(1 + usize::from(way) % 3, if way & 0x10 == 0 { u64::MAX } else { 3 })
-    else {
+    let most = match way & 0x18 {
+        0x10 => 3,
+        0x18 => 0,
+        _ => u64::MAX,
+    };
+    let Some((queue, memory)) = queue(1 + usize::from(way) % 3, most) else {
         return;
     };
     if way & 0xe0 != 0x20 {
@@ -88,7 +91,7 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
                 );
             }
             13 => {
-                let _ = queue.poll_ready();
+                let _ = (queue.poll_ready(), queue.room().poll_ready());
             }
             14 => {
                 let parcel = codec::encode(queue).expect("a queue");
@@ -104,8 +107,12 @@ fn calls(queue: &Queue<Value>, memory: &Shared, input: &mut Input<'_>) {
 fn queue(segments: usize, most: u64) -> Option<(Queue<Value>, Shared)> {
     let memory = SharedFile::create("fuzz", 8192 + (256 << 10) * ((1 << segments) - 1)).ok()?;
     let (put_end, get_end) = socket::pair().ok()?;
-    let crossing =
-        (Carried(Arc::clone(memory.fd())), Carried::from(put_end), Carried::from(get_end), most);
+    let room = match most {
+        u64::MAX => None,
+        _ => socket::pair().ok().map(|(one, other)| (Carried::from(one), Carried::from(other))),
+    };
+    let memory_fd = Carried(Arc::clone(memory.fd()));
+    let crossing = (memory_fd, Carried::from(put_end), Carried::from(get_end), most, room);
     let parcel = codec::encode(&crossing).expect("descriptors");
     Some((codec::decode(&parcel.bytes, parcel.fds).ok()?, memory.map_all().ok()?))
 }
@@ -133,6 +140,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         (0..8).flat_map(|step| [step * 3, 0, step, step * 9, 1, 1, 1, 1, 1, 1, 1]).collect();
     vec![
         plain.clone(),
+        [&[0x18], &bounded[1..]].concat(),
         grows,
         bounded,
         carries,

@@ -33,7 +33,8 @@ pub fn connect<S, R>(address: &Address) -> Result<Connection<S, R>, ConnectError
     Client::new().connect(address)
 }
 
-/// Describes how to connect to a listener: CPython's `multiprocessing.connection.Client`.
+/// Connects to listeners, with a key or other wishes: CPython's
+/// `multiprocessing.connection.Client`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +62,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Without a key, and with the usual timeouts.
+    /// Creates a client without a key and with the usual timeouts.
     pub fn new() -> Client {
         Client { key: None, connect_timeout: Duration::from_secs(20), handshake_timeout: HANDSHAKE }
     }
@@ -72,14 +73,14 @@ impl Client {
         self
     }
 
-    /// Sets how long it may take until the connection stands; 20 seconds unless set.
+    /// Limits the time until the connection stands; 20 seconds unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Client {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets how long the listener may take, after that, to prove the key and to be satisfied; 10
-    /// seconds unless set. A listener that is not accepting is one that takes long.
+    /// Limits the time that the listener may take, after that, to prove the key and to be
+    /// satisfied; 10 seconds unless set. A listener that is not accepting is one that takes long.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Client {
         self.handshake_timeout = timeout;
         self
@@ -90,11 +91,20 @@ impl Client {
     /// # Errors
     /// Nobody listens there, it takes too long, the listener has another key or none, or the system
     /// refuses.
+    ///
+    /// ```
+    /// use multiproc::{Address, Client, ConnectError};
+    ///
+    /// let nobody = Client::new().connect::<u8, u8>(&Address::fresh()?);
+    /// assert!(matches!(nobody, Err(ConnectError::Os { .. })));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn connect<S, R>(&self, address: &Address) -> Result<Connection<S, R>, ConnectError> {
         let refused = |error| ConnectError::Os { address: address.clone(), error };
         let socket = net::connect(&address.place(), Deadline::after(self.connect_timeout))
             .map_err(refused)?;
         let mut stream = Stream::new(socket).map_err(refused)?;
+        // A time of its own: a listener that is slow to accept has used up none of it.
         if let Some(key) = &self.key {
             let mut handshake =
                 Handshake::new(Side::Client, key.clone()).map_err(ConnectError::Authentication)?;
@@ -112,6 +122,16 @@ impl Default for Client {
 }
 
 /// Why there is no connection to a listener.
+///
+/// ```
+/// use multiproc::{Address, connect};
+///
+/// let error = connect::<u8, u8>(&"unix:/nowhere/at/all".parse::<Address>()?).unwrap_err();
+/// assert!(error.to_string().starts_with("cannot connect to unix:/nowhere/at/all"));
+/// let error = std::io::Error::from(error);
+/// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum ConnectError {
@@ -122,7 +142,7 @@ pub enum ConnectError {
     Os {
         /// Where the listener was to be.
         address: Address,
-        /// Holds what it said.
+        /// The system's error.
         error: io::Error,
     },
 }

@@ -38,7 +38,8 @@ pub fn connection<S, R>() -> Result<(Connection<S, R>, Connection<R, S>)> {
 /// 4096 and at most 1 GiB. What is in between is taken from the system's memory at once.
 ///
 /// # Errors
-/// As [`connection`], and for more than 1 GiB.
+/// As [`connection`], for more than 1 GiB, and for 0, as of
+/// [`pipe_with_capacity`](crate::pipe_with_capacity).
 ///
 /// ```
 /// let (mut near, mut far) = multiproc::connection_with_capacity::<u8, u8>(4096)?;

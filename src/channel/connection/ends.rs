@@ -5,19 +5,16 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvIntoError, RecvTimeoutError, SendError, SendFailure,
-    SendTimeoutError, TryRecvError, TrySendError,
-};
+use crate::channel::error::{RecvError, RecvFailure, SendError, SendFailure};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::{byte_forms, value_forms};
 use crate::codec::Sole;
 use crate::sys::wait::poll::Deadline;
 
@@ -65,7 +62,7 @@ use crate::sys::wait::poll::Deadline;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub struct Connection<S, R = S> {
-    link: Link,
+    pub(super) link: Link,
     max_message: u64,
     sole: Sole,
     /// The bytes of the message that is being sent, and of the one that was received: kept for
@@ -78,10 +75,9 @@ pub struct Connection<S, R = S> {
 /// The name of this end in errors.
 const WHAT: &str = "an end of a connection";
 
-/// Describes what carries the messages. Another transport is another variant, with the same
-/// methods.
+/// The transport of a connection. Another one is another variant, with the same methods.
 #[derive(Debug, Serialize, Deserialize)]
-enum Link {
+pub(super) enum Link {
     Stream(Stream),
     Ring(Box<RingLink>),
 }
@@ -126,7 +122,7 @@ impl Link {
         }
     }
 
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Link::Stream(stream) => stream.as_fd(),
             Link::Ring(link) => link.as_fd(),
@@ -134,45 +130,16 @@ impl Link {
     }
 }
 
+value_forms::send_forms!(
+    [S: Serialize, R] Connection<S, R>, S,
+    "let (mut near, mut far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;"
+);
+value_forms::recv_forms!(
+    [S, R: DeserializeOwned] Connection<S, R>, R,
+    "let (mut near, mut far) = multiproc::connection_with_capacity::<u64, u64>(4096)?;"
+);
+
 impl<S: Serialize, R> Connection<S, R> {
-    /// Sends a value; waits until there is room for it.
-    ///
-    /// # Errors
-    /// The other end is gone, the value's type refuses, or the system does; the value comes back.
-    pub fn send(&mut self, value: S) -> Result<(), SendError<S>> {
-        self.send_by(value, Deadline::Never)
-    }
-
-    /// Sends a value if there is room for it now.
-    ///
-    /// # Errors
-    /// As [`send`](Connection::send), and [`TrySendError::Full`] if there is no room at all. If
-    /// there is for a part, it counts as sent.
-    pub fn try_send(&mut self, value: S) -> Result<(), TrySendError<S>> {
-        self.send_by(value, Deadline::now())
-    }
-
-    /// Sends a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send`](Connection::send), and [`SendTimeoutError::Timeout`] if there was no room at
-    /// all in that time. If there was for a part, it counts as sent.
-    pub fn send_timeout(&mut self, value: S, timeout: Duration) -> Result<(), SendTimeoutError<S>> {
-        self.send_by(value, Deadline::after(timeout))
-    }
-
-    /// Sends a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_timeout`](Connection::send_timeout).
-    pub fn send_deadline(
-        &mut self,
-        value: S,
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<S>> {
-        self.send_by(value, Deadline::at(deadline))
-    }
-
     fn send_by<E: SendFailure<S>>(&mut self, value: S, deadline: Deadline) -> Result<(), E> {
         if let Err(error) = self.sole.check(WHAT) {
             return Err(E::new(SendTransportError::Os(error), value));
@@ -182,66 +149,9 @@ impl<S: Serialize, R> Connection<S, R> {
 }
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
-    /// Receives a value; waits until one comes.
-    ///
-    /// # Errors
-    /// The other end is gone and nothing is left ([`RecvError::Disconnected`]), what came is no
-    /// such value (later ones can be received), or the rest of [`RecvError`].
-    pub fn recv(&mut self) -> Result<R, RecvError> {
-        self.recv_by(Deadline::Never)
-    }
-
-    /// Receives a value if one is there.
-    ///
-    /// # Errors
-    /// As [`recv`](Connection::recv), and [`TryRecvError::Empty`] if none is there.
-    pub fn try_recv(&mut self) -> Result<R, TryRecvError> {
-        self.recv_by(Deadline::now())
-    }
-
-    /// Receives a value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv`](Connection::recv), and [`RecvTimeoutError::Timeout`] if none came in time.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<u8> = connect(listener.address())?;
-    /// # let far: Connection<u8> = listener.accept()?;
-    /// assert!(near.recv_timeout(Duration::from_millis(10)).unwrap_err().is_timeout());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<R, RecvTimeoutError> {
-        self.recv_by(Deadline::after(timeout))
-    }
-
-    /// Receives a value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_timeout`](Connection::recv_timeout).
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<R, RecvTimeoutError> {
-        self.recv_by(Deadline::at(deadline))
-    }
-
     fn recv_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<R, E> {
         self.sole.check(WHAT).map_err(RecvError::Os)?;
         buffered::recv(&mut self.received, |onto| self.link.recv(onto, self.max_message, deadline))
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits. It ends where
-    /// nothing is there yet and where the other end is gone; other errors are items.
-    ///
-    /// ```
-    /// let (mut near, mut far) = multiproc::connection::<u8, u8>()?;
-    /// near.send(1)?;
-    /// near.send(2)?;
-    /// assert_eq!(far.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<R, RecvError>> {
-        error::try_iter(|| self.try_recv())
     }
 }
 
@@ -267,200 +177,20 @@ impl<S, R> Connection<S, R> {
         }
     }
 
-    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part
-    /// of a buffer is a slice.
-    ///
-    /// # Errors
-    /// The other end is gone, or the system refuses.
-    ///
-    /// ```
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<()> = connect(listener.address())?;
-    /// # let mut far: Connection<()> = listener.accept()?;
-    /// near.send_bytes(b"")?;
-    /// near.send_bytes(&b"abcdef"[2..5])?;
-    /// assert_eq!(far.recv_bytes()?, b"");
-    /// assert_eq!(far.recv_bytes()?, b"cde");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.send_bytes_by(bytes, Deadline::Never)
+    fn transmit(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendTransportError> {
+        self.link.send(bytes, &[], deadline)
     }
 
-    /// Sends bytes if there is room for them now.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Connection::send_bytes), and [`TrySendError::Full`] if there is no room
-    /// at all.
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
-        self.send_bytes_by(bytes, Deadline::now())
-    }
-
-    /// Sends bytes; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Connection::send_bytes), and [`SendTimeoutError::Timeout`] if there was
-    /// no room at all in that time.
-    pub fn send_bytes_timeout(
+    fn receive(
         &mut self,
-        bytes: &[u8],
-        timeout: Duration,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::after(timeout))
-    }
-
-    /// Sends bytes; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_bytes_timeout`](Connection::send_bytes_timeout).
-    pub fn send_bytes_deadline(
-        &mut self,
-        bytes: &[u8],
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::at(deadline))
-    }
-
-    fn send_bytes_by<E: SendFailure<()>>(
-        &mut self,
-        bytes: &[u8],
+        onto: &mut Vec<u8>,
         deadline: Deadline,
-    ) -> Result<(), E> {
-        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
-        checked
-            .and_then(|()| self.link.send(bytes, &[], deadline))
-            .map_err(|error| E::new(error, ()))
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        self.link.recv(onto, self.max_message, deadline)
     }
 
-    /// Receives a message as it is; waits until one comes. Descriptors that came with it are
-    /// closed.
-    ///
-    /// # Errors
-    /// As [`recv`](Connection::recv), except that any bytes will do.
-    pub fn recv_bytes(&mut self) -> Result<Vec<u8>, RecvError> {
-        self.recv_bytes_by(Deadline::Never)
-    }
-
-    /// Receives a message as it is if one is there.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Connection::recv_bytes), and [`TryRecvError::Empty`] if none is there.
-    pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>, TryRecvError> {
-        self.recv_bytes_by(Deadline::now())
-    }
-
-    /// Receives a message as it is; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Connection::recv_bytes), and [`RecvTimeoutError::Timeout`] if none came in
-    /// time.
-    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::after(timeout))
-    }
-
-    /// Receives a message as it is; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_timeout`](Connection::recv_bytes_timeout).
-    pub fn recv_bytes_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
-        self.recv_bytes_by(Deadline::at(deadline))
-    }
-
-    fn recv_bytes_by<E: RecvFailure>(&mut self, deadline: Deadline) -> Result<Vec<u8>, E> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        let mut bytes = Vec::new();
-        self.link.recv(&mut bytes, self.max_message, deadline)?;
-        Ok(bytes)
-    }
-
-    /// Receives a message into the beginning of `buffer`, and says how long it is; waits until one
-    /// comes. To begin elsewhere, give a part of a buffer.
-    ///
-    /// # Errors
-    /// [`RecvIntoError::BufferTooShort`] has the whole message if it does not fit; else as
-    /// [`recv_bytes`](Connection::recv_bytes).
-    ///
-    /// ```
-    /// use multiproc::RecvIntoError;
-    /// # use multiproc::{Address, Connection, Listener, connect};
-    /// # let mut listener = Listener::bind(Address::fresh()?)?;
-    /// # let mut near: Connection<()> = connect(listener.address())?;
-    /// # let mut far: Connection<()> = listener.accept()?;
-    /// let mut buffer = [b'.'; 6];
-    /// near.send_bytes(b"abc")?;
-    /// assert_eq!(far.recv_bytes_into(&mut buffer[2..])?, 3);
-    /// assert_eq!(&buffer, b"..abc.");
-    ///
-    /// near.send_bytes(b"too long")?;
-    /// let too_short = far.recv_bytes_into(&mut buffer).unwrap_err();
-    /// assert_eq!(too_short, RecvIntoError::BufferTooShort(b"too long".to_vec()));
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
-        self.recv_bytes_into_by(buffer, Deadline::Never)
-    }
-
-    /// Receives a message into the beginning of `buffer` if one is there.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`TryRecvError::Empty`] if none is
-    /// there.
-    pub fn try_recv_bytes_into(
-        &mut self,
-        buffer: &mut [u8],
-    ) -> Result<usize, RecvIntoError<TryRecvError>> {
-        self.recv_bytes_into_by(buffer, Deadline::now())
-    }
-
-    /// Receives a message into the beginning of `buffer`; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Connection::recv_bytes_into), and [`RecvTimeoutError::Timeout`] if
-    /// none came in time.
-    pub fn recv_bytes_into_timeout(
-        &mut self,
-        buffer: &mut [u8],
-        timeout: Duration,
-    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::after(timeout))
-    }
-
-    /// Receives a message into the beginning of `buffer`; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into_timeout`](Connection::recv_bytes_into_timeout).
-    pub fn recv_bytes_into_deadline(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Instant,
-    ) -> Result<usize, RecvIntoError<RecvTimeoutError>> {
-        self.recv_bytes_into_by(buffer, Deadline::at(deadline))
-    }
-
-    fn recv_bytes_into_by<E: RecvFailure>(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Deadline,
-    ) -> Result<usize, RecvIntoError<E>> {
-        let limit = self.max_message;
-        self.sole.check(WHAT).map_err(|error| E::from(RecvError::Os(error)))?;
-        buffered::recv_into(buffer, &mut self.received, |onto| {
-            self.link.recv(onto, limit, deadline)
-        })
-    }
-
-    /// Returns true if a message, or the end, can be received without waiting; waits for that for
-    /// `timeout` at most, and for ever without one. The message stays.
-    ///
-    /// Stronger than CPython's: a message that has arrived in part does not count, so whoever sends
-    /// drop by drop does not block the `recv` that follows.
-    ///
-    /// # Errors
-    /// The system refuses to wait or to receive.
-    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, RecvError> {
-        self.sole.check(WHAT).map_err(RecvError::Os)?;
-        self.link.poll(self.max_message, Deadline::within(timeout)).map_err(RecvError::Os)
+    fn poll_by(&mut self, deadline: Deadline) -> io::Result<bool> {
+        self.link.poll(self.max_message, deadline)
     }
 
     /// Sends the rest of a message that [`try_send`](Connection::try_send) or
@@ -468,6 +198,21 @@ impl<S, R> Connection<S, R> {
     ///
     /// # Errors
     /// The other end is gone, or the system refuses.
+    ///
+    /// ```
+    /// use multiproc::Connection;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (near, far) = UnixStream::pair().unwrap();
+    /// let mut near: Connection<Vec<u8>> = near.try_into()?;
+    /// let mut far: Connection<Vec<u8>> = far.try_into()?;
+    /// near.try_send(vec![7; 1 << 20])?; // more than the system holds: a part goes out
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| near.flush().unwrap());
+    ///     assert_eq!(far.recv(), Ok(vec![7; 1 << 20]));
+    /// });
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn flush(&mut self) -> Result<(), SendError<()>> {
         let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
         checked
@@ -481,25 +226,19 @@ impl<S, R> Connection<S, R> {
     ///
     /// # Errors
     /// As [`flush`](Connection::flush). It is closed all the same.
+    ///
+    /// ```
+    /// let (mut near, mut far) = multiproc::connection::<u32, u32>()?;
+    /// near.send(1)?;
+    /// near.close()?;
+    /// assert_eq!(far.recv()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn close(mut self) -> Result<(), SendError<()>> {
         self.flush()
     }
 
-    /// Sets how long a message may be that is received here, in bytes; 1 GiB at first. A longer one
-    /// is [`RecvError::TooLong`], and the end of what can be received.
-    ///
-    /// Whatever the limit: room is made only for what has arrived.
-    pub fn set_max_message(&mut self, bytes: u64) {
-        self.max_message = bytes;
-    }
-
-    /// Returns the length of the longest message that is accepted here, in bytes.
-    #[must_use]
-    pub fn max_message(&self) -> u64 {
-        self.max_message
-    }
-
-    /// Returns whether something can be had without waiting for the descriptor.
+    /// Returns true if something can be received without waiting for the descriptor.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         match &self.link {
             Link::Stream(stream) => Ok(stream.has_message()),
@@ -507,16 +246,26 @@ impl<S, R> Connection<S, R> {
         }
     }
 
-    /// Returns whether the descriptor may be readable for nothing.
+    /// Returns true if the descriptor may turn readable for nothing, as that of rings may.
     pub(crate) fn may_wake_for_nothing(&self) -> bool {
         matches!(self.link, Link::Ring(_))
     }
 }
 
+byte_forms::send_bytes_forms!(
+    [S, R] Connection<S, R>,
+    "let (mut near, mut far) = multiproc::connection_with_capacity::<(), ()>(4096)?;"
+);
+byte_forms::recv_bytes_forms!(
+    [S, R] Connection<S, R>, received,
+    "let (mut near, mut far) = multiproc::connection::<(), ()>()?;"
+);
+
 impl<S, R> AsFd for Connection<S, R> {
     /// To poll for reading, in `epoll` or an async runtime: readable means that something can be
     /// received or has come to its end. After [`poll`](Connection::poll), the message is in this
-    /// process already; receive until [`TryRecvError::Empty`] before waiting.
+    /// process already; receive until [`TryRecvError::Empty`](crate::TryRecvError::Empty) before
+    /// waiting.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
     }
@@ -537,6 +286,7 @@ impl<S, R> Serialize for Connection<S, R> {
 
 impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Connection<S, R>, D::Error> {
+        // The types are those that the receiver asks for: what crosses does not name them.
         let (link, max_message) = Deserialize::deserialize(deserializer)?;
         Ok(Connection { max_message, ..Connection::over(link) })
     }

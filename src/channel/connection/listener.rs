@@ -18,13 +18,13 @@ use crate::sys::ipc::net::{self, Accepted, Place, SocketFile};
 use crate::sys::per_process::Generation;
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Holds what is taken for a handshake unless something else is set.
+/// The time that a handshake may take unless something else is set.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The most handshakes at a time unless something else is set.
 const MAX_PENDING: usize = 128;
 
-/// Sets how many connections wait to be accepted unless something else is set.
+/// The connections that wait to be accepted unless something else is set: the kernel's backlog.
 const BACKLOG: u32 = 128;
 
 /// Accepts connections at an address: CPython's `multiprocessing.connection.Listener`.
@@ -86,7 +86,15 @@ impl Listener {
         Listener::builder().bind(address)
     }
 
-    /// For a listener with a key or other wishes.
+    /// Begins a listener with a key or other wishes.
+    ///
+    /// ```
+    /// use multiproc::{Address, Listener};
+    ///
+    /// let listener = Listener::builder().key("secret").backlog(8).bind(Address::fresh()?)?;
+    /// # drop(listener);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn builder() -> ListenerBuilder {
         ListenerBuilder {
             key: None,
@@ -105,6 +113,17 @@ impl Listener {
     /// The system refuses, as it does when there is no descriptor left. The listener can be used
     /// again. (The error comes some 20 ms late, so that a loop that goes on after it does not keep
     /// a processor busy.)
+    ///
+    /// ```
+    /// use multiproc::{Address, Connection, Listener, connect};
+    ///
+    /// let mut listener = Listener::bind(Address::fresh()?)?;
+    /// let mut near: Connection<u8> = connect(listener.address())?;
+    /// let mut far: Connection<u8> = listener.accept()?;
+    /// near.send(1)?;
+    /// assert_eq!(far.recv()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn accept<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
         self.accept_by(Deadline::Never)
     }
@@ -150,6 +169,19 @@ impl Listener {
     /// # Errors
     /// [`AcceptError::Authentication`] says who, and why; the listener can be used again. Else as
     /// `accept`.
+    ///
+    /// ```
+    /// use multiproc::{AcceptError, Address, Client, Listener};
+    ///
+    /// let mut listener = Listener::builder().key("secret").bind(Address::fresh()?)?;
+    /// let address = listener.address().clone();
+    /// let client = Client::new().key("guess");
+    /// let guess = std::thread::spawn(move || client.connect::<u8, u8>(&address));
+    /// let error = listener.accept_one::<u8, u8>().unwrap_err();
+    /// assert!(matches!(error, AcceptError::Authentication { .. }));
+    /// assert!(guess.join().unwrap().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn accept_one<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
         match self.next(Deadline::Never)? {
             Outcome::Admitted { stream, .. } => Ok(Connection::over_stream(stream)),
@@ -178,6 +210,15 @@ impl Listener {
     }
 
     /// Where it listens: with the port that the system chose if 0 was asked for.
+    ///
+    /// ```
+    /// use multiproc::{Address, Listener};
+    ///
+    /// let listener = Listener::bind("tcp://127.0.0.1:0".parse::<Address>()?)?;
+    /// let Address::Tcp(address) = listener.address() else { panic!() };
+    /// assert_ne!(address.port(), 0);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
@@ -185,12 +226,30 @@ impl Listener {
 
     /// Whence the connection came that was accepted last, if that has a name: clients of Unix
     /// sockets have none.
+    ///
+    /// ```
+    /// use multiproc::{Address, Connection, Listener, connect};
+    ///
+    /// let mut listener = Listener::bind("tcp://127.0.0.1:0".parse::<Address>()?)?;
+    /// let near: Connection<u8> = connect(listener.address())?;
+    /// let far: Connection<u8> = listener.accept()?;
+    /// assert!(matches!(listener.last_peer(), Some(Address::Tcp(_))));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn last_peer(&self) -> Option<&Address> {
         self.last_peer.as_ref()
     }
 
-    /// Returns how many came so far who did not authenticate themselves.
+    /// Returns the number of those who came so far and did not authenticate themselves.
+    ///
+    /// ```
+    /// use multiproc::{Address, Listener};
+    ///
+    /// let listener = Listener::bind(Address::fresh()?)?;
+    /// assert_eq!(listener.refused(), 0);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
@@ -199,6 +258,8 @@ impl Listener {
     /// The next who is admitted or refused.
     fn next(&mut self, deadline: Deadline) -> Result<Outcome, AcceptError> {
         let socket = self.socket.as_fd();
+        // With a key, strangers wait in `pending` until they have proved it; without, whoever comes
+        // is in.
         let outcome = match &mut self.gate {
             Some(gate) => gate
                 .next(socket, deadline)
@@ -223,6 +284,7 @@ impl Listener {
 /// the same, and keep a processor busy.
 fn refused(error: io::Error, deadline: Deadline) -> AcceptError {
     const PAUSE: Duration = Duration::from_millis(20);
+    // Not beyond the caller's deadline, which may be near.
     std::thread::sleep(deadline.left().map_or(PAUSE, |left| left.min(PAUSE)));
     AcceptError::Os(error)
 }
@@ -235,6 +297,8 @@ fn open(socket: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome, AcceptErr
                 let stream = Stream::new(accepted).map_err(AcceptError::Os)?;
                 return Ok(Outcome::Admitted { stream, peer: place.map(Address::from) });
             }
+            // It hung up before it was accepted. Nobody learns of it, and there is nothing to
+            // report.
             Accepted::Gone => {}
             Accepted::Nothing => {
                 if !poll::one_readable(socket, deadline).map_err(AcceptError::Os)? {
@@ -254,6 +318,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        // A forked copy of the listener leaves the file to the process that made it.
         if let Some(file) = self.file.take().filter(|_| self.owner == Generation::current()) {
             file.remove();
         }
@@ -295,7 +360,7 @@ pub struct ListenerBuilder {
     stale: Stale,
 }
 
-/// Describes what becomes of a file that a dead listener left.
+/// The fate of a file that a dead listener left.
 #[derive(Clone, Copy, Debug)]
 enum Stale {
     Keep,
@@ -313,21 +378,22 @@ impl ListenerBuilder {
         self
     }
 
-    /// Sets how long one who connects may take to prove the key; 10 seconds unless set.
+    /// Limits the time that one who connects may take to prove the key; 10 seconds unless set.
     pub fn handshake_timeout(mut self, timeout: Duration) -> ListenerBuilder {
         self.timeout = timeout;
         self
     }
 
-    /// Sets how many may be about to prove the key at the same time, each with a descriptor; 128
-    /// unless set. When more come, those who have taken longest, and at least a second, make room.
+    /// Limits the number of those who are about to prove the key at the same time, each with a
+    /// descriptor; 128 unless set. When more come, those who have taken longest, and at least a
+    /// second, make room.
     pub fn most_pending(mut self, count: usize) -> ListenerBuilder {
         self.most_pending = count;
         self
     }
 
-    /// Sets how many connections the system keeps waiting until they are accepted; 128 unless set.
-    /// More are refused (TCP) or wait (Unix).
+    /// Limits the number of connections that the system keeps waiting until they are accepted
+    /// (`listen(2)`); 128 unless set. More are refused (TCP) or wait (Unix).
     pub fn backlog(mut self, count: u32) -> ListenerBuilder {
         self.backlog = count;
         self
@@ -335,6 +401,17 @@ impl ListenerBuilder {
 
     /// The permissions of the file of a Unix socket, such as `0o600`: who may connect. Unless set,
     /// those that the umask leaves.
+    ///
+    /// ```
+    /// use multiproc::Listener;
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// let path = std::env::temp_dir().join(format!("multiproc-mode-{}", std::process::id()));
+    /// let listener = Listener::builder().mode(0o600).bind(path.as_path())?;
+    /// assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    /// # drop(listener);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn mode(mut self, mode: u32) -> ListenerBuilder {
         self.mode = Some(mode);
         self
@@ -393,8 +470,10 @@ impl ListenerBuilder {
             last_peer: None,
             refused: 0,
         };
+        // What can fail from here on drops the listener, and so removes the file.
         let ready = |listener: &mut Listener| -> io::Result<()> {
             let socket = listener.socket.as_fd();
+            // Port 0 has become a free one, which clients have to be told.
             if let Address::Tcp(_) = &listener.address
                 && let Some(place) = net::local(socket)?
             {
@@ -413,6 +492,7 @@ impl ListenerBuilder {
 
     fn listen(&self, place: &Place) -> io::Result<(OwnedFd, Option<SocketFile>)> {
         match (net::listener(place, self.backlog, self.mode), self.stale, place) {
+            // Only after the plain way has failed: a path that is free needs no lock on its folder.
             (Err(error), Stale::Replace, Place::Path(path))
                 if error.kind() == io::ErrorKind::AddrInUse =>
             {
@@ -424,6 +504,19 @@ impl ListenerBuilder {
 }
 
 /// Why no connection was accepted. The listener can be used again.
+///
+/// ```
+/// use multiproc::{AcceptError, Address, Listener};
+/// use std::time::Duration;
+///
+/// let mut listener = Listener::bind(Address::fresh()?)?;
+/// match listener.accept_timeout::<u8, u8>(Duration::ZERO) {
+///     Ok(_) => unreachable!("nobody connects"),
+///     Err(AcceptError::TimedOut) => {}
+///     Err(error) => panic!("{error}"),
+/// }
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum AcceptError {
@@ -434,7 +527,7 @@ pub enum AcceptError {
     Authentication {
         /// Whence it came, if that has a name.
         peer: Option<Address>,
-        /// Holds what was wrong.
+        /// The reason.
         error: AuthenticationError,
     },
     /// The operating system refused, for example for lack of descriptors.

@@ -5,6 +5,8 @@ mod duplex;
 mod ends;
 mod iter;
 mod listener;
+mod room;
+mod sockets;
 
 pub use client::{Client, ConnectError, connect};
 pub use duplex::{connection, connection_with_capacity};

@@ -2,9 +2,14 @@
 
 use std::io;
 
-/// Compares errors of the operating system by what a program can tell apart.
-pub(super) fn is_same_os_error(one: &io::Error, other: &io::Error) -> bool {
-    one.kind() == other.kind() && one.raw_os_error() == other.raw_os_error()
+/// An error of the operating system, compared by what a program can tell apart: kind and number.
+#[derive(Clone, Copy)]
+pub(super) struct OsError<'a>(pub(super) &'a io::Error);
+
+impl PartialEq for OsError<'_> {
+    fn eq(&self, other: &OsError<'_>) -> bool {
+        self.0.kind() == other.0.kind() && self.0.raw_os_error() == other.0.raw_os_error()
+    }
 }
 
 /// Implements for an error with a `view` what does not depend on its variants.

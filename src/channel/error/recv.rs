@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::common::{impl_channel_error, is_same_os_error};
+use super::common::{OsError, impl_channel_error};
 use crate::channel::transport::RecvTransportError;
 
 /// An error of receiving, made of what a transport or the decoder said.
@@ -12,7 +12,7 @@ pub(crate) trait RecvFailure: From<RecvTransportError> + From<RecvError> {}
 impl<E: From<RecvTransportError> + From<RecvError>> RecvFailure for E {}
 
 /// The error by reference: what all three have in common is implemented for this.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum View<'a> {
     Empty,
     Timeout,
@@ -21,7 +21,7 @@ enum View<'a> {
     TooLong { length: u64, limit: u64 },
     Decode(&'a str),
     Corrupt(&'a str),
-    Os(&'a io::Error),
+    Os(OsError<'a>),
 }
 
 impl View<'_> {
@@ -31,7 +31,7 @@ impl View<'_> {
             View::Timeout => ErrorKind::TimedOut,
             View::Disconnected | View::Truncated => ErrorKind::UnexpectedEof,
             View::TooLong { .. } | View::Decode(_) | View::Corrupt(_) => ErrorKind::InvalidData,
-            View::Os(error) => error.kind(),
+            View::Os(OsError(error)) => error.kind(),
         }
     }
 }
@@ -50,26 +50,7 @@ impl fmt::Display for View<'_> {
             }
             View::Decode(reason) => write!(f, "the value cannot be decoded: {reason}"),
             View::Corrupt(reason) => write!(f, "the channel is corrupt: {reason}"),
-            View::Os(error) => write!(f, "cannot receive: {error}"),
-        }
-    }
-}
-
-impl PartialEq for View<'_> {
-    fn eq(&self, other: &View<'_>) -> bool {
-        match (self, other) {
-            (View::Empty, View::Empty)
-            | (View::Timeout, View::Timeout)
-            | (View::Disconnected, View::Disconnected)
-            | (View::Truncated, View::Truncated) => true,
-            (
-                View::TooLong { length: one, limit: one_limit },
-                View::TooLong { length: other, limit: other_limit },
-            ) => (one, one_limit) == (other, other_limit),
-            (View::Decode(one), View::Decode(other))
-            | (View::Corrupt(one), View::Corrupt(other)) => one == other,
-            (View::Os(one), View::Os(other)) => is_same_os_error(one, other),
-            _ => false,
+            View::Os(OsError(error)) => write!(f, "cannot receive: {error}"),
         }
     }
 }
@@ -103,7 +84,7 @@ macro_rules! recv_error {
             /// The message is no value of this type, for this reason. It is lost; later ones can
             /// be received.
             Decode(String),
-            /// Says what came is no message, or the shared memory of the channel was overwritten.
+            /// What came is no message, or the shared memory of the channel was overwritten.
             /// Stop: a pipe or connection is at its end (`Disconnected` follows), and a queue has
             /// lost all that was in it.
             Corrupt(String),
@@ -122,30 +103,77 @@ macro_rules! recv_error {
             )?
 
             /// Returns true if no message will ever come, after an orderly end.
+            ///
+            /// ```
+            /// let (sender, mut receiver) = multiproc::pipe::<u8>()?;
+            /// drop(sender);
+            /// assert!(receiver.recv().unwrap_err().is_disconnected());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_disconnected(&self) -> bool {
                 matches!(self, $name::Disconnected)
             }
 
             /// Returns true if the peer disconnected in the middle of a message.
+            ///
+            /// ```
+            /// use multiproc::Connection;
+            /// use std::io::Write;
+            /// use std::os::unix::net::UnixStream;
+            ///
+            /// let (mut near, far) = UnixStream::pair().unwrap();
+            /// let mut far: Connection<u32> = far.try_into()?;
+            /// near.write_all(&[0, 0, 0, 4, 1]).unwrap(); // four bytes follow, and only one does
+            /// drop(near);
+            /// assert!(far.recv().unwrap_err().is_truncated());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_truncated(&self) -> bool {
                 matches!(self, $name::Truncated)
             }
 
             /// Returns true if one message was no value of this type; later ones can be received.
+            ///
+            /// ```
+            /// let (mut sender, mut receiver) = multiproc::pipe::<bool>()?;
+            /// sender.send_bytes(&[9])?;
+            /// sender.send(true)?;
+            /// assert!(receiver.recv().unwrap_err().is_decode());
+            /// assert_eq!(receiver.recv()?, true);
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_decode(&self) -> bool {
                 matches!(self, $name::Decode(_))
             }
 
             /// Returns true if what came is no message, or the shared memory was overwritten.
+            ///
+            /// ```
+            /// use multiproc::Connection;
+            /// use std::io::Write;
+            /// use std::os::unix::net::UnixStream;
+            ///
+            /// let (mut near, far) = UnixStream::pair().unwrap();
+            /// let mut far: Connection<u32> = far.try_into()?;
+            /// near.write_all(&[0xff, 0xff, 0xff, 0xfe]).unwrap(); // a negative length
+            /// assert!(far.recv().unwrap_err().is_corrupt());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_corrupt(&self) -> bool {
                 matches!(self, $name::Corrupt(_))
             }
 
             /// Returns the operating system's error, if it refused.
+            ///
+            /// ```
+            /// let queue = multiproc::Queue::<u8>::new()?;
+            /// assert!(queue.try_get().unwrap_err().os_error().is_none());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn os_error(&self) -> Option<&io::Error> {
                 match self {
@@ -162,13 +190,21 @@ macro_rules! recv_error {
                     &$name::TooLong { length, limit } => View::TooLong { length, limit },
                     $name::Decode(reason) => View::Decode(reason),
                     $name::Corrupt(reason) => View::Corrupt(reason),
-                    $name::Os(error) => View::Os(error),
+                    $name::Os(error) => View::Os(OsError(error)),
                 }
             }
 
             $(
                 /// Returns the error that a blocking call would have had; `None` if it would have
                 /// gone on waiting.
+                ///
+                /// ```
+                /// use multiproc::{RecvError, TryRecvError};
+                ///
+                /// assert_eq!(TryRecvError::Empty.into_recv_error(), None);
+                /// let error = TryRecvError::Disconnected.into_recv_error();
+                /// assert_eq!(error, Some(RecvError::Disconnected));
+                /// ```
                 #[must_use]
                 pub fn into_recv_error(self) -> Option<RecvError> {
                     match self {
@@ -296,6 +332,7 @@ recv_error! {
 /// The items of an iterator that waits: it ends at the orderly end of the channel only.
 pub(crate) fn item<T>(received: Result<T, RecvError>) -> Option<Result<T, RecvError>> {
     match received {
+        // The orderly end is the end of the iterator; a cut one is an item before it.
         Err(RecvError::Disconnected) => None,
         item => Some(item),
     }

@@ -38,12 +38,27 @@ pub enum RecvIntoError<E = RecvError> {
 
 impl<E> RecvIntoError<E> {
     /// Returns true if a message came that is longer than the buffer.
+    ///
+    /// ```
+    /// let (mut sender, mut receiver) = multiproc::pipe::<()>()?;
+    /// sender.send_bytes(b"long")?;
+    /// assert!(receiver.recv_bytes_into(&mut [0; 3]).unwrap_err().is_buffer_too_short());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_buffer_too_short(&self) -> bool {
         matches!(self, RecvIntoError::BufferTooShort(_))
     }
 
     /// Returns why no message was received; `None` if one came and was too long for the buffer.
+    ///
+    /// ```
+    /// let (sender, mut receiver) = multiproc::pipe::<()>()?;
+    /// drop(sender);
+    /// let error = receiver.recv_bytes_into(&mut [0; 3]).unwrap_err();
+    /// assert!(error.recv_error().unwrap().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn recv_error(&self) -> Option<&E> {
         match self {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::common::{impl_channel_error, is_same_os_error};
+use super::common::{OsError, impl_channel_error};
 use crate::channel::transport::SendTransportError;
 
 /// An error of sending, made of what a transport said and the value that was not sent.
@@ -12,14 +12,14 @@ pub(crate) trait SendFailure<T>: Sized {
 }
 
 /// The error without its value: what all three have in common is implemented for this.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum View<'a> {
     Full,
     Timeout,
     Disconnected,
     Encode(&'a str),
     Corrupt,
-    Os(&'a io::Error),
+    Os(OsError<'a>),
 }
 
 impl View<'_> {
@@ -29,7 +29,7 @@ impl View<'_> {
             View::Timeout => ErrorKind::TimedOut,
             View::Disconnected => ErrorKind::BrokenPipe,
             View::Encode(_) | View::Corrupt => ErrorKind::InvalidData,
-            View::Os(error) => error.kind(),
+            View::Os(OsError(error)) => error.kind(),
         }
     }
 }
@@ -42,21 +42,7 @@ impl fmt::Display for View<'_> {
             View::Disconnected => f.write_str("the receiving side of the channel is disconnected"),
             View::Encode(reason) => write!(f, "the value cannot be encoded: {reason}"),
             View::Corrupt => f.write_str("the shared memory of the channel is corrupt"),
-            View::Os(error) => write!(f, "cannot send: {error}"),
-        }
-    }
-}
-
-impl PartialEq for View<'_> {
-    fn eq(&self, other: &View<'_>) -> bool {
-        match (self, other) {
-            (View::Full, View::Full)
-            | (View::Timeout, View::Timeout)
-            | (View::Disconnected, View::Disconnected)
-            | (View::Corrupt, View::Corrupt) => true,
-            (View::Encode(one), View::Encode(other)) => one == other,
-            (View::Os(one), View::Os(other)) => is_same_os_error(one, other),
-            _ => false,
+            View::Os(OsError(error)) => write!(f, "cannot send: {error}"),
         }
     }
 }
@@ -98,6 +84,13 @@ macro_rules! send_error {
 
         impl<T> $name<T> {
             /// Returns the value that was not sent.
+            ///
+            /// ```
+            /// let (mut sender, receiver) = multiproc::pipe()?;
+            /// drop(receiver);
+            /// assert_eq!(sender.send("hello".to_owned()).unwrap_err().into_value(), "hello");
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn into_value(self) -> T {
                 self.into_parts().0
@@ -112,12 +105,31 @@ macro_rules! send_error {
             )?
 
             /// Returns true if nobody will receive the value.
+            ///
+            /// ```
+            /// let (sender, receiver) = multiproc::Queue::new()?.split()?;
+            /// drop(receiver);
+            /// assert!(sender.put(1).unwrap_err().is_disconnected());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_disconnected(&self) -> bool {
                 matches!(self, $name::Disconnected(_))
             }
 
             /// Returns true if the value cannot be sent over this channel, now or later.
+            ///
+            /// ```
+            /// use multiproc::{Connection, Descriptor};
+            /// use std::net::{TcpListener, TcpStream};
+            ///
+            /// let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            /// let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            /// let mut near: Connection<Descriptor<TcpListener>> = near.try_into()?;
+            /// let error = near.send(Descriptor(listener)).unwrap_err(); // TCP carries none
+            /// assert!(error.is_encode());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn is_encode(&self) -> bool {
                 matches!(self, $name::Encode { .. })
@@ -130,6 +142,12 @@ macro_rules! send_error {
             }
 
             /// Returns the operating system's error, if it refused.
+            ///
+            /// ```
+            /// let queue = multiproc::Queue::bounded(0)?;
+            /// assert!(queue.try_put(1).unwrap_err().os_error().is_none());
+            /// # Ok::<(), multiproc::Error>(())
+            /// ```
             #[must_use]
             pub fn os_error(&self) -> Option<&io::Error> {
                 match self {
@@ -154,7 +172,7 @@ macro_rules! send_error {
                     $name::Disconnected(_) => View::Disconnected,
                     $name::Encode { reason, .. } => View::Encode(reason),
                     $name::Corrupt(_) => View::Corrupt,
-                    $name::Os { error, .. } => View::Os(error),
+                    $name::Os { error, .. } => View::Os(OsError(error)),
                 }
             }
 
@@ -170,6 +188,8 @@ macro_rules! send_error {
         }
 
         impl<T> SendFailure<T> for $name<T> {
+            // Every refusal of a transport has its value beside it, so none is ever lost with an
+            // error.
             fn new(error: SendTransportError, value: T) -> $name<T> {
                 match error {
                     SendTransportError::Full => $no_room(value),

@@ -1,5 +1,23 @@
 //! The socket beside a ring: it wakes who sleeps, tells of the end, and brings descriptors ahead of
 //! the message they belong to.
+//!
+//! Three things come over it, in order: wake-ups (one byte, no meaning of their own: whoever takes
+//! one looks at the ring), packets (descriptors, which the ring has announced), and at last the
+//! end, which the kernel tells when the last copy of the other end is closed, also by a death.
+//!
+//! A receiver that expects no packet takes wake-ups by a plain read, which is cheaper, but would
+//! lose descriptors. So a sender announces a packet and wakes the receiver before it sends it:
+//!
+//! ```text
+//!   sender                              receiver, asleep in a plain read
+//!   1. count of packets + 1, fence
+//!   2. takes the flag down, wakes  -->  wakes, sees the count, reads with room for descriptors
+//!   3. sends the packet            -->  takes it, keeps it as `early`
+//!   4. publishes the record        -->  finds the record, takes `early`
+//! ```
+//!
+//! The flag that was taken down in 2 tells it whether the receiver could be asleep at all: one that
+//! raises its flag later sees the count of 1.
 
 use std::io;
 use std::mem;
@@ -11,8 +29,8 @@ use crate::sys::ipc::bell::{self, Heard, Peer, Sent};
 use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Sets how many wake-ups in a row are taken for a message that is there: more of them is a peer's
-/// malice.
+/// The most wake-ups that are taken in search of a packet whose message is there: more of them is a
+/// peer's malice.
 const MAX_WAKE_UPS: usize = 4096;
 
 /// One end of the socket.
@@ -24,10 +42,10 @@ pub(crate) struct Bell {
     pub(crate) is_over: bool,
 }
 
-/// The descriptors that came.
+/// The packets of descriptors that came.
 #[derive(Debug, Default)]
 pub(crate) struct Packets {
-    /// Counts how often.
+    /// The number of packets taken so far, to compare with the count in the ring.
     pub(crate) came: u64,
     /// Those whose message is not there yet. One packet at most: the message is written right
     /// behind it.
@@ -61,19 +79,21 @@ impl Bell {
         self.socket.as_fd()
     }
 
-    /// Wakes the other side.
+    /// Wakes the other side; tells if it is gone.
     pub(crate) fn wake(&mut self) -> Peer {
         let peer = bell::wake(self.as_fd());
+        // Kept, so that a later call needs not ask the kernel again.
         self.is_over |= peer == Peer::Gone;
         peer
     }
 
-    /// Returns whether nobody is at the other side any more.
+    /// Returns true if nobody has the other end any more. A call of the kernel.
     pub(crate) fn is_deserted(&self) -> io::Result<bool> {
         poll::hung_up(self.as_fd())
     }
 
-    /// Takes the next wake-up, if the ring says that no packet is under way.
+    /// Takes the next wake-up by a plain read. Only if the ring says that no packet is under way,
+    /// as its descriptors would be lost.
     pub(crate) fn hear(&mut self, mode: Mode) -> io::Result<Heard> {
         let heard = bell::hear(self.as_fd(), mode)?;
         self.is_over |= heard == Heard::End;
@@ -84,12 +104,13 @@ impl Bell {
     /// told of.
     pub(crate) fn hear_or_take(&mut self) -> io::Result<Heard> {
         let packets = self.packets.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // By peeking first: what is read without room for descriptors loses them.
         let heard = packets.hear_or_take(self.socket.as_fd())?;
         self.is_over |= heard == Heard::End;
         Ok(heard)
     }
 
-    /// `hear_or_take`, for who only looks.
+    /// As `hear_or_take`, for who only looks and has this end shared.
     pub(crate) fn look(&self) -> io::Result<Heard> {
         self.packets
             .lock()
@@ -97,7 +118,7 @@ impl Bell {
             .hear_or_take(self.socket.as_fd())
     }
 
-    /// Takes the next wake-up; a packet stays.
+    /// Takes the next wake-up; a packet stays, for who receives at this end.
     pub(crate) fn hear_no_packet(&mut self) -> io::Result<Heard> {
         let mut heard = bell::peek(self.as_fd())?;
         if heard == Heard::Wake {
@@ -112,7 +133,7 @@ impl Bell {
         poll::one_readable(self.as_fd(), deadline)
     }
 
-    /// Returns how many packets were taken.
+    /// Returns the number of packets that were taken.
     pub(crate) fn packets_came(&mut self) -> u64 {
         self.packets().came
     }
@@ -121,14 +142,15 @@ impl Bell {
         self.packets.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns what is early, for who passes this end on.
+    /// Calls `f` with the packets, for who passes this end on.
     pub(crate) fn with_packets<T>(&self, f: impl FnOnce(&Packets) -> T) -> T {
         f(&self.packets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The descriptors of a message that is in the ring and says that `count` come with it.
+    /// Returns the descriptors of a message that is in the ring and says that `count` come with it.
     pub(crate) fn packet(&mut self, count: u8) -> Result<Vec<Arc<OwnedFd>>, Missing> {
         for _ in 0..MAX_WAKE_UPS {
+            // The usual case: it came while we slept, or while somebody looked.
             if let Some(fds) = self.packets().early.take() {
                 return if fds.len() == usize::from(count) { Ok(fds) } else { Err(Missing::Never) };
             }
@@ -140,7 +162,7 @@ impl Bell {
         Err(Missing::Never)
     }
 
-    /// Puts back what could not be delivered yet.
+    /// Puts back descriptors whose message could not be delivered yet.
     pub(crate) fn put_back(&mut self, fds: Vec<Arc<OwnedFd>>) {
         self.packets().early = Some(fds);
     }
@@ -155,9 +177,11 @@ impl Bell {
         bell::send_packet(self.as_fd(), fds, deadline, is_behind)
     }
 
-    /// Ends all: nothing that comes could be understood.
+    /// Shuts the socket down for both sides, and copies of it in other processes: nothing that
+    /// comes could be understood.
     pub(crate) fn shut(&mut self) {
         self.is_over = true;
+        // Descriptors that nobody will get any more are closed now, not when this end is dropped.
         mem::take(self.packets());
         bell::shut(self.as_fd());
     }
@@ -166,12 +190,14 @@ impl Bell {
 impl Packets {
     fn hear_or_take(&mut self, socket: BorrowedFd<'_>) -> io::Result<Heard> {
         match bell::peek(socket)? {
+            // It was a wake-up when we peeked, and we are the only reader, so it is one still.
             Heard::Wake => bell::hear(socket, Mode::Now),
             Heard::Packet(count) if self.early.is_none() => {
                 // What is no such packet after all is as good as one without descriptors: no
                 // message asks for none.
                 let fds = bell::take_packet(socket, count)?.unwrap_or_default();
                 self.early = Some(codec::table(fds));
+                // Counted even if it was none: the ring's count has it, and both have to agree.
                 self.came = self.came.wrapping_add(1);
                 Ok(Heard::Wake)
             }

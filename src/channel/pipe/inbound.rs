@@ -1,4 +1,20 @@
-//! The receiving end of a ring: messages out of records, and sleeping until there are some.
+//! The receiving end of a ring: it puts messages together from records, and sleeps until there are
+//! some.
+//!
+//! A call that runs out of time keeps what it has of a message (`begun`) for the next one. A
+//! message that `poll` found whole is kept in the same place, and `found` says so.
+//!
+//! To receive, in this order:
+//!
+//! 1. Note whether the other side is known to be gone.
+//! 2. Look into the ring. If there is a record, take it; its descriptors were sent before it was
+//!    published, so they are in the socket by now.
+//! 3. If there is none, and 1 said that the other side is gone, this is the end: whatever it sent
+//!    was published before it went.
+//! 4. Otherwise spin, then raise the flag, look again, and sleep at the socket. Back to 1.
+//!
+//! The order of 1 and 2 matters: looked at the other way round, a record that is published between
+//! the two, by a sender that then ends, would be lost.
 
 use std::fmt;
 use std::io;
@@ -19,11 +35,10 @@ use crate::sys::ipc::bell::Heard;
 use crate::sys::ipc::socket::Mode;
 use crate::sys::wait::poll::Deadline;
 
-/// Sets how often one looks at the clock while there is something to do: at every so many records
-/// or wake-ups.
+/// Records or wake-ups between two looks at the clock while there is something to do.
 const CLOCK_INTERVAL: u32 = 64;
 
-/// Sets how many messages the longer way brings in one call of `drain`.
+/// The most messages that one call of `drain` takes by the longer way.
 const MAX_LONG_MESSAGES: usize = 64;
 
 /// The receiving end of a ring.
@@ -31,13 +46,13 @@ pub(crate) struct Inbound {
     segment: Arc<Segment>,
     place: usize,
     reader: Reader,
-    /// Holds what is here of a message that a call did not finish, or all of one that `poll` found.
+    /// The beginning of a message that a call did not finish, or all of one that `poll` found.
     begun: Vec<u8>,
-    /// Holds what `poll` found and `recv` has not told yet.
+    /// The outcome that `poll` found and `recv` has not returned yet.
     found: Option<Result<Vec<Arc<OwnedFd>>, RecvTransportError>>,
 }
 
-/// Describes what takes records, apart from the memory and from what is kept.
+/// The receiving end without the memory and what is kept, so that these can be borrowed at once.
 struct Reader {
     consumer: Consumer,
     /// Nothing more can be received.
@@ -45,7 +60,7 @@ struct Reader {
     spin: Spin,
 }
 
-/// Where a message goes: behind `start` of `onto`, and how long it may be.
+/// The place where a message goes: behind `start` of `onto`, at most `limit` bytes of it.
 struct Target<'a> {
     onto: &'a mut Vec<u8>,
     start: usize,
@@ -72,6 +87,8 @@ impl Inbound {
         deadline: Deadline,
     ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
         let start = onto.len();
+        // What an earlier call kept comes first; usually `onto` is empty, and the buffers change
+        // places.
         if !self.begun.is_empty() {
             if start == 0 {
                 mem::swap(onto, &mut self.begun);
@@ -80,6 +97,7 @@ impl Inbound {
                 onto.append(&mut self.begun);
             }
         }
+        // `poll` was faster: the message is whole, and its bytes are in `onto` by now.
         if let Some(found) = self.found.take() {
             return found;
         }
@@ -87,12 +105,15 @@ impl Inbound {
         let done = self.reader.fill(ring, bell, &mut Target { onto, start, limit }, deadline);
         match &done {
             Ok(_) => {}
+            // Nothing is lost for a lack of time or memory: what came so far waits for the next
+            // call.
             Err(RecvTransportError::Empty | RecvTransportError::Os(_)) if start == 0 => {
                 mem::swap(onto, &mut self.begun)
             }
             Err(RecvTransportError::Empty | RecvTransportError::Os(_)) => {
                 self.begun.extend(onto.drain(start..))
             }
+            // The pipe is over, and what came of the message with it.
             Err(_) => onto.truncate(start),
         }
         done
@@ -109,6 +130,7 @@ impl Inbound {
         mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) -> Result<bool, RecvTransportError> {
         let ring = self.segment.ring(self.place);
+        // The short way is for whole messages of one record, with nothing kept from before.
         if self.begun.is_empty() && self.found.is_none() && !self.reader.is_over {
             self.reader.sip(ring, bell, onto, limit, &mut each);
         }
@@ -131,13 +153,13 @@ impl Inbound {
         self.reader.consumer.salvage(self.segment.ring(self.place), mark, length, onto)
     }
 
-    /// Returns whether there is nothing in the ring.
+    /// Returns true if there is no record in the ring.
     pub(crate) fn is_empty(&self) -> bool {
         self.reader.consumer.is_empty(self.segment.ring(self.place))
     }
 
-    /// Returns whether a message, or the end, can be had at once; waits for it until the deadline.
-    /// The message stays.
+    /// Returns true if a whole message, or the end, can be received at once; waits for it until the
+    /// deadline. The message stays.
     pub(crate) fn poll(
         &mut self,
         bell: &mut Bell,
@@ -156,12 +178,18 @@ impl Inbound {
             Err(_) => self.begun.clear(),
             Ok(_) => {}
         }
+        // Errors that end the pipe are found once, and returned by the `recv` that follows.
         self.found = Some(done);
         Ok(true)
     }
 
-    /// Returns whether there is something to receive, the beginning of a message or the end. If
-    /// not, the descriptor will tell.
+    /// Returns true if there is something to receive: the beginning of a message, or the end. If
+    /// not, the descriptor turns readable when that may have changed.
+    ///
+    /// 1. Raise the flag, so that the next record comes with a wake-up.
+    /// 2. Look into the ring: what was published before the flag was up came without one.
+    /// 3. Take an old wake-up out of the socket, as it would make the descriptor readable for
+    ///    nothing. It may have been for a record that came since 2, so back to 1.
     pub(crate) fn is_ready(&self, bell: &Bell) -> io::Result<bool> {
         let ring = self.segment.ring(self.place);
         if self.found.is_some()
@@ -172,6 +200,7 @@ impl Inbound {
             return Ok(true);
         }
         for _ in 0..CLOCK_INTERVAL {
+            // 1. The flag. 2. The ring. 3. The socket.
             self.reader.consumer.raise_flag(ring);
             if !self.reader.consumer.is_empty(ring) {
                 return Ok(true);
@@ -186,15 +215,16 @@ impl Inbound {
         Ok(false)
     }
 
-    /// Sees to it that a sender notices that nobody is here, if this was the last of us.
+    /// Raises the flag before this end is dropped: the next send then rings a socket that nobody
+    /// has, and so notices that the receiver is gone.
     pub(crate) fn leave(&self) {
         self.reader.consumer.raise_flag(self.segment.ring(self.place));
     }
 }
 
 impl Reader {
-    /// Takes the messages of one record that are there, up to one of another kind, and no more than
-    /// the ring holds at once.
+    /// Takes the messages of one record each that are there, up to one of another kind, and no more
+    /// than the ring holds at once: a sender that is as fast keeps nobody here.
     fn sip(
         &mut self,
         ring: Ring<'_>,
@@ -213,10 +243,14 @@ impl Reader {
             {
                 break;
             }
+            // Taken without giving its room back: a fence for each message costs more than the copy
+            // of a short one.
             self.consumer.take_quietly(ring, record, onto);
             let size = record.length as u64 + 8;
             held += size;
             // Some room back now and then, so that the other side can go on meanwhile.
+            // A quarter of the ring: the sender never waits long for room, and the fence is paid
+            // seldom.
             if held >= ring.capacity() / 4 {
                 held = 0;
                 self.give_back(ring, bell);
@@ -232,6 +266,7 @@ impl Reader {
         }
     }
 
+    /// Gives the room of all that was taken back, and wakes a sender that waits for it.
     fn give_back(&self, ring: Ring<'_>, bell: &mut Bell) {
         if self.consumer.give_back(ring) == Other::Sleeps {
             // Whether anybody is there is no matter: what was sent is received.
@@ -239,7 +274,7 @@ impl Reader {
         }
     }
 
-    /// Takes records until a message is whole.
+    /// Takes records until a message is whole, in the steps that stand at the top of this file.
     fn fill(
         &mut self,
         ring: Ring<'_>,
@@ -254,6 +289,7 @@ impl Reader {
         let mut turns = 0_u32;
         loop {
             // Seen before the ring is: what is in it then is all that there will be.
+            // Steps 1 to 3 of those at the top: the end that is known before the look is the end.
             let is_last_look = bell.is_over;
             match self.consumer.peek(ring) {
                 Ok(Some(record)) => {
@@ -264,6 +300,8 @@ impl Reader {
                 }
                 Ok(None) if is_last_look => {
                     self.is_over = true;
+                    // An end between messages is in order; one inside of a message is a sender that
+                    // was killed over it.
                     let cut = self.consumer.is_inside();
                     return Err(if cut {
                         RecvTransportError::Truncated
@@ -282,7 +320,10 @@ impl Reader {
         }
     }
 
-    /// Takes a record; gives the descriptors of the message if that was its end.
+    /// Takes a record; returns the descriptors of the message if that was its end.
+    ///
+    /// The checks come before `take`, so that a record that cannot be taken for a lack of memory or
+    /// of descriptors stays, and the call can be made again.
     fn accept(
         &mut self,
         ring: Ring<'_>,
@@ -291,13 +332,16 @@ impl Reader {
         Target { onto, start, limit }: &mut Target<'_>,
     ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
         let (start, limit) = (*start, *limit);
+        // The parts that came before count: a limit is for the message, not for each record.
         let length = (onto.len() - start + record.length) as u64;
+        // Before any room is made for it: what a header claims is not to be believed.
         if length > limit {
             self.end(bell);
             return Err(RecvTransportError::TooLong { length, limit });
         }
         let fds = match record.fds {
             0 => Vec::new(),
+            // They were sent before the record was published, so they are there, or never will be.
             count => match bell.packet(count) {
                 Ok(fds) => fds,
                 Err(Missing::Os(error)) => return Err(RecvTransportError::Os(error)),
@@ -312,19 +356,22 @@ impl Reader {
             }
             return Err(RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()));
         }
+        // Only now the record is gone from the ring. All that can fail came before.
         if self.consumer.take(ring, record, onto) == Other::Sleeps {
             // Whether anybody is there is no matter: what was sent is received.
             let _ = bell.wake();
         }
         match record.kind {
             Kind::Last => return Ok(Some(fds)),
+            // The sender gave up in the middle; what it sends next is another message.
             Kind::Abort => onto.truncate(start),
             Kind::Part => {}
         }
         Ok(None)
     }
 
-    /// Waits until there may be something in the ring, or something was heard.
+    /// Waits until there may be a record in the ring, or something came over the socket. It spins
+    /// once for each message, then sleeps.
     fn wait(
         &mut self,
         ring: Ring<'_>,
@@ -333,6 +380,7 @@ impl Reader {
         waiting: &mut Waiting,
     ) -> Result<(), RecvTransportError> {
         if waiting.since.is_none() && !matches!(deadline, Deadline::Now) {
+            // Told to the sender before spinning, as `wait_for_room` does it the other way round.
             let own = self.spin.own_cpu();
             ring.consumer_is_on(own);
             let consumer = &self.consumer;
@@ -348,6 +396,8 @@ impl Reader {
             self.consumer.lower_flag(ring);
             return Ok(());
         }
+        // The count is loaded after the flag was raised: a sender that announces a packet later
+        // sees the flag, and wakes us before it sends the packet.
         let heard = if ring.expects_packet(bell.packets_came()) {
             bell.hear_or_take()
         } else {
@@ -358,35 +408,39 @@ impl Reader {
             Heard::Wake | Heard::End => Ok(()),
             Heard::Packet(_) => Err(self.garbage(bell, Corrupt("descriptors without a message"))),
             Heard::Nothing if matches!(deadline, Deadline::Now) => Err(RecvTransportError::Empty),
+            // Nothing in the ring and nothing in the socket: whatever comes from now on makes the
+            // socket readable.
             Heard::Nothing => match bell.sleep(deadline).map_err(RecvTransportError::Os)? {
                 true => Ok(()),
+                // At the deadline, one more look: a wake-up may be late, a record never is.
                 false if self.consumer.is_empty(ring) => Err(RecvTransportError::Empty),
                 false => Ok(()),
             },
         }
     }
 
+    /// Ends the pipe because of what the other side wrote.
     fn garbage(&mut self, bell: &mut Bell, Corrupt(why): Corrupt) -> RecvTransportError {
         self.end(bell);
         RecvTransportError::Corrupt(why)
     }
 
-    /// Nothing more can be received. The other side is told, so that it does not wait for room for
-    /// ever.
+    /// Ends the pipe: nothing more can be received. The other side is told, so that it does not
+    /// wait for room for ever.
     fn end(&mut self, bell: &mut Bell) {
         self.is_over = true;
         bell.shut();
     }
 }
 
-/// Describes how a message was waited for.
+/// The record of a wait, from which the next one learns how long to spin.
 struct Waiting {
     /// Since when, if looking did not help.
     since: Option<Instant>,
 }
 
 impl Waiting {
-    /// It came.
+    /// Reports that the message came.
     fn came(&self, spin: &mut Spin) {
         if let Some(since) = self.since {
             spin.slept(since.elapsed());
@@ -415,7 +469,8 @@ pub(crate) struct MovedInbound {
 }
 
 impl Inbound {
-    /// Returns what `resume` needs.
+    /// Returns what `resume` needs in another process. An error that `poll` found is not in it: the
+    /// other process finds it again.
     pub(crate) fn state(&self) -> MovedInbound {
         let carried =
             |fds: &Vec<Arc<OwnedFd>>| fds.iter().map(|fd| Carried(Arc::clone(fd))).collect();
@@ -431,13 +486,13 @@ impl Inbound {
         }
     }
 
-    /// Returns how much is here of a message that is not whole.
+    /// Returns the number of bytes that are here of a message that is not whole.
     #[cfg(test)]
     pub(crate) fn state_has_begun(&self) -> usize {
         self.begun.len()
     }
 
-    /// The end that was in another process.
+    /// Makes the end that was in another process, from its `state`.
     pub(crate) fn resume(
         segment: Arc<Segment>,
         place: usize,
@@ -446,6 +501,8 @@ impl Inbound {
         let consumer = Consumer::resume(segment.ring(place), moved.consumer)?;
         let mut inbound = Inbound::with(segment, place, consumer);
         inbound.begun = moved.begun;
+        // What `poll` had found goes along, with its descriptors: the other process has not got to
+        // find it again.
         inbound.found = moved.found.map(|fds| Ok(fds.into_iter().map(|fd| fd.0).collect()));
         inbound.reader.is_over = moved.is_over;
         Ok(inbound)

@@ -29,7 +29,8 @@ pub(crate) struct RingLink {
 }
 
 impl RingLink {
-    /// Both ends. Each direction holds at least `capacity` bytes.
+    /// Makes both ends. Each direction holds at least `capacity` bytes, headers included; both
+    /// rings lie in one memory file, which is one descriptor.
     pub(crate) fn pair(capacity: usize) -> io::Result<(RingLink, RingLink)> {
         let segment = Arc::new(Segment::create(2, capacity)?);
         let (near, far) = socket::pair()?;
@@ -38,6 +39,7 @@ impl RingLink {
             segment: Arc::clone(&segment),
             receives_from,
             inbound: Inbound::new(Arc::clone(&segment), receives_from),
+            // Each end sends into the ring that the other receives from.
             outbound: Outbound::new(Arc::clone(&segment), 1 - receives_from),
         };
         Ok((end(near, 0), end(far, 1)))
@@ -78,12 +80,12 @@ impl RingLink {
         self.inbound.salvage(mark, length, onto)
     }
 
-    /// The half that sends, for who writes ahead.
+    /// Returns the half that sends, for who writes ahead.
     pub(crate) fn outbound(&mut self) -> &mut Outbound {
         &mut self.outbound
     }
 
-    /// Returns whether there is nothing in the ring that it receives from.
+    /// Returns true if there is nothing in the ring that it receives from.
     pub(crate) fn is_empty(&self) -> bool {
         self.inbound.is_empty()
     }
@@ -111,6 +113,19 @@ impl RingLink {
     /// See `Inbound::poll`.
     pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
         self.inbound.poll(&mut self.bell, limit, deadline)
+    }
+
+    /// See `Outbound::poll_room`.
+    pub(crate) fn poll_room(&self) -> io::Result<bool> {
+        self.outbound.poll_room(&self.bell)
+    }
+
+    /// Returns true if there is room or something to receive. If not, the descriptor will tell.
+    ///
+    /// In this order: `is_ready` takes wake-ups, and a wake-up for a wish that stands would be
+    /// missed; those for values it takes before it looks a last time.
+    pub(crate) fn is_ready_or_has_room(&self) -> io::Result<bool> {
+        Ok(self.is_ready()? || self.outbound.wish_for_room())
     }
 
     /// See `Inbound::is_ready`.
@@ -200,6 +215,7 @@ impl<'de> Deserialize<'de> for RingLink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RingLink, D::Error> {
         let moved = Moved::deserialize(deserializer)?;
         let segment = Arc::new(Segment::open(moved.memory.0, 2).map_err(D::Error::custom)?);
+        // Any number from outside is one of two: there is no third ring to be led to.
         let receives_from = usize::from(moved.receives_from != 0);
         let inbound = Inbound::resume(Arc::clone(&segment), receives_from, moved.inbound);
         let outbound = Outbound::resume(Arc::clone(&segment), 1 - receives_from, moved.outbound);

@@ -1,6 +1,20 @@
-//! The sending end of a ring: messages into records, and sleeping until there is room.
+//! The sending end of a ring: it turns messages into records, and sleeps until there is room.
+//!
+//! A message of up to an eighth of the ring is one record. A longer one goes in parts, each as soon
+//! as there is room for it, while the receiver takes those before. Descriptors go over the socket
+//! ahead of the last record, which says how many they are.
+//!
+//! ```text
+//!   try_send      room for all of it, or nothing is written
+//!   send          part, part, ... last; waits before each
+//!   deadline hit  between two parts: an `Abort` record takes the place of the rest
+//! ```
+//!
+//! A sender that is killed leaves the message before whole, and of the last one nothing or a
+//! beginning without an end, which the receiver reports as truncated.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +28,10 @@ use crate::codec::MAX_FDS;
 use crate::sys::ipc::bell::{Heard, Peer, Sent};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Every so many messages, it is looked whether anybody still receives.
+/// Messages between checks for a receiver that is gone. (A send that has to wait notices at once.)
 const CHECK_INTERVAL: u32 = 64;
 
-/// Sets how long to sleep where nobody can wake us.
+/// How long to sleep at a time where nobody can wake us.
 const BLIND: Duration = Duration::from_millis(1);
 
 /// The sending end of a ring.
@@ -27,11 +41,13 @@ pub(crate) struct Outbound {
     writer: Writer,
 }
 
-/// All of it but the memory.
+/// The sending end without the memory, so that both can be borrowed at once.
 struct Writer {
     producer: Producer,
     spin: Spin,
     count: u32,
+    /// The room, in bytes, that the last message lacked; 0 if it was sent.
+    lacked: u64,
 }
 
 impl Outbound {
@@ -40,10 +56,14 @@ impl Outbound {
     }
 
     fn with(segment: Arc<Segment>, place: usize, producer: Producer) -> Outbound {
-        Outbound { segment, place, writer: Writer { producer, spin: Spin::new(), count: 0 } }
+        Outbound {
+            segment,
+            place,
+            writer: Writer { producer, spin: Spin::new(), count: 0, lacked: 0 },
+        }
     }
 
-    /// The end that was in another process.
+    /// Makes the end that was in another process, from its `state`.
     pub(crate) fn resume(
         segment: Arc<Segment>,
         place: usize,
@@ -53,12 +73,13 @@ impl Outbound {
         Ok(Outbound::with(segment, place, producer))
     }
 
-    /// Returns what `resume` needs.
+    /// Returns what `resume` needs in another process.
     pub(crate) fn state(&self) -> [u64; 2] {
         self.writer.producer.state()
     }
 
-    /// Sends one message. On a fault, the other side will not see it.
+    /// Sends one message; waits for room until the deadline. On an error, the other side does not
+    /// receive it.
     pub(crate) fn send(
         &mut self,
         bell: &mut Bell,
@@ -75,8 +96,8 @@ impl Outbound {
         self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
     }
 
-    /// Publishes a short message without descriptors if there is room, and wakes nobody; whether it
-    /// did.
+    /// Publishes a short message without descriptors if there is room, and wakes nobody; returns
+    /// true if it did.
     pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendTransportError> {
         let ring = self.segment.ring(self.place);
         let producer = &mut self.writer.producer;
@@ -90,7 +111,7 @@ impl Outbound {
         Ok(fits)
     }
 
-    /// Returns whether a short message of that length could be published now.
+    /// Returns true if a message of that length could be published as one record now.
     pub(crate) fn has_room(&mut self, length: usize) -> Result<bool, SendTransportError> {
         let ring = self.segment.ring(self.place);
         let producer = &mut self.writer.producer;
@@ -114,7 +135,8 @@ impl Outbound {
         self.writer.producer.mark()
     }
 
-    /// Returns whether the next part of a message, of which so much is left, could go out now.
+    /// Returns true if the next part of a message, of which `left` bytes are left, could go out
+    /// now.
     pub(crate) fn has_room_for_next(&mut self, left: usize) -> bool {
         let ring = self.segment.ring(self.place);
         let room = match ring.longest() {
@@ -130,9 +152,42 @@ impl Outbound {
         wake(bell, self.writer.producer.wake_now(self.segment.ring(self.place)))
     }
 
-    /// Sends as much of a message as there is room for now; whether it is all. `sent` is how much
-    /// went out before. Without room, the descriptor tells when there is some. Until it is all, no
-    /// other message may be sent.
+    /// Returns true if there is room for the message that was refused last (for a byte, if none
+    /// was), or if the other side is gone. If not, the descriptor tells when that may have changed.
+    ///
+    /// 1. Take the wake-ups that came before. One of them may have been for who receives at this
+    ///    end, which looks at its ring before it sleeps.
+    /// 2. Write the wish, and look. The consumer moves `head` before it reads the wish: so either
+    ///    there is room now, or it sends a wake-up, which stays, as nobody takes it meanwhile.
+    pub(crate) fn poll_room(&self, bell: &Bell) -> io::Result<bool> {
+        for _ in 0..CHECK_INTERVAL {
+            match bell.look()? {
+                Heard::Wake => {}
+                Heard::End => return Ok(true),
+                Heard::Nothing | Heard::Packet(_) => break,
+            }
+        }
+        Ok(bell.is_over || self.wish_for_room())
+    }
+
+    /// Does the second step of `poll_room`, for who has taken the wake-ups before.
+    pub(crate) fn wish_for_room(&self) -> bool {
+        let ring = self.segment.ring(self.place);
+        let least = Producer::room_for(Kind::Last, 1);
+        let bytes = self.writer.lacked.clamp(least, ring.capacity());
+        let producer = &self.writer.producer;
+        producer.wish(ring, bytes);
+        // What is corrupt is found by who sends.
+        let has_room = producer.sees_room(ring, bytes).unwrap_or(true);
+        if has_room {
+            producer.withdraw_wish(ring);
+        }
+        has_room
+    }
+
+    /// Sends as much of a message as there is room for now; returns true if that is all. `sent` is
+    /// how much went out before. Without room, the descriptor tells when there is some. Until it is
+    /// all, no other message may be sent.
     pub(crate) fn send_some(
         &mut self,
         bell: &mut Bell,
@@ -158,21 +213,34 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
         self.count = self.count.wrapping_add(1);
+        // A sender that always finds room never sleeps at the socket, so it would not learn that
+        // nobody receives.
         if self.count.is_multiple_of(CHECK_INTERVAL) {
             self.look_around(ring, bell)?;
         }
+        // `wait_for_room` sets it again if this message is refused.
+        self.lacked = 0;
         let longest = ring.longest();
         if bytes.len() <= longest {
+            // The usual case: one record, published by one store. Who dies before it has sent
+            // nothing.
             return self.send_last(ring, bell, bytes, fds, deadline);
         }
         if matches!(deadline, Deadline::Now) {
             // All or nothing.
             self.wait_for_room(ring, bell, ring.room_for(bytes.len()), deadline)?;
         }
+        // Once a part is out, giving up has to be said, or the next message would be taken for the
+        // rest.
         let mut has_begun = false;
+        // With time to wait, the parts go out one by one while the receiver makes room: so a
+        // message may be longer than the ring.
         let done = self.send_parts(ring, bell, bytes, fds, deadline, &mut has_begun);
         if done.is_err() && has_begun {
             // There is room: each part has left it.
+            // The receiver drops what it has of the message, and takes the next one for a new one.
+            // A sender that dies before this leaves a message without an end, which the receiver
+            // tells from an orderly one.
             let other = self.producer.push(ring, Kind::Abort, 0, &[]);
             let _ = wake(bell, other);
         }
@@ -188,16 +256,27 @@ impl Writer {
         deadline: Deadline,
         has_begun: &mut bool,
     ) -> Result<(), SendTransportError> {
-        while let Some((part, rest)) =
-            bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
-        {
-            self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
-            let other = self.producer.push(ring, Kind::Part, 0, part);
-            *has_begun = true;
-            wake(bell, other)?;
+        while let Some((part, rest)) = first_part(ring, bytes) {
+            self.send_part(ring, bell, part, deadline, has_begun)?;
             bytes = rest;
         }
         self.send_last(ring, bell, bytes, fds, deadline)
+    }
+
+    /// Sends a part of a message that is not its last record. From `has_begun` on, the receiver is
+    /// in the middle of a message.
+    fn send_part(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        part: &[u8],
+        deadline: Deadline,
+        has_begun: &mut bool,
+    ) -> Result<(), SendTransportError> {
+        self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
+        let other = self.producer.push(ring, Kind::Part, 0, part);
+        *has_begun = true;
+        wake(bell, other)
     }
 
     fn send_some(
@@ -210,17 +289,11 @@ impl Writer {
     ) -> Result<bool, SendTransportError> {
         let done = loop {
             let rest = &bytes[*sent..];
-            let step = match rest
-                .split_at_checked(ring.longest())
-                .filter(|(_, rest)| !rest.is_empty())
-            {
+            // Each step is a part, or the last record with its descriptors. Nothing here waits.
+            let step = match first_part(ring, rest) {
                 None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
                 Some((part, _)) => {
-                    let room = Producer::room_for(Kind::Part, part.len());
-                    self.wait_for_room(ring, bell, room, Deadline::Now).and_then(|()| {
-                        let other = self.producer.push(ring, Kind::Part, 0, part);
-                        wake(bell, other).map(|()| part.len())
-                    })
+                    self.send_part(ring, bell, part, Deadline::Now, &mut true).map(|()| part.len())
                 }
             };
             match step {
@@ -228,6 +301,8 @@ impl Writer {
                 Err(SendTransportError::Full) if rest.len() > ring.longest() => {
                     // A wish for more than the next part, so as not to be woken for each.
                     let more = ring.room_for(rest.len()).min(ring.capacity() / 2);
+                    // As in `sleep_for_room`: the wish, then the look; but it is the caller who
+                    // sleeps, at the descriptor.
                     self.producer.wish(ring, more);
                     if !self.producer.has_room(ring, more).map_err(corrupt)? {
                         break false;
@@ -244,7 +319,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// The last record of a message, or the only one.
+    /// Sends the last record of a message, or the only one.
     fn send_last(
         &mut self,
         ring: Ring<'_>,
@@ -255,6 +330,8 @@ impl Writer {
     ) -> Result<(), SendTransportError> {
         self.wait_for_room(ring, bell, Producer::room_for(Kind::Last, bytes.len()), deadline)?;
         if !fds.is_empty() {
+            // Room for the record is there before the packet is sent: a packet whose record cannot
+            // follow could not be taken back.
             self.send_packet(ring, bell, fds, deadline)?;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most 240")]
@@ -264,6 +341,14 @@ impl Writer {
 
     /// Sends descriptors ahead of the record that they belong to. There is room for that: whoever
     /// receives them finds it.
+    ///
+    /// 1. Announce the packet in the ring.
+    /// 2. Wake a receiver that sleeps, as it may sleep in a call that does not take packets.
+    /// 3. Send the packet.
+    /// 4. (By the caller:) publish the record.
+    ///
+    /// A sender that dies between 3 and 4 leaves a packet without a record, which the receiver
+    /// drops with its end.
     fn send_packet(
         &mut self,
         ring: Ring<'_>,
@@ -271,12 +356,16 @@ impl Writer {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
-        // This order: the announcement, then the wake-up, then the packet. Who sleeps without
-        // expecting one gets the wake-up.
+        // 1. The announcement. Who dies behind it leaves the receiver looking for a packet until it
+        //    sees the end.
         let other = self.producer.announce_packet(ring);
         let producer = &mut self.producer;
         // What is corrupt is found by who sends.
+        // The kernel limits the descriptors in flight of a user. At the limit, a receiver that has
+        // something to receive will make room; one that has received all will not, and then it is
+        // an error.
         let is_behind = || producer.is_ahead(ring).unwrap_or(false);
+        // 2. The wake-up. 3. The packet.
         let fault = match wake(bell, other).map(|()| bell.send_packet(fds, deadline, is_behind)) {
             Ok(Ok(Sent::Done)) => return Ok(()),
             Ok(Ok(Sent::NoRoom)) => SendTransportError::Full,
@@ -288,10 +377,12 @@ impl Writer {
         Err(fault)
     }
 
-    /// Now and then: says where we are, and looks whether the other side is still there if it does
-    /// not go on.
+    /// Publishes our processor, and looks for a receiver that is gone if it has taken nothing since
+    /// the last time: one that takes records is there, and asking the kernel costs a call.
     fn look_around(&mut self, ring: Ring<'_>, bell: &mut Bell) -> Result<(), SendTransportError> {
         ring.producer_is_on(self.spin.own_cpu());
+        // Looked at anyway now and then, so that the head that is kept here does not fall far
+        // behind.
         let goes_on = self.producer.look(ring).map_err(corrupt)?;
         if !goes_on && bell.is_deserted().map_err(SendTransportError::Os)? {
             bell.is_over = true;
@@ -300,6 +391,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits for room for `bytes`: spins while the receiver is on another processor, then sleeps.
     fn wait_for_room(
         &mut self,
         ring: Ring<'_>,
@@ -313,11 +405,15 @@ impl Writer {
         if matches!(deadline, Deadline::Now) {
             return self.sleep_for_room(ring, bell, bytes, deadline);
         }
+        // Told to the receiver before spinning: it spins in turn only if we are on another
+        // processor.
         let own = self.spin.own_cpu();
         ring.producer_is_on(own);
         let producer = &mut self.producer;
         // What is corrupt is found right below.
         let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
+        // Whether it helped or not, what follows looks again: a spin that ended early costs one
+        // look more.
         let helped = self.spin.until(own, ring.consumer_cpu(), has_room);
         self.sleep_for_room(ring, bell, bytes, deadline)?;
         if let Err(since) = helped {
@@ -326,6 +422,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Sleeps until there is room for `bytes`, in these steps:
+    ///
+    /// 1. Write the wish, with a fence.
+    /// 2. Look for room. The receiver moves `head` before it reads the wish, so one of us sees the
+    ///    other.
+    /// 3. Take a wake-up that is there, or sleep until one comes or the other side is gone.
+    ///
+    /// A receiver that dies before it sends the wake-up closes the socket, which ends the sleep.
     fn sleep_for_room(
         &mut self,
         ring: Ring<'_>,
@@ -337,16 +441,22 @@ impl Writer {
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 return Ok(());
             }
-            // This order: the wish, then the ring. The consumer's is the other way round.
+            // 1. The wish. 2. The look.
             self.producer.wish(ring, bytes);
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 self.producer.withdraw_wish(ring);
                 return Ok(());
             }
+            // 3. What lies in the socket is old, or for this wish. A packet is for who receives at
+            //    this end of a connection: it stays where it is.
             match bell.hear_no_packet().map_err(SendTransportError::Os)? {
+                // The last copy of the other end is closed: nobody will make room any more.
                 Heard::End => return Err(SendTransportError::Disconnected),
                 // At the deadline, the wish stays: the descriptor tells when there is room.
-                _ if deadline.is_over() => return Err(SendTransportError::Full),
+                _ if deadline.is_over() => {
+                    self.lacked = bytes;
+                    return Err(SendTransportError::Full);
+                }
                 Heard::Wake => {}
                 Heard::Nothing => {
                     bell.sleep(deadline).map_err(SendTransportError::Os)?;
@@ -361,7 +471,13 @@ impl Writer {
     }
 }
 
-/// Wakes the other side if it sleeps.
+/// Splits the part off that goes first of a message that is too long for one record; `None` if it
+/// is not.
+fn first_part<'a>(ring: Ring<'_>, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
+}
+
+/// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.
 fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
     if other == Other::Sleeps && bell.wake() == Peer::Gone {
         return Err(SendTransportError::Disconnected);

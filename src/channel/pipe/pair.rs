@@ -11,7 +11,7 @@ use super::sender::Sender;
 use crate::error::{Result, os};
 use crate::sys::ipc::socket;
 
-/// Sets how much is under way at most, unless told otherwise.
+/// The bytes that a pipe holds unless told otherwise, headers included.
 pub(crate) const CAPACITY: usize = 256 * 1024;
 
 /// The two ends of a pipe for values of type `T`, one way, with one sender and one receiver.
@@ -59,7 +59,8 @@ pub fn pipe<T>() -> Result<(Sender<T>, Receiver<T>)> {
 /// there is room for goes through in parts while the receiver receives.
 ///
 /// # Errors
-/// As [`pipe`], and for more than 1 GiB.
+/// As [`pipe`], for more than 1 GiB, and for 0: a pipe is no rendezvous, as a message may be longer
+/// than its capacity anyway. [`Queue::bounded(0)`](crate::Queue::bounded) is one.
 ///
 /// ```
 /// let (mut sender, mut receiver) = multiproc::pipe_with_capacity::<String>(4096)?;

@@ -1,4 +1,8 @@
 //! The memory of one ring or of two, as it is mapped and passed on.
+//!
+//! It is a memory file: `BEFORE` bytes of control and a power of two of data for each ring. The
+//! file is as long as that makes it, and sealed against changes of its length, so a process that
+//! maps it cannot be made to touch memory that is not there.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +12,7 @@ use super::ring::{CONTROL, LARGEST, Ring, SMALLEST};
 use crate::channel::cells::AtomicU64;
 use crate::sys::memory::shared::{Shared, SharedFile};
 
-/// Bytes before the data of a ring.
+/// The bytes before the data of a ring.
 const BEFORE: usize = CONTROL * 8;
 
 /// Rings in a memory file, one behind the other.
@@ -21,8 +25,14 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// New rings, each for at least `capacity` bytes.
+    /// Makes new rings, each for at least `capacity` bytes: rounded up to a power of two, at least
+    /// 4096.
     pub(crate) fn create(rings: usize, capacity: usize) -> io::Result<Segment> {
+        if capacity == 0 {
+            let text = "a pipe for 0 bytes: it holds bytes, and at least some; \
+                 `Queue::bounded(0)` is a rendezvous";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         if capacity > LARGEST {
             let text = format!("a pipe for {capacity} bytes, more than {LARGEST}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -34,7 +44,7 @@ impl Segment {
         Segment::over(file, rings)
     }
 
-    /// Rings that somebody sent. Anything else is refused.
+    /// Maps rings that somebody sent. A file of any other length is refused.
     pub(crate) fn open(fd: Arc<OwnedFd>, rings: usize) -> io::Result<Segment> {
         Segment::over(SharedFile::open(fd)?, rings)
     }
@@ -42,6 +52,7 @@ impl Segment {
     fn over(file: SharedFile, rings: usize) -> io::Result<Segment> {
         let size = file.length() / rings;
         let memory = file.map_all()?;
+        // Checked once, here: `ring` relies on it for each message.
         let is_ring = Ring::new(memory.many(0, size / 8)).is_some();
         if !is_ring || !size.is_multiple_of(8) || size * rings != file.length() {
             return Err(io::Error::new(
@@ -56,7 +67,7 @@ impl Segment {
         self.file.fd()
     }
 
-    /// One of the rings.
+    /// Returns one of the rings, by its number.
     #[inline]
     pub(crate) fn ring(&self, place: usize) -> Ring<'_> {
         Ring::known(self.memory.many::<AtomicU64>(place * self.size, self.size / 8))
@@ -79,5 +90,6 @@ mod tests {
             assert!(Segment::open(Arc::clone(other.fd()), 1).is_err(), "{length}");
         }
         assert!(Segment::create(1, LARGEST + 1).is_err());
+        assert!(Segment::create(1, 0).is_err());
     }
 }

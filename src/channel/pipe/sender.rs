@@ -1,10 +1,10 @@
 //! The end of a pipe that sends.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,8 +14,10 @@ use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::buffered;
-use crate::channel::error::{SendError, SendFailure, SendTimeoutError, TrySendError};
+use crate::channel::error::SendFailure;
+use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
+use crate::channel::{byte_forms, value_forms};
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::poll::Deadline;
 
@@ -25,6 +27,21 @@ use crate::sys::wait::poll::Deadline;
 /// pipe has one sender. Threads of one process share it in a `Mutex`; processes share a
 /// [`Queue`](crate::Queue). Whoever has it in an `Arc` can give it away once: a second time is an
 /// error where it is encoded, and so is its use here.
+///
+/// ```
+/// use multiproc::{Process, Receiver, pipe};
+///
+/// fn total(prices: Receiver<u64>) -> u64 {
+///     prices.into_iter().map(Result::unwrap).sum()
+/// }
+///
+/// let (mut sender, receiver) = pipe()?;
+/// let child = Process::new(total, (receiver,)).start()?;
+/// (1..=100).for_each(|price| sender.send(price).unwrap());
+/// drop(sender); // ends the child's iterator
+/// assert_eq!(child.join()?, 5050);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub struct Sender<T> {
     bell: Bell,
     segment: Arc<Segment>,
@@ -38,81 +55,17 @@ pub struct Sender<T> {
 /// The name of this end in errors.
 const WHAT: &str = "the sender of a pipe";
 
+value_forms::send_forms!(
+    [T: Serialize] Sender<T>, T,
+    "let (mut near, mut far) = multiproc::pipe_with_capacity::<u64>(4096)?;"
+);
+
 impl<T: Serialize> Sender<T> {
-    /// Sends a value; waits until there is room for it.
-    ///
-    /// That a value was sent does not mean that it will be received: the other side may end before.
-    /// When that is known, the next `send` is an error.
-    ///
-    /// # Errors
-    /// The other end is gone, the value's type refuses, or the system does; the value comes back.
-    ///
-    /// ```
-    /// let (mut sender, receiver) = multiproc::pipe::<String>()?;
-    /// drop(receiver);
-    /// let error = sender.send("hello".to_owned()).unwrap_err();
-    /// assert!(error.is_disconnected());
-    /// assert_eq!(error.into_value(), "hello");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send(&mut self, value: T) -> Result<(), SendError<T>> {
-        self.send_by(value, Deadline::Never)
-    }
-
-    /// Sends a value if there is room for all of it now. (There never is for one that is longer
-    /// than the pipe's capacity.)
-    ///
-    /// # Errors
-    /// As [`send`](Sender::send), and [`TrySendError::Full`].
-    ///
-    /// ```
-    /// let (mut sender, receiver) = multiproc::pipe_with_capacity::<u64>(4096)?;
-    /// let sent = (0..1000).take_while(|n| sender.try_send(*n).is_ok()).count();
-    /// assert_eq!(sent, 4096 / 16);
-    /// assert!(sender.try_send(7).unwrap_err().is_full());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_send(&mut self, value: T) -> Result<(), TrySendError<T>> {
-        self.send_by(value, Deadline::now())
-    }
-
-    /// Sends a value; waits for room for `timeout` at most. If the time is over in the middle of
-    /// a message that goes in parts, the receiver discards what it has of it.
-    ///
-    /// # Errors
-    /// As [`send`](Sender::send), and [`SendTimeoutError::Timeout`] after that time.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let (mut sender, mut receiver) = multiproc::pipe_with_capacity::<Vec<u64>>(4096)?;
-    /// let long = vec![u64::MAX; 1000];
-    /// let error = sender.send_timeout(long, Duration::from_millis(10)).unwrap_err();
-    /// assert!(error.is_timeout());
-    /// sender.send(vec![1])?;
-    /// assert_eq!(receiver.recv()?, [1]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.send_by(value, Deadline::after(timeout))
-    }
-
-    /// Sends a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_timeout`](Sender::send_timeout).
-    pub fn send_deadline(
-        &mut self,
-        value: T,
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<T>> {
-        self.send_by(value, Deadline::at(deadline))
-    }
-
     fn send_by<E: SendFailure<T>>(&mut self, value: T, deadline: Deadline) -> Result<(), E> {
         if let Err(error) = self.sole.check(WHAT) {
             return Err(E::new(SendTransportError::Os(error), value));
         }
+        // The buffer is borrowed by the encoder, the rest by what sends.
         let (bell, outbound) = (&mut self.bell, &mut self.outbound);
         buffered::send(value, &mut self.bytes, |bytes, fds| {
             outbound.send(bell, bytes, fds, deadline)
@@ -121,6 +74,29 @@ impl<T: Serialize> Sender<T> {
 }
 
 impl<T> Sender<T> {
+    /// Returns what [`wait`](crate::wait) can wait for until there is room: for a value as long as
+    /// the last one that was [`Full`](crate::TrySendError::Full), or for a byte if the last one was
+    /// sent. A receiver that is gone counts as room, as the next `send` need not wait to say so.
+    ///
+    /// Of a value that is longer than the pipe's capacity, which `try_send` never sends, it waits
+    /// until the pipe is empty.
+    ///
+    /// ```
+    /// use multiproc::{pipe_with_capacity, wait};
+    /// use std::time::Duration;
+    ///
+    /// let (mut sender, mut receiver) = pipe_with_capacity::<[u64; 8]>(4096)?;
+    /// while sender.try_send([7; 8]).is_ok() {}
+    /// assert!(wait(&[&sender.room()], Some(Duration::ZERO))?.is_empty());
+    /// receiver.recv()?;
+    /// assert_eq!(wait(&[&sender.room()], None)?, [0]);
+    /// sender.try_send([7; 8])?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&mut self) -> Room<'_> {
+        Room::over(PipeRoom { bell: &self.bell, outbound: &self.outbound })
+    }
+
     pub(crate) fn over(bell: Bell, segment: Arc<Segment>, outbound: Outbound) -> Sender<T> {
         Sender {
             bell,
@@ -132,72 +108,37 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends bytes as one message, which may be empty; waits until there is room for them. A part
-    /// of a buffer is a slice.
-    ///
-    /// # Errors
-    /// The other end is gone, or the system refuses.
-    ///
-    /// ```
-    /// let (mut sender, mut receiver) = multiproc::pipe::<()>()?;
-    /// sender.send_bytes(b"")?;
-    /// sender.send_bytes(&b"abcdef"[2..5])?;
-    /// assert_eq!(receiver.recv_bytes()?, b"");
-    /// assert_eq!(receiver.recv_bytes()?, b"cde");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
-        self.send_bytes_by(bytes, Deadline::Never)
+    fn transmit(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendTransportError> {
+        self.outbound.send(&mut self.bell, bytes, &[], deadline)
+    }
+}
+
+byte_forms::send_bytes_forms!(
+    [T] Sender<T>,
+    "let (mut near, mut far) = multiproc::pipe_with_capacity::<()>(4096)?;"
+);
+
+/// The room of a pipe. It borrows the sender for itself: there is one wish in a ring.
+#[derive(Debug)]
+struct PipeRoom<'a> {
+    bell: &'a Bell,
+    outbound: &'a Outbound,
+}
+
+impl RoomGate for PipeRoom<'_> {
+    fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.bell.as_fd())
     }
 
-    /// Sends bytes if there is room for all of them now.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Sender::send_bytes), and [`TrySendError::Full`].
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
-        self.send_bytes_by(bytes, Deadline::now())
-    }
-
-    /// Sends bytes; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Sender::send_bytes), and [`SendTimeoutError::Timeout`] after that time.
-    pub fn send_bytes_timeout(
-        &mut self,
-        bytes: &[u8],
-        timeout: Duration,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::after(timeout))
-    }
-
-    /// Sends bytes; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_bytes_timeout`](Sender::send_bytes_timeout).
-    pub fn send_bytes_deadline(
-        &mut self,
-        bytes: &[u8],
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<()>> {
-        self.send_bytes_by(bytes, Deadline::at(deadline))
-    }
-
-    fn send_bytes_by<E: SendFailure<()>>(
-        &mut self,
-        bytes: &[u8],
-        deadline: Deadline,
-    ) -> Result<(), E> {
-        let checked = self.sole.check(WHAT).map_err(SendTransportError::Os);
-        checked
-            .and_then(|()| self.outbound.send(&mut self.bell, bytes, &[], deadline))
-            .map_err(|error| E::new(error, ()))
+    fn poll_ready(&self) -> io::Result<bool> {
+        self.outbound.poll_room(self.bell)
     }
 }
 
 impl<T> AsFd for Sender<T> {
-    /// To poll for reading, in `epoll` or an async runtime: after [`TrySendError::Full`], readable
-    /// means that there may be room now, or that the other end is gone. Without a `Full` right
-    /// before, it says nothing.
+    /// To poll for reading, in `epoll` or an async runtime: after
+    /// [`TrySendError::Full`](crate::TrySendError::Full), readable means that there may be room
+    /// now, or that the other end is gone. Without a `Full` right before, it says nothing.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
@@ -222,6 +163,8 @@ struct Moved {
 
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Marked as given away before anything is written: an end that is in two places would break
+        // the rule of one producer that all of the ring rests on.
         self.sole.give(WHAT)?;
         let memory = Carried(Arc::clone(self.segment.fd()));
         Moved { bell: self.bell.state(), memory, outbound: self.outbound.state() }

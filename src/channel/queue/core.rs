@@ -22,19 +22,19 @@
 //! its own, by which the next one to get descriptors throws it away.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::growable::{REVERSED, Record, RingError, numbers_between};
+use super::offer::Offer;
 use super::store::{End, QueueMemory};
+use super::tokens;
 use crate::channel::cells::{AtomicU32, Ordering, fence};
 use crate::channel::spin::Spin;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
-use crate::codec::{self, Carried};
+use crate::codec::Carried;
 use crate::sync::raw::alarm;
 use crate::sync::raw::mutex::{self, NotTaken, Taken};
-use crate::sys::ipc::socket::{self, Mode};
+use crate::sys::ipc::socket;
 use crate::sys::process::threads;
 use crate::sys::wait::futex;
 use crate::sys::wait::poll::Deadline;
@@ -44,77 +44,71 @@ use crate::sys::wait::robust::{self, Own};
 #[derive(Debug)]
 pub(crate) struct QueueCore {
     pub(crate) memory: QueueMemory,
-    put_end: Carried,
+    pub(crate) put_end: Carried,
     pub(crate) get_end: Carried,
-    /// Says how long it is worth to look again before sleeping, for a record and for room.
+    /// Tells those who poll for room; a queue without a bound needs none.
+    room: Option<RoomBell>,
+    /// How long it is worth to look again before sleeping, for a record and for room.
     spins: [Mutex<Spin>; 2],
 }
 
-/// Holds what `shutdown` writes.
-const NO_PUT: u32 = 1;
-const NO_GET: u32 = 2;
+/// A socket pair for tokens that say that there may be room: whoever puts polls the first end,
+/// whoever gets sends on the second.
+pub(crate) type RoomBell = (Carried, Carried);
 
-/// Sets how long the lock of an end may be held by somebody who neither sleeps nor ends.
-const LONGEST_HOLD: Duration =
+/// The values that `shutdown` writes: nothing can be put, and nothing be got either.
+const NO_PUT: u32 = 1;
+pub(super) const NO_GET: u32 = 2;
+
+/// The longest that one waits for a lock whose holder neither sleeps nor ends, such as a stopped
+/// process.
+pub(super) const LONGEST_HOLD: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
-/// Sets how long to sleep at a time where the kernel cannot watch two words.
+/// How long to sleep at a time where the kernel cannot watch two words (before Linux 5.16).
 const ROUND: Duration = Duration::from_millis(20);
 
-/// Describes what an end waits for.
+/// The thing that an end waits for.
 #[derive(Clone, Copy, Debug)]
-enum Want {
+pub(super) enum Want {
     Record,
     Room,
 }
 
-impl From<RingError<io::Error>> for SendTransportError {
-    fn from(fault: RingError<io::Error>) -> SendTransportError {
-        match fault {
-            RingError::Full => SendTransportError::Os(io::ErrorKind::OutOfMemory.into()),
-            RingError::TooLong => SendTransportError::TooLong,
-            RingError::Corrupt => SendTransportError::Corrupt,
-            RingError::Store(error) => SendTransportError::Os(error),
-        }
-    }
-}
-
-impl From<RingError<io::Error>> for RecvTransportError {
-    fn from(fault: RingError<io::Error>) -> RecvTransportError {
-        match fault {
-            RingError::Full | RingError::TooLong | RingError::Corrupt => {
-                RecvTransportError::Corrupt("the shared memory of the queue was overwritten")
-            }
-            RingError::Store(error) => RecvTransportError::Os(error),
-        }
-    }
-}
-
 /// One end, with its lock held.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     own: Own,
     end: End<'a>,
     /// The last holder died, perhaps before it woke the other end.
-    inherited: bool,
+    pub(super) inherited: bool,
 }
 
 impl<'a> Held<'a> {
     fn take(end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
         let own = robust::own();
+        // A robust lock: if its owner dies, the kernel hands it to one who waits, and says so.
         match mutex::lock_as(own, end.lock, deadline) {
             Ok(taken) => {
+                // Whoever waits for us spins only if we run on another processor. Stored only when
+                // it changes, as the line is shared.
                 let cpu = threads::cpu() + 1;
                 if end.cpu.load(Ordering::Relaxed) != cpu {
                     end.cpu.store(cpu, Ordering::Relaxed);
                 }
                 Some(Held { own, end, inherited: taken == Taken::FromDead })
             }
+            // Our own: to wait for ourselves would be for ever.
             Err(NotTaken::Busy | NotTaken::Own) => None,
         }
     }
 
     /// Changes something and tells the other end of it; if we die between, the kernel tells it.
-    fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+    pub(super) fn change(&self, change: impl FnOnce(), tell: impl FnOnce()) {
+        // 1. Armed: the cell is in this thread's robust list, so the kernel marks it and wakes who
+        //    sleeps on it if the thread dies before it is out of the list.
+        // 2. The change, by one store.
+        // 3. The waking, in at most two steps.
+        // 4. Disarmed.
         alarm::arm(self.own, self.end.alarm);
         change();
         tell();
@@ -131,16 +125,33 @@ impl Drop for Held<'_> {
 /// Wakes the one who sleeps on a flag, if it is raised.
 fn wake(flag: &AtomicU32) {
     fence(Ordering::SeqCst);
+    // A load first: nobody sleeps most of the time, and a load leaves the line where it is. Then a
+    // swap, so that of several who wake one does it. Who dies between swap and wake has its alarm
+    // armed.
     if flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0 {
         futex::wake(flag, 1);
     }
 }
 
 impl QueueCore {
+    /// Creates a queue for which nobody polls for room.
     pub(crate) fn create() -> io::Result<QueueCore> {
         let memory = QueueMemory::create()?;
+        // One pair serves both ways: lots of descriptors from `put_end` to `get_end`, tokens back.
         let (put_end, get_end) = socket::pair()?;
-        Ok(QueueCore::of(memory, put_end.into(), get_end.into()))
+        Ok(QueueCore::of(memory, put_end.into(), get_end.into(), None))
+    }
+
+    /// Creates a queue for which one can poll for room: two descriptors more. If it is to hold no
+    /// records at all, it hands them over.
+    pub(crate) fn create_bounded(most: u64) -> io::Result<QueueCore> {
+        let (polled, telling) = socket::pair()?;
+        let core =
+            QueueCore { room: Some((polled.into(), telling.into())), ..QueueCore::create()? };
+        if most == 0 {
+            core.offer().begin();
+        }
+        Ok(core)
     }
 
     /// One that came from somewhere.
@@ -148,17 +159,24 @@ impl QueueCore {
         memory: Carried,
         put_end: Carried,
         get_end: Carried,
+        room: Option<RoomBell>,
     ) -> io::Result<QueueCore> {
-        Ok(QueueCore::of(QueueMemory::open(memory.0)?, put_end, get_end))
+        Ok(QueueCore::of(QueueMemory::open(memory.0)?, put_end, get_end, room))
     }
 
-    fn of(memory: QueueMemory, put_end: Carried, get_end: Carried) -> QueueCore {
-        QueueCore { memory, put_end, get_end, spins: [const { Mutex::new(Spin::new()) }; 2] }
+    fn of(
+        memory: QueueMemory,
+        put_end: Carried,
+        get_end: Carried,
+        room: Option<RoomBell>,
+    ) -> QueueCore {
+        QueueCore { memory, put_end, get_end, room, spins: [const { Mutex::new(Spin::new()) }; 2] }
     }
 
-    /// Returns what it is elsewhere.
-    pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried) {
-        (Carried(Arc::clone(self.memory.fd())), self.put_end.clone(), self.get_end.clone())
+    /// Returns what `open` takes in another process.
+    pub(crate) fn descriptors(&self) -> (Carried, Carried, Carried, Option<RoomBell>) {
+        let memory = Carried(Arc::clone(self.memory.fd()));
+        (memory, self.put_end.clone(), self.get_end.clone(), self.room.clone())
     }
 
     /// Returns how many records there are at this moment.
@@ -166,113 +184,20 @@ impl QueueCore {
         self.memory.growable().count().unwrap_or(0)
     }
 
-    /// Puts a record, when there are fewer than `most`.
-    pub(crate) fn put(
-        &self,
-        bytes: &[u8],
-        fds: &[Arc<OwnedFd>],
-        most: u64,
-        deadline: Deadline,
-    ) -> Result<(), SendTransportError> {
-        let growable = self.memory.growable();
-        let is_hopeless =
-            || self.count() >= most || self.memory.flags().put_waits.load(Ordering::Relaxed) != 0;
-        let end = self
-            .enter(self.memory.put_end(), deadline, is_hopeless)
-            .ok_or(SendTransportError::Full)?;
-        if end.inherited {
-            // It may have died while it waited.
-            self.memory.flags().put_waits.store(0, Ordering::Relaxed);
-        }
-        if self.is_shut_down() {
-            return Err(SendTransportError::Disconnected);
-        }
-        if most != u64::MAX && growable.count()? >= most {
-            let may_go_on = || self.count() < most || self.is_shut_down();
-            if !self.sleep(Want::Room, deadline, may_go_on) {
-                return Err(SendTransportError::Full);
-            }
-            if self.is_shut_down() {
-                return Err(SendTransportError::Disconnected);
-            }
-        }
-        let place = growable.prepare(bytes.len())?;
-        let descriptors =
-            u8::try_from(fds.len()).map_err(|_| SendTransportError::TooManyDescriptors)?;
-        let number = growable.fill(&place, descriptors, bytes)?;
-        if descriptors > 0 {
-            self.send_descriptors(number, fds, deadline)?;
-        }
-        end.change(|| growable.publish(&place), || self.tell_of_record());
-        Ok(())
+    pub(super) fn offer(&self) -> Offer<'_> {
+        Offer(self.memory.flags().offer)
     }
 
-    /// Gets a record: its bytes go behind what `onto` holds. `before` is called when it is sure,
-    /// before it is taken out.
-    pub(crate) fn get(
-        &self,
-        onto: &mut Vec<u8>,
-        deadline: Deadline,
-        before: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
-        let (growable, flags) = (self.memory.growable(), self.memory.flags());
-        let Some(end) = self.enter(self.memory.get_end(), deadline, || self.count() == 0) else {
-            return Err(if self.is_shut_down() && self.count() == 0 {
-                RecvTransportError::Disconnected
-            } else {
-                RecvTransportError::Empty
-            });
-        };
-        let record = loop {
-            if flags.shut_down.load(Ordering::Acquire) == NO_GET {
-                return Err(RecvTransportError::Disconnected);
-            }
-            match self.peek()? {
-                Some(record) => break record,
-                None if self.is_shut_down() => {
-                    // Who is about to put did not see the flag yet; who comes later does.
-                    drop(self.hold(self.memory.put_end(), Deadline::after(LONGEST_HOLD)));
-                    break self.peek()?.ok_or(RecvTransportError::Disconnected)?;
-                }
-                None => {}
-            }
-            // A corrupt growable is a reason to look, too.
-            let may_go_on =
-                || !matches!(self.memory.growable().peek(), Ok(None)) || self.is_shut_down();
-            if !self.sleep(Want::Record, deadline, may_go_on) {
-                return Err(RecvTransportError::Empty);
-            }
-        };
-        onto.try_reserve(record.length)
-            .map_err(|_| RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
-        growable.read(&record, onto)?;
-        let fds = match record.descriptors {
-            0 => None,
-            _ => self.recv_descriptors(&record)?,
-        };
-        before().map_err(RecvTransportError::Os)?;
-        end.change(|| growable.take(&record), || wake(flags.wants_room));
-        if fds.is_some() {
-            socket::discard(self.get_end.as_fd());
-        }
-        // A value whose descriptors are not there cannot be decoded; it is lost, the queue goes on.
-        Ok(fds.unwrap_or_default())
-    }
-
-    /// The next record. If the growable is corrupt, it is emptied: what was there is lost, what
-    /// comes is not.
-    fn peek(&self) -> Result<Option<Record>, RecvTransportError> {
-        let growable = self.memory.growable();
-        growable.peek().map_err(|fault| {
-            if matches!(fault, RingError::Corrupt) {
-                growable.clear();
-            }
-            fault.into()
-        })
+    /// Returns true if somebody sleeps or polls for a record.
+    pub(super) fn is_awaited(&self) -> bool {
+        let flags = self.memory.flags();
+        flags.wants_record.load(Ordering::Acquire) != 0 || flags.polled.load(Ordering::Acquire) != 0
     }
 
     /// Takes the lock of an end, and tells what its last owner may have died over.
-    fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+    pub(super) fn hold<'a>(&self, end: End<'a>, deadline: Deadline) -> Option<Held<'a>> {
+        // What the dead owner had not done is done twice rather than not at all: waking costs a
+        // look.
         let held = Held::take(end, deadline)?;
         if held.inherited {
             // Like any change: dying between taking down a flag and waking would leave a sleeper
@@ -283,6 +208,7 @@ impl QueueCore {
                     wake(self.memory.flags().wants_room);
                     wake(self.memory.flags().wants_record);
                     self.send_token();
+                    self.send_room_token();
                 },
             );
         }
@@ -292,7 +218,7 @@ impl QueueCore {
     /// Takes the lock of an end. Who holds it may sleep there because `is_hopeless`: then there is
     /// no use in waiting longer than the deadline; else, it is held for moments only, and these are
     /// waited for.
-    fn enter<'a>(
+    pub(super) fn enter<'a>(
         &self,
         end: End<'a>,
         deadline: Deadline,
@@ -302,6 +228,9 @@ impl QueueCore {
         if entered.is_some() || matches!(deadline, Deadline::Never) {
             return entered;
         }
+        // Somebody is in the middle of putting or getting. That is a matter of microseconds, so a
+        // `try` waits for it: else two who try at once would both be told that the queue is full or
+        // empty. A holder that was stopped is waited for up to this time only.
         let patient = Deadline::after(LONGEST_HOLD);
         while !is_hopeless() && !patient.is_over() {
             let entered = self.hold(end, Deadline::after(Duration::from_millis(1)));
@@ -313,12 +242,19 @@ impl QueueCore {
     }
 
     /// Sleeps, with the lock of the own end held, until it `may_go_on`; false at the deadline.
-    fn sleep(&self, want: Want, deadline: Deadline, may_go_on: impl Fn() -> bool) -> bool {
+    pub(super) fn sleep(
+        &self,
+        want: Want,
+        deadline: Deadline,
+        may_go_on: impl Fn() -> bool,
+    ) -> bool {
         if matches!(deadline, Deadline::Now) {
             return may_go_on();
         }
         let flags = self.memory.flags();
         let (flag, other, spin) = match want {
+            // Each end sleeps on its own flag, and watches the alarm of the other, whose owner is
+            // to wake it.
             Want::Record => (flags.wants_record, self.memory.put_end(), &self.spins[0]),
             Want::Room => (flags.wants_room, self.memory.get_end(), &self.spins[1]),
         };
@@ -330,13 +266,23 @@ impl QueueCore {
             Some(kept) => &mut **kept,
             None => &mut fresh,
         };
+        // Spinning first: a partner that is just about to act makes two system calls needless.
         let own_cpu = spin.own_cpu();
         let Err(started) = spin.until(own_cpu, other.cpu.load(Ordering::Relaxed), &may_go_on)
         else {
             return true;
         };
         let may_go_on = loop {
+            // 1. Raise the flag. Whoever changes something looks at it afterwards.
+            // 2. Note the alarm's word: a death that comes later changes it, and the sleep ends at
+            //    once.
+            // 3. Look. After the fence, either we see the change, or who makes it sees the flag.
+            // 4. Sleep on both words, as long as both are as they were.
+            // Back to 1, as a waking says only that there is a reason to look.
             flag.swap(1, Ordering::AcqRel);
+            if matches!(want, Want::Record) {
+                self.tell_of_awaiting();
+            }
             let seen = other.alarm.word.load(Ordering::Acquire);
             fence(Ordering::SeqCst);
             if may_go_on() {
@@ -345,28 +291,54 @@ impl QueueCore {
             if deadline.is_over() {
                 break false;
             }
+            // Before Linux 5.16 a thread sleeps on one word only: then a death is noticed by
+            // looking in rounds.
             if !futex::wait_any(&[(flag, 1), (&other.alarm.word, seen)], deadline) {
                 futex::wait(flag, 1, deadline.within_next(ROUND));
             }
         };
         flag.swap(0, Ordering::AcqRel);
+        // How long it took decides how long the next one spins.
         spin.slept(started.elapsed());
         may_go_on
     }
 
     /// Wakes whoever sleeps for a record, by the flag or by the descriptor.
-    fn tell_of_record(&self) {
+    pub(super) fn tell_of_record(&self) {
         let flags = self.memory.flags();
         wake(flags.wants_record);
-        if flags.polled.load(Ordering::Relaxed) != 0 && flags.polled.swap(0, Ordering::AcqRel) != 0
-        {
-            self.send_token();
+        tokens::tell(flags.polled, || self.send_token());
+    }
+
+    /// Wakes whoever sleeps for room, by the flag or by the descriptor.
+    pub(super) fn tell_of_room(&self) {
+        let flags = self.memory.flags();
+        wake(flags.wants_room);
+        tokens::tell(flags.room_polled, || self.send_room_token());
+    }
+
+    /// Tells those who poll for room that somebody waits to get: that is all the room that a queue
+    /// has that hands over.
+    fn tell_of_awaiting(&self) {
+        if self.offer().is_rendezvous() {
+            fence(Ordering::SeqCst);
+            tokens::tell(self.memory.flags().room_polled, || self.send_room_token());
         }
     }
 
-    /// If it is full of tokens, the other side is readable already.
+    /// Makes the descriptor of those who poll for a record readable. If the socket is full of
+    /// tokens, it is readable already.
     fn send_token(&self) {
         let _ = socket::send(self.get_end.as_fd(), &[&[0]], &[]);
+    }
+
+    /// Makes the descriptor of those who poll for room readable.
+    fn send_room_token(&self) {
+        if let Some((_, telling)) = &self.room {
+            // A queue that came from a hostile process may have anything as its bell. It is written
+            // to as a socket without waiting, which any other descriptor refuses.
+            let _ = socket::send(telling.as_fd(), &[&[0]], &[]);
+        }
     }
 
     /// The descriptor that turns readable when there may be a record, once `arm` said no.
@@ -374,32 +346,35 @@ impl QueueCore {
         self.put_end.as_fd()
     }
 
-    /// Returns whether there is a record (or an end) to be had; if not, the descriptor tells when
-    /// that changes.
+    /// Returns true if there is a record, or an end, to be had; if not, the descriptor of
+    /// `pollable` tells when that changes.
     pub(crate) fn arm(&self) -> bool {
-        /// Tokens to take away at a time: somebody may send them faster than we take them.
-        const TOKENS_AT_ONCE: u32 = 64;
-        let flags = self.memory.flags();
-        let is_ready = || self.count() > 0 || self.is_shut_down();
-        flags.polled.swap(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        if is_ready() {
-            return true;
-        }
-        for _ in 0..TOKENS_AT_ONCE {
-            if socket::recv(self.put_end.as_fd(), Mode::Now).is_err() {
-                break;
-            }
-        }
-        // Again, as whoever sent what was taken away has taken the flag down.
-        flags.polled.swap(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        let is_ready = is_ready();
-        if is_ready {
-            // It may have been another's token that we took away.
-            self.send_token();
+        // A record that was taken back may lie there until somebody gets; it is no reason to wake
+        // up.
+        let is_ready = || self.count() > 0 && self.offer().is_open() || self.is_shut_down();
+        let polled = self.memory.flags().polled;
+        let is_ready = tokens::arm(polled, self.put_end.as_fd(), is_ready, || self.send_token());
+        if !is_ready {
+            self.tell_of_awaiting();
         }
         is_ready
+    }
+
+    /// The descriptor that turns readable when there may be room for less than `most` records, once
+    /// `arm_room` said no.
+    pub(crate) fn room_pollable(&self) -> BorrowedFd<'_> {
+        self.room.as_ref().map_or(self.put_end.as_fd(), |(polled, _)| polled.as_fd())
+    }
+
+    /// Returns true if fewer than `most` records are there (if that is 0: if somebody waits to
+    /// get), or nothing can be put any more; if not, the descriptor of `room_pollable` tells when
+    /// that changes.
+    pub(crate) fn arm_room(&self, most: u64) -> bool {
+        // Those who poll for a record count as waiting to get: they come and take what is offered.
+        let has_room = || if most == 0 { self.is_awaited() } else { self.count() < most };
+        let is_ready = || has_room() || self.is_shut_down();
+        let room_polled = self.memory.flags().room_polled;
+        tokens::arm(room_polled, self.room_pollable(), is_ready, || self.send_room_token())
     }
 
     /// Ends it for all: nothing can be put any more, and perhaps nothing be got.
@@ -412,13 +387,15 @@ impl QueueCore {
         // With a lock held, so that the others are woken if we die before we wake them. The one
         // that is held by somebody who sleeps is not to be had; but then the other end's alarm is
         // what that one watches.
+        // The order of the two locks does not matter: one is held at a time.
         let hold = |end| self.hold(end, Deadline::after(Duration::from_millis(10)));
         let end = hold(self.memory.put_end()).or_else(|| hold(self.memory.get_end()));
         let raise = || {
+            // The greater value wins, so `shutdown` does not take back what `shutdown_now` said.
             flags.shut_down.fetch_max(how, Ordering::SeqCst);
         };
         let tell = || {
-            wake(flags.wants_room);
+            self.tell_of_room();
             self.tell_of_record();
         };
         match end {
@@ -433,68 +410,9 @@ impl QueueCore {
     pub(crate) fn is_shut_down(&self) -> bool {
         self.memory.flags().shut_down.load(Ordering::Acquire) != 0
     }
-
-    /// Sends the descriptors of a record that will be published.
-    pub(crate) fn send_descriptors(
-        &self,
-        number: u32,
-        fds: &[Arc<OwnedFd>],
-        deadline: Deadline,
-    ) -> Result<(), SendTransportError> {
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-        let number = number.to_le_bytes();
-        let end = self.put_end.as_fd();
-        let is_behind = || socket::has_unreceived(end);
-        let send = |deadline| {
-            socket::send_by(end, &[&number], &fds, deadline, is_behind)
-                .map_err(SendTransportError::Os)
-        };
-        if send(Deadline::Now)? {
-            return Ok(());
-        }
-        if deadline.is_over() {
-            return Err(SendTransportError::Full);
-        }
-        // Consumers make room; they do not need our lock for it. Who puts with a deadline needs not
-        // wait for it.
-        let put_waits = self.memory.flags().put_waits;
-        put_waits.store(1, Ordering::Relaxed);
-        let sent = send(deadline);
-        put_waits.store(0, Ordering::Relaxed);
-        if sent? { Ok(()) } else { Err(SendTransportError::Full) }
-    }
-
-    /// Duplicates of the descriptors of a record, which stay; `None` if they are not there.
-    pub(crate) fn recv_descriptors(
-        &self,
-        record: &Record,
-    ) -> Result<Option<Vec<Arc<OwnedFd>>>, RecvTransportError> {
-        /// So many may have died between sending and publishing, or between taking out and throwing
-        /// away.
-        const MAX_LOST: u32 = 1024;
-        let get_end = self.get_end.as_fd();
-        for _ in 0..MAX_LOST {
-            let Some(number) = socket::peek(get_end).map_err(RecvTransportError::Os)? else {
-                break;
-            };
-            match numbers_between(u32::from_le_bytes(number), record.number) {
-                0 => {}
-                REVERSED.. => break,
-                _ => {
-                    socket::discard(get_end);
-                    continue;
-                }
-            }
-            return match socket::recv_kept(get_end) {
-                Ok(received) => Ok(received.map(|received| codec::table(received.fds))),
-                Err(error) => Err(RecvTransportError::Os(error)),
-            };
-        }
-        Ok(None)
-    }
 }
 
-/// Describes how to end a queue.
+/// How to end a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShutDown {
     Put,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::carry;
 use super::core::QueueCore;
 use crate::channel::transport::RecvTransportError;
 use crate::sys::fd;
@@ -42,8 +43,10 @@ fn descriptors_of_who_died_before_publishing_come_to_nobody() {
     for _ in 0..3 {
         let growable = core.memory.growable();
         let place = growable.prepare(4).expect("room");
-        let number = growable.fill(&place, 1, b"dead").expect("memory");
-        core.send_descriptors(number, &[special().0], Deadline::Never).expect("send");
+        let number = growable.next_number();
+        growable.fill(&place, 1, number, b"dead").expect("memory");
+        let (put_end, put_waits) = (core.put_end.as_fd(), core.memory.flags().put_waits);
+        carry::send(put_end, put_waits, number, &[special().0], Deadline::Never).expect("send");
     }
     put(&core, b"none", &[]);
     put(&core, b"second", &[Arc::clone(&second), Arc::clone(&first)]);
@@ -62,7 +65,7 @@ fn who_dies_over_getting_takes_no_descriptors_away() {
     // One who does not get as far as taking it out.
     let record = core.memory.growable().peek().expect("sound").expect("a record");
     assert_eq!(
-        core.recv_descriptors(&record).expect("recv").map(|fds| inode(&fds[0])),
+        carry::recv(core.get_end.as_fd(), &record).expect("recv").map(|fds| inode(&fds[0])),
         Some(all[0].1)
     );
     let refused = core.get(&mut Vec::new(), Deadline::now(), || Err(io::ErrorKind::Other.into()));

@@ -85,7 +85,7 @@ pub(crate) enum RingError<E> {
     Full,
     /// More than one record can have.
     TooLong,
-    /// Says what is written there is nobody's honest work.
+    /// The shared state is corrupted.
     Corrupt,
     /// The memory is not to be had.
     Store(E),
@@ -115,7 +115,7 @@ pub(crate) struct Record {
     head: u64,
     pub(crate) length: usize,
     pub(crate) descriptors: u8,
-    /// That of its descriptors.
+    /// That of its descriptors, or of its offer.
     pub(crate) number: u32,
 }
 
@@ -173,7 +173,7 @@ impl<S: Store> GrowableRing<'_, S> {
         let mut segment = self.current(GET)?;
         let mut chain = vec![segment];
         while let Some(next) = self.next_of(segment)? {
-            // A chain that bites its tail is nobody's honest work.
+            // A cycle of links is corruption.
             if chain.len() > self.segments.len() {
                 return Err(RingError::Corrupt);
             }
@@ -193,6 +193,7 @@ impl<S: Store> GrowableRing<'_, S> {
         };
         let mut count = 0;
         for _ in 0..TRIES {
+            // Read without a lock, while both ends change: what is not consistent is read again.
             let first = self.current(GET)?;
             let head = head_of(first);
             count = match self.next_of(first)? {
@@ -202,6 +203,8 @@ impl<S: Store> GrowableRing<'_, S> {
             };
             // As long as consumers are there, none of the segments begins anew; and as they took
             // nothing, it is exact.
+            // The consumers' place is looked at before and after. If it is the same, no segment was
+            // left in between, and what was added up belongs together.
             if self.current(GET)? == first && head_of(first) == head {
                 break;
             }
@@ -218,6 +221,8 @@ impl<S: Store> GrowableRing<'_, S> {
         let mut segment = self.current(PUT)?;
         for _ in 0..=2 * self.segments.len() {
             // One who died may have left the note, but not gone there.
+            // The steps of going to another segment are: begin it anew, leave the note, go there.
+            // One who died behind the note has left the way; the next one follows it.
             if let Some(next) = self.next_of(segment)? {
                 self.control[PUT].store(next as u64, Ordering::Release);
                 segment = next;
@@ -226,16 +231,23 @@ impl<S: Store> GrowableRing<'_, S> {
             let tail = self.cell(segment, TAIL).load(Ordering::Relaxed);
             let mut head = self.cell(segment, SEEN_HEAD).load(Ordering::Relaxed);
             let size = self.words_of(segment);
+            // The count has 24 bits. More records than it can count would make a full segment look
+            // empty.
             let has_room = |head| {
                 words_between(head, tail) + need <= size && records_between(head, tail) < COUNT
             };
+            // The consumers' line is looked at only when what was seen before does not do. In a
+            // higher segment, it always is, as that decides if one can go down.
             if segment > 0 || !has_room(head) {
                 head = self.cell(segment, HEAD).load(Ordering::Acquire);
                 self.cell(segment, SEEN_HEAD).store(head, Ordering::Relaxed);
             }
+            // Consumers cannot be ahead of the tail, nor so far behind it.
             if words_between(head, tail) > size {
                 return Err(RingError::Corrupt);
             }
+            // Down only when this segment is empty and the consumers are in it too: the lowest is
+            // then empty and not in use, since they left it.
             let may_go_down =
                 segment > 0 && head == tail && need <= self.base && self.current(GET)? == segment;
             if may_go_down {
@@ -244,6 +256,7 @@ impl<S: Store> GrowableRing<'_, S> {
                 self.reserve(segment, tail, need)?;
                 return Ok(Place { segment, tail, need });
             } else {
+                // A segment that consumers have not left yet must not begin anew under their hands.
                 let in_use: Vec<usize> = self.chain()?.collect();
                 let free = (segment + 1..self.segments.len())
                     .find(|next| !in_use.contains(next) && self.words_of(*next) >= need)
@@ -256,10 +269,13 @@ impl<S: Store> GrowableRing<'_, S> {
 
     /// Makes `next`, which is not in use, the producers' segment.
     fn go(&self, segment: usize, next: usize) -> usize {
+        // 1. Nobody looks at a segment that is not in the chain, so it can be written to at
+        //    leisure, the consumers' cells included.
         for cell in [TAIL, NEXT, SEEN_HEAD, HEAD, SEEN_TAIL] {
             self.cell(next, cell).store(0, Ordering::Relaxed);
         }
         // From here on, consumers may come.
+        // 2. The note. Release: whoever follows it finds the segment begun anew.
         self.cell(segment, NEXT).store(next as u64 + 1, Ordering::Release);
         self.control[PUT].store(next as u64, Ordering::Release);
         next
@@ -273,37 +289,44 @@ impl<S: Store> GrowableRing<'_, S> {
         let reserved = self.cell(segment, RESERVED).load(Ordering::Relaxed);
         if end > reserved {
             let target = end.next_multiple_of(STEP).min(size);
+            // Memory first, then the cell: who dies between takes it once more, which does nothing.
             self.store.reserve(segment, reserved, target).map_err(RingError::Store)?;
             self.cell(segment, RESERVED).store(target, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Writes a record at its place; nobody sees it yet. Gives the number of its descriptors, if it
-    /// has any.
+    /// Writes a record at its place; nobody sees it yet. `number` is one of `next_number`, or 0 if
+    /// the record needs none.
     pub(crate) fn fill(
         &self,
         place: &Place,
         descriptors: u8,
+        number: u32,
         bytes: &[u8],
-    ) -> Result<u32, RingError<S::Error>> {
+    ) -> Result<(), RingError<S::Error>> {
         let words = self.store.words(place.segment).map_err(RingError::Store)?;
         let at = self.index(place.segment, place.tail);
-        let number = if descriptors == 0 { 0 } else { self.next_number() };
-        let header = (u64::from(descriptors) << 56) | (number << 32) | bytes.len() as u64;
+        let header =
+            (u64::from(descriptors) << 56) | (u64::from(number) << 32) | bytes.len() as u64;
+        // Relaxed, as the store of the tail is the release that makes all of it visible.
         words[at].store(header, Ordering::Relaxed);
+        // The bytes may go on at the beginning of the segment; the header never is divided, as all
+        // is in words.
         let start = self.index(place.segment, place.tail.wrapping_add(1));
         let first = bytes.len().min((words.len() - start) * 8);
         copy_in(&words[start..], &bytes[..first]);
         copy_in(words, &bytes[first..]);
-        Ok(number as u32)
+        Ok(())
     }
 
-    /// One that was not given before, also by somebody who died then.
-    fn next_number(&self) -> u64 {
+    /// Returns a number of 24 bits that was not given before, not even by somebody who died then
+    /// (until they go round).
+    pub(crate) fn next_number(&self) -> u32 {
+        // Relaxed: only who holds the producers' lock reads or writes it, and the lock orders them.
         let number = self.control[SENT].load(Ordering::Relaxed).wrapping_add(1) & NUMBER;
         self.control[SENT].store(number, Ordering::Relaxed);
-        number
+        number as u32
     }
 
     /// Publishes a record that was filled in.
@@ -322,6 +345,7 @@ impl<S: Store> GrowableRing<'_, S> {
         for _ in 0..=2 * self.segments.len() {
             let head = self.cell(segment, HEAD).load(Ordering::Relaxed);
             let mut tail = self.cell(segment, SEEN_TAIL).load(Ordering::Relaxed);
+            // What was seen of the producers before may do; their line is left to them.
             if head == tail {
                 tail = self.cell(segment, TAIL).load(Ordering::Acquire);
                 self.cell(segment, SEEN_TAIL).store(tail, Ordering::Relaxed);
@@ -329,16 +353,22 @@ impl<S: Store> GrowableRing<'_, S> {
             if head != tail {
                 return self.record(segment, head, tail).map(Some);
             }
+            // In this order: the note, then the tail. Producers publish, then leave the note, so
+            // with the note seen, the tail that is loaded now is the last one that this segment
+            // will have.
             let Some(next) = self.next_of(segment)? else { return Ok(None) };
             // Nothing is put here any more; but something may have been, before the note.
             if self.cell(segment, TAIL).load(Ordering::Acquire) != head {
                 continue;
             }
+            // 1. The memory goes back while nobody uses it. Who dies here leaves a segment whose
+            //    memory is taken again when it is needed.
             if self.words_of(segment) >= COLD {
                 self.cell(segment, RESERVED).store(0, Ordering::Relaxed);
                 self.store.release(segment);
             }
             // From here on, producers may use it again.
+            // 2. From the store on, the segment is free: the chain begins at the next one.
             self.control[GET].store(next as u64, Ordering::Release);
             segment = next;
         }
@@ -351,6 +381,8 @@ impl<S: Store> GrowableRing<'_, S> {
         let header = words[self.index(segment, head)].load(Ordering::Relaxed);
         let length = usize::try_from(header & LENGTH).unwrap_or(usize::MAX);
         let published = words_between(head, tail);
+        // A header can be anything, and can change under our eyes: it is loaded once, checked, and
+        // the copy is used from here on.
         if published > self.words_of(segment) || length > LONGEST || words_for(length) > published {
             return Err(RingError::Corrupt);
         }
@@ -366,6 +398,8 @@ impl<S: Store> GrowableRing<'_, S> {
     ) -> Result<(), RingError<S::Error>> {
         let words = self.store.words(record.segment).map_err(RingError::Store)?;
         let start = self.index(record.segment, record.head.wrapping_add(1));
+        // The length was checked against what was published, and that against the segment; so
+        // neither part goes beyond the words.
         let first = record.length.min((words.len() - start) * 8);
         copy_out(&words[start..], first, onto);
         copy_out(words, record.length - first, onto);
@@ -375,11 +409,15 @@ impl<S: Store> GrowableRing<'_, S> {
     /// Takes a record out.
     pub(crate) fn take(&self, record: &Record) {
         let head = advance(record.head, words_for(record.length));
+        // Release: whoever overwrites the record has seen that we have read it. Place and count are
+        // in one word, so that a death leaves both or neither.
         self.cell(record.segment, HEAD).store(head, Ordering::Release);
     }
 
     /// Takes out all that is there: nobody can tell where a record begins.
     pub(crate) fn clear(&self) {
+        // Up to what is published now, by one store. Records in further segments stay, and are
+        // taken or found corrupt when consumers come there.
         if let Ok(segment) = self.current(GET) {
             let tail = self.cell(segment, TAIL).load(Ordering::Acquire);
             self.cell(segment, SEEN_TAIL).store(tail, Ordering::Relaxed);
@@ -389,206 +427,5 @@ impl<S: Store> GrowableRing<'_, S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::collections::VecDeque;
-    use std::convert::Infallible;
-
-    use super::*;
-
-    struct Memory {
-        segments: Vec<Vec<AtomicU64>>,
-        released: Cell<u32>,
-    }
-
-    impl Store for Memory {
-        type Error = Infallible;
-
-        fn words(&self, segment: usize) -> Result<&[AtomicU64], Infallible> {
-            Ok(&self.segments[segment])
-        }
-
-        fn reserve(&self, segment: usize, from: u64, to: u64) -> Result<(), Infallible> {
-            assert!(from < to && to <= self.segments[segment].len() as u64);
-            Ok(())
-        }
-
-        fn release(&self, _: usize) {
-            self.released.set(self.released.get() + 1);
-        }
-    }
-
-    struct Cells {
-        control: Control,
-        segments: Vec<RingSegment>,
-        memory: Memory,
-    }
-
-    const BASE: usize = 16;
-
-    impl Cells {
-        fn new(segments: usize) -> Cells {
-            Cells {
-                control: [const { AtomicU64::new(0) }; 32],
-                segments: (0..segments).map(|_| [const { AtomicU64::new(0) }; 32]).collect(),
-                memory: Memory {
-                    segments: (0..segments)
-                        .map(|i| (0..BASE << i).map(|_| AtomicU64::new(0)).collect())
-                        .collect(),
-                    released: Cell::new(0),
-                },
-            }
-        }
-
-        fn growable(&self) -> GrowableRing<'_, Memory> {
-            GrowableRing {
-                control: &self.control,
-                segments: &self.segments,
-                store: &self.memory,
-                base: BASE as u64,
-            }
-        }
-    }
-
-    fn put(growable: &GrowableRing<'_, Memory>, bytes: &[u8]) -> Result<(), RingError<Infallible>> {
-        let place = growable.prepare(bytes.len())?;
-        growable.fill(&place, 3, bytes)?;
-        growable.publish(&place);
-        Ok(())
-    }
-
-    fn get(growable: &GrowableRing<'_, Memory>) -> Option<Vec<u8>> {
-        let record = growable.peek().expect("sound")?;
-        assert_eq!(record.descriptors, 3);
-        let mut bytes = Vec::new();
-        growable.read(&record, &mut bytes).expect("sound");
-        growable.take(&record);
-        Some(bytes)
-    }
-
-    #[test]
-    fn it_is_a_queue_whatever_the_lengths_and_the_order() {
-        let cells = Cells::new(6);
-        let growable = cells.growable();
-        let mut expected = VecDeque::new();
-        // A small generator of numbers that look like none.
-        let mut state = 12_345_u64;
-        let mut random = |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        };
-        for round in 0..if cfg!(miri) { 500 } else { 50_000_u32 } {
-            let fills = random(1000) < if round / 100 % 2 == 0 { 600 } else { 400 };
-            if fills {
-                let bytes: Vec<u8> = (0..random(100)).map(|_| random(256) as u8).collect();
-                match put(&growable, &bytes) {
-                    Ok(()) => expected.push_back(bytes),
-                    Err(RingError::Full) => {}
-                    Err(fault) => panic!("{fault:?}"),
-                }
-            } else {
-                assert_eq!(get(&growable), expected.pop_front());
-            }
-            assert_eq!(growable.count().expect("sound"), expected.len() as u64);
-        }
-        while let Some(bytes) = expected.pop_front() {
-            assert_eq!(get(&growable), Some(bytes));
-        }
-        assert_eq!(get(&growable), None);
-    }
-
-    #[test]
-    fn it_grows_and_comes_down_again() {
-        let cells = Cells::new(4);
-        let growable = cells.growable();
-        for i in 0..20_u8 {
-            put(&growable, &[i; 20]).expect("room");
-        }
-        assert!(growable.current(PUT).expect("sound") > 0);
-        for i in 0..20_u8 {
-            assert_eq!(get(&growable), Some(vec![i; 20]));
-        }
-        put(&growable, &[7]).expect("room");
-        assert_eq!(growable.current(PUT).expect("sound"), 0);
-        assert_eq!(get(&growable), Some(vec![7]));
-        assert_eq!(growable.current(GET).expect("sound"), 0);
-        // What never fits in low segments goes to one where it does.
-        put(&growable, &[9; 1000]).expect("room");
-        assert_eq!(get(&growable), Some(vec![9; 1000]));
-        assert!(matches!(put(&growable, &[0; 2000]), Err(RingError::Full)));
-    }
-
-    #[test]
-    fn one_who_died_after_the_note_is_followed() {
-        let cells = Cells::new(3);
-        let growable = cells.growable();
-        put(&growable, &[1]).expect("room");
-        growable.go(0, 1);
-        cells.control[PUT].store(0, Ordering::Relaxed);
-        put(&growable, &[2]).expect("room");
-        assert_eq!(
-            (get(&growable), get(&growable), get(&growable)),
-            (Some(vec![1]), Some(vec![2]), None)
-        );
-    }
-
-    #[test]
-    fn positions_may_be_the_last_there_are() {
-        let cells = Cells::new(1);
-        let growable = cells.growable();
-        cells.segments[0][HEAD].store(u64::MAX, Ordering::Relaxed);
-        cells.segments[0][SEEN_TAIL].store(advance(u64::MAX, 2), Ordering::Relaxed);
-        cells.memory.segments[0][15].store(3 << 56 | 5, Ordering::Relaxed);
-        assert_eq!(get(&growable), Some(vec![0; 5]));
-    }
-
-    #[test]
-    fn garbage_is_an_error_or_a_record_and_never_a_panic_or_a_loop() {
-        let mut state = 99_u64;
-        let mut random = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            match state >> 62 {
-                0 => 0,
-                1 => state >> 58,
-                2 => state >> 33,
-                _ => state,
-            }
-        };
-        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
-            let cells = Cells::new(3);
-            let growable = cells.growable();
-            put(&growable, &[1; 30]).expect("room");
-            for _ in 0..3 {
-                let places = [TAIL, NEXT, RESERVED, SEEN_HEAD, HEAD, SEEN_TAIL];
-                let place = places[random() as usize % places.len()];
-                cells.segments[random() as usize % 3][place].store(random(), Ordering::Relaxed);
-            }
-            if random() % 4 == 0 {
-                cells.control[[PUT, GET][random() as usize % 2]].store(random(), Ordering::Relaxed);
-            }
-            if random() % 4 == 0 {
-                cells.memory.segments[0][0].store(random(), Ordering::Relaxed);
-            }
-            let _ = growable.count();
-            cells.segments.iter().for_each(|segment| {
-                // The tests' store insists on honest places.
-                segment[RESERVED].store(0, Ordering::Relaxed);
-            });
-            if let Ok(place) = growable.prepare(10) {
-                let _ = growable.fill(&place, 0, &[2; 10]);
-                growable.publish(&place);
-            }
-            for _ in 0..5 {
-                if let Ok(Some(record)) = growable.peek() {
-                    let mut bytes = Vec::new();
-                    let _ = growable.read(&record, &mut bytes);
-                    growable.take(&record);
-                }
-            }
-        }
-    }
-}
+#[path = "growable_tests.rs"]
+mod tests;

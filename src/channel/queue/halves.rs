@@ -20,16 +20,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::room;
 use super::values::Queue;
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
-    TryRecvError, TrySendError,
-};
+use crate::channel::error::{RecvError, RecvFailure, SendFailure, TryRecvError, TrySendError};
+use crate::channel::forms;
+use crate::channel::room::Room;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::error::{Result as AnyResult, os};
@@ -48,11 +48,11 @@ impl<T> Queue<T> {
     /// processes, as the queue can.
     ///
     /// When all receiving halves are gone, however they ended, `put` is
-    /// [`SendError::Disconnected`]; when all sending halves are gone, `get` has what is left in
-    /// the queue and then is [`RecvError::Disconnected`]. So the channels of the standard library
-    /// and of crossbeam do it; here, a killed process counts, and a half inside a message that
-    /// nobody has received yet does, too. Other handles of the same queue go on working and do not
-    /// count.
+    /// [`SendError::Disconnected`](crate::SendError::Disconnected); when all sending halves are
+    /// gone, `get` has what is left in the queue and then is [`RecvError::Disconnected`]. So the
+    /// channels of the standard library and of crossbeam do it; here, a killed process counts, and
+    /// a half inside a message that nobody has received yet does, too. Other handles of the same
+    /// queue go on working and do not count.
     ///
     /// A child of the fork method has copies of all descriptors that its parent had at the time,
     /// as after any fork, and so counts for both sides until it ends.
@@ -86,6 +86,28 @@ impl<T> Queue<T> {
 }
 
 /// The sending half of a queue, of which there can be any number: [`Queue::split`].
+///
+/// ```
+/// use multiproc::{Process, Queue, QueueSender};
+///
+/// fn produce(numbers: QueueSender<u32>, from: u32) {
+///     (from..from + 10).for_each(|number| numbers.put(number).unwrap());
+/// }
+///
+/// # fn main() -> multiproc::Result<()> {
+/// let (sender, receiver) = Queue::new()?.split()?;
+/// let producers: Vec<_> = [0, 10]
+///     .into_iter()
+///     .map(|from| Process::new(produce, (sender.clone(), from)).start())
+///     .collect::<Result<_, _>>()?;
+/// drop(sender); // the producers have the only ones
+/// assert_eq!(receiver.iter().map(Result::unwrap).sum::<u32>(), 190);
+/// for producer in producers {
+///     producer.join()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct QueueSender<T> {
@@ -96,6 +118,14 @@ pub struct QueueSender<T> {
 impl<T> QueueSender<T> {
     /// Returns the queue, to look at its length and the like, or to
     /// [shut it down](Queue::shutdown).
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::new()?.split()?;
+    /// sender.put(1)?;
+    /// assert_eq!(sender.queue().len(), 1);
+    /// # drop(receiver);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
@@ -105,62 +135,56 @@ impl<T> QueueSender<T> {
     ///
     /// # Errors
     /// The system refuses to say.
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::<u8>::new()?.split()?;
+    /// assert!(!sender.is_disconnected()?);
+    /// drop(receiver);
+    /// assert!(sender.is_disconnected()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_disconnected(&self) -> AnyResult<bool> {
         poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
     }
 }
 
-impl<T: Serialize> QueueSender<T> {
-    /// Puts a value; waits for room if the queue is bounded.
-    ///
-    /// # Errors
-    /// All receiving halves are gone or the queue was shut down ([`SendError::Disconnected`]), the
-    /// value's type refuses, or the rest of [`SendError`].
+impl<T> QueueSender<T> {
+    /// Returns what [`wait`](crate::wait) can wait for until the queue has room, is shut down or
+    /// has no receiving half any more.
     ///
     /// ```
-    /// use multiproc::{Queue, SendError};
+    /// use multiproc::{Queue, wait};
     ///
-    /// let (sender, receiver) = Queue::new()?.split()?;
+    /// let (sender, receiver) = Queue::bounded(1)?.split()?;
     /// sender.put(1)?;
     /// drop(receiver);
-    /// assert_eq!(sender.put(2), Err(SendError::Disconnected(2)));
+    /// assert_eq!(wait(&[&sender.room()], None)?, [0]);
+    /// assert!(sender.try_put(2).unwrap_err().is_disconnected());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
-        self.put_until(value, Deadline::Never)
+    pub fn room(&self) -> Room<'_> {
+        self.queue.room_beside(Some(&self.end))
     }
+}
 
-    /// Puts a value if there is room.
-    ///
-    /// # Errors
-    /// As [`put`](QueueSender::put), and [`TrySendError::Full`] if there is none.
-    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.put_until(value, Deadline::now())
-    }
+forms::put_forms!(
+    QueueSender,
+    "let (queue, receiver) = multiproc::Queue::bounded(1)?.split()?;\n# let _receiver = receiver;",
+    "queue.queue().shutdown();"
+);
 
-    /// Puts a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`put`](QueueSender::put), and [`SendTimeoutError::Timeout`] if there was none in time.
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::after(timeout))
-    }
-
-    /// Puts a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`put_timeout`](QueueSender::put_timeout).
-    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::at(deadline))
-    }
-
+impl<T: Serialize> QueueSender<T> {
     fn put_until<E: SendFailure<T>>(&self, mut value: T, deadline: Deadline) -> Result<(), E> {
         loop {
+            // Before each round: room in the queue is of no use when nobody is left to take from
+            // it.
             match poll::hung_up(self.end.as_fd()) {
                 Ok(false) => {}
                 Ok(true) => return Err(E::new(SendTransportError::Disconnected, value)),
                 Err(error) => return Err(E::new(SendTransportError::Os(error), value)),
             }
+            // The queue's own sleep does not watch the other end, so it is woken now and then to
+            // look.
             let round = deadline.within_next(SEND_ROUND);
             match self.queue.put_until::<TrySendError<T>>(value, round) {
                 Ok(()) => return Ok(()),
@@ -190,6 +214,22 @@ impl<T> fmt::Debug for QueueSender<T> {
 ///
 /// Each value goes to one of them. [`wait`](crate::wait) tells when there is a value or all
 /// sending halves are gone.
+///
+/// ```
+/// use multiproc::{Process, Queue, QueueReceiver};
+///
+/// fn add(numbers: QueueReceiver<u32>) -> u32 {
+///     numbers.into_iter().map(Result::unwrap).sum()
+/// }
+///
+/// let (sender, receiver) = Queue::new()?.split()?;
+/// let one = Process::new(add, (receiver.clone(),)).start()?;
+/// let other = Process::new(add, (receiver,)).start()?;
+/// (1..=10).for_each(|number| sender.put(number).unwrap());
+/// drop(sender);
+/// assert_eq!(one.join()? + other.join()?, 55);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct QueueReceiver<T> {
@@ -203,6 +243,13 @@ pub struct QueueReceiver<T> {
 impl<T> QueueReceiver<T> {
     /// Returns the queue, to look at its length and the like, or to
     /// [shut it down](Queue::shutdown).
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::<u8>::bounded(2)?.split()?;
+    /// assert_eq!(receiver.queue().capacity(), Some(2));
+    /// # drop(sender);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
@@ -212,6 +259,15 @@ impl<T> QueueReceiver<T> {
     ///
     /// # Errors
     /// The system refuses to say.
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::Queue::new()?.split()?;
+    /// sender.put(1)?;
+    /// drop(sender);
+    /// assert!(receiver.is_disconnected()?);
+    /// assert_eq!(receiver.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_disconnected(&self) -> AnyResult<bool> {
         poll::hung_up(self.end.as_fd()).map_err(os("cannot look after the other side of a queue"))
     }
@@ -224,63 +280,25 @@ impl<T> QueueReceiver<T> {
 
     /// Returns the descriptor to poll: see `poll_ready`.
     pub(crate) fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        if let Some(both) = self.both.get() {
-            return Ok(both.as_fd());
-        }
-        let both = Epoll::new()?;
-        both.add(self.queue.as_fd(), 0)?;
-        both.add_end(self.end.as_fd(), 1)?;
-        Ok(self.both.get_or_init(|| both).as_fd())
+        room::either(&self.both, self.queue.as_fd(), &self.end)
     }
 }
 
+forms::get_forms!(
+    QueueReceiver,
+    "let (sender, queue) = multiproc::Queue::<u32>::new()?.split()?;\nsender.put(1)?;",
+    "queue.queue().shutdown();"
+);
+forms::iterators!(
+    QueueReceiver[] by get, &,
+    /// An iterator over the values of a [`QueueReceiver`] as they come: [`QueueReceiver::iter`].
+    QueueReceiverIter,
+    /// An iterator over the values of a [`QueueReceiver`] as they come, which has the half: of
+    /// `into_iter`.
+    QueueReceiverIntoIter
+);
+
 impl<T: DeserializeOwned> QueueReceiver<T> {
-    /// Gets the oldest value; waits for one.
-    ///
-    /// # Errors
-    /// The queue is empty and all sending halves are gone or the queue was shut down
-    /// ([`RecvError::Disconnected`]), the oldest value is not of this type (it is lost, later ones
-    /// can be got), or the rest of [`RecvError`].
-    pub fn get(&self) -> Result<T, RecvError> {
-        self.get_until(Deadline::Never)
-    }
-
-    /// Gets the oldest value if there is one.
-    ///
-    /// # Errors
-    /// As [`get`](QueueReceiver::get), and [`TryRecvError::Empty`] if there is none.
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
-        self.get_until(Deadline::now())
-    }
-
-    /// Gets the oldest value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`get`](QueueReceiver::get), and [`RecvTimeoutError::Timeout`] if none came in time.
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::after(timeout))
-    }
-
-    /// Gets the oldest value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`get_timeout`](QueueReceiver::get_timeout).
-    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::at(deadline))
-    }
-
-    /// Returns an iterator over the values as they come, until the queue is empty and all sending
-    /// halves are gone. Other errors are items, as of [`Queue::iter`].
-    pub fn iter(&self) -> QueueReceiverIter<'_, T> {
-        QueueReceiverIter { receiver: self }
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits: see
-    /// [`Queue::try_iter`].
-    pub fn try_iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
-        error::try_iter(|| self.try_get())
-    }
-
     fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
         loop {
             // A deadline that is over has the queue spin before it gives up; `Now` has not.
@@ -288,9 +306,12 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
                 Deadline::Now => Deadline::Now,
                 _ => Deadline::after(Duration::ZERO),
             };
+            // 1. of the steps above.
             if let Some(got) = self.look(look) {
                 return got.map_err(E::from);
             }
+            // 2. In this order: the end, then the last look. A sender closes its end after all that
+            //    it put.
             if poll::hung_up(self.end.as_fd()).map_err(RecvError::Os)? {
                 let last = self.look(Deadline::Now).unwrap_or(Err(RecvError::Disconnected));
                 return last.map_err(E::from);
@@ -298,6 +319,9 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
             if deadline.is_over() {
                 return Err(E::from(RecvTransportError::Empty));
             }
+            // 3. and 4. The queue's core sleeps with its lock held, on words of memory. Here nobody
+            //    holds a lock, as the end is a descriptor: so several receivers sleep beside each
+            //    other, and the first to wake takes the value.
             if !self.queue.poll_ready() {
                 let round = deadline.within_next(RECV_ROUND);
                 poll::readable_or_hung_up(self.queue.as_fd(), self.end.as_fd(), round)
@@ -308,33 +332,10 @@ impl<T: DeserializeOwned> QueueReceiver<T> {
 
     /// Looks for a value; `None` if there is none, but may be later.
     fn look(&self, deadline: Deadline) -> Option<Result<T, RecvError>> {
-        match self.queue.get_until::<TryRecvError>(deadline, || Ok(())) {
+        match self.queue.get_counted::<TryRecvError>(deadline, || Ok(())) {
             Ok(value) => Some(Ok(value)),
             Err(error) => error.into_recv_error().map(Err),
         }
-    }
-}
-
-/// An iterator over the values of a [`QueueReceiver`] as they come: [`QueueReceiver::iter`].
-#[derive(Debug)]
-pub struct QueueReceiverIter<'a, T> {
-    receiver: &'a QueueReceiver<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for QueueReceiverIter<'_, T> {
-    type Item = Result<T, RecvError>;
-
-    fn next(&mut self) -> Option<Result<T, RecvError>> {
-        error::item(self.receiver.get())
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a QueueReceiver<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = QueueReceiverIter<'a, T>;
-
-    fn into_iter(self) -> QueueReceiverIter<'a, T> {
-        self.iter()
     }
 }
 

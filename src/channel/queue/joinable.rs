@@ -1,5 +1,16 @@
 //! A queue that knows when the work is done.
+//!
+//! What was put is in the queue, then in somebody's hand, and then done. In a table of outstanding
+//! items, each process that has some in hand has an entry, which the kernel marks when the process
+//! dies. To get, in this order:
+//!
+//! 1. Count one more in the own entry.
+//! 2. Take the record out of the queue.
+//!
+//! So a value is counted in one of the two places at any moment, in both between 1 and 2. A process
+//! that dies there has an entry that no longer counts, and the value is still in the queue.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -8,10 +19,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::values::Queue;
-use crate::channel::error::{
-    RecvError, RecvFailure, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
-    TrySendError,
-};
+use crate::channel::error::{RecvFailure, SendFailure};
+use crate::channel::forms;
+use crate::channel::room::Room;
 use crate::error::{Cause, Result};
 use crate::sync::outstanding::Outstanding;
 use crate::sys::wait::poll::Deadline;
@@ -43,7 +53,7 @@ use crate::sys::wait::poll::Deadline;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct JoinableQueue<T> {
     queue: Queue<T>,
@@ -55,14 +65,29 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// assert_eq!(jobs.unfinished(), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<JoinableQueue<T>> {
         Ok(JoinableQueue { queue: Queue::new()?, outstanding: Outstanding::new()? })
     }
 
-    /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
+    /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room. For 0,
+    /// it is a rendezvous, as [`Queue::bounded`] says.
     ///
     /// # Errors
-    /// `maxsize` is 0; the system lacks descriptors or memory.
+    /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::bounded(1)?;
+    /// jobs.put(1)?;
+    /// assert!(jobs.try_put(2).unwrap_err().is_full());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn bounded(maxsize: usize) -> Result<JoinableQueue<T>> {
         Ok(JoinableQueue { queue: Queue::bounded(maxsize)?, outstanding: Outstanding::new()? })
     }
@@ -72,6 +97,15 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     /// More were reported than got.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// jobs.get()?;
+    /// jobs.task_done()?;
+    /// assert!(jobs.task_done().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn task_done(&self) -> Result<()> {
         if self.outstanding.remove() {
             return Ok(());
@@ -80,11 +114,33 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Waits until all that was put was got, and reported as done.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| {
+    ///         jobs.get().unwrap();
+    ///         jobs.task_done().unwrap();
+    ///     });
+    ///     jobs.join();
+    /// });
+    /// assert_eq!(jobs.unfinished(), 0);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join(&self) {
         self.join_until(Deadline::Never);
     }
 
     /// Returns true if all that was put was got, and reported as done.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// assert!(jobs.try_join());
+    /// jobs.put(1)?;
+    /// assert!(!jobs.try_join());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn try_join(&self) -> bool {
         self.join_until(Deadline::now())
@@ -112,6 +168,15 @@ impl<T> JoinableQueue<T> {
 
     /// Waits as [`join`](JoinableQueue::join) does, until `deadline` at most; returns false if
     /// the time is over.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// assert!(!jobs.join_deadline(Instant::now()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn join_deadline(&self, deadline: Instant) -> bool {
         self.join_until(Deadline::at(deadline))
@@ -122,111 +187,119 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Returns the number of values that were put and are not reported as done.
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// jobs.put(1)?;
+    /// jobs.put(2)?;
+    /// jobs.get()?;
+    /// assert_eq!(jobs.unfinished(), 2); // one in the queue, one in hand
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn unfinished(&self) -> usize {
         // In this order: what is got meanwhile is counted twice rather than not at all.
         self.queue.len() + self.outstanding.count()
     }
 
-    /// As of the [`Queue`](Queue::poll_ready).
+    /// Returns true if there is a job, or the end, to get; if not, the descriptor tells when that
+    /// may have changed, as of the [`Queue`](Queue::poll_ready).
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::new()?;
+    /// assert!(!jobs.poll_ready());
+    /// jobs.put(1)?;
+    /// assert!(jobs.poll_ready());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.queue.poll_ready()
     }
 
+    /// Returns what [`wait`](crate::wait) can wait for until the queue has room, as of the
+    /// [`Queue`](Queue::room).
+    ///
+    /// ```
+    /// use multiproc::{JoinableQueue, wait};
+    ///
+    /// let jobs = JoinableQueue::bounded(1)?;
+    /// assert_eq!(wait(&[&jobs.room()], None)?, [0]);
+    /// jobs.try_put(1)?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&self) -> Room<'_> {
+        self.queue.room()
+    }
+
     /// Returns the queue without the counting, to look at its length and the like, or to
     /// [shut it down](Queue::shutdown).
+    ///
+    /// ```
+    /// let jobs = multiproc::JoinableQueue::<u8>::bounded(3)?;
+    /// assert_eq!(jobs.queue().capacity(), Some(3));
+    /// jobs.queue().shutdown();
+    /// assert!(jobs.put(1).unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
     }
 }
 
+forms::put_forms!(
+    JoinableQueue,
+    "let queue = multiproc::JoinableQueue::bounded(1)?;",
+    "queue.queue().shutdown();"
+);
+forms::get_forms!(
+    JoinableQueue,
+    "let queue = multiproc::JoinableQueue::<u32>::new()?;\nlet sender = queue.clone();\n\
+     sender.put(1)?;",
+    "queue.queue().shutdown();"
+);
+forms::iterators!(
+    JoinableQueue[] by get, &,
+    /// An iterator over the values of a [`JoinableQueue`] as they come: [`JoinableQueue::iter`].
+    /// Each is to be reported [done](JoinableQueue::task_done).
+    JoinableQueueIter,
+    /// An iterator over the values of a [`JoinableQueue`] as they come, which has a handle of it:
+    /// of `into_iter`.
+    JoinableQueueIntoIter
+);
+
 impl<T: Serialize> JoinableQueue<T> {
-    /// Puts a value; waits for room if the queue is bounded.
-    ///
-    /// # Errors
-    /// The queue was shut down, the value's type refuses, or the rest of [`SendError`].
-    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
-        self.queue.put_until(value, Deadline::Never)
-    }
-
-    /// Puts a value if there is room.
-    ///
-    /// # Errors
-    /// As [`put`](JoinableQueue::put), and [`TrySendError::Full`] if there is none.
-    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.queue.put_until(value, Deadline::now())
-    }
-
-    /// Puts a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`put`](JoinableQueue::put), and [`SendTimeoutError::Timeout`] if there was none in time.
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.queue.put_until(value, Deadline::after(timeout))
-    }
-
-    /// Puts a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`put_timeout`](JoinableQueue::put_timeout).
-    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.queue.put_until(value, Deadline::at(deadline))
+    fn put_until<E: SendFailure<T>>(&self, value: T, deadline: Deadline) -> Result<(), E> {
+        self.queue.put_until(value, deadline)
     }
 }
 
 impl<T: DeserializeOwned> JoinableQueue<T> {
-    /// Gets the oldest value; waits for one. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// The queue was shut down and is empty ([`RecvError::Disconnected`]), the oldest value is
-    /// not of this type (it is lost, later ones can be got), or the rest of [`RecvError`].
-    pub fn get(&self) -> Result<T, RecvError> {
-        self.get_until(Deadline::Never)
-    }
-
-    /// Gets the oldest value if there is one. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// As [`get`](JoinableQueue::get), and [`TryRecvError::Empty`] if there is none.
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
-        self.get_until(Deadline::now())
-    }
-
-    /// Gets the oldest value; waits for one for `timeout` at most. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// As [`get`](JoinableQueue::get), and [`RecvTimeoutError::Timeout`] if none came in time.
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::after(timeout))
-    }
-
-    /// Gets the oldest value; waits for one until `deadline`. It is to be reported
-    /// [done](JoinableQueue::task_done).
-    ///
-    /// # Errors
-    /// As [`get_timeout`](JoinableQueue::get_timeout).
-    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::at(deadline))
-    }
-
     fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
         // It is in hand before it is out of the queue, so that it is somewhere at any moment.
         let took = std::cell::Cell::new(false);
+        // The table has an entry for each process. One that is full refuses, and the value stays in
+        // the queue.
         let pick_up = || {
             took.set(self.outstanding.add());
             if took.get() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull)) }
         };
-        let got = self.queue.get_until(deadline, pick_up);
+        let got = self.queue.get_counted(deadline, pick_up);
+        // Decoding may fail after the record is out: then nobody has the value, and it counts as
+        // done.
         if got.is_err() && took.get() {
             // Nobody has it.
             self.outstanding.remove();
         }
         got
+    }
+}
+
+impl<T> fmt::Debug for JoinableQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("JoinableQueue");
+        shown.field("queue", &self.queue).field("outstanding", &self.outstanding).finish()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A queue with the fewest methods.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use serde::de::DeserializeOwned;
@@ -25,32 +26,65 @@ use crate::error::Result;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct SimpleQueue<T>(Queue<T>);
 
 impl<T> SimpleQueue<T> {
-    /// A new queue.
+    /// Creates a queue.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let queue = multiproc::SimpleQueue::new()?;
+    /// queue.put(1)?;
+    /// assert_eq!(queue.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<SimpleQueue<T>> {
         Queue::new().map(SimpleQueue)
     }
 
     /// Returns true if the queue has no value at this moment. (CPython's `empty`.)
+    ///
+    /// ```
+    /// let queue = multiproc::SimpleQueue::new()?;
+    /// assert!(queue.is_empty());
+    /// queue.put(1)?;
+    /// assert!(!queue.is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// As of the [`Queue`](Queue::poll_ready).
+    /// Returns true if there is a value to get; if not, the descriptor tells when that may have
+    /// changed, as of the [`Queue`](Queue::poll_ready).
+    ///
+    /// ```
+    /// let queue = multiproc::SimpleQueue::new()?;
+    /// assert!(!queue.poll_ready());
+    /// queue.put(1)?;
+    /// assert!(queue.poll_ready());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.0.poll_ready()
     }
 
-    /// Lets go of it, as dropping it does.
+    /// Drops this handle; what is in the queue stays for the others. (CPython's `close`.)
+    ///
+    /// ```
+    /// let queue = multiproc::SimpleQueue::new()?;
+    /// let other = queue.clone();
+    /// queue.put(1)?;
+    /// queue.close();
+    /// assert_eq!(other.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn close(self) {
         drop(self);
     }
@@ -61,6 +95,13 @@ impl<T: Serialize> SimpleQueue<T> {
     ///
     /// # Errors
     /// See [`SendError`].
+    ///
+    /// ```
+    /// let queue = multiproc::SimpleQueue::new()?;
+    /// queue.put(vec![1, 2])?;
+    /// assert_eq!(queue.get()?, [1, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn put(&self, value: T) -> Result<(), SendError<T>> {
         self.0.put(value)
     }
@@ -71,8 +112,23 @@ impl<T: DeserializeOwned> SimpleQueue<T> {
     ///
     /// # Errors
     /// See [`RecvError`].
+    ///
+    /// ```
+    /// let queue = multiproc::SimpleQueue::new()?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| queue.put(7).unwrap());
+    ///     assert_eq!(queue.get(), Ok(7));
+    /// });
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn get(&self) -> Result<T, RecvError> {
         self.0.get()
+    }
+}
+
+impl<T> fmt::Debug for SimpleQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SimpleQueue").field(&self.0).finish()
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use super::flags::Flags;
 use super::growable::{Control, GrowableRing, RingSegment, Store};
 use crate::sys::memory::shared::{Shared, SharedFile};
 use crate::sys::wait::robust::{self, RobustCell};
@@ -16,7 +17,8 @@ const BASE: u64 = 32 * 1024;
 /// The most segments: the highest holds 128 GiB.
 const RUNGS: usize = 20;
 
-/// Where things lie, in bytes. What different sides write is 128 bytes apart.
+/// The places of things, in bytes. What different sides write is 128 bytes apart, as processors
+/// fetch lines of 64 in pairs.
 const PUT_LOCK: usize = 0;
 const PUT_ALARM: usize = 64;
 const GET_LOCK: usize = 128;
@@ -41,7 +43,7 @@ pub(crate) struct QueueMemory {
     segments: Box<[OnceLock<Shared>]>,
 }
 
-/// Describes what those who put, or those who get, share.
+/// The cells that those who put share, or those who get.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End<'a> {
     /// Only one of them at a time works or sleeps.
@@ -52,21 +54,6 @@ pub(crate) struct End<'a> {
     pub(crate) cpu: &'a AtomicU64,
 }
 
-/// Describes what the sides tell each other, besides records.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flags<'a> {
-    /// 1 while who gets sleeps for a record.
-    pub(crate) wants_record: &'a AtomicU32,
-    /// 1 while who puts sleeps for room.
-    pub(crate) wants_room: &'a AtomicU32,
-    /// 1 while somebody polls the descriptor.
-    pub(crate) polled: &'a AtomicU32,
-    /// 1 if nothing may be put any more, 2 if nothing may be got either.
-    pub(crate) shut_down: &'a AtomicU32,
-    /// 1 while who puts waits, with its lock held, for descriptors to be received.
-    pub(crate) put_waits: &'a AtomicU32,
-}
-
 fn length_of(segments: usize) -> usize {
     DATA + (BASE as usize) * 8 * ((1 << segments) - 1)
 }
@@ -75,6 +62,8 @@ impl QueueMemory {
     /// New memory, with as many segments as this process may make a file for.
     pub(crate) fn create() -> io::Result<QueueMemory> {
         robust::check()?;
+        // A limit of the file's size (RLIMIT_FSIZE) counts for memory files, too. A smaller queue
+        // is better than none.
         let mut segments = RUNGS;
         let file = loop {
             match SharedFile::create("multiproc-queue", length_of(segments)) {
@@ -91,6 +80,7 @@ impl QueueMemory {
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<QueueMemory> {
         robust::check()?;
         let file = SharedFile::open(fd)?;
+        // The length says how many there are; a file of another length is none of ours.
         let segments = (1..=RUNGS).find(|segments| length_of(*segments) == file.length());
         let segments = segments
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no memory of a queue"))?;
@@ -124,12 +114,17 @@ impl QueueMemory {
 
     pub(crate) fn flags(&self) -> Flags<'_> {
         let flag = |line: usize| self.head.at(FLAGS + line * 128);
-        // The last one is written by those who look at `wants_room`, and seldom.
+        // In the line of `wants_room`, as whoever looks at one looks at both.
+        let room_polled = self.head.at(FLAGS + 128 + 8);
+        // This is written by those who look at `wants_room`, and seldom.
         let put_waits = self.head.at(FLAGS + 128 + 64);
         Flags {
             wants_record: flag(0),
             wants_room: flag(1),
             polled: flag(2),
+            room_polled,
+            // In the line of `shut_down`, which whoever gets looks at anyway.
+            offer: self.head.at(FLAGS + 3 * 128 + 8),
             shut_down: flag(3),
             put_waits,
         }
@@ -144,7 +139,7 @@ impl QueueMemory {
         }
     }
 
-    /// Where a segment lies in the file, and how long it is, in bytes.
+    /// Returns the place of a segment in the file, and its length, both in bytes.
     fn place(segment: usize) -> (usize, usize) {
         (length_of(segment), (BASE as usize * 8) << segment)
     }
@@ -155,6 +150,8 @@ impl Store for QueueMemory {
 
     fn words(&self, segment: usize) -> io::Result<&[AtomicU64]> {
         let (start, length) = QueueMemory::place(segment);
+        // Mapped when it is first used: most queues never leave the lowest. Two threads may map it
+        // at once; the second mapping is dropped.
         let mapped = match self.segments[segment].get() {
             Some(mapped) => mapped,
             None => {
@@ -168,6 +165,7 @@ impl Store for QueueMemory {
     fn reserve(&self, segment: usize, from: u64, to: u64) -> io::Result<()> {
         let (start, length) = QueueMemory::place(segment);
         let (from, to) = (from as usize * 8, to as usize * 8);
+        // What the shared cell said is checked here, as somebody else may have written it.
         if from >= to || to > length {
             return Ok(());
         }

@@ -5,20 +5,19 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::core::{QueueCore, ShutDown};
+use super::core::{QueueCore, RoomBell, ShutDown};
 use super::growable::LONGEST;
-use crate::channel::error::{
-    self, RecvError, RecvFailure, RecvTimeoutError, SendError, SendFailure, SendTimeoutError,
-    TryRecvError, TrySendError,
-};
+use super::room::QueueRoom;
+use crate::channel::error::{RecvError, RecvFailure, SendFailure};
+use crate::channel::forms;
+use crate::channel::room::Room;
 use crate::channel::transport::SendTransportError;
 use crate::codec::{self, Carried};
-use crate::error::{Cause, Result, os};
+use crate::error::{Result, os};
 use crate::sys::wait::poll::Deadline;
 
 /// A queue between processes: any number of them, and of their threads, may put and get. CPython's
@@ -82,6 +81,8 @@ const MAX_KEPT_BUFFER: usize = 64 * 1024;
 /// Does `f` with an empty buffer.
 fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     // At the end of a thread, there is no kept one any more.
+    // Taken out, not borrowed: encoding calls code of the value's type, which may put into a queue
+    // itself.
     let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
     buffer.clear();
     let done = f(&mut buffer);
@@ -96,75 +97,175 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// (0..1000).for_each(|number| queue.put(number).unwrap()); // never waits
+    /// assert_eq!(queue.len(), 1000);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Queue<T>> {
         Queue::with_most(u64::MAX)
     }
 
     /// Creates a queue that holds up to `maxsize` values; whoever puts more waits for room.
     ///
+    /// A queue for 0 values is a rendezvous, as `sync_channel(0)` of the standard library and
+    /// `bounded(0)` of crossbeam are: `put` returns when somebody has got the value. It is always
+    /// empty and always full; `try_put` hands a value over only to one who waits for it at that
+    /// moment, and gives it some 10 ms to wake up. (In Python, a `maxsize` of 0 is no bound: that
+    /// is [`Queue::new`].)
+    ///
+    /// If a process is killed in the middle of a rendezvous, a value is got once or not at all:
+    /// whoever got it takes it along; what is on offer when the one who put it is killed can be got
+    /// until somebody else puts.
+    ///
     /// # Errors
-    /// `maxsize` is 0; the system lacks descriptors or memory.
+    /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// use multiproc::{Process, Queue};
+    ///
+    /// let (orders, served) = (Queue::bounded(0)?, Queue::bounded(0)?);
+    /// assert!(orders.try_put(1).unwrap_err().is_full()); // nobody waits for it
+    /// let serve = |orders: Queue<u32>, served: Queue<u32>| {
+    ///     for order in &orders {
+    ///         served.put(order.unwrap() * 2).unwrap();
+    ///     }
+    /// };
+    /// let child = Process::new(serve, (orders.clone(), served.clone())).start()?;
+    /// orders.put(21)?; // the child has it
+    /// assert_eq!(served.get()?, 42);
+    /// orders.shutdown();
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn bounded(maxsize: usize) -> Result<Queue<T>> {
-        if maxsize == 0 {
-            return Err(Cause::BadInput(
-                "a queue for no value at all; `Queue::new` has no bound".into(),
-            )
-            .into());
-        }
         Queue::with_most(maxsize as u64)
     }
 
     fn with_most(most: u64) -> Result<Queue<T>> {
-        let core = QueueCore::create().map_err(os("cannot make a queue"))?;
+        let created =
+            if most == u64::MAX { QueueCore::create() } else { QueueCore::create_bounded(most) };
+        let core = created.map_err(os("cannot make a queue"))?;
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })
     }
 
     /// Returns the number of values that are in the queue at this moment. (CPython's `qsize`.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put('a')?;
+    /// assert_eq!(queue.len(), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::try_from(self.core.count()).unwrap_or(usize::MAX)
+        // What is on offer in a rendezvous is not in it yet.
+        let count = if self.most == 0 { 0 } else { self.core.count() };
+        usize::try_from(count).unwrap_or(usize::MAX)
     }
 
     /// Returns true if the queue has no value at this moment. (CPython's `empty`.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// assert!(queue.is_empty());
+    /// queue.put('a')?;
+    /// assert!(!queue.is_empty());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.core.count() == 0
+        self.len() == 0
     }
 
     /// Returns true if the queue has no room at this moment; false if it is not bounded.
     /// (CPython's `full`.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::bounded(1)?;
+    /// queue.put('a')?;
+    /// assert!(queue.is_full());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.core.count() >= self.most
+        self.most == 0 || self.core.count() >= self.most
     }
 
     /// Returns the number of values that the queue holds at most; `None` if it is not bounded.
     /// (CPython's `maxsize`.)
+    ///
+    /// ```
+    /// use multiproc::Queue;
+    ///
+    /// assert_eq!(Queue::<u8>::bounded(3)?.capacity(), Some(3));
+    /// assert_eq!(Queue::<u8>::new()?.capacity(), None);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         (self.most != u64::MAX).then(|| usize::try_from(self.most).unwrap_or(usize::MAX))
     }
 
     /// Ends the queue for everybody who has it: whoever puts from now on gets
-    /// [`SendError::Disconnected`], and whoever gets, what is still in it, then
-    /// [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads have.)
+    /// [`SendError::Disconnected`](crate::SendError::Disconnected), and whoever gets, what is still
+    /// in it, then [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads
+    /// have.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put(1)?;
+    /// queue.shutdown();
+    /// assert!(queue.put(2).unwrap_err().is_disconnected());
+    /// assert_eq!(queue.get()?, 1);
+    /// assert!(queue.get().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn shutdown(&self) {
         self.core.shut_down(ShutDown::Put);
     }
 
-    /// `shutdown`, but what is still in it is not got any more, either.
+    /// Ends the queue as [`shutdown`](Queue::shutdown) does, but what is still in it is not got any
+    /// more, either: CPython's `shutdown(immediate=True)`.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// queue.put(1)?;
+    /// queue.shutdown_now();
+    /// assert!(queue.get().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn shutdown_now(&self) {
         self.core.shut_down(ShutDown::PutAndGet);
     }
 
     /// Returns true if the queue was shut down.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::<u8>::new()?;
+    /// let other = queue.clone();
+    /// other.shutdown();
+    /// assert!(queue.is_shut_down());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.core.is_shut_down()
     }
 
-    /// Drops this handle. Others who have it go on; so does what is in it. (CPython's `close`;
-    /// there is nothing to flush and no thread to join.)
+    /// Drops this handle. Other handles go on, and what is in the queue stays there as long as
+    /// there is one. (CPython's `close`; there is nothing to flush and no thread to join.)
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// let other = queue.clone();
+    /// queue.put(1)?;
+    /// queue.close();
+    /// assert_eq!(other.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn close(self) {
         drop(self);
     }
@@ -172,45 +273,61 @@ impl<T> Queue<T> {
     /// Returns true if there is something to get: a value, or the end. If not, the descriptor of
     /// [`as_fd`](AsFd::as_fd) turns readable when that may have changed; ask again then. This is
     /// how to wait for a queue with `epoll` or in an async runtime.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new()?;
+    /// assert!(!queue.poll_ready()); // from here on, the descriptor tells
+    /// queue.put(1)?;
+    /// assert!(queue.poll_ready());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn poll_ready(&self) -> bool {
         self.core.arm()
     }
 }
 
+impl<T> Queue<T> {
+    /// Returns what [`wait`](crate::wait) can wait for until the queue has room or is shut down. A
+    /// queue without a bound always has.
+    ///
+    /// ```
+    /// use multiproc::{Queue, wait};
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::bounded(1)?;
+    /// queue.put(1)?;
+    /// assert!(wait(&[&queue.room()], Some(Duration::ZERO))?.is_empty());
+    /// queue.get()?;
+    /// assert_eq!(wait(&[&queue.room(), &queue], None)?, [0]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn room(&self) -> Room<'_> {
+        self.room_beside(None)
+    }
+
+    /// As `room`, and ready when the other side of `end` is gone, too.
+    pub(super) fn room_beside<'a>(&'a self, end: Option<&'a Carried>) -> Room<'a> {
+        Room::over(QueueRoom::new(&self.core, self.most, end))
+    }
+}
+
+forms::put_forms!(Queue, "let queue = multiproc::Queue::bounded(1)?;", "queue.shutdown();");
+forms::get_forms!(
+    Queue,
+    "let queue = multiproc::Queue::<u32>::new()?;\nlet sender = queue.clone();\nsender.put(1)?;",
+    "queue.shutdown();"
+);
+forms::iterators!(
+    Queue[] by get, &,
+    /// An iterator over the values of a [`Queue`] as they come: [`Queue::iter`].
+    QueueIter,
+    /// An iterator over the values of a [`Queue`] as they come, which has a handle of it: of
+    /// `into_iter`.
+    QueueIntoIter
+);
+
 impl<T: Serialize> Queue<T> {
-    /// Puts a value; waits for room if the queue is bounded.
-    ///
-    /// # Errors
-    /// The queue was shut down, the value's type refuses, or the rest of [`SendError`].
-    pub fn put(&self, value: T) -> Result<(), SendError<T>> {
-        self.put_until(value, Deadline::Never)
-    }
-
-    /// Puts a value if there is room.
-    ///
-    /// # Errors
-    /// As [`put`](Queue::put), and [`TrySendError::Full`] if there is none.
-    pub fn try_put(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.put_until(value, Deadline::now())
-    }
-
-    /// Puts a value; waits for room for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`put`](Queue::put), and [`SendTimeoutError::Timeout`] if there was none in time.
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::after(timeout))
-    }
-
-    /// Puts a value; waits for room until `deadline`.
-    ///
-    /// # Errors
-    /// As [`put_timeout`](Queue::put_timeout).
-    pub fn put_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.put_until(value, Deadline::at(deadline))
-    }
-
     pub(super) fn put_until<E: SendFailure<T>>(
         &self,
         value: T,
@@ -223,6 +340,7 @@ impl<T: Serialize> Queue<T> {
                 Err(reason) => return Err(E::new(SendTransportError::Encode(reason), value)),
             };
             let done = self.core.put(buffer, &fds, self.most, deadline);
+            // Ends of pipes inside the value are this process's again if it was not put.
             if done.is_ok() {
                 ends.keep();
             }
@@ -232,70 +350,12 @@ impl<T: Serialize> Queue<T> {
 }
 
 impl<T: DeserializeOwned> Queue<T> {
-    /// Gets the oldest value; waits for one.
-    ///
-    /// # Errors
-    /// The queue was shut down and is empty ([`RecvError::Disconnected`]), the oldest value is
-    /// not of this type (it is lost, later ones can be got), or the rest of [`RecvError`].
-    pub fn get(&self) -> Result<T, RecvError> {
-        self.get_until(Deadline::Never, || Ok(()))
+    fn get_until<E: RecvFailure>(&self, deadline: Deadline) -> Result<T, E> {
+        self.get_counted(deadline, || Ok(()))
     }
 
-    /// Gets the oldest value if there is one.
-    ///
-    /// # Errors
-    /// As [`get`](Queue::get), and [`TryRecvError::Empty`] if there is none.
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
-        self.get_until(Deadline::now(), || Ok(()))
-    }
-
-    /// Gets the oldest value; waits for one for `timeout` at most.
-    ///
-    /// # Errors
-    /// As [`get`](Queue::get), and [`RecvTimeoutError::Timeout`] if none came in time.
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::after(timeout), || Ok(()))
-    }
-
-    /// Gets the oldest value; waits for one until `deadline`.
-    ///
-    /// # Errors
-    /// As [`get_timeout`](Queue::get_timeout).
-    pub fn get_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.get_until(Deadline::at(deadline), || Ok(()))
-    }
-
-    /// Returns an iterator over the values as they come, until the queue is
-    /// [shut down](Queue::shutdown) and empty. Other errors are items; behind
-    /// [`RecvError::Decode`], there can be more values.
-    ///
-    /// ```
-    /// let queue = multiproc::Queue::new()?;
-    /// queue.put(1)?;
-    /// queue.put(2)?;
-    /// queue.shutdown();
-    /// assert_eq!(queue.iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn iter(&self) -> QueueIter<'_, T> {
-        QueueIter { queue: self }
-    }
-
-    /// Returns an iterator over the values that are there now; it never waits. It ends where the
-    /// queue is empty; errors are items.
-    ///
-    /// ```
-    /// let queue = multiproc::Queue::new()?;
-    /// queue.put(1)?;
-    /// queue.put(2)?;
-    /// assert_eq!(queue.try_iter().collect::<Result<Vec<u8>, _>>()?, [1, 2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_iter(&self) -> impl Iterator<Item = Result<T, RecvError>> {
-        error::try_iter(|| self.try_get())
-    }
-
-    pub(super) fn get_until<E: RecvFailure>(
+    /// Gets a value, for which `before` is called before it is out of the queue.
+    pub(super) fn get_counted<E: RecvFailure>(
         &self,
         deadline: Deadline,
         before: impl FnOnce() -> std::io::Result<()>,
@@ -304,29 +364,6 @@ impl<T: DeserializeOwned> Queue<T> {
             let fds = self.core.get(buffer, deadline, before)?;
             codec::decode(buffer, fds).map_err(|reason| RecvError::Decode(reason).into())
         })
-    }
-}
-
-/// An iterator over the values of a [`Queue`] as they come: [`Queue::iter`].
-#[derive(Debug)]
-pub struct QueueIter<'a, T> {
-    queue: &'a Queue<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for QueueIter<'_, T> {
-    type Item = Result<T, RecvError>;
-
-    fn next(&mut self) -> Option<Result<T, RecvError>> {
-        error::item(self.queue.get())
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a Queue<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = QueueIter<'a, T>;
-
-    fn into_iter(self) -> QueueIter<'a, T> {
-        self.iter()
     }
 }
 
@@ -357,12 +394,13 @@ struct Crossing {
     put_end: Carried,
     get_end: Carried,
     most: u64,
+    room: Option<RoomBell>,
 }
 
 impl<T> Serialize for Queue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let (memory, put_end, get_end) = self.core.descriptors();
-        Crossing { memory, put_end, get_end, most: self.most }.serialize(serializer)
+        let (memory, put_end, get_end, room) = self.core.descriptors();
+        Crossing { memory, put_end, get_end, most: self.most, room }.serialize(serializer)
     }
 }
 
@@ -370,8 +408,9 @@ impl<'de, T> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(
         deserializer: D,
     ) -> std::result::Result<Queue<T>, D::Error> {
-        let Crossing { memory, put_end, get_end, most } = Crossing::deserialize(deserializer)?;
-        let core = QueueCore::open(memory, put_end, get_end).map_err(D::Error::custom)?;
+        let Crossing { memory, put_end, get_end, most, room } =
+            Crossing::deserialize(deserializer)?;
+        let core = QueueCore::open(memory, put_end, get_end, room).map_err(D::Error::custom)?;
         Ok(Queue { core: Arc::new(core), most, values: PhantomData })
     }
 }

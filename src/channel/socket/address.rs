@@ -53,6 +53,13 @@ impl Address {
     ///
     /// # Errors
     /// The system has no random numbers.
+    ///
+    /// ```
+    /// use multiproc::Address;
+    ///
+    /// assert_ne!(Address::fresh()?, Address::fresh()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn fresh() -> Result<Address> {
         let random: [u8; 16] = random::bytes().map_err(os("cannot make a name"))?;
         Ok(Address::Abstract(
@@ -129,18 +136,22 @@ impl FromStr for Address {
         let unknown = || {
             Error::from(Cause::BadInput(format!("address family of '{text}' is not recognized")))
         };
+        // Forms that name their family first, as `Display` writes them: these are read back to the
+        // byte.
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Address::Unix(OsString::from_vec(unescaped(path)).into()));
         }
         if let Some(name) = text.strip_prefix("abstract:").filter(|name| !name.is_empty()) {
             return Ok(Address::Abstract(unescaped(name)));
         }
+        // Then CPython's forms, which are told apart by how they look.
         if let Some(name) = text.strip_prefix(['@', '\0']).filter(|name| !name.is_empty()) {
             return Ok(Address::Abstract(name.into()));
         }
         if let Some(address) = socket_address(text.strip_prefix("tcp://").unwrap_or(text)) {
             return Ok(Address::Tcp(address));
         }
+        // A family that is not known is not taken for a path.
         if text.contains('/') && !text.contains("://") {
             Ok(Address::Unix(text.into()))
         } else {

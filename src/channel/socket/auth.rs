@@ -28,7 +28,7 @@ const CHALLENGE: &[u8] = b"#CHALLENGE#";
 const WELCOME: &[u8] = b"#WELCOME#";
 const FAILURE: &[u8] = b"#FAILURE#";
 
-/// Sets how CPython 3.12 and newer name the hash.
+/// The name that CPython 3.12 and newer give the hash.
 const SHA256: &[u8] = b"{sha256}";
 
 /// The least random bytes that a challenge must have; CPython sends 40.
@@ -132,7 +132,7 @@ impl Key {
 }
 
 impl fmt::Debug for Key {
-    /// It is a secret.
+    /// Prints nothing of the key: it is a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
     }
@@ -157,7 +157,7 @@ impl Side {
     }
 }
 
-/// Describes what a side waits for.
+/// The message that a side waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Challenge,
@@ -171,15 +171,19 @@ enum State {
 pub(crate) struct Handshake {
     side: Side,
     key: Key,
-    /// Holds what the other side has to sign.
+    /// The challenge that the other side has to sign: the hash's name, this side's mark, random
+    /// bytes.
     challenge: Vec<u8>,
     state: State,
 }
 
 impl Handshake {
     pub(crate) fn new(side: Side, key: Key) -> Result<Handshake, AuthenticationError> {
+        // New for each handshake: an answer that somebody overheard is of no use for another.
         let random: [u8; 32] = random::bytes().map_err(AuthenticationError::Os)?;
         let challenge = [SHA256, side.mark(), &random].concat();
+        // The listener has challenged first, and waits for the proof; the client waits for the
+        // challenge.
         let state = match side {
             Side::Listener => State::Proof,
             Side::Client => State::Challenge,
@@ -207,6 +211,8 @@ impl Handshake {
             }
             State::Proof => {
                 self.verify(message)?;
+                // The listener is satisfied, and is challenged in turn; the client has asked last,
+                // and is done.
                 match self.side {
                     Side::Listener => {
                         self.state = State::Challenge;
@@ -218,6 +224,7 @@ impl Handshake {
                     }
                 }
             }
+            // Our proof was right. The listener has asked before; the client asks now.
             State::Verdict if message == WELCOME => match self.side {
                 Side::Listener => {
                     self.state = State::Done;
@@ -238,17 +245,18 @@ impl Handshake {
         (self.state == State::Proof).then_some(FAILURE)
     }
 
-    /// Returns whether both sides have proved the key.
+    /// Returns true if both sides have proved the key.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// The answer to the other side's challenge.
+    /// Answers the other side's challenge.
     fn prove(&self, message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
         let challenge = message.strip_prefix(CHALLENGE).ok_or_else(|| garbage("no challenge"))?;
         let Some(random) = challenge.strip_prefix(SHA256) else {
             return Err(garbage("a challenge for another hash than SHA-256"));
         };
+        // A short challenge might come again, and an old answer with it.
         if random.len() < MIN_CHALLENGE {
             return Err(garbage("a challenge that is too short"));
         }

@@ -13,13 +13,23 @@ use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::ipc::net::{self, Accepted, Watch};
 use crate::sys::wait::poll::Deadline;
 
-/// Sets how long a handshake is left alone at least, when others want its place.
+/// The least time that a handshake has before it is ended for others who want its place.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The number of the listening socket in the watch.
 const LISTENER: u64 = 0;
 
-/// Describes who is let in, and who is being asked for the key.
+/// The handshakes that have begun, and the listening socket as long as there is room for more.
+///
+/// Each turn of `next`, in this order:
+///
+/// 1. End the oldest handshake if its time is over.
+/// 2. Watch the listening socket again if there is room, or somebody who may be ended for others.
+/// 3. Set the alarm for the oldest, so that 1 and 2 come in time without anybody's help.
+/// 4. Wait for the listening socket, a handshake that has something to say, or the alarm.
+///
+/// Nobody is waited for alone: whoever is silent keeps a descriptor for its time, and nobody from
+/// the door.
 #[derive(Debug)]
 pub(crate) struct PendingHandshakes {
     key: Key,
@@ -27,12 +37,12 @@ pub(crate) struct PendingHandshakes {
     /// The most handshakes at a time.
     most: usize,
     watch: Watch,
-    /// In the order of their coming.
+    /// By number, which is the order of their coming: the first is the oldest.
     pending: BTreeMap<u64, Pending>,
     next: u64,
     /// There is no room for more than these many: the listening socket is not watched.
     full_at: Option<usize>,
-    /// Holds what the alarm is set to.
+    /// The time that the alarm is set to.
     alarm: Option<Instant>,
 }
 
@@ -79,7 +89,7 @@ impl PendingHandshakes {
         self.watch.as_fd()
     }
 
-    /// The next handshake that comes to its end; none at the deadline.
+    /// Returns the next handshake that comes to its end; none at the deadline.
     ///
     /// # Errors
     /// No connection can be accepted, and none is pending whose end would help.
@@ -89,11 +99,14 @@ impl PendingHandshakes {
         deadline: Deadline,
     ) -> io::Result<Option<Outcome>> {
         loop {
+            // 1. of the turn. One at a time: the caller comes back for the others.
             if let Some(refused) = self.expire() {
                 return Ok(Some(refused));
             }
+            // 2. and 3.
             self.reopen(listener)?;
             self.set_alarm()?;
+            // 4. Level-triggered: what is not handled in this turn is ready in the next.
             let Some(ready) = self.watch.ready(deadline)? else {
                 return Ok(None);
             };
@@ -117,6 +130,7 @@ impl PendingHandshakes {
 
     /// Takes one connection and challenges it.
     fn admit(&mut self, listener: BorrowedFd<'_>) -> io::Result<Option<Outcome>> {
+        // The newcomer stays in the kernel's backlog until somebody has made room.
         if self.pending.len() >= self.most {
             return Ok(self.make_room(listener));
         }
@@ -124,10 +138,13 @@ impl PendingHandshakes {
             Ok(Accepted::Socket(socket, place)) => (socket, place),
             Ok(Accepted::Nothing | Accepted::Gone) => return Ok(None),
             // No descriptors or no memory: those that are pending have some.
+            // With some pending, the lack is a reason to end the oldest of them. With none, it is
+            // the caller's to know.
             Err(error) if self.pending.is_empty() => return Err(error),
             Err(_) => return Ok(self.make_room(listener)),
         };
         let peer = place.map(Address::from);
+        // The challenge goes out at once, so that a quick client needs one round trip.
         match self.challenge(socket, peer.clone()) {
             Ok(pending) => {
                 // Without a place in the watch, nobody would hear of it.
@@ -166,6 +183,7 @@ impl PendingHandshakes {
                 let Pending { stream, peer, .. } = self.take(number)?;
                 Some(Outcome::Admitted { stream, peer })
             }
+            // It has said a part of a message, and is waited for with the others.
             Err(AuthenticationError::TimedOut) => None,
             Err(error) => self.refuse(number, error),
         }
@@ -173,6 +191,7 @@ impl PendingHandshakes {
 
     fn take(&mut self, number: u64) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
+        // Before its socket is closed: a number that is used again must not be taken for it.
         self.watch.remove(pending.stream.as_fd());
         Some(pending)
     }
@@ -199,9 +218,13 @@ impl PendingHandshakes {
     /// outside.
     fn make_room(&mut self, listener: BorrowedFd<'_>) -> Option<Outcome> {
         let (number, since) = self.oldest()?;
+        // The one that has had the most time has the least to expect of more. All are left alone
+        // for the grace, or a flood would end honest ones before they can answer.
         if since.elapsed() >= self.grace() {
             return self.refuse(number, AuthenticationError::TimedOut);
         }
+        // Else the watch would report a listening socket that nobody may take from, and turn in
+        // circles.
         self.watch.remove(listener);
         self.full_at = Some(self.pending.len());
         None
@@ -224,8 +247,11 @@ impl PendingHandshakes {
 
     /// Makes the watch wake up when the oldest must or may be ended.
     fn set_alarm(&mut self) -> io::Result<()> {
+        // While newcomers wait outside, the oldest may be ended for them after the grace; otherwise
+        // it has its whole time.
         let patience = if self.full_at.is_some() { self.grace() } else { self.timeout };
         let when = self.oldest().and_then(|(_, since)| since.checked_add(patience));
+        // Set only when it changes: a call of the kernel for each turn would be one too many.
         if when != self.alarm {
             self.watch
                 .wake_after(when.map(|when| when.saturating_duration_since(Instant::now())))?;
@@ -243,6 +269,7 @@ pub(crate) fn converse(
 ) -> Result<(), AuthenticationError> {
     let mut message = Vec::new();
     while !handshake.is_done() {
+        // The other side is a stranger so far, so no more than a short message is read from it.
         message.clear();
         stream.recv(&mut message, LONGEST, deadline).map_err(|fault| match fault {
             RecvTransportError::Empty => AuthenticationError::TimedOut,
@@ -258,6 +285,7 @@ pub(crate) fn converse(
         match handshake.received(&message) {
             Ok(answers) => answers.iter().try_for_each(|answer| say(stream, answer))?,
             Err(error) => {
+                // It waits for a verdict; it is told, and hears nothing else of us.
                 if let Some(farewell) = handshake.farewell() {
                     let _ = say(stream, farewell);
                 }

@@ -30,8 +30,8 @@ const LONG_HEADER: usize = 12;
 /// A usual one.
 const SHORT_HEADER: usize = 4;
 
-/// Sets how much room is made for what has not arrived yet, at least; and never more than has
-/// arrived already.
+/// The most room, in bytes, that is made for a body of which nothing has arrived; afterwards, it is
+/// as much as has arrived. So a length that is a lie costs no memory.
 const STEP: usize = 64 * 1024;
 
 /// One end of a connected stream socket.
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
     socket: Arc<OwnedFd>,
     kind: Kind,
     incoming: Incoming,
-    /// Holds what `poll` found and `recv` has not told yet.
+    /// The error that `poll` found and `recv` has not returned yet.
     found: Option<RecvTransportError>,
     /// Nothing more can be received.
     is_over: bool,
@@ -52,14 +52,14 @@ pub(crate) struct Stream {
 #[derive(Default)]
 struct Incoming {
     header: [u8; LONG_HEADER],
-    /// Counts how many bytes of the header are there.
+    /// The bytes of the header that are there.
     got: usize,
     body: Vec<u8>,
     fds: Vec<Arc<OwnedFd>>,
     fds_lost: bool,
 }
 
-/// Describes what a message still lacks.
+/// The part that a message still lacks, in bytes.
 enum Lack {
     Header(usize),
     Body(usize),
@@ -92,6 +92,8 @@ impl Stream {
         if fds.len() > MAX_FDS {
             return Err(SendTransportError::TooManyDescriptors);
         }
+        // The rest of an older message goes first, or the other side would read this one as a part
+        // of it.
         self.flush(deadline)?;
         let (header, length) = header_for(bytes.len());
         let header = &header[..length];
@@ -103,6 +105,8 @@ impl Stream {
             let fault = match stream::send(self.socket.as_fd(), parts, &fds) {
                 Ok(count) => {
                     sent += count;
+                    // They went with the first byte; sent again, they would be those of another
+                    // message.
                     fds.clear();
                     continue;
                 }
@@ -122,6 +126,8 @@ impl Stream {
                     Err(error) => send_fault(error),
                 },
             };
+            // Nothing went out, so the caller has the message back. Of one that went out in part
+            // nothing can be taken back: it counts as sent, and the rest is kept.
             if sent == 0 || matches!(fault, SendTransportError::Disconnected) {
                 return Err(fault);
             }
@@ -163,8 +169,11 @@ impl Stream {
             return Err(fault);
         }
         self.fill(limit, deadline)?;
+        // From here on the next message may begin, whatever becomes of this one.
         self.incoming.got = 0;
         let fds = mem::take(&mut self.incoming.fds);
+        // This process had no room for the descriptors, and the kernel threw them away. The message
+        // without them is of no use.
         if mem::take(&mut self.incoming.fds_lost) {
             self.incoming.body.clear();
             return Err(RecvTransportError::Os(stream::no_descriptors()));
@@ -178,7 +187,8 @@ impl Stream {
         Ok(fds)
     }
 
-    /// Returns whether a message, or the end, can be had at once; waits for it until the deadline.
+    /// Returns true if a message, or the end, can be received at once; waits for it until the
+    /// deadline.
     pub(crate) fn poll(&mut self, limit: u64, deadline: Deadline) -> io::Result<bool> {
         if self.found.is_some() {
             return Ok(true);
@@ -194,11 +204,21 @@ impl Stream {
         }
     }
 
-    /// Returns whether a message is here already, so that the socket does not tell of it.
+    /// Returns true if a message is here already, so that the socket does not tell of it.
     pub(crate) fn has_message(&self) -> bool {
         self.found.is_some()
             || self.is_over
             || matches!(self.incoming.lack(u64::MAX), Ok(Lack::Nothing))
+    }
+
+    /// Returns true if the system takes some bytes now, or the other side is gone.
+    pub(crate) fn has_room(&self) -> io::Result<bool> {
+        poll::one_writable(self.as_fd(), Deadline::Now)
+    }
+
+    /// `has_room`, or something can be received.
+    pub(crate) fn has_room_or_message(&self) -> io::Result<bool> {
+        Ok(self.has_message() || poll::one_ready(self.as_fd(), Deadline::Now)?)
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -213,6 +233,8 @@ impl Stream {
             _ => Mode::Now,
         };
         loop {
+            // Never more than the message lacks is read: the next one stays in the socket, where
+            // pollers see it, and its descriptors with it.
             let lack = match self.incoming.lack(limit) {
                 Ok(Lack::Nothing) => return Ok(()),
                 Ok(lack) => lack,
@@ -225,6 +247,7 @@ impl Stream {
                 return Err(RecvTransportError::Disconnected);
             }
             match self.incoming.take(self.socket.as_fd(), &lack, mode) {
+                // End-of-file: in order between two messages, and a cut inside of one.
                 Ok(0) => {
                     self.is_over = true;
                     let cut = self.incoming.got > 0;
@@ -255,6 +278,8 @@ impl Stream {
     /// Waits for something to receive, and sends what is left to send meanwhile.
     fn wait(&mut self, deadline: Deadline) -> Result<(), RecvTransportError> {
         // A fault of sending is the next send's to tell.
+        // Both sides may have begun a message that the other is to read first. So whoever waits to
+        // receive goes on sending.
         let stuck = matches!(self.flush(Deadline::Now), Err(SendTransportError::Full));
         let socket = self.socket.as_fd();
         let ready = if stuck {
@@ -265,7 +290,7 @@ impl Stream {
         if ready.map_err(RecvTransportError::Os)? { Ok(()) } else { Err(RecvTransportError::Empty) }
     }
 
-    /// Nothing more can be received, as the place of the next message is not known.
+    /// Ends receiving, as the place of the next message is not known.
     fn end(&mut self) {
         self.is_over = true;
         self.incoming = Incoming::default();
@@ -279,6 +304,7 @@ impl Incoming {
         if self.got < SHORT_HEADER {
             return Ok(Lack::Header(SHORT_HEADER - self.got));
         }
+        // CPython's form: four bytes, or -1 and eight.
         let [a, b, c, d, long @ ..] = self.header;
         let length = match i32::from_be_bytes([a, b, c, d]) {
             -1 if self.got < LONG_HEADER => return Ok(Lack::Header(LONG_HEADER - self.got)),
@@ -292,6 +318,7 @@ impl Incoming {
         let lacking =
             usize::try_from(length).ok().and_then(|length| length.checked_sub(self.body.len()));
         match lacking {
+            // An empty message is whole with its header.
             Some(0) => Ok(Lack::Nothing),
             Some(lacking) => Ok(Lack::Body(lacking)),
             None => Err(RecvTransportError::Corrupt("it is longer than its length")),
@@ -309,6 +336,7 @@ impl Incoming {
                 )?;
                 // Descriptors come with the first byte of a message. Any others are nobody's, and
                 // closed.
+                // Those of the first byte belong to the message, as `send` sends them with it.
                 if self.got == 0 {
                     self.fds = codec::table(start.fds);
                     self.fds_lost = start.fds_lost;
@@ -317,6 +345,8 @@ impl Incoming {
                 Ok(start.length)
             }
             Lack::Body(lacking) => {
+                // At most twice what has arrived: a length that is a lie costs its sender as many
+                // bytes.
                 let most = lacking.min(STEP.max(self.body.len()));
                 stream::recv_onto(socket, &mut self.body, most, mode)
             }
@@ -334,6 +364,7 @@ fn header_for(length: usize) -> ([u8; LONG_HEADER], usize) {
             (header, SHORT_HEADER)
         }
         Err(_) => {
+            // From 2 GiB on, as CPython does it; it reads both forms.
             header[..SHORT_HEADER].copy_from_slice(&(-1_i32).to_be_bytes());
             header[SHORT_HEADER..].copy_from_slice(&(length as u64).to_be_bytes());
             (header, LONG_HEADER)
@@ -349,6 +380,8 @@ fn rest_of<'a>(header: &'a [u8], bytes: &'a [u8], sent: usize) -> [&'a [u8]; 2] 
 
 fn send_fault(error: io::Error) -> SendTransportError {
     match error.kind() {
+        // Three ways in which the kernel says that nobody is there, by the kind of socket and by
+        // what was lost.
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
             SendTransportError::Disconnected
         }
@@ -380,7 +413,7 @@ struct Moved {
     untold: Option<Untold>,
 }
 
-/// Describes what `poll` found and `recv` has not told.
+/// An error that `poll` found and `recv` has not returned, on its way to another process.
 #[derive(Serialize, Deserialize)]
 enum Untold {
     Disconnected,
@@ -398,6 +431,7 @@ impl Untold {
                 Some(Untold::TooLong { length, limit })
             }
             RecvTransportError::Corrupt(_) => Some(Untold::Corrupt),
+            // These are of this process and this moment; the other one asks again.
             RecvTransportError::Empty | RecvTransportError::Os(_) => None,
         }
     }
@@ -436,6 +470,7 @@ impl<'de> Deserialize<'de> for Stream {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Stream, D::Error> {
         let moved = Moved::deserialize(deserializer)?;
         let mut stream = Stream::over(moved.socket.0).map_err(D::Error::custom)?;
+        // The header is read again from the bytes, and checked as if they came from the socket.
         let mut rest = moved.received.as_slice();
         let incoming = &mut stream.incoming;
         while let Ok(Lack::Header(lacking)) = incoming.lack(u64::MAX) {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,18 +12,19 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::Failure;
-use crate::error::TaskError;
+use crate::error::{Failure, Result as AnyResult, TaskError, os};
 use crate::pool::host::decode;
 use crate::pool::host::slot::{Outcome, Slot};
 use crate::pool::host::supervisor::Shared;
 use crate::pool::scheduler::job::{Content, Delivery, Sink};
+use crate::process::Waitable;
 use crate::sys::wait::poll::Deadline;
 
 /// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have:
 /// CPython's `AsyncResult`.
 ///
-/// It is a future, for any runtime: `task.await` gives what [`join`](Task::join) does. Dropping it
+/// [`wait`](crate::wait) waits for tasks, processes and channels at once. A task is also a future,
+/// for any runtime: `task.await` gives what [`join`](Task::join) does. Dropping it
 /// neither stops the task nor waits for it; [`cancel`](Task::cancel) stops it.
 ///
 /// ```
@@ -147,6 +149,24 @@ impl<R> Task<R> {
         }
         self.pool.cancel(self.slot.call().id, true);
         self.slot.wake();
+        true
+    }
+}
+
+impl<R> Waitable for Task<R> {
+    /// A descriptor of its own, made when it is first asked for: a task that nobody waits for in
+    /// this way costs none.
+    fn wait_fd(&self) -> AnyResult<BorrowedFd<'_>> {
+        self.slot.wait_fd().map_err(os("cannot wait for a task"))
+    }
+
+    /// Ready when [`join`](Task::join) returns at once. In a forked copy of the pool's process,
+    /// that is always, as the task is lost to it.
+    fn poll_ready(&self) -> AnyResult<bool> {
+        Ok(self.slot.is_ready() || !self.pool.is_ours())
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
         true
     }
 }

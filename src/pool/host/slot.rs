@@ -1,12 +1,15 @@
 //! Where the outcome of one task waits for whoever wants it.
 
 use std::any::Any;
+use std::io;
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::pool::scheduler::job::{Call, Delivery, Sink};
+use crate::sys::wait::epoll::WakeUp;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
@@ -15,6 +18,8 @@ pub(crate) struct Slot {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
+    /// Made readable when the outcome is here; there is none unless somebody asked for it.
+    told: OnceLock<WakeUp>,
 }
 
 struct State {
@@ -42,7 +47,7 @@ impl Slot {
     pub(crate) fn new(call: Call) -> Slot {
         let state =
             State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
-        Slot { call, state: Mutex::new(state), changed: Condvar::new() }
+        Slot { call, state: Mutex::new(state), changed: Condvar::new(), told: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -69,6 +74,22 @@ impl Slot {
             };
         }
         true
+    }
+
+    /// Returns a descriptor that becomes readable, and stays so, when the outcome is here.
+    ///
+    /// It is made before one looks whether the outcome is here, and whoever delivers looks for it
+    /// after the outcome is here: so one of the two sees the other.
+    pub(crate) fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(told) = self.told.get() {
+            return Ok(told.as_fd());
+        }
+        let made = WakeUp::new()?;
+        let told = self.told.get_or_init(|| made);
+        if self.is_ready() {
+            told.wake();
+        }
+        Ok(told.as_fd())
     }
 
     /// Takes the outcome, if it is here.
@@ -149,6 +170,9 @@ impl Sink for Slot {
         let waker = state.waker.take();
         drop(state);
         self.changed.notify_all();
+        if let Some(told) = self.told.get() {
+            told.wake();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }

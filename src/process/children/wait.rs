@@ -8,7 +8,8 @@ use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
 use crate::channel::{
-    Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, SimpleQueue,
+    Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, Room,
+    SimpleQueue,
 };
 use crate::error::{Result, os};
 use crate::process::{Child, Handle};
@@ -111,8 +112,8 @@ macro_rules! waitable_queues {
     };
 }
 
-/// Sets how long at the most somebody polls a queue in vain, if who put into it was killed at the
-/// instant before telling of it.
+/// The longest that somebody polls a queue in vain if whoever changed it was killed at the instant
+/// before telling of it.
 const ROUND: Duration = Duration::from_secs(1);
 
 waitable_queues!(Queue, JoinableQueue, SimpleQueue);
@@ -124,6 +125,24 @@ impl<T> Waitable for QueueReceiver<T> {
 
     fn poll_ready(&self) -> Result<bool> {
         QueueReceiver::poll_ready(self).map_err(os("cannot look into a queue"))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
+    }
+
+    fn look_again(&self) -> Option<Duration> {
+        Some(ROUND)
+    }
+}
+
+impl Waitable for Room<'_> {
+    fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+        Room::wait_fd(self).map_err(os("cannot wait for room in a channel"))
+    }
+
+    fn poll_ready(&self) -> Result<bool> {
+        Room::poll_ready(self).map_err(os("cannot look for room in a channel"))
     }
 
     fn may_wake_for_nothing(&self) -> bool {
@@ -166,9 +185,12 @@ waitable_descriptors!(
     ChildStderr
 );
 
-/// Waits until at least one of `things` is ready (a process has ended, a pipe or a socket has
-/// something to receive or is at its end) and gives the places in the list of those that are; none
-/// after `timeout`. Without a timeout, it waits for ever.
+/// Waits until at least one of `things` is ready and gives the places in the list of those that
+/// are; none after `timeout`. Without a timeout, it waits for ever.
+///
+/// A process is ready when it has ended, a [`Task`](crate::Task) when its outcome is there, a
+/// channel when it has something to receive or is at its end, a [`Room`] of a channel when
+/// something can be sent. Ready is not taken: another thread or process may be faster.
 ///
 /// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive;
 /// to receive one that is longer than the pipe may still wait for the rest.

@@ -32,6 +32,24 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::empty())?)
     }
 
+    /// Adds a descriptor: the set tells once of each thing that arrives at it, whether that was
+    /// taken or not.
+    pub(crate) fn add_arrivals(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), flags)?)
+    }
+
+    /// Adds a descriptor: the set tells while it can be written to, at its end or in error.
+    pub(crate) fn add_writable(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::OUT)?)
+    }
+
+    /// Adds a descriptor: the set tells while it can be read or written, at its end or in error.
+    pub(crate) fn add_either(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), flags)?)
+    }
+
     /// Takes a descriptor out. One that is not in it is no matter.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         let _ = epoll::delete(&self.0, fd);

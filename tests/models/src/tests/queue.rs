@@ -398,3 +398,144 @@ fn who_polls_is_told_in_place_of_the_dead() {
         });
     });
 }
+
+/// A queue that hands over.
+fn rendezvous() -> Arc<QueueCore> {
+    Arc::new(QueueCore::create_bounded(0).expect("create"))
+}
+
+/// One that hands numbers over.
+fn hander(
+    world: &Arc<World>,
+    tid: u32,
+    dies_at: usize,
+    queue: &Arc<QueueCore>,
+    number: u8,
+) -> JoinHandle<End> {
+    let queue = Arc::clone(queue);
+    world.victim(tid, dies_at, move || put(&queue, number, 0).expect("handed over"))
+}
+
+#[test]
+fn a_rendezvous_hands_over_once() {
+    model(|| {
+        explore(2, || {
+            let (world, queue) = (World::new(), rendezvous());
+            let other = hander(&world, 2, 0, &queue, 1);
+            assert_eq!(get(&queue).expect("a record"), 1);
+            assert_eq!(other.join().expect("join"), End::Done);
+            assert_eq!(queue.count(), 0);
+        });
+    });
+}
+
+/// What is taken back is not got, and what is got is not taken back.
+#[test]
+fn a_rendezvous_that_is_shut_down_hands_over_or_gives_back() {
+    model(|| {
+        explore(2, || {
+            let (world, queue) = (World::new(), rendezvous());
+            let was_put = Arc::new(AtomicBool::new(false));
+            let other = {
+                let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
+                world.process(2, move || match put(&queue, 1, 0) {
+                    Ok(()) => was_put.store(true, Ordering::SeqCst),
+                    error => {
+                        assert!(matches!(error, Err(SendTransportError::Disconnected)), "{error:?}")
+                    }
+                })
+            };
+            let shutter = {
+                let queue = Arc::clone(&queue);
+                world.process(3, move || queue.shut_down(ShutDown::Put))
+            };
+            let got = match get(&queue) {
+                Ok(1) => true,
+                got => {
+                    assert!(matches!(got, Err(RecvTransportError::Disconnected)), "{got:?}");
+                    false
+                }
+            };
+            assert_eq!(other.join().expect("join"), End::Done);
+            assert_eq!(shutter.join().expect("join"), End::Done);
+            assert_eq!(got, was_put.load(Ordering::SeqCst));
+        });
+    });
+}
+
+/// Whoever gets is not kept waiting by one who died over putting, nor is the next one who puts.
+#[test]
+fn who_dies_handing_over_keeps_nobody_from_it() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue) = (World::new(), rendezvous());
+            let got = Arc::new(Got::default());
+            let other = {
+                let (queue, got) = (Arc::clone(&queue), Arc::clone(&got));
+                world.process(3, move || {
+                    while got.0.lock().expect("no panic").last() != Some(&2) {
+                        let number = get(&queue).expect("a record");
+                        got.push(number);
+                    }
+                })
+            };
+            let end = hander(&world, 2, dies_at, &queue, 1).join().expect("join");
+            put(&queue, 2, 0).expect("handed over");
+            assert_eq!(other.join().expect("join"), End::Done);
+            let all = got.sorted(Vec::new());
+            assert!(all == [1, 2] || end != End::Done && all == [2], "{all:?}");
+            assert!(rest(&queue).is_empty());
+            end != End::Done
+        });
+    });
+}
+
+/// Whoever puts is told, or finds another who gets, when the one who was about to get dies.
+#[test]
+fn who_dies_over_a_hand_over_takes_one_at_most() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue, got) = (World::new(), rendezvous(), Arc::new(Got::default()));
+            let [victim, other] = [(2, dies_at), (3, 0)].map(|(tid, dies_at)| {
+                let (queue, got) = (Arc::clone(&queue), Arc::clone(&got));
+                world.victim(tid, dies_at, move || {
+                    while let Ok(number) = get(&queue) {
+                        got.push(number);
+                    }
+                })
+            });
+            put(&queue, 1, 0).expect("handed over");
+            queue.shut_down(ShutDown::Put);
+            let end = victim.join().expect("join");
+            assert_eq!(other.join().expect("join"), End::Done);
+            let all = got.sorted(Vec::new());
+            assert!(all == [1] || end != End::Done && all.is_empty(), "{all:?}");
+            assert_eq!(queue.count(), 0);
+            end != End::Done
+        });
+    });
+}
+
+/// Whoever polls for room is told, though others poll, put and get at the same time.
+#[test]
+fn who_polls_for_room_is_told() {
+    model(|| {
+        explore(3, || {
+            let world = World::new();
+            let queue = Arc::new(QueueCore::create_bounded(1).expect("create"));
+            put(&queue, 1, 1).expect("put");
+            assert!(!queue.arm_room(1));
+            let was_ready = Arc::new(AtomicBool::new(false));
+            let poller = {
+                let (queue, was_ready) = (Arc::clone(&queue), Arc::clone(&was_ready));
+                world.process(2, move || was_ready.store(queue.arm_room(1), Ordering::SeqCst))
+            };
+            assert_eq!(get(&queue).expect("a record"), 1);
+            assert_eq!(poller.join().expect("join"), End::Done);
+            assert!(
+                was_ready.load(Ordering::SeqCst) || socket::is_readable(queue.room_pollable()),
+                "nobody tells"
+            );
+        });
+    });
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::flags::Flags;
 use super::growable::{Control, GrowableRing, RingSegment, Store};
 use crate::channel::cells::{AtomicU32, AtomicU64, Unchecked};
 use crate::sys::ipc::socket::End as SocketEnd;
@@ -15,7 +16,7 @@ const RUNGS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct QueueMemory {
     locks: [RobustCell; 4],
-    flags: [AtomicU32; 5],
+    flags: [AtomicU32; 7],
     control: Control,
     growable: Vec<RingSegment>,
     segments: Vec<Vec<AtomicU64>>,
@@ -26,15 +27,6 @@ pub(crate) struct End<'a> {
     pub(crate) lock: &'a RobustCell,
     pub(crate) alarm: &'a RobustCell,
     pub(crate) cpu: &'a Unchecked,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flags<'a> {
-    pub(crate) wants_record: &'a AtomicU32,
-    pub(crate) wants_room: &'a AtomicU32,
-    pub(crate) polled: &'a AtomicU32,
-    pub(crate) shut_down: &'a AtomicU32,
-    pub(crate) put_waits: &'a AtomicU32,
 }
 
 impl QueueMemory {
@@ -74,8 +66,9 @@ impl QueueMemory {
     }
 
     pub(crate) fn flags(&self) -> Flags<'_> {
-        let [wants_record, wants_room, polled, shut_down, put_waits] = &self.flags;
-        Flags { wants_record, wants_room, polled, shut_down, put_waits }
+        let [wants_record, wants_room, polled, room_polled, offer, shut_down, put_waits] =
+            &self.flags;
+        Flags { wants_record, wants_room, polled, room_polled, offer, shut_down, put_waits }
     }
 
     pub(crate) fn growable(&self) -> GrowableRing<'_, QueueMemory> {
