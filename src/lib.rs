@@ -230,6 +230,7 @@ pub use sync::{
     Permit, Poisoned, RLock, RLockGuard, ReadGuard, RwLock, Semaphore, SharedValue,
     SharedValueGuard, WriteGuard,
 };
+pub use sys::program::code::FnPointer;
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;

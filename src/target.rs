@@ -4,12 +4,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
-use crate::sys::program::code::{self, Entry, Refusal};
+use crate::sys::program::code::{self, Crossing, Entry, FnPointer, Refusal};
 
 /// A function that can run in a process with arguments of the types `Args`, a tuple.
 ///
-/// Every `fn`, and every closure that captures nothing, of 0 to 8 arguments is one. You do not
-/// implement it; for a type of your own with a `run` method, see [`Run`](crate::Run).
+/// Every `fn`, and every closure that captures nothing, of 0 to 8 arguments is one; of a generic
+/// function, an instance: `parse::<u32>`. You do not implement it; for a type of your own with a
+/// `run` method, see [`Run`](crate::Run); for a function that a variable of a type `fn(..)` names,
+/// [`Process::from_pointer`](crate::Process::from_pointer).
 ///
 /// Arguments are values that a child can own: `String`, not `&str`; `Vec<T>`, not `&[T]`.
 ///
@@ -106,5 +108,52 @@ where
         let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
         let output = code::conjure::<F>().call(arguments);
         codec::encode(&output).map_err(Refusal::Result)
+    }
+}
+
+/// The entry for functions that a pointer names at run time: one instance for each pointer type.
+///
+/// The pointer is encoded as the first value of the message, before the user's arguments; that is
+/// what makes decoding it sound (see [`Crossing`]).
+pub(crate) fn pointer_entry<P, Args>() -> Entry
+where
+    P: Target<Args> + FnPointer,
+    Args: DeserializeOwned,
+    P::Output: Serialize,
+{
+    |arguments, fds| {
+        let (Crossing(function), arguments) =
+            codec::decode::<(Crossing<P>, Args)>(arguments, fds).map_err(Refusal::Arguments)?;
+        codec::encode(&function.call(arguments)).map_err(Refusal::Result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::parcel::Parcel;
+
+    type Pointer = fn(u32) -> u32;
+
+    fn double(number: u32) -> u32 {
+        number * 2
+    }
+
+    fn call(arguments: Parcel) -> Result<Parcel, Refusal> {
+        pointer_entry::<Pointer, (u32,)>()(&arguments.bytes, arguments.fds)
+    }
+
+    #[test]
+    fn an_entry_calls_the_function_of_a_pointer() {
+        let arguments = codec::encode(&(Crossing(double as Pointer), (21_u32,))).expect("encode");
+        let result = call(arguments).expect("a result");
+        assert_eq!(codec::decode::<u32>(&result.bytes, result.fds).expect("decode"), 42);
+    }
+
+    #[test]
+    fn an_offset_that_leads_to_no_code_is_refused() {
+        // The distance of the base from itself: data.
+        let arguments = codec::encode(&(0_u64, (21_u32,))).expect("encode");
+        assert!(matches!(call(arguments), Err(Refusal::Arguments(_))));
     }
 }

@@ -16,9 +16,9 @@ use serde::de::DeserializeOwned;
 
 use super::children::core::Description;
 use super::children::handle::{self, Handle};
-use super::children::private_dir::PrivateDir;
 use super::children::{registry, removal};
 use super::inside::{bootstrap, exit, hook};
+use super::work_dir::{WorkDir, whole};
 use super::{Child, Run, run};
 use crate::channel::buffered::MAX_MESSAGE;
 use crate::codec::{self, Ends};
@@ -36,11 +36,11 @@ use crate::sys::ipc::lifeline::PrivateLifeline;
 use crate::sys::parcel::Parcel;
 use crate::sys::process::clone::Promise;
 use crate::sys::process::reserve;
-use crate::sys::program::code::{Contentless, Entry, Offset, Refusal};
+use crate::sys::program::code::{Contentless, Crossing, Entry, FnPointer, Offset, Refusal};
 use crate::sys::program::environ::Environment;
 use crate::sys::program::title;
 use crate::sys::wait::poll::Deadline;
-use crate::target::{Captureless, Target, function_entry};
+use crate::target::{Captureless, Target, function_entry, pointer_entry};
 
 /// Describes what to run in a process, and how: a process that is not started yet.
 ///
@@ -119,6 +119,44 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         Process::with(
             Work::Entry(function_entry::<F, Args>(), codec::encode_with_ends(&args)),
             type_name::<F>(),
+            "Process".to_owned(),
+        )
+    }
+
+    /// Makes a process that will run the function that `pointer` names, with `args`.
+    ///
+    /// [`Process::new`] wants to know the function when the program is compiled. This is for one
+    /// that is chosen at run time: from a table, say. The pointer crosses as the distance of its
+    /// function from a fixed place in the program's file, and is looked up there in the child,
+    /// which runs the same file. So it must name a function of the program itself, not of a
+    /// dynamic library: otherwise [`start`](Process::start) fails, under every start method, as it
+    /// does for arguments that cannot be encoded.
+    ///
+    /// A pointer is only taken as a target: it cannot be an argument, a result or a message,
+    /// because the receiver could not tell a forged one. For the same choice in a pool, send a
+    /// value that names the function, an `enum` say, and match on it in the task.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn sum(numbers: Vec<u64>) -> u64 { numbers.iter().sum() }
+    /// fn product(numbers: Vec<u64>) -> u64 { numbers.iter().product() }
+    ///
+    /// let table: [(&str, fn(Vec<u64>) -> u64); 2] = [("sum", sum), ("product", product)];
+    /// let (_, chosen) = table[1];
+    /// let child = Process::from_pointer(chosen, (vec![2, 3, 7],)).start()?;
+    /// assert_eq!(child.join()?, 42);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn from_pointer<P, Args>(pointer: P, args: Args) -> Process<T>
+    where
+        P: Target<Args, Output = T> + FnPointer,
+        Args: Serialize + DeserializeOwned,
+    {
+        let arguments = codec::encode_with_ends(&(Crossing(pointer), args));
+        Process::with(
+            Work::Entry(pointer_entry::<P, Args>(), arguments),
+            type_name::<P>(),
             "Process".to_owned(),
         )
     }
@@ -385,9 +423,9 @@ impl<T> Process<T> {
         )]
         let mut spec = self.spec;
         spec.check().map_err(Cause::BadInput)?;
-        let place = Place::make(&spec, self.directory, self.temporary, &mut environment)?;
+        let work_dir = WorkDir::make(&spec, self.directory, self.temporary, &mut environment)?;
         #[cfg(feature = "cage")]
-        if let (Some(cage), Some(own)) = (&mut spec.cage, &place.private) {
+        if let (Some(cage), Some(own)) = (&mut spec.cage, &work_dir.private) {
             *cage = mem::take(cage).write(own.path());
         }
         #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
@@ -419,12 +457,12 @@ impl<T> Process<T> {
             #[cfg(feature = "cage")]
             lifeline,
             environment,
-            directory: place.directory,
+            directory: work_dir.directory,
         };
         let description = Description {
             spec,
             function: self.function,
-            private_dir: place.private,
+            private_dir: work_dir.private,
             #[cfg(feature = "cage")]
             lifeline: own_lifeline,
         };
@@ -485,57 +523,6 @@ impl Work {
         }
         Ok(ReadyWork { entry, offset, arguments, ends, closure })
     }
-}
-
-/// Where a process works.
-struct Place {
-    directory: Option<PathBuf>,
-    /// The directory, if it was made for the process.
-    private: Option<PrivateDir>,
-}
-
-impl Place {
-    /// Checks the directory that was asked for, or makes a private one, to which `environment` then
-    /// leads.
-    fn make(
-        spec: &ProcessSpec,
-        directory: Option<PathBuf>,
-        temporary: Option<PathBuf>,
-        environment: &mut Option<Environment>,
-    ) -> Result<Place> {
-        if let Some(path) = directory.as_ref().filter(|path| !path.is_absolute()) {
-            let text =
-                format!("the working directory {path:?} of a process cannot be told from here");
-            return Err(Cause::BadInput(text).into());
-        }
-        if !spec.limits.wants_dir() {
-            return Ok(Place { directory, private: None });
-        }
-        if directory.is_some() {
-            let text = "a process cannot have a private directory and another one to work in";
-            return Err(Cause::BadInput(text.to_owned()).into());
-        }
-        let parent = temporary.unwrap_or_else(temporary_directory);
-        let made = PrivateDir::make(&parent)
-            .map_err(os(format!("cannot make a private directory in {}", parent.display())))?;
-        let variables = environment.get_or_insert_with(Environment::now);
-        variables.remove(|name| name == "TMPDIR");
-        variables.push("TMPDIR".as_ref(), made.path().as_ref());
-        Ok(Place { directory: Some(made.path().to_owned()), private: Some(made) })
-    }
-}
-
-/// The path from the root on, as long as the working directory is the one that is meant; as it was
-/// if it is empty, or there is no such directory.
-fn whole(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
-}
-
-/// The directory for temporary files, from the root on.
-pub(crate) fn temporary_directory() -> PathBuf {
-    let named = std::env::temp_dir();
-    // A variable that is set to nothing names none.
-    if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { whole(named) }
 }
 
 /// Forks, and has the copy do the work.

@@ -10,9 +10,9 @@ mod inside;
 mod restrict;
 mod run;
 mod unchecked;
+mod work_dir;
 
 pub use builder::Process;
-pub(crate) use builder::temporary_directory;
 pub use children::{Child, Handle, StillRunning, Waitable, active_children, wait};
 pub use context::{Context, get_context};
 pub use forkserver::{at_forkserver_child, restart_forkserver, set_forkserver_preload};
@@ -21,3 +21,4 @@ pub use inside::current::{
 };
 pub use inside::exit::at_exit;
 pub use run::Run;
+pub(crate) use work_dir::temporary_directory;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Process, builder};
+use super::{Process, work_dir};
 use crate::limits::Limits;
 
 impl<T> Process<T> {
@@ -11,7 +11,7 @@ impl<T> Process<T> {
     ///
     /// A limit that cannot be put in force is an error of `join`: the function does not run then.
     pub fn limits(mut self, limits: Limits) -> Process<T> {
-        self.temporary = limits.wants_dir().then(builder::temporary_directory);
+        self.temporary = limits.wants_dir().then(work_dir::temporary_directory);
         self.spec.limits = limits;
         self
     }
