@@ -390,7 +390,7 @@ impl<T> Process<T> {
 
     pub(super) fn start_with(self, promise: Option<Promise>) -> Result<Child<T>> {
         bootstrap::refuse_while_bootstrapping()?;
-        let method = self.method.unwrap_or_else(method::get_start_method);
+        let method = self.method.unwrap_or_else(method::start_method);
         let Ready { order, work, description } = self.ready(method)?;
         exit::arm();
         registry::sweep();

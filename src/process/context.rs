@@ -4,16 +4,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Process;
-use crate::start::method::{StartMethod, get_start_method};
+use crate::start::method::{StartMethod, start_method};
 use crate::target::{Captureless, Target};
 
 /// A start method as an object: CPython's contexts. Processes made from it use its method, whatever
 /// the program's is.
 ///
 /// ```
-/// use multiproc::{StartMethod, get_context};
+/// use multiproc::{Context, StartMethod};
 ///
-/// let context = get_context(StartMethod::Spawn);
+/// let context = Context::new(StartMethod::Spawn);
 /// let child = context.process(|x: i32| x + 1, (1,)).start()?;
 /// assert_eq!(child.start_method(), StartMethod::Spawn);
 /// assert_eq!(child.join()?, 2);
@@ -22,20 +22,15 @@ use crate::target::{Captureless, Target};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Context(StartMethod);
 
-/// The context of a start method. For that of the program's own method, `Context::default()`.
-#[must_use]
-pub fn get_context(method: StartMethod) -> Context {
-    Context::new(method)
-}
-
 impl Context {
-    /// The context of a start method.
+    /// Makes the context of a start method. [`Context::default`] is that of the program's own.
+    /// CPython's `get_context(method)`.
     #[must_use]
     pub fn new(method: StartMethod) -> Context {
         Context(method)
     }
 
-    /// Its start method.
+    /// Returns the start method of its processes.
     #[must_use]
     pub fn start_method(self) -> StartMethod {
         self.0
@@ -55,6 +50,6 @@ impl Context {
 impl Default for Context {
     /// The context of the program's start method, which is settled by this.
     fn default() -> Context {
-        Context(get_start_method())
+        Context(start_method())
     }
 }

@@ -14,7 +14,7 @@ mod work_dir;
 
 pub use builder::Process;
 pub use children::{Child, Handle, StillRunning, Waitable, active_children, wait};
-pub use context::{Context, get_context};
+pub use context::Context;
 pub use forkserver::{at_forkserver_child, restart_forkserver, set_forkserver_preload};
 pub use inside::current::{
     CurrentProcess, ParentProcess, cpu_count, current_process, parent_process,
