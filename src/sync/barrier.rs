@@ -224,6 +224,7 @@ impl Barrier {
         if is_broken(&entered) {
             return Err(BarrierError::Broken);
         }
+        // Still locked since the last look: nobody has come or gone in between.
         let index = entered.living().filter(|member| member.role == WAITS).count();
         if index + 1 < self.parties as usize {
             let place = entered.join(WAITS, 0).map_err(|Full| BarrierError::TooMany)?;
@@ -249,12 +250,16 @@ impl Barrier {
             let watch = entered.watch(place);
             drop(entered);
             members.sleep(place, &watch, deadline);
+            // Somebody holds the table on: give up the place without it. The others find one member
+            // less.
             let Some(now) = members.enter(deadline) else {
                 members.resign(place);
                 return Err(BarrierError::Broken);
             };
             entered = now;
             remove_dead(&entered);
+            // The own role before the flag: who was released has passed, whatever happened to the
+            // barrier since.
             let outcome = match entered.own(place).role {
                 RELEASED => Ok(()),
                 // Somebody died over breaking it, perhaps.
@@ -285,6 +290,7 @@ impl Barrier {
     fn act(&self, entered: Entered<'_>, action: impl FnOnce()) -> Result<(), BarrierError> {
         let place = entered.join(ACTS, 0).map_err(|Full| BarrierError::TooMany)?;
         drop(entered);
+        // 2. Unlocked, as it is the user's code and may take as long as it likes.
         let acted = catch_unwind(AssertUnwindSafe(action));
         let members = self.table.members();
         let Some(entered) = self.table.enter() else {
@@ -298,6 +304,7 @@ impl Barrier {
         if acted.is_err() {
             break_for_all(&entered);
         } else if is_valid {
+            // 4. Early ones are woken, too: the round that they wait for begins.
             for member in entered.living() {
                 member.wake();
                 if member.role == WAITS {
@@ -309,6 +316,7 @@ impl Barrier {
         entered.leave(place);
         drop(entered);
         match acted {
+            // With the barrier broken and the table unlocked: the caller may look at both.
             Err(panic) => resume_unwind(panic),
             Ok(()) if is_valid => Ok(()),
             Ok(()) => Err(BarrierError::Broken),
@@ -340,6 +348,8 @@ impl Barrier {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
             remove_dead(&entered);
             break_for_all(&entered);
+            // After `break_for_all`: those who waited have the role `BROKEN`, and are not misled by
+            // the flag.
             entered.flag().store(0, Ordering::Relaxed);
         }
     }
@@ -395,6 +405,7 @@ fn remove_dead(entered: &Entered<'_>) {
 /// the flag, this thread leaves members that wait at a broken barrier; they are awake, and
 /// `await_release` looks at the flag.
 fn break_for_all(entered: &Entered<'_>) {
+    // Woken, broken, then told by their roles: whoever wakes early waits for the table's lock.
     entered.living().for_each(Member::wake);
     entered.flag().store(1, Ordering::Relaxed);
     for member in entered.living() {

@@ -174,6 +174,7 @@ impl Condition {
         guard: &mut LockGuard<'_>,
         mut predicate: impl FnMut() -> bool,
     ) -> Result<(), AcquireError<()>> {
+        // A wake-up says nothing about the predicate: somebody else may have been faster.
         while !predicate() {
             self.wait(guard)?;
         }
@@ -217,6 +218,7 @@ impl Condition {
         mut predicate: impl FnMut() -> bool,
     ) -> Result<bool, AcquireError<()>> {
         while !predicate() {
+            // After the predicate: a change that came with the last instant counts.
             if deadline.is_over() {
                 return Ok(false);
             }
@@ -286,11 +288,16 @@ impl Condition {
         }
         let members = self.table.members();
         let entered = self.table.enter().ok_or(AcquireError::Busy)?;
+        // 1. A member, with the user's lock held.
         let place = entered.join(WAITS, 0).map_err(|Full| AcquireError::TooMany)?;
+        // 2. What a death or a notification changes from here on is seen by the sleep.
         let mut watch = entered.watch(place);
         drop(entered);
+        // 3. The first moment at which somebody can change what is waited for and notify.
         lock.release();
         let notified = loop {
+            // 4. Woken by a notification, a death, the deadline, or for no reason: only the role
+            //    tells.
             members.sleep(place, &watch, deadline);
             let Some(entered) = self.table.enter() else {
                 members.resign(place);
@@ -300,12 +307,15 @@ impl Condition {
             if entered.own(place).role == NOTIFIED {
                 break true;
             }
+            // After the role: a notification that was given to this thread must not be lost because
+            // it came late.
             if deadline.is_over() {
                 entered.leave(place);
                 break false;
             }
             watch = entered.watch(place);
         };
+        // 5. Without a deadline, as in CPython: the caller's guard says that the lock is held.
         let taken = lock.take::<()>(Deadline::Never);
         if notified {
             // Only now: if we die while we wait for the lock, the notification is for somebody
@@ -345,9 +355,11 @@ fn wake(entered: &Entered<'_>, count: usize) {
     if count == 0 {
         return;
     }
+    // By tickets and not by places: a newcomer may have a place that became free.
     let mut waiting: Vec<_> = entered.living().filter(|member| member.role == WAITS).collect();
     waiting.sort_by_key(|member| member.ticket);
     for member in waiting.into_iter().take(count) {
+        // Woken first: killed between the two, this thread has only woken it for nothing.
         member.wake();
         member.set_role(NOTIFIED);
     }

@@ -50,6 +50,7 @@ impl Event {
     }
 
     fn word(&self) -> &AtomicU32 {
+        // Memory of this length was checked when the handle was made or decoded.
         self.segment.0.memory().at(0)
     }
 

@@ -271,10 +271,13 @@ impl Lock {
         if own.is_full() {
             return Err(AcquireError::TooMany);
         }
+        // 1. The word is ours, or somebody else's until the deadline.
         let taken = mutex::lock_as(own, cell, deadline).map_err(|why| match why {
             NotTaken::Busy => AcquireError::Busy,
             NotTaken::Own => AcquireError::Deadlock,
         })?;
+        // 2. The kernel's list leads into the mapping, so it stays as long as the cell is in the
+        //    list.
         self.segment.0.memory().pin();
         if taken == Taken::FromDead {
             let holder = cell.fields[HOLDER].load(Ordering::Relaxed);
@@ -284,6 +287,7 @@ impl Lock {
                 cell.fields[POISON].store(DIED, Ordering::Relaxed);
             }
         }
+        // 4. From here on, a death is one of a holder.
         cell.fields[HOLDER].store(own.pid(), Ordering::Relaxed);
         // Nothing of what the caller does next comes before.
         compiler_fence(Ordering::SeqCst);
@@ -304,6 +308,8 @@ impl Lock {
     #[inline]
     pub(super) fn release(&self) {
         let (own, cell) = (robust::own(), self.cell());
+        // A forked copy of the guard has the copy of a lock that it does not hold: it only leaves
+        // its list.
         if cell.word.load(Ordering::Relaxed) & OWNER == own.tid() {
             if std::thread::panicking() {
                 cell.fields[CULPRIT].store(own.pid(), Ordering::Relaxed);
@@ -311,8 +317,11 @@ impl Lock {
             }
             // Nothing of what the caller did before comes after.
             compiler_fence(Ordering::SeqCst);
+            // 3. From here on, a death is one on the way out.
             cell.fields[HOLDER].store(0, Ordering::Relaxed);
         }
+        // 4. and 5. Not by the word: somebody else may have written there, and the mapping was
+        //    pinned.
         if mutex::unlock_as(own, cell) {
             self.segment.0.memory().unpin();
         }
@@ -405,6 +414,7 @@ impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Lock, D::Error> {
         let (segment, place): (Crossing<{ size_of::<RobustCell>() }>, u32) =
             Deserialize::deserialize(deserializer)?;
+        // The place is what another process says; the length is the kernel's word.
         if place as usize >= segment.0.memory().length() / size_of::<RobustCell>() {
             return Err(D::Error::custom("a lock beyond the end of its memory"));
         }

@@ -40,6 +40,7 @@ impl Outstanding {
         let Some(entered) = self.table.enter() else { return false };
         remove_dead(&entered);
         match entered.living().find(|member| member.role == HOLDS && member.is_own()) {
+            // One cell for a thread, however many items it has.
             Some(own) => {
                 own.set_value(own.value.saturating_add(1));
                 true
@@ -63,10 +64,12 @@ impl Outstanding {
         let Some(entered) = self.table.members().enter(Deadline::Never) else { return false };
         remove_dead(&entered);
         let holders = || entered.living().filter(|member| member.role == HOLDS && member.value > 0);
+        // The own count first, so that this thread's death takes with it only what it has.
         let Some(holder) = holders().find(|member| member.is_own()).or_else(|| holders().next())
         else {
             return false;
         };
+        // The last item: whoever waits for the end may go on. Woken first, changed then.
         if in_hand(&entered) == 1 {
             wake_all(&entered);
         }

@@ -100,14 +100,21 @@ pub(super) fn acquire(
 ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
     let acquired = table.members().wait_for(WAITS, 0, deadline, |entered, own| {
         remove_dead(&entered);
+        // Counted anew each time: there is no number that a death could leave wrong.
         let free = value(&entered);
         if free > 0 {
             let Ok(place) = entered.take_role(own, HOLDS, 0) else {
                 return Break(Err(AcquireError::TooMany));
             };
+            // Whoever gave the permits woke one waiter for each, but the wake-up of one that was
+            // killed, or was overtaken, has to be passed on.
             if free > 1 {
+                // Before the permit is back, see `raw::members`: the waiter stands at the table's
+                // lock by then.
                 wake_next(&entered);
             }
+            // A permit may be forgotten and the semaphore dropped; the robust list leads into its
+            // memory still.
             table.pin();
             return Break(Ok(Permit { table, place, thread: PhantomData }));
         }
@@ -139,6 +146,7 @@ pub(super) fn free(table: &Table) -> u64 {
 pub(super) fn add(table: &Table, most: u64) -> bool {
     let Some(entered) = table.members().enter(Deadline::Never) else { return false };
     remove_dead(&entered);
+    // The greatest number is left out, so that the next addition cannot wrap around.
     if value(&entered) >= most || entered.object() == u64::MAX {
         return false;
     }

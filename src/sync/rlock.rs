@@ -145,6 +145,7 @@ impl RLock {
     ) -> Result<RLockGuard<'_>, AcquireError<RLockGuard<'_>>> {
         let cell = self.lock.cell();
         let depth = &cell.fields[DEPTH];
+        // Nobody else can become or cease to be the owner while this thread asks about itself.
         if mutex::is_own(cell) {
             let deeper =
                 depth.load(Ordering::Relaxed).checked_add(1).ok_or(AcquireError::TooMany)?;

@@ -231,6 +231,7 @@ impl RwLock {
         let entered =
             self.table.members().wait_for(waits, pid().into(), deadline, |entered, own| {
                 remove_dead(&entered);
+                // A newcomer comes after all who wait.
                 let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
                 let stands_in_the_way = |member: &Member<'_>| match member.role {
                     READS => role == WRITES,
@@ -249,6 +250,8 @@ impl RwLock {
                 }
                 let is_own =
                     |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
+                // A thread that holds the lock itself would wait for its own release; `try_` says
+                // "busy" instead, as it does not wait.
                 let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
                 if is_deadlock || deadline.is_over() {
                     // Those who waited behind us may go on.
@@ -317,6 +320,8 @@ fn remove_dead(entered: &Entered<'_>) {
     entered.remove_dead(|dead| {
         wake_all(entered);
         if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
+            // There is one writer at the most, so the poison of an earlier one is replaced only by
+            // a later one.
             entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
         }
     });
@@ -343,6 +348,7 @@ fn leave(table: &Table, place: usize, poison: u64) {
         Some(entered) if !entered.own(place).is_own() => table.unpin_if(entered.leave(place)),
         Some(entered) => {
             wake_all(&entered);
+            // Before the place is free: whoever comes next must find it.
             if poison != 0 {
                 entered.set_object(poison);
             }

@@ -92,11 +92,14 @@ impl<'de, const LENGTH: usize> Deserialize<'de> for Crossing<LENGTH> {
         deserializer: D,
     ) -> std::result::Result<Crossing<LENGTH>, D::Error> {
         let Carried(fd) = Carried::deserialize(deserializer)?;
+        // Ten thousand locks of one file come as as many fields with one descriptor: map it once. A
+        // thread that is ending has no `LAST` any more, and maps it again.
         let last = LAST.try_with(|last| last.borrow().upgrade()).ok().flatten();
         let segment = match last.filter(|last| Arc::ptr_eq(last.file.fd(), &fd)) {
             Some(last) => last,
             None => Segment::open(fd).map_err(D::Error::custom)?,
         };
+        // Checked here, so that objects can look at their fields without an error to return.
         if segment.memory.length() < LENGTH {
             return Err(D::Error::custom("shared memory that is too small"));
         }

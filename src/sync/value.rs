@@ -243,8 +243,10 @@ impl<T: Pod> SharedValue<T> {
     ///    again.
     fn write(&self, value: &T) {
         let valid = self.valid().load(Ordering::Relaxed);
+        // Its lowest bit names the other slot; wrapping keeps it that way.
         let other = valid.wrapping_add(1);
         copy::store(self.words(other), bytemuck::bytes_of(value));
+        // The change, as far as anybody else is concerned.
         self.valid().store(other, Ordering::Release);
     }
 }
@@ -266,6 +268,7 @@ impl<'de, T: Pod> Deserialize<'de> for SharedValue<T> {
         deserializer: D,
     ) -> std::result::Result<SharedValue<T>, D::Error> {
         let lock = Lock::deserialize(deserializer)?;
+        // The size tells values of different types apart as far as it matters: any bytes are a `T`.
         if lock.segment().memory().length() != Self::LENGTH {
             return Err(D::Error::custom("shared memory of another size than the value's"));
         }

@@ -19,8 +19,12 @@ use super::platform::{Ordering, Own, RobustCell, WAITERS};
 /// announcement; after 3, by either.
 #[inline]
 pub(crate) fn arm(own: Own, cell: &RobustCell) {
+    // 1. From here on the kernel looks at the word. Without an owner in it, a death wakes somebody
+    //    for nothing at the most.
     own.begin(cell);
+    // 2. Armed. A plain store: no other thread writes to the word while the end's lock is held.
     cell.word.store(own.tid() | WAITERS, Ordering::Release);
+    // 3. For when `end` has taken the announcement back, and other cells are announced.
     own.enlist(cell);
     own.end();
 }

@@ -48,6 +48,7 @@ pub(crate) fn set(word: &AtomicU32) {
 pub(crate) fn clear(word: &AtomicU32) {
     let seen = word.load(Ordering::Relaxed);
     if seen & SET != 0 {
+        // Only from the value that was seen: a `set` that comes between must not be undone.
         let next = (seen >> TIMES).wrapping_add(1) << TIMES;
         // If it changed, somebody else cleared it (and set it again, perhaps: after us, then).
         let _ = word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed);
@@ -65,6 +66,7 @@ pub(crate) fn clear(word: &AtomicU32) {
 /// the kernel does not put this thread to sleep. Killed at any step, it has promised nothing to
 /// anybody.
 pub(crate) fn wait(word: &AtomicU32, deadline: Deadline) -> bool {
+    // What counts as "since I came" is decided here, before anything else is looked at.
     let times = word.load(Ordering::Acquire) >> TIMES;
     loop {
         let seen = word.load(Ordering::Acquire);
@@ -78,6 +80,7 @@ pub(crate) fn wait(word: &AtomicU32, deadline: Deadline) -> bool {
         if seen == waited_for
             || word.compare_exchange(seen, waited_for, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
+            // If the exchange failed, the word changed: look again instead of sleeping.
             futex::wait(word, waited_for, deadline);
         }
     }

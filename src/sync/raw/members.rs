@@ -112,6 +112,7 @@ impl<'a> Members<'a> {
             Err(NotTaken::Own) => return None,
             Err(NotTaken::Busy) => {}
         }
+        // The later of the two deadlines.
         let patient = Deadline::after(SHORT_LOCK_TIMEOUT);
         let deadline = match (deadline.left(), patient.left()) {
             (Some(left), Some(least)) if left < least => patient,
@@ -152,6 +153,7 @@ impl<'a> Members<'a> {
         let cell = self.cell(place);
         robust::begin(cell);
         let was_own = remove(cell);
+        // Those who watch the cell see it empty and look at the table, once its lock is free again.
         futex::wake(&cell.word, u32::MAX);
         robust::end();
         was_own
@@ -195,7 +197,9 @@ impl<'a> Members<'a> {
                 None => entered.join(waits, value).map_err(|Full| Missed::Full)?,
             };
             own = Some(place);
+            // Under the lock: what changes later has another value than what is noted here.
             let watch = entered.watch(place);
+            // Dropped before the sleep, or nobody could change anything.
             drop(entered);
             self.sleep(place, &watch, deadline);
         }
@@ -210,6 +214,7 @@ impl<'a> Members<'a> {
         if watch.is_outdated {
             return;
         }
+        // The own signal first, so that it is watched even if there are too many words.
         let signal = &self.cell(place).fields[SIGNAL];
         let mut words: Vec<(&AtomicU32, u32)> = vec![(signal, 0)];
         words.extend(watch.values.iter().enumerate().filter(|(other, _)| *other != place).map(
@@ -220,6 +225,8 @@ impl<'a> Members<'a> {
         ));
         let round = deadline.within_next(ROUND);
         let until = if watch.is_complete { deadline } else { round };
+        // A kernel that cannot wait for several words: the own signal alone, and a look from time
+        // to time.
         if !futex::wait_any(&words, until) {
             futex::wait(signal, 0, round);
         }
@@ -278,6 +285,8 @@ impl<'a> Entered<'a> {
     /// Iterates over the living members, in the order of their places. Call `remove_dead` before: a
     /// dead one is skipped here, but what its death means has not been done.
     pub(crate) fn living(&self) -> impl Iterator<Item = Member<'a>> + use<'a> {
+        // Read once: other members may die meanwhile, but nobody joins or leaves while the table is
+        // locked.
         let members = self.members;
         (0..members.used()).filter_map(move |place| {
             let cell = members.cell(place);
@@ -299,6 +308,7 @@ impl<'a> Entered<'a> {
     /// The kernel wakes one sleeper for each death, and that may be the same one for several:
     /// `settle` wakes all who may go on.
     pub(crate) fn remove_dead(&self, settle: impl FnOnce(&[Member<'a>])) {
+        // The number of cells is read once: nobody joins while the table is locked.
         let members = self.members;
         let dead: Vec<Member<'a>> = (0..members.used())
             .filter_map(|place| {
@@ -309,6 +319,8 @@ impl<'a> Entered<'a> {
         if dead.is_empty() {
             return;
         }
+        // The dead stay in the table until `settle` is done: a death here has it done again by the
+        // next one.
         settle(&dead);
         for member in &dead {
             member.cell.word.store(0, Ordering::Release);
@@ -354,9 +366,12 @@ impl<'a> Entered<'a> {
         let is_free = |cell: &RobustCell| cell.word.load(Ordering::Acquire) == 0;
         let place = members.cells.iter().position(is_free).ok_or(Full)?;
         let cell = members.cell(place);
+        // A ticket is used up even if this thread is killed before it is a member: only the order
+        // counts.
         let tickets = &members.lock.data[TICKETS];
         let ticket = tickets.load(Ordering::Relaxed).wrapping_add(1);
         tickets.store(ticket, Ordering::Relaxed);
+        // `Relaxed`, as the word's `Release` below comes after all of them.
         cell.fields[ROLE].store(role, Ordering::Relaxed);
         cell.fields[SIGNAL].store(0, Ordering::Relaxed);
         cell.data[TICKET].store(ticket, Ordering::Relaxed);
@@ -368,6 +383,7 @@ impl<'a> Entered<'a> {
         robust::begin(cell);
         // With `WAITERS`, so that the kernel wakes one of those who watch.
         cell.word.store(robust::tid() | WAITERS, Ordering::Release);
+        // Owned, so the link in the cell is ours.
         robust::enlist(cell);
         robust::end();
         if place >= used {
@@ -402,6 +418,7 @@ impl<'a> Entered<'a> {
         robust::begin(cell);
         let was_own = remove(cell);
         robust::end();
+        // The last cell in use: the sleepers have fewer to watch.
         if was_own && place + 1 == self.members.used() {
             self.shrink();
         }

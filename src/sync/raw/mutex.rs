@@ -64,13 +64,17 @@ pub(crate) fn lock(cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTa
 /// whoever holds it, so a thread that does not own the cell must not write there.
 #[inline]
 pub(crate) fn lock_as(own: Own, cell: &RobustCell, deadline: Deadline) -> Result<Taken, NotTaken> {
+    // 1. Announced. Nothing may be called from here to `end` that takes another robust lock: a
+    //    thread has room for one announcement.
     own.begin(cell);
+    // 2. The fast way: a free word without `WAITERS`.
     let taken = match cell.word.compare_exchange(0, own.tid(), Ordering::Acquire, Ordering::Relaxed)
     {
         Ok(_) => Ok(Taken::Clean),
         Err(seen) => take(own.tid(), cell, seen, deadline),
     };
     if taken.is_ok() {
+        // 3. Owned, so the link in the cell is ours to write.
         own.enlist(cell);
     }
     own.end();
@@ -139,7 +143,10 @@ pub(crate) fn unlock(cell: &RobustCell) -> bool {
 #[inline]
 pub(crate) fn unlock_as(own: Own, cell: &RobustCell) -> bool {
     own.begin(cell);
+    // Before the word is free: then the link is the next owner's.
     let was_listed = own.delist(cell);
+    // The fast way: nobody sleeps. `Release` pairs with the `Acquire` of whoever takes it. If the
+    // word is not ours (a forked copy, or somebody overwrote it), it stays as it is.
     if let Err(seen) =
         cell.word.compare_exchange(own.tid(), 0, Ordering::Release, Ordering::Relaxed)
         && seen & OWNER == own.tid()
@@ -158,6 +165,7 @@ pub(crate) fn unlock_as(own: Own, cell: &RobustCell) -> bool {
 /// nobody to wake it.
 #[cold]
 fn release_to_others(cell: &RobustCell) {
+    // Free, and marked: whoever takes it now knows that others sleep.
     cell.word.swap(WAITERS, Ordering::Release);
     if futex::wake(&cell.word, 1) == 0 {
         // Somebody may hold it by now, and somebody else sleep again: who is woken here sets the
