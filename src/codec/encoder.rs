@@ -15,7 +15,7 @@ use serde::ser::{
 };
 
 use super::budget;
-use super::error::{ADVICE, CodecError, Reason};
+use super::error::{ADVICE, CodecError, Reason, miscounted, miscounted_fields};
 use super::names::{Block, Kept, Mode, Variant, spell};
 use super::shape::{
     DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, learn, look_up, mix, slot_for,
@@ -386,12 +386,6 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 }
 
-/// The reader would take what follows for the items that are missing.
-#[cold]
-fn miscounted(what: &str) -> CodecError {
-    CodecError::text(format!("a {what} whose Serialize does not write as many as it says"))
-}
-
 /// A list or a map that is being written. Dropped without `end`, it leaves the depth as it is: its
 /// `Serialize` failed, or the count is caught at the end of the list around it.
 pub(super) struct List<'e, 'a> {
@@ -571,13 +565,6 @@ impl Fields<'_, '_> {
         self.encoder.depth -= u32::from(self.is_variant);
         Ok(())
     }
-}
-
-#[cold]
-fn miscounted_fields(name: &str) -> CodecError {
-    CodecError::text(format!(
-        "struct `{name}`: its Serialize does not write as many fields as it says"
-    ))
 }
 
 /// Structs and struct variants are written alike.

@@ -43,6 +43,21 @@ impl CodecError {
     }
 }
 
+/// An error of a `Serialize` that announces a count and writes another number of items: the reader
+/// would take what follows for those that are missing.
+#[cold]
+pub(super) fn miscounted(what: &str) -> CodecError {
+    CodecError::text(format!("a {what} whose Serialize does not write as many as it says"))
+}
+
+/// `miscounted`, of a struct.
+#[cold]
+pub(super) fn miscounted_fields(name: &str) -> CodecError {
+    CodecError::text(format!(
+        "struct `{name}`: its Serialize does not write as many fields as it says"
+    ))
+}
+
 impl From<Reason> for CodecError {
     #[cold]
     fn from(reason: Reason) -> CodecError {

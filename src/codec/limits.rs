@@ -1,7 +1,7 @@
 //! Limits to what a message may ask of the process that decodes it.
 //!
-//! Process-wide and atomic: they are read on the slow path of each message, and may be set at any
-//! time by any thread. They cross to children in their job (`start::wire`).
+//! Process-wide and atomic: they are read on slow paths only, and may be set at any time by any
+//! thread. They cross to children in their job (`start::wire`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,5 +1,4 @@
-//! The bytes of the format, as they are read. Every function fails if the message ends too early,
-//! and takes nothing from it then.
+//! The bytes of the format, as they are read. Every function fails if the message ends too early.
 
 use std::slice;
 

@@ -5,8 +5,10 @@
 mod builder;
 mod children;
 mod context;
+mod environment;
 mod forkserver;
 mod inside;
+mod options;
 mod restrict;
 mod run;
 mod unchecked;

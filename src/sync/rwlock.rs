@@ -112,7 +112,8 @@ impl RwLock {
     /// let lock = RwLock::new()?;
     /// let writer = lock.write()?;
     /// std::thread::scope(|scope| {
-    ///     scope.spawn(|| assert!(lock.read_timeout(Duration::from_millis(1)).unwrap_err().is_busy()));
+    ///     let reader = || lock.read_timeout(Duration::from_millis(1)).map(drop);
+    ///     scope.spawn(move || assert!(reader().unwrap_err().is_busy()));
     /// });
     /// # drop(writer);
     /// # Ok::<(), multiproc::Error>(())
