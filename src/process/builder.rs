@@ -1,4 +1,17 @@
-//! A process that is not started yet.
+//! A process that is not started yet: what it runs, and how it is started.
+//!
+//! # Order of a start
+//! 1. Refuse what cannot be: a daemon's child, code of a library, arguments that could not be
+//!    encoded.
+//! 2. Make what the process needs: directory, streams, environment, lifeline.
+//! 3. Arm this process's own end, and take the status of a few children that have ended.
+//! 4. Keep a descriptor in reserve, so that the child can be waited for whatever comes.
+//! 5. Launch, by the method.
+//! 6. Keep what was given away with the arguments, and enter the child into the registry.
+//!
+//! A failure before 5 leaves nothing behind: directories and descriptors are dropped, and an end of
+//! a pipe among the arguments is still this process's. Killed between 5 and 6, this process leaves
+//! a child that its lifeline ends.
 
 use std::any::type_name;
 use std::fmt;
@@ -39,7 +52,7 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target, function_entry, pointer_entry};
 
-/// Describes what to run in a process, and how: a process that is not started yet.
+/// What to run in a process, and how: a process that is not started yet.
 ///
 /// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense
 /// then; so starting one twice and joining one that was never started do not compile.
@@ -58,6 +71,8 @@ use crate::target::{Captureless, Target, function_entry, pointer_entry};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Every method that sets something can be called in any order; the last call of each counts.
 #[must_use = "a process does nothing until it is started"]
 pub struct Process<T> {
     work: Work,
@@ -72,7 +87,7 @@ pub struct Process<T> {
     result: PhantomData<fn() -> T>,
 }
 
-/// Describes what a process does.
+/// What a process does.
 enum Work {
     /// A function, by its entry, with its encoded arguments, or why they could not be.
     Entry(Entry, std::result::Result<(Parcel, Ends), String>),
@@ -83,7 +98,8 @@ enum Work {
 type Closure = Box<dyn FnOnce() -> std::result::Result<Parcel, Refusal> + Send>;
 
 impl<T: Serialize + DeserializeOwned> Process<T> {
-    /// A process that will run `target` with `args`, a tuple of 0 to 8 arguments.
+    /// Makes a process that will run `target` with `args`, a tuple of 0 to 8 arguments. CPython's
+    /// `Process(target=.., args=..)`.
     ///
     /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments.
     /// These are encoded here and now, as CPython's are frozen, and decoded in the child; an
@@ -97,6 +113,19 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     ///
     /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is
     /// used up whether the process is started or not. It is a daemon if this process is.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn greet(name: String, times: usize) -> String {
+    ///     vec![format!("hello {name}"); times].join(", ")
+    /// }
+    ///
+    /// let process = Process::new(greet, ("bob".to_owned(), 2));
+    /// assert_eq!(process.to_string(), "<Process(Process-1, initial)>");
+    /// assert_eq!(process.start()?.join()?, "hello bob, hello bob");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new<F, Args>(target: F, args: Args) -> Process<T>
     where
         F: Target<Args, Output = T> + Captureless + Send,
@@ -150,8 +179,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         )
     }
 
-    /// A process that will run a closure with everything that it captured, in a copy of this
-    /// process made by fork.
+    /// Makes a process that will run a closure with everything that it captured, in a copy of this
+    /// process made by `fork(2)`.
     ///
     /// Nothing needs to be encoded but the result. Generators of random numbers go on from where
     /// they are here, in every such child the same; what must differ has to be seeded anew in the
@@ -186,12 +215,14 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         process
     }
 
-    /// A process for a type with `run`.
+    /// Makes a process for a type with `run`. It is named after the type.
     pub(super) fn of<W: Run<Output = T>>(this: W) -> Process<T> {
         let work = Work::Entry(run::entry::<W>(), codec::encode_with_ends(&this));
         Process::with(work, type_name::<W>(), run::kind::<W>().to_owned())
     }
 
+    /// What all constructors have in common: the next number among this process's children is used
+    /// up here.
     fn with(work: Work, function: &'static str, kind: String) -> Process<T> {
         let current = identity::current();
         let path = current.next_path();
@@ -213,25 +244,40 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
 }
 
 impl<T> Process<T> {
-    /// Its name.
+    /// Returns the name that the process will have. (`get_`, as `name` sets it: like
+    /// `std::process::Command`.)
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// assert_eq!(Process::new(|| (), ()).get_name(), "Process-1");
+    /// assert_eq!(Process::new(|| (), ()).name("my service").get_name(), "my service");
+    /// ```
     #[must_use]
     pub fn get_name(&self) -> &str {
         &self.spec.name
     }
 
-    /// Returns whether it will be a daemon.
+    /// Returns whether it will be a daemon. CPython's `daemon`, before the start.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// assert!(!Process::new(|| (), ()).is_daemon());
+    /// assert!(Process::new(|| (), ()).daemon(true).is_daemon());
+    /// ```
     #[must_use]
     pub fn is_daemon(&self) -> bool {
         self.spec.daemon
     }
 
-    /// False: it is not started.
+    /// Returns false, as CPython's `is_alive()` does before the start.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         false
     }
 
-    /// Starts the process, and returns before its function runs.
+    /// Starts the process, and returns before its function runs. CPython's `start()`.
     ///
     /// The first start with the forkserver method also starts the fork server, which takes some
     /// milliseconds.
@@ -241,10 +287,22 @@ impl<T> Process<T> {
     /// cannot be encoded; the function is code of a library; the system lacks descriptors,
     /// processes or memory; fork beside other threads; the fork server or its preload function
     /// failed.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let children: Vec<_> = (0..3_u32)
+    ///     .map(|number| Process::new(|number: u32| number * number, (number,)).start())
+    ///     .collect::<Result<_, _>>()?;
+    /// let squares: Result<Vec<_>, _> = children.iter().map(|child| child.join()).collect();
+    /// assert_eq!(squares?, [0, 1, 4]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn start(self) -> Result<Child<T>> {
         self.start_with(None)
     }
 
+    /// The steps of a start; `promise` is the caller's word for a fork beside other threads.
     pub(super) fn start_with(self, promise: Option<Promise>) -> Result<Child<T>> {
         bootstrap::refuse_while_bootstrapping()?;
         let method = self.method.unwrap_or_else(method::start_method);
@@ -266,7 +324,7 @@ impl<T> Process<T> {
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
     }
 
-    /// Checks everything, and makes what the process and its handles need.
+    /// Steps 1 and 2: checks everything, and makes what the process and its handles need.
     fn ready(self, method: StartMethod) -> Result<Ready> {
         let current = identity::current();
         if current.daemon {
@@ -327,7 +385,7 @@ impl<T> Process<T> {
     }
 }
 
-/// A process that has only to be launched.
+/// A process that has only to be launched: what is sent, what is run, and how it is entered.
 struct Ready {
     order: Order,
     work: ReadyWork,
@@ -345,12 +403,13 @@ fn own_lifeline(spec: &ProcessSpec) -> Result<(Option<PrivateLifeline>, Option<O
     Ok((Some(made.0), Some(made.1)))
 }
 
-/// Describes what a process does, as a start method takes it.
+/// What a process does, as a start method takes it.
 struct ReadyWork {
     entry: Option<Entry>,
     /// Where the entry is, for a process that executes this program's file.
     offset: Option<Offset>,
     arguments: Parcel,
+    /// The ends of pipes among the arguments, given away once the process is launched.
     ends: Ends,
     closure: Option<Closure>,
 }
@@ -382,7 +441,8 @@ impl Work {
     }
 }
 
-/// Forks, and has the copy do the work.
+/// Forks. The copy goes through `bootstrap` and never returns from this function; only the parent
+/// does.
 fn start_fork(
     order: Order,
     promise: Option<Promise>,

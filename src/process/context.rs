@@ -1,4 +1,4 @@
-//! Start methods as objects.
+//! Start methods as objects, for code that should not depend on the program's own.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +25,14 @@ pub struct Context(StartMethod);
 impl Context {
     /// Makes the context of a start method. [`Context::default`] is that of the program's own.
     /// CPython's `get_context(method)`.
+    ///
+    /// ```
+    /// use multiproc::{Context, StartMethod};
+    ///
+    /// let context = Context::new(StartMethod::Fork);
+    /// assert_eq!(context.start_method(), StartMethod::Fork);
+    /// assert_eq!(Context::default().start_method(), StartMethod::Forkserver);
+    /// ```
     #[must_use]
     pub fn new(method: StartMethod) -> Context {
         Context(method)
@@ -36,7 +44,7 @@ impl Context {
         self.0
     }
 
-    /// A process of this context, not started yet: see [`Process::new`].
+    /// Makes a process of this context that is not started yet, as [`Process::new`] does.
     pub fn process<F, Args>(self, target: F, args: Args) -> Process<F::Output>
     where
         F: Target<Args> + Captureless + Send,

@@ -20,7 +20,11 @@ pub(super) struct EnvironmentChange {
 }
 
 impl EnvironmentChange {
-    /// The environment that comes of it, or `None` if it is this process's own.
+    /// Makes the environment, or `None` if there is nothing to change.
+    ///
+    /// # Errors
+    /// A name is empty, has a `=` or a zero byte, or is the library's own; a value has a zero byte
+    /// (`environ(7)` has no form for them).
     pub(super) fn apply(&self) -> Result<Option<Environment>> {
         for (name, value) in &self.variables {
             let bad = name.is_empty()

@@ -1,6 +1,16 @@
-//! Processes as a program sees them.
+//! Processes as a program sees them: to describe, start, wait for and end them, and what a process
+//! knows of itself.
 //!
-//! The rooms, lowest first: `children`, `inside`, what stands here.
+//! The rooms, lowest first: `children` (this process looks at those that it started), `inside` (a
+//! process looks at itself, from before `main` to its last instruction), what stands here (the
+//! builder, and what a program says to its fork server). How a process is made is a floor below, in
+//! `start`.
+//!
+//! # Who may call
+//! Everything public may be called by any thread, and in any process of the library, but not in a
+//! signal handler. Three calls are refused in places where they could not work: starting a process
+//! in an initialiser that runs before a child has its job, in a daemon, and by fork while other
+//! threads exist or while the process leaves.
 
 mod builder;
 mod children;

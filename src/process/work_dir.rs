@@ -10,7 +10,7 @@ use crate::sys::program::environ::Environment;
 /// The directory in which a process starts, and its private directory if it has one.
 pub(super) struct WorkDir {
     pub(super) directory: Option<PathBuf>,
-    /// The directory, if it was made for the process.
+    /// The directory that was made for the process, removed on drop unless it is kept.
     pub(super) private: Option<PrivateDir>,
 }
 
@@ -52,13 +52,13 @@ impl WorkDir {
     }
 }
 
-/// The path from the root on, as long as the working directory is the one that is meant; as it was
-/// if it is empty, or there is no such directory.
+/// Makes a path absolute by the working directory of this moment; leaves it as it is if it is
+/// empty, or the working directory is gone.
 pub(super) fn whole(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// The directory for temporary files, from the root on.
+/// Returns the directory for temporary files as an absolute path: `TMPDIR`, or `/tmp`.
 pub(crate) fn temporary_directory() -> PathBuf {
     let named = std::env::temp_dir();
     // A variable that is set to nothing names none.
