@@ -184,7 +184,8 @@ impl<T> Process<T> {
     /// use multiproc::Process;
     ///
     /// fn deep(levels: u64) -> u64 {
-    ///     if levels == 0 { 0 } else { std::hint::black_box([levels; 64])[7] / levels + deep(levels - 1) }
+    ///     let block = std::hint::black_box([levels; 64]);
+    ///     if levels == 0 { 0 } else { block[7] / levels + deep(levels - 1) }
     /// }
     ///
     /// let child = Process::new(deep, (50_000,)).stack_size(256 << 20).start()?;

@@ -89,7 +89,8 @@ impl<T> Process<T> {
     /// // It sees its deadline coming, and returns what it has.
     /// fn search() -> u64 {
     ///     let mut found = 0;
-    ///     while current_process().time_left().is_none_or(|left| left > Duration::from_millis(900)) {
+    ///     let reserve = Duration::from_millis(900);
+    ///     while current_process().time_left().is_none_or(|left| left > reserve) {
     ///         found += 1;
     ///     }
     ///     found

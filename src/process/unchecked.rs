@@ -25,7 +25,7 @@ impl<T> Process<T> {
     ///
     /// let _other = std::thread::spawn(|| std::thread::park());
     /// let process = Process::from_closure(|| 6 * 7);
-    /// // SAFETY: the closure takes no lock but the allocator's, which glibc makes ready in the child.
+    /// // SAFETY: the closure takes no lock but the allocator's, which glibc makes ready again.
     /// let child = unsafe { process.start_unchecked()? };
     /// assert_eq!(child.join()?, 42);
     /// # Ok::<(), multiproc::Error>(())
