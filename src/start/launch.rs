@@ -7,9 +7,11 @@ use super::{forkserver, spawn};
 use crate::error::Result;
 use crate::log::get_logger;
 
-/// Starts a child that executes our file, by itself or in the fork server.
+/// Starts a child that executes our file, by itself or in the fork server. What it was really made
+/// by is in `Launched::method`.
 ///
-/// Where no fork server can work, the child is spawned: it costs more, and promises the same.
+/// Where no fork server can work, the child is spawned: it costs more, and promises the same. The
+/// reason is logged once.
 pub(crate) fn launch(mut order: Order, method: StartMethod) -> Result<Launched> {
     if method == StartMethod::Forkserver {
         match forkserver::launch(&mut order)? {

@@ -1,4 +1,4 @@
-//! Describes what a process is to be.
+//! What a process is to be: told once, and held by the builder, the child and its handles alike.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::cage::Cage;
 use crate::limits::Limits;
 
-/// Describes what a process is called, how it ends and what it may use: told once, to whoever
-/// starts it, to itself, and to its handles.
+/// What a process is called, how it ends and what it may use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ProcessSpec {
     /// The type that it is printed as: `Process`, or that of a `Run`.
     pub(crate) kind: String,
+    /// The name that it is started with.
     pub(crate) name: String,
     /// Its numbers, from the program's children on.
     pub(crate) path: Vec<u32>,
@@ -21,22 +21,25 @@ pub(crate) struct ProcessSpec {
     pub(crate) daemon: bool,
     /// A worker of a pool: terminated like a daemon, but allowed to have children.
     pub(crate) serves_pool: bool,
+    /// Ended by the lifeline when its parent ends.
     pub(crate) dies_with_parent: bool,
     /// In bytes; the main thread's stack if there is none.
     pub(crate) stack_size: Option<u64>,
-    /// The length of its encoded result, in bytes, at the most.
+    /// How long its encoded result may be, in bytes.
     pub(crate) max_result: u64,
+    /// What it may use.
     pub(crate) limits: Limits,
-    /// Says how long it may run.
+    /// How long it may run, from its start.
     pub(crate) deadline: Option<Duration>,
-    /// Says how long it has between SIGTERM and SIGKILL at the deadline.
+    /// How long it has between SIGTERM and SIGKILL at its deadline.
     pub(crate) grace: Duration,
+    /// What it may reach; everything if there is none.
     #[cfg(feature = "cage")]
     pub(crate) cage: Option<Cage>,
 }
 
 impl ProcessSpec {
-    /// A process without limits, called `name`.
+    /// A process without limits, called `name`, that ends with its parent.
     pub(crate) fn new(kind: String, name: String, path: Vec<u32>, max_result: u64) -> ProcessSpec {
         ProcessSpec {
             kind,
@@ -55,12 +58,13 @@ impl ProcessSpec {
         }
     }
 
-    /// Returns whether it gets a session of its own, in which all that it starts can be found.
+    /// Returns whether it gets a session of its own, in which all that it starts can be found and
+    /// killed.
     pub(crate) fn leads_session(&self) -> bool {
         self.serves_pool || self.deadline.is_some() || !self.limits.is_empty() || self.is_caged()
     }
 
-    /// Returns whether it runs in a cage.
+    /// Returns whether it runs in a cage. False without the feature.
     pub(crate) fn is_caged(&self) -> bool {
         #[cfg(feature = "cage")]
         return self.cage.is_some();
@@ -73,7 +77,8 @@ impl ProcessSpec {
         self.daemon || self.serves_pool
     }
 
-    /// Refuses limits and cages that no process can have.
+    /// Refuses limits and cages that no process can have, with the reason: where they are given,
+    /// not where they fail.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.limits.check()?;
         #[cfg(feature = "cage")]
