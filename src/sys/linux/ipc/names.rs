@@ -30,17 +30,17 @@ const ROOT: &str = "/dev/shm";
 /// The most bytes of a name; the kernel's own limit is 255.
 pub(crate) const LONGEST: usize = 200;
 
-/// Sets how many other names are looked at on the way: whoever has thousands should not pay for all
-/// of them each time.
+/// How many other names are looked at on the way: whoever has thousands should not pay for all of
+/// them each time.
 const SWEPT: usize = 64;
 
-/// A mark for a new memory file.
+/// Returns a mark for a new memory file: 128 random bits, in hexadecimal.
 pub(crate) fn new_mark() -> io::Result<String> {
     let bytes = random::bytes::<16>()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Returns what a memory file with this mark is to be called.
+/// Returns what a memory file with this mark is called, as `/proc` shows it.
 pub(crate) fn file_name(mark: &str) -> String {
     format!("multiproc.{mark}")
 }
@@ -103,7 +103,7 @@ pub(crate) fn withdraw(name: &str, mark: &str) -> io::Result<()> {
     folder.remove(name)
 }
 
-/// Describes who this process is to others.
+/// Who this process is to others.
 struct Surroundings {
     /// Its number, as `/proc` shows it.
     pid: u32,
@@ -121,7 +121,7 @@ impl Surroundings {
     }
 }
 
-/// Describes what a link says.
+/// What a link says: `pid:fd:namespace:birth:mark`.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     pid: u32,
@@ -268,7 +268,7 @@ impl Target {
     }
 }
 
-/// Describes what tells a process from others that had its number before, or have it later.
+/// What tells a process from others that had its number before, or have it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Birth {
     /// The number that the kernel gives to no other process, that of its pidfd (Linux 6.9 and
@@ -297,6 +297,7 @@ impl Birth {
         }
     }
 
+    /// Reads the number of its pidfd.
     fn number_of(pid: u32) -> io::Result<Birth> {
         /// `PID_FS_MAGIC`. Elsewhere, all pidfds have one number.
         const PIDFS: u64 = 0x5049_4446;
@@ -307,6 +308,7 @@ impl Birth {
         Ok(Birth::Number(rustix::fs::fstat(&pidfd)?.st_ino))
     }
 
+    /// Reads its start time from `/proc/<pid>/stat`.
     fn time_of(pid: u32) -> io::Result<Birth> {
         /// Counted from behind the name.
         const START_TIME: usize = 19;
@@ -363,6 +365,7 @@ struct Folder {
 }
 
 impl Folder {
+    /// Where the folder of this user is: `/dev/shm/multiproc.<uid>`.
     fn path() -> String {
         format!("{ROOT}/multiproc.{}", rustix::process::geteuid().as_raw())
     }
@@ -399,6 +402,7 @@ impl Folder {
         if is_folder && is_ours { Ok(()) } else { Err(occupied()) }
     }
 
+    /// Opens and locks the folder; `NotFound` if there is none.
     fn lock() -> io::Result<Folder> {
         let deadline = Deadline::after(Flock::LONGEST_WAIT);
         loop {
@@ -417,6 +421,7 @@ impl Folder {
         }
     }
 
+    /// Does the same, and makes it if there is none.
     fn lock_or_make() -> io::Result<Folder> {
         loop {
             match Folder::lock() {
@@ -430,6 +435,7 @@ impl Folder {
         }
     }
 
+    /// Returns whether the memory of a name is gone.
     fn is_stale(&self, name: &str, surroundings: &Surroundings) -> io::Result<bool> {
         Ok(!Target::of(&self.fd, name)?.is_there(surroundings)?)
     }
@@ -462,10 +468,12 @@ impl Drop for Folder {
     }
 }
 
+/// An error of something that is not as this library makes it.
 fn broken(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
+/// An error of a folder that is not this user's alone: somebody else made it, or may write to it.
 fn occupied() -> io::Error {
     let why = format!("{} is not a folder of this user alone", Folder::path());
     io::Error::new(io::ErrorKind::PermissionDenied, why)
