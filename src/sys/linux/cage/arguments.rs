@@ -45,7 +45,7 @@ const FCNTL_PROCESSES: [i32; 3] = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
 const F_SETSIG: i32 = 10;
 const F_SETOWN_EX: i32 = 15;
 
-/// Holds what `ioctl` may do in every cage: mark a descriptor, and ask.
+/// What `ioctl` may do in every cage: mark a descriptor, and ask.
 const IOCTL: [u64; 8] = [
     0x5450,      // FIONCLEX
     0x5451,      // FIOCLEX
@@ -69,7 +69,7 @@ const IOCTL_NETWORK: [u64; 7] = [
     0x8933, // SIOCGIFINDEX
 ];
 
-/// Holds what `prctl` may be asked for.
+/// What `prctl` may be asked for.
 const PRCTL: &[i32] = &[
     libc::PR_SET_PDEATHSIG,
     libc::PR_GET_PDEATHSIG,

@@ -1,21 +1,25 @@
-//! Describes what a cage allows.
+//! What a cage allows, as the platform takes it.
 
 use std::path::PathBuf;
 
-/// Describes what is allowed.
+/// What is allowed; what is not said is forbidden.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules<'a> {
+    /// Files and folders that may be read, with all below them.
     pub(crate) read: &'a [PathBuf],
+    /// Those that may be written to as well.
     pub(crate) write: &'a [PathBuf],
+    /// It may open sockets.
     pub(crate) network: bool,
+    /// It may execute programs, and make and signal processes inside.
     pub(crate) processes: bool,
     /// The least limit of the process's memory, which is not to be evaded by memory files.
     pub(crate) memory: Option<u64>,
-    /// True if it has a limit of open descriptors of its own.
+    /// It has a limit of open descriptors of its own.
     pub(crate) limits_files: bool,
-    /// True if no status flag of its standard streams is anybody else's.
+    /// No status flag of its standard streams is anybody else's.
     pub(crate) own_streams: bool,
-    /// True if it may make memory files all the same.
+    /// It may make memory files all the same.
     pub(crate) shared_memory: bool,
 }
 

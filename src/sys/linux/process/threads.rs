@@ -25,18 +25,20 @@ pub(crate) fn is_main() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-/// Returns whether a thread of this process has the number.
+/// Returns whether a thread of this process has the number. False without `/proc`.
 pub(crate) fn is_own(number: u32) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{number}")).exists()
 }
 
-/// The processor that this thread runs on; at the next moment, it may be another.
+/// Returns the processor that this thread runs on; at the next moment, it may be another.
 pub(crate) fn cpu() -> u64 {
     // The C library's: it reads what the kernel writes into the thread's own memory (rseq), where
     // rustix calls the vDSO. SAFETY: no arguments, no preconditions.
     u64::from(unsafe { libc::sched_getcpu() }.unsigned_abs())
 }
 
+/// Asks the kernel: `unshare(CLONE_THREAD)` changes nothing in a process of one thread, and fails
+/// with EINVAL in any other.
 fn only_one_now() -> io::Result<bool> {
     // Undoing the sharing between threads is a no-op for a process of one thread, and refused to
     // any other. SAFETY: changes nothing in either case.

@@ -1,4 +1,4 @@
-//! Describes what this process runs: its file, functions, environment, title and rights.
+//! What this process runs: its file, functions, environment, title and rights.
 
 pub(crate) mod code;
 pub(crate) mod creds;

@@ -1,4 +1,9 @@
 //! This program's own file, and how it is executed again.
+//!
+//! Mostly it is `/proc/self/exe`. Three cases differ: the loader was executed and told to run our
+//! file (`ld.so ./program`); a tool runs the program without the kernel knowing (an emulator,
+//! valgrind); an overlay shows the file by other numbers where it is mapped. So the file that this
+//! code is mapped from is compared with the one that was executed.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -22,17 +27,20 @@ pub(crate) struct OwnFile {
     pub(crate) loader: Option<Loader>,
 }
 
-/// Describes how the loader is told to run our file, by a path.
+/// How the loader is told to run our file, by a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loader {
     /// Its command line, from its own name to the path.
     pub(crate) command: Vec<CString>,
     path: PathBuf,
-    /// Holds what the path leads to.
+    /// What the path led to when this was found out.
     file: FileId,
 }
 
-/// This program's. The error says what is in the way.
+/// Returns this program's file.
+///
+/// # Errors
+/// It cannot be executed again; the error says what is in the way.
 pub(crate) fn own() -> io::Result<&'static OwnFile> {
     static OWN: OnceLock<OwnFile> = OnceLock::new();
     let own = match OWN.get() {
@@ -89,6 +97,7 @@ pub(crate) fn is_own(id: FileId) -> bool {
         || mapped().is_ok_and(|mapped| mapped.id == id)
 }
 
+/// Compares the file that was executed with the one that this code is mapped from.
 fn find() -> io::Result<OwnFile> {
     let executed = FileId::at(EXECUTED)?;
     let ordinary = OwnFile { id: executed, loader: None };
@@ -138,7 +147,7 @@ struct Mapped {
     path: PathBuf,
 }
 
-/// The file that this very code is mapped from.
+/// Finds the file that this very code is mapped from, in `/proc/self/maps`.
 fn mapped() -> io::Result<Mapped> {
     let here = mapped as *const () as u64;
     let mut maps = BufReader::new(File::open("/proc/self/maps")?);

@@ -1,18 +1,18 @@
-//! Says how much is left of a thread's stack.
+//! How much is left of a thread's stack: asked by the codec, before a hostile message overflows it.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Holds what has to be left: the code of users that runs between two looks needs some.
+/// How many bytes have to be left: the code of users that runs between two looks needs some.
 const RESERVE: usize = 128 * 1024;
 
-/// Sets how much of a stack whose end cannot be found may be used from where it was first looked
-/// at.
+/// How much of a stack whose end cannot be found may be used from where it was first looked at, in
+/// bytes.
 const UNKNOWN: usize = 128 * 1024;
 
-/// A stack: its lowest address, and the one that nothing may be below of.
+/// A stack: its lowest address, the one that nothing may go below, and its end.
 #[derive(Clone, Copy)]
 struct Bounds {
     lowest: usize,
@@ -21,7 +21,7 @@ struct Bounds {
 }
 
 thread_local! {
-    /// Of the stack that this thread ran on when it was last looked at.
+    /// Those of the stack that this thread ran on when it was last looked at.
     static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds { lowest: 0, floor: 0, end: 0 }) };
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn has(bytes: usize) -> bool {
     here.saturating_sub(bytes) >= bounds.floor
 }
 
-/// The bounds of the stack that `here` is on.
+/// Finds the bounds of the stack that `here` is on.
 #[cold]
 fn measure(here: usize) -> Bounds {
     let unknown = || {
@@ -61,7 +61,8 @@ fn measure(here: usize) -> Bounds {
     Bounds { lowest, floor: lowest + RESERVE.min(size / 2), end: lowest.saturating_add(size) }
 }
 
-/// The lowest address and the size of the stack of this thread, as the C library knows it.
+/// Returns the lowest address and the size of the stack of this thread, as the C library knows it
+/// (`pthread_getattr_np(3)`).
 fn of_thread() -> Option<(usize, usize)> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut lowest, mut size): (*mut c_void, usize) = (ptr::null_mut(), 0);
