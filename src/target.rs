@@ -1,4 +1,9 @@
-//! Describes what can be run in a process: functions and closures without captures.
+//! What can be run in a process: functions and closures without captures.
+//!
+//! A target crosses as the address of an *entry*, an instance of a generic function for the
+//! target's type: the value itself has no content, and is made again from nothing in the child. So
+//! a target must have no size (`code::Contentless`) and be copyable (`Captureless`); a function
+//! that is only known at run time crosses as a checked offset (`pointer_entry`).
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,10 +51,10 @@ use crate::sys::program::code::{self, Crossing, Entry, FnPointer, Refusal};
     note = "to pass more, put them into a tuple or a struct"
 )]
 pub trait Target<Args> {
-    /// Describes what it returns.
+    /// The type of what it returns.
     type Output;
 
-    /// Calls it.
+    /// Calls it with the arguments, taken out of their tuple.
     fn call(self, args: Args) -> Self::Output;
 }
 
@@ -97,7 +102,8 @@ impl_target!(a: A, b: B, c: C, d: D, e: E, f: F);
 impl_target!(a: A, b: B, c: C, d: D, e: E, f: F, g: G);
 impl_target!(a: A, b: B, c: C, d: D, e: E, f: F, g: G, h: H);
 
-/// The entry for a function: the instance that a call site crosses with.
+/// The entry for a function: the instance that a call site crosses with. It decodes the arguments,
+/// calls the function and encodes what it returns.
 pub(crate) fn function_entry<F, Args>() -> Entry
 where
     F: Target<Args>,

@@ -1,4 +1,4 @@
-//! The ways in which a process or a task fails.
+//! The ways in which a process or a task fails, and how the two errors answer through them.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,35 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// The ways in which a process can fail to return a value.
+/// The ways in which a process or a task can fail to return a value.
+///
+/// The first seven are of processes and tasks alike; `NotSent` and `Cancelled` are of tasks; `Lost`
+/// and `Os` say that the program could not find out.
+///
+/// ```
+/// use multiproc::{Failure, Process};
+///
+/// fn job(number: u32) -> u32 {
+///     match number {
+///         0 => panic!("nothing to do"),
+///         1 => std::process::exit(7),
+///         2 => std::process::abort(),
+///         number => number,
+///     }
+/// }
+///
+/// for (number, expected) in ["panicked", "code 7", "killed by SIGABRT"].into_iter().enumerate() {
+///     let error = Process::new(job, (number as u32,)).start()?.join().unwrap_err();
+///     let text = match error.failure() {
+///         Failure::Panicked(_) => "panicked".to_owned(),
+///         Failure::Exited(code) => format!("code {code}"),
+///         Failure::Signalled { signal, .. } => format!("killed by {signal}"),
+///         other => other.to_string(),
+///     };
+///     assert_eq!(text, expected);
+/// }
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
@@ -19,9 +47,9 @@ pub enum Failure {
     /// A signal ended it.
     #[non_exhaustive]
     Signalled {
-        /// Which one.
+        /// The signal.
         signal: Signal,
-        /// True if the kernel wrote an image of its memory.
+        /// The kernel wrote an image of its memory.
         core_dumped: bool,
     },
     /// Its arguments came to it, but could not be decoded there.
@@ -38,13 +66,25 @@ pub enum Failure {
     Cancelled(String),
     /// It ended, but what became of it is not known: somebody else in this program took its status.
     Lost(String),
-    /// This process could not find out, for a reason that may pass (no descriptors, no memory): ask
+    /// This process could not find out, for a reason that may pass (no descriptors, no memory). Ask
     /// again.
     Os(io::Error),
 }
 
 impl Failure {
     /// Returns the panic, if it was one.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("disk full");
+    /// }
+    ///
+    /// let error = Process::new(fails, ()).start()?.join().unwrap_err();
+    /// assert_eq!(error.failure().panic().map(|panic| panic.message()), Some("disk full"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match self {
@@ -71,8 +111,8 @@ impl Failure {
         }
     }
 
-    /// Returns whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or
-    /// because its pool was terminated. (Processes are not.)
+    /// Returns whether the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or because
+    /// its pool was terminated. Processes never are.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Failure::Cancelled(_))

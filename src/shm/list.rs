@@ -1,4 +1,14 @@
-//! A list of mixed small values in shared memory.
+//! A list of mixed small values in shared memory: CPython's `shared_memory.ShareableList`.
+//!
+//! ```text
+//!  word 0        MAGIC, written last of all
+//!  word 1        how many items
+//!  words 2..     the room of each item, in bytes
+//!  then          a record for each item (see `record`), one behind the other
+//! ```
+//!
+//! Where the records are is read once, when the list comes, and kept in this process's own memory:
+//! who writes to the list cannot move them afterwards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +22,7 @@ use super::memory::SharedMemory;
 use super::record::{HEADER, Record, Trouble};
 use crate::error::{Cause, Result};
 
-/// Holds what a list begins with; then come the number of items, the room of each in bytes, and the
-/// records.
+/// What a list begins with.
 const MAGIC: u64 = u64::from_le_bytes(*b"mp list1");
 
 /// A list of fixed length that everybody who has it reads and writes: whole numbers, floating-point
@@ -57,7 +66,7 @@ const LARGEST: usize = 256 << 20;
 #[derive(Clone, Copy, Debug)]
 struct Place {
     start: usize,
-    /// Without the header.
+    /// How many bytes there is room for.
     room: usize,
 }
 
@@ -449,22 +458,22 @@ impl<'de> Deserialize<'de> for ShareableList {
 pub enum ListError {
     /// There is no such item.
     OutOfRange {
-        /// Which one.
+        /// The index that was asked for.
         index: isize,
-        /// Counts how many there are.
+        /// How many items there are.
         len: usize,
     },
     /// The value is too long for the place.
     TooLong {
-        /// Counts how many bytes it is long.
+        /// How many bytes the value has.
         length: usize,
         /// Counts how many there is room for.
         room: usize,
     },
     /// Somebody is changing the item, or was killed while doing so. To set it puts that right.
     Unfinished,
-    /// Says what is there is no value: somebody wrote to the memory by other means. To set it puts
-    /// that right.
+    /// What is there is no value: somebody wrote to the memory by other means. To set it puts that
+    /// right.
     Broken,
 }
 
@@ -513,13 +522,13 @@ pub struct SetError {
 }
 
 impl SetError {
-    /// Why.
+    /// Returns why.
     #[must_use]
     pub fn cause(&self) -> ListError {
         self.cause
     }
 
-    /// The value.
+    /// Returns the value that was to be put there.
     #[must_use]
     pub fn into_item(self) -> Item {
         self.item

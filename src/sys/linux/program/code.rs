@@ -78,6 +78,24 @@ fn base() -> u64 {
 /// [`Process::from_pointer`](crate::Process::from_pointer) takes one. The trait is sealed: it is
 /// implemented for the pointer types of 0 to 8 arguments and for nothing else. A function item is
 /// no pointer until it is coerced, `let f: fn(i32) -> i32 = double;`.
+///
+/// ```
+/// use multiproc::{FnPointer, Process};
+///
+/// fn launch<P>(pointer: P) -> multiproc::Result<u32>
+/// where
+///     P: multiproc::Target<(u32,), Output = u32> + FnPointer,
+/// {
+///     Ok(Process::from_pointer(pointer, (20,)).start()?.join()?)
+/// }
+///
+/// fn next(number: u32) -> u32 {
+///     number + 1
+/// }
+///
+/// assert_eq!(launch(next as fn(u32) -> u32)?, 21);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function pointer",
     label = "not a value of a type `fn(..) -> ..`",
