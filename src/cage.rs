@@ -1,5 +1,5 @@
-//! What hostile code may do: nothing but compute, unless it is named. The rules as users write
-//! them; the platform's part is `sys::cage`.
+//! Cages for hostile code: nothing but computing is allowed, unless it is named. The rules as users
+//! write them; the platform's part is `sys::cage`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Who this process is: its name, its place in the tree, its parent.
+//! The identity of this process: its name, its place in the tree, its parent.
 //!
 //! The main process's identity is there from the beginning; a child gets its own in `bootstrap`,
 //! before any code of the user's but initialisers. A copy that the program forks by itself goes on
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::sys::per_process::{PerProcess, pid};
 
-/// What a process knows of itself.
+/// The identity of a process, as it knows itself.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// The name of its type: `Process`, that of a type with `run`, or `_MainProcess`.
@@ -21,11 +21,11 @@ pub(crate) struct Identity {
     /// It may not have children, and is terminated when its parent ends.
     pub(crate) daemon: bool,
     pub(crate) parent: Option<ParentIdentity>,
-    /// How many processes were constructed here, which numbers the next one.
+    /// Number of processes that were constructed here; it numbers the next one.
     constructed: AtomicU32,
 }
 
-/// What a process knows of its parent, as it was at the start.
+/// The parent of a process, as it was at the start.
 #[derive(Clone, Debug)]
 pub(crate) struct ParentIdentity {
     pub(crate) name: String,

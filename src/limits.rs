@@ -1,4 +1,4 @@
-//! What a process may use at most, and which limit it reached.
+//! Limits of a process, and the one that it reached.
 //!
 //! The kernel keeps most of them (`setrlimit(2)`); `sys::limits::watch` keeps the others by timers
 //! in the process, and has it tell its parent which limit it reached, as an exit status has no room
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::limits::rlimit::{self as sys, Resource};
 use crate::sys::limits::watch;
 
-/// What a process may use at most: for [`Process::limits`](crate::Process::limits),
+/// Limits of what a process may use: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
 ///
 /// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift

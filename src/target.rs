@@ -1,4 +1,4 @@
-//! What can be run in a process: functions and closures without captures.
+//! Targets, which can run in a process: functions and closures without captures.
 //!
 //! A target crosses as the address of an *entry*, an instance of a generic function for the
 //! target's type: the value itself has no content, and is made again from nothing in the child. So
@@ -58,9 +58,9 @@ pub trait Target<Args> {
     fn call(self, args: Args) -> Self::Output;
 }
 
-/// Says what a function without captures is: at the least, copyable. Copyable captures that have a
-/// size are refused by their size (`code::Contentless`); the others cannot be told from none, see
-/// [`Target`].
+/// Implemented by functions without captures: at the least, they are copyable. Copyable captures
+/// that have a size are refused by their size (`code::Contentless`); the others cannot be told from
+/// none, see [`Target`].
 #[diagnostic::on_unimplemented(
     message = "a target must be a function itself or a closure that captures nothing",
     label = "captures variables",

@@ -110,11 +110,11 @@ impl fmt::Display for Location {
 }
 
 thread_local! {
-    /// What the hook saw of this thread's last panic.
+    /// The last panic of this thread, as the hook saw it.
     static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
-/// What is told of a panic that nothing can catch.
+/// A function that is told of a panic that nothing can catch.
 type Witness = Arc<dyn Fn(Panic) + Send + Sync>;
 
 /// The one witness of this process; a child's report.
@@ -126,7 +126,7 @@ pub(crate) fn on_abort(witness: Option<Witness>) {
     *WITNESS.lock().unwrap_or_else(PoisonError::into_inner) = witness;
 }
 
-/// Says which task this thread runs for a pool.
+/// The function that names the task that this thread runs for a pool.
 static TASK: OnceLock<fn() -> Option<String>> = OnceLock::new();
 
 /// Makes the texts of panics name the task that `task` says their thread runs.

@@ -1,4 +1,4 @@
-//! What the decoding of one message has used of what it may use.
+//! The budget of one decoded message: what it has used of what it may use.
 //!
 //! The bytes of a message are chosen by whoever sends it, and their length bounds neither time nor
 //! memory nor stack by itself: a list of `()` has no bytes, a `None` of one byte may be a megabyte
@@ -19,11 +19,11 @@ pub(crate) const SMALL: usize = 32;
 
 /// The sums of one message.
 pub(crate) struct Budget {
-    /// How many levels of lists, maps, options and enums are open at this moment.
+    /// Levels of lists, maps, options and enums that are open at this moment.
     pub(crate) depth: u32,
     /// The length of the message.
     length: u64,
-    /// How many items and entries its lists and maps have announced, all together.
+    /// Items and entries that its lists and maps have announced, all together.
     claimed: u64,
     /// The sizes of its values that are bigger than `SMALL`, all together, in bytes.
     taken: u64,

@@ -26,7 +26,7 @@ pub(super) struct Decoder<'de> {
     /// The variant of an enum is known, and what is in it was not asked for yet. Still true at the
     /// end of the enum, it means bytes that nobody reads.
     pub(super) is_unopened: bool,
-    /// How many lists and tuples, one in the other, have items left that were not asked for.
+    /// Number of lists and tuples, one in the other, with items left that were not asked for.
     open: usize,
 }
 

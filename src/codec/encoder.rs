@@ -26,10 +26,10 @@ use super::writer::Writer;
 pub(super) struct Encoder<'a> {
     out: Writer<'a>,
     names: Names,
-    /// How many levels of lists, maps, options and enums are open. The same limit holds as for
+    /// Levels of lists, maps, options and enums that are open. The same limit holds as for
     /// decoding: a value that no child could decode is refused where it is sent.
     depth: u32,
-    /// How many lists and maps are open. Outside of any, names are not kept: each comes once.
+    /// Number of lists and maps that are open. Outside of any, names are not kept: each comes once.
     lists: u32,
     /// A part of the value could not be written, whatever the `Serialize` around it made of the
     /// error.
@@ -390,7 +390,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
 /// `Serialize` failed, or the count is caught at the end of the list around it.
 pub(super) struct List<'e, 'a> {
     encoder: &'e mut Encoder<'a>,
-    /// How many items are still to come.
+    /// Number of items that are still to come.
     left: usize,
     /// The key of an entry is written, its value is not.
     is_at_value: bool,

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{de, ser};
 
-/// What to do about a type that asks the format what comes next; it ends an error.
+/// Advice for a type that asks the format what comes next; it ends an error.
 pub(crate) const ADVICE: &str =
     "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
 

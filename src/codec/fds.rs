@@ -1,5 +1,5 @@
-//! What goes along with the bytes of a value: descriptors, and marks of things of which there may
-//! be only one.
+//! Companions of the bytes of a value: descriptors, and marks of things of which there may be only
+//! one.
 //!
 //! serde knows neither. So a value that holds a descriptor writes a number, its place in a table,
 //! and puts the descriptor into the table of the message that this thread encodes (`GIVEN`);
@@ -27,16 +27,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// a message itself needs.
 pub(crate) const MAX_FDS: usize = 240;
 
-/// What the value that a thread is at has brought; `None` if it is at none.
+/// The companions of the value that a thread is at; `None` if it is at none.
 ///
 /// Never dropped, so that it is there to the very end of a process, when exit handlers send a last
 /// word. It is empty then.
 type Table<T> = RefCell<ManuallyDrop<Option<T>>>;
 
 thread_local! {
-    /// Whether this thread encodes, and whether what it encodes has brought something.
+    /// The state of this thread: most values leave it at `Encodes`.
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
-    /// What goes along with the value that is being encoded.
+    /// The companions of the value that is being encoded.
     static GIVEN: Table<Box<Baggage>> = const { RefCell::new(ManuallyDrop::new(None)) };
     /// The descriptors that came with the value that is being decoded, but for those that have an
     /// owner by now.
@@ -44,7 +44,7 @@ thread_local! {
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// What a thread does. Most values bring nothing along, and do not touch the table.
+/// The state of a thread. Most values bring nothing along, and do not touch the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Encodes nothing: whatever asks to go along is refused.
@@ -55,7 +55,7 @@ enum Stage {
     Brings,
 }
 
-/// What goes along with one value.
+/// The companions of one value.
 #[derive(Debug, Default)]
 pub(crate) struct Baggage {
     fds: Vec<Arc<OwnedFd>>,

@@ -42,15 +42,15 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeLimits {
-    /// How deep lists, maps, options and enums may lie in each other: 1,000 levels unless set.
+    /// Levels to which lists, maps, options and enums may lie in each other: 1,000 unless set.
     ///
     /// Less where the thread's stack, or what is left of it, does not hold so many: nothing that is
     /// decoded overflows it.
     pub depth: u32,
-    /// How many items without any bytes, such as those of a `Vec<()>`, one message may have, all
-    /// its lists and maps taken together: 2^20, about a million, unless set.
+    /// Items without any bytes, such as those of a `Vec<()>`, that one message may have, all its
+    /// lists and maps taken together: 2^20, about a million, unless set.
     pub empty_items: u64,
-    /// How many bytes of memory a value may take beyond 32 times the length of its message: 64 MiB
+    /// Bytes of memory that a value may take beyond 32 times the length of its message: 64 MiB
     /// unless set.
     ///
     /// Counted are the sizes of the types in it that are bigger than 32 bytes. Tables and lists

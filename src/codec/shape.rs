@@ -1,4 +1,4 @@
-//! Describes how the names of fields and variants go along with values.
+//! The names of fields and variants, and how they go along with values.
 //!
 //! Positions alone would let a value arrive as another one: with `#[serde(skip)]` and its like,
 //! what `Serialize` writes and what `Deserialize` expects are not the same fields and variants. So
@@ -26,7 +26,7 @@
 
 use std::cell::RefCell;
 
-/// How many structs, and how many variants of enums, a message can refer to at once.
+/// Number of structs, and of variants of enums, that a message can refer to at once.
 pub(crate) const SLOTS: usize = 32;
 
 /// Heads below refer to the names in a slot; those from here on come with names that go into slot
@@ -119,16 +119,17 @@ impl Key {
     }
 }
 
-/// What a thread knows of a struct that it encoded before.
+/// A struct that this thread encoded before.
 #[derive(Default)]
 struct Known {
     key: Key,
-    /// Which fields it had: see `mix`. `None` is a struct that has others each time.
+    /// The number for the fields that it had, see `mix`. `None` is a struct that has others each
+    /// time.
     fields: Option<usize>,
     block: Vec<u8>,
 }
 
-/// What a thread knows of a list of fields that it decoded by before: the block that it would be.
+/// A list of fields that this thread decoded by before: the block that it would be.
 #[derive(Default)]
 struct Expected {
     place: usize,
@@ -149,7 +150,7 @@ pub(crate) fn mix(fields: usize, name: &'static str) -> usize {
     fields.rotate_left(7).wrapping_add(name.as_ptr() as usize).wrapping_add(name.len())
 }
 
-/// What is known of a struct to whoever encodes it.
+/// The outcome of looking a struct up.
 pub(crate) enum Lookup<T> {
     /// Its names are known; what `f` made of them.
     Found(T),

@@ -1,4 +1,4 @@
-//! What can go wrong before a process runs, or when it is asked for something.
+//! The error of whatever prepares, starts or asks processes.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -8,7 +8,7 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// How a process failed, with its name, number and function.
+/// The failure of a process, with its name, number and function.
 ///
 /// ```
 /// use multiproc::{Failure, Process};

@@ -8,7 +8,7 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// How a task of a [`Pool`](crate::Pool) failed: what happened, to which task, in which worker.
+/// The failure of a task of a [`Pool`](crate::Pool): the reason, the task and its worker.
 ///
 /// ```
 /// use multiproc::{Failure, Pool};

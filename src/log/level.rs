@@ -1,4 +1,4 @@
-//! How important a record is.
+//! The importance of a record.
 
 use std::fmt;
 

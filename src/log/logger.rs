@@ -32,13 +32,13 @@ type Handler = Arc<dyn Fn(&LogRecord<'_>) + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LogRecord<'a> {
-    /// How important it is.
+    /// The importance of the record.
     pub level: Level,
     /// The name of the process that made it.
     pub process: &'a str,
     /// Where it comes from: `multiproc`, or the module that logged through the facade.
     pub target: &'a str,
-    /// What it says.
+    /// The text of the record.
     pub message: fmt::Arguments<'a>,
     /// The source file that made it.
     pub file: Option<&'a str>,
@@ -274,7 +274,7 @@ impl log::Log for Facade {
     fn flush(&self) {}
 }
 
-/// What a child inherits of this process's settings.
+/// The settings that a child inherits from this process.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
     level: Level,

@@ -52,7 +52,7 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target, function_entry, pointer_entry};
 
-/// What to run in a process, and how: a process that is not started yet.
+/// A process that is not started yet: the function to run, and the way to run it.
 ///
 /// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense
 /// then; so starting one twice and joining one that was never started do not compile.
@@ -87,7 +87,7 @@ pub struct Process<T> {
     result: PhantomData<fn() -> T>,
 }
 
-/// What a process does.
+/// The work of a process.
 enum Work {
     /// A function, by its entry, with its encoded arguments, or why they could not be.
     Entry(Entry, std::result::Result<(Parcel, Ends), String>),
@@ -221,8 +221,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         Process::with(work, type_name::<W>(), run::kind::<W>().to_owned())
     }
 
-    /// What all constructors have in common: the next number among this process's children is used
-    /// up here.
+    /// Common part of all constructors: the next number among this process's children is used up
+    /// here.
     fn with(work: Work, function: &'static str, kind: String) -> Process<T> {
         let current = identity::current();
         let path = current.next_path();
@@ -403,7 +403,7 @@ fn own_lifeline(spec: &ProcessSpec) -> Result<(Option<PrivateLifeline>, Option<O
     Ok((Some(made.0), Some(made.1)))
 }
 
-/// What a process does, as a start method takes it.
+/// The work of a process, as a start method takes it.
 struct ReadyWork {
     entry: Option<Entry>,
     /// Where the entry is, for a process that executes this program's file.

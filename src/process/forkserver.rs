@@ -1,4 +1,4 @@
-//! What a program can say about its fork server: what it loads ahead, and when it is replaced.
+//! A program's settings for its fork server: functions to load ahead, and the time to replace it.
 //!
 //! A fork server that is up can be told nothing more. So each of these calls retires it, and the
 //! next start makes a new one with what has been said until then.

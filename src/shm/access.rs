@@ -1,4 +1,4 @@
-//! What a handle to shared memory may do with it, and what may lie in it.
+//! Rights of a handle to shared memory, and types that may lie in it.
 
 use std::fmt;
 use std::sync::atomic::{
@@ -12,7 +12,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What a handle to shared memory may do: [`ReadWrite`] or [`ReadOnly`]. Sealed.
+/// Rights of a handle to shared memory: [`ReadWrite`] or [`ReadOnly`]. Sealed.
 ///
 /// ```
 /// use multiproc::{Access, SharedArray};

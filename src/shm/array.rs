@@ -156,7 +156,7 @@ impl<T: Pod> SharedArray<T> {
     }
 }
 
-/// How many bytes are copied at a time where it could be any number.
+/// Bytes that are copied at a time where it could be any number.
 const CHUNK: usize = 4096;
 
 impl<T: Pod, A: Access> SharedArray<T, A> {

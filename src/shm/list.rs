@@ -22,7 +22,7 @@ use super::memory::SharedMemory;
 use super::record::{HEADER, Record, Trouble};
 use crate::error::{Cause, Result};
 
-/// What a list begins with.
+/// The first word of a list.
 const MAGIC: u64 = u64::from_le_bytes(*b"mp list1");
 
 /// A list of fixed length that everybody who has it reads and writes: whole numbers, floating-point
@@ -66,7 +66,7 @@ const LARGEST: usize = 256 << 20;
 #[derive(Clone, Copy, Debug)]
 struct Place {
     start: usize,
-    /// How many bytes there is room for.
+    /// Room for the value, in bytes.
     room: usize,
 }
 
@@ -460,20 +460,19 @@ pub enum ListError {
     OutOfRange {
         /// The index that was asked for.
         index: isize,
-        /// How many items there are.
+        /// Length of the list, in items.
         len: usize,
     },
     /// The value is too long for the place.
     TooLong {
-        /// How many bytes the value has.
+        /// Length of the value, in bytes.
         length: usize,
-        /// Counts how many there is room for.
+        /// Room of the place, in bytes.
         room: usize,
     },
     /// Somebody is changing the item, or was killed while doing so. To set it puts that right.
     Unfinished,
-    /// What is there is no value: somebody wrote to the memory by other means. To set it puts that
-    /// right.
+    /// There is no value: somebody wrote to the memory by other means. To set it puts that right.
     Broken,
 }
 

@@ -10,15 +10,15 @@ use crate::sys::per_process::PerProcess;
 /// Smaller memory is not worth its descriptor.
 const SMALLEST: usize = 64 << 10;
 
-/// How many are kept, and so how many descriptors.
+/// Number of parts that are kept, and so of descriptors.
 const MAX_KEPT: usize = 4;
 
-/// How many bytes are kept, all together.
+/// Bytes that are kept, all together.
 const MAX_BYTES: usize = 64 << 20;
 
 static POOL: PerProcess<Mutex<Vec<Exclusive>>> = PerProcess::new();
 
-/// What may be in memory that is taken.
+/// The contents that memory may have when it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
     Zeroed,

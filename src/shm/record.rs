@@ -29,14 +29,14 @@ use std::time::Duration;
 use crate::sys::memory::copy;
 use crate::sys::wait::poll::Deadline;
 
-/// How many words come before the value: the count, its kind and length, the sum.
+/// Words before the value: the count, its kind and length, the sum.
 pub(super) const HEADER: usize = 3;
 
-/// How long a writer is waited for before it is taken for dead.
+/// Time after which a writer that has not finished is taken for dead.
 const WRITER_TIMEOUT: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
 
-/// How often something that nobody is writing, but that is not right, is looked at again.
+/// Number of looks at something that nobody is writing, but that is not right.
 const LOOKS: u32 = 8;
 
 /// Why a value could not be read or written.
@@ -44,7 +44,7 @@ const LOOKS: u32 = 8;
 pub(super) enum Trouble {
     /// Somebody is writing it, or was killed while doing so.
     Unfinished,
-    /// What is there is no value.
+    /// There is no value.
     Broken,
 }
 

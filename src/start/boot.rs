@@ -1,6 +1,6 @@
-//! What a process that we execute is told in its environment, before it can be told anything else:
-//! its role, the numbers of the two descriptors that it inherits, and the file that its parent
-//! runs.
+//! The environment variable of a process that we execute, which tells it, before it can be told
+//! anything else, its role, the numbers of the two descriptors that it inherits, and the file that
+//! its parent runs.
 //!
 //! An environment variable, since it is there before any code of ours runs, and an argument would
 //! be seen by the program. It is not trusted: the process checks that the socket leads to its own
@@ -28,7 +28,7 @@ pub(crate) const REFUSED: i32 = 125;
 /// variable that another version of the library left.
 const PROTOCOL: u32 = 1;
 
-/// What the process is to be.
+/// The role of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Child,

@@ -29,7 +29,7 @@ use crate::sys::process::clone::{self, Promise, Side};
 use crate::sys::process::{exit, pidfd, signals};
 use crate::unwind;
 
-/// What the child has to speak with its parent.
+/// The child's ends of its ties to the parent.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) control: OwnedFd,

@@ -42,28 +42,28 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 
-/// How long the clones of a server that was killed may take to say that they exist. One that takes
+/// Time in which the clones of a server that was killed may say that they exist. One that takes
 /// longer ends with this process.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a process that has closed everything may take to be at its end.
+/// Time in which a process that has closed everything may come to its end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How many clones are made ahead at the least: with one, every start would wait for the server to
-/// wake up.
+/// Clones that are made ahead at the least: with one, every start would wait for the server to wake
+/// up.
 const MIN_SPARES: u32 = 2;
 
-/// How many are made ahead at the most, for bursts.
+/// Clones that are made ahead at the most, for bursts.
 const MAX_SPARES: u32 = 8;
 
 /// After so many starts in a row that found a clone ready, one fewer is kept.
 const CALM_STARTS: u32 = 64;
 
-/// How often a start tries again with another server.
+/// Number of servers that one start tries.
 const ATTEMPTS: u32 = 4;
 
-/// How often a start tries again with another clone: all that wait, and those that replace them,
-/// may have been killed.
+/// Number of clones that one start tries: all that wait, and those that replace them, may have been
+/// killed.
 const CLONES: u32 = 4 * MAX_SPARES;
 
 /// This process's fork server, or why there is none.
@@ -79,13 +79,13 @@ struct Server {
     control: OwnedFd,
     /// The server is our child, too.
     pidfd: OwnedFd,
-    /// What its clones begin with.
+    /// The state that its clones begin with.
     birth: Arc<Birth>,
-    /// How many requests it got; the number of the last one.
+    /// Number of requests that it got; the number of the last one.
     requests: u64,
-    /// How many clones shall be ahead.
+    /// Number of clones that shall be ahead.
     ahead: u32,
-    /// How many starts in a row found one ready.
+    /// Number of starts in a row that found one ready.
     calm: u32,
     /// It has given a clone.
     proven: bool,
@@ -95,7 +95,7 @@ struct Server {
     lost: bool,
 }
 
-/// What the clones of a server have from its start. A job brings what differs from it.
+/// The state that the clones of a server have from its start. A job brings what differs from it.
 struct Birth {
     environment: Environment,
     directory: FileId,
@@ -108,7 +108,7 @@ struct Spare {
     birth: Arc<Birth>,
 }
 
-/// What came of asking for a clone.
+/// The outcome of asking for a clone.
 enum Taken {
     Spare(Spare),
     /// The fork server cannot work here; use spawn. The reason, when it is first found out.
@@ -153,7 +153,7 @@ fn slot() -> MutexGuard<'static, Slot> {
     SLOT.get_or_init(|_| Mutex::default()).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of starting a child in the fork server.
+/// The outcome of starting a child in the fork server.
 pub(super) enum Taking {
     Launched(Launched),
     /// None can work here. The reason, when it is first found out.
@@ -197,7 +197,7 @@ pub(super) fn launch(order: &mut Order) -> Result<Taking> {
     Err(Cause::Server("its clones are killed before they can be used".into()).into())
 }
 
-/// What tells a clone from all other processes.
+/// A clone's number, and its pidfd, which tell it from all other processes.
 struct Identity {
     pid: u32,
     /// Where it cannot be had from the socket.
@@ -460,8 +460,8 @@ impl Server {
         }
     }
 
-    /// Says which clone is put to use, and how many shall be ahead: a state, not an order, so that
-    /// a death in between cannot make client and server count apart.
+    /// Tells the server which clone is put to use, and how many shall be ahead: a state, not an
+    /// order, so that a death in between cannot make client and server count apart.
     fn request(&mut self, taken: Option<u32>) -> Result<(), Trouble> {
         self.requests += 1;
         let request = ServerRequest { number: self.requests, taken, ahead: self.ahead };

@@ -1,4 +1,4 @@
-//! How a child comes to be: one file for each start method, and what they have in common.
+//! The ways in which a child comes to be: one file for each start method, and their common parts.
 //!
 //! | file | what it does |
 //! |---|---|

@@ -20,7 +20,7 @@ use crate::sys::wait::poll::{self, Deadline};
 /// Everything that a child is started with, whatever the method.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// What crosses to the child as a message.
+    /// The message that crosses to the child.
     pub(crate) job: Job,
     /// The encoded arguments.
     pub(crate) arguments: Parcel,
@@ -42,14 +42,14 @@ pub(crate) struct Launched {
     pub(crate) control: OwnedFd,
     /// Its pidfd, if the kernel does not give it from the socket.
     pub(crate) pidfd: Option<OwnedFd>,
-    /// How it was really made.
+    /// The method by which it was really made.
     pub(crate) method: StartMethod,
     /// Our ends of its streams.
     pub(crate) pipes: Pipes,
 }
 
-/// How long a process of ours that should answer may be silent (stopped by somebody, say) before
-/// this one goes on without.
+/// Time for which a process of ours that should answer may be silent (stopped by somebody, say)
+/// before this one goes on without.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Order {

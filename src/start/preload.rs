@@ -1,5 +1,5 @@
-//! What the fork server runs once before its first clone, and what each clone runs before its
-//! function.
+//! Functions that the fork server runs once before its first clone, and that each clone runs before
+//! its own function.
 //!
 //! The list is the client's; a server gets it in its setup, a child in its job, so that a fork
 //! server of its own preloads the same.
@@ -32,10 +32,11 @@ pub(crate) fn add(entry: Offset) {
     list().push(entry);
 }
 
-/// What a clone runs before its function.
+/// A function for each clone to run before its own.
 type ForChild = Box<dyn Fn() + Send + Sync>;
 
-/// What each clone runs. Not a `PerProcess`: it is filled in the fork server, for its copies.
+/// The functions for each clone. Not a `PerProcess`: they are collected in the fork server, for its
+/// copies.
 static FOR_CHILD: Mutex<Vec<ForChild>> = Mutex::new(Vec::new());
 
 /// Runs `f` in each clone of this process.

@@ -1,4 +1,5 @@
-//! What a process is to be: told once, and held by the builder, the child and its handles alike.
+//! The specification of a process: told once, and held by the builder, the child and its handles
+//! alike.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cage::Cage;
 use crate::limits::Limits;
 
-/// What a process is called, how it ends and what it may use.
+/// The name of a process, its end, and its limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ProcessSpec {
     /// The type that it is printed as: `Process`, or that of a `Run`.
@@ -25,15 +26,15 @@ pub(crate) struct ProcessSpec {
     pub(crate) dies_with_parent: bool,
     /// In bytes; the main thread's stack if there is none.
     pub(crate) stack_size: Option<u64>,
-    /// How long its encoded result may be, in bytes.
+    /// Length that its encoded result may have, in bytes.
     pub(crate) max_result: u64,
-    /// What it may use.
+    /// Limits of what it may use.
     pub(crate) limits: Limits,
-    /// How long it may run, from its start.
+    /// Time that it may run, from its start.
     pub(crate) deadline: Option<Duration>,
-    /// How long it has between SIGTERM and SIGKILL at its deadline.
+    /// Time between SIGTERM and SIGKILL at its deadline.
     pub(crate) grace: Duration,
-    /// What it may reach; everything if there is none.
+    /// The cage around it; it may reach everything if there is none.
     #[cfg(feature = "cage")]
     pub(crate) cage: Option<Cage>,
 }

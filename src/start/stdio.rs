@@ -8,7 +8,7 @@ use crate::sys::fd;
 #[cfg(feature = "cage")]
 use crate::sys::streams::{self, Parted};
 
-/// What one of a child's standard streams is connected to, as `std::process::Stdio` says it for
+/// The other side of one of a child's standard streams, as `std::process::Stdio` gives it for
 /// commands. A `File` or an `OwnedFd` becomes one by `From`.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! What is said between processes while one starts another, and how.
+//! Messages between processes while one starts another, and the way in which they are sent.
 //!
 //! ```text
 //!  byte 0    0: the rest is in this message; 1: it is in a sealed memory file, the last descriptor
@@ -50,25 +50,25 @@ use crate::unwind::Panic;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) spec: ProcessSpec,
-    /// What to run; `None` if it does not cross, but comes with the fork.
+    /// The function to run; `None` if it does not cross, but comes with the fork.
     pub(crate) entry: Option<Offset>,
-    /// What `ps` calls the program.
+    /// The name of the program for `ps`.
     pub(crate) program: String,
     pub(crate) parent_name: String,
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
     pub(crate) log: LogSettings,
-    /// What messages may ask of it.
+    /// Limits of the messages that it decodes.
     pub(crate) decode_limits: DecodeLimits,
-    /// What the child's own fork server is to run before its first clone.
+    /// Functions for the child's own fork server to run before its first clone.
     pub(crate) preload: Vec<Offset>,
     /// All of the environment, if it is not the fork server's own.
     pub(crate) environment: Option<Environment>,
-    /// Which of the standard streams come as descriptors.
+    /// The standard streams that come as descriptors.
     pub(crate) streams: [bool; 3],
     /// The working directory comes as a descriptor.
     pub(crate) directory: bool,
-    /// True if no status flag of its standard streams is anybody else's.
+    /// No status flag of its standard streams is anybody else's.
     #[cfg(feature = "cage")]
     pub(crate) has_own_streams: bool,
 }
@@ -89,7 +89,7 @@ pub(crate) enum Report {
     Panicked(Panic),
     /// The arguments could not be decoded: the function did not run.
     BadArguments(String),
-    /// What the function returned could not be encoded or sent.
+    /// The result of the function could not be encoded or sent.
     BadResult(String),
     /// The process could not be set up: the function did not run.
     NotRun(String),
@@ -106,7 +106,7 @@ pub(crate) const LIMIT_NOTE: [u8; NOTE_HEAD] = [INLINE, 0, 1, 0, 0, 0, 7];
 /// Client to fork server, first: what to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
-    /// What to run before the first clone.
+    /// Functions to run before the first clone.
     pub(crate) preload: Vec<Offset>,
     /// The client's environment.
     pub(crate) environment: Environment,
@@ -137,7 +137,7 @@ pub(crate) enum ServerReply {
     Failed { errno: i32, request: u64 },
     /// The server cannot work here, for this reason; it has ended.
     Unfit(String),
-    /// What was to run before the first clone failed; the server has ended.
+    /// A function that was to run before the first clone failed; the server has ended.
     PreloadFailed(String),
 }
 
@@ -178,8 +178,8 @@ pub(crate) struct Message<Header> {
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
 
-/// How long a header may be, in bytes: it is copied into memory when it is decoded, whoever wrote
-/// it.
+/// Length that a header may have, in bytes: it is copied into memory when it is decoded, whoever
+/// wrote it.
 const MAX_HEADER: usize = 256 << 20;
 
 /// Sends a message. Never blocks, whatever its size.

@@ -46,13 +46,13 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 use crate::unwind;
 
-/// What a clone starts its life with.
+/// The state that a clone starts its life with.
 pub(crate) struct Clone {
     /// Its end of the socket to the client.
     pub(crate) control: OwnedFd,
-    /// What ties it to the client.
+    /// The tie to the client.
     pub(crate) tether: Tether,
-    /// What Ctrl-C does to this program; the server and idle clones ignore it.
+    /// The program's reaction to Ctrl-C; the server and idle clones ignore it.
     pub(crate) interrupt: Disposition,
     /// The number of the process that it is a copy of.
     pub(crate) server: u32,
@@ -69,7 +69,7 @@ struct Spare {
 /// when they cannot be asked any more.
 pub(super) const NAME: &str = "multiproc-fork";
 
-/// How many idle clones may die one after the other before the server stops to replace them:
+/// Number of idle clones that may die one after the other before the server stops to replace them:
 /// something kills them.
 const MAX_DEATHS: u32 = 3;
 
@@ -196,11 +196,11 @@ struct Server {
     _tether: Tether,
     /// The idle clones that were not put to use.
     spares: Vec<Spare>,
-    /// How many there shall be.
+    /// Number of idle clones that there shall be.
     ahead: usize,
     /// The number of the last request.
     request: u64,
-    /// How many of them died since then.
+    /// Number of them that died since then.
     deaths: u32,
 }
 

@@ -19,7 +19,7 @@ pub struct Poisoned<G> {
     how: How,
 }
 
-/// What its last holder did to poison a lock.
+/// The way in which its last holder poisoned a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Died,

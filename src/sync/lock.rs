@@ -234,8 +234,7 @@ impl Lock {
         self.acquire_until(Deadline::at(deadline))
     }
 
-    /// What all public ways to acquire have in common: takes the lock, then says whether it is
-    /// poisoned.
+    /// Common part of all public ways to acquire: takes the lock, then says whether it is poisoned.
     pub(super) fn acquire_until(
         &self,
         deadline: Deadline,
@@ -383,8 +382,8 @@ impl Lock {
         self.poison().is_some()
     }
 
-    /// Says that what the lock protects is in order again: the next one to acquire it is told
-    /// nothing.
+    /// Declares that the data behind the lock are in order again: the next one to acquire it is
+    /// told nothing.
     ///
     /// Call it with the lock held, after looking at what it protects, as with
     /// [`std::sync::Mutex::clear_poison`]. See [`is_poisoned`](Lock::is_poisoned) for an example.

@@ -25,7 +25,7 @@ const HOLDS: u32 = 1;
 /// The role of a thread that waits until nobody has any.
 const WAITS: u32 = 2;
 
-/// How long a waiter sleeps at a time if there is no free cell for it: nobody wakes it then.
+/// Time that a waiter sleeps at once if there is no free cell for it: nobody wakes it then.
 const ROUND: Duration = Duration::from_millis(50);
 
 impl Outstanding {

@@ -175,7 +175,7 @@ impl RLock {
         self.lock.is_poisoned()
     }
 
-    /// Says that what the lock protects is in order again, as [`Lock::clear_poison`] does.
+    /// Declares that the data behind the lock are in order again, as [`Lock::clear_poison`] does.
     ///
     /// ```
     /// use multiproc::{Process, RLock};

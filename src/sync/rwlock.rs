@@ -295,7 +295,7 @@ impl RwLock {
         poison(entered.object()).is_some()
     }
 
-    /// Says that what the lock protects is in order again. See
+    /// Declares that the data behind the lock are in order again. See
     /// [`is_poisoned`](RwLock::is_poisoned).
     pub fn clear_poison(&self) {
         if let Some(entered) = self.table.enter() {

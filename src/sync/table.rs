@@ -8,8 +8,8 @@ use super::segment::{Crossing, Segment};
 use crate::error::Result;
 use crate::sys::wait::robust::RobustCell;
 
-/// How many threads can hold or wait for one object. 1 MiB of address space; the kernel gives pages
-/// as cells are used.
+/// Number of threads that can hold or wait for one object. 1 MiB of address space; the kernel gives
+/// pages as cells are used.
 const MAX_MEMBERS: usize = 16_384;
 
 /// In bytes: the table's lock and the members' cells.

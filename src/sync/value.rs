@@ -68,7 +68,7 @@ const VALID: usize = 64;
 const FIRST: usize = 128;
 
 impl<T: Pod> SharedValue<T> {
-    /// How many 8-byte words a slot takes.
+    /// 8-byte words that a slot takes.
     const WORDS: usize = size_of::<T>().div_ceil(8);
     /// From the lock to the end of slot 1, in bytes.
     const LENGTH: usize = FIRST + 2 * 8 * Self::WORDS;

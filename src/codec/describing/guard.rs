@@ -19,7 +19,7 @@ use crate::codec::error::CodecError;
 use crate::codec::limits;
 use crate::sys::program::stack;
 
-/// How deep a value may be nested at most, whatever `DecodeLimits::depth` allows.
+/// Levels that a value may be nested at most, whatever `DecodeLimits::depth` allows.
 const DEPTH: u32 = 128;
 
 /// The stack, in bytes, that one level may take when serde reads again what it kept aside.

@@ -45,7 +45,7 @@ use crate::sys::process::pidfd::Status;
 use crate::sys::process::{pidfd, reserve, tree};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// What all handles of one child share.
+/// A child, as all its handles share it.
 pub(crate) struct Core {
     /// The process that started it: whether it is this one, and its number for an error.
     owner: (Generation, u32),
@@ -72,7 +72,7 @@ pub(crate) struct Core {
     sentinel: OnceLock<OwnedFd>,
 }
 
-/// How far its end has come.
+/// The phase of its life, as far as this process has seen it.
 enum Phase {
     /// Not seen to end.
     Running(Arc<Link>),
@@ -82,8 +82,8 @@ enum Phase {
     Ended(Arc<End>),
 }
 
-/// What leads to a running child. Whoever waits on it holds it, so that no descriptor number is
-/// reused under them by another thread that sees the end.
+/// Descriptors that lead to a running child. Whoever waits on one holds the link, so that no
+/// descriptor number is reused under them by another thread that sees the end.
 struct Link {
     /// The socket to the child.
     control: OwnedFd,
@@ -109,7 +109,7 @@ impl AsFd for Pidfd<'_> {
     }
 }
 
-/// How long to sleep between two looks, if there is no descriptor to sleep on.
+/// Time between two looks, if there is no descriptor to sleep on.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// A deadline: the instant, and the two times that it came from.
@@ -128,7 +128,7 @@ impl Due {
     }
 }
 
-/// What a new core is told about its process.
+/// The description that a new core gets of its process.
 pub(crate) struct Description {
     pub(crate) spec: ProcessSpec,
     pub(crate) function: &'static str,

@@ -1,4 +1,4 @@
-//! How a child ended: what the kernel says, and what the child said itself.
+//! The end of a child: the kernel's word, and the child's own.
 //!
 //! The kernel says code or signal (`waitid(2)`); the child sends at most one report, and before it
 //! notes ("it is untied", "it has reached a limit"). The two can contradict each other: a function

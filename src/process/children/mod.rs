@@ -1,5 +1,4 @@
-//! What a program has of the processes that it started: handles, results, and the ends of those
-//! that nobody holds.
+//! The children of a program: handles, results, and the ends of those that nobody holds.
 //!
 //! `core` knows one child (its socket, its pidfd, how it ended), `registry` all that have not been
 //! seen to end, `handle` and `child` are what users hold. `end` reads what a child said, `removal`

@@ -18,8 +18,8 @@ impl PrivateDir {
     /// # Errors
     /// `place` is relative, is not there or cannot be written to; a hundred names were taken.
     pub(crate) fn make(place: &Path) -> io::Result<PrivateDir> {
-        /// How many names are tried. 64 random bits do not collide by chance; somebody who guesses
-        /// them might.
+        /// Number of names that are tried. 64 random bits do not collide by chance; somebody who
+        /// guesses them might.
         const ATTEMPTS: u32 = 100;
         if !place.is_absolute() {
             // What it is relative to is gone.

@@ -14,8 +14,8 @@ use super::core::{Core, Description};
 use crate::start::{Launched, forkserver};
 use crate::sys::per_process::PerProcess;
 
-/// How many children without a handle one sweep looks at: more than one, so that they get fewer
-/// however many are started.
+/// Number of children without a handle that one sweep looks at: more than one, so that they get
+/// fewer however many are started.
 const SWEEP: usize = 4;
 
 /// The children of one process; a forked copy begins with none.

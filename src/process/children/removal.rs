@@ -14,14 +14,13 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::remove_tree::{Removal, Rest};
 use crate::sys::wait::poll::Deadline;
 
-/// How many steps are done at once, by the thread that hears of the end: some milliseconds.
+/// Steps that are done at once, by the thread that hears of the end: some milliseconds.
 const AT_ONCE: u64 = 256;
 
-/// How many steps a removal may take in all: the bound for a tree that somebody writes to all the
-/// time.
+/// Steps that a removal may take in all: the bound for a tree that somebody writes to all the time.
 const STEPS: u64 = 1 << 32;
 
-/// What this process is still removing. A forked copy removes nothing.
+/// Removals that this process has not finished. A forked copy removes nothing.
 #[derive(Default)]
 struct Removals {
     waiting: Mutex<Waiting>,
@@ -89,8 +88,8 @@ fn hand_over(removal: Removal) {
     }
 }
 
-/// What the thread does: takes the removals one by one, and ends under the lock with the last, so
-/// that whoever comes after starts a new one.
+/// The thread's work: takes the removals one by one, and ends under the lock with the last, so that
+/// whoever comes after starts a new one.
 fn empty(removals: &Removals) {
     loop {
         let next = {

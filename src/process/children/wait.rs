@@ -116,8 +116,8 @@ macro_rules! waitable_queues {
     };
 }
 
-/// How long a queue is waited for in vain at the most, if the process that put into it was killed
-/// between the put and the wake-up.
+/// Time for which a queue is waited for in vain at the most, if the process that put into it was
+/// killed between the put and the wake-up.
 const ROUND: Duration = Duration::from_secs(1);
 
 waitable_queues!(Queue, JoinableQueue, SimpleQueue);

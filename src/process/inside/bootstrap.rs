@@ -256,7 +256,7 @@ fn carry_out(
     exit::leave(code)
 }
 
-/// How much later than its deadline a process ends itself: whoever waits for it gets there first,
+/// Time after its deadline at which a process ends itself: whoever waits for it gets there first,
 /// and finds all that it started.
 const HANDICAP: Duration = Duration::from_millis(50);
 

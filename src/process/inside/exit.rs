@@ -30,14 +30,14 @@ use crate::sys::program::profile;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// How long daemons have between SIGTERM and SIGKILL at the end of the program, all together.
+/// Time between SIGTERM and SIGKILL for daemons at the end of the program, all together.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long the program waits, at its end and before a fork, for private directories that are being
-/// removed.
+/// Time that the program waits, at its end and before a fork, for private directories that are
+/// being removed.
 pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
-/// What this process has to do at its end.
+/// The duties of this process at its end.
 #[derive(Default)]
 struct Ending {
     /// It has begun: whoever comes second does nothing.

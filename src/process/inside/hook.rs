@@ -126,7 +126,7 @@ fn accept(text: &str) -> Result<(Boot, OwnedFd, OwnedFd), Unfit> {
     Ok((boot, control, lifeline))
 }
 
-/// Says what is wrong and leaves with a code that the parent knows.
+/// Writes the reason to standard error and leaves with a code that the parent knows.
 fn refuse(unfit: Unfit) -> ! {
     let why = match unfit {
         Unfit::OtherFile => "the program's file is not the one that its parent runs",

@@ -1,4 +1,4 @@
-//! What a child has of its parent: a socket, and the lifeline that ends it with the parent.
+//! A child's ties to its parent: a socket, and the lifeline that ends it with the parent.
 //!
 //! The socket carries the job to the child, a report and notes back, and a request to end. It
 //! cannot say that the parent is gone, as forked copies of the parent may hold its end; the
@@ -28,9 +28,10 @@ use crate::unwind;
 pub(crate) struct Parentage {
     /// The socket to the parent.
     control: OwnedFd,
-    /// Which socket that is: code that closes all descriptors may have given its number to another.
+    /// Identity of that socket: code that closes all descriptors may have given its number to
+    /// another.
     identity: Option<Identity>,
-    /// What ties this process to the parent's lifeline.
+    /// The tie to the parent's lifeline.
     pub(crate) tether: Tether,
     /// A report was sent: only the first one counts.
     reported: AtomicBool,
@@ -38,8 +39,7 @@ pub(crate) struct Parentage {
     /// Where a big value goes, in a process that cannot make a file for it.
     #[cfg(feature = "cage")]
     prepared: OnceLock<SharedFile>,
-    /// True if this process is a copy of another, and does not run what that registered for its own
-    /// end.
+    /// This process is a copy of another, and does not run what that registered for its own end.
     pub(crate) is_copy: bool,
 }
 

@@ -66,16 +66,16 @@ const TICKET: usize = 0;
 /// In a member's data: a number for the object.
 const VALUE: usize = 1;
 
-/// How long a call waits for the table's lock, even if its own deadline is shorter: 5 seconds.
+/// Time that a call waits for the table's lock, even if its own deadline is shorter: 5 seconds.
 /// Others hold it for microseconds, unless they are stopped or mean no good. After that the call
 /// goes on as if the lock were not free.
 const SHORT_LOCK_TIMEOUT: std::time::Duration =
     std::time::Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 5_000_000 });
 
-/// How many cells a sleeper watches beside its own signal: `futex_waitv(2)` takes 128 words.
+/// Number of cells that a sleeper watches beside its own signal: `futex_waitv(2)` takes 128 words.
 const WATCHED: usize = futex::MAX_WORDS - 1;
 
-/// How long a sleeper sleeps at a time if it cannot watch all others, because there are too many or
+/// Time that a sleeper sleeps at once if it cannot watch all others, because there are too many or
 /// the kernel has no `futex_waitv(2)` (before Linux 5.16). Then nobody wakes it for a death; it
 /// looks again by itself.
 const ROUND: std::time::Duration = std::time::Duration::from_millis(100);

@@ -23,7 +23,7 @@ use super::platform::{
     Deadline, OWNER, OWNER_DIED, Ordering, Own, RobustCell, WAITERS, futex, robust,
 };
 
-/// How the lock was acquired: what state its last owner left.
+/// The state in which the last owner left a lock that was acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// It was released by its last owner.

@@ -1,4 +1,4 @@
-//! What the state machines stand on: atomics, sleeping (`futex(2)`), deadlines, and robust lists.
+//! The platform of the state machines: atomics, sleeping (`futex(2)`), deadlines, and robust lists.
 //!
 //! `tests/models` puts another file in the place of this one, with loom's atomics and a modelled
 //! kernel. So a name that is added here has to be added there.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 
-/// What a descriptor leads to: device and inode of a file or socket.
+/// Device and inode of the file or socket that a descriptor leads to.
 pub(crate) type Identity = (u64, u64);
 
 /// Returns which file or socket a descriptor leads to (`fstat(2)`); `None` if it is not open.
@@ -109,8 +109,8 @@ pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// What identifies a file on this machine while somebody holds it open: device and inode
-/// (`stat(2)`).
+/// Device and inode (`stat(2)`), which identify a file on this machine while somebody holds it
+/// open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     pub(crate) device: u64,

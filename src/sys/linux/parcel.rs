@@ -1,4 +1,4 @@
-//! What crosses between processes at once: bytes and descriptors.
+//! Bytes and descriptors that cross between processes at once.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

@@ -26,7 +26,7 @@ pub(crate) fn parent_pid() -> u32 {
     std::os::unix::process::parent_id()
 }
 
-/// What tells this process from those that it is a copy of, and from its own copies.
+/// A number that tells this process from those that it is a copy of, and from its own copies.
 ///
 /// Not its number, which may come again: in a new process namespace, or after all others were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

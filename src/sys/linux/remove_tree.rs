@@ -22,11 +22,11 @@ const ALL: Mode = Mode::RWXU;
 pub(crate) struct Removal {
     path: PathBuf,
     root: OwnedFd,
-    /// Counts how many folders were moved up: the next one's name.
+    /// Number of folders that were moved up: the next one's name.
     moved: u64,
 }
 
-/// What is left to do.
+/// The rest of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Nothing,
@@ -34,8 +34,8 @@ pub(crate) enum Rest {
     Some,
 }
 
-/// What one pass over the outermost folder did: how many entries it saw and removed, and the first
-/// error.
+/// The outcome of one pass over the outermost folder: numbers of entries seen and removed, and the
+/// first error.
 #[derive(Default)]
 struct Pass {
     seen: u64,

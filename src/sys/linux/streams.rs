@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::fd;
 
-/// What a stream is for somebody who is not trusted.
+/// A stream, as somebody who is not trusted gets it.
 #[derive(Debug)]
 pub(crate) enum Parted {
     /// Its status flags change nothing.

@@ -45,7 +45,7 @@ const FCNTL_PROCESSES: [i32; 3] = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
 const F_SETSIG: i32 = 10;
 const F_SETOWN_EX: i32 = 15;
 
-/// What `ioctl` may do in every cage: mark a descriptor, and ask.
+/// Commands of `ioctl` that are allowed in every cage: to mark a descriptor, and to ask.
 const IOCTL: [u64; 8] = [
     0x5450,      // FIONCLEX
     0x5451,      // FIOCLEX
@@ -69,7 +69,7 @@ const IOCTL_NETWORK: [u64; 7] = [
     0x8933, // SIOCGIFINDEX
 ];
 
-/// What `prctl` may be asked for.
+/// Commands of `prctl` that are allowed.
 const PRCTL: &[i32] = &[
     libc::PR_SET_PDEATHSIG,
     libc::PR_GET_PDEATHSIG,
@@ -308,7 +308,7 @@ fn processes(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     others.into_iter().try_for_each(|call| refused.unless(call, 0, [own]))
 }
 
-/// How it is scheduled is its own affair; that of others is not.
+/// Refuses to schedule others; its own scheduling is a process's own affair.
 fn scheduling(refused: &mut Refusals) -> Fallible<()> {
     /// `IOPRIO_WHO_PROCESS`
     const WHO_PROCESS: u64 = 1;

@@ -1,6 +1,6 @@
-//! Which system calls a caged process may make. What is in no list is answered ENOSYS: calls that
-//! are newer than these lists, and those for which callers have another way (`clone3`, for one,
-//! whose flags a filter cannot see).
+//! System calls that a caged process may make. A call that is in no list is answered ENOSYS: calls
+//! that are newer than these lists, and those for which callers have another way (`clone3`, for
+//! one, whose flags a filter cannot see).
 
 use super::arguments::{self, Fallible};
 use super::filter::Answer;

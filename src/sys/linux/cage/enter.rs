@@ -8,14 +8,14 @@ use crate::sys::memory::sealed;
 use crate::sys::memory::shared::SharedFile;
 use crate::sys::process::threads;
 
-/// What a process in a cage has left from before.
+/// Things that a process in a cage has left from before.
 #[derive(Debug)]
 pub(crate) struct Closed {
     /// Where a big result goes, if a limit would stop the file that is made for it otherwise.
     pub(crate) result: Option<SharedFile>,
 }
 
-/// How long a result may be where no limit of memory says it, in bytes.
+/// Length that a result may have where no limit of memory gives one, in bytes.
 const LONGEST_RESULT: u64 = 1 << 32;
 
 /// Returns the version of Landlock that the kernel has; below 1 if it has none, or it is switched

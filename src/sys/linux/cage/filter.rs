@@ -9,7 +9,7 @@ use std::error::Error;
 
 use seccompiler::{BpfProgram, SeccompRule, sock_filter};
 
-/// What is answered to a system call.
+/// The answer to a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Allowed,

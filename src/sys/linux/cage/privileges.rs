@@ -1,5 +1,5 @@
-//! What a caged process gives up: capabilities (`capabilities(7)`), and the right to lift its
-//! limits.
+//! Privileges that a caged process gives up: capabilities (`capabilities(7)`), and the right to
+//! lift its limits.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -9,8 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::rules::Rules;
 
-/// How many more descriptors a process may have whose memory is limited, but not its descriptors:
-/// in each, the kernel may hold some hundred kilobytes.
+/// Further descriptors for a process whose memory is limited, but not its descriptors: in each, the
+/// kernel may hold some hundred kilobytes.
 const DESCRIPTORS: u64 = 256;
 
 /// All that the kernel counts but the time to compute, whose last seconds are there on purpose.

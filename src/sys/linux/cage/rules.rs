@@ -1,8 +1,8 @@
-//! What a cage allows, as the platform takes it.
+//! The rules of a cage, as the platform takes them.
 
 use std::path::PathBuf;
 
-/// What is allowed; what is not said is forbidden.
+/// Permissions; everything else is forbidden.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules<'a> {
     /// Files and folders that may be read, with all below them.

@@ -13,12 +13,12 @@ use super::socket::{self, Mode};
 use crate::sys::fd;
 use crate::sys::wait::poll::Deadline;
 
-/// What a wake-up consists of.
+/// The bytes of a wake-up.
 const WAKE: [u8; 1] = [0];
 /// The first byte of a packet with descriptors; the second is how many it brings.
 const PACKET: u8 = 1;
 
-/// What is in a socket.
+/// The next thing in a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Nothing, yet.
@@ -31,7 +31,7 @@ pub(crate) enum Heard {
     End,
 }
 
-/// Whether there is anybody at the other side.
+/// The presence of the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     There,
@@ -81,7 +81,7 @@ fn one(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Heard> {
     }
 }
 
-/// What became of a packet.
+/// The outcome of sending a packet.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Done,

@@ -14,7 +14,7 @@ use crate::sys::wait::poll::Deadline;
 pub(crate) struct Flock(OwnedFd);
 
 impl Flock {
-    /// How long another holder, which needs the lock for moments, is waited for.
+    /// Time to wait for another holder, which needs the lock for moments.
     pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
     /// Locks an open folder. There is no call with a time-out, so it asks again every 200

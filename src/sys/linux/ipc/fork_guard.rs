@@ -19,8 +19,8 @@ pub(super) struct Guarded {
     slot: &'static AtomicI32,
 }
 
-/// How often descriptors are made again because other threads were forking. After that, they are
-/// used all the same: a copy may hold one then.
+/// Number of times that descriptors are made again because other threads were forking. After that,
+/// they are used all the same: a copy may hold one then.
 const TRIES: u32 = 1000;
 
 impl Guarded {
@@ -70,7 +70,7 @@ impl Drop for Guarded {
     }
 }
 
-/// How many numbers one piece of the list has.
+/// Numbers in one piece of the list.
 const PIECE: usize = 64;
 
 /// A piece of the list: numbers of descriptors, or -1.
@@ -131,9 +131,9 @@ impl List {
     }
 }
 
-/// How many forks of this process were begun.
+/// Number of forks of this process that were begun.
 static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
-/// How many of them have ended in this process.
+/// Number of them that have ended in this process.
 static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// Makes the C library call the handlers below around each fork (`pthread_atfork(3)`). A bare

@@ -93,7 +93,7 @@ impl AsFd for Tether {
     }
 }
 
-/// Whether the end of the parent ends this process.
+/// The bond between the end of the parent and that of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Shared,

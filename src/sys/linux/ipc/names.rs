@@ -30,8 +30,8 @@ const ROOT: &str = "/dev/shm";
 /// The most bytes of a name; the kernel's own limit is 255.
 pub(crate) const LONGEST: usize = 200;
 
-/// How many other names are looked at on the way: whoever has thousands should not pay for all of
-/// them each time.
+/// Number of other names that are looked at on the way: whoever has thousands should not pay for
+/// all of them each time.
 const SWEPT: usize = 64;
 
 /// Returns a mark for a new memory file: 128 random bits, in hexadecimal.
@@ -103,7 +103,7 @@ pub(crate) fn withdraw(name: &str, mark: &str) -> io::Result<()> {
     folder.remove(name)
 }
 
-/// Who this process is to others.
+/// This process, as others see it.
 struct Surroundings {
     /// Its number, as `/proc` shows it.
     pid: u32,
@@ -121,7 +121,7 @@ impl Surroundings {
     }
 }
 
-/// What a link says: `pid:fd:namespace:birth:mark`.
+/// The contents of a link: `pid:fd:namespace:birth:mark`.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     pid: u32,
@@ -268,7 +268,8 @@ impl Target {
     }
 }
 
-/// What tells a process from others that had its number before, or have it later.
+/// A birth certificate: it tells a process from others that had its number before, or have it
+/// later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Birth {
     /// The number that the kernel gives to no other process, that of its pidfd (Linux 6.9 and

@@ -196,7 +196,7 @@ pub(crate) fn is_abandoned(path: &Path) -> bool {
     look_at(path).is_ok_and(|occupant| occupant == Occupant::Abandoned)
 }
 
-/// What is at a path.
+/// The occupant of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {
     None,
@@ -231,7 +231,7 @@ pub(crate) fn local(socket: BorrowedFd<'_>) -> io::Result<Option<Place>> {
     Ok(place_of(getsockname(socket)?))
 }
 
-/// What came of looking for a connection.
+/// The outcome of looking for a connection.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     /// One, and whence it came if that has a name.

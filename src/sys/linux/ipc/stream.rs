@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, ReturnFlags, Shutdown, SocketType, sockopt};
 use super::socket::{self, Mode};
 use crate::sys::fd;
 
-/// What a stream socket can carry.
+/// The kind of a stream socket, by the things that it can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A Unix socket: bytes and descriptors.
@@ -53,10 +53,10 @@ pub(crate) fn send(
     socket::send_slices(socket, &parts.map(IoSlice::new), fds)
 }
 
-/// What a first read gave.
+/// The outcome of a first read.
 #[derive(Debug)]
 pub(crate) struct Start {
-    /// How many bytes; 0 at end-of-file.
+    /// Number of bytes; 0 at end-of-file.
     pub(crate) length: usize,
     /// The descriptors that came with them.
     pub(crate) fds: Vec<OwnedFd>,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::sys::wait::poll::monotonic;
 
-/// How long to wait at first before looking for the others again.
+/// Time to wait at first before looking for the others again.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// How long to wait at the most.
+/// Time to wait at the most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 
 /// Ends all of this process's group by SIGTERM, itself last.

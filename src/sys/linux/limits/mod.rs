@@ -1,5 +1,5 @@
-//! What this process may use: limits that the kernel keeps (`rlimit`), those that signals and
-//! timers keep (`watch`, `group`), and what a process weighs (`weight`).
+//! Limits of this process: those that the kernel keeps (`rlimit`), those that signals and timers
+//! keep (`watch`, `group`), and the weight of a process (`weight`).
 //!
 //! All of it is put in force in the limited process itself, before its function runs.
 

@@ -67,7 +67,7 @@ pub(crate) fn open_files() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Sets how nice this process is to others: -20 to 19.
+/// Sets the niceness of this process: -20 to 19.
 ///
 /// # Errors
 /// EACCES for a value below what it may have.

@@ -1,4 +1,4 @@
-//! What signals look after in a limited process: its deadline, its time, its memory; and the note
+//! Limits that signals keep in a limited process: its deadline, its time, its memory; and the note
 //! that it sends to its parent when it is about to end of one.
 //!
 //! | limit | who notices | what ends the process |
@@ -36,19 +36,19 @@ pub(crate) const FILE_SIZE: u8 = 5;
 /// The bytes of a note before what it tells.
 pub(crate) const NOTE_HEAD: usize = 7;
 
-/// What a timer tells that fires when the grace behind the deadline is over.
+/// The value of a timer that fires when the grace behind the deadline is over.
 const GRACE_OVER: u8 = 6;
 
-/// What the timer of a task tells.
+/// The value of the timer of a task.
 const TASK: u8 = 7;
 
-/// How often the resident memory is looked at, in time that the process computes.
+/// Interval between two looks at the resident memory, in time that the process computes.
 const OFTEN: Duration = Duration::from_millis(10);
 
-/// How often a process that has to end is woken from a stop.
+/// Interval at which a process that has to end is woken from a stop.
 const WAKE: Duration = Duration::from_millis(100);
 
-/// How much later than our own last signal the kernel's comes.
+/// Time between our own last signal and the kernel's.
 const SPARE: Duration = Duration::from_millis(100);
 
 /// The longest time that a timer is set to: a hundred years. The kernel counts nanoseconds in 64
@@ -60,7 +60,7 @@ const NONE: u64 = u64::MAX;
 
 /// The socket that notes go to; -1 if there is none.
 static CONTROL: AtomicI32 = AtomicI32::new(-1);
-/// What notes begin with.
+/// The first bytes of a note.
 static HEAD: [AtomicU64; NOTE_HEAD] = [const { AtomicU64::new(0) }; NOTE_HEAD];
 
 /// The limits, by the numbers of the notes: nanoseconds or bytes; `NONE` if there is none.
@@ -108,7 +108,7 @@ pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) ->
     set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
 }
 
-/// How long this process has between SIGTERM and SIGKILL at its deadline, in nanoseconds.
+/// Time between SIGTERM and SIGKILL at the deadline of this process, in nanoseconds.
 static GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two
@@ -124,7 +124,7 @@ const TOO_LATE: u64 = u64::MAX - 1;
 /// When the timer of tasks fires next; `NO_TASK` if it does not.
 static ARMED: AtomicU64 = AtomicU64::new(NO_TASK);
 
-/// How long it has once its task is too late, in nanoseconds.
+/// Time between SIGTERM and SIGKILL once its task is too late, in nanoseconds.
 static TASK_GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// The timers of tasks: the first signal, the end of the grace, and the kernel's own last word.
@@ -270,7 +270,7 @@ fn own_signal() -> c_int {
     libc::SIGRTMAX() - 3
 }
 
-/// Has a signal handled by `on_signal`, on the alternative stack if there is one, and unblocks it.
+/// Installs `on_signal` for a signal, on the alternative stack if there is one, and unblocks it.
 fn handle(signal: c_int) -> io::Result<()> {
     // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for; all else is initialised or
     // may be zero.

@@ -1,4 +1,4 @@
-//! How much memory a process has of its own, from what `/proc` says.
+//! The memory that a process has of its own, from `/proc`.
 #![deny(clippy::arithmetic_side_effects, reason = "what others claim may be any number")]
 
 use crate::sys::fd;

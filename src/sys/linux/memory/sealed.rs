@@ -41,7 +41,7 @@ pub(crate) fn prepare(length: usize) -> io::Result<SharedFile> {
 /// takes little address space.
 #[cfg(feature = "cage")]
 pub(crate) fn fill<'a>(memory: &'a SharedFile, parts: &[&[u8]]) -> io::Result<BorrowedFd<'a>> {
-    /// How many bytes are mapped at once.
+    /// Bytes that are mapped at once.
     const WINDOW: usize = 1 << 20;
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if length > memory.length() {

@@ -23,7 +23,7 @@ use crate::sys::fd;
 /// seals.
 const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// What may lie in memory that other processes write to at any time.
+/// Types that may lie in memory that other processes write to at any time.
 ///
 /// # Safety
 /// It consists of atomics only, in a layout fixed by `repr(C)`: any bytes are a value of it.
@@ -217,7 +217,7 @@ fn refused(why: &str) -> io::Error {
 pub(crate) struct Shared {
     start: NonNull<c_void>,
     length: usize,
-    /// Counts how many addresses of it the kernel knows.
+    /// Number of its addresses that the kernel knows.
     pins: AtomicUsize,
 }
 

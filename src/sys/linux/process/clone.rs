@@ -8,7 +8,7 @@ use super::threads;
 use crate::sys::memory::exclusive;
 use crate::sys::{fd, per_process};
 
-/// Which of the two processes a copy returned in.
+/// The process in which a copy returned.
 #[derive(Debug)]
 pub(crate) enum Side<T> {
     Parent(T),

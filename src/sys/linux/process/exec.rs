@@ -16,7 +16,7 @@ use crate::sys::program::environ::Environment;
 /// The file that is running, also after it was replaced or deleted on disk (`proc_pid_exe(5)`).
 pub(crate) const SELF: &CStr = c"/proc/self/exe";
 
-/// What to execute, and what the new process gets.
+/// The execution of our file: arguments, environment, streams and descriptors of the new process.
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) arguments: Vec<CString>,
@@ -37,14 +37,14 @@ pub(crate) struct Executed {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// What failed on the way to exec, as the child leaves it in the memory that it shares with us
-/// until then.
+/// A failure on the way to exec, as the child leaves it in the memory that it shares with us until
+/// then.
 struct Failure {
     errno: i32,
     step: &'static str,
 }
 
-/// What the child gets to work with: pointers only, all prepared before.
+/// The child's instructions: pointers only, all prepared before.
 struct Plan {
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,

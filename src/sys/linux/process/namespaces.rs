@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-/// Which process namespace the next child of this thread would be in (`pid_namespaces(7)`).
+/// The process namespace that the next child of this thread would be in (`pid_namespaces(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildNamespace {
     /// One with processes in it, mostly this process's own.

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::sys::fd;
 
-/// How a process ended, as far as the kernel says.
+/// The end of a process, as the kernel tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     /// By `exit`, with the lowest 8 bits of the code.

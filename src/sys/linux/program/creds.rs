@@ -6,9 +6,9 @@ use rustix::process as p;
 
 use crate::sys::fd::{self, FileId};
 
-/// What decides what a process may do, as far as it can be seen at little cost: a fork server that
-/// was made with other rights makes children with other rights. (Not seen: Landlock rules, security
-/// labels, the bounding set of capabilities, and namespaces other than by the root folder.)
+/// Rights of a process, as far as they can be seen at little cost: a fork server that was made with
+/// other rights makes children with other rights. (Not seen: Landlock rules, security labels, the
+/// bounding set of capabilities, and namespaces other than by the root folder.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Real, effective and saved.
@@ -154,7 +154,7 @@ fn supplementary_groups() -> Vec<p::RawGid> {
     }
 }
 
-/// What `/proc` shows of another process's rights.
+/// Rights of another process, as `/proc` shows them.
 #[derive(Debug)]
 pub(crate) struct Shown {
     /// Real, effective, saved, and that for files.

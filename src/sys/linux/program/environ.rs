@@ -117,7 +117,7 @@ impl Environment {
 /// The variables that the loader, the C library and profilers read before `main`.
 const STARTS_UP: [&[u8]; 4] = [b"LD_", b"GLIBC_TUNABLES=", b"MALLOC_", b"LLVM_PROFILE_FILE="];
 
-/// How many bytes of environment go through any exec: the kernel grants 128 KiB to arguments and
+/// Bytes of environment that go through any exec: the kernel grants 128 KiB to arguments and
 /// environment together, whatever the limit of the stack is (`execve(2)`).
 const ROOM: usize = 96 << 10;
 

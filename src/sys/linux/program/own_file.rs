@@ -27,13 +27,13 @@ pub(crate) struct OwnFile {
     pub(crate) loader: Option<Loader>,
 }
 
-/// How the loader is told to run our file, by a path.
+/// The command that tells the loader to run our file, by a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loader {
     /// Its command line, from its own name to the path.
     pub(crate) command: Vec<CString>,
     path: PathBuf,
-    /// What the path led to when this was found out.
+    /// The file that the path led to when this was found out.
     file: FileId,
 }
 

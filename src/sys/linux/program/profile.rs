@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use super::environ::Environment;
 use crate::sys::per_process::pid;
 
-/// What we use of the runtime (LLVM's `InstrProfiling.h`), where the linker has put one in: null
-/// where not.
+/// Functions of the runtime that we use (LLVM's `InstrProfiling.h`), where the linker has put one
+/// in: null where not.
 #[repr(C)]
 struct Runtime {
     write_file: Option<unsafe extern "C" fn() -> c_int>,

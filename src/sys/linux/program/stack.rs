@@ -1,15 +1,14 @@
-//! How much is left of a thread's stack: asked by the codec, before a hostile message overflows it.
+//! The rest of a thread's stack: asked for by the codec, before a hostile message overflows it.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// How many bytes have to be left: the code of users that runs between two looks needs some.
+/// Bytes that have to be left: the code of users that runs between two looks needs some.
 const RESERVE: usize = 128 * 1024;
 
-/// How much of a stack whose end cannot be found may be used from where it was first looked at, in
-/// bytes.
+/// Bytes that may be used of a stack whose end cannot be found, from where it was first looked at.
 const UNKNOWN: usize = 128 * 1024;
 
 /// A stack: its lowest address, the one that nothing may go below, and its end.

@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// How long a title may get, in bytes: the first argument of a process that we execute is padded to
-/// this.
+/// Length that a title may have, in bytes: the first argument of a process that we execute is
+/// padded to this.
 pub(crate) const ROOM: usize = 160;
 
 /// Where the first argument lies; null if it is not ours to write.
 static START: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 
-/// What this program is called, in a child: there, the first argument is a title.
+/// The name of this program, in a child: there, the first argument is a title.
 static PROGRAM: OnceLock<String> = OnceLock::new();
 
 /// Returns the name that this program was called by.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::poll::{Deadline, timespec};
 use crate::sys::fd;
 
-/// How many events one call takes.
+/// Number of events that one call takes.
 const EVENTS_AT_ONCE: usize = 256;
 
 /// A set of descriptors, each with a number that tells it from the others.

@@ -1,4 +1,4 @@
-//! Describes what the kernel does with locks whose owner dies: the robust list of a thread.
+//! The robust list of a thread: locks that the kernel looks after when their owner dies.
 //!
 //! A thread tells the kernel once where its list of held locks begins. When the thread ends,
 //! however that happens, the kernel walks the list, and marks each lock that has the thread's
@@ -76,10 +76,10 @@ struct Head {
 /// at: the rest is for our sentinels, for locks inside of our own and for the C library's.
 const MAX_HELD: usize = 1900;
 
-/// Sets how many locks are held without memory from the allocator.
+/// Number of locks that are held without memory from the allocator.
 const INLINE: usize = 8;
 
-/// What a thread knows of its own list. In its own memory, which no other process can write to.
+/// The state of a thread's own list. In its own memory, which no other process can write to.
 struct Thread {
     /// The process that what follows is of: a forked copy holds nothing.
     generation: Cell<Option<Generation>>,
@@ -498,7 +498,7 @@ mod tests {
         assert!(walk().is_empty());
     }
 
-    /// What musl needs leaves no trace where it is not needed.
+    /// The mutex that musl needs leaves no trace where it is not needed.
     #[test]
     fn taking_a_mutex_leaves_the_list_as_it_is() {
         let before = registered_head();
