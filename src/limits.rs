@@ -320,6 +320,8 @@ impl Limits {
         if let Some(time) = self.cpu_time {
             watch::limit_cpu(Some(time)).map_err(named("CPU time"))?;
             // The kernel counts nanoseconds.
+            // The kernel's own limit, in whole seconds, comes after ours, for code that blocks our
+            // signal.
             let seconds = time.min(watch::LONGEST).as_secs().saturating_add(1);
             sys::limit(Resource::Cpu, seconds, true).map_err(named("CPU time"))?;
         }

@@ -155,6 +155,7 @@ pub(crate) fn install_hook() {
     }
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        // Before anything is written: what is written may panic, too.
         let aborting = remember(info);
         // One write, so that lines of several processes do not mix. A closed standard error is no
         // reason to stop.

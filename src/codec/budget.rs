@@ -68,6 +68,7 @@ impl Budget {
         if self.claimed > self.length { self.check_claims() } else { Ok(()) }
     }
 
+    /// The slow half of `claim`.
     #[cold]
     fn check_claims(&self) -> Result<(), CodecError> {
         let limit = limits::empty_items();
@@ -101,6 +102,7 @@ impl Budget {
         if self.taken <= limit { Ok(()) } else { Err(self.too_big(limit)) }
     }
 
+    /// Words the error.
     #[cold]
     fn too_big(&self, limit: u64) -> CodecError {
         let length = self.length;
@@ -126,6 +128,7 @@ pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
     if depth > SHALLOW { check_depth(depth) } else { Ok(()) }
 }
 
+/// The slow half of `check`.
 #[cold]
 fn check_depth(depth: u32) -> Result<(), CodecError> {
     let limit = limits::depth();
@@ -134,6 +137,7 @@ fn check_depth(depth: u32) -> Result<(), CodecError> {
             "a value that is nested more than {limit} deep (DecodeLimits::depth)"
         )));
     }
+    // Looked at on each level: user code in between may have a frame of any size.
     if stack::is_low() {
         return Err(CodecError::text(format!(
             "a value that is nested {depth} deep, for which this thread's stack is too small"

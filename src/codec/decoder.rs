@@ -92,6 +92,7 @@ impl<'de> Decoder<'de> {
     }
 }
 
+/// A list or tuple with items that nobody asked for.
 #[cold]
 fn left_over() -> CodecError {
     CodecError::text("more items than its Deserialize takes")
@@ -214,6 +215,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
+        // Counted against the budget before any memory is made for it.
         let count = self.input.number()?;
         self.budget.claim(count)?;
         self.budget.enter()?;
@@ -314,6 +316,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, CodecError> {
+        // The type may ask once more to be sure; it gets the same answer.
         if self.left == 0 {
             return Ok(None);
         }
@@ -360,6 +363,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
         seed: T,
     ) -> Result<T::Value, CodecError> {
         if self.is_first {
+            // The map takes memory with its first entry, for a node of a tree or a table.
             self.is_first = false;
             self.items
                 .decoder

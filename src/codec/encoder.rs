@@ -4,8 +4,7 @@
 //! decoded: it announces a count and writes another number of items, or it swallows the error of a
 //! part and goes on. The message is refused then.
 //!
-//! Names are written as `shape` says. In a list, the second value of a type refers to the names of
-//! the first one, so a list of a thousand structs has its field names once.
+//! In a list, the second value of a type refers to the names of the first one (`shape`).
 
 use std::mem;
 
@@ -31,8 +30,7 @@ pub(super) struct Encoder<'a> {
     depth: u32,
     /// Number of lists and maps that are open. Outside of any, names are not kept: each comes once.
     lists: u32,
-    /// A part of the value could not be written, whatever the `Serialize` around it made of the
-    /// error.
+    /// A part of the value could not be written, whatever the type around it made of the error.
     is_spoilt: bool,
     /// The names that this message has written and may refer to; none unless it has lists.
     kept: Option<Box<Kept>>,
@@ -61,6 +59,7 @@ impl<'a> Encoder<'a> {
     #[inline(always)]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         let done = value.serialize(&mut *self);
+        // A `Serialize` may go on after an error of a part.
         if done.is_err() {
             self.is_spoilt = true;
         }
@@ -98,6 +97,7 @@ impl<'a> Encoder<'a> {
     ) -> Result<(), CodecError> {
         let variant =
             Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
+        // The reader does not compute slots: the head names them.
         let slot = slot_for(variant.name, index as usize);
         match &self.kept {
             Some(kept) if kept.variants[slot] == variant => self.out.byte(slot as u8),
@@ -184,6 +184,7 @@ impl<'a> Encoder<'a> {
         Ok(Mode::Each(learnt))
     }
 
+    /// A tuple of any kind; variants come back from their level at its end.
     fn tuple<'e>(&'e mut self, count: usize, is_variant: bool) -> Tuple<'e, 'a> {
         Tuple { encoder: self, left: count, is_variant }
     }
@@ -386,8 +387,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 }
 
-/// A list or a map that is being written. Dropped without `end`, it leaves the depth as it is: its
-/// `Serialize` failed, or the count is caught at the end of the list around it.
+/// A list or a map that is being written.
 pub(super) struct List<'e, 'a> {
     encoder: &'e mut Encoder<'a>,
     /// Number of items that are still to come.

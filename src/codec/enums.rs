@@ -43,6 +43,7 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     decoder.budget.take(size_of::<V::Value>())?;
     decoder.budget.enter()?;
     let variant = next_variant(decoder, name, variants)?;
+    // A unit variant has nothing in it that could stay unread.
     decoder.is_unopened = variant.form != Some(Form::Unit);
     let value = visitor.visit_enum(Access { decoder, variant })?;
     if mem::replace(&mut decoder.is_unopened, false) && decoder.names != Names::Never {
@@ -77,10 +78,13 @@ fn next_variant<'de>(
     }
     let head = decoder.input.byte()?;
     if head < DEFINES {
+        // A slot that nothing was put into is an error, not an empty name: the message may be
+        // forged.
         let kept = decoder.kept.as_mut().and_then(|kept| kept.variants[usize::from(head)].as_mut());
         let Some(variant) = kept else {
             return Err(CodecError::text("an enum refers to a name that was not said"));
         };
+        // Another type with a variant of this name and position: look again, in its own list.
         if variant.in_list != variants.as_ptr() as usize {
             *variant = find(
                 variant.name.unwrap_or_default().as_bytes(),
@@ -163,6 +167,7 @@ impl Access<'_, '_> {
         }
     }
 
+    /// Words the error of a variant that was written in another form.
     #[cold]
     fn other_form(&self, form: Form) -> CodecError {
         let Variant { name, form: written, .. } = self.variant;

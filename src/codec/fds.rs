@@ -253,6 +253,7 @@ impl Sole {
     }
 }
 
+/// The error of using what was given away.
 #[cold]
 fn gone(what: &'static str) -> std::io::Error {
     std::io::Error::other(format!(

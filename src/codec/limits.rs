@@ -59,6 +59,7 @@ pub struct DecodeLimits {
     pub memory: u64,
 }
 
+/// Each limit by itself: a reader that sees one of two changes does no harm.
 static DEPTH: AtomicU64 = AtomicU64::new(DecodeLimits::new().depth as u64);
 static EMPTY_ITEMS: AtomicU64 = AtomicU64::new(DecodeLimits::new().empty_items);
 static MEMORY: AtomicU64 = AtomicU64::new(DecodeLimits::new().memory);

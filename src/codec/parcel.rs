@@ -133,11 +133,13 @@ fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
+/// Words the error of a message that is longer than its value.
 #[cold]
 fn too_long(type_name: &str, rest: usize) -> String {
     format!("{type_name}: {rest} bytes too many")
 }
 
+/// Words an error, with the type in front.
 #[cold]
 fn wrong(type_name: &str, fault: &CodecError) -> String {
     format!("{type_name}: {fault}")

@@ -186,6 +186,7 @@ pub(crate) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
 /// Returns whether a block has exactly these fields, in this order.
 #[inline]
 pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool {
+    // The address of a `'static` list is as good as its contents, and costs nothing to compare.
     let place = fields.as_ptr() as usize;
     let known = EXPECTED.try_with(|table| {
         let known = &table.borrow()[slot_for(place, fields.len())];
@@ -200,6 +201,7 @@ pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool
 /// Makes the block of a list of fields, keeps it for the next time, and compares.
 #[cold]
 fn compare(block: &[u8], fields: &'static [&'static str]) -> bool {
+    // The first value of this type on this thread.
     let mut expected = Vec::new();
     fields.iter().for_each(|name| push_name(&mut expected, name));
     let is_same = expected == block;

@@ -37,6 +37,7 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     let done = if head == EACH {
         read_each(decoder, visitor)
     } else {
+        // The block lies in the message; comparing it with the type's own costs once for each list.
         let shape = shape(decoder, head, fields)?;
         if shape.fields == fields.as_ptr() as usize {
             decoder.items(fields.len(), visitor)
@@ -63,11 +64,13 @@ fn shape<'de>(
         let Some(shape) = kept else {
             return Err(CodecError::text("a struct refers to names that were not said"));
         };
+        // Found for another type of the same fields, perhaps: remember this one instead.
         if shape.fields != place && is_block_of(shape.block, fields) {
             shape.fields = place;
         }
         return Ok(*shape);
     }
+    // `EACH` was looked at by the caller.
     if head > IN_FRONT {
         return Err(CodecError::text(format!("no struct begins with {head}")));
     }

@@ -84,6 +84,7 @@ impl Writer<'_> {
         index: u32,
         name: &str,
     ) -> Result<(), CodecError> {
+        // Position and length take more than a byte each: rare, so one after the other.
         if index >= 0x80 || name.len() >= 0x80 {
             self.bytes(&[head, form])?;
             self.number(index.into())?;
@@ -119,6 +120,7 @@ impl Writer<'_> {
         if more > self.bytes.capacity() - self.bytes.len() { self.grow(more) } else { Ok(()) }
     }
 
+    /// Grows by the allocator's rule, without aborting where there is no memory.
     #[cold]
     fn grow(&mut self, more: usize) -> Result<(), CodecError> {
         self.bytes.try_reserve(more).map_err(|_| Reason::Full.into())

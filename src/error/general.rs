@@ -104,6 +104,7 @@ impl Error {
     /// Returns the errno of the operating system's error: its own, or that of the error within it.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
+        // Errors wrap each other: ours an `io::Error`, that one another of ours.
         let mut error: &(dyn StdError + 'static) = self.os_error()?;
         loop {
             if let Some(number) =

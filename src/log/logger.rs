@@ -207,6 +207,7 @@ impl Logger {
             file: Some(place.file()),
             line: Some(place.line()),
         });
+        // If we are the facade's logger, the record has been handled above.
         if !self.is_facade.load(Ordering::Relaxed) && level.facade() <= log::max_level() {
             log::logger().log(
                 &log::Record::builder()

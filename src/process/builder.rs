@@ -310,6 +310,7 @@ impl<T> Process<T> {
         exit::arm();
         registry::sweep();
         reserve::keep().map_err(os("cannot keep a descriptor in reserve"))?;
+        // Last of all: whatever could fail before has not.
         let mut launched = match method {
             StartMethod::Fork if exit::is_leaving() => return Err(Cause::Exiting.into()),
             StartMethod::Fork => {

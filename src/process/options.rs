@@ -198,7 +198,7 @@ impl<T> Process<T> {
     }
 
     /// Limits the length of what the function returns, encoded, in bytes: 1 GiB unless set, as for
-    /// a message. The [`join`](Child::join) of a longer one fails with
+    /// a message. The [`join`](crate::Child::join) of a longer one fails with
     /// [`Failure::BadResult`](crate::Failure::BadResult), and takes no memory for it.
     ///
     /// The text of a panic or another failure may be 256 MiB long. What a result may ask of this

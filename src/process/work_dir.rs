@@ -46,6 +46,7 @@ impl WorkDir {
         let made = PrivateDir::make(&parent)
             .map_err(os(format!("cannot make a private directory in {}", parent.display())))?;
         let variables = environment.get_or_insert_with(Environment::now);
+        // Also in an environment that the user cleared: it is what the limit promises.
         variables.remove(|name| name == "TMPDIR");
         variables.push("TMPDIR".as_ref(), made.path().as_ref());
         Ok(WorkDir { directory: Some(made.path().to_owned()), private: Some(made) })

@@ -309,6 +309,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         (0..self.len).map(|index| self.get(index))
     }
 
+    /// Panics as an ordinary array does.
     #[inline]
     #[track_caller]
     fn check(&self, index: usize) {
@@ -319,6 +320,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         );
     }
 
+    /// The cells of some elements, which are inside.
     fn cells(&self, start: usize, end: usize) -> &[std::sync::atomic::AtomicU8] {
         self.memory.cells(self.offset + start * size_of::<T>(), (end - start) * size_of::<T>())
     }

@@ -91,6 +91,7 @@ impl<T: Pod> SharedBuffer<T> {
         let memory = if size == 0 {
             None
         } else {
+            // Used memory, which is warm, or new.
             Some(pool::take(size, contents).map_err(|error| no_memory(size, error))?)
         };
         Ok(SharedBuffer { memory, len, element: PhantomData })

@@ -155,12 +155,18 @@ impl ShareableList {
         ShareableList::fill(self.to_copy()?, |size| SharedMemory::create_named(name, size))
     }
 
+    /// Copies of all items, with the error of a list that cannot be copied.
     fn to_copy(&self) -> Result<Vec<Item>> {
         Ok(self
             .to_vec()
             .map_err(|error| Cause::BadInput(format!("cannot copy the list: {error}")))?)
     }
 
+    /// Makes a list of the items in memory that `make` gives.
+    ///
+    /// 1. The number of items and the room of each.
+    /// 2. `MAGIC`: from here on, it is a list.
+    /// 3. The items. Whoever attaches by name between 2 and 3 finds items that are `Broken`.
     fn fill(
         items: Vec<Item>,
         make: impl FnOnce(usize) -> Result<SharedMemory>,
@@ -291,6 +297,7 @@ impl ShareableList {
         self.try_set(index, &item).map_err(|cause| SetError { cause, item })
     }
 
+    /// Writes an item, if it fits.
     fn try_set(&self, index: isize, item: &Item) -> Result<(), ListError> {
         let place = self.place(index)?;
         let (kind, bytes) = item.written();
@@ -387,6 +394,7 @@ impl ShareableList {
             .collect()
     }
 
+    /// Finds the place of an index, from the end if it is negative.
     fn place(&self, index: isize) -> Result<Place, ListError> {
         let len = self.places.len();
         let at = if index < 0 {
@@ -397,17 +405,20 @@ impl ShareableList {
         at.and_then(|at| self.places.get(at)).copied().ok_or(ListError::OutOfRange { index, len })
     }
 
+    /// The record at a place. `None` cannot be, as places were checked when the list came.
     fn record(&self, place: Place) -> Option<Record<'_>> {
         let words = self.memory.atomics::<AtomicU64>();
         Record::new(words.get(place.start..place.start + HEADER + place.room)?)
     }
 
+    /// Reads and checks the value at a place.
     fn read(&self, place: Place) -> Result<Item, ListError> {
         let (kind, bytes) = self.record(place).ok_or(ListError::Broken)?.read()?;
         Item::read(kind, bytes).ok_or(ListError::Broken)
     }
 }
 
+/// The error of memory that is no list.
 fn broken(why: &str) -> crate::error::Error {
     Cause::BadInput(format!("this shared memory is no list: {why}")).into()
 }

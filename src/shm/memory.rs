@@ -75,6 +75,7 @@ pub struct SharedMemory<A: Access = ReadWrite> {
     access: PhantomData<A>,
 }
 
+/// The memory, its name and its file, shared by all clones of a handle.
 struct Inner {
     // Before the file: while there is a name, it leads there.
     title: Title,
@@ -92,6 +93,7 @@ enum Title {
 }
 
 impl Title {
+    /// The name, given here or known.
     fn name(&self) -> Option<&Name> {
         match self {
             Title::None => None,
@@ -259,6 +261,7 @@ impl SharedMemory {
 }
 
 impl<A: Access> SharedMemory<A> {
+    /// Maps all of a file, as `A` allows.
     fn map(file: SharedFile, title: Title) -> Result<SharedMemory<A>> {
         let mapped = if A::WRITES { file.map_all() } else { file.map_to_read() };
         let mapped = mapped.map_err(|error| {

@@ -131,6 +131,7 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Enters a name into this process's list.
     fn new(name: Name) -> Given {
         /// Removes the names when this process leaves with them, in each process anew.
         fn given() -> &'static Mutex<BTreeMap<String, Name>> {
@@ -155,6 +156,7 @@ impl Drop for Given {
         if let Some(given) = GIVEN.get() {
             given.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name.mark);
         }
+        // It may be somebody else's by now: the mark tells, and then it stays.
         let _ = self.name.unlink();
     }
 }

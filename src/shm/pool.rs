@@ -16,6 +16,7 @@ const MAX_KEPT: usize = 4;
 /// Bytes that are kept, all together.
 const MAX_BYTES: usize = 64 << 20;
 
+/// A forked copy has none of its original's memory.
 static POOL: PerProcess<Mutex<Vec<Exclusive>>> = PerProcess::new();
 
 /// The contents that memory may have when it is taken.

@@ -90,6 +90,7 @@ impl<'a> Record<'a> {
 
     /// One try: read the count, copy, read the count again, compare the sum.
     fn look(&self) -> Result<(u8, Vec<u8>), Trouble> {
+        // Even: whoever wrote the value has finished, and all of it is visible.
         let before = self.count.load(Ordering::Acquire);
         if before % 2 == 1 {
             return Err(Trouble::Unfinished);
@@ -121,9 +122,11 @@ impl<'a> Record<'a> {
         let mut wait = Wait::new();
         let tag = (bytes.len() as u64) << 8 | u64::from(kind);
         loop {
+            // 1. This writer's alone, or so it seems: it may be taken for dead.
             let own = self.begin(&mut wait)?;
             // The count is odd before anything else changes.
             fence(Ordering::Release);
+            // 2. In any order, as the count is odd.
             let done = own.wrapping_add(1);
             self.tag.store(tag, Ordering::Relaxed);
             self.sum.store(sum_of(done, tag, bytes), Ordering::Relaxed);
@@ -188,6 +191,7 @@ struct Wait {
 }
 
 impl Wait {
+    /// Patience that has not been used.
     fn new() -> Wait {
         Wait { turns: 0, deadline: None }
     }

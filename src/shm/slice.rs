@@ -91,6 +91,7 @@ impl<T: Pod> SharedSlice<T> {
     #[track_caller]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> SharedSlice<T> {
         let (start, end) = bounds(range, self.len);
+        // No elements need no memory: the last part does not keep it alive.
         let memory = if start == end { None } else { self.memory.clone() };
         SharedSlice {
             memory,

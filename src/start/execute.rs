@@ -34,6 +34,7 @@ pub(super) fn execute(
     let boot = Boot::new(role, control, lifeline, own.id);
     // The loader takes what stands behind the path for the program's arguments; it gets the path
     // for a title.
+    // A title of full length, so that the process can set a longer one later.
     let arguments = match &own.loader {
         Some(loader) => loader.command.clone(),
         None => vec![title::padded(title)],

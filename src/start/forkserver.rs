@@ -145,6 +145,7 @@ pub(crate) fn reap_unheard(is_known: impl Fn(u32) -> bool) {
     }
 }
 
+/// One for each process: a fork server's clones are children of the process that executed it.
 static SLOT: PerProcess<Mutex<Slot>> = PerProcess::new();
 
 /// Locks this process's slot. A forked copy of this program starts a server of its own.
@@ -229,6 +230,7 @@ fn hand_over(
     let directory = chosen.or(current.as_ref());
     order.job.directory = directory.is_some();
     let streams = order.streams.as_fds();
+    // The job says which of them come, as a closed stream has no descriptor.
     order.job.streams = streams.map(|stream| stream.is_some());
     let fds: Vec<BorrowedFd<'_>> = order
         .lifeline()
@@ -293,6 +295,7 @@ fn take() -> Result<Taken> {
             return Ok(Taken::Unfit { news: None });
         }
         // One that acts as who we were, or that did not hear which of its clones was used last.
+        // Looked at for each start: a thread may change the process's rights at any time.
         let credentials =
             Credentials::now().map_err(os("cannot look at the rights of this process"))?;
         if !credentials.are_comparable() {
@@ -357,6 +360,7 @@ pub(crate) fn shut_down() {
 }
 
 impl Slot {
+    /// Ends the server, if there is one.
     fn retire(&mut self) {
         if let Some(server) = self.server.take() {
             server.end();
@@ -407,6 +411,7 @@ impl Server {
     fn take(&mut self) -> Result<Spare, Trouble> {
         let mut waited = false;
         // What the server says of requests before this one says nothing of now.
+        // A failure that answers an older request may be over by now.
         let news = self.requests + 1;
         loop {
             // Every reply brings a descriptor. Without room for it, the kernel would hand over the

@@ -17,6 +17,7 @@ pub(crate) fn launch(mut order: Order, method: StartMethod) -> Result<Launched> 
         match forkserver::launch(&mut order)? {
             Taking::Launched(launched) => return Ok(launched),
             Taking::Unfit { news } => {
+                // Said once, without the slot's lock: a log handler may start a process.
                 if let Some(why) = news {
                     get_logger().info(format_args!(
                         "the fork server cannot work here, children are spawned: {why}"

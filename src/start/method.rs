@@ -39,6 +39,7 @@ pub enum StartMethod {
 /// The program's choice; children inherit it.
 static CHOICE: PerProcess<Mutex<Option<StartMethod>>> = PerProcess::new();
 
+/// This process's choice; a forked copy begins with its original's.
 fn choice() -> &'static Mutex<Option<StartMethod>> {
     CHOICE.get_or_init(|before| {
         Mutex::new(before.and_then(|before| before.try_lock().ok().and_then(|choice| *choice)))

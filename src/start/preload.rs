@@ -13,6 +13,7 @@ use crate::sys::program::code::Offset;
 /// The entries to run, in the order in which they were given.
 static PRELOAD: PerProcess<Mutex<Vec<Offset>>> = PerProcess::new();
 
+/// Locks this process's list.
 fn list() -> MutexGuard<'static, Vec<Offset>> {
     let list = PRELOAD.get_or_init(|before| {
         // A forked copy of this program starts a server of its own, which preloads the same.

@@ -148,6 +148,7 @@ pub(crate) struct Payload {
     start: usize,
 }
 
+/// The bytes as they came: in the message, or mapped.
 #[derive(Debug)]
 enum Bytes {
     Inline(Vec<u8>),
@@ -240,6 +241,7 @@ fn send_by<Header: Serialize>(
     let length = u32::try_from(header.len())
         .map_err(|_| invalid("a header of more than 4 GiB"))?
         .to_le_bytes();
+    // The kernel passes 253 at most.
     let count = u8::try_from(fds.len())
         .map_err(|_| invalid("more descriptors than fit into one message"))?;
     if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
@@ -304,6 +306,7 @@ pub(crate) fn open<Header: DeserializeOwned>(
         return Err(invalid("a message without a length"));
     };
     let length = u32::from_le_bytes(*length) as usize;
+    // Before anything is decoded: lists in a header would be made of the sender's numbers.
     if length > MAX_HEADER {
         return Err(invalid("a message whose header is longer than 256 MiB"));
     }
@@ -313,6 +316,7 @@ pub(crate) fn open<Header: DeserializeOwned>(
     Ok(Message { header, payload, fds: mem::take(&mut received.fds) })
 }
 
+/// An error of bytes that are no message.
 fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

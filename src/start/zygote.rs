@@ -86,6 +86,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
             exit::now(1);
         }
     };
+    // From here on, Ctrl-C in the terminal reaches the program and the children at work only.
     let interrupt = signals::ignore(Signal::INT.number());
     title::set_short(NAME);
     let setup = match wire::recv::<Setup>(control.as_fd(), Mode::Wait) {
@@ -97,6 +98,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         exit::now(1);
     }
     let number = pid();
+    // No clone yet: the first request says how many.
     let mut server = Server {
         control,
         lifeline,
@@ -183,6 +185,7 @@ fn run_once(offset: &Offset) -> Result<(), ServerReply> {
     }
 }
 
+/// Sends a reply, and goes on whatever comes of it.
 fn reply_with(control: &OwnedFd, reply: &ServerReply, fds: &[BorrowedFd<'_>]) {
     // A full socket means a client that does not listen; a closed one, that it is gone, which we
     // see next.
@@ -225,6 +228,7 @@ impl Server {
             }
         } else if let Some(place) = ready.first() {
             // Somebody killed it. The client, its parent, has to take its status.
+            // One for the socket, which is the first in the list.
             let ended = self.spares.remove(place - 1);
             self.ahead = self.ahead.max(1);
             reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);

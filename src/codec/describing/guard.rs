@@ -67,6 +67,7 @@ pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
             "a self-describing value that is nested more than {limit} deep"
         )));
     }
+    // Asked for ahead: what serde keeps aside it reads again without asking us.
     if depth > SHALLOW && !stack::has(depth as usize * LEVEL) {
         return Err(CodecError::text(format!(
             "a self-describing value that is nested {depth} deep, for which this thread's stack \

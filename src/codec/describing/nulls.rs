@@ -59,6 +59,7 @@ impl Serializer for Nulls {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, CodecError> {
+        // The inner value would be nil, and so would `None`.
         if value.serialize(self.deeper()?)? {
             return Err(CodecError::custom(
                 "an option whose value is written as nothing (`Some(None)`, `Some(())`) would \

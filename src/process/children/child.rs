@@ -48,6 +48,7 @@ pub struct Child<T> {
 pub struct StillRunning<T>(pub Child<T>);
 
 impl<T> Child<T> {
+    /// A child that was just entered into the registry.
     pub(crate) fn new(handle: Handle, pipes: Pipes) -> Child<T> {
         Child { handle, pipes, result: PhantomData }
     }
@@ -195,6 +196,7 @@ impl<T: DeserializeOwned> Child<T> {
         self.join_until(Deadline::now())
     }
 
+    /// Waits, takes the status of some others, and decodes the value.
     fn join_until(&self, deadline: Deadline) -> Result<Option<T>, JoinError> {
         let core = self.handle.core();
         let end = core.wait_to_join(deadline)?;

@@ -138,6 +138,7 @@ pub(crate) struct Description {
 }
 
 impl Core {
+    /// A child that was just launched; its deadline counts from here.
     pub(crate) fn new(
         id: u64,
         forget: fn(u64),

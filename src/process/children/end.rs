@@ -55,6 +55,8 @@ impl End {
     ) -> io::Result<End> {
         loop {
             if unopened.is_none() {
+                // Without room for its descriptors, the report would come without them, and be
+                // lost.
                 wire::room_for_next(control.as_fd())?;
                 *unopened = match socket::recv(control.as_fd(), Mode::Now) {
                     Ok(received) => received,
@@ -127,6 +129,7 @@ impl End {
             }
             // It returned, whatever happened to the process after.
             Said::Report(Report::Returned, payload, fds) => {
+                // The first to decode the value gets them.
                 let fds = mem::take(&mut *fds.lock().unwrap_or_else(PoisonError::into_inner));
                 codec::decode(payload, fds).map_err(Failure::BadResult)
             }

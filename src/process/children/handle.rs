@@ -34,10 +34,12 @@ use crate::sys::wait::poll::Deadline;
 pub struct Handle(Arc<Core>);
 
 impl Handle {
+    /// A handle of a child.
     pub(crate) fn new(core: Arc<Core>) -> Handle {
         Handle(core)
     }
 
+    /// The child behind it.
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }

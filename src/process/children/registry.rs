@@ -29,6 +29,7 @@ struct Registry {
     dropped: VecDeque<Arc<Core>>,
 }
 
+/// A forked copy has no children, and begins with an empty one.
 static REGISTRY: PerProcess<Mutex<Registry>> = PerProcess::new();
 
 /// Locks this process's registry.
@@ -62,6 +63,7 @@ pub(crate) fn let_go(core: &Arc<Core>) {
 /// Takes the status of some children that have ended and that nobody holds, or that nobody ever
 /// heard of: clones that the fork server made ahead and that died before they were taken.
 pub(crate) fn sweep() {
+    // Taken out under the lock, looked at without it: `let_go` puts back those that still run.
     let some: Vec<_> = {
         let mut registry = registry();
         let count = registry.dropped.len().min(SWEEP);
@@ -76,6 +78,7 @@ pub(crate) fn sweep() {
 /// Returns the running children of this process, in the order of their start; takes the status of
 /// those that have ended.
 pub(crate) fn running() -> Vec<Arc<Core>> {
+    // All of them: the caller is going to look at every child anyway.
     let dropped: Vec<_> = registry().dropped.drain(..).collect();
     for core in dropped {
         let_go(&core);

@@ -37,6 +37,7 @@ struct Waiting {
     thread: Option<JoinHandle<()>>,
 }
 
+/// One for each process: its copies have neither the thread nor the directories.
 static REMOVALS: PerProcess<Removals> = PerProcess::new();
 
 /// Removes a directory: a small one at once, a big one on a thread that ends when it is gone. What
@@ -78,6 +79,7 @@ fn hand_over(removal: Removal) {
     if waiting.is_running {
         return;
     }
+    // Under the lock, so that two who come at the same time start one thread.
     waiting.is_running = true;
     match thread::Builder::new().name("multiproc-remove".to_owned()).spawn(|| empty(removals)) {
         Ok(thread) => waiting.thread = Some(thread),

@@ -83,6 +83,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
     };
     let mut fds = fds.into_iter();
     let fate = Fate::of(job.spec.dies_with_parent);
+    // The lifeline is the first descriptor of a job that brings one.
     let tether = match own_lifeline(&job, &mut fds) {
         Some(own) => own.and_then(|own| Tether::hold(own, fate)),
         None => Tether::tie(lifeline.as_fd(), fate),
@@ -224,6 +225,7 @@ fn carry_out(
     codec::set_decode_limits(job.decode_limits);
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let ready = ready.and_then(|()| restrict(job, parentage));
+    // To be compared after the function: it may fork and come back twice.
     let generation = Generation::current();
     let (report, payload) = match ready {
         Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
@@ -250,6 +252,7 @@ fn carry_out(
         // The function forked, and came back in the copy, too: that one has nothing to report.
         crate::sys::process::exit::now(code)
     }
+    // Before the report: a parent that has it may end, and everything of ours with it.
     exit::wind_down();
     get_logger().info(format_args!("process exiting with exitcode {code}"));
     parentage.report(&report, &payload);

@@ -47,6 +47,7 @@ struct Ending {
 
 type Finalizer = Box<dyn FnOnce() + Send>;
 
+/// A forked copy has nothing to end.
 static ENDING: PerProcess<Ending> = PerProcess::new();
 
 /// This process's; a forked copy begins anew.
@@ -108,10 +109,12 @@ pub(crate) fn wind_down() {
         let _ = child.signal(Signal::TERM);
     }
     // Daemons first: another child may be waiting for one of them to end.
+    // Counted from the first wait, one time for all of them.
     let mut grace = None;
     for daemon in children.iter().filter(|child| child.spec.ends_with_parent()) {
         put_down(daemon, *grace.get_or_insert_with(|| Deadline::after(GRACE)));
     }
+    // Those that are no daemons are waited for as long as they like: CPython joins them, too.
     for child in &children {
         get_logger().info(format_args!("calling join() for process {}", child.name()));
         if !child.spec.ends_with_parent() {
@@ -147,6 +150,7 @@ pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Relaxed)
 }
 
+/// Set once the exit handlers run; a copy that is forked from one of them is leaving, too.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
 /// The exit handler. `code` is what the process exits with, where the C library tells (glibc does).

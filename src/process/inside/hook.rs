@@ -48,6 +48,7 @@ static HOOK: Initialiser = hook;
 /// hook: `#[used]` holds it in its object file, but an object of a library that nothing refers to
 /// is not linked at all, and then a child would run `main`, start a child, and so on without end.
 pub(crate) fn check() -> Result<(), NoHook> {
+    /// Looked up once.
     static IN_PLACE: OnceLock<bool> = OnceLock::new();
     // The value is read from the section itself, so that the reference cannot be optimised away.
     // SAFETY: an aligned, initialised static.
@@ -108,6 +109,7 @@ extern "C" fn hook(
     };
     // SAFETY: these are what the C library called us with.
     unsafe { title::remember(count, arguments) };
+    // Before the other initialisers: one that starts a process is refused.
     bootstrap::begin();
     code::run_later_initialisers(hook, count, arguments, environment);
     bootstrap::live(boot.role, control, lifeline)

@@ -43,6 +43,7 @@ pub(crate) struct Parentage {
     pub(crate) is_copy: bool,
 }
 
+/// A copy that the child's function forks is no child of this parent.
 static PARENTAGE: PerProcess<Parentage> = PerProcess::new();
 
 /// This process's, if it is a child.

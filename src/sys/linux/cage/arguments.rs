@@ -175,10 +175,12 @@ impl Refusals {
     }
 }
 
+/// The argument at this place is exactly this value.
 fn is(place: u8, value: u64) -> Fallible<SeccompCondition> {
     Ok(SeccompCondition::new(place, Dword, Eq, value)?)
 }
 
+/// The argument at this place is any other value.
 fn is_not(place: u8, value: u64) -> Fallible<SeccompCondition> {
     Ok(SeccompCondition::new(place, Dword, Ne, value)?)
 }
@@ -206,6 +208,8 @@ pub(super) fn refusals(
     Ok(refused.0)
 }
 
+/// Rules for calls on files: what Landlock of this version does not keep, and commands of `fcntl`
+/// and `ioctl` that are not listed.
 fn files(refused: &mut Refusals, version: i64, rules: &Rules<'_>) -> Fallible<()> {
     if version < rights::EMPTYING {
         // To open without a right to write, and empty all the same.
@@ -260,6 +264,7 @@ fn status_flags(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refuse(is_not(2, bits(tie))?)
 }
 
+/// Rules for sockets: kinds, options, and programs for the kernel to run on packets.
 fn sockets(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refused.unless(libc::SYS_socketpair, 0, [bits(libc::AF_UNIX)])?;
     let level = bits(libc::SOL_SOCKET);
@@ -283,6 +288,8 @@ fn sockets(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refused.unless(libc::SYS_setsockopt, 2, OPTIONS.map(bits))
 }
 
+/// Rules for processes: no namespaces, no signals to others, no changes of the process's own
+/// guards.
 fn processes(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     let own = u64::from(per_process::pid());
     let has_flag = |flag: i32| has(0, bits(flag), bits(flag));

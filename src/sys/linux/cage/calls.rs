@@ -201,10 +201,12 @@ pub(super) fn answers(version: i64, rules: &Rules<'_>) -> Fallible<Vec<Answer>> 
     Ok(answers)
 }
 
+/// Finds the answer to a call, by its number.
 fn place_of(answers: &mut [Answer], call: i64) -> Option<&mut Answer> {
     answers.get_mut(usize::try_from(call).ok()?)
 }
 
+/// Fills in the answers that depend on no argument.
 fn by_number(version: i64, rules: &Rules<'_>) -> Vec<Answer> {
     let mut answers = vec![Answer::Absent; REVIEWED];
     let mut set = |calls: &[i64], answer: Answer| {

@@ -134,6 +134,7 @@ fn prctl(what: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads the capabilities of this thread (`capget(2)`).
 fn capabilities() -> io::Result<[Data; 2]> {
     let mut header = Header { version: VERSION, pid: 0 };
     let mut data = [Data::default(); 2];
@@ -144,6 +145,7 @@ fn capabilities() -> io::Result<[Data; 2]> {
     Ok(data)
 }
 
+/// Sets them (`capset(2)`): never more than it has.
 fn set_capabilities(data: &[Data; 2]) -> io::Result<()> {
     let mut header = Header { version: VERSION, pid: 0 };
     // SAFETY: the kernel reads the header and two sets, as this version has them.

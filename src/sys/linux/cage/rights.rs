@@ -1,5 +1,5 @@
-//! Rights that a cage keeps from its process, and who enforces that on each kernel: Landlock from some
-//! version on, or the filter. A cage that nobody would keep whole on this kernel is refused.
+//! Rights that a cage keeps from its process, and who enforces that on each kernel: Landlock from
+//! some version on, or the filter. A cage that nobody would keep whole on this kernel is refused.
 
 use super::rules::Rules;
 

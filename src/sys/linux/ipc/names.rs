@@ -150,6 +150,7 @@ impl Target {
             .ok_or_else(|| broken("the link does not lead to memory"))
     }
 
+    /// Reads a link; `None` if it is none of ours.
     fn parse(text: &str) -> Option<Target> {
         let mut parts = text.split(':');
         let target = Target {
@@ -258,6 +259,7 @@ impl Target {
         }
     }
 
+    /// The descriptor of the creator, as `/proc` shows it.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", self.pid, self.fd)
     }
@@ -330,6 +332,7 @@ impl std::fmt::Display for Birth {
 }
 
 impl Birth {
+    /// Reads what `Display` writes.
     fn parse(text: &str) -> Option<Birth> {
         match text.split_at_checked(1)? {
             ("n", number) => number.parse().ok().map(Birth::Number),
@@ -441,6 +444,7 @@ impl Folder {
         Ok(!Target::of(&self.fd, name)?.is_there(surroundings)?)
     }
 
+    /// Removes a name, whatever it leads to.
     fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }

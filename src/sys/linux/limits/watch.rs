@@ -76,6 +76,7 @@ static ROLLUP: AtomicI32 = AtomicI32::new(-1);
 
 /// The timer of the CPU time, once there is one.
 static CPU_TIMER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// The timer was made.
 static HAS_CPU_TIMER: AtomicBool = AtomicBool::new(false);
 
 /// Sends notes to this socket from now on, with `head` in front. The socket stays open as long as
@@ -129,6 +130,7 @@ static TASK_GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// The timers of tasks: the first signal, the end of the grace, and the kernel's own last word.
 static TASK_TIMERS: [AtomicPtr<c_void>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
+/// They were made.
 static HAS_TASK_TIMERS: AtomicBool = AtomicBool::new(false);
 
 /// Ends this process and all of its group as `limit_time` does, unless `end_task` is called before
@@ -314,6 +316,7 @@ fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Resul
     settle_timer(timer, first.max(Duration::from_nanos(1)), then)
 }
 
+/// Stops a timer, whether it is set or not.
 fn stop_timer(timer: libc::timer_t) -> io::Result<()> {
     settle_timer(timer, Duration::ZERO, Duration::ZERO)
 }

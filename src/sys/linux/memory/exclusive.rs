@@ -185,6 +185,8 @@ impl Exclusive {
         self.owner == Generation::current()
     }
 
+    /// Panics in a copy of the process whose the memory is: there, something else may be at its
+    /// address.
     #[inline]
     fn check_owner(&self) {
         assert!(

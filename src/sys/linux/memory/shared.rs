@@ -166,6 +166,7 @@ impl SharedFile {
         self.map_with(ProtFlags::READ, 0, self.length)
     }
 
+    /// `mmap(2)`, of a part inside the file.
     fn map_with(&self, protection: ProtFlags, offset: usize, length: usize) -> io::Result<Shared> {
         if length == 0 || offset.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(refused("a part beyond the end of shared memory"));

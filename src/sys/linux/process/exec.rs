@@ -138,6 +138,7 @@ impl std::error::Error for StepFailed {
     }
 }
 
+/// Pointers to strings, with a null pointer behind them, as `execve(2)` takes them.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }

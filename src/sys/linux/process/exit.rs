@@ -83,6 +83,7 @@ fn stay(function: *const libc::c_void) {
     }
 }
 
+/// Registers with the C library, which calls the last registered first.
 #[cfg(target_env = "gnu")]
 fn register() {
     extern "C" fn leaving(status: libc::c_int, _: *mut libc::c_void) {

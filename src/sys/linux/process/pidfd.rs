@@ -71,6 +71,7 @@ fn is_waitable(pidfd: BorrowedFd<'_>) -> bool {
     rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), look)).is_ok()
 }
 
+/// `pidfd_send_signal(2)`; ESRCH becomes success, as a process that has ended needs no signal.
 fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     // SAFETY: a null siginfo is allowed; nothing else is pointed to. (Not rustix's: it knows no
     // real-time signals.)

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::sys::fd;
 use crate::sys::per_process::PerProcess;
 
+/// A forked copy begins without: its first start of a process fills it.
 static RESERVE: PerProcess<Mutex<Option<OwnedFd>>> = PerProcess::new();
 
 /// Locks this process's reserve.

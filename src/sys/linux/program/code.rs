@@ -69,6 +69,7 @@ impl Offset {
     }
 }
 
+/// The address of `BASE` in this process.
 fn base() -> u64 {
     (&raw const BASE) as u64
 }
@@ -214,11 +215,13 @@ struct Layout {
 }
 
 impl Layout {
+    /// Returns whether an address lies in an executable segment of the main program.
     fn contains_code(&self, address: usize) -> bool {
         self.code.iter().any(|(start, end)| (*start..*end).contains(&address))
     }
 }
 
+/// The layout of the main program, read once from the loader (`dl_iterate_phdr(3)`).
 fn layout() -> &'static Layout {
     static LAYOUT: OnceLock<Layout> = OnceLock::new();
     LAYOUT.get_or_init(|| {
@@ -284,6 +287,7 @@ pub(crate) fn is_main_initialiser(own: Initialiser) -> bool {
     initialisers().contains(&(own as usize))
 }
 
+/// The main program's initialisers behind `own`.
 fn later_initialisers(own: Initialiser) -> Vec<Initialiser> {
     let all = initialisers();
     let behind = all

@@ -55,6 +55,10 @@ pub(crate) fn own() -> io::Result<&'static OwnFile> {
 }
 
 impl Loader {
+    /// Finds out how the loader was told to run `path`.
+    ///
+    /// # Errors
+    /// The path leads nowhere, or the command line was overwritten.
     fn new(path: PathBuf) -> io::Result<Loader> {
         let file = file_at(&path)?;
         let command = loader_command(&path).ok_or_else(|| {
@@ -81,6 +85,7 @@ impl Loader {
     }
 }
 
+/// Looks at the file that the loader runs, and words an error.
 fn file_at(path: &Path) -> io::Result<FileId> {
     FileId::at(path).map_err(|error| {
         let why = format!(

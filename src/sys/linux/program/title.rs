@@ -15,6 +15,7 @@ pub(crate) const ROOM: usize = 160;
 
 /// Where the first argument lies; null if it is not ours to write.
 static START: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// Its length in bytes, without the NUL.
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 
 /// The name of this program, in a child: there, the first argument is a title.

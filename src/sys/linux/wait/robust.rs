@@ -196,6 +196,7 @@ pub(crate) fn delist(cell: &RobustCell) -> bool {
 }
 
 impl Own {
+    /// The thread's own record.
     #[inline]
     fn thread<'a>(self) -> &'a Thread {
         // SAFETY: of this thread, as `Own` is not `Send`, and never dropped: it is there as long as
@@ -498,7 +499,6 @@ mod tests {
         assert!(walk().is_empty());
     }
 
-    /// The mutex that musl needs leaves no trace where it is not needed.
     #[test]
     fn taking_a_mutex_leaves_the_list_as_it_is() {
         let before = registered_head();
