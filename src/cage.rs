@@ -118,6 +118,16 @@ pub struct Cage {
 
 impl Cage {
     /// Makes a cage in which nothing is allowed but to compute.
+    ///
+    /// ```
+    /// use multiproc::{Cage, Process};
+    ///
+    /// if Cage::check_support().is_ok() {
+    ///     let compute = |n: u64| n * n;
+    ///     assert_eq!(Process::new(compute, (7,)).cage(Cage::new()).start()?.join()?, 49);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn new() -> Cage {
         Cage::default()
@@ -168,6 +178,18 @@ impl Cage {
 
     /// Allows to use the network and Unix sockets, to ask for addresses by netlink, and nothing
     /// else that is a socket.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use multiproc::{Cage, Process};
+    ///
+    /// if Cage::check_support().is_ok() {
+    ///     let listens = || TcpListener::bind("127.0.0.1:0").is_ok();
+    ///     assert!(!Process::new(listens, ()).cage(Cage::new()).start()?.join()?);
+    ///     assert!(Process::new(listens, ()).cage(Cage::new().allow_network()).start()?.join()?);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn allow_network(mut self) -> Cage {
         self.network = true;
@@ -203,6 +225,15 @@ impl Cage {
     ///
     /// # Errors
     /// It cannot: what it lacks.
+    ///
+    /// ```
+    /// use multiproc::Cage;
+    ///
+    /// match Cage::check_support() {
+    ///     Ok(()) => println!("cages can be kept"),
+    ///     Err(error) => println!("{error}"), // what the kernel lacks
+    /// }
+    /// ```
     pub fn check_support() -> Result<()> {
         match sys::missing() {
             None => Ok(()),

@@ -89,6 +89,14 @@ pub enum LimitReached {
 
 impl Limits {
     /// Makes limits that limit nothing.
+    ///
+    /// ```
+    /// use multiproc::Limits;
+    ///
+    /// assert_eq!(Limits::new(), Limits::default());
+    /// let limits = Limits::new().resident(256 << 20).open_files(64); // 256 MiB
+    /// # let _ = limits;
+    /// ```
     #[must_use]
     pub fn new() -> Limits {
         Limits::default()
@@ -125,6 +133,15 @@ impl Limits {
     /// group of the system's counts it.
     ///
     /// Zero is refused; what no machine has is no limit.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// let modest = || vec![1_u8; 1 << 20].len(); // 1 MiB
+    /// let child = Process::new(modest, ()).limits(Limits::new().resident(64 << 20)).start()?;
+    /// assert_eq!(child.join()?, 1 << 20);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn resident(mut self, bytes: u64) -> Limits {
         self.resident = Some(bytes);
@@ -135,6 +152,20 @@ impl Limits {
     /// SIGXCPU ends it. Code that sees to it that it gets no signals is killed by the kernel up to
     /// four seconds later in a process of its own, without the limit's name in the error; in a
     /// pool, give it a deadline, too. Zero is refused; more than a hundred years is no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{LimitReached, Limits, Process};
+    ///
+    /// fn spin() {
+    ///     while std::hint::black_box(true) {}
+    /// }
+    ///
+    /// let time = Duration::from_millis(50);
+    /// let child = Process::new(spin, ()).limits(Limits::new().cpu_time(time)).start()?;
+    /// assert_eq!(child.join().unwrap_err().limit(), Some(&LimitReached::CpuTime(time)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn cpu_time(mut self, time: Duration) -> Limits {
         self.cpu_time = Some(time);
@@ -164,6 +195,19 @@ impl Limits {
 
     /// Limits the length, in bytes, of files that it writes (`RLIMIT_FSIZE`). SIGXFSZ ends it. With
     /// zero, it may write to no file; [`u64::MAX`] is no limit.
+    ///
+    /// ```
+    /// use multiproc::{LimitReached, Limits, Process};
+    ///
+    /// fn write_much() {
+    ///     std::fs::write("big", vec![0; 1 << 20]).unwrap();
+    /// }
+    ///
+    /// let limits = Limits::new().file_size(1000).private_dir(true);
+    /// let child = Process::new(write_much, ()).limits(limits).start()?;
+    /// assert_eq!(child.join().unwrap_err().limit(), Some(&LimitReached::FileSize(1000)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn file_size(mut self, bytes: u64) -> Limits {
         self.file_size = Some(bytes);
@@ -172,6 +216,15 @@ impl Limits {
 
     /// Limits the number of processes and threads that its user may have at all, those of other
     /// programs included (`RLIMIT_NPROC`). (No limit for root.) With zero, it can start none.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// let thread = || std::thread::Builder::new().spawn(|| ()).is_ok();
+    /// let child = Process::new(thread, ()).limits(Limits::new().processes(0)).start()?;
+    /// let _could = child.join()?; // false, unless for root
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn processes(mut self, processes: u64) -> Limits {
         self.processes = Some(processes);
@@ -180,6 +233,15 @@ impl Limits {
 
     /// Sets its niceness, from -20 to 19, the nicest (`setpriority(2)`). (Below this process's own
     /// takes privileges.)
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// let child = Process::new(|| 7, ()).limits(Limits::new().nice(19)).start()?;
+    /// assert_eq!(child.join()?, 7);
+    /// assert!(Process::new(|| 7, ()).limits(Limits::new().nice(20)).start().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Limits {
         self.nice = Some(nice);

@@ -46,6 +46,10 @@ impl Signal {
     }
 
     /// Returns its number.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Signal::KILL.number(), 9);
+    /// ```
     #[must_use]
     pub const fn number(self) -> i32 {
         self.0

@@ -54,12 +54,40 @@ pub struct Location {
 
 impl Panic {
     /// Returns the text that the panic was raised with; a replacement, if its value is no text.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let panic = error.panic().expect("a panic");
+    /// assert_eq!(panic.message(), "attempt to divide by zero");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// Returns where it happened; `None` if the function replaced the panic hook.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let panic = error.panic().expect("a panic");
+    /// let location = panic.location().expect("a place");
+    /// assert!(location.file().ends_with(".rs"));
+    /// assert!(location.line() >= 1 && location.column() >= 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn location(&self) -> Option<&Location> {
         self.location.as_ref()

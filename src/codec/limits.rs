@@ -137,6 +137,15 @@ impl Default for DecodeLimits {
 /// them begin with the new limits.
 ///
 /// See [`DecodeLimits`].
+///
+/// ```
+/// use multiproc::{DecodeLimits, decode_limits, set_decode_limits, Process};
+///
+/// set_decode_limits(DecodeLimits::new().memory(1 << 20));
+/// assert_eq!(decode_limits().memory, 1 << 20);
+/// assert_eq!(Process::new(|| decode_limits().memory, ()).start()?.join()?, 1 << 20);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub fn set_decode_limits(limits: DecodeLimits) {
     DEPTH.store(limits.depth.into(), Ordering::Relaxed);
     EMPTY_ITEMS.store(limits.empty_items, Ordering::Relaxed);

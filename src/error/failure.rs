@@ -94,6 +94,15 @@ impl Failure {
     }
 
     /// Returns the signal that ended the process, if one did.
+    ///
+    /// ```
+    /// use multiproc::{Process, Signal};
+    ///
+    /// let child = Process::new(|| -> u8 { std::process::abort() }, ()).start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.failure().signal(), Some(Signal::ABRT));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
         match self {
@@ -103,6 +112,17 @@ impl Failure {
     }
 
     /// Returns the limit that was reached, if that was it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{LimitReached, Process};
+    ///
+    /// let (minute, moment) = (Duration::from_secs(60), Duration::from_millis(10));
+    /// let child = Process::new(std::thread::sleep, (minute,)).deadline(moment).start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.failure().limit(), Some(&LimitReached::Deadline(moment)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn limit(&self) -> Option<&LimitReached> {
         match self {

@@ -102,6 +102,13 @@ impl Error {
     }
 
     /// Returns the errno of the operating system's error: its own, or that of the error within it.
+    ///
+    /// ```
+    /// use multiproc::SharedMemory;
+    ///
+    /// let error = SharedMemory::attach("nobody-gave-this").unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
+    /// ```
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         // Errors wrap each other: ours an `io::Error`, that one another of ours.
@@ -120,6 +127,18 @@ impl Error {
     }
 
     /// Returns whether an argument could not be encoded.
+    ///
+    /// ```
+    /// use std::ffi::OsString;
+    /// use std::os::unix::ffi::OsStringExt;
+    /// use std::path::PathBuf;
+    /// use multiproc::Process;
+    ///
+    /// // serde refuses a path that is not UTF-8.
+    /// let path = PathBuf::from(OsString::from_vec(vec![0xff]));
+    /// let process = Process::new(|path: PathBuf| path.exists(), (path,));
+    /// assert!(process.start().unwrap_err().is_encode());
+    /// ```
     #[must_use]
     pub fn is_encode(&self) -> bool {
         matches!(*self.0, Cause::Encode { .. })
@@ -172,6 +191,14 @@ impl Error {
     }
 
     /// Returns whether the start method was set already.
+    ///
+    /// ```
+    /// use multiproc::{StartMethod, set_start_method};
+    ///
+    /// set_start_method(StartMethod::Spawn)?;
+    /// assert!(set_start_method(StartMethod::Spawn).unwrap_err().is_method_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_method_set(&self) -> bool {
         matches!(*self.0, Cause::MethodIsSet)
@@ -203,6 +230,16 @@ impl Error {
     }
 
     /// Returns how the task failed, if this error came from a pool's task.
+    ///
+    /// ```
+    /// fn run() -> multiproc::Result<u32> {
+    ///     let pool = multiproc::Pool::new(1)?;
+    ///     Ok(pool.apply(|| -> u32 { panic!("no") }, ())?)
+    /// }
+    ///
+    /// let error = run().unwrap_err();
+    /// assert!(error.task_error().is_some_and(|error| error.panic().is_some()));
+    /// ```
     #[must_use]
     pub fn task_error(&self) -> Option<&TaskError> {
         match &*self.0 {

@@ -51,12 +51,41 @@ impl JoinError {
 
     /// Returns the exit code, as [`Handle::exitcode`](crate::Handle::exitcode) gives it: 1 for a
     /// panic, the code of an `exit`, `-signal`; `None` if it is not known.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let child = Process::new(fails, ()).name("gambler").start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.exitcode(), child.exitcode());
+    /// assert_eq!(error.exitcode(), Some(1));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn exitcode(&self) -> Option<i32> {
         self.0.exitcode
     }
 
     /// Returns the name of the process.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let child = Process::new(fails, ()).name("gambler").start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.process(), "gambler");
+    /// assert_eq!(error.pid(), child.pid());
+    /// assert!(error.function().ends_with("::fails"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn process(&self) -> &str {
         &self.0.process

@@ -73,6 +73,21 @@ impl TaskError {
     }
 
     /// Returns how often it was tried: more than once only with a [`Retry`](crate::Retry).
+    ///
+    /// ```
+    /// use multiproc::{Pool, Retry};
+    ///
+    /// fn fails() {
+    ///     panic!("every time");
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let error = pool.tasks().retry(Retry::times(2)).apply(fails, ()).unwrap_err();
+    /// assert_eq!(error.attempts(), 3);
+    /// assert!(error.task().ends_with("fails"));
+    /// assert!(error.worker().is_some() && error.pid().is_some());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts

@@ -152,6 +152,26 @@ impl Logger {
     }
 
     /// Logs `message` at a level. It is formatted only if it is handled.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use multiproc::{Level, get_logger};
+    ///
+    /// static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    /// get_logger().add_handler(|record| {
+    ///     LINES.lock().unwrap().push(format!("{}: {}", record.level, record.message));
+    /// });
+    /// get_logger().set_level(Level::SubDebug);
+    /// get_logger().log(Level::Critical, "the disk is full");
+    /// get_logger().sub_debug("a");
+    /// get_logger().debug("b");
+    /// get_logger().info("c");
+    /// get_logger().sub_warning("d");
+    /// get_logger().warning("e");
+    /// get_logger().error("f");
+    /// assert_eq!(LINES.lock().unwrap().len(), 7);
+    /// assert_eq!(LINES.lock().unwrap()[0], "CRITICAL: the disk is full");
+    /// ```
     #[track_caller]
     pub fn log(&self, level: Level, message: impl fmt::Display) {
         let place = Location::caller();

@@ -272,6 +272,12 @@ impl<T> Process<T> {
     }
 
     /// Returns false, as CPython's `is_alive()` does before the start.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// assert!(!Process::new(|| (), ()).is_alive());
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
         false

@@ -39,12 +39,32 @@ impl Context {
     }
 
     /// Returns the start method of its processes.
+    ///
+    /// ```
+    /// use multiproc::{Context, StartMethod};
+    ///
+    /// assert_eq!(Context::new(StartMethod::Spawn).start_method(), StartMethod::Spawn);
+    /// ```
     #[must_use]
     pub fn start_method(self) -> StartMethod {
         self.0
     }
 
     /// Makes a process of this context that is not started yet, as [`Process::new`] does.
+    ///
+    /// ```
+    /// use multiproc::{Context, StartMethod};
+    ///
+    /// // Code that takes a context works with every method.
+    /// fn run(context: Context) -> multiproc::Result<u32> {
+    ///     Ok(context.process(|a: u32, b: u32| a + b, (1, 2)).start()?.join()?)
+    /// }
+    ///
+    /// for method in StartMethod::ALL {
+    ///     assert_eq!(run(Context::new(*method))?, 3);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn process<F, Args>(self, target: F, args: Args) -> Process<F::Output>
     where
         F: Target<Args> + Captureless + Send,

@@ -89,6 +89,15 @@ impl<T> Process<T> {
     }
 
     /// Sets several variables in the process's environment, as [`env`](Process::env) sets one.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let ask = || (std::env::var("HOST").ok(), std::env::var("PORT").ok());
+    /// let child = Process::new(ask, ()).envs([("HOST", "localhost"), ("PORT", "80")]).start()?;
+    /// assert_eq!(child.join()?, (Some("localhost".to_owned()), Some("80".to_owned())));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
         self,
         variables: impl IntoIterator<Item = (N, V)>,
@@ -97,6 +106,14 @@ impl<T> Process<T> {
     }
 
     /// Removes a variable from the process's environment; every entry of that name goes.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let has_path = || std::env::var_os("PATH").is_some();
+    /// assert!(!Process::new(has_path, ()).env_remove("PATH").start()?.join()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Process<T> {
         self.environment.variables.insert(name.as_ref().to_owned(), None);
         self
@@ -171,6 +188,17 @@ impl<T> Process<T> {
     }
 
     /// Sets the process's standard error: this process's, as it is at the start, unless set.
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let log = std::env::temp_dir().join(format!("log-{}", std::process::id()));
+    /// let file = std::fs::File::create(&log).unwrap();
+    /// Process::new(|| eprintln!("started"), ()).stderr(file).start()?.join()?;
+    /// assert_eq!(std::fs::read_to_string(&log).unwrap(), "started\n");
+    /// # std::fs::remove_file(log).unwrap();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Process<T> {
         self.stdio[2] = stderr.into();
         self

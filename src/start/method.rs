@@ -132,6 +132,13 @@ impl StartMethod {
 
     /// Returns CPython's name for it: `"forkserver"`, `"spawn"` or `"fork"`. [`FromStr`] parses the
     /// same names.
+    ///
+    /// ```
+    /// use multiproc::StartMethod;
+    ///
+    /// let names: Vec<_> = StartMethod::ALL.iter().map(|method| method.name()).collect();
+    /// assert_eq!(names, ["forkserver", "spawn", "fork"]);
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -108,6 +108,14 @@ impl Barrier {
     ///
     /// # Errors
     /// `parties` is 0; the system lacks descriptors or memory.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    ///
+    /// assert_eq!(Barrier::new(2)?.to_string(), "<Barrier(waiters 0/2)>");
+    /// assert!(Barrier::new(0).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(parties: u32) -> Result<Barrier> {
         if parties == 0 {
             return Err(Cause::BadInput("a barrier needs at least one party".into()).into());
@@ -139,6 +147,20 @@ impl Barrier {
     ///
     /// # Errors
     /// See [`BarrierError`].
+    ///
+    /// ```
+    /// use multiproc::{Barrier, Process};
+    ///
+    /// fn step(barrier: Barrier) -> usize {
+    ///     barrier.wait().unwrap()
+    /// }
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// let child = Process::new(step, (barrier.clone(),)).start()?;
+    /// let own = barrier.wait()?;
+    /// assert_eq!(own + child.join()?, 1); // 0 for one of them, 1 for the other
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait(&self) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::within(self.timeout), || ())
     }
@@ -165,6 +187,16 @@ impl Barrier {
     ///
     /// # Errors
     /// As for [`wait_timeout`](Barrier::wait_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use multiproc::{Barrier, BarrierError};
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// assert_eq!(barrier.wait_deadline(Instant::now()), Err(BarrierError::TimedOut));
+    /// assert_eq!(barrier.wait(), Err(BarrierError::Broken)); // for all
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::at(deadline), || ())
     }
@@ -344,6 +376,17 @@ impl Barrier {
     }
 
     /// Makes the barrier as new. Those who wait get [`BarrierError::Broken`]. CPython's `reset()`.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    ///
+    /// let barrier = Barrier::new(1)?;
+    /// barrier.abort();
+    /// assert!(barrier.wait().is_err());
+    /// barrier.reset();
+    /// assert_eq!(barrier.wait(), Ok(0));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn reset(&self) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
             remove_dead(&entered);
@@ -355,6 +398,11 @@ impl Barrier {
     }
 
     /// Returns how many threads have to come. CPython's `parties`.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Barrier::new(3)?.parties(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn parties(&self) -> usize {
         self.parties as usize
@@ -378,6 +426,14 @@ impl Barrier {
 
     /// Returns whether the barrier is broken: after an [`abort`](Barrier::abort), a time-out, a
     /// panic of an action, or the death of somebody who waited. CPython's `broken`.
+    ///
+    /// ```
+    /// let barrier = multiproc::Barrier::new(3)?;
+    /// assert!(!barrier.broken());
+    /// barrier.abort();
+    /// assert!(barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn broken(&self) -> bool {
         let Some(entered) = self.table.enter() else { return true };

@@ -58,6 +58,12 @@ impl Condition {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// assert_eq!(condition.to_string(), "<Condition(<Lock(owner=None)>, 0)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Condition> {
         Condition::with_lock(&Lock::new()?)
     }
@@ -84,6 +90,13 @@ impl Condition {
     }
 
     /// Returns its lock.
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// let _guard = condition.lock().acquire()?;
+    /// assert!(condition.lock().locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn lock(&self) -> &Lock {
         &self.lock
@@ -93,6 +106,14 @@ impl Condition {
     ///
     /// # Errors
     /// Those of [`Lock::acquire`].
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// let guard = condition.acquire()?;
+    /// condition.notify_one(); // with the lock held
+    /// drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.lock.acquire()
     }
@@ -103,6 +124,26 @@ impl Condition {
     /// # Errors
     /// [`AcquireError::Poisoned`] if the lock got poisoned meanwhile: it is held all the same.
     /// [`AcquireError::OtherLock`] and [`AcquireError::TooMany`]: it did not wait.
+    ///
+    /// ```
+    /// use multiproc::{Condition, Event, Process};
+    ///
+    /// fn notifies(condition: Condition, changed: Event) {
+    ///     let _guard = condition.acquire().unwrap();
+    ///     changed.set();
+    ///     condition.notify_one();
+    /// }
+    ///
+    /// let (condition, changed) = (Condition::new()?, Event::new()?);
+    /// let mut guard = condition.acquire()?;
+    /// let child = Process::new(notifies, (condition.clone(), changed.clone())).start()?;
+    /// while !changed.is_set() {
+    ///     condition.wait(&mut guard)?;
+    /// }
+    /// drop(guard);
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait(&self, guard: &mut LockGuard<'_>) -> Result<(), AcquireError<()>> {
         self.wait_until(guard, Deadline::Never).map(drop)
     }
@@ -137,6 +178,17 @@ impl Condition {
     ///
     /// # Errors
     /// As for [`wait_timeout`](Condition::wait_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(!condition.wait_deadline(&mut guard, Instant::now())?);
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_deadline(
         &self,
         guard: &mut LockGuard<'_>,
@@ -186,6 +238,18 @@ impl Condition {
     ///
     /// # Errors
     /// As for [`wait`](Condition::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(condition.wait_for_timeout(&mut guard, Duration::ZERO, || true)?);
+    /// assert!(!condition.wait_for_timeout(&mut guard, Duration::from_millis(1), || false)?);
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_for_timeout(
         &self,
         guard: &mut LockGuard<'_>,
@@ -200,6 +264,17 @@ impl Condition {
     ///
     /// # Errors
     /// As for [`wait_for_timeout`](Condition::wait_for_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(!condition.wait_for_deadline(&mut guard, Instant::now(), || false)?);
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_for_deadline(
         &self,
         guard: &mut LockGuard<'_>,
@@ -232,11 +307,39 @@ impl Condition {
     ///
     /// The lock need not be held, but usually is: a change that is made without it can be missed by
     /// a waiter that has looked and does not sleep yet.
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// condition.notify_one(); // nobody waits: nothing happens
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
     /// Notifies all who wait. They go on one after the other, as each needs the lock.
+    ///
+    /// ```
+    /// use multiproc::{Condition, Event, Process};
+    ///
+    /// fn waits(start: Condition, started: Event) {
+    ///     let mut guard = start.acquire().unwrap();
+    ///     start.wait_for(&mut guard, || started.is_set()).unwrap();
+    /// }
+    ///
+    /// let (start, started) = (Condition::new()?, Event::new()?);
+    /// let children: Vec<_> = (0..3)
+    ///     .map(|_| Process::new(waits, (start.clone(), started.clone())).start())
+    ///     .collect::<Result<_, _>>()?;
+    /// let guard = start.acquire()?;
+    /// started.set();
+    /// start.notify_all();
+    /// drop(guard);
+    /// for child in children {
+    ///     child.join()?;
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
     }

@@ -65,6 +65,22 @@ impl<G> Poisoned<G> {
 
     /// Returns the process that held the lock, by its number at that time. Another process may have
     /// the number by now: do not signal it.
+    ///
+    /// ```
+    /// use multiproc::{AcquireError, Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// let Err(AcquireError::Poisoned(poisoned)) = lock.acquire() else { panic!("not poisoned") };
+    /// assert_eq!((poisoned.pid(), poisoned.is_owner_dead()), (child.pid(), true));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
@@ -174,12 +190,34 @@ impl<G> AcquireError<G> {
     }
 
     /// Returns whether others held it for all the time that there was: the time-out of all locks.
+    ///
+    /// ```
+    /// let lock = multiproc::Lock::new()?;
+    /// let _guard = lock.acquire()?;
+    /// assert!(lock.try_acquire().unwrap_err().is_busy());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self, AcquireError::Busy)
     }
 
     /// Returns whether it was acquired, after a holder that died or panicked.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// assert!(lock.acquire().unwrap_err().is_poisoned());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         matches!(self, AcquireError::Poisoned(_))

@@ -45,6 +45,11 @@ impl Event {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Event::new()?.to_string(), "<Event unset>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Event> {
         Ok(Event { segment: Crossing(Segment::create("event", size_of::<AtomicU32>())?) })
     }
@@ -73,6 +78,15 @@ impl Event {
     }
 
     /// Sets the flag, and wakes all who wait. CPython's `set()`.
+    ///
+    /// ```
+    /// use multiproc::{Event, Process};
+    ///
+    /// let done = Event::new()?;
+    /// Process::new(|done: Event| done.set(), (done.clone(),)).start()?.join()?;
+    /// assert!(done.is_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn set(&self) {
         event::set(self.word());
     }
@@ -81,6 +95,14 @@ impl Event {
     ///
     /// Whoever was waiting when it was set goes on, however soon it is unset again. CPython's does
     /// not promise that: its waiters look at the flag once more when they wake.
+    ///
+    /// ```
+    /// let event = multiproc::Event::new()?;
+    /// event.set();
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn clear(&self) {
         event::clear(self.word());
     }
@@ -124,6 +146,16 @@ impl Event {
     }
 
     /// Waits until the flag is set, until `deadline` at the most. Returns whether it was set.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let event = multiproc::Event::new()?;
+    /// assert!(!event.wait_deadline(Instant::now()));
+    /// event.set();
+    /// assert!(event.wait_deadline(Instant::now()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         event::wait(self.word(), Deadline::at(deadline))

@@ -82,6 +82,14 @@ impl Lock {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let lock = multiproc::Lock::new()?;
+    /// assert_eq!(lock.to_string(), "<Lock(owner=None)>");
+    /// let _guard = lock.acquire()?;
+    /// assert_eq!(lock.to_string(), "<Lock(owner=MainProcess)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Lock> {
         Ok(Lock { segment: Crossing(Segment::create("lock", size_of::<RobustCell>())?), place: 0 })
     }
@@ -387,6 +395,24 @@ impl Lock {
     ///
     /// Call it with the lock held, after looking at what it protects, as with
     /// [`std::sync::Mutex::clear_poison`]. See [`is_poisoned`](Lock::is_poisoned) for an example.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// let _guard = lock.acquire().or_else(|error| error.recover())?;
+    /// // .. look at what the lock protects, and mend it ..
+    /// lock.clear_poison();
+    /// assert!(!lock.is_poisoned());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn clear_poison(&self) {
         self.cell().fields[POISON].store(0, Ordering::Relaxed);
     }

@@ -52,6 +52,11 @@ impl RLock {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::RLock::new()?.to_string(), "<RLock(None, 0)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<RLock> {
         Ok(RLock { lock: Lock::new()? })
     }
@@ -129,6 +134,14 @@ impl RLock {
     ///
     /// # Errors
     /// As for [`acquire_timeout`](RLock::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let lock = multiproc::RLock::new()?;
+    /// assert!(lock.acquire_deadline(Instant::now()).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_deadline(
         &self,
         deadline: Instant,
@@ -163,6 +176,13 @@ impl RLock {
 
     /// Returns whether somebody holds the lock at this moment, this thread included. CPython's
     /// `locked()`.
+    ///
+    /// ```
+    /// let lock = multiproc::RLock::new()?;
+    /// let _guard = lock.acquire()?;
+    /// assert!(lock.locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn locked(&self) -> bool {
         self.lock.locked()
@@ -170,6 +190,22 @@ impl RLock {
 
     /// Returns whether a holder died or panicked and nobody has called
     /// [`clear_poison`](RLock::clear_poison) since.
+    ///
+    /// ```
+    /// use multiproc::{Process, RLock};
+    ///
+    /// fn dies(lock: RLock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = RLock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// assert!(lock.acquire().is_err_and(|error| error.is_poisoned()));
+    /// assert!(lock.is_poisoned());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()

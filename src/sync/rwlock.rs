@@ -66,6 +66,11 @@ impl RwLock {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::RwLock::new()?.to_string(), "<RwLock(free)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<RwLock> {
         Ok(RwLock { table: Table::create("rwlock", 0)? })
     }
@@ -96,6 +101,13 @@ impl RwLock {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody writes or waits to; those of [`read`](RwLock::read).
+    ///
+    /// ```
+    /// let lock = multiproc::RwLock::new()?;
+    /// let _one = lock.try_read()?;
+    /// assert!(lock.try_read().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_read(&self) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
         self.read_until(Deadline::now())
     }
@@ -129,6 +141,14 @@ impl RwLock {
     ///
     /// # Errors
     /// As for [`read_timeout`](RwLock::read_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let lock = multiproc::RwLock::new()?;
+    /// assert!(lock.read_deadline(Instant::now()).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn read_deadline(
         &self,
         deadline: Instant,
@@ -160,6 +180,15 @@ impl RwLock {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody reads or writes; those of [`write`](RwLock::write).
+    ///
+    /// ```
+    /// let lock = multiproc::RwLock::new()?;
+    /// let reader = lock.read()?;
+    /// assert!(lock.try_write().unwrap_err().is_busy());
+    /// drop(reader);
+    /// assert!(lock.try_write().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_write(&self) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
         self.write_until(Deadline::now())
     }
@@ -169,6 +198,14 @@ impl RwLock {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] after that time; those of [`write`](RwLock::write).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = multiproc::RwLock::new()?;
+    /// assert!(lock.write_timeout(Duration::from_millis(1)).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn write_timeout(
         &self,
         timeout: Duration,
@@ -180,6 +217,15 @@ impl RwLock {
     ///
     /// # Errors
     /// As for [`write_timeout`](RwLock::write_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let lock = multiproc::RwLock::new()?;
+    /// let _writer = lock.write_deadline(Instant::now())?;
+    /// assert_eq!(lock.to_string(), "<RwLock(written)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn write_deadline(
         &self,
         deadline: Instant,

@@ -48,6 +48,11 @@ impl Semaphore {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Semaphore::new(3)?.to_string(), "<Semaphore(value=3)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(value: u32) -> Result<Semaphore> {
         Ok(Semaphore { table: Table::create("semaphore", value.into())? })
     }
@@ -119,6 +124,15 @@ impl Semaphore {
     ///
     /// # Errors
     /// As for [`acquire_timeout`](Semaphore::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let slots = multiproc::Semaphore::new(1)?;
+    /// let _permit = slots.acquire_deadline(Instant::now())?;
+    /// assert!(slots.acquire_deadline(Instant::now()).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_deadline(
         &self,
         deadline: Instant,
@@ -145,6 +159,13 @@ impl Semaphore {
     }
 
     /// Returns how many permits are free at this moment. CPython's `get_value()`.
+    ///
+    /// ```
+    /// let slots = multiproc::Semaphore::new(3)?;
+    /// let _permit = slots.acquire()?;
+    /// assert_eq!(slots.value(), 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn value(&self) -> u64 {
         permit::free(&self.table)
@@ -188,6 +209,12 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// assert_eq!(slots.to_string(), "<BoundedSemaphore(value=1, maxvalue=1)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(value: u32) -> Result<BoundedSemaphore> {
         Ok(BoundedSemaphore { semaphore: Semaphore::new(value)?, bound: value })
     }
@@ -196,6 +223,15 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// let permit = slots.acquire()?;
+    /// assert_eq!(slots.value(), 0);
+    /// drop(permit);
+    /// assert_eq!(slots.value(), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.acquire()
     }
@@ -204,6 +240,12 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if there is none.
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(0)?;
+    /// assert!(slots.try_acquire().unwrap_err().is_busy());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.try_acquire()
     }
@@ -212,6 +254,12 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if none came.
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// assert!(slots.acquire_timeout(std::time::Duration::from_millis(1)).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_timeout(
         &self,
         timeout: Duration,
@@ -223,6 +271,14 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// As for [`acquire_timeout`](BoundedSemaphore::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// assert!(slots.acquire_deadline(Instant::now()).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_deadline(
         &self,
         deadline: Instant,
@@ -254,6 +310,11 @@ impl BoundedSemaphore {
     }
 
     /// Returns how many permits are free at this moment.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::BoundedSemaphore::new(3)?.value(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn value(&self) -> u64 {
         self.semaphore.value()

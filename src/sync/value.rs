@@ -78,6 +78,12 @@ impl<T: Pod> SharedValue<T> {
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let temperature = multiproc::SharedValue::new(21.5_f64)?;
+    /// assert_eq!(format!("{temperature:?}"), "SharedValue(21.5)");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(value: T) -> Result<SharedValue<T>> {
         let shared =
             SharedValue { lock: Lock::with_room("value", Self::LENGTH)?, values: PhantomData };
@@ -90,6 +96,11 @@ impl<T: Pod> SharedValue<T> {
     /// # Errors
     /// [`AcquireError::Deadlock`] if this thread holds the lock; [`AcquireError::TooMany`] if it
     /// holds as many as a thread can.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::SharedValue::new([1_u8, 2, 3])?.get()?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn get(&self) -> Result<T, AcquireError<()>> {
         self.take(Deadline::Never)?;
         let value = self.read();
@@ -164,6 +175,14 @@ impl<T: Pod> SharedValue<T> {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody holds it.
+    ///
+    /// ```
+    /// let total = multiproc::SharedValue::new(0_u64)?;
+    /// let guard = total.try_lock()?;
+    /// assert!(total.try_lock().is_err_and(|error| error.is_busy()));
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_lock(
         &self,
     ) -> Result<SharedValueGuard<'_, T>, AcquireError<SharedValueGuard<'_, T>>> {
@@ -177,6 +196,13 @@ impl<T: Pod> SharedValue<T> {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] after that time; those of [`lock`](SharedValue::lock).
+    ///
+    /// ```
+    /// let total = multiproc::SharedValue::new(0_u64)?;
+    /// *total.lock_timeout(std::time::Duration::from_secs(1))? += 1;
+    /// assert_eq!(total.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -188,6 +214,13 @@ impl<T: Pod> SharedValue<T> {
     ///
     /// # Errors
     /// As for [`lock_timeout`](SharedValue::lock_timeout).
+    ///
+    /// ```
+    /// let total = multiproc::SharedValue::new(0_u64)?;
+    /// *total.lock_deadline(std::time::Instant::now())? += 1;
+    /// assert_eq!(total.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn lock_deadline(
         &self,
         deadline: Instant,

@@ -79,12 +79,33 @@ impl<T> Child<T> {
 
     /// Takes the write end of the process's standard input, if that was to be piped. `None` the
     /// second time. Dropping it is the end of the file for the process.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let read = || std::io::read_to_string(std::io::stdin()).unwrap();
+    /// let mut child = Process::new(read, ()).stdin(Stdio::piped()).start()?;
+    /// child.take_stdin().unwrap().write_all(b"hello").unwrap(); // dropped: the end of the file
+    /// assert_eq!(child.join()?, "hello");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.pipes.0[0].take().map(ChildStdin::from)
     }
 
     /// Takes the read end of the process's standard output, if that was to be piped. `None` the
     /// second time.
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let mut child = Process::new(|| print!("hello"), ()).stdout(Stdio::piped()).start()?;
+    /// let output = child.take_stdout().unwrap();
+    /// assert_eq!(std::io::read_to_string(output).unwrap(), "hello");
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.pipes.0[1].take().map(ChildStdout::from)
     }
@@ -184,6 +205,16 @@ impl<T: DeserializeOwned> Child<T> {
     ///
     /// # Errors
     /// As for [`join_timeout`](Child::join_timeout).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use multiproc::Process;
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(60);
+    /// let child = Process::new(|| 7, ()).start()?;
+    /// assert_eq!(child.join_deadline(deadline)?, Some(7));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join_deadline(&self, deadline: Instant) -> Result<Option<T>, JoinError> {
         self.join_until(Deadline::at(deadline))
     }
@@ -192,6 +223,17 @@ impl<T: DeserializeOwned> Child<T> {
     ///
     /// # Errors
     /// As for [`join`](Child::join).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// assert_eq!(child.try_join()?, None);
+    /// # child.kill()?;
+    /// # let _ = child.join();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_join(&self) -> Result<Option<T>, JoinError> {
         self.join_until(Deadline::now())
     }

@@ -46,6 +46,15 @@ impl Handle {
 
     /// Returns the name of the process: the one that it was started with, or that
     /// [`set_name`](Handle::set_name) gave it. CPython's `name`.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let child = Process::new(|| (), ()).name("worker").start()?;
+    /// assert_eq!(child.name(), "worker");
+    /// # child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> String {
         self.0.name()
@@ -53,12 +62,29 @@ impl Handle {
 
     /// Gives the process another name here; the process itself keeps the one that it was started
     /// with.
+    ///
+    /// ```
+    /// use multiproc::{Process, current_process};
+    ///
+    /// let child = Process::new(|| current_process().name(), ()).start()?;
+    /// child.set_name("first");
+    /// assert_eq!((child.name(), child.join()?), ("first".to_owned(), "Process-1".to_owned()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn set_name(&self, name: impl Into<String>) {
         self.0.set_name(name.into());
     }
 
     /// Returns the number of the process. It is the same after the process has ended, when the
     /// system may give it to another: signal by the handle, not by the number. CPython's `pid`.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let child = Process::new(std::process::id, ()).start()?;
+    /// assert_eq!(child.join()?, child.pid());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
@@ -66,6 +92,15 @@ impl Handle {
 
     /// Returns whether the process is terminated when this one ends, and may have no children.
     /// CPython's `daemon`.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let child = Process::new(|| (), ()).daemon(true).start()?;
+    /// assert!(child.daemon());
+    /// # child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn daemon(&self) -> bool {
         self.0.spec.ends_with_parent()
@@ -73,6 +108,15 @@ impl Handle {
 
     /// Returns how the process was really started: [`StartMethod::Spawn`] also where the fork
     /// server cannot work.
+    ///
+    /// ```
+    /// use multiproc::{Process, StartMethod};
+    ///
+    /// let child = Process::new(|| (), ()).start_method(StartMethod::Spawn).start()?;
+    /// assert_eq!(child.start_method(), StartMethod::Spawn);
+    /// # child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn start_method(&self) -> StartMethod {
         self.0.method
@@ -97,6 +141,18 @@ impl Handle {
 
     /// Returns whether the process is running. Returns false in a forked copy of the process that
     /// started it, which cannot know. CPython's `is_alive()`.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// assert!(child.is_alive());
+    /// child.kill()?;
+    /// let _ = child.join();
+    /// assert!(!child.is_alive());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.0.is_running()
@@ -151,6 +207,18 @@ impl Handle {
     ///
     /// # Errors
     /// How it failed, if it did.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// let handle = child.handle();
+    /// assert!(!handle.join_timeout(std::time::Duration::from_millis(1))?); // it runs on
+    /// handle.kill()?;
+    /// assert!(handle.join_timeout(minute).is_err()); // it was killed
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, JoinError> {
         self.join_until(Deadline::after(timeout))
     }
@@ -159,6 +227,20 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`join_timeout`](Handle::join_timeout).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use multiproc::{Handle, Process};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(60);
+    /// let jobs: Vec<Handle> = (0..3)
+    ///     .map(|_| Process::new(|| (), ()).start().map(|child| child.handle()))
+    ///     .collect::<Result<_, _>>()?;
+    /// for job in jobs {
+    ///     assert!(job.join_deadline(deadline)?); // a minute for all of them together
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join_deadline(&self, deadline: Instant) -> Result<bool, JoinError> {
         self.join_until(Deadline::at(deadline))
     }
@@ -203,6 +285,17 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use multiproc::{Process, Signal};
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// child.kill()?;
+    /// assert_eq!(child.join().unwrap_err().signal(), Some(Signal::KILL));
+    /// child.kill()?; // no effect
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn kill(&self) -> Result<()> {
         self.send_signal(Signal::KILL)
     }
@@ -212,6 +305,17 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use multiproc::{Process, Signal};
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// child.interrupt()?; // ends it, unless this program was started with SIGINT ignored
+    /// child.kill()?;
+    /// assert!(matches!(child.join().unwrap_err().signal(), Some(Signal::INT | Signal::KILL)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn interrupt(&self) -> Result<()> {
         self.send_signal(Signal::INT)
     }
@@ -240,6 +344,19 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn shell() {
+    ///     let _ = std::process::Command::new("sleep").arg("60").status();
+    /// }
+    ///
+    /// let child = Process::new(shell, ()).start()?;
+    /// child.terminate_tree()?; // the shell's `sleep`, too
+    /// assert_eq!(child.join().unwrap_err().exitcode(), Some(-15));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn terminate_tree(&self) -> Result<()> {
         self.0.send_to_tree(Signal::TERM)
     }
@@ -272,6 +389,20 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn shell() {
+    ///     let _ = std::process::Command::new("sleep").arg("60").status();
+    /// }
+    ///
+    /// let child = Process::new(shell, ()).start()?;
+    /// child.interrupt_tree()?; // the shell's `sleep`, too, as Ctrl-C would
+    /// child.kill_tree()?; // if SIGINT is ignored
+    /// let _ = child.join();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn interrupt_tree(&self) -> Result<()> {
         self.0.send_to_tree(Signal::INT)
     }
@@ -312,6 +443,19 @@ impl Handle {
     ///
     /// # Errors
     /// As for [`terminate`](Handle::terminate).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn shell() {
+    ///     let _ = std::process::Command::new("sleep").arg("60").status();
+    /// }
+    ///
+    /// let child = Process::new(shell, ()).start()?;
+    /// child.stop_tree(std::time::Duration::from_millis(10))?; // the shell's `sleep`, too
+    /// assert_eq!(child.join().unwrap_err().exitcode(), Some(-15));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn stop_tree(&self, grace: Duration) -> Result<()> {
         self.0.stop(grace, Core::send_to_tree)
     }

@@ -71,6 +71,10 @@ pub fn cpu_count() -> usize {
 
 impl CurrentProcess {
     /// Returns the name of this process; `MainProcess` for the program's own.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::current_process().name(), "MainProcess");
+    /// ```
     #[must_use]
     pub fn name(self) -> String {
         identity::current().name()
@@ -90,6 +94,10 @@ impl CurrentProcess {
     }
 
     /// Returns the number of this process.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::current_process().pid(), std::process::id());
+    /// ```
     #[must_use]
     pub fn pid(self) -> u32 {
         identity::current().pid
@@ -97,6 +105,15 @@ impl CurrentProcess {
 
     /// Returns whether this process is a daemon: it may not have children, and is terminated when
     /// its parent ends.
+    ///
+    /// ```
+    /// use multiproc::{Process, current_process};
+    ///
+    /// let ask = || current_process().daemon();
+    /// assert!(Process::new(ask, ()).daemon(true).start()?.join()?);
+    /// assert!(!current_process().daemon());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn daemon(self) -> bool {
         identity::current().daemon
@@ -130,6 +147,16 @@ impl CurrentProcess {
 
     /// Returns when this process will be ended, if it was given a
     /// [deadline](crate::Process::deadline).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{Process, current_process};
+    ///
+    /// let has_one = || current_process().deadline().is_some();
+    /// assert!(Process::new(has_one, ()).deadline(Duration::from_secs(60)).start()?.join()?);
+    /// assert!(current_process().deadline().is_none());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn deadline(self) -> Option<Instant> {
         DEADLINE.get().copied()
@@ -202,18 +229,42 @@ impl fmt::Debug for CurrentProcess {
 
 impl ParentProcess {
     /// Returns its name at the time when it started this process.
+    ///
+    /// ```
+    /// use multiproc::{Process, parent_process};
+    ///
+    /// let ask = || parent_process().map(|parent| parent.name().to_owned());
+    /// assert_eq!(Process::new(ask, ()).start()?.join()?.as_deref(), Some("MainProcess"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
     /// Returns its number.
+    ///
+    /// ```
+    /// use multiproc::{Process, parent_process};
+    ///
+    /// let ask = || parent_process().map(|parent| parent.pid());
+    /// assert_eq!(Process::new(ask, ()).start()?.join()?, Some(std::process::id()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
     /// Returns whether the parent is running.
+    ///
+    /// ```
+    /// use multiproc::{Process, parent_process};
+    ///
+    /// let ask = || parent_process().is_some_and(|parent| parent.is_alive());
+    /// assert!(Process::new(ask, ()).die_with_parent(false).start()?.join()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
         parentage::current().is_none_or(|parentage| !parentage.tether.parent_is_gone())
