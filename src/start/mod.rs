@@ -11,8 +11,8 @@
 //! | `stdio`, `lifeline`, `preload`, `method` | streams, the program's lifeline, preload functions, which method |
 //!
 //! # Invariants
-//! - A child is tied to a lifeline before it runs anything of the user's, and is this process's own
-//!   child (not the fork server's), so that it can be waited for.
+//! - A child is tied to a lifeline before its function runs, and is this process's own child (not
+//!   the fork server's), so that it can be waited for.
 //! - Nothing here blocks on a child: what is sent fits into an empty socket or goes in a memory
 //!   file. The exception is a child that is to outlive its parent: the start waits, 30 seconds at
 //!   the most, for it to say that it is untied.

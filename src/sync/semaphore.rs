@@ -57,7 +57,9 @@ impl Semaphore {
         Ok(Semaphore { table: Table::create("semaphore", value.into())? })
     }
 
-    /// Waits for a permit. Who has waited longest gets one first. CPython's `acquire()`.
+    /// Waits for a permit. CPython's `acquire()`.
+    ///
+    /// Who has waited longest is woken first; a newcomer may be quicker.
     ///
     /// # Errors
     /// [`AcquireError::TooMany`].

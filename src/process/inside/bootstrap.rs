@@ -1,9 +1,10 @@
 //! A child's life, from its first instruction of ours to its last.
 //!
 //! # Order
-//! 1. Tie to the parent's lifeline; a parent that is gone already ends the child here. A clone was
-//!    tied by the fork server, before it was ours.
-//! 2. Receive the job and its arguments from the socket.
+//! 1. Receive the job and its arguments from the socket. At the end of file, the parent is gone or
+//!    has no use for this process, and it leaves.
+//! 2. Tie to the parent's lifeline, of which the job may bring one; a parent that is gone ends the
+//!    child here. A clone has tied itself before 1, as it may wait for its job for long.
 //! 3. Say that it is untied, if it is to outlive its parent: the starter waits for that.
 //! 4. Streams, directory, environment.
 //! 5. Identity, title, start method, preload functions, log settings, limits of decoding: what this
