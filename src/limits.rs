@@ -287,7 +287,7 @@ impl Limits {
         self
     }
 
-    /// Returns whether a directory is to be made.
+    /// Returns `true` if a directory is to be made.
     pub(crate) fn wants_dir(&self) -> bool {
         self.private_dir
     }
@@ -298,13 +298,13 @@ impl Limits {
         [self.address_space, self.resident].into_iter().flatten().min()
     }
 
-    /// Returns whether its open descriptors are limited.
+    /// Returns `true` if its open descriptors are limited.
     #[cfg(feature = "cage")]
     pub(crate) fn limits_files(&self) -> bool {
         self.open_files.is_some()
     }
 
-    /// Returns whether there are any.
+    /// Returns `true` if there are any.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Limits::default()
     }

@@ -183,7 +183,7 @@ pub(crate) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
     });
 }
 
-/// Returns whether a block has exactly these fields, in this order.
+/// Returns `true` if a block has exactly these fields, in this order.
 #[inline]
 pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool {
     // The address of a `'static` list is as good as its contents, and costs nothing to compare.

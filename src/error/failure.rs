@@ -131,8 +131,8 @@ impl Failure {
         }
     }
 
-    /// Returns whether the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or because
-    /// its pool was terminated. Processes never are.
+    /// Returns `true` if the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or
+    /// because its pool was terminated. Processes never are.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Failure::Cancelled(_))

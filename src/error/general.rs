@@ -126,7 +126,7 @@ impl Error {
         }
     }
 
-    /// Returns whether an argument could not be encoded.
+    /// Returns `true` if an argument could not be encoded.
     ///
     /// ```
     /// use std::ffi::OsString;
@@ -144,7 +144,7 @@ impl Error {
         matches!(*self.0, Cause::Encode { .. })
     }
 
-    /// Returns whether a daemon tried to start a child.
+    /// Returns `true` if a daemon tried to start a child.
     ///
     /// ```
     /// use multiproc::Process;
@@ -158,7 +158,7 @@ impl Error {
         matches!(*self.0, Cause::DaemonHasNoChildren)
     }
 
-    /// Returns whether `fork` was refused because the process has other threads.
+    /// Returns `true` if `fork` was refused because the process has other threads.
     ///
     /// ```
     /// use multiproc::Process;
@@ -172,14 +172,14 @@ impl Error {
         matches!(*self.0, Cause::ThreadsExist)
     }
 
-    /// Returns whether the target, or this library itself, is code of a dynamic library, which a
+    /// Returns `true` if the target, or this library itself, is code of a dynamic library, which a
     /// child does not have.
     #[must_use]
     pub fn is_foreign_code(&self) -> bool {
         matches!(*self.0, Cause::ForeignCode { .. } | Cause::NoHook)
     }
 
-    /// Returns whether this process has left its process namespace for its children
+    /// Returns `true` if this process has left its process namespace for its children
     /// (`unshare(CLONE_NEWPID)`), and the child would be the first process of the new one, or could
     /// not come into it any more, as its first process has ended.
     ///
@@ -190,7 +190,7 @@ impl Error {
         matches!(*self.0, Cause::EmptyNamespace | Cause::EndedNamespace)
     }
 
-    /// Returns whether the start method was set already.
+    /// Returns `true` if the start method was set already.
     ///
     /// ```
     /// use multiproc::{StartMethod, set_start_method};
@@ -204,7 +204,7 @@ impl Error {
         matches!(*self.0, Cause::MethodIsSet)
     }
 
-    /// Returns whether the handle belongs to another process, of which this one is a forked copy.
+    /// Returns `true` if the handle belongs to another process, of which this one is a forked copy.
     #[must_use]
     pub fn is_other_process(&self) -> bool {
         matches!(*self.0, Cause::OtherProcess(_))

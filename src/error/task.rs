@@ -46,8 +46,8 @@ impl TaskError {
         TaskError(Box::new(Failed { task, worker, attempts, failure }))
     }
 
-    /// Returns whether the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or because
-    /// its pool was terminated.
+    /// Returns `true` if the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or
+    /// because its pool was terminated.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.failure.is_cancelled()

@@ -117,7 +117,7 @@ impl Logger {
         }
     }
 
-    /// Returns whether a record of this level would be handled: to save making an expensive one.
+    /// Returns `true` if a record of this level would be handled: to save making an expensive one.
     ///
     /// ```
     /// use multiproc::{Level, get_logger};

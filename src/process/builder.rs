@@ -258,7 +258,7 @@ impl<T> Process<T> {
         &self.spec.name
     }
 
-    /// Returns whether it will be a daemon. CPython's `daemon`, before the start.
+    /// Returns `true` if it will be a daemon. CPython's `daemon`, before the start.
     ///
     /// ```
     /// use multiproc::Process;

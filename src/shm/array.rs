@@ -193,7 +193,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         self.len
     }
 
-    /// Returns whether there are none.
+    /// Returns `true` if there are none.
     ///
     /// ```
     /// assert!(multiproc::SharedArray::<u64>::new(0)?.is_empty());

@@ -235,7 +235,7 @@ impl ShareableList {
         self.places.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns `true` if there are none.
     ///
     /// ```
     /// assert!(multiproc::ShareableList::new([0; 0])?.is_empty());

@@ -104,7 +104,7 @@ impl Name {
     }
 }
 
-/// Returns whether an error says that a name exists.
+/// Returns `true` if an error says that a name exists.
 fn is_taken(error: &Error) -> bool {
     error.os_error().is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }

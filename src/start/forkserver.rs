@@ -245,12 +245,12 @@ fn hand_over(
     Ok(Identity { pid, pidfd })
 }
 
-/// Returns whether an error says that the other side is gone.
+/// Returns `true` if an error says that the other side is gone.
 fn is_dead_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// Returns whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child
+/// Returns `true` if this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child
 /// costs us one descriptor, not two.
 fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();

@@ -59,13 +59,13 @@ impl ProcessSpec {
         }
     }
 
-    /// Returns whether it gets a session of its own, in which all that it starts can be found and
+    /// Returns `true` if it gets a session of its own, in which all that it starts can be found and
     /// killed.
     pub(crate) fn leads_session(&self) -> bool {
         self.serves_pool || self.deadline.is_some() || !self.limits.is_empty() || self.is_caged()
     }
 
-    /// Returns whether it runs in a cage. False without the feature.
+    /// Returns `true` if it runs in a cage. False without the feature.
     pub(crate) fn is_caged(&self) -> bool {
         #[cfg(feature = "cage")]
         return self.cage.is_some();
@@ -73,7 +73,7 @@ impl ProcessSpec {
         false
     }
 
-    /// Returns whether its parent terminates it at its own end, instead of waiting for it.
+    /// Returns `true` if its parent terminates it at its own end, instead of waiting for it.
     pub(crate) fn ends_with_parent(&self) -> bool {
         self.daemon || self.serves_pool
     }

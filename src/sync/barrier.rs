@@ -424,7 +424,7 @@ impl Barrier {
         entered.living().filter(|member| member.role == WAITS).count()
     }
 
-    /// Returns whether the barrier is broken: after an [`abort`](Barrier::abort), a time-out, a
+    /// Returns `true` if the barrier is broken: after an [`abort`](Barrier::abort), a time-out, a
     /// panic of an action, or the death of somebody who waited. CPython's `broken`.
     ///
     /// ```

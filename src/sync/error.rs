@@ -86,7 +86,7 @@ impl<G> Poisoned<G> {
         self.pid
     }
 
-    /// Returns whether the process (or its thread) ended while it held the lock. If not, it
+    /// Returns `true` if the process (or its thread) ended while it held the lock. If not, it
     /// panicked, and dropped the guard while it unwound.
     #[must_use]
     pub fn is_owner_dead(&self) -> bool {
@@ -189,7 +189,7 @@ impl<G> AcquireError<G> {
         }
     }
 
-    /// Returns whether others held it for all the time that there was: the time-out of all locks.
+    /// Returns `true` if others held it for all the time that there was: the time-out of all locks.
     ///
     /// ```
     /// let lock = multiproc::Lock::new()?;
@@ -202,7 +202,7 @@ impl<G> AcquireError<G> {
         matches!(self, AcquireError::Busy)
     }
 
-    /// Returns whether it was acquired, after a holder that died or panicked.
+    /// Returns `true` if it was acquired, after a holder that died or panicked.
     ///
     /// ```
     /// use multiproc::{Lock, Process};

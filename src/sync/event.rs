@@ -59,7 +59,7 @@ impl Event {
         self.segment.0.memory().at(0)
     }
 
-    /// Returns whether the flag is set at this moment. CPython's `is_set()`.
+    /// Returns `true` if the flag is set at this moment. CPython's `is_set()`.
     ///
     /// ```
     /// use multiproc::Event;

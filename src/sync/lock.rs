@@ -111,7 +111,7 @@ impl Lock {
         Lock { place: 0, ..self }
     }
 
-    /// Returns whether this thread holds it. In a forked copy of the holder: false.
+    /// Returns `true` if this thread holds it. In a forked copy of the holder: false.
     pub(super) fn is_own(&self) -> bool {
         mutex::is_own(self.cell())
     }
@@ -347,8 +347,8 @@ impl Lock {
         Some((cell.fields[CULPRIT].load(Ordering::Relaxed), how))
     }
 
-    /// Returns whether somebody holds the lock at this moment, this thread included. The answer may
-    /// be outdated when the caller sees it. CPython's `locked()` (of version 3.14).
+    /// Returns `true` if somebody holds the lock at this moment, this thread included. The answer
+    /// may be outdated when the caller sees it. CPython's `locked()` (of version 3.14).
     ///
     /// ```
     /// use multiproc::Lock;
@@ -365,7 +365,7 @@ impl Lock {
         mutex::owner(self.cell()) != 0
     }
 
-    /// Returns whether a holder died or panicked and nobody has called
+    /// Returns `true` if a holder died or panicked and nobody has called
     /// [`clear_poison`](Lock::clear_poison) since. A holder that died is seen only once the next
     /// one has taken the lock.
     ///
@@ -417,7 +417,7 @@ impl Lock {
         self.cell().fields[POISON].store(0, Ordering::Relaxed);
     }
 
-    /// Returns whether `other` is the same lock, by its memory file and place in it.
+    /// Returns `true` if `other` is the same lock, by its memory file and place in it.
     pub(super) fn is_same(&self, other: &Lock) -> bool {
         // Some processes have the memory of a lock at two addresses: it came in two messages.
         self.place == other.place && self.segment.0.is_same(&other.segment.0)

@@ -174,7 +174,7 @@ impl RLock {
         }
     }
 
-    /// Returns whether somebody holds the lock at this moment, this thread included. CPython's
+    /// Returns `true` if somebody holds the lock at this moment, this thread included. CPython's
     /// `locked()`.
     ///
     /// ```
@@ -188,7 +188,7 @@ impl RLock {
         self.lock.locked()
     }
 
-    /// Returns whether a holder died or panicked and nobody has called
+    /// Returns `true` if a holder died or panicked and nobody has called
     /// [`clear_poison`](RLock::clear_poison) since.
     ///
     /// ```

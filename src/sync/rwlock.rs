@@ -315,7 +315,7 @@ impl RwLock {
         entered.unwrap_or_else(|missed| Err(missed.into()))
     }
 
-    /// Returns whether a writer died or panicked and nobody has called
+    /// Returns `true` if a writer died or panicked and nobody has called
     /// [`clear_poison`](RwLock::clear_poison) since. Readers do not poison.
     ///
     /// ```

@@ -64,7 +64,7 @@ impl Segment {
         &self.memory
     }
 
-    /// Returns whether `other` is the same memory, by device and inode: one file can be mapped
+    /// Returns `true` if `other` is the same memory, by device and inode: one file can be mapped
     /// twice here, if it came in two messages.
     pub(crate) fn is_same(&self, other: &Segment) -> bool {
         std::ptr::eq(self, other) || self.file.is_same(&other.file)

@@ -172,12 +172,12 @@ impl Core {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether this process started it, and not one of which this is a forked copy.
+    /// Returns `true` if this process started it, and not one of which this is a forked copy.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
     }
 
-    /// Returns whether this process started it, and has not seen it end.
+    /// Returns `true` if this process started it, and has not seen it end.
     pub(crate) fn is_running(&self) -> bool {
         // What cannot be asked at the moment (no descriptor left) has not been seen to end.
         self.is_ours() && self.look().map_or(true, |end| end.is_none())

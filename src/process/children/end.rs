@@ -179,7 +179,7 @@ impl End {
         }
     }
 
-    /// Returns whether the function returned or the process left with code 0.
+    /// Returns `true` if the function returned or the process left with code 0.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self.said, Said::Report(Report::Returned, ..)) || self.exitcode() == Some(0)
     }

@@ -90,7 +90,7 @@ impl Handle {
         self.0.pid
     }
 
-    /// Returns whether the process is terminated when this one ends, and may have no children.
+    /// Returns `true` if the process is terminated when this one ends, and may have no children.
     /// CPython's `daemon`.
     ///
     /// ```
@@ -139,7 +139,7 @@ impl Handle {
         self.0.function
     }
 
-    /// Returns whether the process is running. Returns false in a forked copy of the process that
+    /// Returns `true` if the process is running. Returns false in a forked copy of the process that
     /// started it, which cannot know. CPython's `is_alive()`.
     ///
     /// ```

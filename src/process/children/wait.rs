@@ -28,8 +28,8 @@ pub trait Waitable {
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Returns whether something can be had now, without sleeping: what lies in shared memory does
-    /// not show at a descriptor.
+    /// Returns `true` if something can be had now, without sleeping: what lies in shared memory
+    /// does not show at a descriptor.
     ///
     /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
     /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
@@ -41,7 +41,7 @@ pub trait Waitable {
         Ok(false)
     }
 
-    /// Returns whether the descriptor may become readable without anything to be had; then only
+    /// Returns `true` if the descriptor may become readable without anything to be had; then only
     /// [`poll_ready`](Waitable::poll_ready) counts.
     fn may_wake_for_nothing(&self) -> bool {
         false

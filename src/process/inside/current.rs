@@ -103,7 +103,7 @@ impl CurrentProcess {
         identity::current().pid
     }
 
-    /// Returns whether this process is a daemon: it may not have children, and is terminated when
+    /// Returns `true` if this process is a daemon: it may not have children, and is terminated when
     /// its parent ends.
     ///
     /// ```
@@ -119,7 +119,7 @@ impl CurrentProcess {
         identity::current().daemon
     }
 
-    /// Returns whether the parent asked this process to end
+    /// Returns `true` if the parent asked this process to end
     /// ([`Handle::stop`](crate::Handle::stop)), or is gone. Costs one system call. Never in the
     /// main process.
     ///
@@ -181,7 +181,7 @@ impl CurrentProcess {
     }
 
     /// Sleeps until the parent asks this process to end, or is gone, for `timeout` at the most.
-    /// Returns whether it has asked. In the main process, it sleeps all the time, and returns
+    /// Returns `true` if it has asked. In the main process, it sleeps all the time, and returns
     /// false.
     ///
     /// ```
@@ -256,7 +256,7 @@ impl ParentProcess {
         self.0.pid
     }
 
-    /// Returns whether the parent is running.
+    /// Returns `true` if the parent is running.
     ///
     /// ```
     /// use multiproc::{Process, parent_process};

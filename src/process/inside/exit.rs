@@ -144,7 +144,7 @@ fn put_down(daemon: &Arc<Core>, grace: Deadline) {
     }
 }
 
-/// Returns whether the C library is at its exit handlers, in which a forked child's `exit` would
+/// Returns `true` if the C library is at its exit handlers, in which a forked child's `exit` would
 /// not do what it says.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Relaxed)

@@ -118,12 +118,12 @@ impl Parentage {
         self.control.as_fd()
     }
 
-    /// Returns whether something was reported.
+    /// Returns `true` if something was reported.
     pub(crate) fn has_reported(&self) -> bool {
         self.reported.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the parent asked this process to end, or is gone.
+    /// Returns `true` if the parent asked this process to end, or is gone.
     pub(crate) fn stop_requested(&self) -> bool {
         self.wait_stop(Deadline::now())
     }

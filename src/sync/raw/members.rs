@@ -456,7 +456,7 @@ fn remove(cell: &RobustCell) -> bool {
     was_listed
 }
 
-/// Returns whether the kernel marked the word and nobody has removed the member yet.
+/// Returns `true` if the kernel marked the word and nobody has removed the member yet.
 fn is_dead(word: u32) -> bool {
     word & OWNER == 0 && word & OWNER_DIED != 0
 }
@@ -472,7 +472,7 @@ fn member(place: usize, cell: &RobustCell) -> Member<'_> {
 }
 
 impl Member<'_> {
-    /// Returns whether the member is this thread's.
+    /// Returns `true` if the member is this thread's.
     pub(crate) fn is_own(self) -> bool {
         mutex::is_own(self.cell)
     }

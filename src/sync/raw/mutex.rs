@@ -174,7 +174,7 @@ fn release_to_others(cell: &RobustCell) {
     }
 }
 
-/// Returns whether this thread holds the lock. `Relaxed` is enough: only this thread writes its
+/// Returns `true` if this thread holds the lock. `Relaxed` is enough: only this thread writes its
 /// number.
 pub(crate) fn is_own(cell: &RobustCell) -> bool {
     cell.word.load(Ordering::Relaxed) & OWNER == robust::tid()

@@ -183,7 +183,7 @@ impl Removal {
     }
 }
 
-/// Returns whether an entry is the folder itself or its parent.
+/// Returns `true` if an entry is the folder itself or its parent.
 fn is_self_or_parent(name: &[u8]) -> bool {
     matches!(name, b"." | b"..")
 }

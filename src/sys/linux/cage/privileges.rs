@@ -51,7 +51,7 @@ pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whether there is a limit to how long a file may be.
+/// Returns `true` if there is a limit to how long a file may be.
 pub(super) fn is_file_size_limited() -> bool {
     getrlimit(Resource::Fsize).current.is_some()
 }

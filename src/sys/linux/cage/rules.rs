@@ -24,13 +24,13 @@ pub(crate) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Returns whether it may have its descriptors not wait: sockets are made so, at times, and who
-    /// has no network can do without.
+    /// Returns `true` if it may have its descriptors not wait: sockets are made so, at times, and
+    /// who has no network can do without.
     pub(super) fn sets_flags(&self) -> bool {
         self.network && self.own_streams
     }
 
-    /// Returns whether it may make memory files, which no limit of its memory counts.
+    /// Returns `true` if it may make memory files, which no limit of its memory counts.
     pub(super) fn memory_files(&self) -> bool {
         self.shared_memory || self.memory.is_none()
     }

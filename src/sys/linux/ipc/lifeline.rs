@@ -190,7 +190,7 @@ impl Tether {
         Ok(())
     }
 
-    /// Returns whether the parent has ended: the pipe has hung up.
+    /// Returns `true` if the parent has ended: the pipe has hung up.
     pub(crate) fn parent_is_gone(&self) -> bool {
         poll::hung_up(self.0.as_fd()).unwrap_or(false)
     }

@@ -163,7 +163,7 @@ impl Target {
         parts.next().is_none().then_some(target)
     }
 
-    /// Returns whether the memory is still where the link says. An error if that cannot be seen
+    /// Returns `true` if the memory is still where the link says. An error if that cannot be seen
     /// from here.
     fn is_there(&self, surroundings: &Surroundings) -> io::Result<bool> {
         if self.namespace != surroundings.namespace {
@@ -264,7 +264,7 @@ impl Target {
         format!("/proc/{}/fd/{}", self.pid, self.fd)
     }
 
-    /// Returns whether the kernel shows a file with our mark like this.
+    /// Returns `true` if the kernel shows a file with our mark like this.
     fn is_called(&self, text: &[u8]) -> bool {
         text == format!("/memfd:{} (deleted)", file_name(&self.mark)).as_bytes()
     }
@@ -287,8 +287,8 @@ impl Birth {
         Birth::number_of(pid).or_else(|_| Birth::time_of(pid))
     }
 
-    /// Returns whether `pid` is the number of the process that was born so; true if that cannot be
-    /// seen.
+    /// Returns `true` if `pid` is the number of the process that was born so; true if that cannot
+    /// be seen.
     fn is_of(self, pid: u32) -> bool {
         let born = match self {
             Birth::Number(_) => Birth::number_of(pid),
@@ -349,13 +349,13 @@ fn stat_of(pid: u32) -> io::Result<String> {
     Ok(stat.rsplit_once(')').map_or("", |(_, fields)| fields.trim_start()).to_owned())
 }
 
-/// Returns whether a process has ended, and nobody has taken its status: it has no descriptors any
-/// more.
+/// Returns `true` if a process has ended, and nobody has taken its status: it has no descriptors
+/// any more.
 fn has_ended(pid: u32) -> bool {
     stat_of(pid).is_ok_and(|fields| fields.starts_with(['Z', 'X']))
 }
 
-/// Returns whether there is a process with this number that `/proc` does not show.
+/// Returns `true` if there is a process with this number that `/proc` does not show.
 fn is_hidden(pid: u32) -> bool {
     let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     let exists =
@@ -439,7 +439,7 @@ impl Folder {
         }
     }
 
-    /// Returns whether the memory of a name is gone.
+    /// Returns `true` if the memory of a name is gone.
     fn is_stale(&self, name: &str, surroundings: &Surroundings) -> io::Result<bool> {
         Ok(!Target::of(&self.fd, name)?.is_there(surroundings)?)
     }

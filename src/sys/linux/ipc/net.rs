@@ -191,7 +191,7 @@ fn lock_folder_of(path: &Path) -> io::Result<Flock> {
     )
 }
 
-/// Returns whether a socket is at `path` that no process has any more.
+/// Returns `true` if a socket is at `path` that no process has any more.
 pub(crate) fn is_abandoned(path: &Path) -> bool {
     look_at(path).is_ok_and(|occupant| occupant == Occupant::Abandoned)
 }

@@ -168,7 +168,7 @@ impl Congestion {
     }
 }
 
-/// Returns whether something that was sent over a Unix socket is not received yet (`TIOCOUTQ`).
+/// Returns `true` if something that was sent over a Unix socket is not received yet (`TIOCOUTQ`).
 pub(crate) fn has_unreceived(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int: the memory that what was sent takes.
@@ -209,7 +209,7 @@ pub(crate) fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// Returns whether the error is that of descriptors in flight.
+/// Returns `true` if the error is that of descriptors in flight.
 pub(crate) fn is_congestion(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<TooManyInFlight>())
 }
@@ -376,7 +376,7 @@ pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(cred.pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Returns whether `peer_pidfd` failed because the process has ended, and its status was taken.
+/// Returns `true` if `peer_pidfd` failed because the process has ended, and its status was taken.
 pub(crate) fn says_peer_is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA))
 }

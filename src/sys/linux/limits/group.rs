@@ -47,7 +47,7 @@ pub(super) fn terminate(grace: Duration) {
     unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
 }
 
-/// Returns whether a signal does to this process what it does by default.
+/// Returns `true` if a signal does to this process what it does by default.
 fn is_default(signal: c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the call fills in the action, of which all zero is a valid one.

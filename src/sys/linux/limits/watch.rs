@@ -461,7 +461,7 @@ fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
     text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default()
 }
 
-/// Returns whether this thread is in `abort` because an allocation failed: the standard library's
+/// Returns `true` if this thread is in `abort` because an allocation failed: the standard library's
 /// function for that is among its callers.
 fn is_failed_allocation() -> bool {
     #[repr(C)]

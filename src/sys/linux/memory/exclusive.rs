@@ -96,7 +96,7 @@ impl Exclusive {
         self.map.length
     }
 
-    /// Returns whether the memory can be used by others later as if it were new: not once it is
+    /// Returns `true` if the memory can be used by others later as if it were new: not once it is
     /// private, or in a copy.
     pub(crate) fn can_be_kept(&self) -> bool {
         self.is_ours() && self.map.state.load(Ordering::Relaxed) != PRIVATE
@@ -179,7 +179,7 @@ impl Exclusive {
         }
     }
 
-    /// Returns whether this process made it, and not one of which this is a copy.
+    /// Returns `true` if this process made it, and not one of which this is a copy.
     #[inline]
     fn is_ours(&self) -> bool {
         self.owner == Generation::current()

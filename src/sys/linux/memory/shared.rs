@@ -118,7 +118,7 @@ impl SharedFile {
         &self.fd
     }
 
-    /// Returns whether `other` is the same file, by another descriptor perhaps.
+    /// Returns `true` if `other` is the same file, by another descriptor perhaps.
     pub(crate) fn is_same(&self, other: &SharedFile) -> bool {
         let identity = |file: &SharedFile| {
             rustix::fs::fstat(&file.fd).ok().map(|stat| (stat.st_dev, stat.st_ino))

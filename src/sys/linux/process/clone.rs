@@ -36,7 +36,7 @@ pub(crate) fn siblings_work() -> Result<(), &'static str> {
     }
 }
 
-/// Returns whether a filter lets this process make a child of its parent. It asks by calls that
+/// Returns `true` if a filter lets this process make a child of its parent. It asks by calls that
 /// make nothing: they fail of their arguments (EINVAL) if the filter lets them pass.
 fn siblings_are_allowed() -> bool {
     let is_refused = |result: libc::c_long| {

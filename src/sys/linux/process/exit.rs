@@ -109,7 +109,7 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Returns whether this process runs with more rights than the one that executed it (`AT_SECURE`,
+/// Returns `true` if this process runs with more rights than the one that executed it (`AT_SECURE`,
 /// `getauxval(3)`): set-user-id, file capabilities and the like.
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval has no preconditions.

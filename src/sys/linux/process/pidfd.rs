@@ -64,8 +64,8 @@ pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
     }
 }
 
-/// Returns whether the status of a child is there to be taken, now or when it has ended (`WNOWAIT`:
-/// it is not taken).
+/// Returns `true` if the status of a child is there to be taken, now or when it has ended
+/// (`WNOWAIT`: it is not taken).
 fn is_waitable(pidfd: BorrowedFd<'_>) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), look)).is_ok()

@@ -30,7 +30,7 @@ pub(crate) fn keep() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whether an error is a lack of descriptors: of this process (EMFILE) or of the system
+/// Returns `true` if an error is a lack of descriptors: of this process (EMFILE) or of the system
 /// (ENFILE).
 pub(crate) fn is_lack(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))

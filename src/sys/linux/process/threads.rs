@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::sys::fd;
 
-/// Returns whether this is the only thread of the process.
+/// Returns `true` if this is the only thread of the process.
 ///
 /// A thread that was joined may take a moment to leave the kernel's list, so that a no is asked
 /// again for a while.
@@ -20,12 +20,12 @@ pub(crate) fn is_only_one() -> io::Result<bool> {
     only_one_now()
 }
 
-/// Returns whether the calling thread is the one that the process began with.
+/// Returns `true` if the calling thread is the one that the process began with.
 pub(crate) fn is_main() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-/// Returns whether a thread of this process has the number. False without `/proc`.
+/// Returns `true` if a thread of this process has the number. False without `/proc`.
 pub(crate) fn is_own(number: u32) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{number}")).exists()
 }

@@ -70,7 +70,7 @@ fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
     }
 }
 
-/// Returns whether a process has ended, by its pidfd.
+/// Returns `true` if a process has ended, by its pidfd.
 fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll::one_readable(process, Deadline::now()).unwrap_or(true)
 }
@@ -133,7 +133,7 @@ pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
         .collect()
 }
 
-/// Returns whether a child that was not waited for is stopped by a signal. (One that a debugger
+/// Returns `true` if a child that was not waited for is stopped by a signal. (One that a debugger
 /// holds is not.)
 pub(crate) fn is_stopped(pid: u32) -> bool {
     stat_of(pid).is_some_and(|(state, _)| state == "T") && namespaces::proc_is_ours()

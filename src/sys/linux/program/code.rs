@@ -215,7 +215,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Returns whether an address lies in an executable segment of the main program.
+    /// Returns `true` if an address lies in an executable segment of the main program.
     fn contains_code(&self, address: usize) -> bool {
         self.code.iter().any(|(start, end)| (*start..*end).contains(&address))
     }
@@ -281,8 +281,8 @@ pub(crate) fn run_later_initialisers(
     }
 }
 
-/// Returns whether `own` stands in the main program's list of initialisers: not if we are part of a
-/// library.
+/// Returns `true` if `own` stands in the main program's list of initialisers: not if we are part of
+/// a library.
 pub(crate) fn is_main_initialiser(own: Initialiser) -> bool {
     initialisers().contains(&(own as usize))
 }

@@ -69,7 +69,7 @@ impl Credentials {
         })
     }
 
-    /// Returns whether a change of them would be seen.
+    /// Returns `true` if a change of them would be seen.
     pub(crate) fn are_comparable(&self) -> bool {
         self.filters != Filters::Unknown
     }
@@ -126,7 +126,7 @@ fn ambient(capabilities: [u32; 6]) -> u64 {
     if possible == 0 { 0 } else { (0..u64::BITS).filter(is_set).fold(0, |set, bit| set | 1 << bit) }
 }
 
-/// Returns whether this process acts with rights that its real user has not.
+/// Returns `true` if this process acts with rights that its real user has not.
 pub(crate) fn are_borrowed() -> bool {
     p::getuid() != p::geteuid() || p::getgid() != p::getegid()
 }
@@ -177,7 +177,7 @@ impl Shown {
     }
 }
 
-/// Returns whether this thread acts with all of another process's capabilities: only then the
+/// Returns `true` if this thread acts with all of another process's capabilities: only then the
 /// kernel shows it that one's descriptors.
 pub(crate) fn have_all(capabilities_of_other: u64) -> bool {
     let [low, _, _, high, ..] = capabilities();

@@ -178,7 +178,7 @@ pub(crate) unsafe fn take(name: &str) -> Option<String> {
     Some(value.to_string_lossy().into_owned())
 }
 
-/// Returns whether a variable is set, without allocating: asked before main in every program that
+/// Returns `true` if a variable is set, without allocating: asked before main in every program that
 /// links us.
 ///
 /// # Safety

@@ -96,7 +96,7 @@ fn file_at(path: &Path) -> io::Result<FileId> {
     })
 }
 
-/// Returns whether this process runs the file that `id` names.
+/// Returns `true` if this process runs the file that `id` names.
 pub(crate) fn is_own(id: FileId) -> bool {
     FileId::at(EXECUTED).is_ok_and(|executed| executed == id)
         || mapped().is_ok_and(|mapped| mapped.id == id)

@@ -24,13 +24,13 @@ thread_local! {
     static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds { lowest: 0, floor: 0, end: 0 }) };
 }
 
-/// Returns whether what is left of the stack that this thread runs on is too little to go on for
+/// Returns `true` if what is left of the stack that this thread runs on is too little to go on for
 /// long.
 pub(crate) fn is_low() -> bool {
     !has(0)
 }
 
-/// Returns whether there are so many bytes left, beside what code that runs between two looks
+/// Returns `true` if there are so many bytes left, beside what code that runs between two looks
 /// needs.
 pub(crate) fn has(bytes: usize) -> bool {
     let here = 0_u8;

@@ -51,7 +51,7 @@ impl Deadline {
         }
     }
 
-    /// Returns whether it has come.
+    /// Returns `true` if it has come.
     pub(crate) fn is_over(self) -> bool {
         self.left() == Some(Duration::ZERO)
     }
@@ -119,7 +119,7 @@ fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<
     Ok(!set[0].revents().is_empty())
 }
 
-/// Returns whether the other side of `fd` is gone for good (`POLLHUP`, `POLLERR`). Never sleeps.
+/// Returns `true` if the other side of `fd` is gone for good (`POLLHUP`, `POLLERR`). Never sleeps.
 pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     wait_hang_up(fd, Deadline::now())
 }

@@ -143,7 +143,7 @@ pub(crate) fn own() -> Own {
     })
 }
 
-/// Returns whether the list of this thread works.
+/// Returns `true` if the list of this thread works.
 fn has_list() -> bool {
     !own().thread().head.get().is_null()
 }
@@ -216,7 +216,7 @@ impl Own {
         self.thread().pid.get()
     }
 
-    /// Returns whether this thread holds as much as it may: the kernel follows a list only so far.
+    /// Returns `true` if this thread holds as much as it may (`MAX_HELD`).
     #[inline]
     pub(crate) fn is_full(self) -> bool {
         self.thread().count.get() >= MAX_HELD
