@@ -1,4 +1,5 @@
-//! Describes what hostile code may do: nothing but compute, unless it is named.
+//! Cages for hostile code: nothing but computing is allowed, unless it is named. The rules as users
+//! write them; the platform's part is `sys::cage`.
 
 use std::path::{Path, PathBuf};
 
@@ -116,13 +117,23 @@ pub struct Cage {
 }
 
 impl Cage {
-    /// Nothing is allowed.
+    /// Makes a cage in which nothing is allowed but to compute.
+    ///
+    /// ```
+    /// use multiproc::{Cage, Process};
+    ///
+    /// if Cage::check_support().is_ok() {
+    ///     let compute = |n: u64| n * n;
+    ///     assert_eq!(Process::new(compute, (7,)).cage(Cage::new()).start()?.join()?, 49);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn new() -> Cage {
         Cage::default()
     }
 
-    /// Lets it read a file, or a folder and all below it.
+    /// Allows to read a file, or a folder and all below it.
     ///
     /// A relative path is taken from the working directory of this process as it is now, wherever
     /// it is when a process is started. (An empty one, or one from a directory that is gone, is an
@@ -133,37 +144,70 @@ impl Cage {
         self
     }
 
-    /// Lets it read, write, make and remove files in a folder and all below it, or read and write a
-    /// file. A relative path is taken as by [`read`](Cage::read).
+    /// Allows to read, write, make and remove files in a folder and all below it, or to read and
+    /// write a file. A relative path is taken as by [`read`](Cage::read).
     ///
     /// What it writes to a folder that is kept in memory (`tmpfs`, which `/tmp` may be) takes
     /// memory that none of its limits counts. And `/proc`, `/sys` or `/dev` to write to is, for
     /// root, the machine.
+    ///
+    /// ```
+    /// use multiproc::{Cage, Process};
+    ///
+    /// fn save(path: String) -> bool {
+    ///     std::fs::write(path, b"result").is_ok()
+    /// }
+    ///
+    /// if Cage::check_support().is_err() {
+    ///     return Ok(());
+    /// }
+    /// let folder = std::env::temp_dir().join(format!("results-{}", std::process::id()));
+    /// std::fs::create_dir(&folder).unwrap();
+    /// let file = folder.join("result").display().to_string();
+    /// let cage = Cage::new().write(&folder);
+    /// assert!(Process::new(save, (file.clone(),)).cage(cage).start()?.join()?);
+    /// assert!(!Process::new(save, (file,)).cage(Cage::new()).start()?.join()?);
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn write(mut self, path: impl AsRef<Path>) -> Cage {
         self.write.push(whole(path.as_ref()));
         self
     }
 
-    /// Lets it use the network and Unix sockets, to ask for addresses by netlink, and nothing else
-    /// that is a socket.
+    /// Allows to use the network and Unix sockets, to ask for addresses by netlink, and nothing
+    /// else that is a socket.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use multiproc::{Cage, Process};
+    ///
+    /// if Cage::check_support().is_ok() {
+    ///     let listens = || TcpListener::bind("127.0.0.1:0").is_ok();
+    ///     assert!(!Process::new(listens, ()).cage(Cage::new()).start()?.join()?);
+    ///     assert!(Process::new(listens, ()).cage(Cage::new().allow_network()).start()?.join()?);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn allow_network(mut self) -> Cage {
         self.network = true;
         self
     }
 
-    /// Lets it start processes, which are in the same cage, and signal those. (To execute a
-    /// program, it has to be allowed to [`read`](Cage::read) it and its libraries.) Takes Linux
-    /// 6.12: before, nothing would keep its signals from others.
+    /// Allows to start processes, which are in the same cage, and to signal those. (To execute a
+    /// program, the process has to be allowed to [`read`](Cage::read) it and its libraries.) Takes
+    /// Linux 6.12: before, nothing would keep its signals from others.
     #[must_use]
     pub fn allow_processes(mut self) -> Cage {
         self.processes = true;
         self
     }
 
-    /// Lets it make shared memory ([`SharedBuffer`](crate::SharedBuffer), [`Queue`](crate::Queue),
-    /// [`Lock`](crate::Lock) and their like) though its memory is limited.
+    /// Allows to make shared memory ([`SharedBuffer`](crate::SharedBuffer),
+    /// [`Queue`](crate::Queue), [`Lock`](crate::Lock) and their like) though the process's memory
+    /// is limited.
     ///
     /// That is refused otherwise, as neither
     /// [`Limits::address_space`](crate::Limits::address_space) nor
@@ -177,11 +221,19 @@ impl Cage {
         self
     }
 
-    /// Returns whether this kernel can keep a cage. (One that allows processes takes a newer
-    /// kernel.)
+    /// Checks that this kernel can keep a cage. (One that allows processes takes a newer kernel.)
     ///
     /// # Errors
     /// It cannot: what it lacks.
+    ///
+    /// ```
+    /// use multiproc::Cage;
+    ///
+    /// match Cage::check_support() {
+    ///     Ok(()) => println!("cages can be kept"),
+    ///     Err(error) => println!("{error}"), // what the kernel lacks
+    /// }
+    /// ```
     pub fn check_support() -> Result<()> {
         match sys::missing() {
             None => Ok(()),
@@ -191,7 +243,7 @@ impl Cage {
         }
     }
 
-    /// Returns what is wrong with it, if something is.
+    /// Checks that its paths can be named to the kernel.
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         match self.read.iter().chain(&self.write).find(|path| !path.is_absolute()) {
             None => Ok(()),
@@ -205,7 +257,7 @@ impl Cage {
         }
     }
 
-    /// Closes it around this process, whose limits are in force, for good.
+    /// Closes the cage around this process, whose limits are in force, for good.
     pub(crate) fn enter(
         &self,
         limits: &Limits,
@@ -224,7 +276,8 @@ impl Cage {
     }
 }
 
-/// The path from the root on; as it was if there is none, which `Cage::check` finds.
+/// Makes a path absolute; leaves it as it is if there is no working directory, which `Cage::check`
+/// finds.
 fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

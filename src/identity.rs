@@ -1,11 +1,15 @@
-//! Describes who this process is: its name, its place in the tree, its parent.
+//! The identity of this process: its name, its place in the tree, its parent.
+//!
+//! The main process's identity is there from the beginning; a child gets its own in `bootstrap`,
+//! before any code of the user's but initialisers. A copy that the program forks by itself goes on
+//! as what it was, with its own number.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys::per_process::{PerProcess, pid};
 
-/// Describes what a process knows of itself.
+/// The identity of a process, as it knows itself.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// The name of its type: `Process`, that of a type with `run`, or `_MainProcess`.
@@ -14,13 +18,14 @@ pub(crate) struct Identity {
     /// The counters that lead from the main process to this one.
     pub(crate) path: Vec<u32>,
     pub(crate) pid: u32,
+    /// It may not have children, and is terminated when its parent ends.
     pub(crate) daemon: bool,
     pub(crate) parent: Option<ParentIdentity>,
-    /// Counts how many processes were constructed here.
+    /// Number of processes that were constructed here; it numbers the next one.
     constructed: AtomicU32,
 }
 
-/// Describes what a process knows of its parent.
+/// The parent of a process, as it was at the start.
 #[derive(Clone, Debug)]
 pub(crate) struct ParentIdentity {
     pub(crate) name: String,
@@ -55,6 +60,7 @@ pub(crate) fn become_child(identity: Identity) {
 }
 
 impl Identity {
+    /// An identity in this process.
     pub(crate) fn new(
         kind: String,
         name: String,
@@ -73,22 +79,25 @@ impl Identity {
         }
     }
 
+    /// Returns the name of this process.
     pub(crate) fn name(&self) -> String {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Renames this process, on its own side.
     pub(crate) fn set_name(&self, name: String) {
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
-    /// The place in the tree of one more child, used up even if it never starts.
+    /// Takes the place in the tree of one more child; it is used up even if that never starts.
     pub(crate) fn next_path(&self) -> Vec<u32> {
         let number = self.constructed.fetch_add(1, Ordering::Relaxed) + 1;
         self.path.iter().copied().chain([number]).collect()
     }
 }
 
-/// `Process-1`, and `Process-1:1` for its first child.
+/// Makes the default name of a process: `Process-1`, and `Process-1:1` for its first child, as
+/// CPython does.
 pub(crate) fn default_name(kind: &str, path: &[u32]) -> String {
     let numbers: Vec<String> = path.iter().map(u32::to_string).collect();
     format!("{kind}-{}", numbers.join(":"))

@@ -126,8 +126,8 @@
 //! | `class Worker(Process)` with `run` | a type that implements [`Run`] |
 //! | `current_process()`, `parent_process()`, `active_children()`, `cpu_count()` | [`current_process`], [`parent_process`], [`active_children`], [`cpu_count`] |
 //! | `set_start_method(m)`, `force=True` | [`set_start_method`], [`force_start_method`] |
-//! | `get_start_method()`, `allow_none=True` | [`get_start_method`], [`get_start_method_if_set`] |
-//! | `get_all_start_methods()`, `get_context(m)` | [`get_all_start_methods`], [`get_context`] |
+//! | `get_start_method()`, `allow_none=True` | [`start_method`], [`start_method_if_set`] |
+//! | `get_all_start_methods()`, `get_context(m)` | [`StartMethod::ALL`], [`Context::new(m)`](Context::new) |
 //! | `set_forkserver_preload([..])` | [`set_forkserver_preload`]: a function |
 //! | `log_to_stderr(level)`, `get_logger()` | [`log_to_stderr`] (without a level: [`Level::NotSet`]), [`get_logger`]; for your own records, the `log` crate |
 //! | `SharedMemory(create=True, size=n)` | [`SharedMemory::new(n)`](SharedMemory::new), passed as an argument; or [`create_unique`](SharedMemory::create_unique) |
@@ -213,8 +213,8 @@ pub use pool::{
 };
 pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable,
-    active_children, at_exit, at_forkserver_child, cpu_count, current_process, get_context,
-    parent_process, restart_forkserver, set_forkserver_preload, wait,
+    active_children, at_exit, at_forkserver_child, cpu_count, current_process, parent_process,
+    restart_forkserver, set_forkserver_preload, wait,
 };
 pub use shm::{
     Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList,
@@ -222,8 +222,7 @@ pub use shm::{
 };
 pub use signal::Signal;
 pub use start::method::{
-    StartMethod, force_start_method, get_all_start_methods, get_start_method,
-    get_start_method_if_set, set_start_method,
+    StartMethod, force_start_method, set_start_method, start_method, start_method_if_set,
 };
 pub use start::stdio::Stdio;
 pub use sync::{
@@ -231,6 +230,7 @@ pub use sync::{
     Permit, Poisoned, RLock, RLockGuard, ReadGuard, RwLock, Semaphore, SharedValue,
     SharedValueGuard, WriteGuard,
 };
+pub use sys::program::code::FnPointer;
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;

@@ -1,4 +1,8 @@
-//! Describes what a process may use at most, and which limit it hit.
+//! Limits of a process, and the one that it reached.
+//!
+//! The kernel keeps most of them (`setrlimit(2)`); `sys::limits::watch` keeps the others by timers
+//! in the process, and has it tell its parent which limit it reached, as an exit status has no room
+//! for that.
 
 #![deny(clippy::arithmetic_side_effects, reason = "a limit may be any number")]
 
@@ -11,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::limits::rlimit::{self as sys, Resource};
 use crate::sys::limits::watch;
 
-/// Describes what a process may use at most: for [`Process::limits`](crate::Process::limits),
+/// Limits of what a process may use: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).
 ///
 /// Most are the kernel's resource limits (see the man page setrlimit(2)). A process cannot lift
@@ -54,6 +58,20 @@ pub struct Limits {
 }
 
 /// A limit that ended a process.
+///
+/// ```
+/// use std::time::Duration;
+/// use multiproc::{LimitReached, Process};
+///
+/// let second = Duration::from_secs(1);
+/// let child = Process::new(std::thread::sleep, (60 * second,)).deadline(second / 100).start()?;
+/// let error = child.join().unwrap_err();
+/// match error.limit() {
+///     Some(LimitReached::Deadline(time)) => assert_eq!(*time, second / 100),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LimitReached {
@@ -70,25 +88,43 @@ pub enum LimitReached {
 }
 
 impl Limits {
-    /// No limits.
+    /// Makes limits that limit nothing.
+    ///
+    /// ```
+    /// use multiproc::Limits;
+    ///
+    /// assert_eq!(Limits::new(), Limits::default());
+    /// let limits = Limits::new().resident(256 << 20).open_files(64); // 256 MiB
+    /// # let _ = limits;
+    /// ```
     #[must_use]
     pub fn new() -> Limits {
         Limits::default()
     }
 
-    /// The bytes of its address space: what it has mapped, used or not. More than it uses: the
-    /// program itself counts, and each thread's stack. Beyond it, allocations fail, by which Rust
-    /// code aborts. Files in memory that it has not mapped do not count. Zero is refused;
-    /// [`u64::MAX`] is no limit.
+    /// Limits its address space, in bytes: what it has mapped, used or not (`RLIMIT_AS`). That is
+    /// more than it uses: the program itself counts, and each thread's stack. Beyond it,
+    /// allocations fail, by which Rust code aborts. Files in memory that it has not mapped do not
+    /// count. Zero is refused; [`u64::MAX`] is no limit.
+    ///
+    /// ```
+    /// use multiproc::{LimitReached, Limits, Process};
+    ///
+    /// let hungry = || vec![1_u8; 8 << 30].len();
+    /// let limits = Limits::new().address_space(4 << 30);
+    /// let error = Process::new(hungry, ()).limits(limits).start()?.join().unwrap_err();
+    /// assert_eq!(error.limit(), Some(&LimitReached::AddressSpace(4 << 30)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn address_space(mut self, bytes: u64) -> Limits {
         self.address_space = Some(bytes);
         self
     }
 
-    /// The bytes of memory that it takes from its start on, or a task from its own start on, and
-    /// that are resident. It is looked at every 10 ms that the process computes, so it may be more
-    /// for a moment.
+    /// Limits the memory, in bytes, that it takes from its start on, or a task from its own start
+    /// on, and that is resident. It is looked at every 10 ms that the process computes, so it may
+    /// be more for a moment.
     ///
     /// Only its private memory counts: not the program's code, files that it maps, memory that
     /// processes share ([`SharedSlice`](crate::SharedSlice) and the like), nor what it inherited,
@@ -97,73 +133,161 @@ impl Limits {
     /// group of the system's counts it.
     ///
     /// Zero is refused; what no machine has is no limit.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// let modest = || vec![1_u8; 1 << 20].len(); // 1 MiB
+    /// let child = Process::new(modest, ()).limits(Limits::new().resident(64 << 20)).start()?;
+    /// assert_eq!(child.join()?, 1 << 20);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn resident(mut self, bytes: u64) -> Limits {
         self.resident = Some(bytes);
         self
     }
 
-    /// Sets how long it may compute, all its threads together; in a pool, for each task. SIGXCPU
-    /// ends it. Code that sees to it that it gets no signals is killed by the kernel up to four
-    /// seconds later in a process of its own, without the limit's name in the error; in a pool,
-    /// give it a deadline, too. Zero is refused; more than a hundred years is no limit.
+    /// Limits the time that it computes, all its threads together; in a pool, for each task.
+    /// SIGXCPU ends it. Code that sees to it that it gets no signals is killed by the kernel up to
+    /// four seconds later in a process of its own, without the limit's name in the error; in a
+    /// pool, give it a deadline, too. Zero is refused; more than a hundred years is no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{LimitReached, Limits, Process};
+    ///
+    /// fn spin() {
+    ///     while std::hint::black_box(true) {}
+    /// }
+    ///
+    /// let time = Duration::from_millis(50);
+    /// let child = Process::new(spin, ()).limits(Limits::new().cpu_time(time)).start()?;
+    /// assert_eq!(child.join().unwrap_err().limit(), Some(&LimitReached::CpuTime(time)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn cpu_time(mut self, time: Duration) -> Limits {
         self.cpu_time = Some(time);
         self
     }
 
-    /// Sets how many descriptors it may have open. Those that it starts with count: leave it some
-    /// 16. Zero is refused; more than this process may have is as many as that.
+    /// Limits the number of descriptors that it may have open (`RLIMIT_NOFILE`). Those that it
+    /// starts with count: leave it some 16. Zero is refused; more than this process may have is as
+    /// many as that.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// fn open_many() -> usize {
+    ///     (0..1000).map_while(|_| std::fs::File::open("/dev/null").ok()).collect::<Vec<_>>().len()
+    /// }
+    ///
+    /// let child = Process::new(open_many, ()).limits(Limits::new().open_files(64)).start()?;
+    /// assert!(child.join()? < 64);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn open_files(mut self, files: u64) -> Limits {
         self.open_files = Some(files);
         self
     }
 
-    /// Sets how long, in bytes, a file may become that it writes. SIGXFSZ ends it. With zero, it
-    /// may write to no file; [`u64::MAX`] is no limit.
+    /// Limits the length, in bytes, of files that it writes (`RLIMIT_FSIZE`). SIGXFSZ ends it. With
+    /// zero, it may write to no file; [`u64::MAX`] is no limit.
+    ///
+    /// ```
+    /// use multiproc::{LimitReached, Limits, Process};
+    ///
+    /// fn write_much() {
+    ///     std::fs::write("big", vec![0; 1 << 20]).unwrap();
+    /// }
+    ///
+    /// let limits = Limits::new().file_size(1000).private_dir(true);
+    /// let child = Process::new(write_much, ()).limits(limits).start()?;
+    /// assert_eq!(child.join().unwrap_err().limit(), Some(&LimitReached::FileSize(1000)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn file_size(mut self, bytes: u64) -> Limits {
         self.file_size = Some(bytes);
         self
     }
 
-    /// Sets how many processes and threads its user may have at all, those of other programs
-    /// included. (No limit for root.) With zero, it can start none.
+    /// Limits the number of processes and threads that its user may have at all, those of other
+    /// programs included (`RLIMIT_NPROC`). (No limit for root.) With zero, it can start none.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// let thread = || std::thread::Builder::new().spawn(|| ()).is_ok();
+    /// let child = Process::new(thread, ()).limits(Limits::new().processes(0)).start()?;
+    /// let _could = child.join()?; // false, unless for root
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn processes(mut self, processes: u64) -> Limits {
         self.processes = Some(processes);
         self
     }
 
-    /// Sets how nice it is to others, from -20 to 19, the nicest. (Below this process's own takes
-    /// privileges.)
+    /// Sets its niceness, from -20 to 19, the nicest (`setpriority(2)`). (Below this process's own
+    /// takes privileges.)
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// let child = Process::new(|| 7, ()).limits(Limits::new().nice(19)).start()?;
+    /// assert_eq!(child.join()?, 7);
+    /// assert!(Process::new(|| 7, ()).limits(Limits::new().nice(20)).start().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Limits {
         self.nice = Some(nice);
         self
     }
 
-    /// Which processors it may run on, counted from 0. A process that means harm can lift this one,
-    /// if no cage keeps it from that.
+    /// Limits the processors that it runs on, counted from 0 (`sched_setaffinity(2)`). A process
+    /// that means harm can lift this one, if no cage keeps it from that.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process, cpu_count};
+    ///
+    /// let child = Process::new(cpu_count, ()).limits(Limits::new().affinity([0])).start()?;
+    /// assert_eq!(child.join()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Limits {
         self.affinity = Some(processors.into_iter().collect());
         self
     }
 
-    /// Sets whether it gets a new, empty directory to work in, which only this user can enter; also
-    /// in its `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given
-    /// to a process or a pool, or else in `/tmp`. It goes, with all that is in it, when the process
-    /// has ended and this one knows of it; it stays if this program is killed before.
+    /// Gives it a new, empty directory to work in, which only this user can enter; also in its
+    /// `TMPDIR`. It is made in this process's `TMPDIR` as that is when the limits are given to a
+    /// process or a pool, or else in `/tmp`. It goes, with all that is in it, when the process has
+    /// ended and this one knows of it; it stays if this program is killed before.
+    ///
+    /// ```
+    /// use multiproc::{Limits, Process};
+    ///
+    /// fn work() -> std::path::PathBuf {
+    ///     std::fs::write("scratch", b"..").unwrap();
+    ///     std::env::current_dir().unwrap()
+    /// }
+    ///
+    /// let child = Process::new(work, ()).limits(Limits::new().private_dir(true)).start()?;
+    /// assert!(!child.join()?.exists()); // it went with the process
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn private_dir(mut self, private: bool) -> Limits {
         self.private_dir = private;
         self
     }
 
-    /// Returns whether a directory is to be made.
+    /// Returns `true` if a directory is to be made.
     pub(crate) fn wants_dir(&self) -> bool {
         self.private_dir
     }
@@ -174,13 +298,13 @@ impl Limits {
         [self.address_space, self.resident].into_iter().flatten().min()
     }
 
-    /// Returns whether its open descriptors are limited.
+    /// Returns `true` if its open descriptors are limited.
     #[cfg(feature = "cage")]
     pub(crate) fn limits_files(&self) -> bool {
         self.open_files.is_some()
     }
 
-    /// Returns whether there are any.
+    /// Returns `true` if there are any.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Limits::default()
     }
@@ -235,6 +359,12 @@ impl Limits {
     }
 
     /// Puts them in force in this process, a child. `watch::arm` was called before.
+    ///
+    /// The order: what takes rights or descriptors comes before what forbids them; the open files
+    /// come last.
+    ///
+    /// # Errors
+    /// A limit that cannot be put in force, named. The function does not run then.
     pub(crate) fn apply(&self) -> io::Result<()> {
         let named = |what: &'static str| {
             move |error| io::Error::other(format!("cannot limit its {what}: {error}"))
@@ -252,6 +382,8 @@ impl Limits {
         if let Some(time) = self.cpu_time {
             watch::limit_cpu(Some(time)).map_err(named("CPU time"))?;
             // The kernel counts nanoseconds.
+            // The kernel's own limit, in whole seconds, comes after ours, for code that blocks our
+            // signal.
             let seconds = time.min(watch::LONGEST).as_secs().saturating_add(1);
             sys::limit(Resource::Cpu, seconds, true).map_err(named("CPU time"))?;
         }
@@ -275,8 +407,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Puts those in force that can be for one task, until what is given back is dropped. Where
-    /// there is a limit already, the lower one holds.
+    /// Puts those in force that can be for one task, until what is returned is dropped. Where there
+    /// is a limit already, the lower one holds.
     pub(crate) fn for_task(&self) -> io::Result<TaskLimits> {
         let mut limits =
             TaskLimits { before: Vec::new(), noted: Vec::new(), resident: None, has_cpu: false };
@@ -307,7 +439,7 @@ impl Limits {
     }
 }
 
-/// Says how much there may be of something, and gives what was said before.
+/// Notes how much there may be of something, and returns what was noted before.
 type Note = fn(u64) -> io::Result<u64>;
 
 /// The limits of a task; dropped, those that were before are in force again.
@@ -337,7 +469,7 @@ impl Drop for TaskLimits {
 }
 
 impl LimitReached {
-    /// Returns what a process noted before it ended: the kind, and how much.
+    /// Reads what a process noted before it ended: the kind, and how much.
     pub(crate) fn from_note(note: &[u8]) -> Option<LimitReached> {
         let (kind, value) = note.split_first()?;
         let value = u64::from_le_bytes(value.try_into().ok()?);

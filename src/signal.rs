@@ -10,6 +10,9 @@ use std::fmt;
 /// assert_eq!(Signal::TERM.to_string(), "SIGTERM");
 /// assert_eq!(Signal::new(35).to_string(), "signal 35");
 /// ```
+///
+/// Numbers are Linux's on x86-64 and aarch64. Any number can be one; whether the kernel knows it is
+/// seen when it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Signal(i32);
 
@@ -29,19 +32,37 @@ impl Signal {
     /// To go on after a stop.
     pub const CONT: Signal = Signal(18);
 
-    /// The signal of a number.
+    /// Makes the signal of a number.
+    ///
+    /// ```
+    /// use multiproc::Signal;
+    ///
+    /// assert_eq!(Signal::new(15), Signal::TERM);
+    /// assert_eq!(Signal::new(10).to_string(), "SIGUSR1");
+    /// ```
     #[must_use]
     pub const fn new(number: i32) -> Signal {
         Signal(number)
     }
 
-    /// Its number.
+    /// Returns its number.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Signal::KILL.number(), 9);
+    /// ```
     #[must_use]
     pub const fn number(self) -> i32 {
         self.0
     }
 
-    /// Its name, such as `SIGTERM`; the real-time signals have none, as in CPython.
+    /// Returns its name, such as `SIGTERM`; `None` for the real-time signals, which have none in
+    /// CPython either.
+    ///
+    /// ```
+    /// use multiproc::Signal;
+    ///
+    /// assert_eq!((Signal::KILL.name(), Signal::new(40).name()), (Some("SIGKILL"), None));
+    /// ```
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         let place = usize::try_from(self.0).ok()?.checked_sub(1)?;

@@ -1,4 +1,12 @@
 //! The one place where panics are caught.
+//!
+//! A panic hook, in children, writes `Process NAME:` before the panic's own text, and remembers
+//! text, place and backtrace in a thread-local; `catch` picks them up on the same thread. A panic
+//! that cannot be caught (a second one in a destructor, `panic = "abort"`) aborts the process after
+//! the hook: so the hook tells a witness first, which reports it to the parent.
+//!
+//! The hook runs in a thread that panics, with any of the user's locks held: it takes none but by
+//! `try_lock`, and never panics itself.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -14,6 +22,21 @@ use serde::{Deserialize, Serialize};
 use crate::identity;
 
 /// A panic that ended a function in a child.
+///
+/// ```
+/// use multiproc::Process;
+///
+/// fn divide(a: i32, b: i32) -> i32 {
+///     a / b
+/// }
+///
+/// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+/// let panic = error.panic().expect("a panic");
+/// assert_eq!(panic.message(), "attempt to divide by zero");
+/// assert!(panic.location().is_some_and(|location| location.line() > 0));
+/// assert!(panic.to_string().starts_with("attempt to divide by zero, at "));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Panic {
     message: String,
@@ -21,7 +44,7 @@ pub struct Panic {
     backtrace: Option<String>,
 }
 
-/// Where a panic happened.
+/// Where a panic happened: file, line and column of the source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {
     file: String,
@@ -30,19 +53,48 @@ pub struct Location {
 }
 
 impl Panic {
-    /// The text that the panic was raised with.
+    /// Returns the text that the panic was raised with; a replacement, if its value is no text.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let panic = error.panic().expect("a panic");
+    /// assert_eq!(panic.message(), "attempt to divide by zero");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Where it happened; `None` if the function replaced the panic hook.
+    /// Returns where it happened; `None` if the function replaced the panic hook.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let panic = error.panic().expect("a panic");
+    /// let location = panic.location().expect("a place");
+    /// assert!(location.file().ends_with(".rs"));
+    /// assert!(location.line() >= 1 && location.column() >= 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn location(&self) -> Option<&Location> {
         self.location.as_ref()
     }
 
-    /// The calls that led there, if the child's environment asked for them (`RUST_BACKTRACE=1`).
+    /// Returns the calls that led there, if the child's environment asked for them
+    /// (`RUST_BACKTRACE=1`).
     #[must_use]
     pub fn backtrace(&self) -> Option<&str> {
         self.backtrace.as_deref()
@@ -60,19 +112,19 @@ impl fmt::Display for Panic {
 }
 
 impl Location {
-    /// The source file.
+    /// Returns the source file, as the compiler was given it.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The line, from 1.
+    /// Returns the line, from 1.
     #[must_use]
     pub fn line(&self) -> u32 {
         self.line
     }
 
-    /// The column, from 1.
+    /// Returns the column, from 1.
     #[must_use]
     pub fn column(&self) -> u32 {
         self.column
@@ -86,13 +138,14 @@ impl fmt::Display for Location {
 }
 
 thread_local! {
-    /// Holds what the hook saw of this thread's last panic.
+    /// The last panic of this thread, as the hook saw it.
     static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
-/// Describes who is told of a panic that nothing can catch.
+/// A function that is told of a panic that nothing can catch.
 type Witness = Arc<dyn Fn(Panic) + Send + Sync>;
 
+/// The one witness of this process; a child's report.
 static WITNESS: Mutex<Option<Witness>> = Mutex::new(None);
 
 /// Calls `witness` with the panic when one is about to abort this process, in the thread that
@@ -101,7 +154,7 @@ pub(crate) fn on_abort(witness: Option<Witness>) {
     *WITNESS.lock().unwrap_or_else(PoisonError::into_inner) = witness;
 }
 
-/// Holds what says which task this thread runs for a pool.
+/// The function that names the task that this thread runs for a pool.
 static TASK: OnceLock<fn() -> Option<String>> = OnceLock::new();
 
 /// Makes the texts of panics name the task that `task` says their thread runs.
@@ -130,6 +183,7 @@ pub(crate) fn install_hook() {
     }
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        // Before anything is written: what is written may panic, too.
         let aborting = remember(info);
         // One write, so that lines of several processes do not mix. A closed standard error is no
         // reason to stop.
@@ -218,6 +272,7 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
+/// The text of a panic's value.
 fn text(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()

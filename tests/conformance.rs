@@ -63,6 +63,8 @@ use waiting::*;
 suite!(
     a01_current_process,
     a03_arguments_arrive_equal,
+    a03_generic_functions_are_targets,
+    a03_function_pointers_are_targets,
     a04_daemon_flag_is_inherited,
     a05_parent_process_attributes,
     a06_grandchild_sees_its_parent_end,

@@ -1,55 +1,74 @@
-//! Describes what the decoding of one message has used of what it may use.
+//! The budget of one decoded message: what it has used of what it may use.
+//!
+//! The bytes of a message are chosen by whoever sends it, and their length bounds neither time nor
+//! memory nor stack by itself: a list of `()` has no bytes, a `None` of one byte may be a megabyte
+//! big, and each byte may open one level more. So three sums are kept, one for each, and compared
+//! with the length and `DecodeLimits`. They are kept while decoding, before the memory is taken.
 
 use super::error::CodecError;
 use super::limits;
 use crate::sys::program::stack;
 
-/// The stack that so many levels of lists and options take is what honest values take, too; it
-/// is not looked at.
+/// Levels that are not looked at: values of all programs are nested so deep, and take a few hundred
+/// bytes of stack for it.
 pub(crate) const SHALLOW: u32 = 4;
 
 /// Values of at most this size take what the length of their message explains: nothing is in a list
 /// without a byte of its own, but for the items that `claim` counts.
 pub(crate) const SMALL: usize = 32;
 
-/// Sums for one message.
+/// The sums of one message.
 pub(crate) struct Budget {
+    /// Levels of lists, maps, options and enums that are open at this moment.
     pub(crate) depth: u32,
     /// The length of the message.
     length: u64,
-    /// Counts how many items its lists and maps say that they have.
+    /// Items and entries that its lists and maps have announced, all together.
     claimed: u64,
-    /// The sizes of the values that are not small.
+    /// The sizes of its values that are bigger than `SMALL`, all together, in bytes.
     taken: u64,
 }
 
 impl Budget {
+    /// Begins a message of `length` bytes.
     #[inline]
     pub(crate) fn of(length: usize) -> Budget {
         Budget { depth: 0, length: length as u64, claimed: 0, taken: 0 }
     }
 
-    /// Goes one level deeper. Every value without end goes through a list, a map, an option or an
-    /// enum, as only these can stop.
+    /// Goes one level deeper.
+    ///
+    /// Every value without end goes through a list, a map, an option or an enum, as only these can
+    /// stop; so only these count.
+    ///
+    /// # Errors
+    /// It is deeper than the limit, or the thread's stack is too small.
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), CodecError> {
         self.depth += 1;
         check(self.depth)
     }
 
+    /// Comes back from one level. Not called on failure: the message is over then.
     #[inline]
     pub(crate) fn leave(&mut self) {
         self.depth -= 1;
     }
 
-    /// A list or map says that it has so many items. All that have a byte at least are no more than
-    /// the message has bytes.
+    /// Counts the items that a list or map announces.
+    ///
+    /// Items that have a byte at least are no more than the message has bytes; so what the sum has
+    /// beyond the length is items without bytes.
+    ///
+    /// # Errors
+    /// Those are more than `DecodeLimits::empty_items`.
     #[inline]
     pub(crate) fn claim(&mut self, items: u64) -> Result<(), CodecError> {
         self.claimed = self.claimed.saturating_add(items);
         if self.claimed > self.length { self.check_claims() } else { Ok(()) }
     }
 
+    /// The slow half of `claim`.
     #[cold]
     fn check_claims(&self) -> Result<(), CodecError> {
         let limit = limits::empty_items();
@@ -63,7 +82,11 @@ impl Budget {
         )))
     }
 
-    /// A value of this size is made.
+    /// Counts a value of `size` bytes that is about to be made. Nothing is given back, as values
+    /// that are decoded stay.
+    ///
+    /// # Errors
+    /// The sum is more than `DecodeLimits::memory`, plus `SMALL` for each byte of the message.
     #[inline]
     pub(crate) fn take(&mut self, size: usize) -> Result<(), CodecError> {
         if size <= SMALL {
@@ -73,11 +96,13 @@ impl Budget {
         if self.taken > self.length { self.check_memory() } else { Ok(()) }
     }
 
+    /// Out of the fast path: the limit is read only once the sum is longer than the message.
     fn check_memory(&self) -> Result<(), CodecError> {
         let limit = limits::memory().saturating_add(self.length.saturating_mul(SMALL as u64));
         if self.taken <= limit { Ok(()) } else { Err(self.too_big(limit)) }
     }
 
+    /// Words the error.
     #[cold]
     fn too_big(&self, limit: u64) -> CodecError {
         let length = self.length;
@@ -87,20 +112,23 @@ impl Budget {
         ))
     }
 
-    /// For how many items room may be made at once, of so many that are said to come: many levels
-    /// would have room for much.
+    /// For how many of the `items` that are announced room may be made at once. A few levels get
+    /// what they ask for; deeper ones start small and grow, as many levels together would have room
+    /// for much.
     #[inline]
     pub(crate) fn hint(&self, items: usize) -> usize {
         if self.depth > SHALLOW { items.min(16) } else { items }
     }
 }
 
-/// Returns whether a value may be nested so deep, here.
+/// Fails if a value may not be nested `depth` deep, by the limit or by what is left of this
+/// thread's stack.
 #[inline]
 pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
     if depth > SHALLOW { check_depth(depth) } else { Ok(()) }
 }
 
+/// The slow half of `check`.
 #[cold]
 fn check_depth(depth: u32) -> Result<(), CodecError> {
     let limit = limits::depth();
@@ -109,6 +137,7 @@ fn check_depth(depth: u32) -> Result<(), CodecError> {
             "a value that is nested more than {limit} deep (DecodeLimits::depth)"
         )));
     }
+    // Looked at on each level: user code in between may have a frame of any size.
     if stack::is_low() {
         return Err(CodecError::text(format!(
             "a value that is nested {depth} deep, for which this thread's stack is too small"

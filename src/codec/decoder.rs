@@ -1,4 +1,12 @@
-//! Bytes to serde's data model.
+//! Bytes to serde's data model: a `Deserializer` that reads from the front of a message.
+//!
+//! The type decides what is read; the bytes only fill it in. So a message that was forged gives
+//! some value of the type or an error. Three things are checked that serde does not: that a
+//! `Deserialize` takes all items that were written (`open`), that it asks for what is in a variant
+//! (`is_unopened`), and that the value stays within the limits (`budget`).
+//!
+//! `deserialize_any` and `deserialize_ignored_any` fail, as the format does not say what comes
+//! next.
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -9,19 +17,21 @@ use super::reader::Reader;
 use super::shape::{Names, SLOTS};
 use super::structs::{self, Shape};
 
-/// Reads one message.
+/// Reads one message. Texts and bytes are borrowed from it.
 pub(super) struct Decoder<'de> {
     pub(super) input: Reader<'de>,
     pub(super) names: Names,
     pub(super) budget: Budget,
     pub(super) kept: Option<Box<Kept<'de>>>,
-    /// The variant of an enum is known, what is in it was not asked for yet.
+    /// The variant of an enum is known, and what is in it was not asked for yet. Still true at the
+    /// end of the enum, it means bytes that nobody reads.
     pub(super) is_unopened: bool,
-    /// Counts how many lists and tuples, one in the other, have items left.
+    /// Number of lists and tuples, one in the other, with items left that were not asked for.
     open: usize,
 }
 
-/// The names that the message has said to be referred to, by slot.
+/// The names that the message has said to be referred to, by slot. See `names`, which is the
+/// writer's side.
 #[derive(Default)]
 pub(super) struct Kept<'de> {
     pub(super) variants: [Option<Variant<'de>>; SLOTS],
@@ -29,6 +39,7 @@ pub(super) struct Kept<'de> {
 }
 
 impl<'de> Decoder<'de> {
+    /// Begins a message.
     #[inline]
     pub(super) fn new(bytes: &'de [u8], names: Names) -> Decoder<'de> {
         Decoder {
@@ -41,7 +52,10 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// As many values as there should be; for what the type leaves would pass for what comes after.
+    /// Reads `count` items one after the other.
+    ///
+    /// # Errors
+    /// The type takes fewer: what it leaves would pass for what comes after.
     #[inline]
     pub(super) fn items<V: Visitor<'de>>(
         &mut self,
@@ -53,7 +67,11 @@ impl<'de> Decoder<'de> {
         if self.open == open { Ok(value) } else { Err(left_over()) }
     }
 
-    /// The items of a tuple struct or a tuple variant, which say how many they are.
+    /// Reads the items of a tuple struct or a tuple variant, in front of which their number stands.
+    ///
+    /// # Errors
+    /// It is not `count`: `Serialize` and `Deserialize` disagree, as with `#[serde(skip)]` on one
+    /// of the fields, and nothing says which of them is missing.
     pub(super) fn counted_items<V: Visitor<'de>>(
         &mut self,
         name: &str,
@@ -74,11 +92,13 @@ impl<'de> Decoder<'de> {
     }
 }
 
+/// A list or tuple with items that nobody asked for.
 #[cold]
 fn left_over() -> CodecError {
     CodecError::text("more items than its Deserialize takes")
 }
 
+/// The type has to know from the bytes what they are.
 #[cold]
 fn asks_for_any() -> CodecError {
     CodecError::text(format!(
@@ -195,6 +215,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
+        // Counted against the budget before any memory is made for it.
         let count = self.input.number()?;
         self.budget.claim(count)?;
         self.budget.enter()?;
@@ -273,7 +294,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 }
 
-/// The items of a list or a tuple.
+/// The items of a list or a tuple, given one after the other.
 struct Items<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
     left: usize,
@@ -295,11 +316,13 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, CodecError> {
+        // The type may ask once more to be sure; it gets the same answer.
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
         if self.left == 0 {
+            // All are asked for; if the last one fails, the message is over anyway.
             self.decoder.open -= 1;
         }
         seed.deserialize(&mut *self.decoder).map(Some)
@@ -311,7 +334,8 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
     }
 }
 
-/// The entries of a map.
+/// The entries of a map. The memory of a node is counted once, when the sizes of key and value are
+/// known; each entry takes a byte of the message at least.
 struct Entries<'d, 'de> {
     items: Items<'d, 'de>,
     key_size: usize,
@@ -339,6 +363,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
         seed: T,
     ) -> Result<T::Value, CodecError> {
         if self.is_first {
+            // The map takes memory with its first entry, for a node of a tree or a table.
             self.is_first = false;
             self.items
                 .decoder

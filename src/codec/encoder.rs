@@ -1,4 +1,10 @@
-//! serde's data model to bytes.
+//! serde's data model to bytes: a `Serializer` that writes at the end of a buffer.
+//!
+//! What a `Serialize` does wrong is found here, as it would not be found where the message is
+//! decoded: it announces a count and writes another number of items, or it swallows the error of a
+//! part and goes on. The message is refused then.
+//!
+//! In a list, the second value of a type refers to the names of the first one (`shape`).
 
 use std::mem;
 
@@ -8,7 +14,7 @@ use serde::ser::{
 };
 
 use super::budget;
-use super::error::{ADVICE, CodecError, Reason};
+use super::error::{ADVICE, CodecError, Reason, miscounted, miscounted_fields};
 use super::names::{Block, Kept, Mode, Variant, spell};
 use super::shape::{
     DEFINES, EACH, Form, IN_FRONT, Key, Lookup, Names, learn, look_up, mix, slot_for,
@@ -19,15 +25,19 @@ use super::writer::Writer;
 pub(super) struct Encoder<'a> {
     out: Writer<'a>,
     names: Names,
+    /// Levels of lists, maps, options and enums that are open. The same limit holds as for
+    /// decoding: a value that no child could decode is refused where it is sent.
     depth: u32,
-    /// In how many lists and maps it is.
+    /// Number of lists and maps that are open. Outside of any, names are not kept: each comes once.
     lists: u32,
-    /// A part of the value could not be written, whatever the type around it made of that.
+    /// A part of the value could not be written, whatever the type around it made of the error.
     is_spoilt: bool,
+    /// The names that this message has written and may refer to; none unless it has lists.
     kept: Option<Box<Kept>>,
 }
 
 impl<'a> Encoder<'a> {
+    /// Begins a message behind what `out` holds.
     pub(super) fn new(out: Writer<'a>, names: Names) -> Encoder<'a> {
         Encoder { out, names, depth: 0, lists: 0, is_spoilt: false, kept: None }
     }
@@ -36,6 +46,7 @@ impl<'a> Encoder<'a> {
     #[inline]
     pub(super) fn encode<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), CodecError> {
         value.serialize(&mut self)?;
+        // The bytes of the part are there, and the reader would take them for something else.
         if self.is_spoilt {
             return Err(CodecError::text(
                 "a part of it could not be encoded, which its Serialize did not tell",
@@ -44,22 +55,26 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// Writes a part of the value, and notes if it failed.
     #[inline(always)]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         let done = value.serialize(&mut *self);
+        // A `Serialize` may go on after an error of a part.
         if done.is_err() {
             self.is_spoilt = true;
         }
         done
     }
 
+    /// Goes one level deeper, if that may be.
     #[inline]
     fn enter(&mut self) -> Result<(), CodecError> {
         self.depth += 1;
         budget::check(self.depth)
     }
 
-    /// The head of a variant; it is one level deeper behind it.
+    /// Writes the head of a variant, and goes one level deeper; the caller comes back when what is
+    /// in it is written.
     #[inline]
     fn variant(&mut self, index: u32, name: &'static str, form: Form) -> Result<(), CodecError> {
         self.enter()?;
@@ -72,6 +87,7 @@ impl<'a> Encoder<'a> {
         self.out.variant(IN_FRONT, form as u8, index, name)
     }
 
+    /// In a list: a slot that holds exactly this variant is referred to, in one byte.
     #[inline]
     fn variant_in_list(
         &mut self,
@@ -81,6 +97,7 @@ impl<'a> Encoder<'a> {
     ) -> Result<(), CodecError> {
         let variant =
             Variant { name: name.as_ptr() as usize, length: name.len(), index, form: form as u8 };
+        // The reader does not compute slots: the head names them.
         let slot = slot_for(variant.name, index as usize);
         match &self.kept {
             Some(kept) if kept.variants[slot] == variant => self.out.byte(slot as u8),
@@ -88,6 +105,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// A variant that no slot has: it takes the slot of its hash, whatever was there before, and
+    /// the reader does the same.
     #[cold]
     fn new_variant(
         &mut self,
@@ -99,6 +118,8 @@ impl<'a> Encoder<'a> {
         self.out.variant(DEFINES + slot as u8, variant.form, variant.index, name)
     }
 
+    /// Writes the head of a struct or struct variant, with its names, if they are in front of the
+    /// values.
     #[inline]
     fn fields<'e>(
         &'e mut self,
@@ -132,6 +153,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// A struct that no slot has: it takes the slot of its hash. It is kept only if its names are
+    /// known by now; a first value, whose names are learnt on the way, cannot be referred to yet.
     #[cold]
     fn block_in_list(&mut self, key: Key, slot: usize) -> Result<Mode, CodecError> {
         let mode = self.new_block(key, DEFINES + slot as u8)?;
@@ -141,6 +164,8 @@ impl<'a> Encoder<'a> {
         Ok(mode)
     }
 
+    /// Writes the names in front of the values, if this thread has encoded such a struct before;
+    /// else each in front of its value.
     #[inline]
     fn new_block(&mut self, key: Key, head: u8) -> Result<Mode, CodecError> {
         match look_up(key, |fields, block| self.out.block(head, block).map(|()| fields)) {
@@ -150,6 +175,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The head of a struct whose names come each in front of its value. `learnt` collects them for
+    /// the next one.
     #[cold]
     fn each(&mut self, key: Key, learnt: Option<Box<Block>>) -> Result<Mode, CodecError> {
         self.out.byte(EACH)?;
@@ -157,10 +184,16 @@ impl<'a> Encoder<'a> {
         Ok(Mode::Each(learnt))
     }
 
+    /// A tuple of any kind; variants come back from their level at its end.
     fn tuple<'e>(&'e mut self, count: usize, is_variant: bool) -> Tuple<'e, 'a> {
         Tuple { encoder: self, left: count, is_variant }
     }
 
+    /// Writes the number of items and goes one level deeper.
+    ///
+    /// # Errors
+    /// The `Serialize` does not know the number (`#[serde(flatten)]`, an iterator without a
+    /// length): the reader could not tell where the list ends.
     fn list<'e>(
         &'e mut self,
         count: Option<usize>,
@@ -173,6 +206,7 @@ impl<'a> Encoder<'a> {
             )));
         };
         self.enter()?;
+        // From here on, names are worth keeping.
         self.lists += 1;
         self.out.number(count as u64)?;
         Ok(List { encoder: self, left: count, is_at_value: false })
@@ -353,21 +387,17 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     }
 }
 
-#[cold]
-fn miscounted(what: &str) -> CodecError {
-    CodecError::text(format!("a {what} whose Serialize does not write as many as it says"))
-}
-
 /// A list or a map that is being written.
 pub(super) struct List<'e, 'a> {
     encoder: &'e mut Encoder<'a>,
-    /// Counts how many are still to come.
+    /// Number of items that are still to come.
     left: usize,
     /// The key of an entry is written, its value is not.
     is_at_value: bool,
 }
 
 impl List<'_, '_> {
+    /// Comes back from the level, if as many were written as were announced.
     #[inline]
     fn finish(self, what: &str) -> Result<(), CodecError> {
         if self.left != 0 || self.is_at_value {
@@ -433,6 +463,7 @@ pub(super) struct Tuple<'e, 'a> {
 }
 
 impl Tuple<'_, '_> {
+    /// One field; a number below zero wraps, and is not zero at the end.
     #[inline]
     fn next<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
         self.left = self.left.wrapping_sub(1);
@@ -479,7 +510,7 @@ pub(super) struct Fields<'e, 'a> {
     encoder: &'e mut Encoder<'a>,
     name: &'static str,
     left: usize,
-    /// The number for those that were written.
+    /// The number for the fields that were written so far: `mix`.
     fields: usize,
     mode: Mode,
     count: usize,
@@ -487,6 +518,7 @@ pub(super) struct Fields<'e, 'a> {
 }
 
 impl Fields<'_, '_> {
+    /// The key by which its names are known.
     fn key(&self) -> Key {
         Key::of(self.name, self.count)
     }
@@ -505,7 +537,8 @@ impl Fields<'_, '_> {
         self.encoder.part(value)
     }
 
-    /// Another value of the type may have this field.
+    /// A field that this value leaves out: others may have it. So what is being learnt holds for
+    /// this value only, and the struct is marked as one whose fields vary.
     fn skip(&mut self) {
         if let Mode::Each(learnt @ Some(_)) = &mut self.mode {
             *learnt = None;
@@ -519,23 +552,19 @@ impl Fields<'_, '_> {
             return Err(miscounted_fields(self.name));
         }
         match mem::replace(&mut self.mode, Mode::Nowhere) {
+            // The names in front of the values were those of another value of the type: start
+            // again, with all names, and never take this struct's fields for granted again.
             Mode::Known(fields) if fields != self.fields => {
                 learn(self.key(), None, Vec::new());
                 return Err(Reason::Varies.into());
             }
+            // A whole value without a field left out: the next one has the names in front.
             Mode::Each(Some(block)) => learn(self.key(), Some(self.fields), block.0),
             _ => {}
         }
         self.encoder.depth -= u32::from(self.is_variant);
         Ok(())
     }
-}
-
-#[cold]
-fn miscounted_fields(name: &str) -> CodecError {
-    CodecError::text(format!(
-        "struct `{name}`: its Serialize does not write as many fields as it says"
-    ))
 }
 
 /// Structs and struct variants are written alike.

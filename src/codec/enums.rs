@@ -1,4 +1,7 @@
 //! Enums as they are read: by the names of their variants.
+//!
+//! By name because `#[serde(skip)]` on a variant changes the positions on one side only. The
+//! position goes along as a hint: the name at that position is compared first.
 
 use std::mem;
 
@@ -21,10 +24,15 @@ pub(super) struct Variant<'de> {
     /// `None` among the types of this library, whose variants go by their position alone.
     name: Option<&'de str>,
     form: Option<Form>,
-    /// The list of variants that it was found in, by its place.
+    /// The address of the list of variants that it was found in: for the same type again, it need
+    /// not be looked for.
     in_list: usize,
 }
 
+/// Reads an enum.
+///
+/// # Errors
+/// The variant is unknown, or of another form than the type expects; what is in it is not read.
 #[inline]
 pub(super) fn read<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
@@ -35,6 +43,7 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     decoder.budget.take(size_of::<V::Value>())?;
     decoder.budget.enter()?;
     let variant = next_variant(decoder, name, variants)?;
+    // A unit variant has nothing in it that could stay unread.
     decoder.is_unopened = variant.form != Some(Form::Unit);
     let value = visitor.visit_enum(Access { decoder, variant })?;
     if mem::replace(&mut decoder.is_unopened, false) && decoder.names != Names::Never {
@@ -44,7 +53,8 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     Ok(value)
 }
 
-/// Reads the name of a variant that was written alone.
+/// Reads the name of a variant that was written alone: the tag of an enum with `#[serde(tag,
+/// content)]`.
 pub(super) fn read_tag<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
     visitor: V,
@@ -56,6 +66,7 @@ pub(super) fn read_tag<'de, V: Visitor<'de>>(
     }
 }
 
+/// Reads the head of a variant and what it calls for.
 fn next_variant<'de>(
     decoder: &mut Decoder<'de>,
     name: &'static str,
@@ -67,10 +78,13 @@ fn next_variant<'de>(
     }
     let head = decoder.input.byte()?;
     if head < DEFINES {
+        // A slot that nothing was put into is an error, not an empty name: the message may be
+        // forged.
         let kept = decoder.kept.as_mut().and_then(|kept| kept.variants[usize::from(head)].as_mut());
         let Some(variant) = kept else {
             return Err(CodecError::text("an enum refers to a name that was not said"));
         };
+        // Another type with a variant of this name and position: look again, in its own list.
         if variant.in_list != variants.as_ptr() as usize {
             *variant = find(
                 variant.name.unwrap_or_default().as_bytes(),
@@ -98,8 +112,8 @@ fn next_variant<'de>(
     Ok(variant)
 }
 
-/// The variant of a name, which the type has to know: one with a variant for all others
-/// (`#[serde(other)]`) would take it for that.
+/// Finds the variant of a name, which the type has to know: one with a variant for all others
+/// (`#[serde(other)]`) would take it for that, and the value would arrive as another one.
 #[inline]
 fn find<'de>(
     written: &'de [u8],
@@ -115,6 +129,8 @@ fn find<'de>(
     Ok(Variant { index, name: Some(known), form, in_list: variants.as_ptr() as usize })
 }
 
+/// The name is not at the position where it was written: look through all of them. A tag knows no
+/// list of variants, and takes any name.
 #[cold]
 fn look_for<'de>(
     written: &'de [u8],
@@ -133,12 +149,14 @@ fn look_for<'de>(
     )))
 }
 
+/// The inside of a variant, which the type asks for in the form that it expects.
 struct Access<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
     variant: Variant<'de>,
 }
 
 impl Access<'_, '_> {
+    /// Notes that the inside was asked for; fails if it was written in another form.
     #[inline]
     fn expect(&mut self, form: Form) -> Result<(), CodecError> {
         self.decoder.is_unopened = false;
@@ -149,6 +167,7 @@ impl Access<'_, '_> {
         }
     }
 
+    /// Words the error of a variant that was written in another form.
     #[cold]
     fn other_form(&self, form: Form) -> CodecError {
         let Variant { name, form: written, .. } = self.variant;
@@ -211,7 +230,8 @@ impl<'de> VariantAccess<'de> for Access<'_, 'de> {
     }
 }
 
-/// Which variant it is: its name, but its position for who asks for a number.
+/// The variant to a `Deserialize` that asks for it: its name, or its position if it asks for a
+/// number, as the library's own types do.
 struct Identifier<'de>(Variant<'de>);
 
 macro_rules! by_position {

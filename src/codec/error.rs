@@ -1,16 +1,20 @@
-//! Why a value could not be encoded or decoded.
+//! Errors of encoding and decoding.
+//!
+//! Most are texts, made on a cold path. The others are those that somebody looks at: `Full` and
+//! `Varies` by `parcel`, `Missing` and `Unread` by `structs`, which knows the struct and the field.
 
 use std::fmt;
 
 use serde::{de, ser};
 
-/// Holds what to do about a type that asks the format what comes next.
+/// Advice for a type that asks the format what comes next; it ends an error.
 pub(crate) const ADVICE: &str =
     "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
 
 /// The reason, behind one pointer: a result of a hot function stays small.
 pub(crate) struct CodecError(Box<Reason>);
 
+/// The kinds of errors that are told apart.
 #[derive(Debug)]
 pub(crate) enum Reason {
     /// The buffer may not get longer, or there is no memory.
@@ -26,14 +30,32 @@ pub(crate) enum Reason {
 }
 
 impl CodecError {
+    /// Returns the kind.
     pub(crate) fn reason(&self) -> &Reason {
         &self.0
     }
 
+    /// Makes an error of words. `#[cold]`, so that the code that formats it stays out of hot
+    /// functions.
     #[cold]
     pub(crate) fn text(text: impl Into<String>) -> CodecError {
         CodecError(Box::new(Reason::Text(text.into())))
     }
+}
+
+/// An error of a `Serialize` that announces a count and writes another number of items: the reader
+/// would take what follows for those that are missing.
+#[cold]
+pub(super) fn miscounted(what: &str) -> CodecError {
+    CodecError::text(format!("a {what} whose Serialize does not write as many as it says"))
+}
+
+/// `miscounted`, of a struct.
+#[cold]
+pub(super) fn miscounted_fields(name: &str) -> CodecError {
+    CodecError::text(format!(
+        "struct `{name}`: its Serialize does not write as many fields as it says"
+    ))
 }
 
 impl From<Reason> for CodecError {

@@ -1,5 +1,17 @@
-//! Describes what goes along with the bytes of a value: descriptors, and things of which there may
-//! be only one.
+//! Companions of the bytes of a value: descriptors, and marks of things of which there may be only
+//! one.
+//!
+//! serde knows neither. So a value that holds a descriptor writes a number, its place in a table,
+//! and puts the descriptor into the table of the message that this thread encodes (`GIVEN`);
+//! decoding takes it from the table that came (`BROUGHT`). Both are thread-local, as serde has no
+//! place for them, and a stack by way of `Outer`: a `Serialize` may encode another value in
+//! between.
+//!
+//! # Invariants
+//! - A descriptor outside of a message is an error, not a number that means nothing elsewhere.
+//! - A place is valid only for the message that it came with: decoding cannot reach a descriptor
+//!   that was not sent to it.
+//! - Dropping `Ends` before the message was sent gives back what was given away.
 
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -15,16 +27,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// a message itself needs.
 pub(crate) const MAX_FDS: usize = 240;
 
-/// Holds what the value that a thread is at has brought; none if it is at none.
+/// The companions of the value that a thread is at; `None` if it is at none.
 ///
 /// Never dropped, so that it is there to the very end of a process, when exit handlers send a last
 /// word. It is empty then.
 type Table<T> = RefCell<ManuallyDrop<Option<T>>>;
 
 thread_local! {
-    /// Holds what this thread encodes.
+    /// The state of this thread: most values leave it at `Encodes`.
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Idle) };
-    /// Holds what goes along with the value that is being encoded.
+    /// The companions of the value that is being encoded.
     static GIVEN: Table<Box<Baggage>> = const { RefCell::new(ManuallyDrop::new(None)) };
     /// The descriptors that came with the value that is being decoded, but for those that have an
     /// owner by now.
@@ -32,16 +44,18 @@ thread_local! {
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// Describes what a thread encodes: most values bring nothing along, and do not touch the table.
+/// The state of a thread. Most values bring nothing along, and do not touch the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Encodes nothing: whatever asks to go along is refused.
     Idle,
+    /// Encodes a value that has brought nothing so far.
     Encodes,
     /// It has brought something.
     Brings,
 }
 
-/// Describes what goes along with one value.
+/// The companions of one value.
 #[derive(Debug, Default)]
 pub(crate) struct Baggage {
     fds: Vec<Arc<OwnedFd>>,
@@ -49,19 +63,24 @@ pub(crate) struct Baggage {
 }
 
 impl Baggage {
+    /// Moves the descriptors into `fds`; returns the marks.
     pub(crate) fn unpack(self, fds: &mut Vec<Arc<OwnedFd>>) -> Ends {
         *fds = self.fds;
         self.ends
     }
 }
 
-/// Collects what goes along with the value that `f` encodes. (Values may encode others while
-/// they are encoded.)
+/// Runs `f`, which encodes a value, and returns what goes along with it.
+///
+/// The value around it, if `f` is called by a `Serialize`, is set aside and goes on afterwards,
+/// also if `f` panics.
 #[inline]
 pub(crate) fn collected<T>(f: impl FnOnce() -> T) -> (T, Option<Box<Baggage>>) {
-    /// Describes what goes on behind it, also if `f` panics.
+    /// The value around this one: its stage, and what it has brought so far.
     struct Outer(Stage, Option<Box<Baggage>>);
     impl Outer {
+        /// Puts the outer value back; returns what the inner one brought. Does not touch the table
+        /// if there is nothing in it.
         #[inline]
         fn go_on(&mut self) -> Option<Box<Baggage>> {
             let stage = STAGE.replace(self.0);
@@ -111,6 +130,9 @@ pub(crate) fn brought<T>(fds: Vec<Arc<OwnedFd>>, f: impl FnOnce() -> T) -> T {
 }
 
 /// Puts something beside the value that is being encoded.
+///
+/// # Errors
+/// No value is being encoded by this codec: a `Serialize` was called by another format.
 fn give<T, E: serde::ser::Error>(f: impl FnOnce(&mut Baggage) -> Result<T, E>) -> Result<T, E> {
     if STAGE.get() == Stage::Idle {
         return Err(E::custom("this can only be sent to a process, not be written elsewhere"));
@@ -127,12 +149,16 @@ fn give<T, E: serde::ser::Error>(f: impl FnOnce(&mut Baggage) -> Result<T, E>) -
 pub(crate) struct Carried(pub(crate) Arc<OwnedFd>);
 
 impl Carried {
-    /// Decodes a descriptor for nobody else: what it was sent as is taken from the message, so that
-    /// it needs no duplicate, which a process at its limit could not have. (A duplicate if
-    /// something else in the message has it, too.)
+    /// Decodes a descriptor for nobody else: takes it out of the message's table, so that it needs
+    /// no duplicate, which a process at its limit of open files could not have. If something else
+    /// in the message holds it, too, a duplicate is made.
+    ///
+    /// # Errors
+    /// The descriptor did not come along, or was taken; `dup` failed (EMFILE).
     pub(crate) fn deserialize_owned<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<OwnedFd, D::Error> {
+        // 240 at the most, so a byte is enough. It is checked by the lookup.
         let place = u8::deserialize(deserializer)?;
         let taken =
             BROUGHT.with_borrow_mut(|table| table.as_mut()?.get_mut(usize::from(place))?.take());
@@ -141,6 +167,8 @@ impl Carried {
     }
 }
 
+/// A place behind the end of the table: the kernel drops descriptors that do not fit into the
+/// receiver's limit (`MSG_CTRUNC`), and a message may be forged.
 fn did_not_come<E: serde::de::Error>() -> E {
     E::custom("the descriptor did not come along")
 }
@@ -161,6 +189,8 @@ impl Serialize for Carried {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let place = give(|baggage| {
             let fds = &mut baggage.fds;
+            // By the `Arc`: handles of one object share it, so that one descriptor crosses for all
+            // of them.
             if let Some(place) = fds.iter().position(|fd| Arc::ptr_eq(fd, &self.0)) {
                 return Ok(place);
             }
@@ -184,13 +214,13 @@ impl<'de> Deserialize<'de> for Carried {
     }
 }
 
-/// The table for descriptors that came, as `decode` takes it.
+/// Makes the table for descriptors that came, as `decode` takes it.
 pub(crate) fn table(fds: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
     fds.into_iter().map(Arc::new).collect()
 }
 
-/// Says whether a thing of which there may be only one, as the end of a pipe, was given to another
-/// process.
+/// The mark of a thing of which there may be only one, such as the end of a pipe: true once it was
+/// given to another process.
 ///
 /// The other process goes on where this one was: two would take each other's messages, or write
 /// over them.
@@ -198,19 +228,18 @@ pub(crate) fn table(fds: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
 pub(crate) struct Sole(Arc<AtomicBool>);
 
 impl Sole {
-    /// That it may be used here.
-    ///
-    /// # Errors
-    /// It was given away.
+    /// Fails if the thing was given away. `what` names it in the error.
     #[inline]
     pub(crate) fn check(&self, what: &'static str) -> std::io::Result<()> {
         if self.0.load(Ordering::Relaxed) { Err(gone(what)) } else { Ok(()) }
     }
 
-    /// Notes that it goes to another process with the value that is being encoded.
+    /// Notes that the thing goes to another process with the value that is being encoded. The mark
+    /// is set at once, so that a value that has it twice is refused, and taken back if the `Ends`
+    /// are dropped.
     ///
     /// # Errors
-    /// It was given away before.
+    /// It was given away before; no value is being encoded.
     pub(crate) fn give<E: serde::ser::Error>(&self, what: &'static str) -> Result<(), E> {
         give(|baggage| {
             if self.0.swap(true, Ordering::Relaxed) {
@@ -224,6 +253,7 @@ impl Sole {
     }
 }
 
+/// The error of using what was given away.
 #[cold]
 fn gone(what: &'static str) -> std::io::Error {
     std::io::Error::other(format!(
@@ -233,8 +263,8 @@ fn gone(what: &'static str) -> std::io::Error {
 
 const INSTEAD: &str = "only one process can have it; several can have a `Queue`";
 
-/// The things of which there may be only one that a value has in it. Dropped, they are not given
-/// away after all.
+/// The marks of all things of which there may be only one that a value has in it. Dropped, they are
+/// not given away after all. Mostly empty, hence behind one pointer.
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Ends(Option<Box<AllGiven>>);
@@ -242,16 +272,17 @@ pub(crate) struct Ends(Option<Box<AllGiven>>);
 #[derive(Debug, Default)]
 struct AllGiven(Vec<Given>);
 
-/// The mark of an end that is given away, and what it is.
+/// The mark of a thing that is given away, and what it is.
 #[derive(Debug)]
 struct Given(Arc<AtomicBool>, &'static str);
 
 impl Ends {
+    /// Those of a value that has nothing of the kind.
     pub(crate) const fn none() -> Ends {
         Ends(None)
     }
 
-    /// The value is on its way.
+    /// The value is on its way: what is in it stays given away.
     #[inline]
     pub(crate) fn keep(mut self) {
         if self.0.is_some() {
@@ -259,10 +290,8 @@ impl Ends {
         }
     }
 
-    /// That the value may be decoded more than once, in several processes.
-    ///
-    /// # Errors
-    /// It has something in it that only one may have.
+    /// Refuses a value that only one process may decode, where several would: arguments of an
+    /// initializer, for example. `why` says so in the error.
     pub(crate) fn must_be_none(&self, why: &str) -> Result<(), String> {
         match self.0.as_deref().and_then(|all| all.0.first()) {
             Some(Given(_, what)) => {

@@ -1,5 +1,38 @@
-//! Describes how values become bytes and back: a compact format for serde, and a side table for the
-//! descriptors that bytes cannot carry.
+//! Values to bytes and back: a compact format for serde, and a side table for the descriptors that
+//! bytes cannot carry.
+//!
+//! Both sides of a message run the same program, so the format need not say what comes next: the
+//! types say it. It says three things all the same, because serde's attributes let what `Serialize`
+//! writes and what `Deserialize` expects differ: the names of fields, the names of variants, and
+//! how many fields a tuple struct has. A value arrives as what was sent or is an error; it never
+//! arrives as another one.
+//!
+//! # The format
+//! | value | bytes |
+//! |---|---|
+//! | `bool`, `u8`, `i8` | one |
+//! | `u16` to `u64`, `char` | 7 bits a byte, the lowest first; all but the last with the highest bit set |
+//! | `i16` to `i64` | the same, of a number whose lowest bit is the sign (`writer::signed`) |
+//! | `u128`, `i128`, `f32`, `f64` | all of them, the lowest first |
+//! | text, bytes | the length, the bytes |
+//! | `None`, `Some(x)` | 0; 1, x |
+//! | list, map | how many items or entries; the items, or each key with its value |
+//! | tuple, array | the items |
+//! | tuple struct | how many fields; the fields |
+//! | newtype struct | its field |
+//! | unit, unit struct | none |
+//! | struct | a head, the names that it calls for, the fields (`shape`) |
+//! | enum | a head, the form, position and name of the variant, what is in it |
+//! | descriptor | its place in the table that goes beside the bytes (`fds`) |
+//!
+//! Messages of the library's own types are without names and counts (`encode_plain`,
+//! `Names::Never`): these types use no such attributes, and are in the control flow of every task.
+//!
+//! # Who may call
+//! Any thread, also in a forked copy, but no signal handler: user code (`Serialize`, `Deserialize`)
+//! runs inside, and allocates. It may panic, and encode or decode other values meanwhile: the state
+//! of a thread is put back in both cases. Decoding takes bytes from anybody: it fails or gives some
+//! value of the type, in time and memory that `budget` bounds.
 
 mod budget;
 mod decoder;

@@ -1,4 +1,7 @@
 //! The names of fields and variants, as far as the message that is being written has said them.
+//!
+//! The writer and the reader each keep 32 slots; a head says which one. Both replace a slot at the
+//! same byte of the message, so they always agree on what is in it.
 
 use super::error::CodecError;
 use super::shape::{Key, SLOTS, push_name};
@@ -8,10 +11,13 @@ use super::writer::Writer;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) variants: [Variant; SLOTS],
-    /// With the number for their fields.
+    /// With the number (`mix`) for their fields: a reference is right only for a value with just
+    /// these.
     pub(super) structs: [(Key, usize); SLOTS],
 }
 
+/// A variant by the place and length of its name in the program, its position in the enum and its
+/// form. By place and not by text: it is compared for each value of a list.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Variant {
     pub(super) name: usize,
@@ -20,8 +26,9 @@ pub(super) struct Variant {
     pub(super) form: u8,
 }
 
-/// Where the names are.
+/// Where the names of the struct that is being written are.
 pub(super) enum Mode {
+    /// Left out: a type of the library.
     Nowhere,
     /// They were said; the fields have to be those of this number.
     Known(usize),
@@ -29,10 +36,12 @@ pub(super) enum Mode {
     Each(Option<Box<Block>>),
 }
 
-/// The names of a struct whose first value is being written.
+/// The names of a struct whose first value is being written, as they are to be written in front of
+/// the next one.
 #[derive(Default)]
 pub(super) struct Block(pub(super) Vec<u8>);
 
+/// Writes the name of a field in front of its value, and adds it to what is being learnt.
 #[cold]
 pub(super) fn spell(
     out: &mut Writer<'_>,

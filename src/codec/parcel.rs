@@ -1,4 +1,7 @@
-//! A value as bytes and descriptors, and back.
+//! A value as bytes and descriptors, and back: the entry points of the codec.
+//!
+//! Errors are texts that begin with the name of the type: whoever gets one puts it behind the words
+//! of its own error ("the arguments of f: ..").
 
 use std::any::type_name;
 use std::os::fd::OwnedFd;
@@ -15,26 +18,39 @@ use super::shape::Names;
 use super::writer::Writer;
 use crate::sys::parcel::Parcel;
 
-/// A value as bytes and descriptors; the reason if its type refuses. It is on its way: what is in
-/// it is given away.
+/// Encodes a value that is on its way: what there may be only one of (`Sole`) is given away.
+///
+/// # Errors
+/// Its `Serialize` failed; it is nested too deep; there is no memory; something in it was given
+/// away before.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel, String> {
     let (parcel, ends) = encode_with_ends(value)?;
     ends.keep();
     Ok(parcel)
 }
 
-/// `encode` for a value that may yet not be sent: what is in it is given away if the `Ends` are
-/// kept.
+/// Encodes a value that may yet not be sent: what there may be only one of is given away once the
+/// `Ends` are kept, and is still this process's if they are dropped.
+///
+/// # Errors
+/// As for `encode`.
 pub(crate) fn encode_with_ends<T: Serialize + ?Sized>(value: &T) -> Result<(Parcel, Ends), String> {
     let mut parcel = Parcel::default();
     let ends = encode_within(value, &mut parcel.bytes, usize::MAX, &mut parcel.fds)?;
     Ok((parcel, ends))
 }
 
-/// Writes a value behind what `bytes` holds, for as long as it does not get longer than `most`; its
-/// descriptors, if it has any, go into `fds`, which is empty. On failure, `bytes` is as it was.
+/// Writes a value behind what `bytes` holds, as long as `bytes` does not get longer than `most`
+/// bytes; its descriptors, if it has any, go into `fds`, which is empty.
 ///
-/// What there may be only one of is given away if the `Ends` are kept.
+/// 1. Encode with the names of each struct once.
+/// 2. If a struct type turns out to write other fields than before, start again with all names:
+///    rare, and seen only at the end of the second value.
+///
+/// On failure, `bytes` is as it was, so that a buffer with other messages in it can be used on.
+///
+/// # Errors
+/// As for `encode`; it takes more than `most` bytes.
 pub(crate) fn encode_within<T: Serialize + ?Sized>(
     value: &T,
     bytes: &mut Vec<u8>,
@@ -48,13 +64,15 @@ pub(crate) fn encode_within<T: Serialize + ?Sized>(
         Ok(()) => Ok(baggage.map_or_else(Ends::none, |baggage| baggage.unpack(fds))),
         Err(fault) => {
             drop(baggage);
+            // What a `Serialize` wrote before it failed must not pass for the beginning of the next
+            // message.
             bytes.truncate(before);
             encode_otherwise(value, bytes, most, fds, fault)
         }
     }
 }
 
-/// Encodes a value with all names, if that is what it takes.
+/// The second attempt, with all names, if that is what the first one failed of.
 #[cold]
 fn encode_otherwise<T: Serialize + ?Sized>(
     value: &T,
@@ -63,6 +81,7 @@ fn encode_otherwise<T: Serialize + ?Sized>(
     fds: &mut Vec<Arc<OwnedFd>>,
     fault: CodecError,
 ) -> Result<Ends, String> {
+    // Any other failure would be the same with all names.
     if !matches!(fault.reason(), Reason::Varies) {
         return Err(refused(type_name::<T>(), &fault, most));
     }
@@ -78,7 +97,7 @@ fn encode_otherwise<T: Serialize + ?Sized>(
     }
 }
 
-/// Why a value was not encoded.
+/// Words an error. A full buffer names its limit, if there is one.
 #[cold]
 fn refused(type_name: &str, fault: &CodecError, most: usize) -> String {
     match fault.reason() {
@@ -89,8 +108,11 @@ fn refused(type_name: &str, fault: &CodecError, most: usize) -> String {
     }
 }
 
-/// A value from all of `bytes` and what came with them; the reason if they are not one of this
-/// type, or too many.
+/// Decodes a value from all of `bytes` and the descriptors that came with them.
+///
+/// # Errors
+/// The bytes are not of this type, or too many; they ask for more than `DecodeLimits` allow; a
+/// descriptor did not come.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
@@ -100,6 +122,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
     if fds.is_empty() { decode_bytes(bytes) } else { fds::brought(fds, || decode_bytes(bytes)) }
 }
 
+/// Without a table of descriptors: a value that asks for one is refused.
 #[inline]
 fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut decoder = Decoder::new(bytes, Names::Once);
@@ -110,18 +133,20 @@ fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
+/// Words the error of a message that is longer than its value.
 #[cold]
 fn too_long(type_name: &str, rest: usize) -> String {
     format!("{type_name}: {rest} bytes too many")
 }
 
+/// Words an error, with the type in front.
 #[cold]
 fn wrong(type_name: &str, fault: &CodecError) -> String {
     format!("{type_name}: {fault}")
 }
 
-/// Writes a value of a type of this library, without names and descriptors, behind what `bytes`
-/// holds.
+/// Writes a value of a type of this library behind what `bytes` holds, without names and
+/// descriptors. On failure, `bytes` is as it was.
 pub(crate) fn encode_plain<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
     let before = bytes.len();
     let encoder = Encoder::new(Writer { bytes, most: usize::MAX }, Names::Never);
@@ -131,7 +156,8 @@ pub(crate) fn encode_plain<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Resu
     })
 }
 
-/// A value that `encode_plain` wrote at the beginning of `bytes`, and what is behind it.
+/// Decodes a value that `encode_plain` wrote at the beginning of `bytes`; returns it with what is
+/// behind it, which the caller checks.
 pub(crate) fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     let mut decoder = Decoder::new(bytes, Names::Never);
     match T::deserialize(&mut decoder) {
@@ -140,7 +166,7 @@ pub(crate) fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8
     }
 }
 
-/// A value that `encode_plain` wrote, from all of `bytes`.
+/// Decodes a value that `encode_plain` wrote, from all of `bytes`.
 pub(crate) fn decode_plain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match decode_front(bytes)? {
         (value, []) => Ok(value),

@@ -1,4 +1,4 @@
-//! Describes how the names of fields and variants go along with values.
+//! The names of fields and variants, and how they go along with values.
 //!
 //! Positions alone would let a value arrive as another one: with `#[serde(skip)]` and its like,
 //! what `Serialize` writes and what `Deserialize` expects are not the same fields and variants. So
@@ -11,10 +11,22 @@
 //! - or in an earlier block of the same message, which the head refers to by a slot.
 //!
 //! Types of this library, which have no such attributes, go without (`Names::Never`).
+//!
+//! ```text
+//!  head       0..31    the names are in this slot
+//!            32..63    the names follow and go into slot head - 32
+//!            64        the names follow (IN_FRONT)
+//!            65        each name is in front of its value (EACH); the number of fields follows
+//! ```
+//!
+//! What a thread learns (`KNOWN`, `EXPECTED`) outlives the message: the block of names of a struct
+//! is made once, and compared with a list of fields once. Both tables go by addresses of `'static`
+//! texts, which no two structs with different names share; two with the same name and number of
+//! fields are told apart by `mix`, which a value has to match.
 
 use std::cell::RefCell;
 
-/// Sets how many structs and how many variants of enums can be referred to at once.
+/// Number of structs, and of variants of enums, that a message can refer to at once.
 pub(crate) const SLOTS: usize = 32;
 
 /// Heads below refer to the names in a slot; those from here on come with names that go into slot
@@ -27,9 +39,10 @@ pub(crate) const IN_FRONT: u8 = 2 * SLOTS as u8;
 /// Each name is in front of its value.
 pub(crate) const EACH: u8 = IN_FRONT + 1;
 
-/// When names go along.
+/// When the names of fields and variants go along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
+    /// Not at all: types of this library.
     Never,
     /// Once for the values of a type in a list.
     Once,
@@ -37,7 +50,8 @@ pub(crate) enum Names {
     Always,
 }
 
-/// Describes what a variant of an enum has in it.
+/// The shape of a variant. It goes along, so that a type whose `Deserialize` expects another one is
+/// told so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Form {
@@ -48,6 +62,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
+    /// Reads it from its byte; `None` for any other.
     #[inline]
     pub(crate) fn of(byte: u8) -> Option<Form> {
         match byte {
@@ -60,15 +75,17 @@ impl Form {
     }
 }
 
-/// The slot for names, by where the first of them is and how many there are. (Two that fall
-/// together take turns.)
+/// The slot for names, by the address of the first of them and how many there are. Two that fall
+/// together take turns.
 #[inline]
 pub(crate) fn slot_for(place: usize, number: usize) -> usize {
+    // Fibonacci hashing: addresses of texts lie close together, and the highest bits of the product
+    // differ.
     let mixed = (place as u64).wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 59) as usize % SLOTS
 }
 
-/// Adds the name of a field to a block.
+/// Adds the name of a field to a block: its length as `Writer::number` writes it, then its bytes.
 pub(crate) fn push_name(block: &mut Vec<u8>, name: &str) {
     let mut length = name.len();
     while length >= 0x80 {
@@ -89,27 +106,30 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// The key of a struct of this name that announces `count` fields.
     #[inline]
     pub(crate) fn of(name: &'static str, count: usize) -> Key {
         Key { name: name.as_ptr() as usize, length: name.len(), count }
     }
 
+    /// The slot for its names.
     #[inline]
     pub(crate) fn slot(self) -> usize {
         slot_for(self.name, self.count)
     }
 }
 
-/// Describes what a thread knows of a struct that it encoded before.
+/// A struct that this thread encoded before.
 #[derive(Default)]
 struct Known {
     key: Key,
-    /// Which fields it had: see `mix`. `None` is a struct that has others each time.
+    /// The number for the fields that it had, see `mix`. `None` is a struct that has others each
+    /// time.
     fields: Option<usize>,
     block: Vec<u8>,
 }
 
-/// Describes what a thread knows of a list of fields that it decoded by before.
+/// A list of fields that this thread decoded by before: the block that it would be.
 #[derive(Default)]
 struct Expected {
     place: usize,
@@ -118,7 +138,9 @@ struct Expected {
 }
 
 thread_local! {
+    /// By the slot of `Key`; written by `learn`.
     static KNOWN: RefCell<[Known; SLOTS]> = RefCell::default();
+    /// By the slot of the list's address; written by `compare`.
     static EXPECTED: RefCell<[Expected; SLOTS]> = RefCell::default();
 }
 
@@ -128,8 +150,9 @@ pub(crate) fn mix(fields: usize, name: &'static str) -> usize {
     fields.rotate_left(7).wrapping_add(name.as_ptr() as usize).wrapping_add(name.len())
 }
 
-/// Describes what is known of a struct to who encodes it.
+/// The outcome of looking a struct up.
 pub(crate) enum Lookup<T> {
+    /// Its names are known; what `f` made of them.
     Found(T),
     /// It would be of use to `learn` it.
     New,
@@ -138,6 +161,8 @@ pub(crate) enum Lookup<T> {
 }
 
 /// Looks a struct up; `f` gets the number for its fields, and its block.
+///
+/// A thread that is ending has no table any more: its structs count as varying.
 #[inline]
 pub(crate) fn look_up<T>(key: Key, f: impl FnOnce(usize, &[u8]) -> T) -> Lookup<T> {
     let found = KNOWN.try_with(|table| {
@@ -158,9 +183,10 @@ pub(crate) fn learn(key: Key, fields: Option<usize>, block: Vec<u8>) {
     });
 }
 
-/// Returns whether a block has exactly these fields, in this order.
+/// Returns `true` if a block has exactly these fields, in this order.
 #[inline]
 pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool {
+    // The address of a `'static` list is as good as its contents, and costs nothing to compare.
     let place = fields.as_ptr() as usize;
     let known = EXPECTED.try_with(|table| {
         let known = &table.borrow()[slot_for(place, fields.len())];
@@ -172,8 +198,10 @@ pub(crate) fn is_block_of(block: &[u8], fields: &'static [&'static str]) -> bool
     }
 }
 
+/// Makes the block of a list of fields, keeps it for the next time, and compares.
 #[cold]
 fn compare(block: &[u8], fields: &'static [&'static str]) -> bool {
+    // The first value of this type on this thread.
     let mut expected = Vec::new();
     fields.iter().for_each(|name| push_name(&mut expected, name));
     let is_same = expected == block;

@@ -9,15 +9,19 @@ use super::error::{ADVICE, CodecError, Reason};
 use super::reader::Reader;
 use super::shape::{DEFINES, EACH, IN_FRONT, Names, is_block_of};
 
-/// The names of a struct in the order in which it is written.
+/// The names of a struct in the order in which it was written.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Shape<'de> {
     block: &'de [u8],
-    /// The place of the list of fields that they were found to be.
+    /// The address of the list of fields that they were found to be; 0 if of none so far. Comparing
+    /// addresses replaces comparing names for all but the first value of a list.
     fields: usize,
 }
 
 /// Reads a struct, or the inside of a struct variant.
+///
+/// By position if the names that were written are those that the type expects, in this order;
+/// otherwise as a map, and the type's own `Deserialize` says what is missing, double or unknown.
 #[inline]
 pub(super) fn read<'de, V: Visitor<'de>>(
     decoder: &mut Decoder<'de>,
@@ -33,6 +37,7 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     let done = if head == EACH {
         read_each(decoder, visitor)
     } else {
+        // The block lies in the message; comparing it with the type's own costs once for each list.
         let shape = shape(decoder, head, fields)?;
         if shape.fields == fields.as_ptr() as usize {
             decoder.items(fields.len(), visitor)
@@ -43,7 +48,10 @@ pub(super) fn read<'de, V: Visitor<'de>>(
     done.map_err(|fault| in_struct(name, fault))
 }
 
-/// The names that a head stands for.
+/// Reads the names that a head stands for, or looks them up in the slot that it refers to.
+///
+/// # Errors
+/// The slot is empty; the head is none of a struct.
 #[inline]
 fn shape<'de>(
     decoder: &mut Decoder<'de>,
@@ -56,11 +64,13 @@ fn shape<'de>(
         let Some(shape) = kept else {
             return Err(CodecError::text("a struct refers to names that were not said"));
         };
+        // Found for another type of the same fields, perhaps: remember this one instead.
         if shape.fields != place && is_block_of(shape.block, fields) {
             shape.fields = place;
         }
         return Ok(*shape);
     }
+    // `EACH` was looked at by the caller.
     if head > IN_FRONT {
         return Err(CodecError::text(format!("no struct begins with {head}")));
     }
@@ -98,11 +108,13 @@ fn read_by_name<'de, V: Visitor<'de>>(
     if fields.names.left().is_empty() { Ok(value) } else { Err(left_over()) }
 }
 
+/// Fields stay unread: the next value would begin in the middle of this one.
 #[cold]
 fn left_over() -> CodecError {
     CodecError::text(format!("fields were written that its Deserialize does not read; {ADVICE}"))
 }
 
+/// Adds the name of the struct to an error of a missing field.
 #[cold]
 fn in_struct(name: &str, fault: CodecError) -> CodecError {
     match fault.reason() {
@@ -123,10 +135,11 @@ fn in_field(name: &str, fault: CodecError) -> CodecError {
     }
 }
 
+/// The fields of a struct with each name in front of its value.
 struct Each<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
     left: usize,
-    /// The field that is being read.
+    /// The field that is being read, for an error.
     name: &'de str,
 }
 
@@ -153,8 +166,11 @@ impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
     }
 }
 
+/// The fields of a struct with all names in front, for a type that expects others, or another
+/// order.
 struct ByName<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
+    /// The names that are still to come.
     names: Reader<'de>,
     name: &'de str,
 }

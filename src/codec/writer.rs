@@ -1,18 +1,22 @@
-//! The bytes of the format, as they are written.
+//! The bytes of the format, as they are written: numbers, texts, heads with names.
+//!
+//! Each function makes room once for all that it writes: whether the buffer is at its limit or has
+//! to grow is asked seldom.
 
 use super::error::{CodecError, Reason};
 
-/// Sets how many bytes a number has at most.
+/// The bytes of the longest number: 64 bits, 7 a byte.
 const LONGEST: usize = 10;
 
-/// A buffer that is written at the end of.
+/// A buffer that is written at its end. What it held before stays.
 pub(super) struct Writer<'a> {
     pub(super) bytes: &'a mut Vec<u8>,
-    /// Says how long `bytes` may get.
+    /// The length that `bytes` may have at most, all that it held before included.
     pub(super) most: usize,
 }
 
 impl Writer<'_> {
+    /// Writes one byte.
     #[inline]
     pub(super) fn byte(&mut self, byte: u8) -> Result<(), CodecError> {
         self.make_room(1)?;
@@ -20,6 +24,7 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes bytes as they are, without their length.
     #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CodecError> {
         self.make_room(bytes.len())?;
@@ -33,6 +38,7 @@ impl Writer<'_> {
         if number < 0x80 { self.byte(number as u8) } else { self.long_number(number) }
     }
 
+    /// A number that takes more than one byte.
     fn long_number(&mut self, mut number: u64) -> Result<(), CodecError> {
         self.make_room(LONGEST)?;
         if number < 1 << 28 {
@@ -61,13 +67,15 @@ impl Writer<'_> {
         self.number(((number << 1) ^ (number >> 63)) as u64)
     }
 
+    /// Writes a text: its length in bytes, then these.
     #[inline]
     pub(super) fn text(&mut self, text: &str) -> Result<(), CodecError> {
         self.number(text.len() as u64)?;
         self.bytes(text.as_bytes())
     }
 
-    /// A variant of an enum: its head, its form, its position and its name.
+    /// Writes a variant of an enum: its head, its form, its position and its name. Mostly position
+    /// and length take one byte each, and all is written with one look at the room.
     #[inline]
     pub(super) fn variant(
         &mut self,
@@ -76,6 +84,7 @@ impl Writer<'_> {
         index: u32,
         name: &str,
     ) -> Result<(), CodecError> {
+        // Position and length take more than a byte each: rare, so one after the other.
         if index >= 0x80 || name.len() >= 0x80 {
             self.bytes(&[head, form])?;
             self.number(index.into())?;
@@ -101,6 +110,8 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Makes room for `more` bytes. `Reason::Full` beyond `most`, or if the allocator has no
+    /// memory: a message must not end the program.
     #[inline]
     fn make_room(&mut self, more: usize) -> Result<(), CodecError> {
         if more > self.most.saturating_sub(self.bytes.len()) {
@@ -109,6 +120,7 @@ impl Writer<'_> {
         if more > self.bytes.capacity() - self.bytes.len() { self.grow(more) } else { Ok(()) }
     }
 
+    /// Grows by the allocator's rule, without aborting where there is no memory.
     #[cold]
     fn grow(&mut self, more: usize) -> Result<(), CodecError> {
         self.bytes.try_reserve(more).map_err(|_| Reason::Full.into())

@@ -1,4 +1,4 @@
-//! The ways in which a process or a task fails.
+//! The ways in which a process or a task fails, and how the two errors answer through them.
 
 use std::fmt;
 
@@ -6,7 +6,35 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// The ways in which a process, or a task of a pool, can fail to return a value.
+/// The ways in which a process or a task can fail to return a value.
+///
+/// Processes and tasks fail alike, but for `Cancelled`, which only tasks can be. `Lost` says that
+/// the program could not find out.
+///
+/// ```
+/// use multiproc::{Failure, Process};
+///
+/// fn job(number: u32) -> u32 {
+///     match number {
+///         0 => panic!("nothing to do"),
+///         1 => std::process::exit(7),
+///         2 => std::process::abort(),
+///         number => number,
+///     }
+/// }
+///
+/// for (number, expected) in ["panicked", "code 7", "killed by SIGABRT"].into_iter().enumerate() {
+///     let error = Process::new(job, (number as u32,)).start()?.join().unwrap_err();
+///     let text = match error.failure() {
+///         Failure::Panicked(_) => "panicked".to_owned(),
+///         Failure::Exited(code) => format!("code {code}"),
+///         Failure::Signalled { signal, .. } => format!("killed by {signal}"),
+///         other => other.to_string(),
+///     };
+///     assert_eq!(text, expected);
+/// }
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
@@ -18,9 +46,9 @@ pub enum Failure {
     /// A signal ended it.
     #[non_exhaustive]
     Signalled {
-        /// Which one.
+        /// The signal.
         signal: Signal,
-        /// True if the kernel wrote an image of its memory.
+        /// The kernel wrote an image of its memory.
         core_dumped: bool,
     },
     /// Its arguments could not be encoded here or decoded there, so its function did not run.
@@ -45,6 +73,18 @@ pub enum Failure {
 
 impl Failure {
     /// Returns the panic, if it was one.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("disk full");
+    /// }
+    ///
+    /// let error = Process::new(fails, ()).start()?.join().unwrap_err();
+    /// assert_eq!(error.failure().panic().map(|panic| panic.message()), Some("disk full"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match self {
@@ -54,6 +94,15 @@ impl Failure {
     }
 
     /// Returns the signal that ended the process, if one did.
+    ///
+    /// ```
+    /// use multiproc::{Process, Signal};
+    ///
+    /// let child = Process::new(|| -> u8 { std::process::abort() }, ()).start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.failure().signal(), Some(Signal::ABRT));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
         match self {
@@ -63,6 +112,17 @@ impl Failure {
     }
 
     /// Returns the limit that was reached, if that was it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{LimitReached, Process};
+    ///
+    /// let (minute, moment) = (Duration::from_secs(60), Duration::from_millis(10));
+    /// let child = Process::new(std::thread::sleep, (minute,)).deadline(moment).start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.failure().limit(), Some(&LimitReached::Deadline(moment)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn limit(&self) -> Option<&LimitReached> {
         match self {
@@ -71,8 +131,8 @@ impl Failure {
         }
     }
 
-    /// Returns whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or
-    /// because its pool was terminated. (Processes are not.)
+    /// Returns `true` if the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or
+    /// because its pool was terminated. Processes never are.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Failure::Cancelled(_))

@@ -1,4 +1,4 @@
-//! Describes what can go wrong: before a process runs (`Error`), and how it ended (`JoinError`).
+//! The error of whatever prepares, starts or asks processes.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,6 +8,14 @@ use super::join::JoinError;
 use super::task::TaskError;
 
 /// The result of whatever prepares, starts or asks processes.
+///
+/// ```
+/// fn main() -> multiproc::Result<()> {
+///     let child = multiproc::Process::new(|| 1, ()).start()?; // an `Error`
+///     assert_eq!(child.join()?, 1); // a `JoinError`, converted
+///     Ok(())
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something about processes could not be done.
@@ -25,33 +33,47 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 pub struct Error(Box<Cause>);
 
-/// The kinds of `Error`.
+/// The kinds of [`Error`], for this library only.
 #[derive(Debug)]
 pub(crate) enum Cause {
+    /// A call of the operating system failed; `what` says what it was for.
     Os {
         what: String,
         error: io::Error,
     },
+    /// An argument cannot be encoded.
     Encode {
         what: String,
         reason: String,
     },
+    /// Something that was asked for cannot be; the text says all.
     BadInput(String),
+    /// The function is code of a library.
     ForeignCode {
         function: String,
     },
+    /// This code is part of a library, or the program has no list of initialisers.
     NoHook,
+    /// This process has rights that it did not start with.
     BorrowedRights,
+    /// The child would be the first process of its namespace.
     EmptyNamespace,
+    /// The first process of the children's namespace has ended.
     EndedNamespace,
+    /// A fork while the process runs its exit handlers.
     Exiting,
     DaemonHasNoChildren,
+    /// A fork beside other threads.
     ThreadsExist,
+    /// A start before this process, a child, has its job.
     Bootstrapping,
+    /// The fork server failed.
     Server(String),
     MethodIsSet,
     UnknownMethod(String),
+    /// The handle belongs to the process that this one is a copy of.
     OtherProcess(String),
+    /// Of a lock or the like.
     Acquire(String),
     Join(JoinError),
     Task(TaskError),
@@ -60,8 +82,17 @@ pub(crate) enum Cause {
 }
 
 impl Error {
-    /// The operating system's error behind this one, if it is one: to tell a lack of descriptors
-    /// (`EMFILE`), of processes (`EAGAIN`) or of memory (`ENOMEM`).
+    /// Returns the operating system's error behind this one, if it is one: to tell a lack of
+    /// descriptors (EMFILE), of processes (EAGAIN) or of memory (ENOMEM).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let process = Process::new(|| (), ()).current_dir("/does/not/exist");
+    /// let error = process.start().unwrap_err();
+    /// assert_eq!(error.os_error().unwrap().kind(), std::io::ErrorKind::NotFound);
+    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
+    /// ```
     #[must_use]
     pub fn os_error(&self) -> Option<&io::Error> {
         match &*self.0 {
@@ -70,9 +101,17 @@ impl Error {
         }
     }
 
-    /// The number of the operating system's error: its own, or that of the error within it.
+    /// Returns the errno of the operating system's error: its own, or that of the error within it.
+    ///
+    /// ```
+    /// use multiproc::SharedMemory;
+    ///
+    /// let error = SharedMemory::attach("nobody-gave-this").unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
+    /// ```
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
+        // Errors wrap each other: ours an `io::Error`, that one another of ours.
         let mut error: &(dyn StdError + 'static) = self.os_error()?;
         loop {
             if let Some(number) =
@@ -87,34 +126,62 @@ impl Error {
         }
     }
 
-    /// An argument could not be encoded.
+    /// Returns `true` if an argument could not be encoded.
+    ///
+    /// ```
+    /// use std::ffi::OsString;
+    /// use std::os::unix::ffi::OsStringExt;
+    /// use std::path::PathBuf;
+    /// use multiproc::Process;
+    ///
+    /// // serde refuses a path that is not UTF-8.
+    /// let path = PathBuf::from(OsString::from_vec(vec![0xff]));
+    /// let process = Process::new(|path: PathBuf| path.exists(), (path,));
+    /// assert!(process.start().unwrap_err().is_encode());
+    /// ```
     #[must_use]
     pub fn is_encode(&self) -> bool {
         matches!(*self.0, Cause::Encode { .. })
     }
 
-    /// A daemon tried to start a child.
+    /// Returns `true` if a daemon tried to start a child.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let in_daemon = || Process::new(|| (), ()).start().unwrap_err().is_daemon_with_children();
+    /// assert!(Process::new(in_daemon, ()).daemon(true).start()?.join()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_daemon_with_children(&self) -> bool {
         matches!(*self.0, Cause::DaemonHasNoChildren)
     }
 
-    /// `fork` was refused because the process has other threads.
+    /// Returns `true` if `fork` was refused because the process has other threads.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let _other = std::thread::spawn(|| std::thread::park());
+    /// let error = Process::from_closure(|| 1).start().unwrap_err();
+    /// assert!(error.is_threads());
+    /// ```
     #[must_use]
     pub fn is_threads(&self) -> bool {
         matches!(*self.0, Cause::ThreadsExist)
     }
 
-    /// The target, or this library itself, is code of a dynamic library, which a child does not
-    /// have.
+    /// Returns `true` if the target, or this library itself, is code of a dynamic library, which a
+    /// child does not have.
     #[must_use]
     pub fn is_foreign_code(&self) -> bool {
         matches!(*self.0, Cause::ForeignCode { .. } | Cause::NoHook)
     }
 
-    /// This process has left its process namespace for its children (`unshare(CLONE_NEWPID)`), and
-    /// the child would be the first process of the new one, or could not come into it any more, as
-    /// its first process has ended.
+    /// Returns `true` if this process has left its process namespace for its children
+    /// (`unshare(CLONE_NEWPID)`), and the child would be the first process of the new one, or could
+    /// not come into it any more, as its first process has ended.
     ///
     /// The kernel drops most signals for a first process, so nothing could end it. Fork once and go
     /// on in the copy, as `unshare --fork` does: there, children are ordinary ones.
@@ -123,19 +190,37 @@ impl Error {
         matches!(*self.0, Cause::EmptyNamespace | Cause::EndedNamespace)
     }
 
-    /// The start method was set already.
+    /// Returns `true` if the start method was set already.
+    ///
+    /// ```
+    /// use multiproc::{StartMethod, set_start_method};
+    ///
+    /// set_start_method(StartMethod::Spawn)?;
+    /// assert!(set_start_method(StartMethod::Spawn).unwrap_err().is_method_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_method_set(&self) -> bool {
         matches!(*self.0, Cause::MethodIsSet)
     }
 
-    /// The handle belongs to another process (this one is a forked copy of it).
+    /// Returns `true` if the handle belongs to another process, of which this one is a forked copy.
     #[must_use]
     pub fn is_other_process(&self) -> bool {
         matches!(*self.0, Cause::OtherProcess(_))
     }
 
-    /// Returns how the process ended, if this error came from joining one.
+    /// Returns how the process failed, if this error came from joining one.
+    ///
+    /// ```
+    /// fn run() -> multiproc::Result<u32> {
+    ///     let child = multiproc::Process::new(|| -> u32 { panic!("no") }, ()).start()?;
+    ///     Ok(child.join()?)
+    /// }
+    ///
+    /// let error = run().unwrap_err();
+    /// assert_eq!(error.join_error().and_then(|error| error.exitcode()), Some(1));
+    /// ```
     #[must_use]
     pub fn join_error(&self) -> Option<&JoinError> {
         match &*self.0 {
@@ -145,6 +230,16 @@ impl Error {
     }
 
     /// Returns how the task failed, if this error came from a pool's task.
+    ///
+    /// ```
+    /// fn run() -> multiproc::Result<u32> {
+    ///     let pool = multiproc::Pool::new(1)?;
+    ///     Ok(pool.apply(|| -> u32 { panic!("no") }, ())?)
+    /// }
+    ///
+    /// let error = run().unwrap_err();
+    /// assert!(error.task_error().is_some_and(|error| error.panic().is_some()));
+    /// ```
     #[must_use]
     pub fn task_error(&self) -> Option<&TaskError> {
         match &*self.0 {
@@ -153,12 +248,13 @@ impl Error {
         }
     }
 
+    /// Makes an error of the operating system's; `what` says what failed.
     pub(crate) fn os(what: impl Into<String>, error: io::Error) -> Error {
         Cause::Os { what: what.into(), error }.into()
     }
 }
 
-/// For `map_err` on a system call: says what it was for.
+/// For `map_err` on a system call: `what` says what it was for.
 pub(crate) fn os(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::os(what, error)
 }

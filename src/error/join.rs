@@ -1,4 +1,4 @@
-//! Describes how a process failed.
+//! The error of a process: how it failed, with its name, number and function.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// Describes how a process failed, with its name, number and function.
+/// The failure of a process, with its name, number and function.
 ///
 /// ```
 /// use multiproc::{Failure, Process};
@@ -30,6 +30,7 @@ use crate::unwind::Panic;
 /// ```
 pub struct JoinError(Box<Ended>);
 
+/// Behind one pointer, so that a `Result` with it stays small.
 struct Ended {
     process: String,
     pid: u32,
@@ -64,26 +65,55 @@ impl JoinError {
         self.0.os.as_ref()
     }
 
-    /// The exit code, as `Child::exitcode` gives it: 1 for a panic, `-signal`; `None` if it is not
-    /// known.
+    /// Returns the exit code, as [`Handle::exitcode`](crate::Handle::exitcode) gives it: 1 for a
+    /// panic, the code of an `exit`, `-signal`; `None` if it is not known.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let child = Process::new(fails, ()).name("gambler").start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.exitcode(), child.exitcode());
+    /// assert_eq!(error.exitcode(), Some(1));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn exitcode(&self) -> Option<i32> {
         self.0.exitcode
     }
 
-    /// The name of the process.
+    /// Returns the name of the process.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let child = Process::new(fails, ()).name("gambler").start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.process(), "gambler");
+    /// assert_eq!(error.pid(), child.pid());
+    /// assert!(error.function().ends_with("::fails"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn process(&self) -> &str {
         &self.0.process
     }
 
-    /// The number of the process.
+    /// Returns the number of the process, which may be another's by now.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
-    /// The path of the function that it ran.
+    /// Returns the path of the function that it ran.
     #[must_use]
     pub fn function(&self) -> &str {
         &self.0.function

@@ -1,4 +1,11 @@
 //! Errors: of the library as a whole, and how processes and tasks fail.
+//!
+//! `Error` is what prepares, starts or asks processes answers with; it is opaque. `JoinError` and
+//! `TaskError` say which process or task failed, and answer through one `Failure`. Channels and
+//! locks have errors of their own, which convert into `Error`, so that one `?` serves in `main`.
+//!
+//! Texts are lower case, name the process with its number and function, and say what to do where
+//! there is something. Where CPython has a text for the same fault, it is CPython's.
 
 mod failure;
 mod general;

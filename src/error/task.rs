@@ -1,4 +1,4 @@
-//! Describes how a task of a pool failed.
+//! The error of a task: how it failed, which one, and in which worker.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,8 +8,7 @@ use crate::limits::LimitReached;
 use crate::signal::Signal;
 use crate::unwind::Panic;
 
-/// Describes how a task of a [`Pool`](crate::Pool) failed: what happened, to which task, in which
-/// worker.
+/// The failure of a task of a [`Pool`](crate::Pool): the reason, the task and its worker.
 ///
 /// ```
 /// use multiproc::{Failure, Pool};
@@ -29,6 +28,7 @@ use crate::unwind::Panic;
 /// ```
 pub struct TaskError(Box<Failed>);
 
+/// Behind one pointer, so that a `Result` with it stays small.
 struct Failed {
     task: String,
     worker: Option<(String, u32)>,
@@ -46,33 +46,48 @@ impl TaskError {
         TaskError(Box::new(Failed { task, worker, attempts, failure }))
     }
 
-    /// Returns whether the task was called off: by [`Task::cancel`](crate::Task::cancel), or
+    /// Returns `true` if the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or
     /// because its pool was terminated.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.failure.is_cancelled()
     }
 
-    /// The name of the task: the one that it was given, or its function's, with its number if it is
-    /// one of a map.
+    /// Returns the name of the task: the one that it was given, or its function's, with its number
+    /// if it is one of a map.
     #[must_use]
     pub fn task(&self) -> &str {
         &self.0.task
     }
 
-    /// The name of the worker that ran it last; `None` if none did.
+    /// Returns the name of the worker that ran it last; `None` if none did.
     #[must_use]
     pub fn worker(&self) -> Option<&str> {
         self.0.worker.as_ref().map(|(name, _)| name.as_str())
     }
 
-    /// The number of that worker's process.
+    /// Returns the number of that worker's process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.0.worker.as_ref().map(|(_, pid)| *pid)
     }
 
-    /// Returns how often it was tried.
+    /// Returns how often it was tried: more than once only with a [`Retry`](crate::Retry).
+    ///
+    /// ```
+    /// use multiproc::{Pool, Retry};
+    ///
+    /// fn fails() {
+    ///     panic!("every time");
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let error = pool.tasks().retry(Retry::times(2)).apply(fails, ()).unwrap_err();
+    /// assert_eq!(error.attempts(), 3);
+    /// assert!(error.task().ends_with("fails"));
+    /// assert!(error.worker().is_some() && error.pid().is_some());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts

@@ -1,5 +1,4 @@
-//! Describes what is said between processes while one starts another: messages of every kind, in
-//! the socket and in memory.
+//! Messages between processes while one starts another: of every kind, in the socket and in memory.
 
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;

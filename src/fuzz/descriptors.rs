@@ -11,7 +11,7 @@ use crate::sys::ipc::{socket, stream};
 use crate::sys::memory::sealed;
 use crate::sys::memory::shared::SharedFile;
 
-/// Sets how many kinds there are.
+/// Number of kinds.
 const KINDS: usize = 14;
 
 /// One of a kind that the input says, with contents from it.

@@ -129,7 +129,7 @@ pub(super) fn run(data: &[u8]) {
     }
 }
 
-/// What came can go on to the next process.
+/// A value that came can go on to the next process.
 fn cross_again<T: Serialize + DeserializeOwned + Debug>(value: &T) {
     if let Ok(parcel) = codec::encode(value) {
         drop(codec::decode::<T>(&parcel.bytes, parcel.fds));

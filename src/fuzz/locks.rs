@@ -17,8 +17,8 @@ use crate::{Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, RwLock, Se
 
 const MOMENT: Duration = Duration::from_micros(20);
 
-/// Sets how many calls there are at most: each may wait for a moment, and more than that for a
-/// table that somebody keeps locked.
+/// Number of calls at most: each may wait for a moment, and longer for a table that somebody keeps
+/// locked.
 const CALLS: usize = 24;
 
 /// Byte 0: what it is; byte 1: whether somebody writes all the time; then the calls.

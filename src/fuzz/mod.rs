@@ -1,5 +1,5 @@
-//! Describes what fuzzers call: a function of any bytes for each thing here that decodes what
-//! another process wrote.
+//! The functions that fuzzers call: one of any bytes for each thing here that decodes what another
+//! process wrote.
 //!
 //! It is there with `--cfg multiproc_fuzz` only; `tests/fuzz` has the programs that feed it. A
 //! target must come to its end within moments, whatever the bytes; a panic is a bug that it found.

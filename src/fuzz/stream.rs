@@ -66,7 +66,7 @@ fn say(far: &OwnedFd, bytes: &[u8], fds: &[OwnedFd], model: &mut Model) {
     }
 }
 
-/// Describes what was sent, and how far it was received.
+/// A message that was sent, and the progress of receiving it.
 struct Model {
     sent: Vec<u8>,
     at: usize,

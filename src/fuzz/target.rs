@@ -7,7 +7,7 @@ use super::{
 /// One thing to be fuzzed.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Holds what it is called.
+    /// The name of the target.
     pub name: &'static str,
     /// Does it once.
     pub run: fn(&[u8]),

@@ -67,7 +67,7 @@ pub(super) fn run(data: &[u8]) {
     }
 }
 
-/// What is decoded can be encoded, and arrives as it is.
+/// A value that was decoded can be encoded, and arrives as it is.
 fn value<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
     let Ok(value) = codec::decode::<T>(bytes, Vec::new()) else { return };
     let again = codec::encode(&value).expect("it was decoded");

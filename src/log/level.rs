@@ -1,4 +1,4 @@
-//! Describes how important a record is.
+//! The importance of a record.
 
 use std::fmt;
 
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(Level::Warning.to_string(), "WARNING");
 /// assert_eq!(Level::from(log::Level::Warn), Level::Warning);
 /// ```
+///
+/// The numbers are CPython's, so that a record that crosses keeps its place between the levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Level {

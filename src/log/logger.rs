@@ -20,7 +20,7 @@ use crate::identity;
 pub struct Logger {
     level: AtomicU8,
     to_stderr: AtomicBool,
-    /// True if the `log` facade's records come to us.
+    /// The `log` facade's records come to us.
     is_facade: AtomicBool,
     handlers: RwLock<Vec<Handler>>,
 }
@@ -32,13 +32,13 @@ type Handler = Arc<dyn Fn(&LogRecord<'_>) + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LogRecord<'a> {
-    /// Says how important it is.
+    /// The importance of the record.
     pub level: Level,
     /// The name of the process that made it.
     pub process: &'a str,
     /// Where it comes from: `multiproc`, or the module that logged through the facade.
     pub target: &'a str,
-    /// Holds what it says.
+    /// The text of the record.
     pub message: fmt::Arguments<'a>,
     /// The source file that made it.
     pub file: Option<&'a str>,
@@ -56,8 +56,8 @@ static LOGGER: Logger = Logger {
 /// The target of the library's own records.
 const TARGET: &str = "multiproc";
 
-/// The library's logger, as CPython's `get_logger`: to change its level, to add a handler, or to
-/// log with it.
+/// Returns the library's logger: to change its level, to add a handler, or to log with it.
+/// CPython's `get_logger()`.
 ///
 /// ```
 /// use multiproc::{Level, get_logger};
@@ -94,13 +94,22 @@ pub fn log_to_stderr(level: Level) -> &'static Logger {
 }
 
 impl Logger {
-    /// The level below which records are dropped; [`Level::NotSet`] if the facade's maximum
+    /// Returns the level below which records are dropped; [`Level::NotSet`] if the facade's maximum
     /// decides.
     pub fn level(&self) -> Level {
         Level::from_number(self.level.load(Ordering::Relaxed))
     }
 
-    /// Sets the level. Children that start from now on inherit it.
+    /// Sets the level below which records are dropped. Children that start from now on inherit it.
+    ///
+    /// ```
+    /// use multiproc::{Level, Process, get_logger};
+    ///
+    /// get_logger().set_level(Level::Info);
+    /// let level = || get_logger().level();
+    /// assert_eq!(Process::new(level, ()).start()?.join()?, Level::Info);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn set_level(&self, level: Level) {
         self.level.store(level as u8, Ordering::Relaxed);
         if self.is_facade.load(Ordering::Relaxed) && level != Level::NotSet {
@@ -108,7 +117,15 @@ impl Logger {
         }
     }
 
-    /// Returns whether a record of this level would be handled.
+    /// Returns `true` if a record of this level would be handled: to save making an expensive one.
+    ///
+    /// ```
+    /// use multiproc::{Level, get_logger};
+    ///
+    /// get_logger().set_level(Level::Warning);
+    /// assert!(get_logger().is_enabled_for(Level::Error));
+    /// assert!(!get_logger().is_enabled_for(Level::Debug));
+    /// ```
     pub fn is_enabled_for(&self, level: Level) -> bool {
         match self.level() {
             Level::NotSet => level.facade() <= log::max_level(),
@@ -134,7 +151,27 @@ impl Logger {
         self.handlers.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(handler));
     }
 
-    /// Logs at any level.
+    /// Logs `message` at a level. It is formatted only if it is handled.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use multiproc::{Level, get_logger};
+    ///
+    /// static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    /// get_logger().add_handler(|record| {
+    ///     LINES.lock().unwrap().push(format!("{}: {}", record.level, record.message));
+    /// });
+    /// get_logger().set_level(Level::SubDebug);
+    /// get_logger().log(Level::Critical, "the disk is full");
+    /// get_logger().sub_debug("a");
+    /// get_logger().debug("b");
+    /// get_logger().info("c");
+    /// get_logger().sub_warning("d");
+    /// get_logger().warning("e");
+    /// get_logger().error("f");
+    /// assert_eq!(LINES.lock().unwrap().len(), 7);
+    /// assert_eq!(LINES.lock().unwrap()[0], "CRITICAL: the disk is full");
+    /// ```
     #[track_caller]
     pub fn log(&self, level: Level, message: impl fmt::Display) {
         let place = Location::caller();
@@ -143,43 +180,43 @@ impl Logger {
         }
     }
 
-    /// Logs at [`Level::SubDebug`].
+    /// Logs `message` at [`Level::SubDebug`].
     #[track_caller]
     pub fn sub_debug(&self, message: impl fmt::Display) {
         self.log(Level::SubDebug, message);
     }
 
-    /// Logs at [`Level::Debug`].
+    /// Logs `message` at [`Level::Debug`].
     #[track_caller]
     pub fn debug(&self, message: impl fmt::Display) {
         self.log(Level::Debug, message);
     }
 
-    /// Logs at [`Level::Info`].
+    /// Logs `message` at [`Level::Info`].
     #[track_caller]
     pub fn info(&self, message: impl fmt::Display) {
         self.log(Level::Info, message);
     }
 
-    /// Logs at [`Level::SubWarning`].
+    /// Logs `message` at [`Level::SubWarning`].
     #[track_caller]
     pub fn sub_warning(&self, message: impl fmt::Display) {
         self.log(Level::SubWarning, message);
     }
 
-    /// Logs at [`Level::Warning`].
+    /// Logs `message` at [`Level::Warning`].
     #[track_caller]
     pub fn warning(&self, message: impl fmt::Display) {
         self.log(Level::Warning, message);
     }
 
-    /// Logs at [`Level::Error`].
+    /// Logs `message` at [`Level::Error`].
     #[track_caller]
     pub fn error(&self, message: impl fmt::Display) {
         self.log(Level::Error, message);
     }
 
-    /// To our handlers, and to the program's own logger if it has one.
+    /// Gives a record to our handlers, and to the program's own logger if it has one.
     fn emit(&self, level: Level, place: &Location<'_>, message: fmt::Arguments<'_>) {
         let process = identity::current().name();
         self.handle(&LogRecord {
@@ -190,6 +227,7 @@ impl Logger {
             file: Some(place.file()),
             line: Some(place.line()),
         });
+        // If we are the facade's logger, the record has been handled above.
         if !self.is_facade.load(Ordering::Relaxed) && level.facade() <= log::max_level() {
             log::logger().log(
                 &log::Record::builder()
@@ -203,6 +241,7 @@ impl Logger {
         }
     }
 
+    /// Writes a record to standard error, if that is on, and gives it to the program's handlers.
     fn handle(&self, record: &LogRecord<'_>) {
         if self.to_stderr.load(Ordering::Relaxed) {
             // One write a line, so that lines of several processes do not mix; to a closed stream,
@@ -210,6 +249,7 @@ impl Logger {
             let line = format!("[{}/{}] {}\n", record.level, record.process, record.message);
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
+        // Called without the lock: a handler may add another, or log.
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner).clone();
         for handler in handlers {
             handler(record);
@@ -231,7 +271,7 @@ impl fmt::Debug for Logger {
     }
 }
 
-/// Describes what the `log` facade gets as its logger.
+/// The logger that we install for the `log` facade.
 struct Facade;
 
 impl log::Log for Facade {
@@ -255,7 +295,7 @@ impl log::Log for Facade {
     fn flush(&self) {}
 }
 
-/// Describes what a child inherits.
+/// The settings that a child inherits from this process.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
     level: Level,
@@ -265,7 +305,7 @@ pub(crate) struct LogSettings {
 }
 
 impl LogSettings {
-    /// Those of this process, now.
+    /// Returns those of this process, now.
     pub(crate) fn now() -> LogSettings {
         #[expect(clippy::cast_possible_truncation, reason = "0 to 5")]
         let facade = log::max_level() as usize as u8;

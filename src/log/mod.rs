@@ -1,4 +1,9 @@
-//! Describes what the library says about itself, and how a program gets to see it.
+//! Log records of the library, and the ways in which a program gets to see them.
+//!
+//! CPython's levels and lines (`[INFO/Process-1] child process calling self.run()`), by way of
+//! handlers of our own and of the `log` facade. Handlers run in the thread that logs, without a
+//! lock of the logger's; one may start a process, so nothing is logged while the fork server's
+//! slot is locked.
 
 mod level;
 mod logger;

@@ -1,14 +1,24 @@
-//! A process that is not started yet.
+//! A process that is not started yet: what it runs, and how it is started.
+//!
+//! # Order of a start
+//! 1. Refuse what cannot be: a daemon's child, code of a library, arguments that could not be
+//!    encoded.
+//! 2. Make what the process needs: directory, streams, environment, lifeline.
+//! 3. Arm this process's own end, and take the status of a few children that have ended.
+//! 4. Keep a descriptor in reserve, so that the child can be waited for whatever comes.
+//! 5. Launch, by the method.
+//! 6. Keep what was given away with the arguments, and enter the child into the registry.
+//!
+//! A failure before 5 leaves nothing behind: directories and descriptors are dropped, and an end of
+//! a pipe among the arguments is still this process's. Killed between 5 and 6, this process leaves
+//! a child that its lifeline ends.
 
 use std::any::type_name;
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 #[cfg(feature = "cage")]
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -16,33 +26,33 @@ use serde::de::DeserializeOwned;
 
 use super::children::core::Description;
 use super::children::handle::{self, Handle};
-use super::children::private_dir::PrivateDir;
 use super::children::{registry, removal};
+use super::environment::EnvironmentChange;
 use super::inside::{bootstrap, exit, hook};
+use super::work_dir::WorkDir;
 use super::{Child, Run, run};
 use crate::channel::buffered::MAX_MESSAGE;
 use crate::codec::{self, Ends};
 use crate::error::{Cause, Result, os};
 use crate::identity;
 use crate::log::LogSettings;
+use crate::start::fork;
 use crate::start::method::{self, StartMethod};
 use crate::start::preload;
 use crate::start::stdio::{Stdio, Streams};
 use crate::start::wire::Job;
 use crate::start::{Launched, Order, ProcessSpec, launch};
-use crate::start::{boot, fork};
 #[cfg(feature = "cage")]
 use crate::sys::ipc::lifeline::PrivateLifeline;
 use crate::sys::parcel::Parcel;
 use crate::sys::process::clone::Promise;
 use crate::sys::process::reserve;
-use crate::sys::program::code::{Contentless, Entry, Offset, Refusal};
-use crate::sys::program::environ::Environment;
+use crate::sys::program::code::{Contentless, Crossing, Entry, FnPointer, Offset, Refusal};
 use crate::sys::program::title;
 use crate::sys::wait::poll::Deadline;
-use crate::target::{Captureless, Target, function_entry};
+use crate::target::{Captureless, Target, function_entry, pointer_entry};
 
-/// Describes what to run in a process, and how: a process that is not started yet.
+/// A process that is not started yet: the function to run, and the way to run it.
 ///
 /// [`start`](Process::start) makes a [`Child`] of it, which has the methods that only make sense
 /// then; so starting one twice and joining one that was never started do not compile.
@@ -61,21 +71,23 @@ use crate::target::{Captureless, Target, function_entry};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Every method that sets something can be called in any order; the last call of each counts.
 #[must_use = "a process does nothing until it is started"]
 pub struct Process<T> {
     work: Work,
     function: &'static str,
     pub(super) spec: ProcessSpec,
-    method: Option<StartMethod>,
-    environment: EnvironmentChange,
-    directory: Option<PathBuf>,
+    pub(super) method: Option<StartMethod>,
+    pub(super) environment: EnvironmentChange,
+    pub(super) directory: Option<PathBuf>,
     /// Where a private directory is made: that for temporary files, when it was asked for.
     pub(super) temporary: Option<PathBuf>,
-    stdio: [Stdio; 3],
+    pub(super) stdio: [Stdio; 3],
     result: PhantomData<fn() -> T>,
 }
 
-/// Describes what a process does.
+/// The work of a process.
 enum Work {
     /// A function, by its entry, with its encoded arguments, or why they could not be.
     Entry(Entry, std::result::Result<(Parcel, Ends), String>),
@@ -85,16 +97,9 @@ enum Work {
 
 type Closure = Box<dyn FnOnce() -> std::result::Result<Parcel, Refusal> + Send>;
 
-/// Describes how a process's environment differs from this one's.
-#[derive(Debug, Default)]
-struct EnvironmentChange {
-    clear: bool,
-    /// A value to set, or `None` to remove.
-    variables: BTreeMap<OsString, Option<OsString>>,
-}
-
 impl<T: Serialize + DeserializeOwned> Process<T> {
-    /// A process that will run `target` with `args`, a tuple of 0 to 8 arguments.
+    /// Makes a process that will run `target` with `args`, a tuple of 0 to 8 arguments. CPython's
+    /// `Process(target=.., args=..)`.
     ///
     /// `target` is a `fn` or a closure that captures nothing: what it needs, it gets as arguments.
     /// These are encoded here and now, as CPython's are frozen, and decoded in the child; an
@@ -108,6 +113,19 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     ///
     /// The process is called `Process-1` and so on, a child's child `Process-1:1`; the number is
     /// used up whether the process is started or not. It is a daemon if this process is.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn greet(name: String, times: usize) -> String {
+    ///     vec![format!("hello {name}"); times].join(", ")
+    /// }
+    ///
+    /// let process = Process::new(greet, ("bob".to_owned(), 2));
+    /// assert_eq!(process.to_string(), "<Process(Process-1, initial)>");
+    /// assert_eq!(process.start()?.join()?, "hello bob, hello bob");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new<F, Args>(target: F, args: Args) -> Process<T>
     where
         F: Target<Args, Output = T> + Captureless + Send,
@@ -123,8 +141,46 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         )
     }
 
-    /// A process that will run a closure with everything that it captured, in a copy of this
-    /// process made by fork.
+    /// Makes a process that will run the function that `pointer` names, with `args`.
+    ///
+    /// [`Process::new`] wants to know the function when the program is compiled. This is for one
+    /// that is chosen at run time: from a table, say. The pointer crosses as the distance of its
+    /// function from a fixed place in the program's file, and is looked up there in the child,
+    /// which runs the same file. So it must name a function of the program itself, not of a
+    /// dynamic library: otherwise [`start`](Process::start) fails, under every start method, as it
+    /// does for arguments that cannot be encoded.
+    ///
+    /// A pointer is only taken as a target: it cannot be an argument, a result or a message,
+    /// because the receiver could not tell a forged one. For the same choice in a pool, send a
+    /// value that names the function, an `enum` say, and match on it in the task.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn sum(numbers: Vec<u64>) -> u64 { numbers.iter().sum() }
+    /// fn product(numbers: Vec<u64>) -> u64 { numbers.iter().product() }
+    ///
+    /// let table: [(&str, fn(Vec<u64>) -> u64); 2] = [("sum", sum), ("product", product)];
+    /// let (_, chosen) = table[1];
+    /// let child = Process::from_pointer(chosen, (vec![2, 3, 7],)).start()?;
+    /// assert_eq!(child.join()?, 42);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn from_pointer<P, Args>(pointer: P, args: Args) -> Process<T>
+    where
+        P: Target<Args, Output = T> + FnPointer,
+        Args: Serialize + DeserializeOwned,
+    {
+        let arguments = codec::encode_with_ends(&(Crossing(pointer), args));
+        Process::with(
+            Work::Entry(pointer_entry::<P, Args>(), arguments),
+            type_name::<P>(),
+            "Process".to_owned(),
+        )
+    }
+
+    /// Makes a process that will run a closure with everything that it captured, in a copy of this
+    /// process made by `fork(2)`.
     ///
     /// Nothing needs to be encoded but the result. Generators of random numbers go on from where
     /// they are here, in every such child the same; what must differ has to be seeded anew in the
@@ -159,12 +215,14 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
         process
     }
 
-    /// A process for a type with `run`.
+    /// Makes a process for a type with `run`. It is named after the type.
     pub(super) fn of<W: Run<Output = T>>(this: W) -> Process<T> {
         let work = Work::Entry(run::entry::<W>(), codec::encode_with_ends(&this));
         Process::with(work, type_name::<W>(), run::kind::<W>().to_owned())
     }
 
+    /// Common part of all constructors: the next number among this process's children is used up
+    /// here.
     fn with(work: Work, function: &'static str, kind: String) -> Process<T> {
         let current = identity::current();
         let path = current.next_path();
@@ -186,157 +244,46 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
 }
 
 impl<T> Process<T> {
-    /// Names the process; an empty name leaves the default.
-    pub fn name(mut self, name: impl Into<String>) -> Process<T> {
-        let name = name.into();
-        if !name.is_empty() {
-            self.spec.name = name;
-        }
-        self
-    }
-
-    /// Sets whether the process is a daemon: terminated when this one ends, and not allowed to have
-    /// children.
-    ///
-    /// (Not a Unix daemon: it ends with the program.)
-    pub fn daemon(mut self, daemon: bool) -> Process<T> {
-        self.spec.daemon = daemon;
-        self
-    }
-
-    /// Sets how to start the process, if not by the program's method.
-    pub fn start_method(mut self, method: StartMethod) -> Process<T> {
-        self.method = Some(method);
-        self
-    }
-
-    /// Sets a variable in the process's environment, which is otherwise this one's as it is at the
-    /// start: byte for byte, entries included that are no variables, or variables that stand twice.
-    /// What is set here replaces every entry of its name, and stands behind the others.
-    ///
-    /// The size does not matter: what an exec cannot carry (a variable of more than 128 KiB, or
-    /// several MiB altogether) is set before the function runs. Only what runs before it, the
-    /// loader and initialisers, sees a part. (`/proc/<pid>/environ` shows what the last exec
-    /// carried.)
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Process<T> {
-        self.environment
-            .variables
-            .insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
-        self
-    }
-
-    /// Sets several variables in the process's environment.
-    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
-        self,
-        variables: impl IntoIterator<Item = (N, V)>,
-    ) -> Process<T> {
-        variables.into_iter().fold(self, |process, (name, value)| process.env(name, value))
-    }
-
-    /// Removes a variable from the process's environment.
-    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Process<T> {
-        self.environment.variables.insert(name.as_ref().to_owned(), None);
-        self
-    }
-
-    /// Starts the process's environment empty; variables set before are forgotten.
-    pub fn env_clear(mut self) -> Process<T> {
-        self.environment = EnvironmentChange { clear: true, variables: BTreeMap::new() };
-        self
-    }
-
-    /// The process's working directory, if not this one's as it is at the start. A relative path is
-    /// taken from this process's working directory as it is now.
-    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Process<T> {
-        self.directory = Some(whole(directory.into()));
-        self
-    }
-
-    /// The process's standard input: `/dev/null` unless set, as in CPython, so that processes do
-    /// not take each other's input.
-    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Process<T> {
-        self.stdio[0] = stdin.into();
-        self
-    }
-
-    /// The process's standard output: this one's, as it is at the start, unless set.
-    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Process<T> {
-        self.stdio[1] = stdout.into();
-        self
-    }
-
-    /// The process's standard error: this one's, as it is at the start, unless set.
-    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Process<T> {
-        self.stdio[2] = stderr.into();
-        self
-    }
-
-    /// Runs the function on a stack of at least so many bytes: in a thread of that name and
-    /// size, for which the process waits. Unless set, it runs on the main thread, whose stack the
-    /// system's limit governs.
-    pub fn stack_size(mut self, bytes: usize) -> Process<T> {
-        self.spec.stack_size = Some(bytes as u64);
-        self
-    }
-
-    /// Sets how long what the function returns may be, encoded, in bytes: 1 GiB unless set, as for
-    /// a message. The [`join`](Child::join) of a longer one fails with
-    /// [`Failure::BadResult`](crate::Failure::BadResult), and takes no memory for it.
-    ///
-    /// The text of a panic or another failure may be 256 MiB long. What a result may ask of this
-    /// process beyond its length, [`DecodeLimits`](crate::DecodeLimits) say.
+    /// Returns the name that the process will have. (`get_`, as `name` sets it: like
+    /// `std::process::Command`.)
     ///
     /// ```
-    /// use multiproc::{Failure, Process};
+    /// use multiproc::Process;
     ///
-    /// let child = Process::new(|| vec![7_u8; 1 << 20], ()).max_result(1000).start()?;
-    /// assert!(matches!(child.join().unwrap_err().failure(), Failure::BadResult(_)));
-    /// # Ok::<(), multiproc::Error>(())
+    /// assert_eq!(Process::new(|| (), ()).get_name(), "Process-1");
+    /// assert_eq!(Process::new(|| (), ()).name("my service").get_name(), "my service");
     /// ```
-    pub fn max_result(mut self, bytes: u64) -> Process<T> {
-        self.spec.max_result = bytes;
-        self
-    }
-
-    /// Sets whether the process ends when this one does, however that happens: true unless set.
-    ///
-    /// What it starts by other means (`std::process::Command`) is not covered, nor is the process
-    /// itself any more once it has executed another program in its own place or closed descriptors
-    /// that are not its own.
-    ///
-    /// With `false`, it may outlive this process: it is neither terminated nor waited for at the
-    /// end of this one. It can see the end of its parent with
-    /// [`parent_process`](crate::parent_process).
-    pub fn die_with_parent(mut self, dies: bool) -> Process<T> {
-        self.spec.dies_with_parent = dies;
-        self
-    }
-
-    /// Ends it with the program as daemons are, although it may have children.
-    pub(crate) fn for_pool(mut self) -> Process<T> {
-        self.spec.serves_pool = true;
-        self
-    }
-
-    /// Its name.
     #[must_use]
     pub fn get_name(&self) -> &str {
         &self.spec.name
     }
 
-    /// Returns whether it will be a daemon.
+    /// Returns `true` if it will be a daemon. CPython's `daemon`, before the start.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// assert!(!Process::new(|| (), ()).is_daemon());
+    /// assert!(Process::new(|| (), ()).daemon(true).is_daemon());
+    /// ```
     #[must_use]
     pub fn is_daemon(&self) -> bool {
         self.spec.daemon
     }
 
-    /// False: it is not started.
+    /// Returns false, as CPython's `is_alive()` does before the start.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// assert!(!Process::new(|| (), ()).is_alive());
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
         false
     }
 
-    /// Starts the process, and returns before its function runs.
+    /// Starts the process, and returns before its function runs. CPython's `start()`.
     ///
     /// The first start with the forkserver method also starts the fork server, which takes some
     /// milliseconds.
@@ -346,17 +293,30 @@ impl<T> Process<T> {
     /// cannot be encoded; the function is code of a library; the system lacks descriptors,
     /// processes or memory; fork beside other threads; the fork server or its preload function
     /// failed.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let children: Vec<_> = (0..3_u32)
+    ///     .map(|number| Process::new(|number: u32| number * number, (number,)).start())
+    ///     .collect::<Result<_, _>>()?;
+    /// let squares: Result<Vec<_>, _> = children.iter().map(|child| child.join()).collect();
+    /// assert_eq!(squares?, [0, 1, 4]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn start(self) -> Result<Child<T>> {
         self.start_with(None)
     }
 
+    /// The steps of a start; `promise` is the caller's word for a fork beside other threads.
     pub(super) fn start_with(self, promise: Option<Promise>) -> Result<Child<T>> {
         bootstrap::refuse_while_bootstrapping()?;
-        let method = self.method.unwrap_or_else(method::get_start_method);
+        let method = self.method.unwrap_or_else(method::start_method);
         let Ready { order, work, description } = self.ready(method)?;
         exit::arm();
         registry::sweep();
         reserve::keep().map_err(os("cannot keep a descriptor in reserve"))?;
+        // Last of all: whatever could fail before has not.
         let mut launched = match method {
             StartMethod::Fork if exit::is_leaving() => return Err(Cause::Exiting.into()),
             StartMethod::Fork => {
@@ -371,7 +331,7 @@ impl<T> Process<T> {
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
     }
 
-    /// Checks everything, and makes what the process and its handles need.
+    /// Steps 1 and 2: checks everything, and makes what the process and its handles need.
     fn ready(self, method: StartMethod) -> Result<Ready> {
         let current = identity::current();
         if current.daemon {
@@ -385,9 +345,9 @@ impl<T> Process<T> {
         )]
         let mut spec = self.spec;
         spec.check().map_err(Cause::BadInput)?;
-        let place = Place::make(&spec, self.directory, self.temporary, &mut environment)?;
+        let work_dir = WorkDir::make(&spec, self.directory, self.temporary, &mut environment)?;
         #[cfg(feature = "cage")]
-        if let (Some(cage), Some(own)) = (&mut spec.cage, &place.private) {
+        if let (Some(cage), Some(own)) = (&mut spec.cage, &work_dir.private) {
             *cage = mem::take(cage).write(own.path());
         }
         #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
@@ -419,12 +379,12 @@ impl<T> Process<T> {
             #[cfg(feature = "cage")]
             lifeline,
             environment,
-            directory: place.directory,
+            directory: work_dir.directory,
         };
         let description = Description {
             spec,
             function: self.function,
-            private_dir: place.private,
+            private_dir: work_dir.private,
             #[cfg(feature = "cage")]
             lifeline: own_lifeline,
         };
@@ -432,7 +392,7 @@ impl<T> Process<T> {
     }
 }
 
-/// A process that has only to be launched.
+/// A process that has only to be launched: what is sent, what is run, and how it is entered.
 struct Ready {
     order: Order,
     work: ReadyWork,
@@ -450,12 +410,13 @@ fn own_lifeline(spec: &ProcessSpec) -> Result<(Option<PrivateLifeline>, Option<O
     Ok((Some(made.0), Some(made.1)))
 }
 
-/// Describes what a process does, as a start method takes it.
+/// The work of a process, as a start method takes it.
 struct ReadyWork {
     entry: Option<Entry>,
     /// Where the entry is, for a process that executes this program's file.
     offset: Option<Offset>,
     arguments: Parcel,
+    /// The ends of pipes among the arguments, given away once the process is launched.
     ends: Ends,
     closure: Option<Closure>,
 }
@@ -487,58 +448,8 @@ impl Work {
     }
 }
 
-/// Where a process works.
-struct Place {
-    directory: Option<PathBuf>,
-    /// The directory, if it was made for the process.
-    private: Option<PrivateDir>,
-}
-
-impl Place {
-    /// Checks the directory that was asked for, or makes a private one, to which `environment` then
-    /// leads.
-    fn make(
-        spec: &ProcessSpec,
-        directory: Option<PathBuf>,
-        temporary: Option<PathBuf>,
-        environment: &mut Option<Environment>,
-    ) -> Result<Place> {
-        if let Some(path) = directory.as_ref().filter(|path| !path.is_absolute()) {
-            let text =
-                format!("the working directory {path:?} of a process cannot be told from here");
-            return Err(Cause::BadInput(text).into());
-        }
-        if !spec.limits.wants_dir() {
-            return Ok(Place { directory, private: None });
-        }
-        if directory.is_some() {
-            let text = "a process cannot have a private directory and another one to work in";
-            return Err(Cause::BadInput(text.to_owned()).into());
-        }
-        let parent = temporary.unwrap_or_else(temporary_directory);
-        let made = PrivateDir::make(&parent)
-            .map_err(os(format!("cannot make a private directory in {}", parent.display())))?;
-        let variables = environment.get_or_insert_with(Environment::now);
-        variables.remove(|name| name == "TMPDIR");
-        variables.push("TMPDIR".as_ref(), made.path().as_ref());
-        Ok(Place { directory: Some(made.path().to_owned()), private: Some(made) })
-    }
-}
-
-/// The path from the root on, as long as the working directory is the one that is meant; as it was
-/// if it is empty, or there is no such directory.
-fn whole(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
-}
-
-/// The directory for temporary files, from the root on.
-pub(crate) fn temporary_directory() -> PathBuf {
-    let named = std::env::temp_dir();
-    // A variable that is set to nothing names none.
-    if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { whole(named) }
-}
-
-/// Forks, and has the copy do the work.
+/// Forks. The copy goes through `bootstrap` and never returns from this function; only the parent
+/// does.
 fn start_fork(
     order: Order,
     promise: Option<Promise>,
@@ -553,33 +464,6 @@ fn start_fork(
             (None, None) => Err(Refusal::Arguments("there is nothing to run".into())),
         })
     })
-}
-
-impl EnvironmentChange {
-    /// The environment that comes of it, or `None` if it is this process's own.
-    fn apply(&self) -> Result<Option<Environment>> {
-        for (name, value) in &self.variables {
-            let bad = name.is_empty()
-                || name == boot::VARIABLE
-                || name.as_bytes().iter().any(|byte| matches!(byte, 0 | b'='))
-                || value.as_ref().is_some_and(|value| value.as_bytes().contains(&0));
-            if bad {
-                let text = format!("{name:?} with its value cannot be an environment variable");
-                return Err(Cause::BadInput(text).into());
-            }
-        }
-        if !self.clear && self.variables.is_empty() {
-            return Ok(None);
-        }
-        let mut environment = if self.clear { Environment::default() } else { Environment::now() };
-        environment.remove(|name| self.variables.contains_key(name));
-        for (name, value) in &self.variables {
-            if let Some(value) = value {
-                environment.push(name, value);
-            }
-        }
-        Ok(Some(environment))
-    }
 }
 
 impl<T> fmt::Display for Process<T> {

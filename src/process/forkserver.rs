@@ -1,4 +1,7 @@
-//! Describes what a program can say about its fork server.
+//! A program's settings for its fork server: functions to load ahead, and the time to replace it.
+//!
+//! A fork server that is up can be told nothing more. So each of these calls retires it, and the
+//! next start makes a new one with what has been said until then.
 
 use std::any::type_name;
 use std::mem;
@@ -85,7 +88,7 @@ pub fn at_forkserver_child(f: impl Fn() + Send + Sync + 'static) {
     preload::add_for_child(Box::new(f));
 }
 
-/// Makes the next start use a new fork server; what the old one made runs on.
+/// Retires the fork server: the next start makes a new one. Processes that the old one made run on.
 ///
 /// A fork server, and so its children, has the limits, priority, processors, umask, namespaces,
 /// Landlock rules, security labels, bounding set of capabilities and control group that this

@@ -1,4 +1,6 @@
 //! Types with a `run` method: what a class derived from CPython's `Process` becomes.
+//!
+//! The value crosses as a function's arguments do, encoded; the entry is instantiated for the type.
 
 use std::any::type_name;
 
@@ -37,13 +39,33 @@ use crate::sys::program::code::{Entry, Refusal};
 /// # }
 /// ```
 pub trait Run: Serialize + DeserializeOwned {
-    /// Describes what it returns to the parent.
+    /// The type of what it returns to the parent.
     type Output: Serialize + DeserializeOwned;
 
-    /// Does the work, in the child.
+    /// Does the work, in the child. What it returns, the parent's [`join`](Child::join) gives.
     fn run(self) -> Self::Output;
 
-    /// A process for it, not started yet: to set its name, daemon flag and so on.
+    /// Makes a process for it that is not started yet: to set its name, daemon flag and so on.
+    ///
+    /// ```
+    /// use multiproc::Run;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Square(u32);
+    ///
+    /// impl Run for Square {
+    ///     type Output = u32;
+    ///
+    ///     fn run(self) -> u32 {
+    ///         self.0 * self.0
+    ///     }
+    /// }
+    ///
+    /// let child = Square(6).process().name("six").daemon(true).start()?;
+    /// assert_eq!((child.name(), child.join()?), ("six".to_owned(), 36));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     fn process(self) -> Process<Self::Output>
     where
         Self: Sized,
@@ -63,7 +85,7 @@ pub trait Run: Serialize + DeserializeOwned {
     }
 }
 
-/// The entry for a type with `run`.
+/// The entry for a type with `run`: decodes the value, runs it, encodes what it returns.
 pub(super) fn entry<W: Run>() -> Entry {
     |this, fds| {
         let this = codec::decode::<W>(this, fds).map_err(Refusal::Arguments)?;
@@ -71,7 +93,8 @@ pub(super) fn entry<W: Run>() -> Entry {
     }
 }
 
-/// `Worker` of `my_crate::jobs::Worker<u8>`: what a process of the type is called.
+/// The last part of a type's path, without its parameters: `Worker` of
+/// `my_crate::jobs::Worker<u8>`. Processes of the type are named after it.
 pub(super) fn kind<W>() -> &'static str {
     let path = type_name::<W>();
     let path = path.split('<').next().unwrap_or(path);

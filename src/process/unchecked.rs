@@ -1,4 +1,5 @@
-//! Forking beside other threads, on the caller's word.
+//! Forking beside other threads, on the caller's word. The only public function that asks for
+//! `unsafe`.
 #![expect(unsafe_code, reason = "the one function whose caller must promise something")]
 
 use super::{Child, Process};
@@ -18,6 +19,17 @@ impl<T> Process<T> {
     ///
     /// # Errors
     /// As for [`Process::start`].
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let _other = std::thread::spawn(|| std::thread::park());
+    /// let process = Process::from_closure(|| 6 * 7);
+    /// // SAFETY: the closure takes no lock but the allocator's, which glibc makes ready again.
+    /// let child = unsafe { process.start_unchecked()? };
+    /// assert_eq!(child.join()?, 42);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub unsafe fn start_unchecked(self) -> Result<Child<T>> {
         // SAFETY: the caller's promise is the same.
         let promise = unsafe { Promise::new() };

@@ -1,4 +1,4 @@
-//! Describes what a handle to shared memory may do with it, and what may lie in it.
+//! Rights of a handle to shared memory, and types that may lie in it.
 
 use std::fmt;
 use std::sync::atomic::{
@@ -12,7 +12,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Describes what a handle to shared memory may do: [`ReadWrite`] or [`ReadOnly`].
+/// Rights of a handle to shared memory: [`ReadWrite`] or [`ReadOnly`]. Sealed.
 ///
 /// ```
 /// use multiproc::{Access, SharedArray};
@@ -128,7 +128,7 @@ pub struct OutOfBounds {
 }
 
 impl OutOfBounds {
-    /// Returns whether `count` bytes fit at `offset` of `length`.
+    /// Checks that `count` bytes fit at `offset` of `length`.
     pub(super) fn check(offset: usize, count: usize, length: usize) -> Result<(), OutOfBounds> {
         match offset.checked_add(count) {
             Some(end) if end <= length => Ok(()),

@@ -48,7 +48,7 @@ pub struct SharedArray<T: Pod, A: Access = ReadWrite> {
 }
 
 impl<T: Pod> SharedArray<T> {
-    /// `len` elements, all zero. Memory is taken as it is written to.
+    /// Makes an array of `len` elements, all zero. The kernel takes pages as they are written to.
     ///
     /// # Errors
     /// There is no memory, no descriptor or no address left, or this process may not have files of
@@ -64,7 +64,7 @@ impl<T: Pod> SharedArray<T> {
         Ok(SharedArray { memory, offset: 0, len, element: PhantomData })
     }
 
-    /// A copy of a slice.
+    /// Makes an array with a copy of a slice.
     ///
     /// # Errors
     /// As for [`new`](SharedArray::new).
@@ -80,7 +80,7 @@ impl<T: Pod> SharedArray<T> {
         Ok(array)
     }
 
-    /// Changes an element.
+    /// Changes the element at `index`.
     ///
     /// # Panics
     /// There is none at `index`, as with an ordinary array.
@@ -99,7 +99,7 @@ impl<T: Pod> SharedArray<T> {
         bytes::store(cells, bytemuck::bytes_of(&value));
     }
 
-    /// Copies a slice to `at` and what follows.
+    /// Copies a slice to the elements from `at` on.
     ///
     /// # Panics
     /// It does not all fit, as with an ordinary array.
@@ -134,7 +134,7 @@ impl<T: Pod> SharedArray<T> {
         }
     }
 
-    /// A handle that can only read, here and wherever it is sent: see [`ReadOnly`].
+    /// Returns a handle that can only read, here and wherever it is sent: see [`ReadOnly`].
     ///
     /// # Errors
     /// There is no descriptor or no address left, or no `/proc`.
@@ -156,11 +156,14 @@ impl<T: Pod> SharedArray<T> {
     }
 }
 
-/// Sets how many bytes are copied at a time where it could be any number.
+/// Bytes that are copied at a time where it could be any number.
 const CHUNK: usize = 4096;
 
 impl<T: Pod, A: Access> SharedArray<T, A> {
-    /// Some elements in shared memory.
+    /// Makes an array of elements in shared memory.
+    ///
+    /// # Errors
+    /// They do not all fit, or are not aligned.
     pub(super) fn part(
         memory: SharedMemory<A>,
         offset: usize,
@@ -190,7 +193,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         self.len
     }
 
-    /// Returns whether there are none.
+    /// Returns `true` if there are none.
     ///
     /// ```
     /// assert!(multiproc::SharedArray::<u64>::new(0)?.is_empty());
@@ -201,7 +204,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         self.len == 0
     }
 
-    /// The memory that it lies in, at [`offset`](SharedArray::offset).
+    /// Returns the memory that it lies in, at [`offset`](SharedArray::offset).
     ///
     /// ```
     /// let array = multiproc::SharedArray::from_slice(&[1_u16, 2])?;
@@ -213,7 +216,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         &self.memory
     }
 
-    /// Where it begins in its memory, in bytes.
+    /// Returns where it begins in its memory, in bytes.
     ///
     /// ```
     /// let memory = multiproc::SharedMemory::new(64)?;
@@ -225,7 +228,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         self.offset
     }
 
-    /// A copy of an element.
+    /// Returns a copy of the element at `index`.
     ///
     /// # Panics
     /// There is none at `index`, as with an ordinary array.
@@ -246,7 +249,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         value
     }
 
-    /// A copy of an element, if there is one at `index`.
+    /// Returns a copy of the element at `index`, if there is one.
     ///
     /// ```
     /// let array = multiproc::SharedArray::from_slice(&[1, 2])?;
@@ -258,7 +261,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         (index < self.len).then(|| self.get(index))
     }
 
-    /// A copy of some elements.
+    /// Returns a copy of the elements in `range`.
     ///
     /// # Panics
     /// They are not all there, as with an ordinary array.
@@ -277,7 +280,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         elements
     }
 
-    /// Copies as many elements from `at` on as `slice` has.
+    /// Copies as many elements from `at` on as `slice` has into it.
     ///
     /// # Panics
     /// There are not so many, as with an ordinary array.
@@ -295,7 +298,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         bytes::load(self.cells(start, end), bytemuck::cast_slice_mut(slice));
     }
 
-    /// Copies of all elements, each as it is when its turn comes.
+    /// Iterates over copies of all elements, each as it is when its turn comes.
     ///
     /// ```
     /// let array = multiproc::SharedArray::from_slice(&[1, 2, 3])?;
@@ -306,6 +309,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         (0..self.len).map(|index| self.get(index))
     }
 
+    /// Panics as an ordinary array does.
     #[inline]
     #[track_caller]
     fn check(&self, index: usize) {
@@ -316,6 +320,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
         );
     }
 
+    /// The cells of some elements, which are inside.
     fn cells(&self, start: usize, end: usize) -> &[std::sync::atomic::AtomicU8] {
         self.memory.cells(self.offset + start * size_of::<T>(), (end - start) * size_of::<T>())
     }

@@ -50,7 +50,7 @@ pub struct SharedBuffer<T: Pod> {
 }
 
 impl<T: Pod> SharedBuffer<T> {
-    /// `len` elements, all zero. Memory is taken as it is written to.
+    /// Makes a buffer of `len` elements, all zero. The kernel takes pages as they are written to.
     ///
     /// # Errors
     /// There is no memory, no descriptor or no address left, or this process may not have files of
@@ -67,7 +67,7 @@ impl<T: Pod> SharedBuffer<T> {
         SharedBuffer::take(len, Contents::Zeroed)
     }
 
-    /// A copy of a slice.
+    /// Makes a buffer with a copy of a slice.
     ///
     /// # Errors
     /// As for [`new`](SharedBuffer::new).
@@ -84,11 +84,14 @@ impl<T: Pod> SharedBuffer<T> {
         Ok(buffer)
     }
 
+    /// Takes memory, used or new. There is none for no elements: the kernel maps nothing of no
+    /// length.
     fn take(len: usize, contents: Contents) -> Result<SharedBuffer<T>> {
         let size = size_of_elements::<T>(len)?;
         let memory = if size == 0 {
             None
         } else {
+            // Used memory, which is warm, or new.
             Some(pool::take(size, contents).map_err(|error| no_memory(size, error))?)
         };
         Ok(SharedBuffer { memory, len, element: PhantomData })
@@ -111,6 +114,7 @@ impl<T: Pod> SharedBuffer<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn freeze(mut self) -> Result<SharedSlice<T>> {
+        // Taken out first, so that the drop does not give it to the next buffer.
         let Some(memory) = self.memory.take() else { return Ok(SharedSlice::default()) };
         let size = self.len * size_of::<T>();
         let frozen =

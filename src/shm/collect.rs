@@ -7,7 +7,8 @@ use super::slice::SharedSlice;
 use crate::error::Result;
 
 impl<T: Pod> SharedSlice<T> {
-    /// The elements that an iterator gives. (`collect` could not say that there is no memory.)
+    /// Makes constant memory of the elements that an iterator gives. (`collect` could not say that
+    /// there is no memory.)
     ///
     /// # Errors
     /// As for [`from_slice`](SharedSlice::from_slice).
@@ -20,6 +21,8 @@ impl<T: Pod> SharedSlice<T> {
     pub fn try_from_iter(elements: impl IntoIterator<Item = T>) -> Result<SharedSlice<T>> {
         let mut elements = elements.into_iter();
         let (least, most) = elements.size_hint();
+        // Of an iterator that does not know how many it gives, the length of the memory is not
+        // known either.
         if most != Some(least) {
             return SharedSlice::from_slice(&elements.collect::<Vec<T>>());
         }

@@ -1,4 +1,4 @@
-//! The values that a shared list holds.
+//! The values that a shared list holds, and how they are written down: a kind and bytes.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ const TEXT: u8 = 4;
 const BYTES: u8 = 5;
 
 impl Item {
-    /// Its kind, and its value as bytes.
+    /// Returns its kind, and its value as bytes.
     pub(super) fn written(&self) -> (u8, Vec<u8>) {
         match self {
             Item::None => (NONE, Vec::new()),
@@ -49,7 +49,7 @@ impl Item {
         }
     }
 
-    /// Returns what was written; nothing if this is no value of that kind.
+    /// Makes a value of what was written; `None` if this is no value of that kind.
     pub(super) fn read(kind: u8, bytes: Vec<u8>) -> Option<Item> {
         Some(match kind {
             NONE if bytes.is_empty() => Item::None,
@@ -63,7 +63,8 @@ impl Item {
         })
     }
 
-    /// Returns how many bytes a list keeps for it and what comes in its place: CPython's rule.
+    /// Returns how many bytes a list keeps for it and what comes in its place: CPython's rule,
+    /// which rounds up to a multiple of 8 with one to spare.
     pub(super) fn room(&self) -> usize {
         match self {
             Item::Text(text) => (text.len() / 8 + 1) * 8,
@@ -72,7 +73,7 @@ impl Item {
         }
     }
 
-    /// CPython's code for it in a place of `room` bytes.
+    /// Returns CPython's code for it in a place of `room` bytes (the module `struct`).
     pub(super) fn format(&self, room: usize) -> String {
         match self {
             Item::None => "xxxxxx?x".to_owned(),

@@ -1,4 +1,14 @@
-//! A list of mixed small values in shared memory.
+//! A list of mixed small values in shared memory: CPython's `shared_memory.ShareableList`.
+//!
+//! ```text
+//!  word 0        MAGIC, written last of all
+//!  word 1        how many items
+//!  words 2..     the room of each item, in bytes
+//!  then          a record for each item (see `record`), one behind the other
+//! ```
+//!
+//! Where the records are is read once, when the list comes, and kept in this process's own memory:
+//! who writes to the list cannot move them afterwards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +22,7 @@ use super::memory::SharedMemory;
 use super::record::{HEADER, Record, Trouble};
 use crate::error::{Cause, Result};
 
-/// Holds what a list begins with; then come the number of items, the room of each in bytes, and the
-/// records.
+/// The first word of a list.
 const MAGIC: u64 = u64::from_le_bytes(*b"mp list1");
 
 /// A list of fixed length that everybody who has it reads and writes: whole numbers, floating-point
@@ -57,7 +66,7 @@ const LARGEST: usize = 256 << 20;
 #[derive(Clone, Copy, Debug)]
 struct Place {
     start: usize,
-    /// Without the header.
+    /// Room for the value, in bytes.
     room: usize,
 }
 
@@ -146,12 +155,18 @@ impl ShareableList {
         ShareableList::fill(self.to_copy()?, |size| SharedMemory::create_named(name, size))
     }
 
+    /// Copies of all items, with the error of a list that cannot be copied.
     fn to_copy(&self) -> Result<Vec<Item>> {
         Ok(self
             .to_vec()
             .map_err(|error| Cause::BadInput(format!("cannot copy the list: {error}")))?)
     }
 
+    /// Makes a list of the items in memory that `make` gives.
+    ///
+    /// 1. The number of items and the room of each.
+    /// 2. `MAGIC`: from here on, it is a list.
+    /// 3. The items. Whoever attaches by name between 2 and 3 finds items that are `Broken`.
     fn fill(
         items: Vec<Item>,
         make: impl FnOnce(usize) -> Result<SharedMemory>,
@@ -220,7 +235,7 @@ impl ShareableList {
         self.places.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns `true` if there are none.
     ///
     /// ```
     /// assert!(multiproc::ShareableList::new([0; 0])?.is_empty());
@@ -282,6 +297,7 @@ impl ShareableList {
         self.try_set(index, &item).map_err(|cause| SetError { cause, item })
     }
 
+    /// Writes an item, if it fits.
     fn try_set(&self, index: isize, item: &Item) -> Result<(), ListError> {
         let place = self.place(index)?;
         let (kind, bytes) = item.written();
@@ -378,6 +394,7 @@ impl ShareableList {
             .collect()
     }
 
+    /// Finds the place of an index, from the end if it is negative.
     fn place(&self, index: isize) -> Result<Place, ListError> {
         let len = self.places.len();
         let at = if index < 0 {
@@ -388,17 +405,20 @@ impl ShareableList {
         at.and_then(|at| self.places.get(at)).copied().ok_or(ListError::OutOfRange { index, len })
     }
 
+    /// The record at a place. `None` cannot be, as places were checked when the list came.
     fn record(&self, place: Place) -> Option<Record<'_>> {
         let words = self.memory.atomics::<AtomicU64>();
         Record::new(words.get(place.start..place.start + HEADER + place.room)?)
     }
 
+    /// Reads and checks the value at a place.
     fn read(&self, place: Place) -> Result<Item, ListError> {
         let (kind, bytes) = self.record(place).ok_or(ListError::Broken)?.read()?;
         Item::read(kind, bytes).ok_or(ListError::Broken)
     }
 }
 
+/// The error of memory that is no list.
 fn broken(why: &str) -> crate::error::Error {
     Cause::BadInput(format!("this shared memory is no list: {why}")).into()
 }
@@ -449,22 +469,21 @@ impl<'de> Deserialize<'de> for ShareableList {
 pub enum ListError {
     /// There is no such item.
     OutOfRange {
-        /// Which one.
+        /// The index that was asked for.
         index: isize,
-        /// Counts how many there are.
+        /// Length of the list, in items.
         len: usize,
     },
     /// The value is too long for the place.
     TooLong {
-        /// Counts how many bytes it is long.
+        /// Length of the value, in bytes.
         length: usize,
-        /// Counts how many there is room for.
+        /// Room of the place, in bytes.
         room: usize,
     },
     /// Somebody is changing the item, or was killed while doing so. To set it puts that right.
     Unfinished,
-    /// Says what is there is no value: somebody wrote to the memory by other means. To set it puts
-    /// that right.
+    /// There is no value: somebody wrote to the memory by other means. To set it puts that right.
     Broken,
 }
 
@@ -513,13 +532,13 @@ pub struct SetError {
 }
 
 impl SetError {
-    /// Why.
+    /// Returns why.
     #[must_use]
     pub fn cause(&self) -> ListError {
         self.cause
     }
 
-    /// The value.
+    /// Returns the value that was to be put there.
     #[must_use]
     pub fn into_item(self) -> Item {
         self.item

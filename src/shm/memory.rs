@@ -1,4 +1,7 @@
-//! Bytes that several processes write to.
+//! Bytes that several processes write to: CPython's `shared_memory.SharedMemory`.
+//!
+//! The base of arrays and lists. Accesses go through atomics, byte by byte or word by word
+//! (`sys::memory::bytes`).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -72,6 +75,7 @@ pub struct SharedMemory<A: Access = ReadWrite> {
     access: PhantomData<A>,
 }
 
+/// The memory, its name and its file, shared by all clones of a handle.
 struct Inner {
     // Before the file: while there is a name, it leads there.
     title: Title,
@@ -79,7 +83,7 @@ struct Inner {
     file: SharedFile,
 }
 
-/// By which name others can find memory.
+/// The name by which others can find memory.
 enum Title {
     None,
     /// Given here, and so to be removed here.
@@ -89,6 +93,7 @@ enum Title {
 }
 
 impl Title {
+    /// The name, given here or known.
     fn name(&self) -> Option<&Name> {
         match self {
             Title::None => None,
@@ -99,7 +104,7 @@ impl Title {
 }
 
 impl SharedMemory {
-    /// `size` bytes, all zero. Memory is taken as it is written to.
+    /// Makes memory of `size` bytes, all zero. The kernel takes pages as they are written to.
     ///
     /// # Errors
     /// The size is zero; there is no memory, no descriptor or no address left; or this process may
@@ -119,8 +124,8 @@ impl SharedMemory {
         SharedMemory::map(file, Title::None)
     }
 
-    /// `size` bytes, all zero, that other processes of this user can [attach](SharedMemory::attach)
-    /// to.
+    /// Makes memory of `size` bytes, all zero, that other processes of this user can
+    /// [attach](SharedMemory::attach) to. CPython's `SharedMemory(name, create=True, size=..)`.
     ///
     /// # Errors
     /// As for [`new`](SharedMemory::new). A name that exists is an `AlreadyExists`
@@ -147,7 +152,8 @@ impl SharedMemory {
         SharedMemory::map(file, Title::Given(given))
     }
 
-    /// `size` bytes, all zero, under a [name](SharedMemory::name) that nobody has yet.
+    /// Makes memory of `size` bytes, all zero, under a [name](SharedMemory::name) that nobody has
+    /// yet. CPython's `SharedMemory(create=True, size=..)`.
     ///
     /// # Errors
     /// As for [`create_named`](SharedMemory::create_named).
@@ -166,7 +172,8 @@ impl SharedMemory {
         SharedMemory::map(file, Title::Given(given))
     }
 
-    /// The memory that has a name, given by a process of this user.
+    /// Finds the memory that has a name, given by a process of this user. CPython's
+    /// `SharedMemory(name)`.
     ///
     /// # Errors
     /// No memory has it, or the process that gave it is gone: `NotFound`, by [`Error::os_error`].
@@ -202,7 +209,7 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// All of it as atomics, as many as fit.
+    /// Returns all of it as atomics, as many as fit.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicI32, Ordering};
@@ -218,7 +225,7 @@ impl SharedMemory {
         self.inner.mapped.many(0, self.len() / size_of::<T>())
     }
 
-    /// A handle that can only read, here and wherever it is sent: see [`ReadOnly`].
+    /// Returns a handle that can only read, here and wherever it is sent: see [`ReadOnly`].
     ///
     /// # Errors
     /// There is no descriptor or no address left, or no `/proc`.
@@ -254,6 +261,7 @@ impl SharedMemory {
 }
 
 impl<A: Access> SharedMemory<A> {
+    /// Maps all of a file, as `A` allows.
     fn map(file: SharedFile, title: Title) -> Result<SharedMemory<A>> {
         let mapped = if A::WRITES { file.map_all() } else { file.map_to_read() };
         let mapped = mapped.map_err(|error| {
@@ -278,7 +286,7 @@ impl<A: Access> SharedMemory<A> {
         self.inner.mapped.length()
     }
 
-    /// The name, if it was made with one, even if that has been unlinked.
+    /// Returns the name, if it was made with one, even if that has been unlinked.
     ///
     /// ```
     /// assert_eq!(multiproc::SharedMemory::new(100)?.name(), None);
@@ -340,6 +348,7 @@ impl<A: Access> SharedMemory<A> {
     }
 }
 
+/// Checks that memory of this size can be: not zero, which the kernel does not map.
 fn check_size(size: usize) -> Result<()> {
     if size == 0 {
         return Err(

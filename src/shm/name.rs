@@ -1,4 +1,12 @@
 //! Names of shared memory, which last as long as whoever gave them.
+//!
+//! # Order
+//! 1. The name is entered into this process's list, so that there is no moment in which nobody
+//!    would remove it.
+//! 2. The link is made.
+//! 3. At the drop of the handle: the list forgets it, then the link goes. A process that leaves by
+//!    `exit` removes what is left in its list; one that is killed leaves a link that leads nowhere,
+//!    which whoever comes across it removes (`sys::ipc::names`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -62,13 +70,13 @@ impl Name {
         }
     }
 
-    /// One that nobody has chosen.
+    /// Makes a name that nobody has chosen: `mp_` and 8 hexadecimal digits.
     pub(super) fn generate() -> Result<String> {
         let mark = names::new_mark().map_err(|error| Error::os("no random number", error))?;
         Ok(format!("mp_{}", &mark[..8]))
     }
 
-    /// The memory that has a name.
+    /// Opens the memory that has a name.
     pub(super) fn attach(text: &str) -> Result<(SharedFile, Name)> {
         check(text)?;
         let opened =
@@ -96,11 +104,12 @@ impl Name {
     }
 }
 
+/// Returns `true` if an error says that a name exists.
 fn is_taken(error: &Error) -> bool {
     error.os_error().is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }
 
-/// Returns whether something can be a name at all.
+/// Checks that something can be a name at all: it is one component of a path.
 fn check(text: &str) -> Result<()> {
     let why = match text {
         "" => "is empty",
@@ -122,6 +131,7 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Enters a name into this process's list.
     fn new(name: Name) -> Given {
         /// Removes the names when this process leaves with them, in each process anew.
         fn given() -> &'static Mutex<BTreeMap<String, Name>> {
@@ -146,6 +156,7 @@ impl Drop for Given {
         if let Some(given) = GIVEN.get() {
             given.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name.mark);
         }
+        // It may be somebody else's by now: the mark tells, and then it stays.
         let _ = self.name.unlink();
     }
 }

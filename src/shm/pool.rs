@@ -10,15 +10,16 @@ use crate::sys::per_process::PerProcess;
 /// Smaller memory is not worth its descriptor.
 const SMALLEST: usize = 64 << 10;
 
-/// Sets how many are kept, and so how many descriptors.
+/// Number of parts that are kept, and so of descriptors.
 const MAX_KEPT: usize = 4;
 
-/// Sets how many bytes are kept, all together.
+/// Bytes that are kept, all together.
 const MAX_BYTES: usize = 64 << 20;
 
+/// A forked copy has none of its original's memory.
 static POOL: PerProcess<Mutex<Vec<Exclusive>>> = PerProcess::new();
 
-/// Describes what may be in memory that is taken.
+/// The contents that memory may have when it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
     Zeroed,
@@ -26,7 +27,8 @@ pub(super) enum Contents {
     Any,
 }
 
-/// At least `length` bytes, of which there must be one.
+/// Takes at least `length` bytes, of which there must be one: used memory if some will do, else
+/// new.
 pub(super) fn take(length: usize, contents: Contents) -> io::Result<Exclusive> {
     let Some(mut used) = find(length) else { return Exclusive::create(length) };
     if contents == Contents::Zeroed {
@@ -35,7 +37,7 @@ pub(super) fn take(length: usize, contents: Contents) -> io::Result<Exclusive> {
     Ok(used)
 }
 
-/// The smallest that will do, unless it is far too big.
+/// Takes the smallest used memory that will do, unless it is more than twice as long.
 fn find(length: usize) -> Option<Exclusive> {
     if length < SMALLEST {
         return None;
@@ -52,7 +54,7 @@ fn find(length: usize) -> Option<Exclusive> {
     Some(memory)
 }
 
-/// Keeps memory that nobody else ever had.
+/// Keeps memory that nobody else ever had for the next one, if there is room.
 pub(super) fn give_back(memory: Exclusive) {
     // What came along in a forked copy is not its own, and what a forked copy has is not exclusive.
     if memory.length() < SMALLEST || memory.length() > MAX_BYTES || !memory.can_be_kept() {

@@ -6,6 +6,22 @@
 //! wrote it: it tries again for a while, and then says so. A writer waits for another for a while;
 //! one that does not come to its end is taken for dead, and its value is overwritten. If it lives
 //! after all, the sum does not fit what the two have written together, until either writes again.
+//!
+//! ```text
+//!  word 0   count: odd while somebody writes
+//!  word 1   kind (lowest byte) and length
+//!  word 2   sum of count, kind, length and value
+//!  words    the value
+//! ```
+//!
+//! # Order of a write
+//! 1. Make the count odd, by an exchange that only one writer wins.
+//! 2. Kind, length, sum, value.
+//! 3. Make the count even, by an exchange: it fails if somebody has taken this writer for dead
+//!    meanwhile.
+//!
+//! Killed in 1, nothing has changed. Killed in 2, the count stays odd: readers say `Unfinished`,
+//! and the next writer waits a quarter of a second, adds 2 to the count and overwrites the value.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -13,14 +29,14 @@ use std::time::Duration;
 use crate::sys::memory::copy;
 use crate::sys::wait::poll::Deadline;
 
-/// Sets how many words come before the value: the count, its kind and length, the sum.
+/// Words before the value: the count, its kind and length, the sum.
 pub(super) const HEADER: usize = 3;
 
-/// Sets how long a writer is waited for.
+/// Time after which a writer that has not finished is taken for dead.
 const WRITER_TIMEOUT: Duration =
     Duration::from_micros(if cfg!(multiproc_fuzz) { 50 } else { 250_000 });
 
-/// Sets how often something that nobody is writing, but that is not right, is looked at again.
+/// Number of looks at something that nobody is writing, but that is not right.
 const LOOKS: u32 = 8;
 
 /// Why a value could not be read or written.
@@ -28,7 +44,7 @@ const LOOKS: u32 = 8;
 pub(super) enum Trouble {
     /// Somebody is writing it, or was killed while doing so.
     Unfinished,
-    /// Says what is there is no value.
+    /// There is no value.
     Broken,
 }
 
@@ -48,12 +64,15 @@ impl<'a> Record<'a> {
         Some(Record { count, tag, sum, value })
     }
 
-    /// Returns how long a value can be.
+    /// Returns how many bytes a value can have.
     fn room(&self) -> usize {
         size_of_val(self.value)
     }
 
-    /// The kind and the bytes of the value.
+    /// Copies the kind and the bytes of the value, and checks them.
+    ///
+    /// # Errors
+    /// `Unfinished` if somebody writes all the time; `Broken` if the sum is wrong again and again.
     pub(super) fn read(&self) -> Result<(u8, Vec<u8>), Trouble> {
         let mut wait = Wait::new();
         let mut looks = 0;
@@ -69,7 +88,9 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// One try: read the count, copy, read the count again, compare the sum.
     fn look(&self) -> Result<(u8, Vec<u8>), Trouble> {
+        // Even: whoever wrote the value has finished, and all of it is visible.
         let before = self.count.load(Ordering::Acquire);
         if before % 2 == 1 {
             return Err(Trouble::Unfinished);
@@ -94,13 +115,18 @@ impl<'a> Record<'a> {
     }
 
     /// Puts a value in the place of what is there. It fits.
+    ///
+    /// # Errors
+    /// `Unfinished` if others are always quicker.
     pub(super) fn write(&self, kind: u8, bytes: &[u8]) -> Result<(), Trouble> {
         let mut wait = Wait::new();
         let tag = (bytes.len() as u64) << 8 | u64::from(kind);
         loop {
+            // 1. This writer's alone, or so it seems: it may be taken for dead.
             let own = self.begin(&mut wait)?;
             // The count is odd before anything else changes.
             fence(Ordering::Release);
+            // 2. In any order, as the count is odd.
             let done = own.wrapping_add(1);
             self.tag.store(tag, Ordering::Relaxed);
             self.sum.store(sum_of(done, tag, bytes), Ordering::Relaxed);
@@ -117,7 +143,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Makes the count odd, for this writer alone; what it is then.
+    /// Makes the count odd, for this writer alone; returns what it is then.
     fn begin(&self, wait: &mut Wait) -> Result<u64, Trouble> {
         let mut patience = Wait::new();
         loop {
@@ -165,11 +191,12 @@ struct Wait {
 }
 
 impl Wait {
+    /// Patience that has not been used.
     fn new() -> Wait {
         Wait { turns: 0, deadline: None }
     }
 
-    /// Waits a little; whether it has been long enough.
+    /// Waits a little; returns whether it has been long enough.
     fn is_over(&mut self) -> bool {
         self.turns = self.turns.saturating_add(1);
         match self.turns {

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 
 use crate::error::{Cause, Error, Result};
 
-/// Returns how many bytes the elements are. Types without a size do not compile.
+/// Returns how many bytes the elements take. Types without a size do not compile.
 pub(super) fn size_of_elements<T: Pod>(len: usize) -> Result<usize> {
     const {
         assert!(size_of::<T>() > 0, "elements of shared memory have a size");
@@ -19,6 +19,7 @@ pub(super) fn size_of_elements<T: Pod>(len: usize) -> Result<usize> {
     })
 }
 
+/// Words an error of the system.
 pub(super) fn no_memory(size: usize, error: io::Error) -> Error {
     Error::os(format!("cannot make {size} bytes of shared memory"), error)
 }

@@ -53,7 +53,7 @@ pub struct SharedSlice<T: Pod> {
 }
 
 impl<T: Pod> SharedSlice<T> {
-    /// A copy of a slice.
+    /// Makes constant memory with a copy of a slice.
     ///
     /// # Errors
     /// There is no memory, no descriptor or no address left, or this process may not have files of
@@ -76,8 +76,8 @@ impl<T: Pod> SharedSlice<T> {
         Ok(SharedSlice::whole(Arc::new(frozen)))
     }
 
-    /// A part of it, which shares the memory. It crosses to other processes as cheaply as the
-    /// whole.
+    /// Returns a part of it, which shares the memory. It crosses to other processes as cheaply as
+    /// the whole.
     ///
     /// # Panics
     /// The range is not inside, as with an ordinary slice.
@@ -91,6 +91,7 @@ impl<T: Pod> SharedSlice<T> {
     #[track_caller]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> SharedSlice<T> {
         let (start, end) = bounds(range, self.len);
+        // No elements need no memory: the last part does not keep it alive.
         let memory = if start == end { None } else { self.memory.clone() };
         SharedSlice {
             memory,
@@ -100,7 +101,7 @@ impl<T: Pod> SharedSlice<T> {
         }
     }
 
-    /// All of a frozen memory, of which the length fits.
+    /// All of a frozen memory, whose length fits.
     pub(super) fn whole(memory: Arc<Frozen>) -> SharedSlice<T> {
         let len = memory.bytes().len() / size_of::<T>();
         SharedSlice { memory: Some(memory), offset: 0, len, element: PhantomData }
@@ -130,7 +131,10 @@ impl<T: Pod> SharedSlice<T> {
     }
 }
 
-/// The ends of a range of a slice.
+/// The ends of a range of a slice of `len` elements.
+///
+/// # Panics
+/// It is not inside.
 #[track_caller]
 pub(super) fn bounds(range: impl RangeBounds<usize>, len: usize) -> (usize, usize) {
     let start = match range.start_bound() {

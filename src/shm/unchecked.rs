@@ -8,7 +8,7 @@ use super::array::SharedArray;
 use super::memory::SharedMemory;
 
 impl<A: Access> SharedMemory<A> {
-    /// All bytes, without copies.
+    /// Borrows all bytes, without copies.
     ///
     /// # Safety
     /// As long as the slice lives, nobody writes to the memory, in no process that has it. Whoever
@@ -28,7 +28,7 @@ impl<A: Access> SharedMemory<A> {
 }
 
 impl SharedMemory {
-    /// All bytes, to be changed in place.
+    /// Borrows all bytes, to be changed in place.
     ///
     /// # Safety
     /// As long as the slice lives, nobody else reads or writes the memory, in no process that has
@@ -48,7 +48,7 @@ impl SharedMemory {
 }
 
 impl<T: Pod, A: Access> SharedArray<T, A> {
-    /// All elements, without copies.
+    /// Borrows all elements, without copies.
     ///
     /// # Safety
     /// As for [`SharedMemory::as_slice`].
@@ -70,7 +70,7 @@ impl<T: Pod, A: Access> SharedArray<T, A> {
 }
 
 impl<T: Pod> SharedArray<T> {
-    /// All elements, to be changed in place.
+    /// Borrows all elements, to be changed in place.
     ///
     /// # Safety
     /// As for [`SharedMemory::as_mut_slice`].

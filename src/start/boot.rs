@@ -1,5 +1,12 @@
-//! Describes what a process that we execute is told in its environment, before it can be told
-//! anything else.
+//! The environment variable of a process that we execute, which tells it, before it can be told
+//! anything else, its role, the numbers of the two descriptors that it inherits, and the file that
+//! its parent runs.
+//!
+//! An environment variable, since it is there before any code of ours runs, and an argument would
+//! be seen by the program. It is not trusted: the process checks that the socket leads to its own
+//! parent (`SO_PEERCRED`) and that it runs the same file (device and inode). Who can set the
+//! variable for a process can execute anything in its place anyway; but a variable that was
+//! inherited by mistake must not make a program a child of nobody.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -14,20 +21,21 @@ use crate::sys::wait::poll;
 pub(crate) const VARIABLE: &str = "MULTIPROC_BOOT";
 
 /// The exit code of a process that was told to be a child, but will not be one: it says why on
-/// standard error.
+/// standard error. 125, as `env(1)` and others use it for their own failures.
 pub(crate) const REFUSED: i32 = 125;
 
-/// Holds what the processes that speak with each other must agree on.
+/// The version of what the processes say to each other. They run the same file, so it tells only a
+/// variable that another version of the library left.
 const PROTOCOL: u32 = 1;
 
-/// Describes what to be.
+/// The role of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Child,
     Zygote,
 }
 
-/// The contents of the variable.
+/// The contents of the variable: `1:child:5:6:64769:131`, the fields in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
     pub(crate) role: Role,
@@ -40,7 +48,7 @@ pub(crate) struct Boot {
 }
 
 impl Boot {
-    /// For a child that inherits the two descriptors.
+    /// For a child that inherits the two descriptors under their numbers.
     pub(crate) fn new(role: Role, control: impl AsFd, lifeline: impl AsFd, file: FileId) -> Boot {
         Boot {
             role,
@@ -50,7 +58,7 @@ impl Boot {
         }
     }
 
-    /// From the variable; `None` if it is not what `Display` writes.
+    /// Reads the variable; `None` if it is not what `Display` writes.
     pub(crate) fn parse(text: &str) -> Option<Boot> {
         let mut parts = text.split(':');
         if parts.next()?.parse() != Ok(PROTOCOL) {
@@ -73,8 +81,12 @@ impl Boot {
         parts.next().is_none().then_some(boot)
     }
 
-    /// Returns whether the socket really leads to the process that executed us, and this is the
-    /// file that it runs.
+    /// Checks that the socket leads to the process that executed us, and that this is the file that
+    /// it runs.
+    ///
+    /// # Errors
+    /// `ParentGone` if our parent is another process by now and the socket has hung up; `NotOurs`
+    /// if the socket was never our parent's; `OtherFile`.
     pub(crate) fn check(&self, control: &OwnedFd) -> Result<(), Unfit> {
         let maker = socket::peer_pid(control.as_fd()).map_err(|_| Unfit::NotOurs)?;
         if maker != per_process::parent_pid() {
@@ -88,8 +100,11 @@ impl Boot {
 /// Why a process that was told to be a child will not be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
+    /// The process that executed it has ended: it leaves silently.
     ParentGone,
+    /// The variable is not our parent's.
     NotOurs,
+    /// The file was replaced between the start of the program and this one.
     OtherFile,
 }
 

@@ -1,4 +1,5 @@
-//! Executing this program's file in a role.
+//! Executing this program's file in a role: what the spawn method and the start of a fork server
+//! have in common.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,15 @@ use crate::sys::process::exec::{Exec, Executed};
 use crate::sys::program::environ::Environment;
 use crate::sys::program::{own_file, title};
 
-/// Executes our file in a child with a role.
+/// Executes our file in a child with a role. `title` is what `ps` shows.
+///
+/// It is the file that runs (`/proc/self/exe`), whatever its path leads to by now. The child
+/// inherits `control`, the reading end of the lifeline, the three streams (`/dev/null` where none
+/// is given) and nothing else.
+///
+/// # Errors
+/// The lifeline or the file cannot be opened; `clone` or `execve` failed, which is known before
+/// this returns.
 pub(super) fn execute(
     role: Role,
     title: &str,
@@ -25,6 +34,7 @@ pub(super) fn execute(
     let boot = Boot::new(role, control, lifeline, own.id);
     // The loader takes what stands behind the path for the program's arguments; it gets the path
     // for a title.
+    // A title of full length, so that the process can set a longer one later.
     let arguments = match &own.loader {
         Some(loader) => loader.command.clone(),
         None => vec![title::padded(title)],

@@ -1,4 +1,17 @@
 //! The fork method: the child is a copy of this process.
+//!
+//! # Order
+//! 1. Flush what is buffered for standard output: it would come out of both processes.
+//! 2. Fork, refused beside other threads.
+//! 3. The child waits for a go from the parent.
+//! 4. The parent opens a pidfd of it, and then gives the go. Until then the child exists for sure,
+//!    so its number is its own; without a pidfd, the socket closes, and the child leaves.
+//! 5. The child ties itself to the lifeline; unblocks the signals that the forking thread had
+//!    blocked; lays its streams; closes the parent's ends of the pipes.
+//! 6. It carries out its work and leaves; nothing returns or unwinds into what the parent was
+//!    doing.
+//!
+//! A parent that is killed between 2 and 4 leaves a child that sees its socket close, and leaves.
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +29,7 @@ use crate::sys::process::clone::{self, Promise, Side};
 use crate::sys::process::{exit, pidfd, signals};
 use crate::unwind;
 
-/// Describes what the child has to speak with its parent.
+/// The child's ends of its ties to the parent.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) control: OwnedFd,
@@ -25,6 +38,10 @@ pub(crate) struct Link {
 
 /// Starts a child, which leaves through `life` with its work, and is told whether it was set up as
 /// the order says.
+///
+/// # Errors
+/// Other threads exist and nobody promised; no descriptor, process or memory is left; the working
+/// directory cannot be opened.
 pub(crate) fn launch<Work>(
     order: Order,
     promise: Option<Promise>,
@@ -77,7 +94,7 @@ pub(crate) fn launch<Work>(
     }
 }
 
-/// The child's beginning.
+/// Steps 3 to 6, in the child.
 fn begin<Work>(
     mut order: Order,
     directory: Option<OwnedFd>,
@@ -117,7 +134,8 @@ fn tie(order: &mut Order, reader: BorrowedFd<'_>) -> std::io::Result<Tether> {
     Tether::tie(reader, fate)
 }
 
-/// Sets up streams, directory and environment in the child.
+/// Sets up streams, directory and environment in the child. An error is reported by the child
+/// instead of running the function.
 fn prepare(order: &mut Order, directory: Option<OwnedFd>) -> std::io::Result<()> {
     let null = fd::null()?;
     stdio::lay(order.streams.as_fds().map(|stream| Some(stream.unwrap_or(null.as_fd()))))?;

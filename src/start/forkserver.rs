@@ -1,4 +1,21 @@
 //! The forkserver method, the client's side: keeps a fork server and takes ready clones from it.
+//!
+//! # Order of a start
+//! 1. Under the slot's lock: start a server if there is none, or replace one that has missed
+//!    something (a change of rights, a request that could not be sent).
+//! 2. Take the next reply from its socket; if none is there, ask, and wait for it. It waits for the
+//!    server only, 30 seconds at the most once it has proved itself.
+//! 3. Tell the server that this clone is put to use, before the clone gets its job: when it ends,
+//!    that must be no business of the server's.
+//! 4. Outside of the lock: send the clone its job.
+//!
+//! Killed between 2 and 4, this process takes all clones along. A clone that was killed meanwhile
+//! gives a broken pipe in 4, and the start goes on with another; nothing of the user's has run
+//! then. A server that was killed is replaced, up to four times for one start.
+//!
+//! # How many clones wait
+//! Two at the least; twice as many after a start that had to wait, eight at the most; one fewer
+//! after 64 starts that found one ready.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,58 +42,60 @@ use crate::sys::program::title;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 
-/// Sets how long the clones of a server that was killed may take to say that they exist. (One that
-/// takes longer ends with us.)
+/// Time in which the clones of a server that was killed may say that they exist. One that takes
+/// longer ends with this process.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sets how long a process that has closed everything may take to be at its end.
+/// Time in which a process that has closed everything may come to its end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Sets how many clones are made ahead at the least: with one, every start would wait for the
-/// server to wake up.
+/// Clones that are made ahead at the least: with one, every start would wait for the server to wake
+/// up.
 const MIN_SPARES: u32 = 2;
 
-/// Sets how many at the most, for bursts.
+/// Clones that are made ahead at the most, for bursts.
 const MAX_SPARES: u32 = 8;
 
 /// After so many starts in a row that found a clone ready, one fewer is kept.
 const CALM_STARTS: u32 = 64;
 
-/// Sets how often a start tries again with another server.
+/// Number of servers that one start tries.
 const ATTEMPTS: u32 = 4;
 
-/// Sets how often a start tries again with another clone. All that wait, and those that replace
-/// them, may have been killed.
+/// Number of clones that one start tries: all that wait, and those that replace them, may have been
+/// killed.
 const CLONES: u32 = 4 * MAX_SPARES;
 
 /// This process's fork server, or why there is none.
 #[derive(Default)]
 struct Slot {
     server: Option<Server>,
-    /// There can be none here.
+    /// There can be none here: children are spawned from now on.
     unfit: bool,
 }
 
 /// A running fork server.
 struct Server {
     control: OwnedFd,
+    /// The server is our child, too.
     pidfd: OwnedFd,
+    /// The state that its clones begin with.
     birth: Arc<Birth>,
-    /// Counts how many requests it got.
+    /// Number of requests that it got; the number of the last one.
     requests: u64,
-    /// Counts how many clones shall be ahead.
+    /// Number of clones that shall be ahead.
     ahead: u32,
-    /// Starts in a row that found one ready.
+    /// Number of starts in a row that found one ready.
     calm: u32,
-    /// True if it has ever given a clone.
+    /// It has given a clone.
     proven: bool,
-    /// True if something could not be said to it.
+    /// A request could not be sent to it: it does not know which of its clones is put to use.
     deaf: bool,
-    /// True if it was found to have ended by itself.
+    /// It was found to have ended by itself.
     lost: bool,
 }
 
-/// Describes what the clones of a server have from its start.
+/// The state that the clones of a server have from its start. A job brings what differs from it.
 struct Birth {
     environment: Environment,
     directory: FileId,
@@ -89,7 +108,7 @@ struct Spare {
     birth: Arc<Birth>,
 }
 
-/// Describes what came of asking for a clone.
+/// The outcome of asking for a clone.
 enum Taken {
     Spare(Spare),
     /// The fork server cannot work here; use spawn. The reason, when it is first found out.
@@ -111,12 +130,13 @@ enum Trouble {
     Preload(String),
 }
 
-/// Says whether a server has ended since `reap_unheard`.
+/// A server has ended by itself since the last `reap_unheard`: there may be clones that nobody
+/// heard of.
 static UNHEARD: AtomicBool = AtomicBool::new(false);
 
 /// Takes the statuses of clones that were killed before anybody heard of them, made by a server
-/// that was killed before it could tell. All but their name is lost; `is_known` says of which
-/// processes something else is known.
+/// that was killed before it could tell. Only their name is known; `is_known` says of which
+/// processes something else is.
 pub(crate) fn reap_unheard(is_known: impl Fn(u32) -> bool) {
     if UNHEARD.swap(false, Ordering::Relaxed) {
         let children = tree::children_called(zygote::NAME).into_iter();
@@ -125,14 +145,16 @@ pub(crate) fn reap_unheard(is_known: impl Fn(u32) -> bool) {
     }
 }
 
+/// One for each process: a fork server's clones are children of the process that executed it.
 static SLOT: PerProcess<Mutex<Slot>> = PerProcess::new();
 
+/// Locks this process's slot. A forked copy of this program starts a server of its own.
 fn slot() -> MutexGuard<'static, Slot> {
     // A forked copy of this program starts a server of its own.
     SLOT.get_or_init(|_| Mutex::default()).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Describes what came of starting a child in the fork server.
+/// The outcome of starting a child in the fork server.
 pub(super) enum Taking {
     Launched(Launched),
     /// None can work here. The reason, when it is first found out.
@@ -141,7 +163,11 @@ pub(super) enum Taking {
     },
 }
 
-/// Starts a child: gives a ready clone its job.
+/// Starts a child: takes a ready clone and gives it its job.
+///
+/// # Errors
+/// No descriptor, process or memory is left; the server or its preload function failed; all clones
+/// were killed before they could be used.
 pub(super) fn launch(order: &mut Order) -> Result<Taking> {
     let chosen = order.open_directory()?;
     let environment = order.environment.clone().unwrap_or_else(Environment::now);
@@ -172,14 +198,16 @@ pub(super) fn launch(order: &mut Order) -> Result<Taking> {
     Err(Cause::Server("its clones are killed before they can be used".into()).into())
 }
 
-/// Describes what tells a clone from all other processes.
+/// A clone's number, and its pidfd, which tell it from all other processes.
 struct Identity {
     pid: u32,
     /// Where it cannot be had from the socket.
     pidfd: Option<OwnedFd>,
 }
 
-/// Gives a clone its job. Nothing runs if this fails.
+/// Gives a clone its job. Nothing of the user's runs if this fails.
+///
+/// What of environment and directory is the same as at the server's start does not cross.
 fn hand_over(
     order: &mut Order,
     spare: &Spare,
@@ -202,6 +230,7 @@ fn hand_over(
     let directory = chosen.or(current.as_ref());
     order.job.directory = directory.is_some();
     let streams = order.streams.as_fds();
+    // The job says which of them come, as a closed stream has no descriptor.
     order.job.streams = streams.map(|stream| stream.is_some());
     let fds: Vec<BorrowedFd<'_>> = order
         .lifeline()
@@ -216,11 +245,12 @@ fn hand_over(
     Ok(Identity { pid, pidfd })
 }
 
+/// Returns `true` if an error says that the other side is gone.
 fn is_dead_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// Returns whether this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child
+/// Returns `true` if this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child
 /// costs us one descriptor, not two.
 fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
@@ -231,7 +261,7 @@ fn pidfds_come_from_sockets(control: BorrowedFd<'_>) -> bool {
     })
 }
 
-/// The working directory, unless it is the one that the server was born in and still holds.
+/// Opens the working directory, unless it is the one that the server was born in and still holds.
 fn directory_unless(born_in: FileId) -> Result<Option<OwnedFd>> {
     if FileId::at(".").is_ok_and(|current| current == born_in) {
         return Ok(None);
@@ -240,7 +270,7 @@ fn directory_unless(born_in: FileId) -> Result<Option<OwnedFd>> {
 }
 
 impl Spare {
-    /// For one that cannot be used: it is killed and its status taken.
+    /// Kills a clone that cannot be used, and takes its status.
     fn discard(self) {
         let pidfd = socket::peer_pidfd(self.control.as_fd());
         let pid = socket::peer_pid(self.control.as_fd());
@@ -256,7 +286,7 @@ impl Spare {
     }
 }
 
-/// Takes a ready clone, from a new server if need be.
+/// Steps 1 to 3: takes a ready clone, from a new server if need be.
 fn take() -> Result<Taken> {
     let mut slot = slot();
     let mut trouble = String::new();
@@ -265,6 +295,7 @@ fn take() -> Result<Taken> {
             return Ok(Taken::Unfit { news: None });
         }
         // One that acts as who we were, or that did not hear which of its clones was used last.
+        // Looked at for each start: a thread may change the process's rights at any time.
         let credentials =
             Credentials::now().map_err(os("cannot look at the rights of this process"))?;
         if !credentials.are_comparable() {
@@ -312,7 +343,7 @@ fn take() -> Result<Taken> {
     Err(Cause::Server(trouble).into())
 }
 
-/// Makes the next start use a new fork server.
+/// Ends the fork server: the next start makes a new one.
 pub(crate) fn retire() {
     slot().retire();
 }
@@ -329,6 +360,7 @@ pub(crate) fn shut_down() {
 }
 
 impl Slot {
+    /// Ends the server, if there is one.
     fn retire(&mut self) {
         if let Some(server) = self.server.take() {
             server.end();
@@ -337,6 +369,7 @@ impl Slot {
 }
 
 impl Server {
+    /// Executes our file as a fork server, and sends it its setup. Does not wait for it.
     fn start() -> Result<Server> {
         let (control, theirs) =
             socket::pair().map_err(os("cannot open a socket to the fork server"))?;
@@ -372,9 +405,13 @@ impl Server {
     }
 
     /// Waits for the next ready clone, and asks for others in its place.
+    ///
+    /// # Errors
+    /// It has ended, or cannot make clones: see `Trouble`.
     fn take(&mut self) -> Result<Spare, Trouble> {
         let mut waited = false;
         // What the server says of requests before this one says nothing of now.
+        // A failure that answers an older request may be over by now.
         let news = self.requests + 1;
         loop {
             // Every reply brings a descriptor. Without room for it, the kernel would hand over the
@@ -428,7 +465,8 @@ impl Server {
         }
     }
 
-    /// Says which clone is put to use, and how many shall be ahead.
+    /// Tells the server which clone is put to use, and how many shall be ahead: a state, not an
+    /// order, so that a death in between cannot make client and server count apart.
     fn request(&mut self, taken: Option<u32>) -> Result<(), Trouble> {
         self.requests += 1;
         let request = ServerRequest { number: self.requests, taken, ahead: self.ahead };
@@ -439,7 +477,7 @@ impl Server {
         }
     }
 
-    /// Bursts want more clones ahead, calm times fewer.
+    /// Makes more clones wait after a start that had to wait, fewer after many that did not.
     fn adapt(&mut self, waited: bool) {
         if waited {
             self.ahead = (self.ahead * 2).min(MAX_SPARES);
@@ -453,6 +491,7 @@ impl Server {
         }
     }
 
+    /// Waits for a reply: without limit for the first one, as a preload function may take its time.
     fn wait(&self) -> Result<(), Trouble> {
         // A preload function may take its time, the first time.
         let deadline = if self.proven { Deadline::after(ANSWER_TIMEOUT) } else { Deadline::Never };
@@ -466,6 +505,7 @@ impl Server {
         }
     }
 
+    /// Takes the status of a server that has hung up, and words it.
     fn gone(&mut self) -> Trouble {
         self.lost = true;
         let (how, killed) = match put_down(self.pidfd.as_fd()) {
@@ -482,6 +522,13 @@ impl Server {
     }
 
     /// Ends the server and every clone that was not put to use, and takes their statuses.
+    ///
+    /// 1. Hang up: a server that we may not kill leaves by itself.
+    /// 2. Kill it.
+    /// 3. Read its replies until the end of file, and put down each clone that is told of: one that
+    ///    is just being born holds the server's end of the socket until it has said so.
+    /// 4. If the server had ended by itself, some may have died untold: wait a moment for them, and
+    ///    leave it to `reap_unheard`.
     fn end(self) {
         // If we may not kill it (it is another user's than we are by now), it sees that we hung up,
         // and leaves.
@@ -519,8 +566,8 @@ impl Server {
     }
 }
 
-/// Ends a process that nobody needs and takes its status. One that we may not kill has been told to
-/// leave, and gets some time.
+/// Kills a process that nobody needs and takes its status. One that we may not kill (it is another
+/// user's than we are by now) has been told to leave, and gets some time.
 fn put_down(process: BorrowedFd<'_>) -> Option<Status> {
     let _ = pidfd::signal(process, Signal::KILL.number());
     match poll::one_readable(process, Deadline::after(END_TIMEOUT)) {

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, Error, Result};
 use crate::sys::per_process::PerProcess;
 
-/// Describes how a child is made.
+/// The way in which a child process is made.
 ///
 /// ```
-/// use multiproc::{Process, StartMethod, get_all_start_methods};
+/// use multiproc::{Process, StartMethod};
 ///
-/// assert_eq!(get_all_start_methods()[0], StartMethod::Forkserver); // the default comes first
+/// assert_eq!(StartMethod::ALL[0], StartMethod::Forkserver); // the default comes first
 /// assert_eq!("spawn".parse::<StartMethod>()?, StartMethod::Spawn);
 /// let child = Process::new(|| (), ()).start_method(StartMethod::Spawn).start()?;
 /// child.join()?;
@@ -36,33 +36,28 @@ pub enum StartMethod {
     Fork,
 }
 
-const ALL: [StartMethod; 3] = [StartMethod::Forkserver, StartMethod::Spawn, StartMethod::Fork];
-
 /// The program's choice; children inherit it.
 static CHOICE: PerProcess<Mutex<Option<StartMethod>>> = PerProcess::new();
 
+/// This process's choice; a forked copy begins with its original's.
 fn choice() -> &'static Mutex<Option<StartMethod>> {
     CHOICE.get_or_init(|before| {
         Mutex::new(before.and_then(|before| before.try_lock().ok().and_then(|choice| *choice)))
     })
 }
 
-/// All start methods of this platform, the default first.
-#[must_use]
-pub fn get_all_start_methods() -> &'static [StartMethod] {
-    &ALL
-}
-
 /// Sets the start method of this program, once, before the first process uses it.
+///
+/// Children inherit it. CPython's `set_start_method(method)`.
 ///
 /// # Errors
 /// It was set before, or the default was used already: [`Error::is_method_set`].
 ///
 /// ```
-/// use multiproc::{StartMethod, get_start_method, set_start_method};
+/// use multiproc::{StartMethod, start_method, set_start_method};
 ///
 /// set_start_method(StartMethod::Spawn)?;
-/// assert_eq!(get_start_method(), StartMethod::Spawn);
+/// assert_eq!(start_method(), StartMethod::Spawn);
 /// assert!(set_start_method(StartMethod::Fork).unwrap_err().is_method_set());
 /// # Ok::<(), multiproc::Error>(())
 /// ```
@@ -78,25 +73,72 @@ pub fn set_start_method(method: StartMethod) -> Result<()> {
 /// Sets the start method of this program, whether it was set before or not; `None` leaves it open
 /// again.
 ///
-/// CPython's `set_start_method(method, force=True)`.
+/// Processes that are started already are not affected. CPython's
+/// `set_start_method(method, force=True)`.
+///
+/// ```
+/// use multiproc::{StartMethod, force_start_method, start_method_if_set};
+///
+/// force_start_method(Some(StartMethod::Spawn));
+/// force_start_method(Some(StartMethod::Fork));
+/// assert_eq!(start_method_if_set(), Some(StartMethod::Fork));
+/// force_start_method(None);
+/// assert_eq!(start_method_if_set(), None);
+/// ```
 pub fn force_start_method(method: Option<StartMethod>) {
     *choice().lock().unwrap_or_else(PoisonError::into_inner) = method;
 }
 
-/// The start method of this program; if none was set, the default is from now on.
-pub fn get_start_method() -> StartMethod {
-    *choice().lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ALL[0])
+/// Returns the start method of this program. If none was set, this settles it as the default, so
+/// that a later [`set_start_method`] fails.
+///
+/// CPython's `get_start_method()`.
+///
+/// ```
+/// use multiproc::{StartMethod, set_start_method, start_method};
+///
+/// assert_eq!(start_method(), StartMethod::Forkserver);
+/// assert!(set_start_method(StartMethod::Spawn).is_err());
+/// ```
+pub fn start_method() -> StartMethod {
+    *choice().lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(StartMethod::ALL[0])
 }
 
-/// The start method of this program, if it is settled already. CPython's
-/// `get_start_method(allow_none=True)`.
+/// The name by which `pool::api::builder` calls [`start_method`].
+pub(crate) use start_method as get_start_method;
+
+/// Returns the start method of this program, or `None` if neither a call nor a start of a process
+/// has settled it.
+///
+/// CPython's `get_start_method(allow_none=True)`.
+///
+/// ```
+/// use multiproc::{StartMethod, set_start_method, start_method_if_set};
+///
+/// assert_eq!(start_method_if_set(), None);
+/// set_start_method(StartMethod::Spawn).unwrap();
+/// assert_eq!(start_method_if_set(), Some(StartMethod::Spawn));
+/// ```
 #[must_use]
-pub fn get_start_method_if_set() -> Option<StartMethod> {
+pub fn start_method_if_set() -> Option<StartMethod> {
     *choice().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl StartMethod {
-    /// Its name, as CPython's.
+    /// All start methods of this platform, the default first. CPython's
+    /// `get_all_start_methods()`.
+    pub const ALL: &'static [StartMethod] =
+        &[StartMethod::Forkserver, StartMethod::Spawn, StartMethod::Fork];
+
+    /// Returns CPython's name for it: `"forkserver"`, `"spawn"` or `"fork"`. [`FromStr`] parses the
+    /// same names.
+    ///
+    /// ```
+    /// use multiproc::StartMethod;
+    ///
+    /// let names: Vec<_> = StartMethod::ALL.iter().map(|method| method.name()).collect();
+    /// assert_eq!(names, ["forkserver", "spawn", "fork"]);
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -117,7 +159,9 @@ impl FromStr for StartMethod {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<StartMethod> {
-        ALL.into_iter()
+        StartMethod::ALL
+            .iter()
+            .copied()
             .find(|method| method.name() == name)
             .ok_or_else(|| Cause::UnknownMethod(name.to_owned()).into())
     }

@@ -1,4 +1,8 @@
-//! Describes what the fork server runs once before its first clone, and what each clone runs.
+//! Functions that the fork server runs once before its first clone, and that each clone runs before
+//! its own function.
+//!
+//! The list is the client's; a server gets it in its setup, a child in its job, so that a fork
+//! server of its own preloads the same.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,8 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::sys::per_process::PerProcess;
 use crate::sys::program::code::Offset;
 
+/// The entries to run, in the order in which they were given.
 static PRELOAD: PerProcess<Mutex<Vec<Offset>>> = PerProcess::new();
 
+/// Locks this process's list.
 fn list() -> MutexGuard<'static, Vec<Offset>> {
     let list = PRELOAD.get_or_init(|before| {
         // A forked copy of this program starts a server of its own, which preloads the same.
@@ -22,16 +28,16 @@ pub(crate) fn current() -> Vec<Offset> {
     list().clone()
 }
 
-/// Runs `entry`, too. A server that runs already has missed it, and is replaced at the next
-/// start.
+/// Adds an entry. A server that is up has missed it, and has to be replaced.
 pub(crate) fn add(entry: Offset) {
     list().push(entry);
 }
 
-/// Describes what a clone runs before its function.
+/// A function for each clone to run before its own.
 type ForChild = Box<dyn Fn() + Send + Sync>;
 
-/// Not that of one process: filled in the fork server, for its copies.
+/// The functions for each clone. Not a `PerProcess`: they are collected in the fork server, for its
+/// copies.
 static FOR_CHILD: Mutex<Vec<ForChild>> = Mutex::new(Vec::new());
 
 /// Runs `f` in each clone of this process.
@@ -39,7 +45,7 @@ pub(crate) fn add_for_child(f: ForChild) {
     FOR_CHILD.lock().unwrap_or_else(PoisonError::into_inner).push(f);
 }
 
-/// Runs what the preload functions left for this clone.
+/// Runs what the preload functions left for this clone, once.
 pub(crate) fn run_for_child() {
     let all = mem::take(&mut *FOR_CHILD.lock().unwrap_or_else(PoisonError::into_inner));
     for f in &all {

@@ -1,4 +1,7 @@
 //! The spawn method: every child executes our file.
+//!
+//! The job is sent before the child exists: it waits in the socket until the child asks for it. So
+//! the only step that waits is the exec, whose failure is known before this returns.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -12,6 +15,10 @@ use crate::sys::ipc::socket;
 use crate::sys::program::environ::Environment;
 
 /// Starts a child.
+///
+/// # Errors
+/// The working directory cannot be opened; the arguments bring more descriptors than the system
+/// passes; no descriptor, process or memory is left.
 pub(super) fn launch(mut order: Order) -> Result<Launched> {
     let (control, theirs) = socket::pair().map_err(os("cannot open a socket to a new process"))?;
     // The streams, directory and environment are laid before the exec, so that whatever runs before

@@ -1,4 +1,4 @@
-//! A child's standard streams.
+//! A child's standard streams: what the builder says, opened here and laid over the child's own.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -8,7 +8,8 @@ use crate::sys::fd;
 #[cfg(feature = "cage")]
 use crate::sys::streams::{self, Parted};
 
-/// Describes what one of a child's standard streams is connected to.
+/// The other side of one of a child's standard streams, as `std::process::Stdio` gives it for
+/// commands. A `File` or an `OwnedFd` becomes one by `From`.
 ///
 /// ```
 /// use std::io::Read;
@@ -24,6 +25,7 @@ use crate::sys::streams::{self, Parted};
 #[derive(Debug)]
 pub struct Stdio(Kind);
 
+/// The four kinds of streams.
 #[derive(Debug)]
 enum Kind {
     Inherit,
@@ -33,19 +35,40 @@ enum Kind {
 }
 
 impl Stdio {
-    /// The caller's stream, as it is when the process is started (`/dev/null` if that is closed).
+    /// Gives the process this process's stream, as it is when the process is started (`/dev/null`
+    /// if that is closed then).
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let child = Process::new(|| println!("hello"), ()).stdout(Stdio::inherit()).start()?;
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn inherit() -> Stdio {
         Stdio(Kind::Inherit)
     }
 
-    /// `/dev/null`.
+    /// Gives the process `/dev/null`: what it writes is gone, what it reads is at its end.
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let noise = Process::new(|| eprintln!("nobody sees this"), ());
+    /// let child = noise.stderr(Stdio::null()).start()?;
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn null() -> Stdio {
         Stdio(Kind::Null)
     }
 
-    /// A pipe whose other end the `Child` has: `take_stdin`, `take_stdout`, `take_stderr`.
+    /// Gives the process a pipe whose other end the [`Child`](crate::Child) has: `take_stdin`,
+    /// `take_stdout`, `take_stderr`. See [`Stdio`] for an example.
+    ///
+    /// A process that writes more than a pipe holds (64 KiB) waits for somebody to read it.
     #[must_use]
     pub fn piped() -> Stdio {
         Stdio(Kind::Piped)
@@ -64,7 +87,7 @@ impl From<OwnedFd> for Stdio {
     }
 }
 
-/// The child's end of a stream.
+/// The child's end of a stream: one of this process's own, or one that was opened for it.
 #[derive(Debug)]
 enum End {
     Borrowed(BorrowedFd<'static>),
@@ -80,7 +103,7 @@ impl End {
     }
 }
 
-/// The three streams, ready to hand over; where there is nothing, `/dev/null`.
+/// The three streams, ready to hand over; `/dev/null` where there is nothing.
 #[derive(Debug)]
 pub(crate) struct Streams {
     ends: [Option<End>; 3],
@@ -93,7 +116,11 @@ pub(crate) struct Streams {
 pub(crate) struct Pipes(pub(crate) [Option<OwnedFd>; 3]);
 
 impl Streams {
-    /// Opens what the three settings say.
+    /// Opens what the three settings say. Descriptors that are handed over are above 2, so that
+    /// laying one over another in the child cannot close it.
+    ///
+    /// # Errors
+    /// No descriptor is left.
     pub(crate) fn open(settings: [Stdio; 3]) -> Result<Streams> {
         let mut ends = [None, None, None];
         let mut pipes = Pipes::default();
@@ -118,8 +145,9 @@ impl Streams {
         Ok(Streams { ends, pipes })
     }
 
-    /// Opens them anew as files of their own, whose status flags nobody else feels. Whether all
-    /// are.
+    /// Opens the streams anew as files of their own, so that status flags which a caged process
+    /// sets (`O_NONBLOCK`, `O_APPEND`) are nobody else's. Returns whether that could be done for
+    /// all.
     #[cfg(feature = "cage")]
     pub(crate) fn part(&mut self) -> Result<bool> {
         let mut all = true;
@@ -145,13 +173,13 @@ impl Streams {
         self.pipes = Pipes::default();
     }
 
-    /// The descriptors, where there are any.
+    /// Returns the child's ends, where there are any.
     pub(crate) fn as_fds(&self) -> [Option<BorrowedFd<'_>>; 3] {
         [0, 1, 2].map(|place| self.ends[place].as_ref().map(End::as_fd))
     }
 }
 
-/// Lays streams over this process's own, in a child. What is not given is left as it is.
+/// Lays streams over this process's own, in a child (`dup2`). What is not given is left as it is.
 pub(crate) fn lay<Fd: AsFd>(streams: [Option<Fd>; 3]) -> std::io::Result<()> {
     for (number, stream) in (0..).zip(streams) {
         if let Some(stream) = stream {

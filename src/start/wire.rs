@@ -1,8 +1,24 @@
-//! Describes what is said between processes while one starts another, and how.
+//! Messages between processes while one starts another, and the way in which they are sent.
 //!
-//! A message has a header (one of the types below) and a payload (bytes that only the two ends
-//! understand). It never blocks the sender: what is too big for an empty socket goes into a sealed
-//! memory file, whose descriptor crosses.
+//! ```text
+//!  byte 0    0: the rest is in this message; 1: it is in a sealed memory file, the last descriptor
+//!  byte 1    how many descriptors the message brings
+//!  then      the header's length (4 bytes, the lowest first), the header, the payload
+//! ```
+//!
+//! A header is one of the types below, the payload bytes that only the two ends understand. Sending
+//! never blocks: what is too big for an empty socket goes into a memory file, whose descriptor
+//! crosses.
+//!
+//! | who | to whom | what |
+//! |---|---|---|
+//! | client | fork server | `Setup` once, then `ServerRequest` |
+//! | fork server, its clones | client | `ServerReply` |
+//! | parent | child | `Job` once, then perhaps `StopRequest` |
+//! | child | parent | perhaps `Report::Untied` and `Limit`, then one other `Report` |
+//!
+//! What comes in is not trusted: `recv` gives a message or an error, in bounded memory, whatever
+//! was written.
 
 use std::io;
 use std::mem;
@@ -34,23 +50,25 @@ use crate::unwind::Panic;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) spec: ProcessSpec,
-    /// Holds what to run; `None` if that does not cross, but comes with the fork.
+    /// The function to run; `None` if it does not cross, but comes with the fork.
     pub(crate) entry: Option<Offset>,
-    /// Holds what `ps` calls the program.
+    /// The name of the program for `ps`.
     pub(crate) program: String,
     pub(crate) parent_name: String,
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
     pub(crate) log: LogSettings,
-    /// Holds what messages may ask of it.
+    /// Limits of the messages that it decodes.
     pub(crate) decode_limits: DecodeLimits,
-    /// Holds what the child's own fork server is to run before its first clone.
+    /// Functions for the child's own fork server to run before its first clone.
     pub(crate) preload: Vec<Offset>,
     /// All of the environment, if it is not the fork server's own.
     pub(crate) environment: Option<Environment>,
+    /// The standard streams that come as descriptors.
     pub(crate) streams: [bool; 3],
+    /// The working directory comes as a descriptor.
     pub(crate) directory: bool,
-    /// True if no status flag of its standard streams is anybody else's.
+    /// No status flag of its standard streams is anybody else's.
     #[cfg(feature = "cage")]
     pub(crate) has_own_streams: bool,
 }
@@ -59,16 +77,21 @@ pub(crate) struct Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StopRequest;
 
-/// Child to parent, once, at its end; but for the first. Descriptors: those of the value returned.
+/// Child to parent, once, at its end; but for `Untied` and `Limit`, which come before. Descriptors:
+/// those of the value returned.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// At its beginning: it will not end with its parent.
     Untied,
     /// The function returned; the payload is the encoded value.
     Returned,
+    /// The function panicked.
     Panicked(Panic),
+    /// The arguments could not be decoded: the function did not run.
     BadArguments(String),
+    /// The result of the function could not be encoded or sent.
     BadResult(String),
+    /// The process could not be set up: the function did not run.
     NotRun(String),
     /// The process leaves by `exit` with this code, of which the kernel keeps only 8 bits.
     Exiting(i32),
@@ -76,13 +99,14 @@ pub(crate) enum Report {
     Limit,
 }
 
-/// Holds what `Report::Limit` looks like before its payload, for who must not allocate.
+/// `Report::Limit` as it stands in front of its payload, for a signal handler, which must not
+/// allocate. A test compares it with what the codec writes.
 pub(crate) const LIMIT_NOTE: [u8; NOTE_HEAD] = [INLINE, 0, 1, 0, 0, 0, 7];
 
 /// Client to fork server, first: what to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
-    /// Holds what to run before the first clone.
+    /// Functions to run before the first clone.
     pub(crate) preload: Vec<Offset>,
     /// The client's environment.
     pub(crate) environment: Environment,
@@ -113,17 +137,18 @@ pub(crate) enum ServerReply {
     Failed { errno: i32, request: u64 },
     /// The server cannot work here, for this reason; it has ended.
     Unfit(String),
-    /// Says what was to run before the first clone failed; the server has ended.
+    /// A function that was to run before the first clone failed; the server has ended.
     PreloadFailed(String),
 }
 
-/// The bytes of a message behind its header.
+/// The bytes of a message behind its header: of the message itself, or mapped from its memory file.
 #[derive(Debug)]
 pub(crate) struct Payload {
     bytes: Bytes,
     start: usize,
 }
 
+/// The bytes as they came: in the message, or mapped.
 #[derive(Debug)]
 enum Bytes {
     Inline(Vec<u8>),
@@ -154,10 +179,15 @@ pub(crate) struct Message<Header> {
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
 
-/// A header is copied into memory when it is decoded, whoever wrote it.
+/// Length that a header may have, in bytes: it is copied into memory when it is decoded, whoever
+/// wrote it.
 const MAX_HEADER: usize = 256 << 20;
 
 /// Sends a message. Never blocks, whatever its size.
+///
+/// # Errors
+/// EPIPE and ECONNRESET if the other side is gone; EAGAIN if its socket is full; ETOOMANYREFS if
+/// too many descriptors of this user are in flight; no memory or descriptor for a big message.
 pub(crate) fn send<Header: Serialize>(
     socket: BorrowedFd<'_>,
     header: &Header,
@@ -184,6 +214,7 @@ pub(crate) fn send_in<Header: Serialize>(
     })
 }
 
+/// Sends a message that is in memory: two bytes, and the descriptors with that of the memory last.
 fn send_memory(
     socket: BorrowedFd<'_>,
     memory: BorrowedFd<'_>,
@@ -194,6 +225,7 @@ fn send_memory(
     socket::send(socket, &[&[IN_MEMORY, count + 1]], &fds)
 }
 
+/// Sends a message inline if it fits, otherwise by `send_big`.
 fn send_by<Header: Serialize>(
     socket: BorrowedFd<'_>,
     header: &Header,
@@ -209,6 +241,7 @@ fn send_by<Header: Serialize>(
     let length = u32::try_from(header.len())
         .map_err(|_| invalid("a header of more than 4 GiB"))?
         .to_le_bytes();
+    // The kernel passes 253 at most.
     let count = u8::try_from(fds.len())
         .map_err(|_| invalid("more descriptors than fit into one message"))?;
     if 2 + length.len() + header.len() + payload.len() <= socket::LARGEST {
@@ -222,16 +255,21 @@ fn send_by<Header: Serialize>(
 }
 
 /// Makes sure that the next message can be received whole: as many descriptors must be free as it
-/// brings.
+/// brings. Otherwise the kernel would hand over the message without them (`MSG_CTRUNC`), and they
+/// would be lost.
 ///
-/// Otherwise the kernel would hand over the message without them.
+/// # Errors
+/// EMFILE if there are fewer: the message stays in the socket.
 pub(crate) fn room_for_next(socket: BorrowedFd<'_>) -> io::Result<()> {
     let Some([_, count]) = socket::peek(socket)? else { return Ok(()) };
     fd::check_room(socket, count.into())
 }
 
-/// Receives a message, or `None` at end-of-file. Whatever the other side wrote, this gives a
-/// message or an error.
+/// Receives a message, or `None` at end-of-file.
+///
+/// # Errors
+/// EWOULDBLOCK if `mode` is not to wait and nothing is there; EMFILE if descriptors were lost;
+/// invalid data if it is no message.
 pub(crate) fn recv<Header: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     mode: Mode,
@@ -268,6 +306,7 @@ pub(crate) fn open<Header: DeserializeOwned>(
         return Err(invalid("a message without a length"));
     };
     let length = u32::from_le_bytes(*length) as usize;
+    // Before anything is decoded: lists in a header would be made of the sender's numbers.
     if length > MAX_HEADER {
         return Err(invalid("a message whose header is longer than 256 MiB"));
     }
@@ -277,6 +316,7 @@ pub(crate) fn open<Header: DeserializeOwned>(
     Ok(Message { header, payload, fds: mem::take(&mut received.fds) })
 }
 
+/// An error of bytes that are no message.
 fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -3,6 +3,29 @@
 //! A clone is a child of the client, not of the server (`CLONE_PARENT`), so that the client waits
 //! for it and signals it like any child. It is made ahead of need: it opens a socket pair, sends
 //! one end to the client, and sleeps on the other until its job comes.
+//!
+//! # The life of the server
+//! 1. It ties itself to the client's lifeline; it ignores Ctrl-C from here on.
+//! 2. It gets its setup and runs the preload functions, on a thread that ends before the first
+//!    clone.
+//! 3. It lets go of the client's streams.
+//! 4. It checks that clones can be made: it has one thread, and the kernel takes `CLONE_PARENT`.
+//! 5. It waits for requests and for deaths of idle clones, and keeps as many idle clones as the
+//!    last request said.
+//!
+//! If 4 fails it says so, and the client spawns children instead.
+//!
+//! # The birth of a clone
+//! 1. The server opens a tether: the lifeline, not yet armed.
+//! 2. It clones.
+//! 3. The clone arms the tether.
+//! 4. It opens a socket pair, so that the pidfd that the kernel gives for the socket is its own.
+//! 5. It sends one end to the client.
+//!
+//! Killed between 2 and 5, the clone is a child of the client of which the client has not heard;
+//! the server holds a pidfd of it, sees the death and tells the client (`Died`), who takes its
+//! status. If the server was killed as well, `forkserver::reap_unheard` finds the clone by its
+//! name.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,12 +46,13 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{errno, fd};
 use crate::unwind;
 
-/// Describes what a clone starts its life with.
+/// The state that a clone starts its life with.
 pub(crate) struct Clone {
     /// Its end of the socket to the client.
     pub(crate) control: OwnedFd,
+    /// The tie to the client.
     pub(crate) tether: Tether,
-    /// Holds what Ctrl-C does to this program; the server and idle clones ignore it.
+    /// The program's reaction to Ctrl-C; the server and idle clones ignore it.
     pub(crate) interrupt: Disposition,
     /// The number of the process that it is a copy of.
     pub(crate) server: u32,
@@ -36,18 +60,20 @@ pub(crate) struct Clone {
 
 /// A clone that waits for its job.
 struct Spare {
+    /// Its number in this process namespace.
     id: u32,
     pidfd: OwnedFd,
 }
 
-/// Holds what `ps` calls the server and its idle clones where only a short name is shown: how the
-/// client knows them when they cannot be asked any more.
+/// The short name of the server and its idle clones, which `ps` shows: how the client knows them
+/// when they cannot be asked any more.
 pub(super) const NAME: &str = "multiproc-fork";
 
-/// Sets how many clones in a row may die unused before the server stops to replace them.
+/// Number of idle clones that may die one after the other before the server stops to replace them:
+/// something kills them.
 const MAX_DEATHS: u32 = 3;
 
-/// Serves until the client is gone.
+/// Serves until the client is gone. In a clone, calls `life` instead.
 pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -> ! {
     let tether = match Tether::tie(lifeline.as_fd(), Fate::Shared) {
         Ok(tether) => tether,
@@ -60,6 +86,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
             exit::now(1);
         }
     };
+    // From here on, Ctrl-C in the terminal reaches the program and the children at work only.
     let interrupt = signals::ignore(Signal::INT.number());
     title::set_short(NAME);
     let setup = match wire::recv::<Setup>(control.as_fd(), Mode::Wait) {
@@ -71,6 +98,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         exit::now(1);
     }
     let number = pid();
+    // No clone yet: the first request says how many.
     let mut server = Server {
         control,
         lifeline,
@@ -90,8 +118,10 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
     }
 }
 
-/// Runs what is to be run once, lets go of the client's streams, and sees whether clones can be
-/// made.
+/// Steps 2 to 4.
+///
+/// # Errors
+/// The reply that says why no clones can be made.
 fn prepare(setup: Setup, control: &OwnedFd) -> Result<(), ServerReply> {
     setup.environment.clone().install();
     if !setup.preload.is_empty() {
@@ -128,9 +158,8 @@ fn prepare(setup: Setup, control: &OwnedFd) -> Result<(), ServerReply> {
     }
 }
 
-/// Runs the preload functions, on a thread that ends before the first clone: a clone is a copy of
-/// this one, and would have its thread-locals, those included that hold the state of a generator of
-/// random numbers.
+/// Runs the preload functions on a thread of their own: a clone is a copy of this thread, and would
+/// have its thread-locals, those included that hold the state of a generator of random numbers.
 fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
     let run = || entries.iter().try_for_each(run_once);
     let failed = |why| ServerReply::PreloadFailed(why);
@@ -143,6 +172,7 @@ fn preload(entries: &[Offset]) -> Result<(), ServerReply> {
     })
 }
 
+/// Runs one preload function. Its panic ends the server with a reply.
 fn run_once(offset: &Offset) -> Result<(), ServerReply> {
     let entry =
         offset.entry().ok_or_else(|| ServerReply::PreloadFailed("its code is not here".into()))?;
@@ -155,22 +185,25 @@ fn run_once(offset: &Offset) -> Result<(), ServerReply> {
     }
 }
 
+/// Sends a reply, and goes on whatever comes of it.
 fn reply_with(control: &OwnedFd, reply: &ServerReply, fds: &[BorrowedFd<'_>]) {
     // A full socket means a client that does not listen; a closed one, that it is gone, which we
     // see next.
     let _ = wire::send(control.as_fd(), reply, &[], fds);
 }
 
+/// The server's state. A clone drops all of it.
 struct Server {
     control: OwnedFd,
     lifeline: OwnedFd,
     _tether: Tether,
+    /// The idle clones that were not put to use.
     spares: Vec<Spare>,
-    /// Counts how many there shall be.
+    /// Number of idle clones that there shall be.
     ahead: usize,
     /// The number of the last request.
     request: u64,
-    /// Spares that died since then.
+    /// Number of them that died since then.
     deaths: u32,
 }
 
@@ -178,12 +211,13 @@ struct Server {
 struct Newborn(Tether);
 
 impl Server {
-    /// Waits for one thing to happen and does it. In a clone that this made, `Some`.
+    /// Waits for one thing to happen and does it. Returns `Some` in a clone that this made.
     fn next_clone(&mut self) -> Option<Newborn> {
         let fds: Vec<_> = [self.control.as_fd()]
             .into_iter()
             .chain(self.spares.iter().map(|s| s.pidfd.as_fd()))
             .collect();
+        // No time-out: the client's end closes the socket, and the lifeline ends the server.
         let Ok(ready) = poll::readable(&fds, Deadline::Never) else { exit::now(1) };
         // Requests first: they say which of the ended ones were put to use, whose end is not our
         // business.
@@ -194,6 +228,7 @@ impl Server {
             }
         } else if let Some(place) = ready.first() {
             // Somebody killed it. The client, its parent, has to take its status.
+            // One for the socket, which is the first in the list.
             let ended = self.spares.remove(place - 1);
             self.ahead = self.ahead.max(1);
             reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
@@ -205,6 +240,7 @@ impl Server {
         self.fill()
     }
 
+    /// Takes over a request: how many clones there shall be, and which one is put to use.
     fn obey(&mut self, request: &ServerRequest) {
         self.request = request.number;
         self.ahead = request.ahead as usize;
@@ -214,7 +250,7 @@ impl Server {
         }
     }
 
-    /// Makes clones until there are as many as shall be.
+    /// Makes clones until there are as many as there shall be. Returns `Some` in a clone.
     fn fill(&mut self) -> Option<Newborn> {
         while self.spares.len() < self.ahead {
             // Opened here: the first file that a process opens below `/proc/self` costs it several
@@ -243,7 +279,7 @@ impl Server {
 }
 
 impl Newborn {
-    /// Makes itself known to the client; then it is ready for its job.
+    /// Steps 3 to 5 of the birth, in the clone; then it is ready for its job.
     fn begin(self, server: Server) -> Result<(OwnedFd, Tether), ()> {
         // What is the server's own does not stay open in a child: it is all dropped here.
         let Server { control: server, request, .. } = server;

@@ -1,4 +1,10 @@
-//! A place where so many wait for each other.
+//! A barrier: a point where a fixed number of threads wait for each other.
+//!
+//! A round has three parts, which the roles of the members tell apart: members gather (`WAITS`);
+//! the last one runs its action with the table unlocked (`ACTS`); then all who wait get `RELEASED`,
+//! and leave by themselves. Who comes while an action runs waits for the next round (`EARLY`).
+//! There is no count that a death could make wrong: the number of those who have come is the number
+//! of members with the role `WAITS`.
 
 use std::fmt;
 use std::ops::ControlFlow::{Break, Continue};
@@ -13,7 +19,7 @@ use super::table::Table;
 use crate::error::{Cause, Error, Result};
 use crate::sys::wait::poll::Deadline;
 
-/// A place where a number of processes or threads wait for each other, again and again: CPython's
+/// A point where a number of processes or threads wait for each other, again and again: CPython's
 /// `multiprocessing.Barrier`.
 ///
 /// If one of them dies while it waits, the barrier is broken: the others get
@@ -46,13 +52,15 @@ pub struct Barrier {
     timeout: Option<Duration>,
 }
 
-/// Holds what members of a barrier are.
+/// The role of a member that waits for the others.
 const WAITS: u32 = 1;
-/// Was the last to come, and calls its action.
+/// The role of the last to come, while it calls its action.
 const ACTS: u32 = 2;
+/// The role of a member that may go on and has not left yet.
 const RELEASED: u32 = 3;
+/// The role of a member that waited when the barrier broke.
 const BROKEN: u32 = 4;
-/// Came while the action of the round before runs.
+/// The role of a member that came while the action of the round before runs.
 const EARLY: u32 = 5;
 
 /// Why a barrier was not passed.
@@ -96,10 +104,18 @@ impl From<BarrierError> for Error {
 }
 
 impl Barrier {
-    /// A barrier for `parties`, 1 or more.
+    /// Makes a barrier for `parties` threads, 1 or more.
     ///
     /// # Errors
     /// `parties` is 0; the system lacks descriptors or memory.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    ///
+    /// assert_eq!(Barrier::new(2)?.to_string(), "<Barrier(waiters 0/2)>");
+    /// assert!(Barrier::new(0).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(parties: u32) -> Result<Barrier> {
         if parties == 0 {
             return Err(Cause::BadInput("a barrier needs at least one party".into()).into());
@@ -107,48 +123,120 @@ impl Barrier {
         Ok(Barrier { table: Table::create("barrier", 0)?, parties, timeout: None })
     }
 
-    /// The same barrier, with a time after which [`wait`](Barrier::wait) on this handle and its
-    /// clones gives up.
+    /// Gives this handle, and what is cloned or sent from it, a time after which
+    /// [`wait`](Barrier::wait) and [`wait_with`](Barrier::wait_with) give up. CPython's `Barrier(n,
+    /// timeout=..)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{Barrier, BarrierError};
+    ///
+    /// let barrier = Barrier::new(2)?.timeout(Duration::from_millis(1));
+    /// assert_eq!(barrier.wait(), Err(BarrierError::TimedOut)); // nobody else came
+    /// assert!(barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Barrier {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Waits until all parties are there; gives the order of arrival in this round: 0 to one of
-    /// them, and so on.
+    /// Waits until all parties are there. Returns the order of arrival in this round: 0 to the
+    /// first, and `parties - 1` to the last.
     ///
     /// # Errors
     /// See [`BarrierError`].
+    ///
+    /// ```
+    /// use multiproc::{Barrier, Process};
+    ///
+    /// fn step(barrier: Barrier) -> usize {
+    ///     barrier.wait().unwrap()
+    /// }
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// let child = Process::new(step, (barrier.clone(),)).start()?;
+    /// let own = barrier.wait()?;
+    /// assert_eq!(own + child.join()?, 1); // 0 for one of them, 1 for the other
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait(&self) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::within(self.timeout), || ())
     }
 
-    /// Waits for `timeout` at the most; if the others have not come then, the barrier is broken.
+    /// Waits for `timeout` at the most. If the others have not come by then, the barrier is broken
+    /// for all of them, as in CPython: who waits for a party that gave up would wait for ever.
     ///
     /// # Errors
     /// See [`BarrierError`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Barrier;
+    ///
+    /// let barrier = Barrier::new(1)?;
+    /// assert_eq!(barrier.wait_timeout(Duration::ZERO), Ok(0)); // it is the only party
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::after(timeout), || ())
     }
 
-    /// Does the same as [`wait_timeout`](Barrier::wait_timeout), with a point in time.
+    /// Waits until `deadline` at the most; otherwise as [`wait_timeout`](Barrier::wait_timeout).
     ///
     /// # Errors
     /// As for [`wait_timeout`](Barrier::wait_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use multiproc::{Barrier, BarrierError};
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// assert_eq!(barrier.wait_deadline(Instant::now()), Err(BarrierError::TimedOut));
+    /// assert_eq!(barrier.wait(), Err(BarrierError::Broken)); // for all
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::at(deadline), || ())
     }
 
-    /// Waits; if it is the last to come, it calls `action` before anybody goes on. (CPython's
-    /// action, given to all.) A panic in it breaks the barrier.
+    /// Waits; if this thread is the last to come, it calls `action` before anybody goes on.
+    /// CPython's `Barrier(n, action)`, with the same action given by all.
+    ///
+    /// If the action panics, the barrier is broken, and the panic goes on in this thread. If its
+    /// process dies, the barrier is broken.
     ///
     /// # Errors
     /// See [`BarrierError`].
+    ///
+    /// ```
+    /// use multiproc::{Barrier, Event, Process};
+    ///
+    /// fn worker(barrier: Barrier, swapped: Event) -> bool {
+    ///     barrier.wait_with(|| swapped.set()).unwrap();
+    ///     swapped.is_set() // whoever of the two did it
+    /// }
+    ///
+    /// let (barrier, swapped) = (Barrier::new(2)?, Event::new()?);
+    /// let child = Process::new(worker, (barrier.clone(), swapped.clone())).start()?;
+    /// barrier.wait_with(|| swapped.set())?;
+    /// assert!(swapped.is_set());
+    /// assert!(child.join()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_with(&self, action: impl FnOnce()) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::within(self.timeout), action)
     }
 
+    /// 1. Wait as `EARLY` while somebody acts for the round before.
+    /// 2. Fail if the barrier is broken.
+    /// 3. Count those who wait.
+    /// 4. If this thread completes the round, act; otherwise wait to be released.
+    ///
+    /// The table stays locked from the end of 1 to the change in 4, so two threads never both find
+    /// themselves the last. Killed before 4, a thread has not come; afterwards, its death breaks
+    /// the barrier.
     fn wait_until(&self, deadline: Deadline, action: impl FnOnce()) -> Result<usize, BarrierError> {
         // Until no action of the round before runs.
         let entered = self.table.members().wait_for(EARLY, 0, deadline, |entered, early| {
@@ -168,6 +256,7 @@ impl Barrier {
         if is_broken(&entered) {
             return Err(BarrierError::Broken);
         }
+        // Still locked since the last look: nobody has come or gone in between.
         let index = entered.living().filter(|member| member.role == WAITS).count();
         if index + 1 < self.parties as usize {
             let place = entered.join(WAITS, 0).map_err(|Full| BarrierError::TooMany)?;
@@ -176,7 +265,12 @@ impl Barrier {
         self.act(entered, action).map(|()| index)
     }
 
-    /// As one who was not the last.
+    /// Waits as a member that was not the last to come, until the last one releases it or the
+    /// barrier breaks.
+    ///
+    /// The member's own role decides: `RELEASED` stays a success if the barrier breaks later. At
+    /// the deadline this thread breaks the barrier, under the table's lock, so that nobody is
+    /// released then.
     fn await_release<'a>(
         &'a self,
         mut entered: Entered<'a>,
@@ -188,12 +282,16 @@ impl Barrier {
             let watch = entered.watch(place);
             drop(entered);
             members.sleep(place, &watch, deadline);
+            // Somebody holds the table on: give up the place without it. The others find one member
+            // less.
             let Some(now) = members.enter(deadline) else {
                 members.resign(place);
                 return Err(BarrierError::Broken);
             };
             entered = now;
             remove_dead(&entered);
+            // The own role before the flag: who was released has passed, whatever happened to the
+            // barrier since.
             let outcome = match entered.own(place).role {
                 RELEASED => Ok(()),
                 // Somebody died over breaking it, perhaps.
@@ -211,9 +309,20 @@ impl Barrier {
     }
 
     /// As the last one: calls the action with the table unlocked, then releases the others.
+    ///
+    /// 1. Become a member that acts, so that who comes now is early.
+    /// 2. Unlock, call the action.
+    /// 3. Lock, and see whether the barrier broke meanwhile.
+    /// 4. For each who waits: wake, then release.
+    /// 5. Leave.
+    ///
+    /// Killed between 1 and 5, the thread is a dead member that acts, which breaks the barrier for
+    /// all who are not released; those who are keep their success. Leaving before 4 would lose
+    /// that: the rest would wait for a round that nobody completes.
     fn act(&self, entered: Entered<'_>, action: impl FnOnce()) -> Result<(), BarrierError> {
         let place = entered.join(ACTS, 0).map_err(|Full| BarrierError::TooMany)?;
         drop(entered);
+        // 2. Unlocked, as it is the user's code and may take as long as it likes.
         let acted = catch_unwind(AssertUnwindSafe(action));
         let members = self.table.members();
         let Some(entered) = self.table.enter() else {
@@ -221,10 +330,13 @@ impl Barrier {
             return Err(BarrierError::Broken);
         };
         remove_dead(&entered);
+        // While the action ran, somebody may have broken or reset the barrier; `break_for_all` gave
+        // this member another role then.
         let is_valid = entered.own(place).role == ACTS && !is_broken(&entered);
         if acted.is_err() {
             break_for_all(&entered);
         } else if is_valid {
+            // 4. Early ones are woken, too: the round that they wait for begins.
             for member in entered.living() {
                 member.wake();
                 if member.role == WAITS {
@@ -236,13 +348,26 @@ impl Barrier {
         entered.leave(place);
         drop(entered);
         match acted {
+            // With the barrier broken and the table unlocked: the caller may look at both.
             Err(panic) => resume_unwind(panic),
             Ok(()) if is_valid => Ok(()),
             Ok(()) => Err(BarrierError::Broken),
         }
     }
 
-    /// Breaks it: those who wait, and all who come, get [`BarrierError::Broken`].
+    /// Breaks the barrier: those who wait, and all who come, get [`BarrierError::Broken`] until it
+    /// is [reset](Barrier::reset). CPython's `abort()`.
+    ///
+    /// ```
+    /// use multiproc::{Barrier, BarrierError};
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// barrier.abort();
+    /// assert_eq!(barrier.wait(), Err(BarrierError::Broken));
+    /// barrier.reset();
+    /// assert!(!barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn abort(&self) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
             remove_dead(&entered);
@@ -250,22 +375,48 @@ impl Barrier {
         }
     }
 
-    /// Makes it as new. Those who wait get [`BarrierError::Broken`].
+    /// Makes the barrier as new. Those who wait get [`BarrierError::Broken`]. CPython's `reset()`.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    ///
+    /// let barrier = Barrier::new(1)?;
+    /// barrier.abort();
+    /// assert!(barrier.wait().is_err());
+    /// barrier.reset();
+    /// assert_eq!(barrier.wait(), Ok(0));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn reset(&self) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
             remove_dead(&entered);
             break_for_all(&entered);
+            // After `break_for_all`: those who waited have the role `BROKEN`, and are not misled by
+            // the flag.
             entered.flag().store(0, Ordering::Relaxed);
         }
     }
 
-    /// Returns how many have to come.
+    /// Returns how many threads have to come. CPython's `parties`.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Barrier::new(3)?.parties(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn parties(&self) -> usize {
         self.parties as usize
     }
 
-    /// Returns how many wait at this moment.
+    /// Returns how many threads wait at this moment. CPython's `n_waiting`.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    ///
+    /// let barrier = Barrier::new(3)?;
+    /// assert_eq!((barrier.parties(), barrier.n_waiting()), (3, 0));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn n_waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
@@ -273,7 +424,16 @@ impl Barrier {
         entered.living().filter(|member| member.role == WAITS).count()
     }
 
-    /// Returns whether it is broken.
+    /// Returns `true` if the barrier is broken: after an [`abort`](Barrier::abort), a time-out, a
+    /// panic of an action, or the death of somebody who waited. CPython's `broken`.
+    ///
+    /// ```
+    /// let barrier = multiproc::Barrier::new(3)?;
+    /// assert!(!barrier.broken());
+    /// barrier.abort();
+    /// assert!(barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn broken(&self) -> bool {
         let Some(entered) = self.table.enter() else { return true };
@@ -282,11 +442,13 @@ impl Barrier {
     }
 }
 
+/// The flag beside the table; changed under the table's lock only.
 fn is_broken(entered: &Entered<'_>) -> bool {
     entered.flag().load(Ordering::Relaxed) != 0
 }
 
-/// Removes the dead. One who died on the way through breaks it.
+/// Removes the dead. One that died while it waited or acted breaks the barrier; one that was early
+/// or released has not to be waited for.
 fn remove_dead(entered: &Entered<'_>) {
     entered.remove_dead(|dead| {
         if dead.iter().any(|dead| matches!(dead.role, WAITS | ACTS)) {
@@ -295,7 +457,11 @@ fn remove_dead(entered: &Entered<'_>) {
     });
 }
 
+/// Breaks the barrier. In this order: wake everybody, set the flag, change the roles. Killed after
+/// the flag, this thread leaves members that wait at a broken barrier; they are awake, and
+/// `await_release` looks at the flag.
 fn break_for_all(entered: &Entered<'_>) {
+    // Woken, broken, then told by their roles: whoever wakes early waits for the table's lock.
     entered.living().for_each(Member::wake);
     entered.flag().store(1, Ordering::Relaxed);
     for member in entered.living() {

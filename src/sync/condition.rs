@@ -1,4 +1,8 @@
 //! Waiting, under a lock, for something to change.
+//!
+//! Members of the table are those who wait. `notify` gives the oldest of them the role `NOTIFIED`
+//! and wakes it; it stays a member until it has the lock again, so that a notification is never in
+//! a dead process only.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -13,6 +17,9 @@ use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 
 /// A condition variable with its lock: CPython's `multiprocessing.Condition`.
+///
+/// A waiter may be woken without a reason for it: look at what you wait for in a loop, or use
+/// [`wait_for`](Condition::wait_for).
 ///
 /// A process that dies while it waits is as if it had not waited; one that dies after it was
 /// notified, before it went on, passes that on to the next.
@@ -41,55 +48,124 @@ pub struct Condition {
     table: Table,
 }
 
-/// Holds what members of a condition are.
+/// The role of a member that waits to be notified.
 const WAITS: u32 = 1;
+/// The role of a member that was notified and has not gone on yet.
 const NOTIFIED: u32 = 2;
 
 impl Condition {
-    /// A condition with a lock of its own.
+    /// Makes a condition with a lock of its own.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// assert_eq!(condition.to_string(), "<Condition(<Lock(owner=None)>, 0)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Condition> {
         Condition::with_lock(&Lock::new()?)
     }
 
-    /// A condition with a lock that others may use, too.
+    /// Makes a condition with a lock that others may use, too: CPython's `Condition(lock)`. Several
+    /// conditions of one lock tell different waiters of different changes.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// use multiproc::{Condition, Lock};
+    ///
+    /// let lock = Lock::new()?;
+    /// let (not_empty, not_full) = (Condition::with_lock(&lock)?, Condition::with_lock(&lock)?);
+    /// let guard = lock.acquire()?;
+    /// not_empty.notify_one();
+    /// not_full.notify_one();
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn with_lock(lock: &Lock) -> Result<Condition> {
         Ok(Condition { lock: lock.clone(), table: Table::create("condition", 0)? })
     }
 
-    /// Its lock.
+    /// Returns its lock.
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// let _guard = condition.lock().acquire()?;
+    /// assert!(condition.lock().locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
 
-    /// Acquires its lock.
+    /// Acquires its lock: `condition.lock().acquire()`.
     ///
     /// # Errors
     /// Those of [`Lock::acquire`].
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// let guard = condition.acquire()?;
+    /// condition.notify_one(); // with the lock held
+    /// drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.lock.acquire()
     }
 
-    /// Releases the lock, waits to be notified, and acquires the lock again.
+    /// Releases the lock, waits to be notified, and acquires the lock again. No notification that
+    /// comes after the lock was released is missed.
     ///
     /// # Errors
     /// [`AcquireError::Poisoned`] if the lock got poisoned meanwhile: it is held all the same.
     /// [`AcquireError::OtherLock`] and [`AcquireError::TooMany`]: it did not wait.
+    ///
+    /// ```
+    /// use multiproc::{Condition, Event, Process};
+    ///
+    /// fn notifies(condition: Condition, changed: Event) {
+    ///     let _guard = condition.acquire().unwrap();
+    ///     changed.set();
+    ///     condition.notify_one();
+    /// }
+    ///
+    /// let (condition, changed) = (Condition::new()?, Event::new()?);
+    /// let mut guard = condition.acquire()?;
+    /// let child = Process::new(notifies, (condition.clone(), changed.clone())).start()?;
+    /// while !changed.is_set() {
+    ///     condition.wait(&mut guard)?;
+    /// }
+    /// drop(guard);
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait(&self, guard: &mut LockGuard<'_>) -> Result<(), AcquireError<()>> {
         self.wait_until(guard, Deadline::Never).map(drop)
     }
 
-    /// Waits to be notified, for `timeout` at the most (the lock is acquired again after it, which
-    /// may take longer); says whether it was.
+    /// Waits to be notified, for `timeout` at the most. Returns whether it was.
+    ///
+    /// The lock is acquired again in either case, which may take longer than `timeout`.
     ///
     /// # Errors
     /// As for [`wait`](Condition::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(!condition.wait_timeout(&mut guard, Duration::from_millis(1))?);
+    /// assert!(condition.lock().locked()); // again
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_timeout(
         &self,
         guard: &mut LockGuard<'_>,
@@ -98,10 +174,21 @@ impl Condition {
         self.wait_until(guard, Deadline::after(timeout))
     }
 
-    /// Does the same as [`wait_timeout`](Condition::wait_timeout), with a point in time.
+    /// Waits to be notified, until `deadline` at the most. Returns whether it was.
     ///
     /// # Errors
     /// As for [`wait_timeout`](Condition::wait_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(!condition.wait_deadline(&mut guard, Instant::now())?);
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_deadline(
         &self,
         guard: &mut LockGuard<'_>,
@@ -110,25 +197,59 @@ impl Condition {
         self.wait_until(guard, Deadline::at(deadline))
     }
 
-    /// Waits until `predicate`, called with the lock held, gives true.
+    /// Waits until `predicate`, which is called with the lock held, returns true. CPython's
+    /// `wait_for`.
     ///
     /// # Errors
     /// As for [`wait`](Condition::wait).
+    ///
+    /// ```
+    /// use multiproc::{Condition, Process, SharedArray};
+    ///
+    /// fn produce(changed: Condition, stock: SharedArray<u32>) {
+    ///     let _guard = changed.acquire().unwrap();
+    ///     stock.set(0, 5);
+    ///     changed.notify_all();
+    /// }
+    ///
+    /// let changed = Condition::new()?;
+    /// let stock = SharedArray::<u32>::new(1)?;
+    /// let mut guard = changed.acquire()?;
+    /// let child = Process::new(produce, (changed.clone(), stock.clone())).start()?;
+    /// changed.wait_for(&mut guard, || stock.get(0) == 5)?;
+    /// drop(guard);
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_for(
         &self,
         guard: &mut LockGuard<'_>,
         mut predicate: impl FnMut() -> bool,
     ) -> Result<(), AcquireError<()>> {
+        // A wake-up says nothing about the predicate: somebody else may have been faster.
         while !predicate() {
             self.wait(guard)?;
         }
         Ok(())
     }
 
-    /// Waits until `predicate` gives true, for `timeout` at the most; gives what it gave last.
+    /// Waits until `predicate` returns true, for `timeout` at the most. Returns what it returned
+    /// last, so true even if the time was over by then.
     ///
     /// # Errors
     /// As for [`wait`](Condition::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(condition.wait_for_timeout(&mut guard, Duration::ZERO, || true)?);
+    /// assert!(!condition.wait_for_timeout(&mut guard, Duration::from_millis(1), || false)?);
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_for_timeout(
         &self,
         guard: &mut LockGuard<'_>,
@@ -138,10 +259,22 @@ impl Condition {
         self.wait_for_until(guard, Deadline::after(timeout), predicate)
     }
 
-    /// Does the same as [`wait_for_timeout`](Condition::wait_for_timeout), with a point in time.
+    /// Waits until `predicate` returns true, until `deadline` at the most. Returns what it returned
+    /// last.
     ///
     /// # Errors
     /// As for [`wait_for_timeout`](Condition::wait_for_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let mut guard = condition.acquire()?;
+    /// assert!(!condition.wait_for_deadline(&mut guard, Instant::now(), || false)?);
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_for_deadline(
         &self,
         guard: &mut LockGuard<'_>,
@@ -151,6 +284,8 @@ impl Condition {
         self.wait_for_until(guard, Deadline::at(deadline), predicate)
     }
 
+    /// The predicate comes before the deadline: a change that is there when the time is over
+    /// counts.
     fn wait_for_until(
         &self,
         guard: &mut LockGuard<'_>,
@@ -158,6 +293,7 @@ impl Condition {
         mut predicate: impl FnMut() -> bool,
     ) -> Result<bool, AcquireError<()>> {
         while !predicate() {
+            // After the predicate: a change that came with the last instant counts.
             if deadline.is_over() {
                 return Ok(false);
             }
@@ -166,17 +302,60 @@ impl Condition {
         Ok(true)
     }
 
-    /// Wakes one who waits, the one who has waited longest.
+    /// Notifies the thread that has waited longest, of whichever process. If nobody waits, nothing
+    /// happens. CPython's `notify()`.
+    ///
+    /// The lock need not be held, but usually is: a change that is made without it can be missed by
+    /// a waiter that has looked and does not sleep yet.
+    ///
+    /// ```
+    /// let condition = multiproc::Condition::new()?;
+    /// condition.notify_one(); // nobody waits: nothing happens
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
-    /// Wakes all who wait.
+    /// Notifies all who wait. They go on one after the other, as each needs the lock.
+    ///
+    /// ```
+    /// use multiproc::{Condition, Event, Process};
+    ///
+    /// fn waits(start: Condition, started: Event) {
+    ///     let mut guard = start.acquire().unwrap();
+    ///     start.wait_for(&mut guard, || started.is_set()).unwrap();
+    /// }
+    ///
+    /// let (start, started) = (Condition::new()?, Event::new()?);
+    /// let children: Vec<_> = (0..3)
+    ///     .map(|_| Process::new(waits, (start.clone(), started.clone())).start())
+    ///     .collect::<Result<_, _>>()?;
+    /// let guard = start.acquire()?;
+    /// started.set();
+    /// start.notify_all();
+    /// drop(guard);
+    /// for child in children {
+    ///     child.join()?;
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
     }
 
-    /// Wakes `count` of those who wait, or all if there are fewer. The lock need not be held.
+    /// Notifies `count` of those who wait, those who have waited longest, or all if there are
+    /// fewer. CPython's `notify(n)`.
+    ///
+    /// ```
+    /// use multiproc::Condition;
+    ///
+    /// let condition = Condition::new()?;
+    /// let _guard = condition.acquire()?;
+    /// // A producer of two items: no more than two consumers have to look.
+    /// condition.notify(2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn notify(&self, count: usize) {
         if let Some(entered) = self.table.members().enter(Deadline::Never) {
             remove_dead(&entered);
@@ -184,6 +363,22 @@ impl Condition {
         }
     }
 
+    /// 1. Become a member, with the user's lock held: whoever notifies after the lock is released
+    ///    finds it.
+    /// 2. Note the words of the others, unlock the table.
+    /// 3. Release the user's lock.
+    /// 4. Sleep; look; until notified or until the deadline. If it is over, leave the table first.
+    /// 5. Take the user's lock again.
+    /// 6. If notified, leave the table.
+    ///
+    /// Killed in 1 to 4 while it has the role `WAITS`, the thread is as if it had never waited.
+    /// Killed after it was notified and before 6, it is a dead member with the role `NOTIFIED`, and
+    /// whoever removes it notifies the next. Leaving before 5 would lose the notification of a
+    /// thread that is killed while it waits for the lock.
+    ///
+    /// # Errors
+    /// `OtherLock`, `TooMany`: the lock is still held, and nothing was waited for. `Busy`: somebody
+    /// holds the table on. `Poisoned`: after waiting, the lock is held.
     fn wait_until(
         &self,
         guard: &mut LockGuard<'_>,
@@ -196,11 +391,16 @@ impl Condition {
         }
         let members = self.table.members();
         let entered = self.table.enter().ok_or(AcquireError::Busy)?;
+        // 1. A member, with the user's lock held.
         let place = entered.join(WAITS, 0).map_err(|Full| AcquireError::TooMany)?;
+        // 2. What a death or a notification changes from here on is seen by the sleep.
         let mut watch = entered.watch(place);
         drop(entered);
+        // 3. The first moment at which somebody can change what is waited for and notify.
         lock.release();
         let notified = loop {
+            // 4. Woken by a notification, a death, the deadline, or for no reason: only the role
+            //    tells.
             members.sleep(place, &watch, deadline);
             let Some(entered) = self.table.enter() else {
                 members.resign(place);
@@ -210,12 +410,15 @@ impl Condition {
             if entered.own(place).role == NOTIFIED {
                 break true;
             }
+            // After the role: a notification that was given to this thread must not be lost because
+            // it came late.
             if deadline.is_over() {
                 entered.leave(place);
                 break false;
             }
             watch = entered.watch(place);
         };
+        // 5. Without a deadline, as in CPython: the caller's guard says that the lock is held.
         let taken = lock.take::<()>(Deadline::Never);
         if notified {
             // Only now: if we die while we wait for the lock, the notification is for somebody
@@ -232,7 +435,7 @@ impl Condition {
         }
     }
 
-    /// Returns how many wait.
+    /// Returns how many members wait, without those that are notified already.
     fn waiting(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
         remove_dead(&entered);
@@ -240,7 +443,7 @@ impl Condition {
     }
 }
 
-/// Removes the dead. If some of them had been notified and did not go on, that is passed on.
+/// Removes the dead, and passes on the notifications of those that had one and did not go on.
 fn remove_dead(entered: &Entered<'_>) {
     entered.remove_dead(|dead| {
         wake(entered, dead.iter().filter(|dead| dead.role == NOTIFIED).count())
@@ -248,13 +451,18 @@ fn remove_dead(entered: &Entered<'_>) {
 }
 
 /// Notifies `count` members, those who have waited longest.
+///
+/// Woken first, then notified: killed in between, this thread has woken a member that finds itself
+/// not notified and sleeps again. The other way round, it would leave a notified member asleep.
 fn wake(entered: &Entered<'_>, count: usize) {
     if count == 0 {
         return;
     }
+    // By tickets and not by places: a newcomer may have a place that became free.
     let mut waiting: Vec<_> = entered.living().filter(|member| member.role == WAITS).collect();
     waiting.sort_by_key(|member| member.ticket);
     for member in waiting.into_iter().take(count) {
+        // Woken first: killed between the two, this thread has only woken it for nothing.
         member.wake();
         member.set_role(NOTIFIED);
     }

@@ -1,4 +1,6 @@
-//! Why a lock was not had as one wished.
+//! Errors of locks and of whatever else is acquired.
+//!
+//! Both carry the guard's type, because a poisoned lock is held all the same: the guard is inside.
 
 use std::fmt;
 
@@ -17,7 +19,7 @@ pub struct Poisoned<G> {
     how: How,
 }
 
-/// Describes how a lock got poisoned.
+/// The way in which its last holder poisoned a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Died,
@@ -29,28 +31,63 @@ impl<G> Poisoned<G> {
         Poisoned { guard, pid, how }
     }
 
-    /// The guard: the lock is held.
+    /// Takes the guard out: the lock is held as long as that lives.
+    ///
+    /// ```
+    /// use multiproc::{AcquireError, Lock, Process};
+    ///
+    /// fn panics(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     panic!("while it holds the lock");
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// Process::new(panics, (lock.clone(),)).start()?.join().unwrap_err();
+    /// let Err(AcquireError::Poisoned(poisoned)) = lock.acquire() else { panic!("not poisoned") };
+    /// assert!(!poisoned.is_owner_dead()); // it panicked
+    /// assert!(poisoned.get_ref().lock().locked());
+    /// let _guard = poisoned.into_inner();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn into_inner(self) -> G {
         self.guard
     }
 
-    /// The guard.
+    /// Returns the guard, without taking it out.
     pub fn get_ref(&self) -> &G {
         &self.guard
     }
 
-    /// The guard.
+    /// Returns the guard for changes: of what a guard of a value holds, for example.
     pub fn get_mut(&mut self) -> &mut G {
         &mut self.guard
     }
 
-    /// The process that held the lock, by its number at that time.
+    /// Returns the process that held the lock, by its number at that time. Another process may have
+    /// the number by now: do not signal it.
+    ///
+    /// ```
+    /// use multiproc::{AcquireError, Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// let Err(AcquireError::Poisoned(poisoned)) = lock.acquire() else { panic!("not poisoned") };
+    /// assert_eq!((poisoned.pid(), poisoned.is_owner_dead()), (child.pid(), true));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Returns whether it (or its thread) ended while it held the lock; otherwise it panicked.
+    /// Returns `true` if the process (or its thread) ended while it held the lock. If not, it
+    /// panicked, and dropped the guard while it unwound.
     #[must_use]
     pub fn is_owner_dead(&self) -> bool {
         self.how == How::Died
@@ -106,6 +143,9 @@ impl<G> std::error::Error for Poisoned<G> {}
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The kernel follows a thread's robust list for 2048 entries only (`ROBUST_LIST_LIMIT`), which is
+/// where the limit of 1900 held locks comes from.
 #[must_use]
 #[non_exhaustive]
 pub enum AcquireError<G> {
@@ -123,10 +163,25 @@ pub enum AcquireError<G> {
 }
 
 impl<G> AcquireError<G> {
-    /// The guard, if it was acquired all the same: goes on over a [`Poisoned`].
+    /// Goes on over a [`Poisoned`]: returns the guard if the lock was acquired all the same.
     ///
     /// # Errors
     /// It was not acquired.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::exit(1);
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let _ = Process::new(dies, (lock.clone(),)).start()?.join();
+    /// // A counter of events, say, where one lost count does no harm.
+    /// let _guard = lock.acquire().or_else(|error| error.recover())?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn recover(self) -> Result<G, AcquireError<G>> {
         match self {
             AcquireError::Poisoned(poisoned) => Ok(poisoned.into_inner()),
@@ -134,13 +189,35 @@ impl<G> AcquireError<G> {
         }
     }
 
-    /// Returns whether others held it for all the time that there was.
+    /// Returns `true` if others held it for all the time that there was: the time-out of all locks.
+    ///
+    /// ```
+    /// let lock = multiproc::Lock::new()?;
+    /// let _guard = lock.acquire()?;
+    /// assert!(lock.try_acquire().unwrap_err().is_busy());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self, AcquireError::Busy)
     }
 
-    /// Returns whether it was acquired after one who died or panicked.
+    /// Returns `true` if it was acquired, after a holder that died or panicked.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// assert!(lock.acquire().unwrap_err().is_poisoned());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         matches!(self, AcquireError::Poisoned(_))

@@ -1,4 +1,7 @@
 //! A flag that can be waited for.
+//!
+//! The state machine is `raw::event`: one word, without owners. So a process that is killed while
+//! it waits, sets or clears needs no repair, and the object needs no robust list.
 
 use std::fmt;
 use std::sync::atomic::AtomicU32;
@@ -29,52 +32,130 @@ use crate::sys::wait::poll::Deadline;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// It costs a descriptor and a page of memory. What happened before [`set`](Event::set) is visible
+/// to whoever sees the flag set, in shared memory, too.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Event {
     segment: Crossing<{ size_of::<AtomicU32>() }>,
 }
 
 impl Event {
-    /// A flag that is not set.
+    /// Makes a flag that is not set.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Event::new()?.to_string(), "<Event unset>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Event> {
         Ok(Event { segment: Crossing(Segment::create("event", size_of::<AtomicU32>())?) })
     }
 
     fn word(&self) -> &AtomicU32 {
+        // Memory of this length was checked when the handle was made or decoded.
         self.segment.0.memory().at(0)
     }
 
-    /// Returns whether it is set.
+    /// Returns `true` if the flag is set at this moment. CPython's `is_set()`.
+    ///
+    /// ```
+    /// use multiproc::Event;
+    ///
+    /// let event = Event::new()?;
+    /// assert!(!event.is_set());
+    /// event.set();
+    /// assert!(event.is_set());
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_set(&self) -> bool {
         event::is_set(self.word())
     }
 
-    /// Sets it, and wakes all who wait.
+    /// Sets the flag, and wakes all who wait. CPython's `set()`.
+    ///
+    /// ```
+    /// use multiproc::{Event, Process};
+    ///
+    /// let done = Event::new()?;
+    /// Process::new(|done: Event| done.set(), (done.clone(),)).start()?.join()?;
+    /// assert!(done.is_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn set(&self) {
         event::set(self.word());
     }
 
-    /// Unsets it. Who waited when it was set goes on, however soon it is unset again.
+    /// Unsets the flag. CPython's `clear()`.
+    ///
+    /// Whoever was waiting when it was set goes on, however soon it is unset again. CPython's does
+    /// not promise that: its waiters look at the flag once more when they wake.
+    ///
+    /// ```
+    /// let event = multiproc::Event::new()?;
+    /// event.set();
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn clear(&self) {
         event::clear(self.word());
     }
 
-    /// Waits until it is set.
+    /// Waits until the flag is set. Signals do not end the wait.
+    ///
+    /// ```
+    /// use multiproc::{Event, Process};
+    ///
+    /// let (ready, go) = (Event::new()?, Event::new()?);
+    /// let worker = |ready: Event, go: Event| {
+    ///     ready.set();
+    ///     go.wait();
+    /// };
+    /// let child = Process::new(worker, (ready.clone(), go.clone())).start()?;
+    /// ready.wait();
+    /// go.set();
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait(&self) {
         event::wait(self.word(), Deadline::Never);
     }
 
-    /// Waits until it is set, for `timeout` at the most; says whether it was.
+    /// Waits until the flag is set, for `timeout` at the most. Returns whether it was set.
+    /// CPython's `wait(timeout)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Event;
+    ///
+    /// let event = Event::new()?;
+    /// assert!(!event.wait_timeout(Duration::from_millis(1)));
+    /// event.set();
+    /// assert!(event.wait_timeout(Duration::ZERO));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         event::wait(self.word(), Deadline::after(timeout))
     }
 
-    /// Does the same as [`wait_timeout`](Event::wait_timeout), with a point in time.
+    /// Waits until the flag is set, until `deadline` at the most. Returns whether it was set.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let event = multiproc::Event::new()?;
+    /// assert!(!event.wait_deadline(Instant::now()));
+    /// event.set();
+    /// assert!(event.wait_deadline(Instant::now()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         event::wait(self.word(), Deadline::at(deadline))

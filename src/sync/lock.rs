@@ -1,4 +1,8 @@
 //! A lock: one holder at a time, whichever thread of whichever process.
+//!
+//! The state machine is `raw::mutex`. Added here are the holder's process, poison, and the memory:
+//! the mapping is pinned while the lock is held, because the kernel's robust list leads into it,
+//! even if all handles are dropped and only a forgotten guard is left.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -62,46 +66,58 @@ pub struct Lock {
     place: u32,
 }
 
-/// Of a cell's fields: the process that holds the lock, 0 on the way in and out.
+/// In a cell's fields: the process that holds the lock; 0 while somebody is on the way in or out. A
+/// lock that is found dead with 0 here was not held: nothing of what it protects was touched.
 const HOLDER: usize = 0;
-/// Of a cell's fields: 0, or how it got poisoned.
+/// In a cell's fields: 0, `DIED` or `PANICKED`.
 const POISON: usize = 1;
-/// Of a cell's fields: the process that poisoned it.
+/// In a cell's fields: the process that poisoned the lock. Written before `POISON`.
 const CULPRIT: usize = 2;
 
 const DIED: u32 = 1;
 const PANICKED: u32 = 2;
 
 impl Lock {
-    /// A new lock, which nobody holds.
+    /// Makes a lock that nobody holds, in a memory file of its own: one descriptor and one page.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let lock = multiproc::Lock::new()?;
+    /// assert_eq!(lock.to_string(), "<Lock(owner=None)>");
+    /// let _guard = lock.acquire()?;
+    /// assert_eq!(lock.to_string(), "<Lock(owner=MainProcess)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<Lock> {
         Ok(Lock { segment: Crossing(Segment::create("lock", size_of::<RobustCell>())?), place: 0 })
     }
 
-    /// A lock at the beginning of memory with room for something else, `length` bytes in all.
+    /// Makes a lock at the beginning of memory with room for something else, `length` bytes in all.
+    /// `what` names the object in an error.
     pub(super) fn with_room(what: &str, length: usize) -> Result<Lock> {
         Ok(Lock { segment: Crossing(Segment::create(what, length)?), place: 0 })
     }
 
-    /// The memory that it lies in.
+    /// Returns the memory that it lies in.
     pub(super) fn segment(&self) -> &Segment {
         &self.segment.0
     }
 
-    /// The first lock of the same memory.
+    /// Returns the first lock of the same memory. A decoded lock says itself which one it is; an
+    /// object that lies behind its lock accepts only the first.
     pub(super) fn first(self) -> Lock {
         Lock { place: 0, ..self }
     }
 
-    /// Returns whether this thread holds it.
+    /// Returns `true` if this thread holds it. In a forked copy of the holder: false.
     pub(super) fn is_own(&self) -> bool {
         mutex::is_own(self.cell())
     }
 
-    /// `count` locks that share one descriptor, and cross together with that one.
+    /// Makes `count` locks that share one descriptor, and cross together with that one. Each takes
+    /// 64 bytes, a cache line.
     ///
     /// They are for those who trust each other: a process that was given one of them has the memory
     /// of all.
@@ -133,20 +149,44 @@ impl Lock {
             .collect())
     }
 
-    /// Waits until nobody else holds it, and holds it as long as the guard lives.
+    /// Waits until nobody else holds the lock, takes it, and returns a guard that holds it.
+    ///
+    /// Signals do not end the wait. CPython's `acquire()`.
     ///
     /// # Errors
     /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread holds
     /// it already.
+    ///
+    /// ```
+    /// use multiproc::{AcquireError, Lock};
+    ///
+    /// let lock = Lock::new()?;
+    /// let guard = lock.acquire()?;
+    /// assert!(matches!(lock.acquire(), Err(AcquireError::Deadlock)));
+    /// drop(guard);
+    /// let _guard = lock.acquire()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         self.acquire_until(Deadline::Never)
     }
 
-    /// Acquires it if nobody holds it.
+    /// Takes the lock if nobody holds it, and never sleeps. CPython's `acquire(block=False)`.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody does, this thread included; [`AcquireError::Poisoned`],
     /// with the guard.
+    ///
+    /// ```
+    /// use multiproc::Lock;
+    ///
+    /// let lock = Lock::new()?;
+    /// let guard = lock.try_acquire()?;
+    /// assert!(lock.try_acquire().unwrap_err().is_busy());
+    /// drop(guard);
+    /// assert!(lock.try_acquire().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Result<LockGuard<'_>, AcquireError<LockGuard<'_>>> {
         match self.acquire_until(Deadline::now()) {
             Err(AcquireError::Deadlock) => Err(AcquireError::Busy),
@@ -154,11 +194,26 @@ impl Lock {
         }
     }
 
-    /// Waits for `timeout` at the most; like [`acquire`](Lock::acquire) else.
+    /// Takes the lock, or gives up after `timeout`. A time of 0 looks once. CPython's
+    /// `acquire(timeout=..)`.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if it was held for all that time; those of
     /// [`acquire`](Lock::acquire).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn impatient(lock: Lock) -> bool {
+    ///     lock.acquire_timeout(Duration::from_millis(1)).is_err_and(|error| error.is_busy())
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let _guard = lock.acquire()?;
+    /// assert!(Process::new(impatient, (lock.clone(),)).start()?.join()?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_timeout(
         &self,
         timeout: Duration,
@@ -166,10 +221,20 @@ impl Lock {
         self.acquire_until(Deadline::after(timeout))
     }
 
-    /// Does the same as [`acquire_timeout`](Lock::acquire_timeout), with a point in time.
+    /// Takes the lock, or gives up at `deadline`; one that has passed looks once.
     ///
     /// # Errors
     /// As for [`acquire_timeout`](Lock::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use multiproc::Lock;
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// let (first, second) = (Lock::new()?, Lock::new()?);
+    /// let _both = (first.acquire_deadline(deadline)?, second.acquire_deadline(deadline)?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_deadline(
         &self,
         deadline: Instant,
@@ -177,6 +242,7 @@ impl Lock {
         self.acquire_until(Deadline::at(deadline))
     }
 
+    /// Common part of all public ways to acquire: takes the lock, then says whether it is poisoned.
     pub(super) fn acquire_until(
         &self,
         deadline: Deadline,
@@ -189,17 +255,36 @@ impl Lock {
         }
     }
 
-    /// Takes it without a guard.
+    /// Takes the lock without a guard.
+    ///
+    /// # Errors
+    /// `TooMany` if this thread's robust list is at its limit: the kernel would not look at one
+    /// more cell. `Busy`, `Deadlock` as for `mutex::lock`.
+    ///
+    /// 1. `mutex::lock_as` takes the word.
+    /// 2. The mapping is pinned: from here on the robust list leads into it.
+    /// 3. If the last owner died with its process in `HOLDER`, the lock is poisoned: `CULPRIT`,
+    ///    then `POISON`.
+    /// 4. `HOLDER` gets this process.
+    /// 5. A compiler fence keeps what the caller does behind that store. (The kernel marks the word
+    ///    after the thread's last instruction, so no fence between processors is needed to order
+    ///    them.)
+    ///
+    /// Killed between 1 and 4, it leaves what the owner before left in `HOLDER`: a dead holder is
+    /// reported by the next one, too, and 0 means that nothing was touched.
     #[inline]
     pub(super) fn take<G>(&self, deadline: Deadline) -> Result<(), AcquireError<G>> {
         let (own, cell) = (robust::own(), self.cell());
         if own.is_full() {
             return Err(AcquireError::TooMany);
         }
+        // 1. The word is ours, or somebody else's until the deadline.
         let taken = mutex::lock_as(own, cell, deadline).map_err(|why| match why {
             NotTaken::Busy => AcquireError::Busy,
             NotTaken::Own => AcquireError::Deadlock,
         })?;
+        // 2. The kernel's list leads into the mapping, so it stays as long as the cell is in the
+        //    list.
         self.segment.0.memory().pin();
         if taken == Taken::FromDead {
             let holder = cell.fields[HOLDER].load(Ordering::Relaxed);
@@ -209,16 +294,29 @@ impl Lock {
                 cell.fields[POISON].store(DIED, Ordering::Relaxed);
             }
         }
+        // 4. From here on, a death is one of a holder.
         cell.fields[HOLDER].store(own.pid(), Ordering::Relaxed);
         // Nothing of what the caller does next comes before.
         compiler_fence(Ordering::SeqCst);
         Ok(())
     }
 
-    /// Releases it, if this thread holds it; poisons it if it does so because of a panic.
+    /// Releases the lock, if this thread holds it; poisons it if the thread is panicking.
+    ///
+    /// 1. `CULPRIT`, then `POISON`, if a panic is under way.
+    /// 2. A compiler fence keeps what the caller did before the next store.
+    /// 3. `HOLDER` becomes
+    /// 0.
+    /// 4. `mutex::unlock_as`.
+    /// 5. The mapping is unpinned if the cell was in this thread's list.
+    ///
+    /// Killed before 3, the thread is a dead holder, and the next one is told. Killed between 3 and
+    /// 4, it is found dead with `HOLDER` 0: a clean release.
     #[inline]
     pub(super) fn release(&self) {
         let (own, cell) = (robust::own(), self.cell());
+        // A forked copy of the guard has the copy of a lock that it does not hold: it only leaves
+        // its list.
         if cell.word.load(Ordering::Relaxed) & OWNER == own.tid() {
             if std::thread::panicking() {
                 cell.fields[CULPRIT].store(own.pid(), Ordering::Relaxed);
@@ -226,14 +324,18 @@ impl Lock {
             }
             // Nothing of what the caller did before comes after.
             compiler_fence(Ordering::SeqCst);
+            // 3. From here on, a death is one on the way out.
             cell.fields[HOLDER].store(0, Ordering::Relaxed);
         }
+        // 4. and 5. Not by the word: somebody else may have written there, and the mapping was
+        //    pinned.
         if mutex::unlock_as(own, cell) {
             self.segment.0.memory().unpin();
         }
     }
 
-    /// Returns who poisoned it, and how.
+    /// Returns who poisoned it and how, or `None`. To be asked with the lock held: only then nobody
+    /// changes the two fields in between.
     #[inline]
     pub(super) fn poison(&self) -> Option<(u32, How)> {
         let cell = self.cell();
@@ -245,29 +347,83 @@ impl Lock {
         Some((cell.fields[CULPRIT].load(Ordering::Relaxed), how))
     }
 
-    /// Returns whether somebody holds it at this moment.
+    /// Returns `true` if somebody holds the lock at this moment, this thread included. The answer
+    /// may be outdated when the caller sees it. CPython's `locked()` (of version 3.14).
+    ///
+    /// ```
+    /// use multiproc::Lock;
+    ///
+    /// let lock = Lock::new()?;
+    /// assert!(!lock.locked());
+    /// let guard = lock.acquire()?;
+    /// assert!(lock.locked());
+    /// # drop(guard);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn locked(&self) -> bool {
         mutex::owner(self.cell()) != 0
     }
 
-    /// Returns whether a holder died or panicked, and nobody has said since that all is well.
+    /// Returns `true` if a holder died or panicked and nobody has called
+    /// [`clear_poison`](Lock::clear_poison) since. A holder that died is seen only once the next
+    /// one has taken the lock.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn panics(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     panic!("while it holds the lock");
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// Process::new(panics, (lock.clone(),)).start()?.join().unwrap_err();
+    /// assert!(lock.is_poisoned());
+    /// assert!(lock.acquire().is_err_and(|error| error.is_poisoned()));
+    /// lock.clear_poison();
+    /// assert!(lock.acquire().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.poison().is_some()
     }
 
-    /// Says that what the lock protects is in order again.
+    /// Declares that the data behind the lock are in order again: the next one to acquire it is
+    /// told nothing.
+    ///
+    /// Call it with the lock held, after looking at what it protects, as with
+    /// [`std::sync::Mutex::clear_poison`]. See [`is_poisoned`](Lock::is_poisoned) for an example.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// fn dies(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// let child = Process::new(dies, (lock.clone(),)).start()?;
+    /// child.join().unwrap_err();
+    /// let _guard = lock.acquire().or_else(|error| error.recover())?;
+    /// // .. look at what the lock protects, and mend it ..
+    /// lock.clear_poison();
+    /// assert!(!lock.is_poisoned());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn clear_poison(&self) {
         self.cell().fields[POISON].store(0, Ordering::Relaxed);
     }
 
-    /// Returns whether `other` is the same lock.
+    /// Returns `true` if `other` is the same lock, by its memory file and place in it.
     pub(super) fn is_same(&self, other: &Lock) -> bool {
         // Some processes have the memory of a lock at two addresses: it came in two messages.
         self.place == other.place && self.segment.0.is_same(&other.segment.0)
     }
 
+    /// Returns its cell. The place was checked when the lock was made or decoded.
     pub(super) fn cell(&self) -> &RobustCell {
         self.segment.0.memory().at(self.place as usize * size_of::<RobustCell>())
     }
@@ -283,6 +439,7 @@ impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Lock, D::Error> {
         let (segment, place): (Crossing<{ size_of::<RobustCell>() }>, u32) =
             Deserialize::deserialize(deserializer)?;
+        // The place is what another process says; the length is the kernel's word.
         if place as usize >= segment.0.memory().length() / size_of::<RobustCell>() {
             return Err(D::Error::custom("a lock beyond the end of its memory"));
         }
@@ -303,7 +460,11 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// Holds a [`Lock`], and releases it when it is dropped. It stays in its thread.
+/// Holds a [`Lock`], and releases it when it is dropped. It stays in its thread, because the kernel
+/// knows the holder of a lock by its thread.
+///
+/// A forgotten guard ([`std::mem::forget`]) holds the lock until its thread ends; then the lock is
+/// poisoned.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockGuard<'a> {
     lock: &'a Lock,
@@ -312,7 +473,16 @@ pub struct LockGuard<'a> {
 }
 
 impl<'a> LockGuard<'a> {
-    /// The lock that it holds.
+    /// Returns the lock that it holds.
+    ///
+    /// ```
+    /// use multiproc::Lock;
+    ///
+    /// let lock = Lock::new()?;
+    /// let guard = lock.acquire()?;
+    /// assert!(guard.lock().locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn lock(&self) -> &'a Lock {
         self.lock

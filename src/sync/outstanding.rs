@@ -1,4 +1,8 @@
-//! Counts how many things threads have in hand, of which the dead have none.
+//! Items that consumers of a joinable queue have in hand: taken, and not yet reported as done.
+//!
+//! CPython counts them in a semaphore (`_unfinished_tasks`), so a consumer that dies keeps `join()`
+//! waiting for ever. Here each thread that has items is a member of a table, and its value is how
+//! many; the items of a dead thread go with its cell.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
@@ -10,30 +14,33 @@ use super::table::Table;
 use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 
-/// A count for each thread that has something in hand.
+/// The counts of all threads that have items in hand.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outstanding {
     table: Table,
 }
 
-/// Holds what members are: their value is how many they have.
+/// The role of a thread that has items; its value is their number.
 const HOLDS: u32 = 1;
-/// Waits until nobody has any.
+/// The role of a thread that waits until nobody has any.
 const WAITS: u32 = 2;
 
-/// Sets how long to sleep at a time where there is no room for one more who waits.
+/// Time that a waiter sleeps at once if there is no free cell for it: nobody wakes it then.
 const ROUND: Duration = Duration::from_millis(50);
 
 impl Outstanding {
+    /// Makes a table in which nobody has anything.
     pub(crate) fn new() -> Result<Outstanding> {
         Ok(Outstanding { table: Table::create("joinable", 0)? })
     }
 
-    /// This thread has one more; false if there is no room for another thread.
+    /// Adds one item to this thread's. Returns false if there is no room for another thread or the
+    /// table is held on.
     pub(crate) fn add(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };
         remove_dead(&entered);
         match entered.living().find(|member| member.role == HOLDS && member.is_own()) {
+            // One cell for a thread, however many items it has.
             Some(own) => {
                 own.set_value(own.value.saturating_add(1));
                 true
@@ -48,16 +55,21 @@ impl Outstanding {
         }
     }
 
-    /// This thread has one less, or if it has none, another one, of this process if there is one;
-    /// false if nobody has any.
+    /// Takes one item off this thread's count, or if it has none, off another thread's (the
+    /// consumer that took an item need not be the one that reports it). Returns false if nobody has
+    /// any.
+    ///
+    /// Waiters are woken before the count changes, see `raw::members`.
     pub(crate) fn remove(&self) -> bool {
         let Some(entered) = self.table.members().enter(Deadline::Never) else { return false };
         remove_dead(&entered);
         let holders = || entered.living().filter(|member| member.role == HOLDS && member.value > 0);
+        // The own count first, so that this thread's death takes with it only what it has.
         let Some(holder) = holders().find(|member| member.is_own()).or_else(|| holders().next())
         else {
             return false;
         };
+        // The last item: whoever waits for the end may go on. Woken first, changed then.
         if in_hand(&entered) == 1 {
             wake_all(&entered);
         }
@@ -68,15 +80,18 @@ impl Outstanding {
         true
     }
 
-    /// Returns how many there are in all.
+    /// Returns how many items are in hand, of the living.
     pub(crate) fn count(&self) -> usize {
         let Some(entered) = self.table.enter() else { return 0 };
         remove_dead(&entered);
         usize::try_from(in_hand(&entered)).unwrap_or(usize::MAX)
     }
 
-    /// Waits until nobody has any and `is_empty` says that no more are to come; false at the
-    /// deadline.
+    /// Waits until nobody has any items and `is_empty` says that none are left to be taken. Returns
+    /// false at `deadline`.
+    ///
+    /// The queue is asked first, then the counts: a consumer adds to its count before it takes an
+    /// item out of the queue, so an item that left the queue in between is found in hand.
     pub(crate) fn wait_empty(&self, deadline: Deadline, is_empty: impl Fn() -> bool) -> bool {
         loop {
             let waited = self.table.members().wait_for(WAITS, 0, deadline, |entered, own| {
@@ -101,6 +116,7 @@ impl Outstanding {
     }
 }
 
+/// The sum over the living, which a process that means no good could make as high as it likes.
 fn in_hand(entered: &Entered<'_>) -> u64 {
     entered
         .living()

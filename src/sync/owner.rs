@@ -1,10 +1,15 @@
-//! Describes who holds a lock, in the words of CPython's printed forms.
+//! The owner of a lock, in the words of CPython's printed forms (`SemLock`'s `repr`).
 
 use crate::identity;
 use crate::sys::process::threads;
 use crate::sys::wait::robust;
 
-/// `None`, `MainProcess`, `MainProcess|thread`, `SomeOtherThread` or `SomeOtherProcess`.
+/// Names the thread `owner`: `None` for 0, `MainProcess` (the process's name) for this process's
+/// main thread if it is this one, `MainProcess|thread` for another that is this one,
+/// `SomeOtherThread` for the rest of this process, `SomeOtherProcess` otherwise.
+///
+/// A thread number may have gone to another thread since it was read. It is only for people to
+/// read.
 pub(super) fn describe(owner: u32) -> String {
     if owner == 0 {
         return "None".to_owned();

@@ -1,4 +1,8 @@
 //! A lock that many read or one writes.
+//!
+//! Members of the table read, write, or wait for either; the ticket says who came first. The
+//! object's number is the poison: 0, or `POISONED`, perhaps `PANICKED`, and the process that did
+//! it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -42,47 +46,90 @@ pub struct RwLock {
     table: Table,
 }
 
-/// Holds what members are.
+/// The role of a member that holds the lock to read.
 const READS: u32 = 1;
+/// The role of a member that holds it to write; there is one at the most.
 const WRITES: u32 = 2;
+/// The role of a member that waits to read.
 const WAITS_TO_READ: u32 = 3;
+/// The role of a member that waits to write.
 const WAITS_TO_WRITE: u32 = 4;
 
-/// Of the object's number: a writer panicked; else it died. The low half is its process.
+/// In the object's number: the writer panicked; without it, the writer died. The low half is the
+/// writer's process.
 const PANICKED: u64 = 1 << 32;
-/// Of the object's number: it is poisoned.
+/// In the object's number: the lock is poisoned.
 const POISONED: u64 = 1 << 33;
 
 impl RwLock {
-    /// A new lock, which nobody holds.
+    /// Makes a lock that nobody holds. It costs a descriptor and, as it is used, pages of memory.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::RwLock::new()?.to_string(), "<RwLock(free)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new() -> Result<RwLock> {
         Ok(RwLock { table: Table::create("rwlock", 0)? })
     }
 
-    /// Waits until nobody writes or waits to write.
+    /// Waits until nobody writes or waits to write, and takes the lock to read.
     ///
     /// # Errors
     /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread
     /// writes; [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// use multiproc::{Process, RwLock};
+    ///
+    /// fn reads(lock: RwLock) -> bool {
+    ///     lock.read().is_ok()
+    /// }
+    ///
+    /// let lock = RwLock::new()?;
+    /// let _reader = lock.read()?;
+    /// assert!(Process::new(reads, (lock.clone(),)).start()?.join()?); // beside us
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn read(&self) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
         self.read_until(Deadline::Never)
     }
 
-    /// `read`, without waiting.
+    /// Takes the lock to read if nobody writes or waits to write, and never sleeps.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody writes or waits to; those of [`read`](RwLock::read).
+    ///
+    /// ```
+    /// let lock = multiproc::RwLock::new()?;
+    /// let _one = lock.try_read()?;
+    /// assert!(lock.try_read().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_read(&self) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
         self.read_until(Deadline::now())
     }
 
-    /// `read`, for `timeout` at the most.
+    /// Takes the lock to read, or gives up after `timeout`.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] after that time; those of [`read`](RwLock::read).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::RwLock;
+    ///
+    /// let lock = RwLock::new()?;
+    /// let writer = lock.write()?;
+    /// std::thread::scope(|scope| {
+    ///     let reader = || lock.read_timeout(Duration::from_millis(1)).map(drop);
+    ///     scope.spawn(move || assert!(reader().unwrap_err().is_busy()));
+    /// });
+    /// # drop(writer);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn read_timeout(
         &self,
         timeout: Duration,
@@ -90,10 +137,18 @@ impl RwLock {
         self.read_until(Deadline::after(timeout))
     }
 
-    /// Does the same as [`read_timeout`](RwLock::read_timeout), with a point in time.
+    /// Takes the lock to read, or gives up at `deadline`; one that has passed looks once.
     ///
     /// # Errors
     /// As for [`read_timeout`](RwLock::read_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let lock = multiproc::RwLock::new()?;
+    /// assert!(lock.read_deadline(Instant::now()).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn read_deadline(
         &self,
         deadline: Instant,
@@ -101,27 +156,56 @@ impl RwLock {
         self.read_until(Deadline::at(deadline))
     }
 
-    /// Waits until nobody else reads or writes.
+    /// Waits until nobody else reads or writes, and takes the lock to write.
     ///
     /// # Errors
     /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::Deadlock`] if this thread reads
     /// or writes; [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// use multiproc::{AcquireError, RwLock};
+    ///
+    /// let lock = RwLock::new()?;
+    /// let reader = lock.read()?;
+    /// assert!(matches!(lock.write(), Err(AcquireError::Deadlock))); // it would wait for itself
+    /// drop(reader);
+    /// let _writer = lock.write()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn write(&self) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
         self.write_until(Deadline::Never)
     }
 
-    /// `write`, without waiting.
+    /// Takes the lock to write if nobody reads or writes, and never sleeps.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if somebody reads or writes; those of [`write`](RwLock::write).
+    ///
+    /// ```
+    /// let lock = multiproc::RwLock::new()?;
+    /// let reader = lock.read()?;
+    /// assert!(lock.try_write().unwrap_err().is_busy());
+    /// drop(reader);
+    /// assert!(lock.try_write().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_write(&self) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
         self.write_until(Deadline::now())
     }
 
-    /// `write`, for `timeout` at the most.
+    /// Takes the lock to write, or gives up after `timeout`. Readers that came behind it in that
+    /// time go on then.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] after that time; those of [`write`](RwLock::write).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = multiproc::RwLock::new()?;
+    /// assert!(lock.write_timeout(Duration::from_millis(1)).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn write_timeout(
         &self,
         timeout: Duration,
@@ -129,10 +213,19 @@ impl RwLock {
         self.write_until(Deadline::after(timeout))
     }
 
-    /// Does the same as [`write_timeout`](RwLock::write_timeout), with a point in time.
+    /// Takes the lock to write, or gives up at `deadline`; one that has passed looks once.
     ///
     /// # Errors
     /// As for [`write_timeout`](RwLock::write_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let lock = multiproc::RwLock::new()?;
+    /// let _writer = lock.write_deadline(Instant::now())?;
+    /// assert_eq!(lock.to_string(), "<RwLock(written)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn write_deadline(
         &self,
         deadline: Instant,
@@ -163,7 +256,19 @@ impl RwLock {
         }
     }
 
-    /// Becomes a member that reads or writes; gives its place, and who poisoned the lock.
+    /// Becomes a member that reads or writes; returns its place, and who poisoned the lock.
+    ///
+    /// 1. Remove the dead.
+    /// 2. If nobody stands in the way, take the role: a single store, by which the lock is held.
+    /// 3. Otherwise wait as a member, and begin again when woken.
+    ///
+    /// Who stands in the way of a reader: a writer, and whoever waited to write before it came. Who
+    /// stands in the way of a writer: whoever reads or writes, and whoever waited before it. The
+    /// ticket of a member that has not joined yet counts as the greatest, so a newcomer never
+    /// overtakes.
+    ///
+    /// When it gives up, it wakes those behind it before it leaves: they may have waited for it
+    /// only.
     fn enter(
         &self,
         role: u32,
@@ -173,6 +278,7 @@ impl RwLock {
         let entered =
             self.table.members().wait_for(waits, pid().into(), deadline, |entered, own| {
                 remove_dead(&entered);
+                // A newcomer comes after all who wait.
                 let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
                 let stands_in_the_way = |member: &Member<'_>| match member.role {
                     READS => role == WRITES,
@@ -191,6 +297,8 @@ impl RwLock {
                 }
                 let is_own =
                     |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
+                // A thread that holds the lock itself would wait for its own release; `try_` says
+                // "busy" instead, as it does not wait.
                 let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
                 if is_deadlock || deadline.is_over() {
                     // Those who waited behind us may go on.
@@ -207,7 +315,25 @@ impl RwLock {
         entered.unwrap_or_else(|missed| Err(missed.into()))
     }
 
-    /// Returns whether a writer died or panicked, and nobody has said since that all is well.
+    /// Returns `true` if a writer died or panicked and nobody has called
+    /// [`clear_poison`](RwLock::clear_poison) since. Readers do not poison.
+    ///
+    /// ```
+    /// use multiproc::{Process, RwLock};
+    ///
+    /// fn dies(lock: RwLock) {
+    ///     let _writer = lock.write().unwrap();
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let lock = RwLock::new()?;
+    /// Process::new(dies, (lock.clone(),)).start()?.join().unwrap_err();
+    /// assert!(lock.is_poisoned());
+    /// let _reader = lock.read().or_else(|error| error.recover())?;
+    /// lock.clear_poison();
+    /// assert!(!lock.is_poisoned());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         let Some(entered) = self.table.enter() else { return false };
@@ -215,7 +341,8 @@ impl RwLock {
         poison(entered.object()).is_some()
     }
 
-    /// Says that what the lock protects is in order again.
+    /// Declares that the data behind the lock are in order again. See
+    /// [`is_poisoned`](RwLock::is_poisoned).
     pub fn clear_poison(&self) {
         if let Some(entered) = self.table.enter() {
             remove_dead(&entered);
@@ -224,24 +351,30 @@ impl RwLock {
     }
 }
 
+/// The process that poisoned the lock, and how.
 type Poison = Option<(u32, How)>;
 
+/// Takes the object's number apart.
 #[expect(clippy::cast_possible_truncation, reason = "the low half is what it is about")]
 fn poison(object: u64) -> Poison {
     let how = if object & PANICKED != 0 { How::Panicked } else { How::Died };
     (object & POISONED != 0).then_some((object as u32, how))
 }
 
-/// Removes the dead. A dead writer poisons the lock.
+/// Removes the dead. A dead writer poisons the lock, under the table's lock and before its cell is
+/// free: nobody gets in between its death and the poison.
 fn remove_dead(entered: &Entered<'_>) {
     entered.remove_dead(|dead| {
         wake_all(entered);
         if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
+            // There is one writer at the most, so the poison of an earlier one is replaced only by
+            // a later one.
             entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
         }
     });
 }
 
+/// Wakes all who wait; which of them go on, they find out by the rules of `enter`.
 fn wake_all(entered: &Entered<'_>) {
     entered
         .living()
@@ -249,7 +382,12 @@ fn wake_all(entered: &Entered<'_>) {
         .for_each(Member::wake);
 }
 
-/// Gives up a place.
+/// Gives up a place, and poisons the lock if `poison` is not 0.
+///
+/// 1. Wake those who wait.
+/// 2. Write the poison.
+/// 3. Leave. Killed between 1 and 3, a writer is found dead and poisons the lock as one that died;
+///    a reader's death changes nothing.
 fn leave(table: &Table, place: usize, poison: u64) {
     let members = table.members();
     match members.enter(Deadline::now()) {
@@ -257,6 +395,7 @@ fn leave(table: &Table, place: usize, poison: u64) {
         Some(entered) if !entered.own(place).is_own() => table.unpin_if(entered.leave(place)),
         Some(entered) => {
             wake_all(&entered);
+            // Before the place is free: whoever comes next must find it.
             if poison != 0 {
                 entered.set_object(poison);
             }
@@ -286,7 +425,7 @@ impl fmt::Debug for RwLock {
     }
 }
 
-/// Holds a [`RwLock`] to read. It stays in its thread.
+/// Holds a [`RwLock`] to read, and lets go of it when it is dropped. It stays in its thread.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ReadGuard<'a> {
     table: &'a Table,
@@ -307,7 +446,8 @@ impl fmt::Debug for ReadGuard<'_> {
     }
 }
 
-/// Holds a [`RwLock`] to write. It stays in its thread.
+/// Holds a [`RwLock`] to write, and lets go of it when it is dropped; poisons it if that is because
+/// of a panic. It stays in its thread.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct WriteGuard<'a> {
     table: &'a Table,

@@ -3,6 +3,11 @@
 //!
 //! One file an object, not one for many: whoever has an object can write to all of its memory, so
 //! it must hold nothing else.
+//!
+//! A file that comes from elsewhere is checked before it is mapped (`SharedFile::open`): it must be
+//! a memory file, sealed against changes of its length, as an access behind its end would be a
+//! SIGBUS; and as long as the object needs. All that is in it may be nonsense: the state machines
+//! in `raw` look at it through atomics, and check what they read.
 
 use std::cell::RefCell;
 use std::io;
@@ -17,7 +22,7 @@ use crate::error::{Result, os};
 use crate::sys::memory::shared::{Shared, SharedFile};
 use crate::sys::wait::robust;
 
-/// Describes what all handles of an object share in this process.
+/// The memory of an object and its file: what all handles of the object share in this process.
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: SharedFile,
@@ -25,29 +30,42 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// New memory, all zero. `what` is what it is for.
+    /// Makes new memory of `length` bytes, all zero. `what` is the kind of object, for errors and
+    /// for the file's name in `/proc/<pid>/maps`.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or memory; the C library has no robust lists that we know how
+    /// to share.
     pub(crate) fn create(what: &str, length: usize) -> Result<Arc<Segment>> {
         let file = SharedFile::create(&format!("multiproc-{what}"), length);
         file.and_then(Segment::over)
             .map_err(os(format!("cannot make the shared memory of a {what}")))
     }
 
-    /// Memory that came from somewhere.
+    /// Maps memory that came in a message.
+    ///
+    /// # Errors
+    /// The descriptor is not of a memory file, or of one whose length may change; it cannot be
+    /// mapped.
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<Arc<Segment>> {
         Segment::over(SharedFile::open(fd)?)
     }
 
+    /// Checks first that this thread has a robust list: an object that cannot hear of deaths is not
+    /// made.
     fn over(file: SharedFile) -> io::Result<Arc<Segment>> {
         robust::check()?;
         let memory = file.map_all()?;
         Ok(Arc::new(Segment { file, memory }))
     }
 
+    /// Returns the mapping.
     pub(crate) fn memory(&self) -> &Shared {
         &self.memory
     }
 
-    /// Returns whether `other` is the same memory.
+    /// Returns `true` if `other` is the same memory, by device and inode: one file can be mapped
+    /// twice here, if it came in two messages.
     pub(crate) fn is_same(&self, other: &Segment) -> bool {
         std::ptr::eq(self, other) || self.file.is_same(&other.file)
     }
@@ -58,7 +76,8 @@ thread_local! {
     static LAST: RefCell<Weak<Segment>> = const { RefCell::new(Weak::new()) };
 }
 
-/// A segment as a field of what crosses, `LENGTH` bytes long at the least.
+/// A segment as a field of what crosses: its descriptor. Decoding refuses memory that is shorter
+/// than `LENGTH` bytes, so the object may use these without further checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Crossing<const LENGTH: usize>(pub(crate) Arc<Segment>);
 
@@ -73,11 +92,14 @@ impl<'de, const LENGTH: usize> Deserialize<'de> for Crossing<LENGTH> {
         deserializer: D,
     ) -> std::result::Result<Crossing<LENGTH>, D::Error> {
         let Carried(fd) = Carried::deserialize(deserializer)?;
+        // Ten thousand locks of one file come as as many fields with one descriptor: map it once. A
+        // thread that is ending has no `LAST` any more, and maps it again.
         let last = LAST.try_with(|last| last.borrow().upgrade()).ok().flatten();
         let segment = match last.filter(|last| Arc::ptr_eq(last.file.fd(), &fd)) {
             Some(last) => last,
             None => Segment::open(fd).map_err(D::Error::custom)?,
         };
+        // Checked here, so that objects can look at their fields without an error to return.
         if segment.memory.length() < LENGTH {
             return Err(D::Error::custom("shared memory that is too small"));
         }

@@ -1,4 +1,6 @@
-//! Semaphores: so many at a time.
+//! Semaphores: a number of permits, of which each is held by one thread at a time.
+//!
+//! What a permit is, and how it comes back from the dead, is in `permit`.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use super::table::Table;
 use crate::error::{Cause, Result};
 use crate::sys::wait::poll::Deadline;
 
-/// So many permits, for threads of any process: CPython's `multiprocessing.Semaphore`.
+/// A number of permits for threads of any process: CPython's `multiprocessing.Semaphore`.
 ///
 /// To acquire it gives a [`Permit`], which comes back when it is dropped, or when the thread that
 /// holds it dies, however that happens. For signals, where one process takes what another gives,
@@ -42,34 +44,77 @@ pub struct Semaphore {
 }
 
 impl Semaphore {
-    /// A semaphore with `value` permits.
+    /// Makes a semaphore with `value` permits; 0 is allowed, for signals.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::Semaphore::new(3)?.to_string(), "<Semaphore(value=3)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(value: u32) -> Result<Semaphore> {
         Ok(Semaphore { table: Table::create("semaphore", value.into())? })
     }
 
-    /// Waits for a permit.
+    /// Waits for a permit. CPython's `acquire()`.
+    ///
+    /// Who has waited longest is woken first; a newcomer may be quicker.
     ///
     /// # Errors
     /// [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// use multiproc::{Process, Semaphore};
+    ///
+    /// fn dies(slots: Semaphore) {
+    ///     std::mem::forget(slots.acquire().unwrap());
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let slots = Semaphore::new(1)?;
+    /// Process::new(dies, (slots.clone(),)).start()?.join().unwrap_err();
+    /// let _permit = slots.acquire()?; // it came back with the death of its holder
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         permit::acquire(&self.table, Deadline::Never)
     }
 
-    /// Takes a permit if there is one.
+    /// Takes a permit if one is free, and never sleeps. CPython's `acquire(block=False)`.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if there is none.
+    ///
+    /// ```
+    /// use multiproc::Semaphore;
+    ///
+    /// let slots = Semaphore::new(1)?;
+    /// let permit = slots.try_acquire()?;
+    /// assert!(slots.try_acquire().unwrap_err().is_busy());
+    /// drop(permit);
+    /// assert!(slots.try_acquire().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         permit::acquire(&self.table, Deadline::now())
     }
 
-    /// Waits for a permit, for `timeout` at the most.
+    /// Waits for a permit, for `timeout` at the most. CPython's `acquire(timeout=..)`.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if none came.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Semaphore;
+    ///
+    /// let slots = Semaphore::new(0)?;
+    /// assert!(slots.acquire_timeout(Duration::from_millis(1)).unwrap_err().is_busy());
+    /// slots.release();
+    /// assert!(slots.acquire_timeout(Duration::from_millis(1)).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_timeout(
         &self,
         timeout: Duration,
@@ -77,10 +122,19 @@ impl Semaphore {
         permit::acquire(&self.table, Deadline::after(timeout))
     }
 
-    /// Does the same as [`acquire_timeout`](Semaphore::acquire_timeout), with a point in time.
+    /// Waits for a permit, until `deadline` at the most.
     ///
     /// # Errors
     /// As for [`acquire_timeout`](Semaphore::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let slots = multiproc::Semaphore::new(1)?;
+    /// let _permit = slots.acquire_deadline(Instant::now())?;
+    /// assert!(slots.acquire_deadline(Instant::now()).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_deadline(
         &self,
         deadline: Instant,
@@ -88,12 +142,32 @@ impl Semaphore {
         permit::acquire(&self.table, Deadline::at(deadline))
     }
 
-    /// Adds a permit, above what there were at first if need be.
+    /// Adds a permit, above the number at the start if need be, and wakes one who waits for one.
+    /// CPython's `release()`.
+    ///
+    /// It is not for giving back a [`Permit`], which does that itself when it is dropped.
+    ///
+    /// ```
+    /// use multiproc::Semaphore;
+    ///
+    /// let slots = Semaphore::new(0)?;
+    /// slots.release();
+    /// slots.release();
+    /// assert_eq!(slots.value(), 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn release(&self) {
         permit::add(&self.table, u64::MAX);
     }
 
-    /// Returns how many permits are free at this moment.
+    /// Returns how many permits are free at this moment. CPython's `get_value()`.
+    ///
+    /// ```
+    /// let slots = multiproc::Semaphore::new(3)?;
+    /// let _permit = slots.acquire()?;
+    /// assert_eq!(slots.value(), 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn value(&self) -> u64 {
         permit::free(&self.table)
@@ -113,7 +187,7 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A [`Semaphore`] of which never more permits can be free than at first: CPython's
+/// A [`Semaphore`] of which never more permits can be free than at the start: CPython's
 /// `multiprocessing.BoundedSemaphore`.
 ///
 /// ```
@@ -133,26 +207,47 @@ pub struct BoundedSemaphore {
 }
 
 impl BoundedSemaphore {
-    /// A semaphore with `value` permits, never more.
+    /// Makes a semaphore with `value` permits, which is also the bound.
     ///
     /// # Errors
     /// The system lacks descriptors or memory.
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// assert_eq!(slots.to_string(), "<BoundedSemaphore(value=1, maxvalue=1)>");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn new(value: u32) -> Result<BoundedSemaphore> {
         Ok(BoundedSemaphore { semaphore: Semaphore::new(value)?, bound: value })
     }
 
-    /// Waits for a permit.
+    /// Waits for a permit, as [`Semaphore::acquire`] does.
     ///
     /// # Errors
     /// [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// let permit = slots.acquire()?;
+    /// assert_eq!(slots.value(), 0);
+    /// drop(permit);
+    /// assert_eq!(slots.value(), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.acquire()
     }
 
-    /// Takes a permit if there is one.
+    /// Takes a permit if one is free, as [`Semaphore::try_acquire`] does.
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if there is none.
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(0)?;
+    /// assert!(slots.try_acquire().unwrap_err().is_busy());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.try_acquire()
     }
@@ -161,6 +256,12 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     /// [`AcquireError::Busy`] if none came.
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// assert!(slots.acquire_timeout(std::time::Duration::from_millis(1)).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_timeout(
         &self,
         timeout: Duration,
@@ -168,11 +269,18 @@ impl BoundedSemaphore {
         self.semaphore.acquire_timeout(timeout)
     }
 
-    /// Does the same as [`acquire_timeout`](BoundedSemaphore::acquire_timeout), with a point in
-    /// time.
+    /// Waits for a permit, until `deadline` at the most.
     ///
     /// # Errors
     /// As for [`acquire_timeout`](BoundedSemaphore::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// assert!(slots.acquire_deadline(Instant::now()).is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn acquire_deadline(
         &self,
         deadline: Instant,
@@ -180,10 +288,22 @@ impl BoundedSemaphore {
         self.semaphore.acquire_deadline(deadline)
     }
 
-    /// Adds a permit in the place of one that was [forgotten](Permit::forget).
+    /// Adds a permit in the place of one that was [forgotten](Permit::forget). CPython's
+    /// `release()`, with its `ValueError` in the same words.
     ///
     /// # Errors
     /// All are free already.
+    ///
+    /// ```
+    /// use multiproc::BoundedSemaphore;
+    ///
+    /// let slots = BoundedSemaphore::new(2)?;
+    /// slots.acquire()?.forget();
+    /// slots.release()?;
+    /// let error = slots.release().unwrap_err();
+    /// assert_eq!(error.to_string(), "semaphore or lock released too many times");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn release(&self) -> Result<()> {
         if permit::add(&self.semaphore.table, self.bound.into()) {
             return Ok(());
@@ -192,6 +312,11 @@ impl BoundedSemaphore {
     }
 
     /// Returns how many permits are free at this moment.
+    ///
+    /// ```
+    /// assert_eq!(multiproc::BoundedSemaphore::new(3)?.value(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn value(&self) -> u64 {
         self.semaphore.value()

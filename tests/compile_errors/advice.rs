@@ -46,6 +46,9 @@ fn main() {
     let _ = Process::new(|| double(5), ());
     let _ = Process::new(length, ("text".to_owned(),));
     let _ = Process::from_closure(move || text.len());
+    let chosen: fn(i32) -> i32 = double;
+    let _ = Process::from_pointer(chosen, (5,));
+    let _ = Process::from_pointer(double as fn(i32) -> i32, (5,));
     let _ = Worker { number }.process();
     let _ = set_forkserver_preload(|| ());
 }

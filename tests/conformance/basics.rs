@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use multiproc::{
-    Child, Failure, Process, Signal, StartMethod, Stdio, active_children, cpu_count,
+    Child, Failure, Pool, Process, Signal, StartMethod, Stdio, active_children, cpu_count,
     current_process, parent_process, wait,
 };
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,56 @@ pub(crate) fn a03_arguments_arrive_equal() {
             .start()
             .expect("start");
         assert_eq!(child.join().expect("join"), list);
+    });
+}
+
+fn total<T: std::iter::Sum<T> + std::ops::Mul<Output = T> + Copy>(numbers: Vec<T>, by: T) -> T {
+    numbers.iter().map(|number| *number * by).sum()
+}
+
+pub(crate) fn a03_generic_functions_are_targets() {
+    for_each_method(|method| {
+        let integers = Process::new(total::<u32>, (vec![1, 2, 3], 7)).start_method(method);
+        let floats = Process::new(total::<f64>, (vec![0.5, 0.25], 2.0)).start_method(method);
+        let (integers, floats) = (integers.start().expect("start"), floats.start().expect("start"));
+        assert_eq!(integers.join().expect("join"), 42);
+        assert!((floats.join().expect("join") - 1.5).abs() < f64::EPSILON);
+        let pool = Pool::builder().processes(2).start_method(method).build().expect("pool");
+        let sizes = pool.map(size_of_all::<u16>, [vec![1], vec![1, 2]]).expect("map");
+        assert_eq!(sizes, [2, 4]);
+        assert_eq!(pool.apply(total::<u64>, (vec![20, 1], 2)).expect("apply"), 42);
+        pool.close();
+    });
+}
+
+fn size_of_all<T>(values: Vec<T>) -> usize {
+    values.len() * size_of::<T>()
+}
+
+pub(crate) fn a03_function_pointers_are_targets() {
+    fn name() -> String {
+        current_process().name()
+    }
+    fn sum(a: u32, b: String) -> u32 {
+        a + b.parse::<u32>().expect("a number")
+    }
+    fn product(a: u32, b: String) -> u32 {
+        a * b.parse::<u32>().expect("a number")
+    }
+    for_each_method(|method| {
+        // In a table, so that nothing but the pointer says which function it is.
+        let table: [fn(u32, String) -> u32; 3] = [sum, product, |a, b| a - sum(0, b)];
+        for (pointer, expected) in table.into_iter().zip([9, 14, 5]) {
+            let process = Process::from_pointer(pointer, (7, "2".to_owned())).start_method(method);
+            assert_eq!(process.start().expect("start").join().expect("join"), expected);
+        }
+        let pointer: fn() -> String = name;
+        let child = Process::from_pointer(pointer, ()).name("by pointer").start_method(method);
+        assert_eq!(child.start().expect("start").join().expect("join"), "by pointer");
+        let panics: fn(String) = |text| panic!("{text}");
+        let child = Process::from_pointer(panics, ("on purpose".to_owned(),)).start_method(method);
+        let error = child.start().expect("start").join().expect_err("a panic");
+        assert!(matches!(error.failure(), Failure::Panicked(_)), "{error}");
     });
 }
 

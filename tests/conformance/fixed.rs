@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use multiproc::{
     Failure, Level, Process, Signal, StartMethod, Stdio, active_children, current_process,
-    get_logger, get_start_method, get_start_method_if_set, log_to_stderr, set_start_method, wait,
+    get_logger, log_to_stderr, set_start_method, start_method, start_method_if_set, wait,
 };
 
 use crate::support::{for_each_method, is_running, state_of, until};
@@ -315,18 +315,18 @@ pub(crate) fn fixed_c11_log_format() {
 }
 
 pub(crate) fn fixed_c12_set_start_method_twice() {
-    assert_eq!(get_start_method_if_set(), None);
+    assert_eq!(start_method_if_set(), None);
     set_start_method(StartMethod::Spawn).expect("the first time");
     let error = set_start_method(StartMethod::Spawn).expect_err("the second time");
     assert!(error.is_method_set());
     assert_eq!(error.to_string(), "the start method has already been set");
-    assert_eq!(get_start_method(), StartMethod::Spawn);
+    assert_eq!(start_method(), StartMethod::Spawn);
     for_each_method(|method| {
         multiproc::force_start_method(None);
         // To start a process by the default is to settle it; by a method of its own, not.
         let named = Process::new(|| (), ()).start_method(method).start().expect("start");
         named.join().expect("join");
-        assert_eq!(get_start_method_if_set(), None);
+        assert_eq!(start_method_if_set(), None);
         let child = Process::new(|| set_start_method(StartMethod::Spawn).is_err(), ())
             .start()
             .expect("start");

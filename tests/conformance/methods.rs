@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use multiproc::{
-    Context, Process, StartMethod, Stdio, force_start_method, get_all_start_methods, get_context,
-    get_start_method, get_start_method_if_set, set_forkserver_preload,
+    Context, Process, StartMethod, Stdio, force_start_method, set_forkserver_preload, start_method,
+    start_method_if_set,
 };
 
 use crate::support::{METHODS, for_each_method, open_fds};
@@ -16,39 +16,39 @@ use crate::tools::{
 
 pub(crate) fn d40_contexts() {
     for_each_method(|method| {
-        let context = get_context(method);
+        let context = Context::new(method);
         assert_eq!(context.start_method(), method);
         assert_eq!(context, Context::new(method));
-        let child = context.process(get_start_method_if_set, ()).start().expect("start");
+        let child = context.process(start_method_if_set, ()).start().expect("start");
         assert_eq!(child.start_method(), method);
         // What is the child's own default is the method of its context.
         assert_eq!(child.join().expect("join"), Some(method));
     });
     // The program's own is not touched by all that.
-    assert_eq!(get_start_method(), StartMethod::Forkserver);
+    assert_eq!(start_method(), StartMethod::Forkserver);
     assert_eq!(Context::default().start_method(), StartMethod::Forkserver);
 }
 
 pub(crate) fn d42_forced_start_method() {
     for_each_method(|method| {
         force_start_method(Some(method));
-        assert_eq!(get_start_method(), method);
+        assert_eq!(start_method(), method);
         assert_eq!(Context::default(), Context::new(method));
-        let child = Process::new(get_start_method, ()).start().expect("start");
+        let child = Process::new(start_method, ()).start().expect("start");
         assert_eq!(child.start_method(), method);
         assert_eq!(child.join().expect("join"), method);
         // Its type is called Process, whatever the context: as in the article.
         let process = Process::new(|| (), ());
         assert_eq!(process.to_string(), format!("<Process({}, initial)>", process.get_name()));
         force_start_method(None);
-        assert_eq!(get_start_method_if_set(), None);
+        assert_eq!(start_method_if_set(), None);
     });
 }
 
 pub(crate) fn d43_all_start_methods() {
-    let all = get_all_start_methods();
+    let all = StartMethod::ALL;
     assert_eq!(all, [StartMethod::Forkserver, StartMethod::Spawn, StartMethod::Fork]);
-    assert_eq!(get_start_method(), all[0]);
+    assert_eq!(start_method(), all[0]);
     let names: Vec<String> = all.iter().map(StartMethod::to_string).collect();
     assert_eq!(names, ["forkserver", "spawn", "fork"]);
     for method in all {

@@ -1,4 +1,12 @@
 //! Limits on what another format's decoder makes of a message.
+//!
+//! Every trait of serde that hands values on is wrapped: the format's `Deserializer` on its way to
+//! the type, and the type's `Visitor` on its way to the format. So each value is counted whoever
+//! asks for it, with the same `Budget` as this codec's own.
+//!
+//! What serde keeps aside, for flattened fields and untagged enums, it decodes again by code of its
+//! own, which nothing can wrap. So the depth is limited to 128, and a level has to find 16 KiB of
+//! stack.
 
 use std::fmt;
 
@@ -11,25 +19,26 @@ use crate::codec::error::CodecError;
 use crate::codec::limits;
 use crate::sys::program::stack;
 
-/// Sets how deep a value may be nested.
+/// Levels that a value may be nested at most, whatever `DecodeLimits::depth` allows.
 const DEPTH: u32 = 128;
 
-/// Holds what a level may take of the stack when serde reads again what it kept aside.
+/// The stack, in bytes, that one level may take when serde reads again what it kept aside.
 const LEVEL: usize = 16 * 1024;
 
-/// Something of serde's that is asked for values, each of which counts.
+/// Something of serde's through which values go, with the budget that they count for.
 pub(crate) struct Guarded<'b, T> {
     inner: T,
     budget: &'b mut Budget,
 }
 
 impl<'b, T> Guarded<'b, T> {
+    /// Puts `budget` around `inner`.
     pub(crate) fn new(inner: T, budget: &'b mut Budget) -> Guarded<'b, T> {
         Guarded { inner, budget }
     }
 }
 
-/// Returns what the format says of a failure.
+/// Words a failure of the format: our own errors come back out of it as they went in.
 pub(crate) fn text(error: &rmp_serde::decode::Error) -> String {
     match error {
         rmp_serde::decode::Error::Uncategorized(text) | rmp_serde::decode::Error::Syntax(text) => {
@@ -39,6 +48,7 @@ pub(crate) fn text(error: &rmp_serde::decode::Error) -> String {
     }
 }
 
+/// Our error as one of the format's.
 fn told<E: Error>(fault: CodecError) -> E {
     E::custom(fault)
 }
@@ -49,7 +59,7 @@ fn enter<E: Error>(budget: &mut Budget) -> Result<(), E> {
     check(budget.depth).map_err(told)
 }
 
-/// Returns whether a value may be nested so deep, here.
+/// Fails if a value may not be nested so deep, by the limits or by what is left of the stack.
 pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
     let limit = limits::depth().min(DEPTH);
     if depth > limit {
@@ -57,6 +67,7 @@ pub(crate) fn check(depth: u32) -> Result<(), CodecError> {
             "a self-describing value that is nested more than {limit} deep"
         )));
     }
+    // Asked for ahead: what serde keeps aside it reads again without asking us.
     if depth > SHALLOW && !stack::has(depth as usize * LEVEL) {
         return Err(CodecError::text(format!(
             "a self-describing value that is nested {depth} deep, for which this thread's stack \

@@ -1,4 +1,9 @@
-//! Looks for what a self-describing format cannot tell from nothing.
+//! Finds options that a self-describing format cannot tell from `None`.
+//!
+//! MessagePack writes `None` and `()` as nil, and `Some(x)` as `x`. So `Some(None)` and `Some(())`
+//! would arrive as `None`. This serializer writes nothing: it answers for each value whether it
+//! would be nil, and refuses an option around such a one. It also sees how deep the value is
+//! nested, before the format does.
 
 use serde::ser::{
     Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
@@ -8,12 +13,12 @@ use serde::ser::{
 use super::guard;
 use crate::codec::error::CodecError;
 
-/// Writes nothing, and says of each value whether it would be written as nothing is. Also looks how
-/// deep they are nested.
+/// Answers whether a value would be written as nil; the number is how deep it is nested.
 #[derive(Clone, Copy)]
 pub(crate) struct Nulls(pub(crate) u32);
 
 impl Nulls {
+    /// One level deeper, if that may be.
     fn deeper(self) -> Result<Nulls, CodecError> {
         let depth = self.0 + 1;
         guard::check(depth)?;
@@ -54,6 +59,7 @@ impl Serializer for Nulls {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, CodecError> {
+        // The inner value would be nil, and so would `None`.
         if value.serialize(self.deeper()?)? {
             return Err(CodecError::custom(
                 "an option whose value is written as nothing (`Some(None)`, `Some(())`) would \

@@ -1,5 +1,4 @@
-//! Describes what types that ask the format what comes next get, and what a hostile message gets of
-//! them.
+//! Tests of types that ask the format what comes next, with honest and with hostile messages.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;

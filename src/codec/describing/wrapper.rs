@@ -1,4 +1,4 @@
-//! Values whose types ask the format what comes next.
+//! The wrapper by which such a type crosses: [`SelfDescribing`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -90,6 +90,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for SelfDescribing<T> {
     }
 }
 
+/// Reads the MessagePack that is in a message of this codec.
 struct Bytes<T>(PhantomData<T>);
 
 impl<T: DeserializeOwned> Visitor<'_> for Bytes<T> {

@@ -1,4 +1,7 @@
-//! A started process and its result.
+//! A started process and its typed result.
+//!
+//! The result stays encoded in the `End` until somebody asks for it, so that each `join` can decode
+//! it anew, and a child whose result nobody wants costs no decoding.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,10 +44,11 @@ pub struct Child<T> {
     result: PhantomData<fn() -> T>,
 }
 
-/// A process was to be closed, but it is running: here it is again.
+/// The error of [`Child::close`]: the process is running, and here it is again.
 pub struct StillRunning<T>(pub Child<T>);
 
 impl<T> Child<T> {
+    /// A child that was just entered into the registry.
     pub(crate) fn new(handle: Handle, pipes: Pipes) -> Child<T> {
         Child { handle, pipes, result: PhantomData }
     }
@@ -73,33 +77,83 @@ impl<T> Child<T> {
         self.handle.clone()
     }
 
-    /// The write end of the process's standard input, if it was to be piped; once.
+    /// Takes the write end of the process's standard input, if that was to be piped. `None` the
+    /// second time. Dropping it is the end of the file for the process.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let read = || std::io::read_to_string(std::io::stdin()).unwrap();
+    /// let mut child = Process::new(read, ()).stdin(Stdio::piped()).start()?;
+    /// child.take_stdin().unwrap().write_all(b"hello").unwrap(); // dropped: the end of the file
+    /// assert_eq!(child.join()?, "hello");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.pipes.0[0].take().map(ChildStdin::from)
     }
 
-    /// The read end of the process's standard output, if it was to be piped; once.
+    /// Takes the read end of the process's standard output, if that was to be piped. `None` the
+    /// second time.
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let mut child = Process::new(|| print!("hello"), ()).stdout(Stdio::piped()).start()?;
+    /// let output = child.take_stdout().unwrap();
+    /// assert_eq!(std::io::read_to_string(output).unwrap(), "hello");
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.pipes.0[1].take().map(ChildStdout::from)
     }
 
-    /// The read end of the process's standard error, if it was to be piped; once.
+    /// Takes the read end of the process's standard error, if that was to be piped. `None` the
+    /// second time.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let mut child = Process::new(|| eprintln!("warning"), ()).stderr(Stdio::piped()).start()?;
+    /// let mut text = String::new();
+    /// child.take_stderr().unwrap().read_to_string(&mut text).unwrap();
+    /// assert_eq!(text, "warning\n");
+    /// assert!(child.take_stderr().is_none());
+    /// # child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.pipes.0[2].take().map(ChildStderr::from)
     }
 
-    /// Lets go of an ended process and all that it left here, its unread result included.
+    /// Lets go of an ended process and all that it left here, its unread result included. CPython's
+    /// `close()`.
     ///
     /// # Errors
     /// It is running, and handed back. (CPython: "Cannot close a process while it is still
     /// running".)
+    ///
+    /// ```
+    /// use multiproc::{Process, StillRunning};
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// let StillRunning(child) = child.close().unwrap_err();
+    /// child.kill()?;
+    /// let _ = child.join();
+    /// assert!(child.close().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn close(self) -> Result<(), StillRunning<T>> {
         if self.is_alive() { Err(StillRunning(self)) } else { Ok(()) }
     }
 }
 
 impl<T: DeserializeOwned> Child<T> {
-    /// Waits until the process has ended and gives what its function returned.
+    /// Waits until the process has ended, and returns what its function returned.
     ///
     /// It can be called again, and from several threads at once: each call decodes the result anew.
     /// What is still open of the process's piped standard input is not closed: a process that reads
@@ -107,6 +161,17 @@ impl<T: DeserializeOwned> Child<T> {
     ///
     /// # Errors
     /// How the process failed to return a value: see [`Failure`](crate::Failure).
+    ///
+    /// ```
+    /// use multiproc::{Failure, Process};
+    ///
+    /// let child = Process::new(|| "result".to_owned(), ()).start()?;
+    /// assert_eq!(child.join()?, "result");
+    ///
+    /// let child = Process::new(|| -> u8 { std::process::abort() }, ()).start()?;
+    /// assert!(matches!(child.join().unwrap_err().failure(), Failure::Signalled { .. }));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join(&self) -> Result<T, JoinError> {
         loop {
             if let Some(value) = self.join_until(Deadline::Never)? {
@@ -115,30 +180,65 @@ impl<T: DeserializeOwned> Child<T> {
         }
     }
 
-    /// Waits until the process has ended, but no longer than `timeout`; `None` if it runs on.
+    /// Waits until the process has ended, but no longer than `timeout`. Returns `None` if it runs
+    /// on.
     ///
     /// # Errors
     /// As for [`join`](Child::join).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc::Process;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// assert_eq!(child.join_timeout(Duration::from_millis(1))?, None);
+    /// child.kill()?;
+    /// assert!(child.join_timeout(minute).is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<T>, JoinError> {
         self.join_until(Deadline::after(timeout))
     }
 
-    /// Does the same as [`join_timeout`](Child::join_timeout), with a point in time.
+    /// Waits until the process has ended, but not beyond `deadline`. Returns `None` if it runs on.
     ///
     /// # Errors
     /// As for [`join_timeout`](Child::join_timeout).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use multiproc::Process;
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(60);
+    /// let child = Process::new(|| 7, ()).start()?;
+    /// assert_eq!(child.join_deadline(deadline)?, Some(7));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn join_deadline(&self, deadline: Instant) -> Result<Option<T>, JoinError> {
         self.join_until(Deadline::at(deadline))
     }
 
-    /// Returns what the function returned, if the process has ended; `None` if it is running.
+    /// Returns what the function returned, or `None` if the process is running. Never sleeps.
     ///
     /// # Errors
     /// As for [`join`](Child::join).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).start()?;
+    /// assert_eq!(child.try_join()?, None);
+    /// # child.kill()?;
+    /// # let _ = child.join();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_join(&self) -> Result<Option<T>, JoinError> {
         self.join_until(Deadline::now())
     }
 
+    /// Waits, takes the status of some others, and decodes the value.
     fn join_until(&self, deadline: Deadline) -> Result<Option<T>, JoinError> {
         let core = self.handle.core();
         let end = core.wait_to_join(deadline)?;

@@ -1,4 +1,22 @@
-//! Describes what all handles of a child share: where it leads to, and how it ended.
+//! A child as all its handles share it: where it leads to, and how it ended.
+//!
+//! # Order of an end
+//! 1. The kernel makes the pidfd readable when the child's last thread has ended.
+//! 2. If the child led a session, what is left of its process group is killed: the child is still a
+//!    zombie, so its number is its group's and nobody else's.
+//! 3. `waitid` takes the status. From here on the number may be reused; nobody uses it any more.
+//! 4. The report is read from the socket. If that fails for want of a descriptor, the phase is
+//!    `Reaped`, and the next look goes on here.
+//! 5. The phase is `Ended`, the registry forgets the child, its directory is removed.
+//!
+//! All of it happens under the lock of `phase`, but for the last step, so that several threads may
+//! wait for one child. Killed in between, this process takes its children along (the lifeline), and
+//! the kernel gives zombies to init.
+//!
+//! # Descriptors
+//! A running child costs one descriptor, its socket. A pidfd is asked from the socket
+//! (`SO_PEERPIDFD`, Linux 6.5) when it is needed; on older kernels it is kept from the start. When
+//! the process has no descriptor left, `reserve` lends the one that it keeps for this.
 
 use std::fmt;
 use std::io;
@@ -27,21 +45,24 @@ use crate::sys::process::pidfd::Status;
 use crate::sys::process::{pidfd, reserve, tree};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Describes what all handles of one process share.
+/// A child, as all its handles share it.
 pub(crate) struct Core {
-    /// The process that started it.
+    /// The process that started it: whether it is this one, and its number for an error.
     owner: (Generation, u32),
-    /// Its place in the registry, and what removes it there once its status is taken.
+    /// Its key in the registry.
     id: u64,
+    /// Removes it there once its status is taken. A function, as the registry stands above.
     forget: fn(u64),
     /// As it was started; its handles may have given it another name since.
     pub(crate) spec: ProcessSpec,
+    /// Its name by its handles, which may have renamed it.
     name: Mutex<String>,
     pub(crate) pid: u32,
     pub(crate) function: &'static str,
     pub(crate) method: StartMethod,
-    /// When it is to end.
+    /// When it is to end, if it has a deadline.
     due: Option<Due>,
+    /// This process has signalled it for its deadline: its end is put down to that.
     is_overdue: AtomicBool,
     /// Its own directory, which goes with it.
     private_dir: Option<PathBuf>,
@@ -51,16 +72,20 @@ pub(crate) struct Core {
     sentinel: OnceLock<OwnedFd>,
 }
 
+/// The phase of its life, as far as this process has seen it.
 enum Phase {
+    /// Not seen to end.
     Running(Arc<Link>),
     /// Its status is taken, but what it said could not be read or opened yet.
     Reaped(Arc<Link>, Status, Option<Received>),
+    /// All is known; the socket is closed.
     Ended(Arc<End>),
 }
 
-/// Describes what leads to a running child. Whoever waits on it holds it, so that no number is
-/// reused under them.
+/// Descriptors that lead to a running child. Whoever waits on one holds the link, so that no
+/// descriptor number is reused under them by another thread that sees the end.
 struct Link {
+    /// The socket to the child.
     control: OwnedFd,
     /// Where the kernel does not give it from the socket.
     pidfd: Option<OwnedFd>,
@@ -69,7 +94,7 @@ struct Link {
     _lifeline: Option<PrivateLifeline>,
 }
 
-/// A pidfd to use for a moment.
+/// A pidfd to use for a moment: one that is kept, or one that was made for this and goes with it.
 enum Pidfd<'a> {
     Kept(BorrowedFd<'a>),
     Made(OwnedFd),
@@ -84,10 +109,10 @@ impl AsFd for Pidfd<'_> {
     }
 }
 
-/// Sets how often to look for want of a descriptor to sleep on.
+/// Time between two looks, if there is no descriptor to sleep on.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// When a process is to end.
+/// A deadline: the instant, and the two times that it came from.
 #[derive(Clone, Copy, Debug)]
 struct Due {
     at: Instant,
@@ -96,14 +121,14 @@ struct Due {
 }
 
 impl Due {
-    /// When a process that starts now is to end; a time beyond what the clock counts is none.
+    /// The deadline of a process that starts now; none if the clock does not count so far.
     fn from_now(spec: &ProcessSpec) -> Option<Due> {
         let deadline = spec.deadline?;
         Some(Due { at: Instant::now().checked_add(deadline)?, deadline, grace: spec.grace })
     }
 }
 
-/// Describes how a new core is described.
+/// The description that a new core gets of its process.
 pub(crate) struct Description {
     pub(crate) spec: ProcessSpec,
     pub(crate) function: &'static str,
@@ -113,6 +138,7 @@ pub(crate) struct Description {
 }
 
 impl Core {
+    /// A child that was just launched; its deadline counts from here.
     pub(crate) fn new(
         id: u64,
         forget: fn(u64),
@@ -141,21 +167,23 @@ impl Core {
         }
     }
 
+    /// Returns its name.
     pub(crate) fn name(&self) -> String {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether this process started it, and not one of which this is a forked copy.
+    /// Returns `true` if this process started it, and not one of which this is a forked copy.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
     }
 
-    /// Returns whether this process started it, and has not seen it end.
+    /// Returns `true` if this process started it, and has not seen it end.
     pub(crate) fn is_running(&self) -> bool {
         // What cannot be asked at the moment (no descriptor left) has not been seen to end.
         self.is_ours() && self.look().map_or(true, |end| end.is_none())
     }
 
+    /// Refuses what only the process that started the child may do. `verb` says what that is.
     fn check_owner(&self, verb: &str) -> Result<()> {
         if self.is_ours() {
             return Ok(());
@@ -168,7 +196,7 @@ impl Core {
         Err(Cause::OtherProcess(text).into())
     }
 
-    /// The link, unless the child has ended and was asked for all.
+    /// Returns the link, unless the child has ended and was asked for all.
     fn link(&self) -> Option<Arc<Link>> {
         match &*self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
             Phase::Running(link) => Some(Arc::clone(link)),
@@ -176,7 +204,8 @@ impl Core {
         }
     }
 
-    /// A pidfd of the child, or `None` if the kernel knows it no more.
+    /// Returns a pidfd of the child, or `None` if the kernel knows it no more: then its status was
+    /// taken by somebody else (SIGCHLD ignored, or a `wait` for any child).
     fn pidfd<'a>(&'a self, link: &'a Link) -> io::Result<Option<Pidfd<'a>>> {
         if let Some(pidfd) = &link.pidfd {
             return Ok(Some(Pidfd::Kept(pidfd.as_fd())));
@@ -193,11 +222,17 @@ impl Core {
     }
 
     /// Returns how the child ended, if it has; takes its status and its report the first time.
+    /// Never sleeps.
+    ///
+    /// # Errors
+    /// The process lacks descriptors even after the reserve was spent, or memory for the report.
     pub(crate) fn look(&self) -> io::Result<Option<Arc<End>>> {
         let mut seen = self.look_now();
         // Once for the status, once for a report that brings a descriptor.
         for _ in 0..2 {
             match &seen {
+                // No descriptor for the pidfd, or for one that the report brings: use the one in
+                // reserve.
                 Err(error) if reserve::is_lack(error) => seen = reserve::spend(|| self.look_now()),
                 _ => break,
             }
@@ -205,6 +240,7 @@ impl Core {
         seen
     }
 
+    /// `look`, with what descriptors there are.
     fn look_now(&self) -> io::Result<Option<Arc<End>>> {
         match self.link() {
             Some(link) => {
@@ -215,7 +251,8 @@ impl Core {
         }
     }
 
-    /// Waits for the end; nothing at the deadline.
+    /// Waits for the end; `None` at `deadline`. Of a child with a deadline of its own it also sees
+    /// to that: SIGTERM to it and all that it started, SIGKILL after the grace.
     pub(crate) fn wait(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         if let Some(due) = self.due {
             // It sees to that itself, too, for when nobody waits; but only from here, all that it
@@ -238,6 +275,7 @@ impl Core {
         self.wait_for_end(deadline)
     }
 
+    /// Sleeps until the end, or looks from time to time if there is no descriptor to sleep on.
     fn wait_for_end(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
         loop {
             match self.wait_asleep(deadline) {
@@ -252,7 +290,11 @@ impl Core {
         }
     }
 
+    /// Sleeps on the pidfd. Between readable and reaped may be a moment in which a debugger has to
+    /// hear of the end first (`ptrace(2)`): it looks again until then.
     fn wait_asleep(&self, deadline: Deadline) -> io::Result<Option<Arc<End>>> {
+        // Held for the whole wait: the descriptor stays this child's, even if another thread sees
+        // the end.
         let Some(link) = self.link() else { return self.collect(None) };
         let pidfd = self.pidfd(&link)?;
         loop {
@@ -270,7 +312,7 @@ impl Core {
         }
     }
 
-    /// Takes status and report of an ended child; nothing if it runs. Without a pidfd, it has ended
+    /// Takes status and report of an ended child; `None` if it runs. Without a pidfd, it has ended
     /// for sure.
     fn collect(&self, pidfd: Option<&Pidfd<'_>>) -> io::Result<Option<Arc<End>>> {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
@@ -293,12 +335,14 @@ impl Core {
         let end = match End::read(status, &link.control, &mut unopened, own) {
             Ok(end) => Arc::new(end),
             Err(error) => {
+                // The status is taken and cannot be asked again, so it must not be lost.
                 *phase = Phase::Reaped(link, status, unopened);
                 return Err(error);
             }
         };
         *phase = Phase::Ended(Arc::clone(&end));
         drop(phase);
+        // After the lock is let go of: the registry may be asking this child at the moment.
         (self.forget)(self.id);
         if let Some(directory) = &self.private_dir {
             removal::remove(directory.clone());
@@ -306,7 +350,7 @@ impl Core {
         Ok(Some(end))
     }
 
-    /// Takes the status of an ended child; before that, it ends what is left of its session.
+    /// Steps 2 and 3: ends what is left of its session, then takes the status; `None` if it runs.
     fn reap(&self, pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
         // While its status is not taken, its number is its own.
         if self.spec.leads_session() && poll::one_readable(pidfd, Deadline::Now)? {
@@ -315,7 +359,7 @@ impl Core {
         pidfd::reap(pidfd)
     }
 
-    /// Sends a signal; nothing if the child has ended.
+    /// Sends a signal by pidfd; does nothing if the child has ended.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(link) = self.link() else { return Ok(()) };
         let send = || match self.pidfd(&link)? {
@@ -328,12 +372,16 @@ impl Core {
         }
     }
 
+    /// Makes an error of a failure: with name, number, function and exit code.
     pub(crate) fn join_error(&self, exitcode: Option<i32>, failure: Failure) -> JoinError {
         JoinError::new(self.name(), self.pid, self.function.to_owned(), exitcode, failure)
     }
 
-    /// Waits for the end, for `join` and its like; an error if that is not for us or not possible
-    /// now.
+    /// Waits for `join` and its like; `None` at `deadline`.
+    ///
+    /// # Errors
+    /// `Lost` in a process that did not start the child; `Os` if the system lacks descriptors or
+    /// memory.
     pub(crate) fn wait_to_join(&self, deadline: Deadline) -> Result<Option<Arc<End>>, JoinError> {
         if let Err(error) = self.check_owner("join") {
             return Err(self.join_error(None, Failure::Lost(error.to_string())));
@@ -343,7 +391,7 @@ impl Core {
         })
     }
 
-    /// The value of an ended child, or why there is none.
+    /// Decodes the value of an ended child, or says why there is none. Can be called again.
     pub(crate) fn value_of<T: serde::de::DeserializeOwned>(
         &self,
         end: &End,
@@ -351,17 +399,18 @@ impl Core {
         end.value(self.spec.max_result).map_err(|failure| self.join_error(end.exitcode(), failure))
     }
 
+    /// Renames the child on this side.
     pub(crate) fn set_name(&self, name: String) {
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
-    /// Sends a signal on behalf of a handle.
+    /// Sends a signal on behalf of a handle: with the owner checked, and the error worded.
     pub(crate) fn send(&self, signal: Signal) -> Result<()> {
         self.check_owner("signal")?;
         self.signal(signal).map_err(|error| self.cannot(&format!("send {signal} to"), error))
     }
 
-    /// Sends a signal to the process and everything that it started.
+    /// Sends a signal to the child and everything that it started, found through `/proc`.
     pub(crate) fn send_to_tree(&self, signal: Signal) -> Result<()> {
         self.check_owner("signal")?;
         let cannot = |error| self.cannot(&format!("send {signal} to the tree of"), error);
@@ -370,7 +419,8 @@ impl Core {
         tree::signal(pidfd.as_fd(), self.pid, signal.number()).map_err(cannot)
     }
 
-    /// Makes the process see a request to end, if it looks.
+    /// Sends a request to end, which the child sees if it looks. A full socket or an ended child is
+    /// no error: the request is there already, or not needed.
     pub(crate) fn request_stop(&self) {
         if let Some(link) = self.link() {
             // One that has ended needs no request; one that does not look has it waiting already.
@@ -378,7 +428,8 @@ impl Core {
         }
     }
 
-    /// Asks, insists, and ends the process; returns when it has ended.
+    /// Asks, insists, and ends the child; returns when it has ended. `signal` sends to it alone or
+    /// to its tree. SIGKILL is waited for without limit: nothing can ignore it.
     pub(crate) fn stop(
         &self,
         grace: Duration,
@@ -400,7 +451,8 @@ impl Core {
         ended(Deadline::Never).map(|_| ())
     }
 
-    /// A descriptor that is readable from the end on.
+    /// Returns a descriptor that is readable from the end on, the same for all handles. It outlives
+    /// the status: from then on it is always readable.
     pub(crate) fn sentinel(&self) -> Result<BorrowedFd<'_>> {
         self.check_owner("wait for")?;
         if let Some(sentinel) = self.sentinel.get() {
@@ -419,6 +471,7 @@ impl Core {
         Ok(self.sentinel.get_or_init(|| sentinel).as_fd())
     }
 
+    /// Words an error of the system.
     fn cannot(&self, verb: &str, error: io::Error) -> Error {
         Error::os(format!("cannot {verb} process {} (pid {})", self.name(), self.pid), error)
     }

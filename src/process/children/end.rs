@@ -1,4 +1,12 @@
-//! Describes how a child ended: what the kernel says, and what it said itself.
+//! The end of a child: the kernel's word, and the child's own.
+//!
+//! The kernel says code or signal (`waitid(2)`); the child sends at most one report, and before it
+//! notes ("it is untied", "it has reached a limit"). The two can contradict each other: a function
+//! may return and an exit handler crash, or the status be taken by a `wait` elsewhere in the
+//! program. The rules are in `exitcode`, `value` and `failure`: a value that was returned counts,
+//! then a limit, then a panic, then the signal.
+//!
+//! What a child says is not trusted: it is decoded within limits, and garbage is a `BadResult`.
 
 use std::io;
 use std::mem;
@@ -18,18 +26,21 @@ use crate::sys::process::pidfd::Status;
 /// Everything there is to know of an ended child.
 #[derive(Debug)]
 pub(crate) struct End {
+    /// The kernel's word.
     status: Status,
     said: Said,
     /// The limit that it noted, or that we ended it for.
     limit: Option<LimitReached>,
 }
 
-/// Describes what a child said at its end.
+/// The child's word.
 #[derive(Debug)]
 enum Said {
+    /// It ended without a report: killed, or it left by `_exit`.
     Nothing,
     /// With the descriptors of the value, until somebody takes it.
     Report(Report, Payload, Mutex<Vec<Arc<OwnedFd>>>),
+    /// It sent something that is no report.
     Garbage(String),
 }
 
@@ -44,6 +55,8 @@ impl End {
     ) -> io::Result<End> {
         loop {
             if unopened.is_none() {
+                // Without room for its descriptors, the report would come without them, and be
+                // lost.
                 wire::room_for_next(control.as_fd())?;
                 *unopened = match socket::recv(control.as_fd(), Mode::Now) {
                     Ok(received) => received,
@@ -78,8 +91,8 @@ impl End {
         }
     }
 
-    /// CPython's exit code: the code, `-signal`; what the child said if the kernel's word was taken
-    /// by somebody else.
+    /// Returns CPython's exit code: the code, or `-signal`; what the child said if the kernel's
+    /// word was taken by somebody else.
     pub(crate) fn exitcode(&self) -> Option<i32> {
         match (self.status, &self.said) {
             (Status::Signalled { signal, .. }, _) => Some(-signal),
@@ -100,7 +113,11 @@ impl End {
         }
     }
 
-    /// The value that the child's function returned, or why there is none.
+    /// Decodes the value that the child's function returned, or says why there is none. A result
+    /// longer than `max_result` bytes is refused before it is decoded.
+    ///
+    /// The first call gets the descriptors of the value; a later one cannot decode a value that has
+    /// any.
     pub(crate) fn value<T: DeserializeOwned>(&self, max_result: u64) -> Result<T, Failure> {
         match &self.said {
             Said::Report(Report::Returned, payload, _) if payload.len() as u64 > max_result => {
@@ -112,6 +129,7 @@ impl End {
             }
             // It returned, whatever happened to the process after.
             Said::Report(Report::Returned, payload, fds) => {
+                // The first to decode the value gets them.
                 let fds = mem::take(&mut *fds.lock().unwrap_or_else(PoisonError::into_inner));
                 codec::decode(payload, fds).map_err(Failure::BadResult)
             }
@@ -126,7 +144,7 @@ impl End {
         }
     }
 
-    /// Why there is no value.
+    /// Says why there is no value.
     pub(crate) fn failure(&self) -> Failure {
         match (self.status, &self.said) {
             // Whatever it made of the signal.
@@ -161,7 +179,7 @@ impl End {
         }
     }
 
-    /// Returns whether the function returned or the process left with code 0.
+    /// Returns `true` if the function returned or the process left with code 0.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self.said, Said::Report(Report::Returned, ..)) || self.exitcode() == Some(0)
     }

@@ -1,4 +1,16 @@
-//! Describes what a program has of the processes that it started.
+//! The children of a program: handles, results, and the ends of those that nobody holds.
+//!
+//! `core` knows one child (its socket, its pidfd, how it ended), `registry` all that have not been
+//! seen to end, `handle` and `child` are what users hold. `end` reads what a child said, `removal`
+//! takes away the directory that it had.
+//!
+//! # Invariants
+//! - A child is waited for and signalled by pidfd, so a number that the system gave to another
+//!   process hits nobody.
+//! - Its status is taken once, by whoever comes first; all handles see the same end.
+//! - The socket is read after the death only: what a living child says waits there.
+//! - Nothing here is shared with a forked copy: the copy's registry is empty, and handles that it
+//!   has are not its own (`Core::is_ours`).
 
 mod child;
 pub(crate) mod core;

@@ -12,9 +12,14 @@ use crate::sys::random;
 pub(crate) struct PrivateDir(Option<PathBuf>);
 
 impl PrivateDir {
-    /// A new one in `place`, which only this user can enter.
+    /// Makes a directory with a random name in `place`, with the mode 0700: only this user can
+    /// enter it.
+    ///
+    /// # Errors
+    /// `place` is relative, is not there or cannot be written to; a hundred names were taken.
     pub(crate) fn make(place: &Path) -> io::Result<PrivateDir> {
-        /// Sets how many names are tried.
+        /// Number of names that are tried. 64 random bits do not collide by chance; somebody who
+        /// guesses them might.
         const ATTEMPTS: u32 = 100;
         if !place.is_absolute() {
             // What it is relative to is gone.
@@ -33,11 +38,12 @@ impl PrivateDir {
         }
     }
 
+    /// Returns its absolute path.
     pub(crate) fn path(&self) -> &Path {
         self.0.as_deref().unwrap_or(Path::new(""))
     }
 
-    /// Leaves it to somebody else to remove it.
+    /// Returns the path, and leaves it to the caller to remove the directory.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.0.take().unwrap_or_default()
     }

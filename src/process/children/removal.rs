@@ -1,4 +1,8 @@
 //! Removes private directories that processes leave behind. Nobody waits for a big one.
+//!
+//! A small directory is removed by the thread that hears of its process's end; a big one goes to a
+//! thread that ends with the last removal. The tree may be written to meanwhile, by processes that
+//! the child left behind: `sys::remove_tree` follows no links and bounds its steps.
 
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -10,14 +14,13 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::remove_tree::{Removal, Rest};
 use crate::sys::wait::poll::Deadline;
 
-/// Sets how many steps are done at once, by whoever hears of the end of the process: some
-/// milliseconds at the most.
+/// Steps that are done at once, by the thread that hears of the end: some milliseconds.
 const AT_ONCE: u64 = 256;
 
-/// Sets how many steps a removal may take in all: a bound for what is written to all the time.
+/// Steps that a removal may take in all: the bound for a tree that somebody writes to all the time.
 const STEPS: u64 = 1 << 32;
 
-/// Describes what this process is still removing.
+/// Removals that this process has not finished. A forked copy removes nothing.
 #[derive(Default)]
 struct Removals {
     waiting: Mutex<Waiting>,
@@ -25,6 +28,7 @@ struct Removals {
     done: Condvar,
 }
 
+/// The removals that wait, and the thread that works on them.
 #[derive(Default)]
 struct Waiting {
     removals: Vec<Removal>,
@@ -33,6 +37,7 @@ struct Waiting {
     thread: Option<JoinHandle<()>>,
 }
 
+/// One for each process: its copies have neither the thread nor the directories.
 static REMOVALS: PerProcess<Removals> = PerProcess::new();
 
 /// Removes a directory: a small one at once, a big one on a thread that ends when it is gone. What
@@ -50,7 +55,7 @@ pub(crate) fn remove(path: PathBuf) {
     }
 }
 
-/// Goes on with a removal; whether that was all.
+/// Goes on with a removal. Returns whether that was all, or all that can be done.
 fn is_done(removal: &mut Removal, steps: u64) -> bool {
     match removal.go_on(steps) {
         Ok(Rest::Some) => false,
@@ -65,6 +70,8 @@ fn is_done(removal: &mut Removal, steps: u64) -> bool {
     }
 }
 
+/// Gives a removal to the thread, and starts it if there is none. If the system has no thread left,
+/// this one does the work.
 fn hand_over(removal: Removal) {
     let removals = REMOVALS.get_or_init(|_| Removals::default());
     let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,6 +79,7 @@ fn hand_over(removal: Removal) {
     if waiting.is_running {
         return;
     }
+    // Under the lock, so that two who come at the same time start one thread.
     waiting.is_running = true;
     match thread::Builder::new().name("multiproc-remove".to_owned()).spawn(|| empty(removals)) {
         Ok(thread) => waiting.thread = Some(thread),
@@ -82,6 +90,8 @@ fn hand_over(removal: Removal) {
     }
 }
 
+/// The thread's work: takes the removals one by one, and ends under the lock with the last, so that
+/// whoever comes after starts a new one.
 fn empty(removals: &Removals) {
     loop {
         let next = {
@@ -103,8 +113,8 @@ fn empty(removals: &Removals) {
     }
 }
 
-/// Waits until nothing is being removed and no thread is left of that, at the most until the
-/// deadline.
+/// Waits until nothing is being removed and the thread has ended, at the most until `deadline`:
+/// before a fork, which must be alone, and at the end of the program.
 pub(crate) fn finish(deadline: Deadline) {
     let Some(removals) = REMOVALS.get() else { return };
     let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,9 @@
-//! Waiting for many things at once.
+//! Waiting for many things at once: CPython's `multiprocessing.connection.wait`.
+//!
+//! Most things are ready when their descriptor is readable. What lies in shared memory (pipes,
+//! queues) is not: there, `poll_ready` looks, and at the same time announces that somebody is about
+//! to sleep, so that the other side writes to the descriptor. The order is therefore: look, then
+//! sleep; whatever comes in between makes the descriptor readable.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -18,14 +23,14 @@ use crate::sys::wait::poll::{self, Deadline};
 /// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes
 /// readable.
 pub trait Waitable {
-    /// The descriptor to poll for reading.
+    /// Returns the descriptor to poll for reading.
     ///
     /// # Errors
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Returns whether something can be had without waiting for the descriptor, which need not tell
-    /// of it then.
+    /// Returns `true` if something can be had now, without sleeping: what lies in shared memory
+    /// does not show at a descriptor.
     ///
     /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
     /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
@@ -37,14 +42,14 @@ pub trait Waitable {
         Ok(false)
     }
 
-    /// Returns whether the descriptor may become readable for nothing: then only
-    /// [`poll_ready`](Waitable::poll_ready) says that something can be had.
+    /// Returns `true` if the descriptor may become readable without anything to be had; then only
+    /// [`poll_ready`](Waitable::poll_ready) counts.
     fn may_wake_for_nothing(&self) -> bool {
         false
     }
 
-    /// Returns how often [`wait`] is to ask again although the descriptor told of nothing; `None`:
-    /// never.
+    /// Returns how often [`wait`] asks again although the descriptor told of nothing, or `None` if
+    /// it need not.
     fn look_again(&self) -> Option<Duration> {
         None
     }
@@ -112,8 +117,8 @@ macro_rules! waitable_queues {
     };
 }
 
-/// The longest that somebody polls a queue in vain if whoever changed it was killed at the instant
-/// before telling of it.
+/// Time for which a queue is waited for in vain at the most, if the process that put into it was
+/// killed between the put and the wake-up.
 const ROUND: Duration = Duration::from_secs(1);
 
 waitable_queues!(Queue, JoinableQueue, SimpleQueue);
@@ -185,8 +190,8 @@ waitable_descriptors!(
     ChildStderr
 );
 
-/// Waits until at least one of `things` is ready and gives the places in the list of those that
-/// are; none after `timeout`. Without a timeout, it waits for ever.
+/// Waits until at least one of `things` is ready. Returns the indices of those that are, in order;
+/// none after `timeout`. Without a timeout, it waits for ever.
 ///
 /// A process is ready when it has ended, a [`Task`](crate::Task) when its outcome is there, a
 /// channel when it has something to receive or is at its end, a [`Room`] of a channel when
@@ -218,6 +223,7 @@ pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<u
     for thing in things {
         ready.push(thing.poll_ready()?);
     }
+    // The shortest of the rounds that the things ask for.
     let round = things.iter().filter_map(|thing| thing.look_again()).min();
     loop {
         let is_any = ready.contains(&true);

@@ -1,4 +1,23 @@
-//! A child's life: from its first instruction of ours to its last.
+//! A child's life, from its first instruction of ours to its last.
+//!
+//! # Order
+//! 1. Receive the job and its arguments from the socket. At the end of file, the parent is gone or
+//!    has no use for this process, and it leaves.
+//! 2. Tie to the parent's lifeline, of which the job may bring one; a parent that is gone ends the
+//!    child here. A clone has tied itself before 1, as it may wait for its job for long.
+//! 3. Say that it is untied, if it is to outlive its parent: the starter waits for that.
+//! 4. Streams, directory, environment.
+//! 5. Identity, title, start method, preload functions, log settings, limits of decoding: what this
+//!    process hands on to its own children.
+//! 6. Limits and cage, the last before the function, as they may forbid what comes before.
+//! 7. `child process calling self.run()`, the function; a panic is caught.
+//! 8. Wind down: exit handlers of the library, own children.
+//! 9. Report to the parent, then `exit`.
+//!
+//! A process that is killed before 7 has run nothing of the user's but initialisers; the parent
+//! sees an end without a report. One that cannot get through 1 to 6 says why (`Report::NotRun`). A
+//! limit or cage that cannot be put in force is such a reason: the function never runs with less
+//! than was asked for.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,25 +47,24 @@ use crate::sys::program::stack;
 use crate::sys::program::{profile, title};
 use crate::unwind;
 
-/// Says whether this process was executed to be a child or a fork server, and has not got its job
-/// yet.
+/// True in a process that was executed to be a child or a fork server and has not got its job yet.
 static BOOTSTRAPPING: AtomicBool = AtomicBool::new(false);
 
-/// Says that this process is on its way to become a child: until it has its job, it may not start
-/// processes.
+/// Notes that this process is on its way to become a child. Until it has its job, it may not start
+/// processes: an initialiser that does so would do it in each of them, without end.
 pub(crate) fn begin() {
     BOOTSTRAPPING.store(true, Ordering::Relaxed);
 }
 
-/// An error while this process has not got its job, or if it should have got one and runs `main`
-/// all the same.
+/// Fails while this process has not got its job, or if it should have got one and runs `main` all
+/// the same.
 pub(crate) fn refuse_while_bootstrapping() -> Result<(), Cause> {
     let bootstrapping =
         BOOTSTRAPPING.load(Ordering::Relaxed) || std::env::var_os(boot::VARIABLE).is_some();
     if bootstrapping { Err(Cause::Bootstrapping) } else { Ok(()) }
 }
 
-/// The life of a process that was executed in a role. Never returns to `main`.
+/// Lives the life of a process that was executed in a role. Never returns to `main`.
 pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
     // What the standard library's start would have done; without it, a closed pipe would kill
     // silently.
@@ -59,13 +77,14 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
     }
 }
 
-/// A child of the spawn method.
+/// A child of the spawn method: it has only what it finds in its socket.
 fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
     let Some((mut job, arguments, fds)) = receive_job(&control) else {
         crate::sys::process::exit::now(0)
     };
     let mut fds = fds.into_iter();
     let fate = Fate::of(job.spec.dies_with_parent);
+    // The lifeline is the first descriptor of a job that brings one.
     let tether = match own_lifeline(&job, &mut fds) {
         Some(own) => own.and_then(|own| Tether::hold(own, fate)),
         None => Tether::tie(lifeline.as_fd(), fate),
@@ -85,7 +104,7 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
     carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds.collect())))
 }
 
-/// A child of the forkserver method.
+/// A child of the forkserver method: a copy of the fork server, tied and waiting for its job.
 fn live_as_clone(clone: zygote::Clone) -> ! {
     let zygote::Clone { control, tether, interrupt, server } = clone;
     let Some((mut job, arguments, fds)) = receive_job(&control) else {
@@ -135,7 +154,8 @@ pub(crate) fn live_as_fork(
     carry_out(job, parentage, ready, work)
 }
 
-/// The job, its arguments and its descriptors; nothing if the parent is gone or has no use for us.
+/// Receives the job, its arguments and its descriptors. Returns `None` if the parent is gone or has
+/// no use for this process: a clone that was made ahead.
 fn receive_job(control: &OwnedFd) -> Option<(Job, wire::Payload, Vec<OwnedFd>)> {
     match wire::recv::<Job>(control.as_fd(), Mode::Wait) {
         Ok(Some(message)) => Some((message.header, message.payload, message.fds)),
@@ -144,25 +164,26 @@ fn receive_job(control: &OwnedFd) -> Option<(Job, wire::Payload, Vec<OwnedFd>)> 
     }
 }
 
-/// The starter of a child that is not to end with it waits for this: it may leave the moment after.
+/// Tells the starter that this process no longer ends with it: it may leave the moment after.
 fn say_untied(control: &OwnedFd) {
     let _ = wire::send(control.as_fd(), &Report::Untied, &[], &[]);
 }
 
+/// Says why the function will not run, and leaves.
 fn give_up(control: &OwnedFd, why: &str) -> ! {
     let _ = wire::send(control.as_fd(), &Report::NotRun(why.to_owned()), &[], &[]);
     crate::sys::process::exit::now(1)
 }
 
-/// The child's end of its own lifeline, if the job brings one.
+/// Takes the child's end of its own lifeline, if the job brings one: that of a process in a cage.
 fn own_lifeline(job: &Job, fds: &mut impl Iterator<Item = OwnedFd>) -> Option<io::Result<OwnedFd>> {
     job.spec
         .is_caged()
         .then(|| fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)))
 }
 
-/// Lays the streams, the directory and the environment of the job. What it does not take of the
-/// descriptors belongs to the arguments.
+/// Lays the streams, the directory and the environment of the job. The descriptors that it leaves
+/// belong to the arguments.
 fn set_up(job: &mut Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
     stdio::lay(job.streams.map(|given| if given { fds.next() } else { None }))?;
     if job.directory {
@@ -175,7 +196,7 @@ fn set_up(job: &mut Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<
     Ok(())
 }
 
-/// Calls the function that the job names.
+/// Calls the function that the job names, if that is in this program's code.
 fn run_entry(job: &Job, arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal> {
     match job.entry.and_then(|entry| entry.entry()) {
         Some(entry) => entry(arguments, fds),
@@ -183,7 +204,7 @@ fn run_entry(job: &Job, arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parc
     }
 }
 
-/// Runs the work, winds the process down in CPython's order, reports, and exits.
+/// Steps 5 to 9. `ready` says whether step 4 went well; `work` is step 7.
 fn carry_out(
     job: &Job,
     parentage: &'static parentage::Parentage,
@@ -205,6 +226,7 @@ fn carry_out(
     codec::set_decode_limits(job.decode_limits);
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let ready = ready.and_then(|()| restrict(job, parentage));
+    // To be compared after the function: it may fork and come back twice.
     let generation = Generation::current();
     let (report, payload) = match ready {
         Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
@@ -231,16 +253,29 @@ fn carry_out(
         // The function forked, and came back in the copy, too: that one has nothing to report.
         crate::sys::process::exit::now(code)
     }
+    // Before the report: a parent that has it may end, and everything of ours with it.
     exit::wind_down();
     get_logger().info(format_args!("process exiting with exitcode {code}"));
     parentage.report(&report, &payload);
     exit::leave(code)
 }
 
-/// Sets how much later than its deadline a process ends itself.
+/// Time after its deadline at which a process ends itself: whoever waits for it gets there first,
+/// and finds all that it started.
 const HANDICAP: Duration = Duration::from_millis(50);
 
-/// Puts the limits of the job in force.
+/// Puts the limits of the job in force, the cage last.
+///
+/// 1. A session of its own, so that all that it starts can be found.
+/// 2. Its group shares its fate: the terminal and whoever signals the program's group no longer
+///    reach it.
+/// 3. Notes about limits go to the parent.
+/// 4. The timers of the deadline.
+/// 5. The limits.
+/// 6. The cage, in which none of these calls could be made any more.
+///
+/// # Errors
+/// One of them cannot be put in force.
 fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     if job.spec.leads_session() {
         rlimit::own_session()?;
@@ -271,7 +306,8 @@ fn restrict(job: &Job, parentage: &parentage::Parentage) -> io::Result<()> {
     Ok(())
 }
 
-/// Holds what the size of a stack is a multiple of: the greatest page of any processor.
+/// The size of a stack is rounded up to a multiple of this, the greatest page of any processor, in
+/// bytes.
 const STACK_UNIT: usize = 64 << 10;
 
 /// Calls `work` here, or in a thread if the job wants a stack of some size. A panic becomes an

@@ -1,4 +1,16 @@
 //! The end of a process: what happens when `main` returns, or anybody calls `process::exit`.
+//!
+//! `arm` registers `leaving` with the C library (`on_exit(3)` or `atexit(3)`), so that every way
+//! out but a signal and `_exit` leads through `wind_down`. That does, once:
+//!
+//! 1. The program's finalizers, the last registered first.
+//! 2. Shut the fork server down: what it holds may be the descriptors that the next steps need.
+//! 3. SIGTERM to all daemons; then wait for each, all together 3 seconds, and SIGKILL.
+//! 4. Wait for the other children, without limit, as CPython does.
+//! 5. Wait for private directories that are being removed, 30 seconds at the most.
+//!
+//! A process that is killed instead does none of this. Its children end by the lifeline;
+//! directories are left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,36 +30,40 @@ use crate::sys::program::profile;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// Sets how long daemons have at the end of the program between SIGTERM and SIGKILL, all together.
+/// Time between SIGTERM and SIGKILL for daemons at the end of the program, all together.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Sets how long the program waits, at its end and before a fork, for private directories that are
+/// Time that the program waits, at its end and before a fork, for private directories that are
 /// being removed.
 pub(crate) const REMOVAL: Duration = Duration::from_secs(30);
 
-/// Describes what this process has to do at its end.
+/// The duties of this process at its end.
 #[derive(Default)]
 struct Ending {
+    /// It has begun: whoever comes second does nothing.
     done: AtomicBool,
     finalizers: Mutex<Vec<Finalizer>>,
 }
 
 type Finalizer = Box<dyn FnOnce() + Send>;
 
+/// A forked copy has nothing to end.
 static ENDING: PerProcess<Ending> = PerProcess::new();
 
+/// This process's; a forked copy begins anew.
 fn ending() -> &'static Ending {
     // A forked copy has nothing to end: not what its original started, nor what that registered.
     ENDING.get_or_init(|_| Ending::default())
 }
 
-/// Makes this process wind down when it leaves by `exit`.
+/// Makes this process wind down when it leaves by `exit`. Several calls register once.
 pub(crate) fn arm() {
     ending();
     sys::at_exit(leaving);
 }
 
-/// `arm`, in a forked child, before everything that the parent registered.
+/// Does the same in a forked child, in front of all that its parent registered: what comes after
+/// it, the child does not run.
 pub(crate) fn arm_first() {
     sys::at_exit(leaving);
     sys::at_exit_first();
@@ -55,7 +71,7 @@ pub(crate) fn arm_first() {
 
 /// Runs `f` when this process ends: after the return from `main` or from the function of a child,
 /// after a panic that nobody caught, and in `process::exit`; not when a signal ends it. The last
-/// registered runs first.
+/// registered runs first. CPython's `atexit.register` and `util.Finalize`.
 ///
 /// Children do not inherit it, by no start method. (CPython: `atexit`, and `util.Finalize`.)
 ///
@@ -93,10 +109,12 @@ pub(crate) fn wind_down() {
         let _ = child.signal(Signal::TERM);
     }
     // Daemons first: another child may be waiting for one of them to end.
+    // Counted from the first wait, one time for all of them.
     let mut grace = None;
     for daemon in children.iter().filter(|child| child.spec.ends_with_parent()) {
         put_down(daemon, *grace.get_or_insert_with(|| Deadline::after(GRACE)));
     }
+    // Those that are no daemons are waited for as long as they like: CPython joins them, too.
     for child in &children {
         get_logger().info(format_args!("calling join() for process {}", child.name()));
         if !child.spec.ends_with_parent() {
@@ -107,7 +125,8 @@ pub(crate) fn wind_down() {
     get_logger().debug("running the remaining \"atexit\" finalizers");
 }
 
-/// The last registered first, also those that others register meanwhile.
+/// Runs the last registered first, also those that others register meanwhile. The lock is not held
+/// while one runs.
 fn run_finalizers() {
     loop {
         let last = ending().finalizers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -117,7 +136,7 @@ fn run_finalizers() {
     }
 }
 
-/// Waits for a daemon that was terminated; kills it after the grace.
+/// Waits for a daemon that was terminated; kills it when the grace is over.
 fn put_down(daemon: &Arc<Core>, grace: Deadline) {
     // One that we may not kill (it is another user's than we are by now) ends with us.
     if matches!(daemon.wait(grace), Ok(None)) && daemon.signal(Signal::KILL).is_ok() {
@@ -125,15 +144,19 @@ fn put_down(daemon: &Arc<Core>, grace: Deadline) {
     }
 }
 
-/// Returns whether the C library is at its exit handlers, in which another `exit` would not do what
-/// it says.
+/// Returns `true` if the C library is at its exit handlers, in which a forked child's `exit` would
+/// not do what it says.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Relaxed)
 }
 
+/// Set once the exit handlers run; a copy that is forked from one of them is leaving, too.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
-/// Called by the C library when the process leaves by `exit`, with the code if it tells.
+/// The exit handler. `code` is what the process exits with, where the C library tells (glibc does).
+///
+/// In a child it also reports the code, if nothing was reported: `process::exit` in the function. A
+/// copy (fork, clone) leaves here and does not run the handlers that its original registered.
 fn leaving(code: Option<i32>) {
     // Nothing may unwind into the C library.
     let _ = unwind::catch(|| {

@@ -1,4 +1,21 @@
-//! Before main: where a process that we executed learns that it is a child.
+//! Before `main`: where a process that we executed learns that it is a child.
+//!
+//! The C library calls `hook` from `.init_array`, in every process of the program. In an ordinary
+//! one it looks for one variable in the environment and returns. In one that we executed:
+//!
+//! 1. Refuse if the kernel says that the process must not trust its environment (`AT_SECURE`): a
+//!    forged variable would have code of somebody's choice called with rights that he has not.
+//! 2. Take the variable out of the environment, so that no process further down sees it.
+//! 3. Parse it, take over the two descriptors that it names, and check that our parent wrote it.
+//! 4. Run the initialisers that stand behind this one: the program's other code may rely on them.
+//! 5. Become what the variable says. `main` is never reached.
+//!
+//! If a check fails, the process leaves with an error: to go on to `main` would run the program a
+//! second time, perhaps without end.
+//!
+//! There is one thread, the allocator and the standard library work (they need no start of their
+//! own), but nothing of Rust's runtime start has happened: no handler for stack overflow, SIGPIPE
+//! still kills.
 #![expect(
     unsafe_code,
     reason = "runs before main, on what the C library and the parent process left"
@@ -24,13 +41,14 @@ use crate::sys::program::{creds, environ, title};
 #[unsafe(link_section = ".init_array")]
 static HOOK: Initialiser = hook;
 
-/// Returns whether the hook is in its place, so that a process that we execute will find it: an
-/// error if not.
+/// Fails if the hook is not in its place: a process that we execute would not find it, and run
+/// `main`.
 ///
 /// Everything that executes our file asks this first. It also is what makes the linker keep the
 /// hook: `#[used]` holds it in its object file, but an object of a library that nothing refers to
 /// is not linked at all, and then a child would run `main`, start a child, and so on without end.
 pub(crate) fn check() -> Result<(), NoHook> {
+    /// Looked up once.
     static IN_PLACE: OnceLock<bool> = OnceLock::new();
     // The value is read from the section itself, so that the reference cannot be optimised away.
     // SAFETY: an aligned, initialised static.
@@ -91,12 +109,13 @@ extern "C" fn hook(
     };
     // SAFETY: these are what the C library called us with.
     unsafe { title::remember(count, arguments) };
+    // Before the other initialisers: one that starts a process is refused.
     bootstrap::begin();
     code::run_later_initialisers(hook, count, arguments, environment);
     bootstrap::live(boot.role, control, lifeline)
 }
 
-/// Takes over what the variable names, if it is what our parent wrote.
+/// Step 3: takes over what the variable names, if it is what our parent wrote.
 fn accept(text: &str) -> Result<(Boot, OwnedFd, OwnedFd), Unfit> {
     let boot = Boot::parse(text).ok_or(Unfit::NotOurs)?;
     if boot.control == boot.lifeline {
@@ -109,8 +128,7 @@ fn accept(text: &str) -> Result<(Boot, OwnedFd, OwnedFd), Unfit> {
     Ok((boot, control, lifeline))
 }
 
-/// Says what is wrong and leaves. To go on to `main` would run the program a second time, perhaps
-/// without end.
+/// Writes the reason to standard error and leaves with a code that the parent knows.
 fn refuse(unfit: Unfit) -> ! {
     let why = match unfit {
         Unfit::OtherFile => "the program's file is not the one that its parent runs",

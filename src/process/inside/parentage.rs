@@ -1,4 +1,8 @@
-//! A child's ties to its parent.
+//! A child's ties to its parent: a socket, and the lifeline that ends it with the parent.
+//!
+//! The socket carries the job to the child, a report and notes back, and a request to end. It
+//! cannot say that the parent is gone, as forked copies of the parent may hold its end; the
+//! lifeline can.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -19,23 +23,27 @@ use crate::sys::per_process::PerProcess;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::unwind;
 
-/// Describes what a child has of its parent.
+/// A child's ties to its parent.
 #[derive(Debug)]
 pub(crate) struct Parentage {
+    /// The socket to the parent.
     control: OwnedFd,
-    /// Which socket that is: code that closes all descriptors may have given its number to another.
+    /// Identity of that socket: code that closes all descriptors may have given its number to
+    /// another.
     identity: Option<Identity>,
+    /// The tie to the parent's lifeline.
     pub(crate) tether: Tether,
+    /// A report was sent: only the first one counts.
     reported: AtomicBool,
     stop_requested: AtomicBool,
     /// Where a big value goes, in a process that cannot make a file for it.
     #[cfg(feature = "cage")]
     prepared: OnceLock<SharedFile>,
-    /// True if this process is a copy of another, and does not run what that registered for its own
-    /// end.
+    /// This process is a copy of another, and does not run what that registered for its own end.
     pub(crate) is_copy: bool,
 }
 
+/// A copy that the child's function forks is no child of this parent.
 static PARENTAGE: PerProcess<Parentage> = PerProcess::new();
 
 /// This process's, if it is a child.
@@ -43,7 +51,8 @@ pub(crate) fn current() -> Option<&'static Parentage> {
     PARENTAGE.get()
 }
 
-/// Makes this process a child.
+/// Makes this process a child. From here on, a panic that cannot be caught is reported before the
+/// process aborts.
 pub(crate) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static Parentage {
     unwind::on_abort(Some(Arc::new(|panic| {
         if let Some(parentage) = current() {
@@ -63,7 +72,13 @@ pub(crate) fn set(control: OwnedFd, tether: Tether, is_copy: bool) -> &'static P
 }
 
 impl Parentage {
-    /// Tells the parent how this process ends; only the first time counts.
+    /// Tells the parent how this process ends; only the first call does.
+    ///
+    /// 1. Take the flag.
+    /// 2. See that the descriptor is still the socket: code that closes all descriptors may have
+    ///    given its number to another file.
+    /// 3. Send; a value that is too long for a message goes in a memory file.
+    /// 4. If that fails, say at least that.
     ///
     /// A parent that is gone hears nothing, which is no fault of ours; nor does one whose socket
     /// the child's function has closed.
@@ -82,6 +97,7 @@ impl Parentage {
         }
     }
 
+    /// Sends a report, a big value in memory that was prepared for it if this process is in a cage.
     fn send(&self, report: &Report, value: &Parcel) -> std::io::Result<()> {
         let (control, fds) = (self.control.as_fd(), value.as_fds());
         #[cfg(feature = "cage")]
@@ -97,22 +113,23 @@ impl Parentage {
         let _ = self.prepared.set(memory);
     }
 
-    /// The socket to the parent.
+    /// Returns the socket to the parent.
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
     }
 
-    /// Returns whether something was reported.
+    /// Returns `true` if something was reported.
     pub(crate) fn has_reported(&self) -> bool {
         self.reported.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the parent asked this process to end, or is gone.
+    /// Returns `true` if the parent asked this process to end, or is gone.
     pub(crate) fn stop_requested(&self) -> bool {
         self.wait_stop(Deadline::now())
     }
 
-    /// Waits for the request to end; false at the deadline.
+    /// Waits for the request to end, or for the end of the parent. Returns false at `deadline`.
+    /// Once true, always true.
     pub(crate) fn wait_stop(&self, deadline: Deadline) -> bool {
         if self.stop_requested.load(Ordering::Relaxed) {
             return true;
@@ -141,7 +158,7 @@ impl Parentage {
         }
     }
 
-    /// `wait_stop`, for as long as `timeout`.
+    /// Waits for the request for `timeout` at the most.
     pub(crate) fn wait_stop_timeout(&self, timeout: Duration) -> bool {
         self.wait_stop(Deadline::after(timeout))
     }

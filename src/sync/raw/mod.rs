@@ -1,7 +1,12 @@
-//! The state machines of locks, apart from everything around them.
+//! The state machines of locks: which word goes from which value to which, in which order.
 //!
 //! They use nothing but `platform`, so that the model checkers run the same files on another one
-//! (`tests/models`).
+//! (`tests/models`). Two kinds of code are kept out: what allocates or frees shared memory, which
+//! is `segment`'s, and what users see.
+//!
+//! A word in shared memory may be written by a process that means no good. The state machines may
+//! then answer wrongly or wait until their deadline; they must not panic, loop for ever, or touch
+//! memory outside the object's own.
 
 pub(crate) mod alarm;
 pub(crate) mod event;

@@ -1,5 +1,7 @@
-//! Describes what the state machines stand on: atomics, sleeping, and the kernel's care for dead
-//! owners.
+//! The platform of the state machines: atomics, sleeping (`futex(2)`), deadlines, and robust lists.
+//!
+//! `tests/models` puts another file in the place of this one, with loom's atomics and a modelled
+//! kernel. So a name that is added here has to be added there.
 
 pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,4 +1,5 @@
-//! The kernel's errors that are told apart above this floor.
+//! Errors of the kernel that are told apart above this floor, by names that say what they mean
+//! there.
 
 /// No process could be made now; it may be tried again.
 pub(crate) const AGAIN: i32 = libc::EAGAIN;

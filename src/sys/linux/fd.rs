@@ -1,4 +1,8 @@
 //! Descriptors: always owned, always close-on-exec, never 0 to 2.
+//!
+//! A program may have closed its standard streams, and then the kernel gives these numbers to the
+//! next file that is opened (`open(2)`: the lowest that is free). A descriptor of ours there would
+//! be taken for the program's output, and in a child the streams would be laid over it.
 
 use std::fs::File;
 use std::io;
@@ -6,10 +10,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 
-/// Describes what a descriptor leads to: device and number of a file or socket.
+/// Device and inode of the file or socket that a descriptor leads to.
 pub(crate) type Identity = (u64, u64);
 
-/// Which file or socket a descriptor leads to; `None` if it is not open.
+/// Returns which file or socket a descriptor leads to (`fstat(2)`); `None` if it is not open.
 pub(crate) fn identity(fd: BorrowedFd<'_>) -> Option<Identity> {
     rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
@@ -17,10 +21,13 @@ pub(crate) fn identity(fd: BorrowedFd<'_>) -> Option<Identity> {
 /// The first number behind standard input, output and error.
 const FIRST: RawFd = 3;
 
-/// Moves a descriptor out of 0..3, where a program that closed its standard streams would have got
-/// it.
+/// Moves a descriptor out of 0 to 2 (`F_DUPFD_CLOEXEC`), where it came to be if the program has
+/// closed its standard streams.
 ///
 /// Left there, the child's standard streams would be laid over it.
+///
+/// # Errors
+/// EMFILE; the descriptor is closed then.
 pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= FIRST {
         return Ok(fd);
@@ -28,23 +35,30 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, FIRST)?)
 }
 
-/// A duplicate of `fd`, close-on-exec and above the standard streams.
+/// Duplicates `fd`, close-on-exec and above the standard streams.
+///
+/// # Errors
+/// EMFILE.
 pub(crate) fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?)
 }
 
-/// An error if this process has no room for `count` more descriptors. (`any` is one that it has.)
+/// Checks that this process has room for `count` more descriptors, by opening them and closing them
+/// again. `any` is one that it has. Another thread may take the room in the meantime.
+///
+/// # Errors
+/// EMFILE.
 pub(crate) fn check_room(any: BorrowedFd<'_>, count: usize) -> io::Result<()> {
     let room: io::Result<Vec<OwnedFd>> = (0..count).map(|_| duplicate(any)).collect();
     room.map(drop)
 }
 
-/// `/dev/null`, for reading and writing.
+/// Opens `/dev/null` for reading and writing.
 pub(crate) fn null() -> io::Result<OwnedFd> {
     above_stdio(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// One of the caller's standard streams, or nothing if it is closed.
+/// Returns one of this process's standard streams, or `None` if it is closed (EBADF).
 pub(crate) fn standard(number: RawFd) -> Option<BorrowedFd<'static>> {
     // SAFETY: whether 0, 1 or 2 is open is asked before it is handed out, and the convention that
     // nobody closes a standard stream while somebody else starts a process is that of the standard
@@ -53,7 +67,8 @@ pub(crate) fn standard(number: RawFd) -> Option<BorrowedFd<'static>> {
     rustix::io::fcntl_getfd(fd).is_ok().then_some(fd)
 }
 
-/// Lays `fd` over the standard stream `number` of this process.
+/// Lays `fd` over the standard stream `number` of this process (`dup2(2)`), which closes what was
+/// there.
 pub(crate) fn lay_over(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     match number {
         0 => rustix::stdio::dup2_stdin(fd)?,
@@ -63,18 +78,21 @@ pub(crate) fn lay_over(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the read and the write end of a pipe.
+/// Opens a pipe; returns its read end and its write end.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     Ok((above_stdio(read)?, above_stdio(write)?))
 }
 
-/// A descriptor that is readable for ever: the read end of a pipe that nobody writes to.
+/// Opens a descriptor that is readable for ever: the read end of a pipe that nobody writes to.
 pub(crate) fn always_readable() -> io::Result<OwnedFd> {
     Ok(pipe()?.0)
 }
 
-/// Takes over a descriptor that this process was started with, if there is one of that number.
+/// Takes over a descriptor that this process was started with, and makes it close-on-exec.
+///
+/// # Errors
+/// Below 3; not open (EBADF).
 ///
 /// # Safety
 /// Nothing else in the process may own the number.
@@ -91,7 +109,8 @@ pub(crate) unsafe fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Describes what identifies a file on this machine while somebody holds it open.
+/// Device and inode (`stat(2)`), which identify a file on this machine while somebody holds it
+/// open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     pub(crate) device: u64,
@@ -99,25 +118,26 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    /// Of the file at `path`.
+    /// Returns that of the file at `path`.
     pub(crate) fn at(path: impl AsRef<std::path::Path>) -> io::Result<FileId> {
         let stat = rustix::fs::stat(path.as_ref())?;
         Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
     }
 }
 
-/// Opens a directory to hand to a child; nothing is read from it.
+/// Opens a directory to hand to a child (`O_PATH`): nothing is read from it, and no right to read
+/// it is needed.
 pub(crate) fn directory(path: &std::path::Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     above_stdio(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Makes an open directory the working directory.
+/// Makes an open directory the working directory (`fchdir(2)`).
 pub(crate) fn enter(directory: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::process::fchdir(directory)?)
 }
 
-/// A file's whole contents; for the small files of `/proc`.
+/// Reads a whole file; for the small ones of `/proc`.
 pub(crate) fn read_small(path: &str) -> io::Result<String> {
     let mut text = String::new();
     io::Read::read_to_string(&mut File::open(path)?, &mut text)?;

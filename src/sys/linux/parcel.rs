@@ -1,4 +1,4 @@
-//! Describes what crosses between processes at once.
+//! Bytes and descriptors that cross between processes at once.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
+    /// Borrows the descriptors, as `sendmsg` takes them.
     pub(crate) fn as_fds(&self) -> Vec<BorrowedFd<'_>> {
         self.fds.iter().map(|fd| fd.as_fd()).collect()
     }

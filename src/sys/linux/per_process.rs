@@ -1,4 +1,12 @@
 //! State that belongs to one process, and not to a forked copy of it.
+//!
+//! A copy has all memory of its original: statics that say "I have a fork server", and locks that a
+//! thread held which the copy does not have. So state of a process lies behind a `Generation`, a
+//! number that a copy finds changed. The kernel changes it: the number lies in a page that is wiped
+//! at a fork (`MADV_WIPEONFORK`, Linux 4.14), so that it works whoever forks, with whatever call.
+//!
+//! Everything here is lock-free and may be called in a signal handler, but for the first call in
+//! a process, which maps a page or allocates.
 
 use std::fmt;
 use std::ptr;
@@ -6,25 +14,26 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// This process's number.
+/// Returns this process's number in its own namespace (`getpid(2)`).
 pub(crate) fn pid() -> u32 {
     // Not the C library's: its code would be one more page to map in every new process.
     rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// The number of the process that made this one (or of the one that took it over).
+/// Returns the number of the process that made this one, or of the one that took it over; 0 if that
+/// is in another namespace.
 pub(crate) fn parent_pid() -> u32 {
     std::os::unix::process::parent_id()
 }
 
-/// Describes what tells this process from those that it is a copy of, and from its own copies.
+/// A number that tells this process from those that it is a copy of, and from its own copies.
 ///
 /// Not its number, which may come again: in a new process namespace, or after all others were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
 
 impl Generation {
-    /// This process's.
+    /// Returns this process's: two loads, without a system call.
     #[inline]
     pub(crate) fn current() -> Generation {
         let page = PAGE.load(Ordering::Acquire);
@@ -39,7 +48,8 @@ impl Generation {
         }
     }
 
-    /// This process's, if nobody has asked for it before, or without a page.
+    /// Gives this process its number, or reads it if another thread was quicker. Without a page,
+    /// the process number has to do.
     #[cold]
     fn first() -> Generation {
         /// The number of the youngest generation; a copy counts on from where its original was.
@@ -63,8 +73,8 @@ static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// Stands for "cannot be had"; never followed.
 const NONE: *mut AtomicU64 = ptr::without_provenance_mut(8);
 
-/// A word that is 0 in every new copy of this process: the kernel wipes its page at a fork. Nothing
-/// if it cannot.
+/// Returns the word that is 0 in every new copy of this process, as the kernel wipes its page at a
+/// fork; `None` if it cannot.
 fn mark() -> Option<&'static AtomicU64> {
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
@@ -85,6 +95,7 @@ fn mark() -> Option<&'static AtomicU64> {
     (page != NONE).then(|| unsafe { &*page })
 }
 
+/// Maps a page that the kernel wipes at a fork. `None` for want of memory, or before Linux 4.14.
 fn wiped_page() -> Option<*mut AtomicU64> {
     const SIZE: usize = 4096;
     // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the
@@ -114,11 +125,16 @@ struct Owned<T> {
 }
 
 impl<T: Send + Sync + 'static> PerProcess<T> {
+    /// Holds nothing yet.
     pub(crate) const fn new() -> Self {
         PerProcess(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// This process's value. The first time, `init` makes it, from the original's in a forked copy.
+    /// Returns this process's value. The first time, `init` makes it, from the original's in a
+    /// forked copy.
+    ///
+    /// Two threads may both call `init`; one of the values is dropped. What `init` gets from the
+    /// original may be locked for ever: use `try_lock`.
     pub(crate) fn get_or_init(&self, init: impl FnOnce(Option<&'static T>) -> T) -> &'static T {
         let found = self.0.load(Ordering::Acquire);
         let owner = Generation::current();
@@ -132,7 +148,7 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         }
     }
 
-    /// This process's value, if it has one already.
+    /// Returns this process's value, if it has one already.
     pub(crate) fn get(&self) -> Option<&'static T> {
         // SAFETY: null or leaked by `publish`, so valid for ever.
         let owned = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
@@ -145,8 +161,8 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         self.publish(found, Owned { owner: Generation::current(), value })
     }
 
-    /// Puts `owned` in the place of `found`, unless another thread was first; gives what is there
-    /// then.
+    /// Puts `owned` in the place of `found`, unless another thread was first; returns what is there
+    /// then. The original's value is never freed: it may be borrowed.
     fn publish(&self, found: *mut Owned<T>, owned: Owned<T>) -> &'static T {
         let new = Box::into_raw(Box::new(owned));
         match self.0.compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire) {

@@ -1,11 +1,12 @@
-//! Bytes that nobody can guess.
+//! Bytes that nobody can guess, for names and marks.
 
 use std::io;
 
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
-/// Bytes of the kernel's generator.
+/// Returns bytes of the kernel's generator (`getrandom(2)`), which waits for it to be seeded at
+/// boot.
 pub(crate) fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut filled = 0;

@@ -14,7 +14,7 @@ use rustix::fs::{self, AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// The rights that emptying a folder takes.
+/// The rights that emptying a folder takes: the owner's.
 const ALL: Mode = Mode::RWXU;
 
 /// A removal that was begun.
@@ -22,11 +22,11 @@ const ALL: Mode = Mode::RWXU;
 pub(crate) struct Removal {
     path: PathBuf,
     root: OwnedFd,
-    /// Counts how many folders were moved up: the next one's name.
+    /// Number of folders that were moved up: the next one's name.
     moved: u64,
 }
 
-/// Describes what is left to do.
+/// The rest of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Nothing,
@@ -34,7 +34,8 @@ pub(crate) enum Rest {
     Some,
 }
 
-/// Describes what one pass over the outermost folder did.
+/// The outcome of one pass over the outermost folder: numbers of entries seen and removed, and the
+/// first error.
 #[derive(Default)]
 struct Pass {
     seen: u64,
@@ -43,6 +44,7 @@ struct Pass {
 }
 
 impl Pass {
+    /// Counts an entry: one that somebody else removed counts as removed.
     fn note(&mut self, done: Result<(), Errno>) {
         match done {
             Ok(()) | Err(Errno::NOENT) => self.removed += 1,
@@ -63,11 +65,18 @@ impl Removal {
         }
     }
 
+    /// Returns the folder's path, for an error.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Goes on for as many steps, each a few system calls.
+    /// Goes on for `steps` steps, each a few system calls.
+    ///
+    /// 1. Remove each entry of the outermost folder. A folder that is not empty is emptied first,
+    ///    one level deep: what is nested in it is moved up, under a new name.
+    /// 2. If the pass saw nothing, remove the outermost folder.
+    /// 3. Otherwise begin again, unless nothing could be removed. Each pass lowers the depth by
+    ///    one, so it ends, unless somebody writes to the tree all the time: hence the steps.
     ///
     /// # Errors
     /// Something cannot be removed. All that can is gone.
@@ -161,6 +170,7 @@ impl Removal {
         Ok(())
     }
 
+    /// Moves a folder up into the outermost one, under a name that is free (`RENAME_NOREPLACE`).
     fn move_up(&mut self, folder: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
         loop {
             let to = format!("multiproc-removed-{}", self.moved);
@@ -173,6 +183,7 @@ impl Removal {
     }
 }
 
+/// Returns `true` if an entry is the folder itself or its parent.
 fn is_self_or_parent(name: &[u8]) -> bool {
     matches!(name, b"." | b"..")
 }

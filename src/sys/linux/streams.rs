@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::fd;
 
-/// Describes what a stream is for somebody who is not trusted.
+/// A stream, as somebody who is not trusted gets it.
 #[derive(Debug)]
 pub(crate) enum Parted {
     /// Its status flags change nothing.
@@ -22,7 +22,7 @@ pub(crate) enum Parted {
     Joint,
 }
 
-/// Of the devices `null`, `zero` and their like.
+/// The major number of the devices `null`, `zero` and their like (`null(4)`).
 const MEMORY: u32 = 1;
 
 /// Parts the standard stream of this number from who has it.
@@ -45,6 +45,8 @@ pub(crate) fn part(stream: BorrowedFd<'_>, number: usize) -> io::Result<Parted> 
     }
 }
 
+/// Opens what a stream leads to anew, by way of `/proc/self/fd`. If it cannot be had so, or is
+/// something else, the stream stays joint.
 fn reopen(stream: BorrowedFd<'_>, access: OFlags, flags: OFlags) -> io::Result<Parted> {
     let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
     let kept = flags & (OFlags::APPEND | OFlags::NONBLOCK);

@@ -21,7 +21,7 @@
 
 use std::collections::BTreeMap;
 
-use multiproc::{Failure, Process, Run, StartMethod, get_all_start_methods};
+use multiproc::{Failure, Process, Run, StartMethod};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub fn begin() {
 
 /// All methods: for a program whose main thread is the only one.
 pub fn all() -> &'static [StartMethod] {
-    get_all_start_methods()
+    StartMethod::ALL
 }
 
 /// Those that work beside other threads.

@@ -45,7 +45,7 @@ const FCNTL_PROCESSES: [i32; 3] = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
 const F_SETSIG: i32 = 10;
 const F_SETOWN_EX: i32 = 15;
 
-/// Holds what `ioctl` may do in every cage: mark a descriptor, and ask.
+/// Commands of `ioctl` that are allowed in every cage: to mark a descriptor, and to ask.
 const IOCTL: [u64; 8] = [
     0x5450,      // FIONCLEX
     0x5451,      // FIOCLEX
@@ -69,7 +69,7 @@ const IOCTL_NETWORK: [u64; 7] = [
     0x8933, // SIOCGIFINDEX
 ];
 
-/// Holds what `prctl` may be asked for.
+/// Commands of `prctl` that are allowed.
 const PRCTL: &[i32] = &[
     libc::PR_SET_PDEATHSIG,
     libc::PR_GET_PDEATHSIG,
@@ -175,10 +175,12 @@ impl Refusals {
     }
 }
 
+/// The argument at this place is exactly this value.
 fn is(place: u8, value: u64) -> Fallible<SeccompCondition> {
     Ok(SeccompCondition::new(place, Dword, Eq, value)?)
 }
 
+/// The argument at this place is any other value.
 fn is_not(place: u8, value: u64) -> Fallible<SeccompCondition> {
     Ok(SeccompCondition::new(place, Dword, Ne, value)?)
 }
@@ -206,6 +208,8 @@ pub(super) fn refusals(
     Ok(refused.0)
 }
 
+/// Rules for calls on files: what Landlock of this version does not keep, and commands of `fcntl`
+/// and `ioctl` that are not listed.
 fn files(refused: &mut Refusals, version: i64, rules: &Rules<'_>) -> Fallible<()> {
     if version < rights::EMPTYING {
         // To open without a right to write, and empty all the same.
@@ -260,6 +264,7 @@ fn status_flags(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refuse(is_not(2, bits(tie))?)
 }
 
+/// Rules for sockets: kinds, options, and programs for the kernel to run on packets.
 fn sockets(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refused.unless(libc::SYS_socketpair, 0, [bits(libc::AF_UNIX)])?;
     let level = bits(libc::SOL_SOCKET);
@@ -283,6 +288,8 @@ fn sockets(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     refused.unless(libc::SYS_setsockopt, 2, OPTIONS.map(bits))
 }
 
+/// Rules for processes: no namespaces, no signals to others, no changes of the process's own
+/// guards.
 fn processes(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     let own = u64::from(per_process::pid());
     let has_flag = |flag: i32| has(0, bits(flag), bits(flag));
@@ -308,7 +315,7 @@ fn processes(refused: &mut Refusals, rules: &Rules<'_>) -> Fallible<()> {
     others.into_iter().try_for_each(|call| refused.unless(call, 0, [own]))
 }
 
-/// How it is scheduled is its own affair; that of others is not.
+/// Refuses to schedule others; its own scheduling is a process's own affair.
 fn scheduling(refused: &mut Refusals) -> Fallible<()> {
     /// `IOPRIO_WHO_PROCESS`
     const WHO_PROCESS: u64 = 1;

@@ -1,6 +1,6 @@
-//! Which system calls a caged process may make. What is in no list is answered ENOSYS: calls that
-//! are newer than these lists, and those for which callers have another way (`clone3`, for one,
-//! whose flags a filter cannot see).
+//! System calls that a caged process may make. A call that is in no list is answered ENOSYS: calls
+//! that are newer than these lists, and those for which callers have another way (`clone3`, for
+//! one, whose flags a filter cannot see).
 
 use super::arguments::{self, Fallible};
 use super::filter::Answer;
@@ -201,10 +201,12 @@ pub(super) fn answers(version: i64, rules: &Rules<'_>) -> Fallible<Vec<Answer>> 
     Ok(answers)
 }
 
+/// Finds the answer to a call, by its number.
 fn place_of(answers: &mut [Answer], call: i64) -> Option<&mut Answer> {
     answers.get_mut(usize::try_from(call).ok()?)
 }
 
+/// Fills in the answers that depend on no argument.
 fn by_number(version: i64, rules: &Rules<'_>) -> Vec<Answer> {
     let mut answers = vec![Answer::Absent; REVIEWED];
     let mut set = |calls: &[i64], answer: Answer| {

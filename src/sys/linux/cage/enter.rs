@@ -8,17 +8,18 @@ use crate::sys::memory::sealed;
 use crate::sys::memory::shared::SharedFile;
 use crate::sys::process::threads;
 
-/// Describes what a process in a cage has left from before.
+/// Things that a process in a cage has left from before.
 #[derive(Debug)]
 pub(crate) struct Closed {
     /// Where a big result goes, if a limit would stop the file that is made for it otherwise.
     pub(crate) result: Option<SharedFile>,
 }
 
-/// Sets how long a result may be where no limit of memory says it.
+/// Length that a result may have where no limit of memory gives one, in bytes.
 const LONGEST_RESULT: u64 = 1 << 32;
 
-/// The version of Landlock that the kernel has; none if it has none, or it is switched off.
+/// Returns the version of Landlock that the kernel has; below 1 if it has none, or it is switched
+/// off.
 fn landlock_version() -> i64 {
     /// `LANDLOCK_CREATE_RULESET_VERSION`
     const VERSION: u32 = 1;
@@ -27,7 +28,7 @@ fn landlock_version() -> i64 {
     unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) }
 }
 
-/// Returns what the kernel lacks.
+/// Returns what the kernel lacks for a cage; `None` if it lacks nothing.
 pub(crate) fn missing() -> Option<String> {
     // SAFETY: asks only; with no filter, it gives 0.
     if unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) } < 0 {
@@ -40,6 +41,18 @@ pub(crate) fn missing() -> Option<String> {
 }
 
 /// Shuts this process in, of which this is the only thread.
+///
+/// 1. See that the kernel keeps all that the rules ask for.
+/// 2. See that there is no other thread, which would stay outside.
+/// 3. Prepare memory for a big result.
+/// 4. Landlock.
+/// 5. Make the limits final.
+/// 6. Give up capabilities.
+/// 7. The filter, last: it forbids the calls of the steps before.
+///
+/// # Errors
+/// What cannot be put in force, in words. The process is partly shut in then, and must not run the
+/// function.
 pub(crate) fn enter(rules: &Rules<'_>) -> Result<Closed, String> {
     if let Some(what) = missing() {
         return Err(what);

@@ -1,4 +1,4 @@
-//! The files of a cage: Landlock.
+//! The files of a cage: Landlock (`landlock(7)`).
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use landlock::{
 
 use super::rules::Rules;
 
-/// Returns what is made use of, of the version that the kernel has.
+/// Returns how much of Landlock is made use of, of the version that the kernel has.
 fn level(version: i64) -> ABI {
     match version {
         ..=1 => ABI::V1,
@@ -21,7 +21,10 @@ fn level(version: i64) -> ABI {
     }
 }
 
-/// Encloses this thread.
+/// Encloses this thread. Paths are opened now: what they lead to later does not matter.
+///
+/// # Errors
+/// A path cannot be opened; a right that this version has is not enforced.
 pub(super) fn enclose(version: i64, rules: &Rules<'_>) -> Result<(), Box<dyn Error>> {
     let level = level(version);
     let all = AccessFs::from_all(level);

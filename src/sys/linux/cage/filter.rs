@@ -9,7 +9,7 @@ use std::error::Error;
 
 use seccompiler::{BpfProgram, SeccompRule, sock_filter};
 
-/// Describes what is said to a system call.
+/// The answer to a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Allowed,
@@ -21,7 +21,7 @@ pub(super) enum Answer {
     Absent,
 }
 
-/// Which processor's numbers the calls of this program have.
+/// The processor whose numbers the calls of this program have, as the kernel tells it to a filter.
 const ARCHITECTURE: u32 = {
     /// `linux/audit.h`: little-endian, 64 bits; and the machine's number in `elf.h`.
     const LITTLE_64: u32 = 0xC000_0000;
@@ -36,8 +36,9 @@ const ARCHITECTURE: u32 = {
     }
 };
 
-/// Where the number and the architecture are in what a filter looks at.
+/// Where the number is in what a filter looks at (`struct seccomp_data`).
 const NUMBER: u32 = 0;
+/// Where the architecture is.
 const ARCH: u32 = 4;
 
 const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
@@ -46,8 +47,8 @@ const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
 const JUMP: u32 = libc::BPF_JMP | libc::BPF_JA;
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
-/// The filter that answers so, the number being the place in the slice; those behind it are absent,
-/// and those of another architecture end the process.
+/// Makes the filter that answers so, the number of a call being its index in the slice; those
+/// behind it are absent, and those of another architecture end the process.
 pub(super) fn program(answers: &[Answer]) -> Result<BpfProgram, Box<dyn Error>> {
     if ARCHITECTURE == 0 {
         return Err("there is no filter for this processor".into());
@@ -88,6 +89,7 @@ fn search(runs: &[(usize, &Answer)]) -> Result<BpfProgram, Box<dyn Error>> {
     Ok(program)
 }
 
+/// The steps that give one answer.
 fn answer(answer: &Answer) -> Result<BpfProgram, Box<dyn Error>> {
     let errno = |errno: i32| step(RETURN, libc::SECCOMP_RET_ERRNO | errno.unsigned_abs());
     Ok(match answer {
@@ -107,6 +109,7 @@ fn answer(answer: &Answer) -> Result<BpfProgram, Box<dyn Error>> {
     })
 }
 
+/// One instruction that is no jump.
 fn step(code: u32, value: u32) -> Result<sock_filter, Box<dyn Error>> {
     Ok(sock_filter { code: u16::try_from(code)?, jt: 0, jf: 0, k: value })
 }

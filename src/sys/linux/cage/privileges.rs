@@ -1,4 +1,5 @@
-//! Describes what a caged process gives up: capabilities, and the right to lift its limits.
+//! Privileges that a caged process gives up: capabilities (`capabilities(7)`), and the right to
+//! lift its limits.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,8 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::rules::Rules;
 
-/// Sets how many more descriptors a process may have whose memory is limited, but not its
-/// descriptors: in each, the kernel may hold some hundred kilobytes.
+/// Further descriptors for a process whose memory is limited, but not its descriptors: in each, the
+/// kernel may hold some hundred kilobytes.
 const DESCRIPTORS: u64 = 256;
 
 /// All that the kernel counts but the time to compute, whose last seconds are there on purpose.
@@ -31,7 +32,7 @@ const LIMITS: [Resource; 15] = [
     Resource::Stack,
 ];
 
-/// Makes the limits in force those that it cannot lift.
+/// Makes the limits in force those that it cannot lift: the hard limits become the soft ones.
 pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
     for resource in LIMITS {
         let before = getrlimit(resource);
@@ -50,7 +51,7 @@ pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whether there is a limit to how long a file may be.
+/// Returns `true` if there is a limit to how long a file may be.
 pub(super) fn is_file_size_limited() -> bool {
     getrlimit(Resource::Fsize).current.is_some()
 }
@@ -90,6 +91,11 @@ const CAP_SETPCAP: u32 = 8;
 const SECURE: libc::c_ulong = 0xEF;
 
 /// Gives up every capability, for good.
+///
+/// 1. The ambient set.
+/// 2. If it may (`CAP_SETPCAP`): the bounding set, one by one, and the secure bits with their
+///    locks.
+/// 3. The effective, permitted and inheritable sets. The last comes last, as the others need it.
 pub(super) fn renounce() -> io::Result<()> {
     let ambient = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned().into());
     prctl(ambient.0, ambient.1)?;
@@ -116,6 +122,7 @@ pub(super) fn renounce() -> io::Result<()> {
     set_capabilities(&[Data::default(); 2])
 }
 
+/// `prctl(2)` with an integer.
 fn prctl(what: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     // SAFETY: a call on integers.
     if unsafe {
@@ -127,6 +134,7 @@ fn prctl(what: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads the capabilities of this thread (`capget(2)`).
 fn capabilities() -> io::Result<[Data; 2]> {
     let mut header = Header { version: VERSION, pid: 0 };
     let mut data = [Data::default(); 2];
@@ -137,6 +145,7 @@ fn capabilities() -> io::Result<[Data; 2]> {
     Ok(data)
 }
 
+/// Sets them (`capset(2)`): never more than it has.
 fn set_capabilities(data: &[Data; 2]) -> io::Result<()> {
     let mut header = Header { version: VERSION, pid: 0 };
     // SAFETY: the kernel reads the header and two sets, as this version has them.

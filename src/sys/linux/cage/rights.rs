@@ -1,15 +1,16 @@
-//! Describes what a cage keeps from its process, and who keeps it on which kernel.
+//! Rights that a cage keeps from its process, and who enforces that on each kernel: Landlock from
+//! some version on, or the filter. A cage that nobody would keep whole on this kernel is refused.
 
 use super::rules::Rules;
 
 /// Something that a caged process must not be able to do.
 struct Right {
     what: &'static str,
-    /// True if a cage with these rules keeps it at all.
+    /// A cage with these rules keeps it at all.
     is_kept: fn(&Rules<'_>) -> bool,
     /// The version of Landlock from which on Landlock keeps it.
     landlock: i64,
-    /// True if the seccomp filter keeps it as well, so that an older Landlock will do.
+    /// The seccomp filter keeps it as well, so that an older Landlock will do.
     filter: fn(&Rules<'_>) -> bool,
 }
 

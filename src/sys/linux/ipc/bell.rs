@@ -13,12 +13,12 @@ use super::socket::{self, Mode};
 use crate::sys::fd;
 use crate::sys::wait::poll::Deadline;
 
-/// Holds what a wake-up consists of, and the first byte of a packet. (The second is how many
-/// descriptors it brings.)
+/// The bytes of a wake-up.
 const WAKE: [u8; 1] = [0];
+/// The first byte of a packet with descriptors; the second is how many it brings.
 const PACKET: u8 = 1;
 
-/// Describes what is in a socket.
+/// The next thing in a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Nothing, yet.
@@ -31,14 +31,15 @@ pub(crate) enum Heard {
     End,
 }
 
-/// Says whether there is anybody at the other side.
+/// The presence of the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     There,
     Gone,
 }
 
-/// Wakes the other side. Never blocks: a socket that is full is one that nobody sleeps at.
+/// Wakes the other side. Never blocks: a socket that is full (EAGAIN) is one at which nobody
+/// sleeps. EPIPE, ECONNRESET and ENOTCONN say that the other side is gone.
 pub(crate) fn wake(socket: BorrowedFd<'_>) -> Peer {
     // Only a kernel without memory refuses for another reason, and not for long.
     for _ in 0..100 {
@@ -52,7 +53,7 @@ pub(crate) fn wake(socket: BorrowedFd<'_>) -> Peer {
     Peer::There
 }
 
-/// Returns what comes next, which stays.
+/// Returns what comes next, and leaves it there (`MSG_PEEK`). Never sleeps.
 pub(crate) fn peek(socket: BorrowedFd<'_>) -> io::Result<Heard> {
     one(socket, RecvFlags::PEEK | RecvFlags::DONTWAIT)
 }
@@ -63,6 +64,7 @@ pub(crate) fn hear(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Heard> {
     one(socket, mode.flags())
 }
 
+/// One `recv(2)` of up to two bytes.
 fn one(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Heard> {
     let mut bytes = [0_u8; 2];
     loop {
@@ -79,7 +81,7 @@ fn one(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Heard> {
     }
 }
 
-/// Describes what became of a packet.
+/// The outcome of sending a packet.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Done,
@@ -111,8 +113,10 @@ pub(crate) fn send_packet(
     }
 }
 
-/// Takes the packet of `count` descriptors that `peek` told of. Without room for them it fails, and
-/// the packet stays.
+/// Takes the packet of `count` descriptors that `peek` told of; `None` if it does not have as many.
+///
+/// # Errors
+/// EMFILE without room for them: the packet stays.
 pub(crate) fn take_packet(socket: BorrowedFd<'_>, count: u8) -> io::Result<Option<Vec<OwnedFd>>> {
     // What does not fit would be lost: the kernel gives what it can, and drops the rest.
     fd::check_room(socket, count.into())?;
@@ -124,7 +128,8 @@ pub(crate) fn take_packet(socket: BorrowedFd<'_>, count: u8) -> io::Result<Optio
     Ok((fds.len() == usize::from(count)).then_some(fds))
 }
 
-/// Tells the other side of the end, also while copies of this socket are open elsewhere.
+/// Ends both directions (`shutdown(2)`), so that the other side sees the end also while copies of
+/// this socket are open elsewhere.
 pub(crate) fn shut(socket: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }

@@ -1,4 +1,4 @@
-//! Locks on folders, which the kernel releases when their holder ends.
+//! Locks on folders (`flock(2)`), which the kernel releases when their holder ends.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,10 +14,14 @@ use crate::sys::wait::poll::Deadline;
 pub(crate) struct Flock(OwnedFd);
 
 impl Flock {
-    /// Sets how long another holder, which needs the lock for moments, is waited for.
+    /// Time to wait for another holder, which needs the lock for moments.
     pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-    /// Locks what is open; `TimedOut` at the deadline.
+    /// Locks an open folder. There is no call with a time-out, so it asks again every 200
+    /// microseconds.
+    ///
+    /// # Errors
+    /// `TimedOut` at `deadline`.
     pub(crate) fn take(folder: OwnedFd, deadline: Deadline) -> io::Result<Flock> {
         loop {
             match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {

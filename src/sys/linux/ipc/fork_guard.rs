@@ -19,7 +19,8 @@ pub(super) struct Guarded {
     slot: &'static AtomicI32,
 }
 
-/// Sets how often descriptors are made again because other threads were forking.
+/// Number of times that descriptors are made again because other threads were forking. After that,
+/// they are used all the same: a copy may hold one then.
 const TRIES: u32 = 1000;
 
 impl Guarded {
@@ -69,7 +70,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Sets how many numbers one piece of the list has.
+/// Numbers in one piece of the list.
 const PIECE: usize = 64;
 
 /// A piece of the list: numbers of descriptors, or -1.
@@ -78,6 +79,7 @@ struct List {
     next: AtomicPtr<List>,
 }
 
+/// The first piece. Further ones are leaked: a fork handler may be walking through them.
 static LIST: List = List::new();
 
 impl List {
@@ -88,7 +90,7 @@ impl List {
         }
     }
 
-    /// Puts a number into a free slot.
+    /// Puts a number into a free slot, in a new piece if all are taken.
     fn claim(&'static self, number: i32) -> &'static AtomicI32 {
         let mut piece = self;
         loop {
@@ -102,11 +104,13 @@ impl List {
         }
     }
 
+    /// Returns the next piece.
     fn next(&self) -> Option<&'static List> {
         // SAFETY: null, or leaked by `next_or_new`.
         unsafe { self.next.load(Ordering::Acquire).as_ref() }
     }
 
+    /// Returns the next piece, and makes it if there is none.
     fn next_or_new(&self) -> &'static List {
         if let Some(next) = self.next() {
             return next;
@@ -127,11 +131,13 @@ impl List {
     }
 }
 
-/// Sets how many forks of this process were begun, and how many have ended in it.
+/// Number of forks of this process that were begun.
 static FORKS_BEGUN: AtomicU64 = AtomicU64::new(0);
+/// Number of them that have ended in this process.
 static FORKS_ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// Makes the C library call the handlers below when it forks this process.
+/// Makes the C library call the handlers below around each fork (`pthread_atfork(3)`). A bare
+/// `clone` does not call them: such a copy holds the descriptors.
 fn watch_forks() {
     extern "C" fn begin() {
         FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);

@@ -22,6 +22,8 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::sys::{fd, per_process};
 
 /// The parent's side.
+///
+/// Made once, never closed: it closes with the process.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     read: OwnedFd,
@@ -30,7 +32,7 @@ pub(crate) struct Lifeline {
 }
 
 impl Lifeline {
-    /// Makes a lifeline for this process.
+    /// Makes a lifeline for this process: a pipe, whose write end forked copies close.
     pub(crate) fn new() -> io::Result<Lifeline> {
         let (write, read) = Guarded::make(|| fd::pipe().map(|(read, write)| (write, read)))?;
         // Children open it anew, also when this process has become another user by then.
@@ -38,7 +40,7 @@ impl Lifeline {
         Ok(Lifeline { read, _write: write })
     }
 
-    /// Returns what a child needs for `Tether::tie`.
+    /// Returns the read end, which a child opens anew to tie itself.
     pub(crate) fn reader(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
@@ -91,7 +93,7 @@ impl AsFd for Tether {
     }
 }
 
-/// Says whether the end of the parent ends this process.
+/// The bond between the end of the parent and that of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Shared,
@@ -99,6 +101,7 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
+    /// The fate of a process that is told so.
     pub(crate) fn of(dies_with_parent: bool) -> Fate {
         if dies_with_parent { Fate::Shared } else { Fate::Own }
     }
@@ -135,6 +138,12 @@ impl Tether {
     }
 
     /// Arms or disarms the tether.
+    ///
+    /// 1. `F_SETOWN`: the signal goes to this process.
+    /// 2. `F_SETSIG`: it is SIGKILL.
+    /// 3. `O_ASYNC`: from here on, the kernel sends it when the pipe hangs up.
+    /// 4. Look whether it has hung up already, and die if so. The look comes last: the other way
+    ///    round, a parent that died in between would go unnoticed. Disarming takes `O_ASYNC` away.
     pub(crate) fn set_fate(&self, fate: Fate) -> io::Result<()> {
         /// `asm-generic/fcntl.h`
         const F_SETSIG: libc::c_int = 10;
@@ -165,6 +174,8 @@ impl Tether {
     ///
     /// Nothing changes for a process that does not lead its group: the group is then somebody
     /// else's, too.
+    ///
+    /// `F_SETOWN` with a negative number (`fcntl(2)`).
     pub(crate) fn share_fate_with_group(&self) -> io::Result<()> {
         let own = libc::pid_t::try_from(per_process::pid()).unwrap_or(0);
         // SAFETY: a system call without arguments.
@@ -179,12 +190,12 @@ impl Tether {
         Ok(())
     }
 
-    /// Returns whether the parent has ended.
+    /// Returns `true` if the parent has ended: the pipe has hung up.
     pub(crate) fn parent_is_gone(&self) -> bool {
         poll::hung_up(self.0.as_fd()).unwrap_or(false)
     }
 
-    /// Waits for the parent's end; false at the deadline.
+    /// Waits for the parent's end; returns false at `deadline`.
     pub(crate) fn wait_parent(&self, deadline: Deadline) -> io::Result<bool> {
         poll::wait_hang_up(self.0.as_fd(), deadline)
     }

@@ -30,17 +30,17 @@ const ROOT: &str = "/dev/shm";
 /// The most bytes of a name; the kernel's own limit is 255.
 pub(crate) const LONGEST: usize = 200;
 
-/// Sets how many other names are looked at on the way: whoever has thousands should not pay for all
-/// of them each time.
+/// Number of other names that are looked at on the way: whoever has thousands should not pay for
+/// all of them each time.
 const SWEPT: usize = 64;
 
-/// A mark for a new memory file.
+/// Returns a mark for a new memory file: 128 random bits, in hexadecimal.
 pub(crate) fn new_mark() -> io::Result<String> {
     let bytes = random::bytes::<16>()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Returns what a memory file with this mark is to be called.
+/// Returns what a memory file with this mark is called, as `/proc` shows it.
 pub(crate) fn file_name(mark: &str) -> String {
     format!("multiproc.{mark}")
 }
@@ -103,7 +103,7 @@ pub(crate) fn withdraw(name: &str, mark: &str) -> io::Result<()> {
     folder.remove(name)
 }
 
-/// Describes who this process is to others.
+/// This process, as others see it.
 struct Surroundings {
     /// Its number, as `/proc` shows it.
     pid: u32,
@@ -121,7 +121,7 @@ impl Surroundings {
     }
 }
 
-/// Describes what a link says.
+/// The contents of a link: `pid:fd:namespace:birth:mark`.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     pid: u32,
@@ -150,6 +150,7 @@ impl Target {
             .ok_or_else(|| broken("the link does not lead to memory"))
     }
 
+    /// Reads a link; `None` if it is none of ours.
     fn parse(text: &str) -> Option<Target> {
         let mut parts = text.split(':');
         let target = Target {
@@ -162,7 +163,7 @@ impl Target {
         parts.next().is_none().then_some(target)
     }
 
-    /// Returns whether the memory is still where the link says. An error if that cannot be seen
+    /// Returns `true` if the memory is still where the link says. An error if that cannot be seen
     /// from here.
     fn is_there(&self, surroundings: &Surroundings) -> io::Result<bool> {
         if self.namespace != surroundings.namespace {
@@ -258,17 +259,19 @@ impl Target {
         }
     }
 
+    /// The descriptor of the creator, as `/proc` shows it.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", self.pid, self.fd)
     }
 
-    /// Returns whether the kernel shows a file with our mark like this.
+    /// Returns `true` if the kernel shows a file with our mark like this.
     fn is_called(&self, text: &[u8]) -> bool {
         text == format!("/memfd:{} (deleted)", file_name(&self.mark)).as_bytes()
     }
 }
 
-/// Describes what tells a process from others that had its number before, or have it later.
+/// A birth certificate: it tells a process from others that had its number before, or have it
+/// later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Birth {
     /// The number that the kernel gives to no other process, that of its pidfd (Linux 6.9 and
@@ -284,8 +287,8 @@ impl Birth {
         Birth::number_of(pid).or_else(|_| Birth::time_of(pid))
     }
 
-    /// Returns whether `pid` is the number of the process that was born so; true if that cannot be
-    /// seen.
+    /// Returns `true` if `pid` is the number of the process that was born so; true if that cannot
+    /// be seen.
     fn is_of(self, pid: u32) -> bool {
         let born = match self {
             Birth::Number(_) => Birth::number_of(pid),
@@ -297,6 +300,7 @@ impl Birth {
         }
     }
 
+    /// Reads the number of its pidfd.
     fn number_of(pid: u32) -> io::Result<Birth> {
         /// `PID_FS_MAGIC`. Elsewhere, all pidfds have one number.
         const PIDFS: u64 = 0x5049_4446;
@@ -307,6 +311,7 @@ impl Birth {
         Ok(Birth::Number(rustix::fs::fstat(&pidfd)?.st_ino))
     }
 
+    /// Reads its start time from `/proc/<pid>/stat`.
     fn time_of(pid: u32) -> io::Result<Birth> {
         /// Counted from behind the name.
         const START_TIME: usize = 19;
@@ -327,6 +332,7 @@ impl std::fmt::Display for Birth {
 }
 
 impl Birth {
+    /// Reads what `Display` writes.
     fn parse(text: &str) -> Option<Birth> {
         match text.split_at_checked(1)? {
             ("n", number) => number.parse().ok().map(Birth::Number),
@@ -343,13 +349,13 @@ fn stat_of(pid: u32) -> io::Result<String> {
     Ok(stat.rsplit_once(')').map_or("", |(_, fields)| fields.trim_start()).to_owned())
 }
 
-/// Returns whether a process has ended, and nobody has taken its status: it has no descriptors any
-/// more.
+/// Returns `true` if a process has ended, and nobody has taken its status: it has no descriptors
+/// any more.
 fn has_ended(pid: u32) -> bool {
     stat_of(pid).is_ok_and(|fields| fields.starts_with(['Z', 'X']))
 }
 
-/// Returns whether there is a process with this number that `/proc` does not show.
+/// Returns `true` if there is a process with this number that `/proc` does not show.
 fn is_hidden(pid: u32) -> bool {
     let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     let exists =
@@ -363,6 +369,7 @@ struct Folder {
 }
 
 impl Folder {
+    /// Where the folder of this user is: `/dev/shm/multiproc.<uid>`.
     fn path() -> String {
         format!("{ROOT}/multiproc.{}", rustix::process::geteuid().as_raw())
     }
@@ -399,6 +406,7 @@ impl Folder {
         if is_folder && is_ours { Ok(()) } else { Err(occupied()) }
     }
 
+    /// Opens and locks the folder; `NotFound` if there is none.
     fn lock() -> io::Result<Folder> {
         let deadline = Deadline::after(Flock::LONGEST_WAIT);
         loop {
@@ -417,6 +425,7 @@ impl Folder {
         }
     }
 
+    /// Does the same, and makes it if there is none.
     fn lock_or_make() -> io::Result<Folder> {
         loop {
             match Folder::lock() {
@@ -430,10 +439,12 @@ impl Folder {
         }
     }
 
+    /// Returns `true` if the memory of a name is gone.
     fn is_stale(&self, name: &str, surroundings: &Surroundings) -> io::Result<bool> {
         Ok(!Target::of(&self.fd, name)?.is_there(surroundings)?)
     }
 
+    /// Removes a name, whatever it leads to.
     fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }
@@ -462,10 +473,12 @@ impl Drop for Folder {
     }
 }
 
+/// An error of something that is not as this library makes it.
 fn broken(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
+/// An error of a folder that is not this user's alone: somebody else made it, or may write to it.
 fn occupied() -> io::Error {
     let why = format!("{} is not a folder of this user alone", Folder::path());
     io::Error::new(io::ErrorKind::PermissionDenied, why)

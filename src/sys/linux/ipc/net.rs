@@ -33,6 +33,9 @@ pub(crate) enum Place {
 }
 
 /// Runs `f` with the address in the system's form.
+///
+/// # Errors
+/// A path or name that is longer than the kernel takes (107 bytes, `unix(7)`), or empty.
 fn with_address<T>(
     place: &Place,
     f: impl FnOnce(&SocketAddrAny) -> Result<T, Errno>,
@@ -46,7 +49,7 @@ fn with_address<T>(
     Ok(f(&address)?)
 }
 
-/// The place that the system names; none for a socket without one.
+/// The place that the system names; `None` for a socket without one.
 fn place_of(address: SocketAddrAny) -> Option<Place> {
     if let Ok(inet) = SocketAddr::try_from(address.clone()) {
         return Some(Place::Inet(inet));
@@ -69,6 +72,7 @@ fn place_of(address: SocketAddrAny) -> Option<Place> {
     }
 }
 
+/// Opens a stream socket of the family that a place needs.
 fn socket(place: &Place, flags: SocketFlags) -> io::Result<OwnedFd> {
     let family = match place {
         Place::Path(_) | Place::Abstract(_) => AddressFamily::UNIX,
@@ -94,7 +98,7 @@ impl SocketFile {
     }
 }
 
-/// Returns what is at `path` itself.
+/// Returns the type and identity of what is at `path` itself, a link not followed.
 fn file_at(path: &Path) -> io::Result<(FileType, FileId)> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok((FileType::from_raw_mode(stat.st_mode), FileId { device: stat.st_dev, inode: stat.st_ino }))
@@ -162,6 +166,7 @@ pub(crate) fn listener_in_place(
     listener(&Place::Path(path.to_owned()), backlog, mode)
 }
 
+/// Locks the folder that a socket's file is in.
 fn lock_folder_of(path: &Path) -> io::Result<Flock> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -186,12 +191,12 @@ fn lock_folder_of(path: &Path) -> io::Result<Flock> {
     )
 }
 
-/// Returns whether a socket is at `path` that no process has any more.
+/// Returns `true` if a socket is at `path` that no process has any more.
 pub(crate) fn is_abandoned(path: &Path) -> bool {
     look_at(path).is_ok_and(|occupant| occupant == Occupant::Abandoned)
 }
 
-/// Describes what is at a path.
+/// The occupant of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {
     None,
@@ -201,6 +206,7 @@ enum Occupant {
     Living,
 }
 
+/// Looks what is at a path, without disturbing it.
 fn look_at(path: &Path) -> io::Result<Occupant> {
     match file_at(path) {
         Ok((FileType::Socket, _)) => {}
@@ -225,7 +231,7 @@ pub(crate) fn local(socket: BorrowedFd<'_>) -> io::Result<Option<Place>> {
     Ok(place_of(getsockname(socket)?))
 }
 
-/// Describes what came of looking for a connection.
+/// The outcome of looking for a connection.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     /// One, and whence it came if that has a name.
@@ -276,6 +282,7 @@ pub(crate) fn connect(place: &Place, deadline: Deadline) -> io::Result<OwnedFd> 
     }
 }
 
+/// Connects without blocking, and waits for the outcome (`EINPROGRESS`, `SO_ERROR`, `connect(2)`).
 fn connect_inet(place: &Place, deadline: Deadline) -> io::Result<OwnedFd> {
     let socket = socket(place, SocketFlags::NONBLOCK)?;
     match with_address(place, |address| connect_to(&socket, address)) {
@@ -335,6 +342,7 @@ pub(crate) struct Watch {
 const ALARM: u64 = u64::MAX;
 
 impl Watch {
+    /// Makes an empty set with an alarm that is not set.
     pub(crate) fn new() -> io::Result<Watch> {
         let set = fd::above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;

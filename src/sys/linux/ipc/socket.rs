@@ -1,4 +1,10 @@
-//! Unix socket pairs that keep message boundaries and carry descriptors.
+//! Unix socket pairs that keep message boundaries and carry descriptors (`SOCK_SEQPACKET`,
+//! `unix(7)`).
+//!
+//! Sending never blocks and never raises SIGPIPE (`MSG_DONTWAIT`, `MSG_NOSIGNAL`). Descriptors come
+//! close-on-exec (`MSG_CMSG_CLOEXEC`), and are moved above 2. A peer that ended with something
+//! unread is reported once as ECONNRESET, in front of what it sent before: receiving goes on after
+//! that.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -25,7 +31,7 @@ pub(crate) const MAX_FDS: usize = 253;
 /// Room for the control message of `MAX_FDS` descriptors.
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
-/// A connected pair that keeps message boundaries and reports end-of-file.
+/// Opens a connected pair that keeps message boundaries and reports end-of-file.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (a, b) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -36,7 +42,12 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((fd::above_stdio(a)?, fd::above_stdio(b)?))
 }
 
-/// Sends one message; never blocks, never raises SIGPIPE.
+/// Sends one message with descriptors.
+///
+/// # Errors
+/// EAGAIN if there is no room; EPIPE or ECONNRESET if the other side is gone; EMSGSIZE if the
+/// system's socket buffers are too small; ETOOMANYREFS if this user has too many descriptors in
+/// flight.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     parts: &[&[u8]],
@@ -111,7 +122,7 @@ pub(crate) fn send_by(
 }
 
 /// Waits for receivers while this user has as many descriptors in flight (sent, and not received)
-/// as the kernel allows.
+/// as the kernel allows (ETOOMANYREFS, `unix(7)`).
 ///
 /// The kernel tells nobody when that changes, so it is asked again and again, with pauses.
 #[derive(Debug, Default)]
@@ -157,7 +168,7 @@ impl Congestion {
     }
 }
 
-/// Returns whether something that was sent over a Unix socket is not received yet.
+/// Returns `true` if something that was sent over a Unix socket is not received yet (`TIOCOUTQ`).
 pub(crate) fn has_unreceived(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int: the memory that what was sent takes.
@@ -198,7 +209,7 @@ pub(crate) fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// Returns whether the error is that of descriptors in flight.
+/// Returns `true` if the error is that of descriptors in flight.
 pub(crate) fn is_congestion(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<TooManyInFlight>())
 }
@@ -212,12 +223,13 @@ pub(crate) struct Received {
     pub(crate) fds_lost: bool,
 }
 
-/// Lets the other side see the end of file, while what it sent can still be received.
+/// Ends the sending side (`SHUT_WR`): the other one sees the end of file, while what it sent can
+/// still be received here.
 pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
 }
 
-/// Says whether `recv` may sleep.
+/// Permission for `recv` to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Wait,
@@ -225,6 +237,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// As the kernel takes it.
     pub(crate) fn flags(self) -> RecvFlags {
         match self {
             Mode::Wait => RecvFlags::empty(),
@@ -233,8 +246,11 @@ impl Mode {
     }
 }
 
-/// Receives one message, or `None` at end-of-file. With `Mode::Now` and nothing there:
-/// `WouldBlock`.
+/// Receives one message, or `None` at end-of-file.
+///
+/// # Errors
+/// EAGAIN (`WouldBlock`) with `Mode::Now` if nothing is there; invalid data if a message is longer
+/// than `LARGEST`. Descriptors that this process had no room for are told in the message.
 pub(crate) fn recv(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<Received>> {
     receive(socket, mode, RecvFlags::empty())
 }
@@ -248,6 +264,11 @@ pub(crate) fn recv_kept(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> 
     }
 }
 
+/// 1. See how long the next message is.
+/// 2. Receive into as much memory.
+/// 3. Move its descriptors above
+/// 2. Another thread may take the message between 1 and 2: the next one may be longer, and is
+///    refused.
 fn receive(socket: BorrowedFd<'_>, mode: Mode, flags: RecvFlags) -> io::Result<Option<Received>> {
     // No more room than the message needs: what the allocator writes around a big block costs a new
     // process a copy of a page or two.
@@ -297,7 +318,7 @@ pub(crate) fn recv_slice(
 /// Room that is there for any message: more than one thread may be receiving, and get each other's.
 const SMALL: usize = 256;
 
-/// Returns how long the next message is, which stays; 0 at end-of-file.
+/// Returns how long the next message is, and leaves it; 0 at end-of-file.
 fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
     let flags = RecvFlags::PEEK | RecvFlags::TRUNC | mode.flags();
     loop {
@@ -309,8 +330,8 @@ fn length_of_next(socket: BorrowedFd<'_>, mode: Mode) -> io::Result<usize> {
     }
 }
 
-/// The first bytes of the next message, if there is one, which stays. A shorter one is filled up
-/// with zeroes.
+/// Returns the first bytes of the next message, if there is one, and leaves it. A shorter one is
+/// filled up with zeroes.
 pub(crate) fn peek<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; N]>> {
     let mut first = [0_u8; N];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
@@ -333,7 +354,7 @@ pub(crate) fn discard(socket: BorrowedFd<'_>) {
     ) {}
 }
 
-/// The process that made the pair (in this process's numbers).
+/// Returns the process that made the pair (`SO_PEERCRED`), in this process's numbers.
 pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: all zeroes is a valid ucred.
     let mut cred: libc::ucred = unsafe { mem::zeroed() };
@@ -355,14 +376,18 @@ pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(cred.pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Returns whether `peer_pidfd` failed because the process has ended, and its status was taken.
+/// Returns `true` if `peer_pidfd` failed because the process has ended, and its status was taken.
 pub(crate) fn says_peer_is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA))
 }
 
-/// A pidfd of the process that made the pair (Linux 6.5 and newer).
+/// Opens a pidfd of the process that made the pair (`SO_PEERPIDFD`, Linux 6.5 and newer).
 ///
 /// It is bound to that very process, not to its number, so it cannot name a stranger.
+///
+/// # Errors
+/// ENOPROTOOPT before Linux 6.5; ESRCH, EINVAL or ENODATA if the process was reaped
+/// (`says_peer_is_gone`); EMFILE.
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     /// `asm-generic/socket.h`; the C library's headers are older.
     const SO_PEERPIDFD: libc::c_int = 77;

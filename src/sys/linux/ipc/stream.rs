@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, ReturnFlags, Shutdown, SocketType, sockopt};
 use super::socket::{self, Mode};
 use crate::sys::fd;
 
-/// Describes what a stream socket can carry.
+/// The kind of a stream socket, by the things that it can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A Unix socket: bytes and descriptors.
@@ -19,7 +19,8 @@ pub(crate) enum Kind {
     Network,
 }
 
-/// Returns what kind of stream socket this is; anything else is refused.
+/// Returns what kind of stream socket this is (`SO_TYPE`, `SO_DOMAIN`); anything else is refused,
+/// as nobody may be made to read from a file or a terminal that came in place of a socket.
 pub(crate) fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
     let refused = || {
         io::Error::new(io::ErrorKind::InvalidData, "what came in place of a stream socket is none")
@@ -52,12 +53,12 @@ pub(crate) fn send(
     socket::send_slices(socket, &parts.map(IoSlice::new), fds)
 }
 
-/// Describes what a first read gave.
+/// The outcome of a first read.
 #[derive(Debug)]
 pub(crate) struct Start {
-    /// Counts how many bytes; 0 at end-of-file.
+    /// Number of bytes; 0 at end-of-file.
     pub(crate) length: usize,
-    /// Holds what came with them.
+    /// The descriptors that came with them.
     pub(crate) fds: Vec<OwnedFd>,
     /// Descriptors came that this process had no room for.
     pub(crate) fds_lost: bool,

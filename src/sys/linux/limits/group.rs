@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::sys::wait::poll::monotonic;
 
-/// Sets how long to wait before it is looked for the others again: at first, and at the most.
+/// Time to wait at first before looking for the others again.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// Time to wait at the most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 
 /// Ends all of this process's group by SIGTERM, itself last.
@@ -46,7 +47,7 @@ pub(super) fn terminate(grace: Duration) {
     unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
 }
 
-/// Returns whether a signal does to this process what it does by default.
+/// Returns `true` if a signal does to this process what it does by default.
 fn is_default(signal: c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the call fills in the action, of which all zero is a valid one.
@@ -57,7 +58,7 @@ fn is_default(signal: c_int) -> bool {
 }
 
 /// Sends a signal to all others in this process's group that have not ended; returns whether there
-/// are any, or nothing if that cannot be seen.
+/// are any, or `None` if that cannot be seen. With `None` for a signal, it only looks.
 fn signal_others(signal: Option<c_int>) -> Option<bool> {
     // SAFETY: system calls without arguments.
     let (own, group) = unsafe { (libc::getpid(), libc::getpgrp()) };
@@ -122,7 +123,7 @@ fn send(pid: c_int, group: c_int, signal: c_int) {
     }
 }
 
-/// The group of a process that has not ended, by its number in text.
+/// Reads the group of a process, by its number in text; `None` if it has ended.
 fn group_of(name: &[u8]) -> Option<c_int> {
     let mut path = [0_u8; 32];
     let digits = name.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -143,13 +144,13 @@ fn group_of(name: &[u8]) -> Option<c_int> {
     number(fields.nth(1)?)
 }
 
-/// The number that a text begins with.
+/// Reads the number that a text begins with.
 fn number(text: &[u8]) -> Option<c_int> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()
 }
 
-/// A descriptor that closes with this.
+/// A descriptor that is closed on drop.
 struct Open(c_int);
 
 impl Drop for Open {

@@ -1,4 +1,5 @@
-//! Resource limits, priority, processors and session of this process.
+//! Resource limits, priority, processors and session of this process (`getrlimit(2)`,
+//! `setpriority(2)`, `sched_setaffinity(2)`, `setsid(2)`).
 
 use std::io;
 
@@ -7,7 +8,7 @@ use rustix::thread::CpuSet;
 /// One more than the greatest number of a processor.
 pub(crate) const MAX_PROCESSORS: usize = CpuSet::MAX_CPU;
 
-/// Describes what the kernel counts.
+/// A resource that the kernel counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
     AddressSpace,
@@ -17,8 +18,8 @@ pub(crate) enum Resource {
     Processes,
 }
 
-/// Limits a resource, for good or until somebody lifts it; gives what was before. No more than what
-/// cannot be lifted.
+/// Limits a resource of this process, for good or until somebody lifts it; returns the limit of
+/// before. A limit above the hard one becomes the hard one.
 pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result<u64> {
     let resource = match resource {
         Resource::AddressSpace => libc::RLIMIT_AS,
@@ -46,7 +47,8 @@ pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result
     Ok(before)
 }
 
-/// Returns how big the stack of a thread must be that does what the first one could.
+/// Returns how big the stack of a thread must be, in bytes, that does what the first one could: the
+/// soft limit, between 8 and 256 MiB.
 pub(crate) fn stack() -> usize {
     const MIN_STACK: usize = 8 << 20;
     const MAX_STACK: usize = 256 << 20;
@@ -60,17 +62,23 @@ pub(crate) fn stack() -> usize {
     }
 }
 
-/// Returns how many descriptors this process may have open now.
+/// Returns how many descriptors this process may have open now (the soft limit).
 pub(crate) fn open_files() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns how nice this process is to others.
+/// Sets the niceness of this process: -20 to 19.
+///
+/// # Errors
+/// EACCES for a value below what it may have.
 pub(crate) fn nice(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
 }
 
-/// Which processors this thread, and what it starts, runs on.
+/// Sets the processors that this thread, and what it starts, runs on.
+///
+/// # Errors
+/// EINVAL if none of them is there.
 pub(crate) fn affinity(processors: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for processor in processors {

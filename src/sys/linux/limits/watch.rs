@@ -1,8 +1,19 @@
-//! Describes what a limited process has looked after by signals: its deadline, its time, its
-//! memory; and the note that it sends to its parent when it is about to end of one.
+//! Limits that signals keep in a limited process: its deadline, its time, its memory; and the note
+//! that it sends to its parent when it is about to end of one.
+//!
+//! | limit | who notices | what ends the process |
+//! |---|---|---|
+//! | deadline | a timer (`timer_create(2)`), a real-time signal | SIGTERM to the group, SIGKILL after the grace |
+//! | CPU time | a timer of the process's CPU clock | SIGXCPU |
+//! | resident memory | a timer of the CPU clock, every 10 ms | SIGKILL |
+//! | address space | `abort` of a failed allocation | SIGABRT |
+//! | file size | the kernel | SIGXFSZ |
+//!
+//! In each case the order is: note first, then the signal; a process that is killed in between has
+//! told why it would have ended.
 //!
 //! The handler makes async-signal-safe calls only (the walk up the stack excepted, of a thread that
-//! is in `abort`) and touches only atomics.
+//! is in `abort`) and touches only atomics. It saves errno.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -15,7 +26,7 @@ use std::time::Duration;
 use super::group;
 use crate::sys::wait::poll::monotonic;
 
-/// Holds what a note tells of.
+/// A note tells of the deadline; the numbers are part of the protocol with the parent.
 pub(crate) const DEADLINE: u8 = 1;
 pub(crate) const CPU: u8 = 2;
 pub(crate) const ADDRESS_SPACE: u8 = 3;
@@ -25,19 +36,19 @@ pub(crate) const FILE_SIZE: u8 = 5;
 /// The bytes of a note before what it tells.
 pub(crate) const NOTE_HEAD: usize = 7;
 
-/// Holds what a timer tells that comes when the grace behind the deadline is over.
+/// The value of a timer that fires when the grace behind the deadline is over.
 const GRACE_OVER: u8 = 6;
 
-/// Holds what the timer of a task tells.
+/// The value of the timer of a task.
 const TASK: u8 = 7;
 
-/// Sets how often the resident memory is looked at, in time that the process computes.
+/// Interval between two looks at the resident memory, in time that the process computes.
 const OFTEN: Duration = Duration::from_millis(10);
 
-/// Sets how often a process that has to end is woken from a stop.
+/// Interval at which a process that has to end is woken from a stop.
 const WAKE: Duration = Duration::from_millis(100);
 
-/// Sets how much later than our own last signal the kernel's comes.
+/// Time between our own last signal and the kernel's.
 const SPARE: Duration = Duration::from_millis(100);
 
 /// The longest time that a timer is set to: a hundred years. The kernel counts nanoseconds in 64
@@ -47,25 +58,29 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 6
 /// No limit, as a value.
 const NONE: u64 = u64::MAX;
 
-/// Where notes go, and what they begin with.
+/// The socket that notes go to; -1 if there is none.
 static CONTROL: AtomicI32 = AtomicI32::new(-1);
+/// The first bytes of a note.
 static HEAD: [AtomicU64; NOTE_HEAD] = [const { AtomicU64::new(0) }; NOTE_HEAD];
 
-/// Sets how much of each there may be.
+/// The limits, by the numbers of the notes: nanoseconds or bytes; `NONE` if there is none.
 static VALUES: [AtomicU64; 6] = [const { AtomicU64::new(NONE) }; 6];
 
 /// The private memory from which on the resident memory is counted.
 static BASE: AtomicU64 = AtomicU64::new(0);
 
-/// The descriptors that tell the memory: quickly; and also when the first thread has ended.
+/// The descriptor that tells the memory quickly.
 static STATM: AtomicI32 = AtomicI32::new(-1);
+/// The descriptor that tells it also when the first thread has ended.
 static ROLLUP: AtomicI32 = AtomicI32::new(-1);
 
 /// The timer of the CPU time, once there is one.
 static CPU_TIMER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// The timer was made.
 static HAS_CPU_TIMER: AtomicBool = AtomicBool::new(false);
 
-/// Sends notes to a socket that stays open as long as this process, behind these bytes.
+/// Sends notes to this socket from now on, with `head` in front. The socket stays open as long as
+/// this process.
 pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
     for (place, byte) in HEAD.iter().zip(head) {
         place.store(byte.into(), Ordering::Relaxed);
@@ -73,8 +88,11 @@ pub(crate) fn arm(control: BorrowedFd<'_>, head: [u8; NOTE_HEAD]) {
     CONTROL.store(control.as_raw_fd(), Ordering::Release);
 }
 
-/// Ends this process and all of its group by SIGTERM so long after `deadline`, and by SIGKILL after
+/// Ends this process and all of its group by SIGTERM, `late` after `deadline`, and by SIGKILL after
 /// `grace` more.
+///
+/// Four timers: the first signal, the end of the grace, SIGCONT again and again for a process that
+/// is stopped, and the kernel's own SIGKILL in case that the others have been undone.
 pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) -> io::Result<()> {
     VALUES[usize::from(DEADLINE)].store(nanoseconds(deadline), Ordering::Relaxed);
     GRACE.store(nanoseconds(grace), Ordering::Relaxed);
@@ -91,7 +109,7 @@ pub(crate) fn limit_time(deadline: Duration, late: Duration, grace: Duration) ->
     set_timer(timer(clock, libc::SIGKILL, 0)?, last.saturating_add(SPARE), Duration::ZERO)
 }
 
-/// Sets how long this process has between SIGTERM and SIGKILL at its deadline.
+/// Time between SIGTERM and SIGKILL at the deadline of this process, in nanoseconds.
 static GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// When the task that runs is to be ended, in nanoseconds of the monotonic clock; or one of the two
@@ -107,11 +125,12 @@ const TOO_LATE: u64 = u64::MAX - 1;
 /// When the timer of tasks fires next; `NO_TASK` if it does not.
 static ARMED: AtomicU64 = AtomicU64::new(NO_TASK);
 
-/// Sets how long the process has between SIGTERM and SIGKILL once its task is too late.
+/// Time between SIGTERM and SIGKILL once its task is too late, in nanoseconds.
 static TASK_GRACE: AtomicU64 = AtomicU64::new(0);
 
 /// The timers of tasks: the first signal, the end of the grace, and the kernel's own last word.
 static TASK_TIMERS: [AtomicPtr<c_void>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
+/// They were made.
 static HAS_TASK_TIMERS: AtomicBool = AtomicBool::new(false);
 
 /// Ends this process and all of its group as `limit_time` does, unless `end_task` is called before
@@ -139,7 +158,8 @@ pub(crate) fn begin_task(deadline: Duration, late: Duration, grace: Duration) ->
     if ARMED.load(Ordering::SeqCst) > due { arm_task_timer(due) } else { Ok(()) }
 }
 
-/// Says that the task is done; whether that was too late, so that this process is being ended.
+/// Notes that the task is done; returns whether that was too late, so that this process is being
+/// ended.
 pub(crate) fn end_task() -> bool {
     DUE.swap(NO_TASK, Ordering::SeqCst) == TOO_LATE
 }
@@ -173,7 +193,7 @@ fn look_at_task() {
     }
 }
 
-/// Ends this process by SIGXCPU when it has computed for so long from now on; `None` is no limit.
+/// Ends this process by SIGXCPU when it has computed for `time` from now on; `None` is no limit.
 pub(crate) fn limit_cpu(time: Option<Duration>) -> io::Result<()> {
     VALUES[usize::from(CPU)].store(time.map_or(NONE, nanoseconds), Ordering::Relaxed);
     if !HAS_CPU_TIMER.load(Ordering::Relaxed) {
@@ -190,7 +210,7 @@ pub(crate) fn limit_cpu(time: Option<Duration>) -> io::Result<()> {
     }
 }
 
-/// A limit of the resident memory: so many bytes more than there were.
+/// A limit of the resident memory: how many bytes more than there were at first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resident {
     bytes: u64,
@@ -247,11 +267,12 @@ pub(crate) fn note_file_size(bytes: u64) -> io::Result<u64> {
     Ok(VALUES[usize::from(FILE_SIZE)].swap(bytes, Ordering::Relaxed))
 }
 
-/// The signal of the timers: one that nothing else here uses.
+/// Returns the signal of the timers: a real-time signal that nothing else here uses.
 fn own_signal() -> c_int {
     libc::SIGRTMAX() - 3
 }
 
+/// Installs `on_signal` for a signal, on the alternative stack if there is one, and unblocks it.
 fn handle(signal: c_int) -> io::Result<()> {
     // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for; all else is initialised or
     // may be zero.
@@ -271,6 +292,10 @@ fn handle(signal: c_int) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a timer that sends `signal` with `kind`; it is not set.
+///
+/// # Errors
+/// EAGAIN if the user has too many (`RLIMIT_SIGPENDING`).
 fn timer(clock: libc::clockid_t, signal: c_int, kind: u8) -> io::Result<libc::timer_t> {
     // SAFETY: the event is initialised or may be zero; the timer is written by the call.
     unsafe {
@@ -291,10 +316,12 @@ fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Resul
     settle_timer(timer, first.max(Duration::from_nanos(1)), then)
 }
 
+/// Stops a timer, whether it is set or not.
 fn stop_timer(timer: libc::timer_t) -> io::Result<()> {
     settle_timer(timer, Duration::ZERO, Duration::ZERO)
 }
 
+/// Sets a timer to fire after `first` and then each `then`; zero stops it (`timer_settime(2)`).
 fn settle_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Result<()> {
     let spec = |time: Duration| libc::timespec {
         tv_sec: i64::try_from(time.min(LONGEST).as_secs()).unwrap_or(i64::MAX),
@@ -308,6 +335,7 @@ fn settle_timer(timer: libc::timer_t, first: Duration, then: Duration) -> io::Re
     Ok(())
 }
 
+/// As a number that an atomic holds.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -333,6 +361,7 @@ fn say(kind: u8) {
     }
 }
 
+/// The one handler. The number of the signal says who noticed; of a timer's, its value.
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: errno is this thread's; the kernel gave a siginfo, of a timer's signal with a value;
     // kill, raise, signal and send are async-signal-safe.
@@ -373,7 +402,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
     }
 }
 
-/// Ends this process by a signal, with a note.
+/// Ends this process by a signal, with a note: restores the default, unblocks the signal, raises
+/// it.
 unsafe fn end(kind: u8, signal: c_int) {
     // Of a limit that is not ours, there is nothing to tell.
     if VALUES[usize::from(kind)].load(Ordering::Relaxed) < NONE {
@@ -390,6 +420,7 @@ unsafe fn end(kind: u8, signal: c_int) {
     }
 }
 
+/// Kills this process if it has more private memory than it may.
 fn look_at_memory() {
     let most = VALUES[usize::from(RESIDENT)].load(Ordering::Relaxed);
     if most == NONE {
@@ -421,7 +452,7 @@ fn private_memory() -> Option<u64> {
     crate::sys::limits::weight::from_rollup(read(&ROLLUP, &mut text))
 }
 
-/// Returns what is in a file, as far as there is room. Async-signal-safe.
+/// Reads a file from its beginning, as far as there is room. Async-signal-safe.
 fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
     // SAFETY: reads into memory of ours; the descriptor is open, or the call fails.
     let length = unsafe {
@@ -430,7 +461,7 @@ fn read<'a>(file: &AtomicI32, text: &'a mut [u8]) -> &'a [u8] {
     text.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default()
 }
 
-/// Returns whether this thread is in `abort` because an allocation failed: the standard library's
+/// Returns `true` if this thread is in `abort` because an allocation failed: the standard library's
 /// function for that is among its callers.
 fn is_failed_allocation() -> bool {
     #[repr(C)]

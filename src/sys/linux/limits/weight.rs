@@ -1,31 +1,31 @@
-//! Says how much memory a process has of its own.
+//! The memory that a process has of its own, from `/proc`.
 #![deny(clippy::arithmetic_side_effects, reason = "what others claim may be any number")]
 
 use crate::sys::fd;
 
-/// The private memory of a process that is resident, in bytes: neither files nor shared memory that
-/// it has mapped. Nothing if there is no such process any more.
+/// Returns the private memory of a process that is resident, in bytes: neither files nor shared
+/// memory that it has mapped. `None` if there is no such process any more.
 pub(crate) fn private(pid: u32) -> Option<u64> {
     let text = fd::read_small(&format!("/proc/{pid}/statm")).ok()?;
     let (resident, shared) = from_statm(text.as_bytes())?;
     Some(resident.saturating_sub(shared).saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// The pages that are resident, and those of them that are files or shared memory, from what
-/// `statm` says.
+/// Reads the pages that are resident, and those of them that are files or shared memory, from
+/// `/proc/<pid>/statm`. Async-signal-safe.
 pub(crate) fn from_statm(text: &[u8]) -> Option<(u64, u64)> {
     let mut fields = text.split(|byte| *byte == b' ').skip(1).map(number);
     Some((fields.next()?, fields.next()?))
 }
 
-/// The bytes of private memory, from what `smaps_rollup` says.
+/// Reads the bytes of private memory from `/proc/<pid>/smaps_rollup`. Async-signal-safe.
 pub(crate) fn from_rollup(text: &[u8]) -> Option<u64> {
     let line =
         text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Anonymous:"))?;
     Some(number(line).saturating_mul(1024))
 }
 
-/// The first number in a text; zero if there is none.
+/// Reads the first number in a text; zero if there is none.
 fn number(text: &[u8]) -> u64 {
     let digits = text
         .iter()

@@ -63,6 +63,7 @@ fn as_words(cells: &[AtomicU8]) -> (&[AtomicU8], &[AtomicU64], &[AtomicU8]) {
     unsafe { cells.align_to::<AtomicU64>() }
 }
 
+/// Copies in blocks, then whole words, then single cells at the edges.
 fn load_run(cells: &[AtomicU8], bytes: &mut [u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     let (cells, bytes) = {
@@ -83,6 +84,7 @@ fn load_run(cells: &[AtomicU8], bytes: &mut [u8]) {
     }
 }
 
+/// Copies the other way round.
 fn store_run(cells: &[AtomicU8], bytes: &[u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     let (cells, bytes) = {

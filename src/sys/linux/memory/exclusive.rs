@@ -26,7 +26,7 @@ use crate::sys::per_process::{Generation, PerProcess};
 /// From here on, huge pages can be had.
 const HUGE: usize = 2 << 20;
 
-/// Memory of this process alone.
+/// Memory of this process alone, as a box is of its owner.
 #[derive(Debug)]
 pub(crate) struct Exclusive {
     map: Arc<WriteMap>,
@@ -78,7 +78,11 @@ pub(crate) fn part_from_copies() -> io::Result<()> {
 }
 
 impl Exclusive {
-    /// `length` bytes, at least one, all zero. Memory is taken as it is written to.
+    /// Makes memory of `length` bytes, at least one, all zero. The kernel takes pages as they are
+    /// written to.
+    ///
+    /// # Errors
+    /// No descriptor or memory is left; EFBIG beyond the limit of file sizes.
     pub(crate) fn create(length: usize) -> io::Result<Exclusive> {
         let map = Arc::new(WriteMap::of(memfd::create("multiproc", length)?, length)?);
         let exclusive = Exclusive { map: Arc::clone(&map), owner: Generation::current() };
@@ -87,11 +91,12 @@ impl Exclusive {
         Ok(exclusive)
     }
 
+    /// Returns its length in bytes.
     pub(crate) fn length(&self) -> usize {
         self.map.length
     }
 
-    /// Returns whether the memory can be used by others later as if it were new: not once it is
+    /// Returns `true` if the memory can be used by others later as if it were new: not once it is
     /// private, or in a copy.
     pub(crate) fn can_be_kept(&self) -> bool {
         self.is_ours() && self.map.state.load(Ordering::Relaxed) != PRIVATE
@@ -109,6 +114,8 @@ impl Exclusive {
             self.map.state.compare_exchange(UNUSED, SHARED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Borrows the bytes.
+    ///
     /// # Panics
     /// In a copy of the process whose it is.
     #[inline]
@@ -119,6 +126,8 @@ impl Exclusive {
         unsafe { std::slice::from_raw_parts(self.map.start.as_ptr().cast(), self.map.length) }
     }
 
+    /// Borrows the bytes to write to.
+    ///
     /// # Panics
     /// As `bytes`.
     #[inline]
@@ -129,6 +138,12 @@ impl Exclusive {
     }
 
     /// Makes the first `length` bytes, at least one, constant for ever; the others are gone.
+    ///
+    /// 1. Take it off the list, so that it is not mapped privately any more.
+    /// 2. Unmap it: the kernel seals only what nobody can write to through a mapping (EBUSY).
+    /// 3. Cut the file, seal it.
+    /// 4. Map it for reading. Memory that is private, or that somebody still has mapped, is copied
+    ///    instead.
     pub(crate) fn freeze(self, length: usize) -> io::Result<Frozen> {
         if !self.is_ours() {
             return Err(io::Error::new(
@@ -164,11 +179,14 @@ impl Exclusive {
         }
     }
 
+    /// Returns `true` if this process made it, and not one of which this is a copy.
     #[inline]
     fn is_ours(&self) -> bool {
         self.owner == Generation::current()
     }
 
+    /// Panics in a copy of the process whose the memory is: there, something else may be at its
+    /// address.
     #[inline]
     fn check_owner(&self) {
         assert!(
@@ -219,6 +237,7 @@ impl WriteMap {
         Ok(map)
     }
 
+    /// Its address, by which it is in the list.
     fn address(&self) -> usize {
         self.start.as_ptr() as usize
     }
@@ -241,6 +260,7 @@ impl WriteMap {
         Ok(())
     }
 
+    /// Maps the file over the mapping (`MAP_FIXED`).
     fn map_again(&self, flags: MapFlags) -> io::Result<()> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the range is our own mapping of the same file, which has the same bytes as long
@@ -259,11 +279,13 @@ impl WriteMap {
         Ok(())
     }
 
+    /// Keeps the mapping out of copies that somebody else forks (`MADV_DONTFORK`).
     fn keep_from_copies(&self) -> io::Result<()> {
         // SAFETY: advice for our own mapping; it changes no byte.
         Ok(unsafe { rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxDontFork) }?)
     }
 
+    /// Asks for huge pages, where that is worth while.
     fn advise_huge(&self) {
         if self.length >= HUGE {
             // SAFETY: as above.

@@ -9,7 +9,7 @@ use rustix::fs::SealFlags;
 use super::read_map::ReadMap;
 use super::shared;
 
-/// Holds what it takes for bytes to be as constant as a reference says they are.
+/// The seals by which bytes are as constant as a reference says they are.
 const CONSTANT: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
 
 /// Bytes that are the same for ever. Pages are mapped as they are read.
@@ -20,8 +20,10 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
-    /// Maps all of a memory file that somebody sent. What could still change is refused, and so is
-    /// an empty one.
+    /// Maps all of a memory file that somebody sent.
+    ///
+    /// # Errors
+    /// It is no memory file, could still change, has huge pages, or is empty; ENOMEM.
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<Frozen> {
         if !shared::seals(fd.as_fd())?.contains(CONSTANT) {
             return Err(refused(
@@ -37,10 +39,12 @@ impl Frozen {
         Ok(Frozen { fd, map })
     }
 
+    /// Returns the file.
     pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
         &self.fd
     }
 
+    /// Borrows the bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the seals, which cannot be taken off, keep the bytes as they are and the file as
         // long as it is.

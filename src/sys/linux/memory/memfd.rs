@@ -8,13 +8,16 @@ use rustix::io::Errno;
 
 use crate::sys::fd;
 
-/// With these nobody can change a byte or the length any more, so reading cannot race or raise
-/// SIGBUS.
+/// With these seals nobody can change a byte or the length any more, so reading cannot race or
+/// raise SIGBUS (`F_ADD_SEALS`, `fcntl(2)`).
 pub(super) const SEALED: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
-/// A new memory file of `length` bytes, all zero, which can be sealed. Memory is taken as it is
-/// written to.
+/// Makes a memory file of `length` bytes, all zero, which can be sealed. `name` is what `/proc`
+/// shows. The kernel takes pages as they are written to.
+///
+/// # Errors
+/// EFBIG beyond the limit of file sizes; EMFILE; ENOMEM.
 pub(crate) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
     check_size(length as u64)?;
     let memory = create_empty(name)?;
@@ -22,7 +25,7 @@ pub(crate) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// A new memory file of no length.
+/// Makes a memory file of no length.
 pub(crate) fn create_empty(name: &str) -> io::Result<OwnedFd> {
     fd::above_stdio(rustix::fs::memfd_create(
         name,
@@ -30,8 +33,10 @@ pub(crate) fn create_empty(name: &str) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Seals a memory file, so that nobody can change a byte or the length any more. `EBUSY` if
-/// somebody has it mapped writable.
+/// Seals a memory file, so that nobody can change a byte or the length any more.
+///
+/// # Errors
+/// EBUSY if somebody has it mapped writable.
 pub(crate) fn make_constant(memory: BorrowedFd<'_>) -> io::Result<()> {
     /// The kernel refuses as well while it holds a page for a reason of its own, though it waits
     /// for a moment (measured: once in some thousand times for big files, on a busy machine).

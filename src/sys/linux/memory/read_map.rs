@@ -1,4 +1,4 @@
-//! Files mapped for reading.
+//! Files mapped for reading. Whoever borrows the bytes promises that nobody changes the file.
 
 use std::ffi::c_void;
 use std::io;
@@ -20,18 +20,19 @@ unsafe impl Send for ReadMap {}
 unsafe impl Sync for ReadMap {}
 
 impl ReadMap {
-    /// Pages are mapped as they are read.
+    /// Maps `length` bytes; pages are mapped as they are read.
     pub(crate) fn of(fd: impl AsFd, length: usize) -> io::Result<ReadMap> {
         // Private: the kernel counts a shared mapping among those that could write, and would not
         // seal (before Linux 6.7).
         ReadMap::with(MapFlags::PRIVATE, fd, length)
     }
 
-    /// All pages are mapped at once, as all are about to be read.
+    /// Maps `length` bytes, all pages at once, as all are about to be read.
     pub(crate) fn populated(fd: impl AsFd, length: usize) -> io::Result<ReadMap> {
         ReadMap::with(MapFlags::PRIVATE | MapFlags::POPULATE, fd, length)
     }
 
+    /// `mmap(2)` at an address of the kernel's choice.
     fn with(flags: MapFlags, fd: impl AsFd, length: usize) -> io::Result<ReadMap> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let start = unsafe {
@@ -43,8 +44,7 @@ impl ReadMap {
         Ok(ReadMap { start, length })
     }
 
-    /// # Safety
-    /// Nobody changes the file while the borrow lasts, and it is as long as was said.
+    /// Borrows the bytes.
     pub(crate) unsafe fn bytes(&self) -> &[u8] {
         // SAFETY: `length` bytes are mapped readable at `start` until drop; the caller promises the
         // rest.

@@ -15,6 +15,9 @@ use super::shared::SharedFile;
 use super::{memfd, shared};
 
 /// Puts `parts` into a memory file that can never change again.
+///
+/// # Errors
+/// EFBIG beyond the limit of file sizes; EMFILE; ENOMEM.
 pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     memfd::check_size(parts.iter().map(|part| part.len() as u64).sum())?;
     let mut file = File::from(memfd::create_empty("multiproc")?);
@@ -38,7 +41,7 @@ pub(crate) fn prepare(length: usize) -> io::Result<SharedFile> {
 /// takes little address space.
 #[cfg(feature = "cage")]
 pub(crate) fn fill<'a>(memory: &'a SharedFile, parts: &[&[u8]]) -> io::Result<BorrowedFd<'a>> {
-    /// Sets how much is mapped at once.
+    /// Bytes that are mapped at once.
     const WINDOW: usize = 1 << 20;
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if length > memory.length() {
@@ -70,7 +73,10 @@ pub(crate) fn fill<'a>(memory: &'a SharedFile, parts: &[&[u8]]) -> io::Result<Bo
 pub(crate) struct Mapping(ReadMap);
 
 impl Mapping {
-    /// Maps all of a memory file that somebody sent. One that is not sealed is refused.
+    /// Maps all of a memory file that somebody sent.
+    ///
+    /// # Errors
+    /// It is no memory file, not sealed, of huge pages, empty, or has holes.
     pub(crate) fn of(memory: BorrowedFd<'_>) -> io::Result<Mapping> {
         let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         let seals = rustix::fs::fcntl_get_seals(memory)

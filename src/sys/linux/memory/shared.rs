@@ -1,4 +1,7 @@
 //! Memory that several processes have mapped writable, in a memory file that passes by descriptor.
+//!
+//! There are no references to it but to atomics: another process may change any byte at any time,
+//! and what is read twice may differ. Whoever reads copies first and checks then.
 
 use std::ffi::c_void;
 use std::io;
@@ -20,7 +23,7 @@ use crate::sys::fd;
 /// seals.
 const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// Describes what may lie in memory that other processes write to at any time.
+/// Types that may lie in memory that other processes write to at any time.
 ///
 /// # Safety
 /// It consists of atomics only, in a layout fixed by `repr(C)`: any bytes are a value of it.
@@ -57,20 +60,23 @@ pub(crate) struct SharedFile {
 }
 
 impl SharedFile {
-    /// A new one, all zero. `name` is for those who look into `/proc`. Memory is taken as it is
-    /// written to.
+    /// Makes one, all zero. `name` is for those who look into `/proc`. The kernel takes pages as
+    /// they are written to.
     pub(crate) fn create(name: &str, length: usize) -> io::Result<SharedFile> {
         let file = SharedFile::create_unsealed(name, length)?;
         rustix::fs::fcntl_add_seals(&file.fd, SEALED)?;
         Ok(file)
     }
 
-    /// One whose seals are the caller's business.
+    /// Makes one whose seals are the caller's business.
     pub(crate) fn create_unsealed(name: &str, length: usize) -> io::Result<SharedFile> {
         Ok(SharedFile { fd: Arc::new(memfd::create(name, length)?), length })
     }
 
-    /// One that somebody sent. What is no memory file, or could change its length, is refused.
+    /// Takes one that somebody sent.
+    ///
+    /// # Errors
+    /// It is no memory file, could change its length, or has huge pages.
     pub(crate) fn open(fd: Arc<OwnedFd>) -> io::Result<SharedFile> {
         let seals = seals(fd.as_fd())?;
         if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
@@ -93,6 +99,8 @@ impl SharedFile {
         self.open_to_read(Mode::RUSR | Mode::WUSR)
     }
 
+    /// Opens the file anew for reading (`/proc/self/fd`), after taking from others what `mode` does
+    /// not have.
     fn open_to_read(&self, mode: Mode) -> io::Result<SharedFile> {
         // Of memory that everybody may open, any user could have another descriptor from this one.
         let _ = rustix::fs::fchmod(&self.fd, mode);
@@ -105,11 +113,12 @@ impl SharedFile {
         Ok(SharedFile { fd: Arc::new(fd), length: self.length })
     }
 
+    /// Returns the file.
     pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
         &self.fd
     }
 
-    /// Returns whether `other` is the same file, by another descriptor perhaps.
+    /// Returns `true` if `other` is the same file, by another descriptor perhaps.
     pub(crate) fn is_same(&self, other: &SharedFile) -> bool {
         let identity = |file: &SharedFile| {
             rustix::fs::fstat(&file.fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
@@ -118,11 +127,15 @@ impl SharedFile {
             || identity(self).is_some_and(|own| identity(other) == Some(own))
     }
 
+    /// Returns its length in bytes.
     pub(crate) fn length(&self) -> usize {
         self.length
     }
 
-    /// Takes the memory for a part now, so that writing there cannot fail later.
+    /// Takes the memory for a part now (`fallocate(2)`), so that writing there cannot fail later.
+    ///
+    /// # Errors
+    /// ENOSPC, ENOMEM.
     pub(crate) fn reserve(&self, offset: usize, length: usize) -> io::Result<()> {
         loop {
             match rustix::fs::fallocate(
@@ -137,7 +150,7 @@ impl SharedFile {
         }
     }
 
-    /// Gives the memory of a part back; it is zero from then on.
+    /// Gives the memory of a part back (`FALLOC_FL_PUNCH_HOLE`); it is zero from then on.
     pub(crate) fn release(&self, offset: usize, length: usize) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(&self.fd, flags, offset as u64, length as u64)?)
@@ -153,6 +166,7 @@ impl SharedFile {
         self.map_with(ProtFlags::READ, 0, self.length)
     }
 
+    /// `mmap(2)`, of a part inside the file.
     fn map_with(&self, protection: ProtFlags, offset: usize, length: usize) -> io::Result<Shared> {
         if length == 0 || offset.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(refused("a part beyond the end of shared memory"));
@@ -179,7 +193,7 @@ impl SharedFile {
     }
 }
 
-/// The seals of a memory file; anything else is refused.
+/// Returns the seals of a memory file; anything else is refused (EINVAL of `F_GET_SEALS`).
 pub(crate) fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
     rustix::fs::fcntl_get_seals(fd)
         .map_err(|_| refused("what came in place of shared memory is no memory file"))
@@ -204,7 +218,7 @@ fn refused(why: &str) -> io::Error {
 pub(crate) struct Shared {
     start: NonNull<c_void>,
     length: usize,
-    /// Counts how many addresses of it the kernel knows.
+    /// Number of its addresses that the kernel knows.
     pins: AtomicUsize,
 }
 
@@ -218,7 +232,7 @@ impl Shared {
         self.length
     }
 
-    /// The cells at `offset`.
+    /// Returns the cells at `offset`.
     ///
     /// # Panics
     /// They are not inside, or not aligned: a mistake of ours, as sizes were checked when the

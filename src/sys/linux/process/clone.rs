@@ -8,7 +8,7 @@ use super::threads;
 use crate::sys::memory::exclusive;
 use crate::sys::{fd, per_process};
 
-/// Which of the two processes a copy returned in.
+/// The process in which a copy returned.
 #[derive(Debug)]
 pub(crate) enum Side<T> {
     Parent(T),
@@ -22,7 +22,7 @@ pub(crate) struct Sibling {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Returns whether `clone_sibling` can work here; else why not.
+/// Checks whether `clone_sibling` can work here; the error says why not.
 pub(crate) fn siblings_work() -> Result<(), &'static str> {
     if per_process::pid() == 1 {
         return Err("it is the first process of its namespace, which has no siblings");
@@ -36,7 +36,8 @@ pub(crate) fn siblings_work() -> Result<(), &'static str> {
     }
 }
 
-/// Returns whether a filter lets this process make a child of its parent.
+/// Returns `true` if a filter lets this process make a child of its parent. It asks by calls that
+/// make nothing: they fail of their arguments (EINVAL) if the filter lets them pass.
 fn siblings_are_allowed() -> bool {
     let is_refused = |result: libc::c_long| {
         let error = io::Error::last_os_error().raw_os_error();
@@ -52,8 +53,8 @@ fn siblings_are_allowed() -> bool {
     }
 }
 
-/// Where the C library keeps this thread's id: the kernel must write the copy's there, as `fork`
-/// has it do.
+/// Returns where the C library keeps this thread's id (`PR_GET_TID_ADDRESS`): the kernel must write
+/// the copy's there, as `fork` has it do. `None` on a kernel without checkpoint support.
 fn tid_address() -> Option<usize> {
     let mut address: usize = 0;
     // SAFETY: PR_GET_TID_ADDRESS writes one pointer.
@@ -61,13 +62,21 @@ fn tid_address() -> Option<usize> {
     (result == 0 && address != 0).then_some(address)
 }
 
-/// Copies this process into a new child *of its parent*, and gives its pidfd.
+/// Copies this process into a new child *of its parent* (`CLONE_PARENT`), and returns its pidfd.
 ///
 /// What a bare clone leaves undone that `fork` does, we do: the thread id in the C library, and the
 /// list of robust locks, without which a lock that the copy holds when it dies is never released.
 ///
 /// Refused (`Unsupported`) to a process with more than one thread, whose copy could use next to
 /// nothing.
+///
+/// 1. See that this is the only thread.
+/// 2. Map exclusive memory privately, for the copy.
+/// 3. Clone.
+/// 4. In the copy: register the robust list, and empty it.
+///
+/// # Errors
+/// `Unsupported`; EAGAIN or ENOMEM if no process can be made; EMFILE for the pidfd.
 pub(crate) fn clone_sibling() -> io::Result<Side<Sibling>> {
     if !threads::is_only_one()? {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
@@ -143,9 +152,8 @@ unsafe fn clone3(flags: u64, pidfd: *mut libc::c_int, tid: usize) -> libc::c_lon
     }
 }
 
-/// fork(2) with all that the C library does around it. Gives the child's number.
-///
-/// Refused (`None`) to a process with other threads.
+/// Copies this process with all that the C library does around it (`fork(2)`, `pthread_atfork(3)`).
+/// Returns the child's number in the parent, `None` in a process with other threads.
 pub(crate) fn fork() -> io::Result<Option<Side<u32>>> {
     if !threads::is_only_one()? {
         return Ok(None);
@@ -154,10 +162,7 @@ pub(crate) fn fork() -> io::Result<Option<Side<u32>>> {
     unsafe { fork_unchecked() }.map(Some)
 }
 
-/// `fork`, whatever threads there are.
-///
-/// # Safety
-/// If other threads exist, the child may use nothing that they could have been in the middle of.
+/// Copies this process, whatever threads there are.
 pub(crate) unsafe fn fork_unchecked() -> io::Result<Side<u32>> {
     exclusive::part_from_copies()?;
     // SAFETY: the caller answers for the other threads.

@@ -1,4 +1,9 @@
 //! Executing this program's own file again, in a child.
+//!
+//! A vfork (`CLONE_VM | CLONE_VFORK`): the child borrows this process's memory until it executes,
+//! so starting one takes the same time however big the program is. For that, the child may only
+//! make system calls on what was prepared before; it has a stack of its own, and no signal handler
+//! runs in it.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
@@ -8,10 +13,10 @@ use super::{exit, signals};
 use crate::sys::fd;
 use crate::sys::program::environ::Environment;
 
-/// The very file that is running, also after it was replaced or deleted on disk.
+/// The file that is running, also after it was replaced or deleted on disk (`proc_pid_exe(5)`).
 pub(crate) const SELF: &CStr = c"/proc/self/exe";
 
-/// Describes what to execute, and what the new process gets.
+/// The execution of our file: arguments, environment, streams and descriptors of the new process.
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) arguments: Vec<CString>,
@@ -32,18 +37,18 @@ pub(crate) struct Executed {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Describes what failed on the way to exec, as the child leaves it in the memory that it shares
-/// with us until then.
+/// A failure on the way to exec, as the child leaves it in the memory that it shares with us until
+/// then.
 struct Failure {
     errno: i32,
     step: &'static str,
 }
 
-/// Describes what the child gets to work with: pointers only, all prepared before.
+/// The child's instructions: pointers only, all prepared before.
 struct Plan {
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
-    /// Holds what of it goes through exec if all of it does not.
+    /// As much of it as goes through exec if all of it does not (E2BIG).
     small_environment: Vec<*const c_char>,
     stdio: [libc::c_int; 3],
     /// `/dev/null`, which is of no use once the streams are laid.
@@ -53,12 +58,21 @@ struct Plan {
     failure: Option<Failure>,
 }
 
-/// The child's stack until exec. It calls a handful of functions.
+/// The size of the child's stack until exec, in bytes. It calls a handful of functions.
 const STACK: usize = 64 * 1024;
 
 impl Exec<'_> {
-    /// Starts the child. Returns after its exec, so that a failure of it is known; the calling
+    /// Starts the child, and returns after its exec, so that a failure of it is known; the calling
     /// thread sleeps until then.
+    ///
+    /// 1. Prepare all pointers.
+    /// 2. Block all signals, so that no handler of ours runs in the child.
+    /// 3. Clone; this thread goes on when the child has executed or left.
+    /// 4. Restore the mask.
+    /// 5. If the child left a failure, take its status and return that.
+    ///
+    /// # Errors
+    /// `clone(2)`'s (EAGAIN, ENOMEM, EMFILE), or that of a step, which the error names.
     pub(crate) fn start(&self) -> io::Result<Executed> {
         let null = fd::null()?;
         let mut plan = Plan {
@@ -124,11 +138,13 @@ impl std::error::Error for StepFailed {
     }
 }
 
+/// Pointers to strings, with a null pointer behind them, as `execve(2)` takes them.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// The child, in our memory, on its own stack: system calls only, then exec.
+/// The child, in our memory, on its own stack: system calls only, then exec. Leaves by `_exit`, so
+/// that nothing of ours is run or flushed.
 extern "C" fn child(plan: *mut c_void) -> libc::c_int {
     // SAFETY: `start` passes its plan and touches it again only when we are gone.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
@@ -153,11 +169,8 @@ unsafe fn close_on_exec_from_3() -> bool {
     }
 }
 
-/// Marks each descriptor that the kernel lists. (Counting up to the limit would miss those that
-/// were opened before the limit was lowered.)
-///
-/// # Safety
-/// As for `close_on_exec_from_3`.
+/// Marks each descriptor that the kernel lists in `/proc/self/fd`. (Counting up to the limit would
+/// miss those that were opened before the limit was lowered.)
 unsafe fn mark_listed() -> bool {
     /// `struct linux_dirent64`, up to its name.
     #[repr(C)]
@@ -205,7 +218,7 @@ unsafe fn mark_listed() -> bool {
     }
 }
 
-/// A number that is written in decimal digits and nothing else.
+/// Reads a number that is written in decimal digits and nothing else.
 fn decimal(digits: &[u8]) -> Option<libc::c_int> {
     digits.iter().try_fold(0_i32, |number, digit| match digit {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(i32::from(digit - b'0')),
@@ -213,11 +226,13 @@ fn decimal(digits: &[u8]) -> Option<libc::c_int> {
     })
 }
 
-/// Returns only on failure, with the name of the step that failed; errno says why.
+/// 1. Lay the streams.
+/// 2. Mark all other descriptors close-on-exec, and unmark those to keep.
+/// 3. Enter the directory.
+/// 4. Handlers become the default, signals are unblocked.
+/// 5. Execute; with a smaller environment if the kernel finds it too long.
 ///
-/// # Safety
-/// Only in a vforked child: it changes descriptors, signal handlers and the directory of the
-/// process.
+/// Returns only on failure, with the name of the step that failed; errno says why.
 unsafe fn to_exec(plan: &mut Plan) -> &'static str {
     // SAFETY: system calls on integers and on prepared, null-terminated arrays of C strings.
     unsafe {

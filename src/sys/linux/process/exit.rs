@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ends this process at once: no handler, no flushing, nothing but the kernel's clean-up.
+/// Ends this process at once (`_exit(2)`): no handler, no flushing, nothing but the kernel's
+/// clean-up. Async-signal-safe.
 pub(crate) fn now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(code) }
@@ -54,6 +55,7 @@ pub(crate) fn also_at_exit(handler: extern "C" fn()) {
 static HANDLER: std::sync::atomic::AtomicPtr<()> =
     std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
 
+/// Calls the handler.
 fn call(status: Option<i32>) {
     let handler = HANDLER.load(Ordering::Acquire);
     if !handler.is_null() {
@@ -63,8 +65,8 @@ fn call(status: Option<i32>) {
     }
 }
 
-/// Makes the library that `function` is part of stay, if it is a plug-in's: what is registered
-/// here, and what runs because of it, must not be gone when the process leaves.
+/// Makes the library that `function` is part of stay, if it is a plug-in's (`RTLD_NODELETE`): what
+/// is registered here, and what runs because of it, must not be gone when the process leaves.
 fn stay(function: *const libc::c_void) {
     // A program that is linked statically has no libraries.
     if cfg!(target_feature = "crt-static") {
@@ -81,6 +83,7 @@ fn stay(function: *const libc::c_void) {
     }
 }
 
+/// Registers with the C library, which calls the last registered first.
 #[cfg(target_env = "gnu")]
 fn register() {
     extern "C" fn leaving(status: libc::c_int, _: *mut libc::c_void) {
@@ -106,8 +109,8 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// Returns whether this process runs with more rights than the one that executed it (set-user-id
-/// and the like).
+/// Returns `true` if this process runs with more rights than the one that executed it (`AT_SECURE`,
+/// `getauxval(3)`): set-user-id, file capabilities and the like.
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval has no preconditions.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

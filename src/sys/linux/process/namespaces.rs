@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-/// Which process namespace the next child of this thread would be in.
+/// The process namespace that the next child of this thread would be in (`pid_namespaces(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildNamespace {
     /// One with processes in it, mostly this process's own.
@@ -29,8 +29,8 @@ pub(crate) fn of_children(refused: bool) -> ChildNamespace {
     }
 }
 
-/// Returns whether `/proc` numbers processes as this process does: not if it was mounted in another
-/// namespace.
+/// Returns `true` if `/proc` numbers processes as this process does: not if it was mounted in
+/// another namespace.
 pub(crate) fn proc_is_ours() -> bool {
     let own = crate::sys::per_process::pid().to_string();
     fs::read_link("/proc/self").is_ok_and(|number| number.as_os_str() == own.as_str())

@@ -1,4 +1,7 @@
-//! Waiting for and signalling processes by descriptor, never by number.
+//! Waiting for and signalling processes by descriptor (`pidfd_open(2)`), never by number.
+//!
+//! A number may be given to another process as soon as the status is taken; a pidfd leads to the
+//! same process for ever.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -8,9 +11,10 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::sys::fd;
 
-/// Describes how a process ended, as far as the kernel says.
+/// The end of a process, as the kernel tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
+    /// By `exit`, with the lowest 8 bits of the code.
     Exited(i32),
     Signalled {
         signal: i32,
@@ -20,14 +24,20 @@ pub(crate) enum Status {
     Taken,
 }
 
-/// A pidfd of the process `pid`. Safe only for a child that was not waited for yet: its number
-/// cannot be reused.
+/// Opens a pidfd of the process `pid`. Safe only for a child that was not waited for yet: its
+/// number cannot be reused.
+///
+/// # Errors
+/// ESRCH if there is none; EMFILE.
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     fd::above_stdio(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Sends a signal. That the process has ended already is no error.
+/// Sends a signal (`pidfd_send_signal(2)`). That the process has ended already (ESRCH) is no error.
+///
+/// # Errors
+/// EPERM if it is another user's by now; EINVAL if there is no such signal.
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     send(pidfd, signal, 0)
 }
@@ -54,13 +64,14 @@ pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) {
     }
 }
 
-/// Returns whether the status of a child is there to be taken, now or when it has ended; it is not
-/// taken.
+/// Returns `true` if the status of a child is there to be taken, now or when it has ended
+/// (`WNOWAIT`: it is not taken).
 fn is_waitable(pidfd: BorrowedFd<'_>) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), look)).is_ok()
 }
 
+/// `pidfd_send_signal(2)`; ESRCH becomes success, as a process that has ended needs no signal.
 fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     // SAFETY: a null siginfo is allowed; nothing else is pointed to. (Not rustix's: it knows no
     // real-time signals.)
@@ -82,7 +93,9 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     }
 }
 
-/// Takes the status of an ended child, so that it is no zombie any more; `None` while it runs.
+/// Takes the status of an ended child (`waitid(P_PIDFD)`), so that it is no zombie any more; `None`
+/// while it runs. If somebody else took it (ECHILD), `Status::Taken`, or what Linux 6.15 still
+/// knows.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
     loop {
         match rustix::process::waitid(
@@ -98,7 +111,7 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Status>> {
     }
 }
 
-/// Sleeps until a child has ended and takes its status.
+/// Sleeps until a child has ended, and takes its status.
 pub(crate) fn reap_wait(pidfd: BorrowedFd<'_>) -> io::Result<Status> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
@@ -111,7 +124,7 @@ pub(crate) fn reap_wait(pidfd: BorrowedFd<'_>) -> io::Result<Status> {
 }
 
 /// Sleeps until a child that is about to leave has left, and takes its status; by number, for want
-/// of a descriptor.
+/// of a descriptor. Only for a child whose status nobody else takes.
 pub(crate) fn reap_number(pid: u32) {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     let _ = rustix::io::retry_on_intr(|| {
@@ -119,6 +132,7 @@ pub(crate) fn reap_number(pid: u32) {
     });
 }
 
+/// The kernel's status in our words.
 fn translate(status: &WaitIdStatus) -> Status {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Status::Exited(code),

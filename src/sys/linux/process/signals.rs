@@ -1,8 +1,8 @@
-//! Signal masks and dispositions around the start of a process.
+//! Signal masks and dispositions around the start of a process (`signal(7)`).
 
 use std::mem::MaybeUninit;
 
-/// A saved signal mask.
+/// A saved signal mask of a thread.
 pub(crate) struct Mask(libc::sigset_t);
 
 /// A saved reaction to one signal.
@@ -58,7 +58,7 @@ pub(crate) fn unblock_all() {
     }
 }
 
-/// Ignores a signal from now on.
+/// Ignores a signal from now on; returns how it was handled before.
 pub(crate) fn ignore(number: i32) -> Disposition {
     // SAFETY: sigaction reads `ignore`, all of whose other fields may be zero, and initialises
     // `before`.
@@ -76,7 +76,7 @@ pub(crate) fn ignore_broken_pipes() {
     ignore(libc::SIGPIPE);
 }
 
-/// Puts a saved disposition back.
+/// Handles a signal as a saved disposition says.
 pub(crate) fn react(number: i32, disposition: &Disposition) {
     // SAFETY: the disposition is one that the kernel gave for this process's own code.
     unsafe { libc::sigaction(number, &raw const disposition.0, std::ptr::null_mut()) };

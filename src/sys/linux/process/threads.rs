@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::sys::fd;
 
-/// Returns whether this is the only thread of the process.
+/// Returns `true` if this is the only thread of the process.
 ///
 /// A thread that was joined may take a moment to leave the kernel's list, so that a no is asked
 /// again for a while.
@@ -20,23 +20,25 @@ pub(crate) fn is_only_one() -> io::Result<bool> {
     only_one_now()
 }
 
-/// Returns whether the calling thread is the one that the process began with.
+/// Returns `true` if the calling thread is the one that the process began with.
 pub(crate) fn is_main() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-/// Returns whether a thread of this process has the number.
+/// Returns `true` if a thread of this process has the number. False without `/proc`.
 pub(crate) fn is_own(number: u32) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{number}")).exists()
 }
 
-/// The processor that this thread runs on; at the next moment, it may be another.
+/// Returns the processor that this thread runs on; at the next moment, it may be another.
 pub(crate) fn cpu() -> u64 {
     // The C library's: it reads what the kernel writes into the thread's own memory (rseq), where
     // rustix calls the vDSO. SAFETY: no arguments, no preconditions.
     u64::from(unsafe { libc::sched_getcpu() }.unsigned_abs())
 }
 
+/// Asks the kernel: `unshare(CLONE_THREAD)` changes nothing in a process of one thread, and fails
+/// with EINVAL in any other.
 fn only_one_now() -> io::Result<bool> {
     // Undoing the sharing between threads is a no-op for a process of one thread, and refused to
     // any other. SAFETY: changes nothing in either case.

@@ -10,6 +10,12 @@ use crate::sys::wait::poll::{self, Deadline};
 
 /// Sends a signal to the process behind `root` and to all its descendants.
 ///
+/// 1. Stop the root (SIGSTOP).
+/// 2. List the children of all that are known, open a pidfd of each, see that it is still a child
+///    of the same process, and stop it.
+/// 3. Again, until nobody is new.
+/// 4. Signal all, the youngest first, and continue each, so that it meets the signal.
+///
 /// Each is stopped before its children are listed, so that none can start another unseen; then all
 /// get the signal, and go on to meet it. A descendant whose own parent has ended is not found: it
 /// belongs to the system by then.
@@ -32,7 +38,7 @@ pub(crate) fn signal(root: BorrowedFd<'_>, root_pid: u32, number: i32) -> io::Re
     sent
 }
 
-/// Stops all descendants of a stopped process and gives their pidfds, ancestors first.
+/// Steps 2 and 3; returns pidfds, ancestors first.
 fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
     let mut found: Vec<OwnedFd> = Vec::new();
     // Where the pidfd of each known process is in `found`; that of the root is not there.
@@ -64,12 +70,13 @@ fn stop_descendants(root: BorrowedFd<'_>, root_pid: u32) -> Vec<OwnedFd> {
     }
 }
 
+/// Returns `true` if a process has ended, by its pidfd.
 fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll::one_readable(process, Deadline::now()).unwrap_or(true)
 }
 
-/// The children of some processes, with their parent each; and others, where the kernel does not
-/// list them (or not all threads' are there to be read).
+/// Lists the children of some processes, each with its parent; and others, where the kernel does
+/// not list them (or not all threads' lists are there to be read).
 fn children_of(parents: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
     let mut all = Vec::new();
     for parent in parents {
@@ -79,9 +86,9 @@ fn children_of(parents: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
     all
 }
 
-/// The children of a process by the kernel's own list, which is right for one that is stopped:
-/// without a look at all processes. Nothing if the kernel has none (it was built without
-/// `CONFIG_PROC_CHILDREN`).
+/// Lists the children of a process by the kernel's own list (`/proc/<pid>/task/<tid>/children`),
+/// which is right for one that is stopped: without a look at all processes. `None` if the kernel
+/// has none (it was built without `CONFIG_PROC_CHILDREN`).
 fn listed_children(parent: u32) -> Option<Vec<u32>> {
     let mut children = Vec::new();
     let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else {
@@ -101,7 +108,7 @@ fn listed_children(parent: u32) -> Option<Vec<u32>> {
     Some(children)
 }
 
-/// Every process that `/proc` shows, with its parent.
+/// Lists every process that `/proc` shows, with its parent.
 fn all_processes() -> Vec<(u32, u32)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -126,17 +133,18 @@ pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
         .collect()
 }
 
-/// Returns whether a child that was not waited for is stopped by a signal. (One that a debugger
+/// Returns `true` if a child that was not waited for is stopped by a signal. (One that a debugger
 /// holds is not.)
 pub(crate) fn is_stopped(pid: u32) -> bool {
     stat_of(pid).is_some_and(|(state, _)| state == "T") && namespaces::proc_is_ours()
 }
 
+/// Reads the parent of a process.
 fn parent_of(pid: u32) -> Option<u32> {
     stat_of(pid).map(|(_, parent)| parent)
 }
 
-/// The state of a process, as a letter, and its parent.
+/// Reads the state of a process, as a letter, and its parent (`proc_pid_stat(5)`).
 fn stat_of(pid: u32) -> Option<(String, u32)> {
     let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything, brackets and spaces included.

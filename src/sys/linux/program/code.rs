@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::sys::parcel::Parcel;
 
@@ -44,24 +46,129 @@ impl Offset {
     /// That of `entry`, or `None` if it is not part of the main program (but of a library, which
     /// the child may have elsewhere or not at all).
     pub(crate) fn of(entry: Entry) -> Option<Offset> {
-        let address = entry as usize;
+        Offset::of_address(entry as usize)
+    }
+
+    /// The offset of an address, or `None` if it is not in the main program's code.
+    fn of_address(address: usize) -> Option<Offset> {
         layout().contains_code(address).then(|| Offset((address as u64).wrapping_sub(base())))
+    }
+
+    /// The address here, or `None` if it is not in the main program's code.
+    fn address(self) -> Option<usize> {
+        let address = usize::try_from(base().wrapping_add(self.0)).ok()?;
+        layout().contains_code(address).then_some(address)
     }
 
     /// The entry that it names here, if it lies in this program's code.
     pub(crate) fn entry(self) -> Option<Entry> {
-        let address = usize::try_from(base().wrapping_add(self.0)).ok()?;
-        if !layout().contains_code(address) {
-            return None;
-        }
+        let address = self.address()?;
         // SAFETY: made by `of` from an `Entry`, in this process or in one of the same file, where
         // the same distance from `BASE` leads to the same code (see the type).
         Some(unsafe { function_at(address) })
     }
 }
 
+/// The address of `BASE` in this process.
 fn base() -> u64 {
     (&raw const BASE) as u64
+}
+
+/// A function pointer of safe Rust: `fn() -> R` to `fn(A, .., H) -> R`.
+///
+/// [`Process::from_pointer`](crate::Process::from_pointer) takes one. The trait is sealed: it is
+/// implemented for the pointer types of 0 to 8 arguments and for nothing else. A function item is
+/// no pointer until it is coerced, `let f: fn(i32) -> i32 = double;`.
+///
+/// ```
+/// use multiproc::{FnPointer, Process};
+///
+/// fn launch<P>(pointer: P) -> multiproc::Result<u32>
+/// where
+///     P: multiproc::Target<(u32,), Output = u32> + FnPointer,
+/// {
+///     Ok(Process::from_pointer(pointer, (20,)).start()?.join()?)
+/// }
+///
+/// fn next(number: u32) -> u32 {
+///     number + 1
+/// }
+///
+/// assert_eq!(launch(next as fn(u32) -> u32)?, 21);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a function pointer",
+    label = "not a value of a type `fn(..) -> ..`",
+    note = "a function's name or a closure that captures nothing is a target for `Process::new`",
+    note = "to make a pointer of it, write its type: `double as fn(i32) -> i32`"
+)]
+pub trait FnPointer: Copy + sealed::Address {}
+
+mod sealed {
+    /// Implemented for `fn(..)` types only: [`Crossing`](super::Crossing) makes values of the
+    /// implementing type from an address.
+    pub trait Address {
+        /// Returns where the function's code begins.
+        fn address(self) -> usize;
+    }
+}
+
+macro_rules! impl_fn_pointer {
+    ($($Type:ident)*) => {
+        impl<Output, $($Type),*> FnPointer for fn($($Type),*) -> Output {}
+
+        impl<Output, $($Type),*> sealed::Address for fn($($Type),*) -> Output {
+            fn address(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+impl_fn_pointer!();
+impl_fn_pointer!(A);
+impl_fn_pointer!(A B);
+impl_fn_pointer!(A B C);
+impl_fn_pointer!(A B C D);
+impl_fn_pointer!(A B C D E);
+impl_fn_pointer!(A B C D E F);
+impl_fn_pointer!(A B C D E F G);
+impl_fn_pointer!(A B C D E F G H);
+
+/// A function pointer on its way to a child: as bytes, the [`Offset`] of its function.
+///
+/// Bytes do not prove which type of pointer was encoded, so decoding one is sound only under two
+/// conditions. Both hold for arguments of `target::pointer_entry`, the only user:
+///
+/// 1. It is the first value of the message. The library's own code writes it before any
+///    `Serialize` implementation of a user runs, so no user can put a number of his own there.
+/// 2. The message comes from the process that started this one, together with the entry that
+///    decodes it. The entry is compiled for one `P`, as was the call that encoded the message.
+///
+/// Do not make the type public, and do not let it stand in a result or a message of a channel: a
+/// child could then forge a pointer that the parent calls.
+#[derive(Clone, Copy)]
+pub(crate) struct Crossing<P>(pub(crate) P);
+
+impl<P: FnPointer> Serialize for Crossing<P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match Offset::of_address(self.0.address()) {
+            Some(offset) => offset.serialize(serializer),
+            None => Err(S::Error::custom("the function pointer leads to code of a library")),
+        }
+    }
+}
+
+impl<'de, P: FnPointer> Deserialize<'de> for Crossing<P> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Crossing<P>, D::Error> {
+        let address = Offset::deserialize(deserializer)?.address().ok_or_else(|| {
+            D::Error::custom("a function pointer leads to no code of this program")
+        })?;
+        // SAFETY: `P` is a type `fn(..)`, as the trait is sealed. The address was one of a `P`
+        // where it was encoded: see the type for why nobody can have written another.
+        Ok(Crossing(unsafe { function_at(address) }))
+    }
 }
 
 /// The proof, at compile time, that a type has no content. One constant for all who ask, so that
@@ -74,7 +181,7 @@ impl<F> Contentless<F> {
         "a target must be a function itself or a closure that captures nothing: pass what a \
          closure captures as arguments, `Process::new(|x: T| .., (x,))`, or fork with \
          `Process::from_closure`; a variable of a type `fn(..)` names its function only in this \
-         process, so call `Process::new` with the function's name"
+         process, so call `Process::new` with the function's name, or `Process::from_pointer`"
     );
 }
 
@@ -108,11 +215,13 @@ struct Layout {
 }
 
 impl Layout {
+    /// Returns `true` if an address lies in an executable segment of the main program.
     fn contains_code(&self, address: usize) -> bool {
         self.code.iter().any(|(start, end)| (*start..*end).contains(&address))
     }
 }
 
+/// The layout of the main program, read once from the loader (`dl_iterate_phdr(3)`).
 fn layout() -> &'static Layout {
     static LAYOUT: OnceLock<Layout> = OnceLock::new();
     LAYOUT.get_or_init(|| {
@@ -172,12 +281,13 @@ pub(crate) fn run_later_initialisers(
     }
 }
 
-/// Returns whether `own` stands in the main program's list of initialisers: not if we are part of a
-/// library.
+/// Returns `true` if `own` stands in the main program's list of initialisers: not if we are part of
+/// a library.
 pub(crate) fn is_main_initialiser(own: Initialiser) -> bool {
     initialisers().contains(&(own as usize))
 }
 
+/// The main program's initialisers behind `own`.
 fn later_initialisers(own: Initialiser) -> Vec<Initialiser> {
     let all = initialisers();
     let behind = all

@@ -1,4 +1,4 @@
-//! As whom this process acts, and what it may.
+//! As whom this process acts, and what it may: what a fork server must have in common with it.
 
 use std::io;
 
@@ -6,10 +6,9 @@ use rustix::process as p;
 
 use crate::sys::fd::{self, FileId};
 
-/// Describes what decides what a process may do, as far as it can be seen at little cost: a fork
-/// server that was made with other rights makes children with other rights. (Not seen: Landlock
-/// rules, security labels, the bounding set of capabilities, and namespaces other than by the root
-/// folder.)
+/// Rights of a process, as far as they can be seen at little cost: a fork server that was made with
+/// other rights makes children with other rights. (Not seen: Landlock rules, security labels, the
+/// bounding set of capabilities, and namespaces other than by the root folder.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Real, effective and saved.
@@ -39,7 +38,10 @@ enum Filters {
 }
 
 impl Credentials {
-    /// Those of this thread, now. An error for want of descriptors or memory.
+    /// Returns those of this thread, now (`credentials(7)`).
+    ///
+    /// # Errors
+    /// No descriptor or memory is left to look.
     pub(crate) fn now() -> io::Result<Credentials> {
         let (mut users, mut groups) = ([0; 3], [0; 3]);
         // SAFETY: each call writes three numbers; the prctls take and give integers.
@@ -67,7 +69,7 @@ impl Credentials {
         })
     }
 
-    /// Returns whether a change of them would be seen.
+    /// Returns `true` if a change of them would be seen.
     pub(crate) fn are_comparable(&self) -> bool {
         self.filters != Filters::Unknown
     }
@@ -124,11 +126,12 @@ fn ambient(capabilities: [u32; 6]) -> u64 {
     if possible == 0 { 0 } else { (0..u64::BITS).filter(is_set).fold(0, |set, bit| set | 1 << bit) }
 }
 
-/// Returns whether this process acts with rights that its real user has not.
+/// Returns `true` if this process acts with rights that its real user has not.
 pub(crate) fn are_borrowed() -> bool {
     p::getuid() != p::geteuid() || p::getgid() != p::getegid()
 }
 
+/// Returns the supplementary groups (`getgroups(2)`).
 fn supplementary_groups() -> Vec<p::RawGid> {
     let mut groups = vec![0; 32];
     loop {
@@ -151,7 +154,7 @@ fn supplementary_groups() -> Vec<p::RawGid> {
     }
 }
 
-/// Describes what `/proc` shows of another process's rights.
+/// Rights of another process, as `/proc` shows them.
 #[derive(Debug)]
 pub(crate) struct Shown {
     /// Real, effective, saved, and that for files.
@@ -161,6 +164,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// Reads `/proc/<pid>/status`.
     pub(crate) fn of(pid: u32) -> io::Result<Shown> {
         let status = fd::read_small(&format!("/proc/{pid}/status"))?;
         let line = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -173,7 +177,8 @@ impl Shown {
     }
 }
 
-/// Returns whether this thread acts with all of some capabilities.
+/// Returns `true` if this thread acts with all of another process's capabilities: only then the
+/// kernel shows it that one's descriptors.
 pub(crate) fn have_all(capabilities_of_other: u64) -> bool {
     let [low, _, _, high, ..] = capabilities();
     let own = u64::from(low) | u64::from(high) << 32;

@@ -1,4 +1,7 @@
-//! The environment, as it crosses to a child: byte for byte.
+//! The environment, as it crosses to a child: byte for byte (`environ(7)`).
+//!
+//! Read and replaced through the C library's `environ`, not `std::env`, which loses what is no
+//! variable.
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::fmt;
@@ -23,7 +26,7 @@ unsafe extern "C" {
 pub(crate) struct Environment(Vec<u8>);
 
 impl Environment {
-    /// This process's, now.
+    /// Returns this process's, as it is now.
     pub(crate) fn now() -> Environment {
         let mut block = Vec::with_capacity(4096);
         // SAFETY: the C library's array of C strings. Nobody changes it meanwhile: who calls
@@ -39,7 +42,7 @@ impl Environment {
         Environment(block)
     }
 
-    /// The entries, without the NULs behind them.
+    /// Iterates over the entries, without the NULs behind them.
     fn entries(&self) -> impl Iterator<Item = &[u8]> {
         self.0
             .split_inclusive(|byte| *byte == 0)
@@ -68,7 +71,8 @@ impl Environment {
         self.0.push(0);
     }
 
-    /// Makes it the environment of this process.
+    /// Makes it the environment of this process. Only for a process without other threads of its
+    /// own, at its beginning.
     pub(crate) fn install(self) {
         if self == Environment::now() {
             return;
@@ -82,7 +86,8 @@ impl Environment {
         unsafe { (&raw mut environ).write_volatile(entries.as_ptr()) };
     }
 
-    /// Its entries as execve(2) takes them, with `first` before them. They point into both.
+    /// Returns its entries as `execve(2)` takes them, with `first` before them. They point into
+    /// both.
     pub(crate) fn for_exec(&self, first: &CStr) -> Vec<*const c_char> {
         [first.as_ptr()].into_iter().chain(pointers(&self.0)).collect()
     }
@@ -109,14 +114,14 @@ impl Environment {
     }
 }
 
-/// Holds what the loader, the C library and profilers read before `main`.
+/// The variables that the loader, the C library and profilers read before `main`.
 const STARTS_UP: [&[u8]; 4] = [b"LD_", b"GLIBC_TUNABLES=", b"MALLOC_", b"LLVM_PROFILE_FILE="];
 
-/// Sets how many bytes of environment go through any exec: the kernel grants 128 KiB to arguments
-/// and environment together, whatever the limit of the stack is.
+/// Bytes of environment that go through any exec: the kernel grants 128 KiB to arguments and
+/// environment together, whatever the limit of the stack is (`execve(2)`).
 const ROOM: usize = 96 << 10;
 
-/// The name of an entry; nothing if it has none by which it could be asked for.
+/// Returns the name of an entry; `None` if it has none by which it could be asked for.
 fn name(entry: &[u8]) -> Option<&[u8]> {
     let end = entry.iter().position(|byte| *byte == b'=')?;
     (end > 0).then(|| &entry[..end])
@@ -173,7 +178,7 @@ pub(crate) unsafe fn take(name: &str) -> Option<String> {
     Some(value.to_string_lossy().into_owned())
 }
 
-/// Returns whether a variable is set, without allocating: asked before main in every program that
+/// Returns `true` if a variable is set, without allocating: asked before main in every program that
 /// links us.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! Describes what this process runs: its file, functions, environment, title and rights.
+//! The program of this process: its file, functions, environment, title and rights.
 
 pub(crate) mod code;
 pub(crate) mod creds;

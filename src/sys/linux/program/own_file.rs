@@ -1,4 +1,9 @@
 //! This program's own file, and how it is executed again.
+//!
+//! Mostly it is `/proc/self/exe`. Three cases differ: the loader was executed and told to run our
+//! file (`ld.so ./program`); a tool runs the program without the kernel knowing (an emulator,
+//! valgrind); an overlay shows the file by other numbers where it is mapped. So the file that this
+//! code is mapped from is compared with the one that was executed.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -22,17 +27,20 @@ pub(crate) struct OwnFile {
     pub(crate) loader: Option<Loader>,
 }
 
-/// Describes how the loader is told to run our file, by a path.
+/// The command that tells the loader to run our file, by a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loader {
     /// Its command line, from its own name to the path.
     pub(crate) command: Vec<CString>,
     path: PathBuf,
-    /// Holds what the path leads to.
+    /// The file that the path led to when this was found out.
     file: FileId,
 }
 
-/// This program's. The error says what is in the way.
+/// Returns this program's file.
+///
+/// # Errors
+/// It cannot be executed again; the error says what is in the way.
 pub(crate) fn own() -> io::Result<&'static OwnFile> {
     static OWN: OnceLock<OwnFile> = OnceLock::new();
     let own = match OWN.get() {
@@ -47,6 +55,10 @@ pub(crate) fn own() -> io::Result<&'static OwnFile> {
 }
 
 impl Loader {
+    /// Finds out how the loader was told to run `path`.
+    ///
+    /// # Errors
+    /// The path leads nowhere, or the command line was overwritten.
     fn new(path: PathBuf) -> io::Result<Loader> {
         let file = file_at(&path)?;
         let command = loader_command(&path).ok_or_else(|| {
@@ -73,6 +85,7 @@ impl Loader {
     }
 }
 
+/// Looks at the file that the loader runs, and words an error.
 fn file_at(path: &Path) -> io::Result<FileId> {
     FileId::at(path).map_err(|error| {
         let why = format!(
@@ -83,12 +96,13 @@ fn file_at(path: &Path) -> io::Result<FileId> {
     })
 }
 
-/// Returns whether this process runs the file that `id` names.
+/// Returns `true` if this process runs the file that `id` names.
 pub(crate) fn is_own(id: FileId) -> bool {
     FileId::at(EXECUTED).is_ok_and(|executed| executed == id)
         || mapped().is_ok_and(|mapped| mapped.id == id)
 }
 
+/// Compares the file that was executed with the one that this code is mapped from.
 fn find() -> io::Result<OwnFile> {
     let executed = FileId::at(EXECUTED)?;
     let ordinary = OwnFile { id: executed, loader: None };
@@ -138,7 +152,7 @@ struct Mapped {
     path: PathBuf,
 }
 
-/// The file that this very code is mapped from.
+/// Finds the file that this very code is mapped from, in `/proc/self/maps`.
 fn mapped() -> io::Result<Mapped> {
     let here = mapped as *const () as u64;
     let mut maps = BufReader::new(File::open("/proc/self/maps")?);

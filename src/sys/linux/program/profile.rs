@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::environ::Environment;
 use crate::sys::per_process::pid;
 
-/// Describes what we use of the runtime (LLVM's `InstrProfiling.h`), where the linker has put one
+/// Functions of the runtime that we use (LLVM's `InstrProfiling.h`), where the linker has put one
 /// in: null where not.
 #[repr(C)]
 struct Runtime {
@@ -54,6 +54,7 @@ std::arch::global_asm!(
     ".popsection",
 );
 
+/// Reads the five words.
 #[cfg(not(miri))]
 fn runtime() -> Runtime {
     const { assert!(size_of::<Runtime>() == 40) };
@@ -111,6 +112,7 @@ pub(crate) fn write() {
     }
 }
 
+/// Sets all counts to zero.
 fn reset() {
     if let Some(reset_counters) = runtime().reset_counters {
         // SAFETY: no preconditions; other threads would lose counts at worst.

@@ -1,18 +1,17 @@
-//! Says how much is left of a thread's stack.
+//! The rest of a thread's stack: asked for by the codec, before a hostile message overflows it.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Holds what has to be left: the code of users that runs between two looks needs some.
+/// Bytes that have to be left: the code of users that runs between two looks needs some.
 const RESERVE: usize = 128 * 1024;
 
-/// Sets how much of a stack whose end cannot be found may be used from where it was first looked
-/// at.
+/// Bytes that may be used of a stack whose end cannot be found, from where it was first looked at.
 const UNKNOWN: usize = 128 * 1024;
 
-/// A stack: its lowest address, and the one that nothing may be below of.
+/// A stack: its lowest address, the one that nothing may go below, and its end.
 #[derive(Clone, Copy)]
 struct Bounds {
     lowest: usize,
@@ -21,17 +20,17 @@ struct Bounds {
 }
 
 thread_local! {
-    /// Of the stack that this thread ran on when it was last looked at.
+    /// Those of the stack that this thread ran on when it was last looked at.
     static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds { lowest: 0, floor: 0, end: 0 }) };
 }
 
-/// Returns whether what is left of the stack that this thread runs on is too little to go on for
+/// Returns `true` if what is left of the stack that this thread runs on is too little to go on for
 /// long.
 pub(crate) fn is_low() -> bool {
     !has(0)
 }
 
-/// Returns whether there are so many bytes left, beside what code that runs between two looks
+/// Returns `true` if there are so many bytes left, beside what code that runs between two looks
 /// needs.
 pub(crate) fn has(bytes: usize) -> bool {
     let here = 0_u8;
@@ -44,7 +43,7 @@ pub(crate) fn has(bytes: usize) -> bool {
     here.saturating_sub(bytes) >= bounds.floor
 }
 
-/// The bounds of the stack that `here` is on.
+/// Finds the bounds of the stack that `here` is on.
 #[cold]
 fn measure(here: usize) -> Bounds {
     let unknown = || {
@@ -61,7 +60,8 @@ fn measure(here: usize) -> Bounds {
     Bounds { lowest, floor: lowest + RESERVE.min(size / 2), end: lowest.saturating_add(size) }
 }
 
-/// The lowest address and the size of the stack of this thread, as the C library knows it.
+/// Returns the lowest address and the size of the stack of this thread, as the C library knows it
+/// (`pthread_getattr_np(3)`).
 fn of_thread() -> Option<(usize, usize)> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut lowest, mut size): (*mut c_void, usize) = (ptr::null_mut(), 0);

@@ -1,21 +1,27 @@
 //! The name that `ps`, `top` and `/proc` show for this process.
+//!
+//! Two places: a short name of 15 bytes (`PR_SET_NAME`), and the memory of the first argument,
+//! which `/proc/<pid>/cmdline` shows. We write only to an argument that we have made ourselves, of
+//! known length.
 
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// Sets how long a title may get: the first argument of a process that we execute is padded to
-/// this.
+/// Length that a title may have, in bytes: the first argument of a process that we execute is
+/// padded to this.
 pub(crate) const ROOM: usize = 160;
 
+/// Where the first argument lies; null if it is not ours to write.
 static START: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// Its length in bytes, without the NUL.
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 
-/// Holds what this program is called, in a child: there, the first argument is a title.
+/// The name of this program, in a child: there, the first argument is a title.
 static PROGRAM: OnceLock<String> = OnceLock::new();
 
-/// The name that this program was called by.
+/// Returns the name that this program was called by.
 pub(crate) fn program() -> &'static str {
     PROGRAM.get_or_init(|| {
         let called = std::env::args_os().next().map(PathBuf::from);
@@ -24,7 +30,7 @@ pub(crate) fn program() -> &'static str {
     })
 }
 
-/// The first argument for a process that will set its title.
+/// Makes the first argument for a process that will set its title.
 pub(crate) fn padded(title: &str) -> CString {
     let mut bytes: Vec<u8> = title.bytes().filter(|byte| *byte != 0).take(ROOM).collect();
     bytes.resize(ROOM, b' ');

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::poll::{Deadline, timespec};
 use crate::sys::fd;
 
-/// Sets how many events are taken at once.
+/// Number of events that one call takes.
 const EVENTS_AT_ONCE: usize = 256;
 
 /// A set of descriptors, each with a number that tells it from the others.
@@ -18,16 +18,23 @@ const EVENTS_AT_ONCE: usize = 256;
 pub(crate) struct Epoll(OwnedFd);
 
 impl Epoll {
+    /// Makes an empty set (`epoll_create1(2)`).
     pub(crate) fn new() -> io::Result<Epoll> {
         Ok(Epoll(fd::above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?))
     }
 
     /// Adds a descriptor: the set tells while it is readable, at its end or in error.
+    /// Level-triggered.
+    ///
+    /// # Errors
+    /// EEXIST if it is in the set; EPERM for an ordinary file; ENOSPC beyond the user's limit of
+    /// watches.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
     }
 
-    /// Adds a descriptor: the set tells when its other side is gone, and not what can be read.
+    /// Adds a descriptor: the set tells when its other side is gone (`EPOLLHUP`, `EPOLLERR`, which
+    /// always come), and not what can be read.
     pub(crate) fn add_end(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::empty())?)
     }
@@ -50,12 +57,12 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), flags)?)
     }
 
-    /// Takes a descriptor out. One that is not in it is no matter.
+    /// Takes a descriptor out. One that is not in it (ENOENT) is no matter.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         let _ = epoll::delete(&self.0, fd);
     }
 
-    /// Waits until something is readable, and puts the numbers into `onto`; none at the deadline.
+    /// Waits until something is readable, and appends the numbers to `onto`; none at `deadline`.
     pub(crate) fn wait(&self, onto: &mut Vec<u64>, deadline: Deadline) -> io::Result<()> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
@@ -82,22 +89,25 @@ impl AsFd for Epoll {
     }
 }
 
-/// A descriptor that any thread makes readable, to call another one away from its waiting.
+/// A descriptor (`eventfd(2)`) that any thread makes readable, to call another one away from its
+/// waiting. Also in a signal handler: `wake` is one `write`.
 #[derive(Debug)]
 pub(crate) struct WakeUp(OwnedFd);
 
 impl WakeUp {
+    /// Makes one that is not readable.
     pub(crate) fn new() -> io::Result<WakeUp> {
         Ok(WakeUp(fd::above_stdio(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?))
     }
 
-    /// Makes it readable.
+    /// Makes it readable, until `clear`.
     pub(crate) fn wake(&self) {
         // Full after 2^64 calls that nobody heard; an interrupted one is made again.
         while let Err(Errno::INTR) = rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {}
     }
 
-    /// Makes it unreadable.
+    /// Makes it unreadable. Clear first, then look for what was meant: a wake-up in between is not
+    /// lost.
     pub(crate) fn clear(&self) {
         let mut count = [0_u8; 8];
         while let Err(Errno::INTR) = rustix::io::read(&self.0, &mut count) {}

@@ -13,8 +13,9 @@ use super::poll::Deadline;
 /// The most words that one thread can sleep on at once: the kernel's `FUTEX_WAITV_MAX`.
 pub(crate) const MAX_WORDS: usize = 128;
 
-/// Sleeps while `word` is `value`: until somebody wakes it, a signal comes or the deadline is
-/// there. It may also return for no reason; the caller looks again.
+/// Sleeps while `word` is `value` (`FUTEX_WAIT`): until somebody wakes it, a signal comes (EINTR)
+/// or the deadline is over (ETIMEDOUT). It returns at once if the word has another value (EAGAIN).
+/// It may also return for no reason; the caller looks again, so no error is told.
 pub(crate) fn wait(word: &AtomicU32, value: u32, deadline: Deadline) {
     let timeout = deadline.left().map(timespec);
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
@@ -23,7 +24,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, deadline: Deadline) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, timeout) };
 }
 
-/// Wakes up to `count` threads that sleep on `word`; says how many it were.
+/// Wakes up to `count` threads that sleep on `word` (`FUTEX_WAKE`); returns how many it were.
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     let count = i32::try_from(count).unwrap_or(i32::MAX);
     // SAFETY: the kernel uses the address only to find who sleeps there.
@@ -31,7 +32,8 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     u32::try_from(woken).unwrap_or(0)
 }
 
-/// Sets a bit of `word` and wakes all who sleep on it, in one step: no death comes between.
+/// Sets a bit of `word` and wakes all who sleep on it, in one step (`FUTEX_WAKE_OP`): no death
+/// comes between.
 pub(crate) fn set_bit_and_wake(word: &AtomicU32, bit: u32) {
     if !change_and_wake(word, libc::FUTEX_OP_OR, bit) {
         word.fetch_or(bit, Ordering::AcqRel);
@@ -39,7 +41,7 @@ pub(crate) fn set_bit_and_wake(word: &AtomicU32, bit: u32) {
     }
 }
 
-/// Clears a bit of `word` and wakes all who sleep on it, in one step: no death comes between.
+/// Clears a bit of `word` and wakes all who sleep on it, in one step (`FUTEX_WAKE_OP`).
 pub(crate) fn clear_bit_and_wake(word: &AtomicU32, bit: u32) {
     if !change_and_wake(word, libc::FUTEX_OP_ANDN, bit) {
         word.fetch_and(!bit, Ordering::AcqRel);
@@ -47,7 +49,8 @@ pub(crate) fn clear_bit_and_wake(word: &AtomicU32, bit: u32) {
     }
 }
 
-/// False if the kernel does not do it.
+/// `FUTEX_WAKE_OP` with the same word twice. False if the kernel does not do it (a sandbox that
+/// forbids it): nothing has changed then.
 fn change_and_wake(word: &AtomicU32, operation: i32, bit: u32) -> bool {
     // The bit is given by its number. Whom to wake by the old value does not matter: nobody is left
     // then.
@@ -98,6 +101,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
     let until = until.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: `count` waiters are initialised and name living words; the timeout is null or alive.
     // The kernel writes to none.
+    // ENOSYS before Linux 5.16, ENOMEM for want of memory: then it did not sleep.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,
@@ -113,6 +117,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool 
     result >= 0 || matches!(why, Some(libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT))
 }
 
+/// A duration as `futex(2)` takes it.
 fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
         tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),

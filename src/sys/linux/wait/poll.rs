@@ -10,9 +10,11 @@ use rustix::io::Errno;
 /// When to stop waiting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadline {
+    /// Wait for ever.
     Never,
     /// Look, do not wait. (Apart from `At`, so that looking does not ask for the time.)
     Now,
+    /// Wait until then.
     At(Instant),
 }
 
@@ -49,7 +51,7 @@ impl Deadline {
         }
     }
 
-    /// Returns whether it has come.
+    /// Returns `true` if it has come.
     pub(crate) fn is_over(self) -> bool {
         self.left() == Some(Duration::ZERO)
     }
@@ -64,7 +66,7 @@ impl Deadline {
     }
 }
 
-/// The time by the clock that deadlines are counted with.
+/// Returns the time by the clock that deadlines are counted with. Async-signal-safe.
 pub(crate) fn monotonic() -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec.
@@ -72,8 +74,8 @@ pub(crate) fn monotonic() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Waits until one of `fds` is readable, at its end or in error, and says which are; none at the
-/// deadline.
+/// Waits until one of `fds` is readable, at its end or in error (`poll(2)`), and returns the
+/// indices of those that are; none at `deadline`.
 pub(crate) fn readable(fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result<Vec<usize>> {
     let mut set: Vec<PollFd<'_>> =
         fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
@@ -95,7 +97,7 @@ pub(crate) fn readable_or_hung_up(
     wait(&mut set, deadline)
 }
 
-/// `readable` for one descriptor.
+/// Waits until `fd` is readable, at its end or in error; returns false at `deadline`.
 pub(crate) fn one_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
     one(fd, PollFlags::IN, deadline)
 }
@@ -110,13 +112,14 @@ pub(crate) fn one_ready(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bo
     one(fd, PollFlags::IN | PollFlags::OUT, deadline)
 }
 
+/// Polls one descriptor.
 fn one(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
     let mut set = [PollFd::from_borrowed_fd(fd, events)];
     wait(&mut set, deadline)?;
     Ok(!set[0].revents().is_empty())
 }
 
-/// Returns whether the other side of `fd` is gone for good.
+/// Returns `true` if the other side of `fd` is gone for good (`POLLHUP`, `POLLERR`). Never sleeps.
 pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     wait_hang_up(fd, Deadline::now())
 }
@@ -136,7 +139,7 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-/// poll(2), again after every signal, until something is ready or the deadline is there.
+/// Polls again after every signal (EINTR), until something is ready or the deadline is over.
 fn wait(set: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<()> {
     loop {
         let left = deadline.left();

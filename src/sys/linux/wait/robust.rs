@@ -1,4 +1,4 @@
-//! Describes what the kernel does with locks whose owner dies: the robust list of a thread.
+//! The robust list of a thread: locks that the kernel looks after when their owner dies.
 //!
 //! A thread tells the kernel once where its list of held locks begins. When the thread ends,
 //! however that happens, the kernel walks the list, and marks each lock that has the thread's
@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use crate::sys::memory::shared::Layout;
 use crate::sys::per_process::Generation;
 
-/// A word that the kernel marks when its owner dies, with what the list needs, in a cache line of
-/// its own.
+/// A word that the kernel marks when its owner dies, with the link that the list needs, in a cache
+/// line of its own: 64 bytes.
 ///
 /// The distance of the word from the link is the C library's (that of its mutexes), since there is
 /// one for the whole list.
@@ -76,16 +76,21 @@ struct Head {
 /// at: the rest is for our sentinels, for locks inside of our own and for the C library's.
 const MAX_HELD: usize = 1900;
 
-/// Sets how many locks are held without memory from the allocator.
+/// Number of locks that are held without memory from the allocator.
 const INLINE: usize = 8;
 
+/// The state of a thread's own list. In its own memory, which no other process can write to.
 struct Thread {
     /// The process that what follows is of: a forked copy holds nothing.
     generation: Cell<Option<Generation>>,
+    /// Its number, as the kernel puts it into words.
     tid: Cell<u32>,
     pid: Cell<u32>,
+    /// The head that the C library registered; null if it has another form than we know.
     head: Cell<*const Head>,
+    /// The sentinel in front of our locks.
     first: RobustCell,
+    /// The sentinel behind them.
     last: RobustCell,
     /// The locks held, the oldest first: up to `INLINE` here, the younger ones in `many`.
     count: Cell<usize>,
@@ -122,7 +127,7 @@ thread_local! {
     };
 }
 
-/// This thread as one that holds locks. It stays in the thread.
+/// This thread as one that holds locks. It stays in the thread (a raw pointer is not `Send`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Own(*const Thread);
 
@@ -138,7 +143,7 @@ pub(crate) fn own() -> Own {
     })
 }
 
-/// Returns whether the list of this thread works.
+/// Returns `true` if the list of this thread works.
 fn has_list() -> bool {
     !own().thread().head.get().is_null()
 }
@@ -191,6 +196,7 @@ pub(crate) fn delist(cell: &RobustCell) -> bool {
 }
 
 impl Own {
+    /// The thread's own record.
     #[inline]
     fn thread<'a>(self) -> &'a Thread {
         // SAFETY: of this thread, as `Own` is not `Send`, and never dropped: it is there as long as
@@ -210,7 +216,7 @@ impl Own {
         self.thread().pid.get()
     }
 
-    /// Returns whether this thread holds as much as it may: the kernel follows a list only so far.
+    /// Returns `true` if this thread holds as much as it may (`MAX_HELD`).
     #[inline]
     pub(crate) fn is_full(self) -> bool {
         self.thread().count.get() >= MAX_HELD
@@ -251,6 +257,14 @@ impl RobustCell {
 }
 
 impl Thread {
+    /// Makes the thread ready in this process: looks up its number, finds the head, and puts the
+    /// sentinels into the list.
+    ///
+    /// 1. The list between the sentinels is empty.
+    /// 2. `last` leads on to what the C library has in the list.
+    /// 3. `first` leads to `last`. 4. The way back of the C library's first mutex leads to `last`.
+    ///    5. One store: the head leads to `first`. Killed before 5, the kernel walks the list as it
+    ///    was.
     #[cold]
     fn prepare(&self, generation: Generation) {
         self.pid.set(crate::sys::per_process::pid());
@@ -281,6 +295,8 @@ impl Thread {
         head.first.set(self.first.link());
     }
 
+    /// Announces a cell to the kernel, or nothing (0). The kernel reads it once, when the thread
+    /// has ended.
     #[inline]
     fn set_pending(&self, link: usize) {
         // SAFETY: null, or the head of this thread (see `prepare`), which no other thread uses.
@@ -309,6 +325,12 @@ impl Thread {
         unsafe { &*self.held(place - 1) }.link() as u64
     }
 
+    /// Puts a cell in front of our locks.
+    ///
+    /// 1. Its link leads to the youngest one.
+    /// 2. Our own record has it.
+    /// 3. One store: `first` leads to it. Killed before 3, the list is as it was, and the
+    ///    announcement covers the cell.
     #[inline]
     fn push(&self, cell: &RobustCell) {
         let count = self.count.get();
@@ -326,11 +348,13 @@ impl Thread {
         compiler_fence(Ordering::SeqCst);
     }
 
+    /// The ninth and later: memory from the allocator.
     #[cold]
     fn push_to_many(&self, cell: &RobustCell) {
         self.many.borrow_mut().push(cell);
     }
 
+    /// Takes a cell out: mostly the youngest, by one store to `first`.
     #[inline]
     fn remove(&self, cell: &RobustCell) -> bool {
         let count = self.count.get();
@@ -346,6 +370,8 @@ impl Thread {
         }
     }
 
+    /// Takes any cell out: one store to the link of the one before it, then our own record moves
+    /// up.
     #[cold]
     fn remove_any(&self, cell: &RobustCell) -> bool {
         let count = self.count.get();
@@ -391,6 +417,8 @@ fn find_head() -> *const Head {
     registered_head()
 }
 
+/// Asks the kernel for the head of this thread's list (`get_robust_list(2)`); null if its length or
+/// the distance of the word is not what we know.
 fn registered_head() -> *const Head {
     let mut head: *const Head = ptr::null();
     let mut length = 0_usize;
@@ -471,7 +499,6 @@ mod tests {
         assert!(walk().is_empty());
     }
 
-    /// What musl needs leaves no trace where it is not needed.
     #[test]
     fn taking_a_mutex_leaves_the_list_as_it_is() {
         let before = registered_head();

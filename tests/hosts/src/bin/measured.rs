@@ -1,7 +1,7 @@
 //! A program that is built to measure what runs of it: each of these functions runs a known number
 //! of times.
 
-use multiproc::{Pool, Process, StartMethod, get_all_start_methods, set_forkserver_preload};
+use multiproc::{Pool, Process, StartMethod, set_forkserver_preload};
 
 /// Defines functions whose names the measurements have as they are.
 macro_rules! counted {
@@ -31,7 +31,7 @@ fn main() {
     counted_main();
     set_forkserver_preload(|| counted_preload()).expect("set a preload function");
     // 2 x 3 of each, the children of forkservers beside each other.
-    for &method in get_all_start_methods() {
+    for &method in StartMethod::ALL {
         let returns = [(); 2].map(|()| start(method, || counted_returns()));
         for child in returns {
             child.join().expect("join");
