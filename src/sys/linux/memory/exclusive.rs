@@ -206,6 +206,7 @@ impl Exclusive {
 }
 
 impl Drop for Exclusive {
+    /// Unmaps the memory in its owner, and a private mapping in a copy, too.
     fn drop(&mut self) {
         self.unlist();
         // In a copy that does not have the memory, something else may be at this address.
