@@ -138,6 +138,18 @@ impl Cage {
     /// A relative path is taken from the working directory of this process as it is now, wherever
     /// it is when a process is started. (An empty one, or one from a directory that is gone, is an
     /// error of the start.)
+    ///
+    /// ```
+    /// use multiproc::{Cage, Process};
+    ///
+    /// if Cage::check_support().is_ok() {
+    ///     let reads = || std::fs::read("/proc/self/cmdline").is_ok();
+    ///     let cage = Cage::new().read("/proc");
+    ///     assert!(Process::new(reads, ()).cage(cage).start()?.join()?);
+    ///     assert!(!Process::new(reads, ()).cage(Cage::new()).start()?.join()?);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn read(mut self, path: impl AsRef<Path>) -> Cage {
         self.read.push(whole(path.as_ref()));
@@ -215,6 +227,21 @@ impl Cage {
     /// Code which means harm can have as much of it then as
     /// [`Limits::file_size`](crate::Limits::file_size) times
     /// [`Limits::open_files`](crate::Limits::open_files), and more in messages to itself.
+    ///
+    /// ```
+    /// use multiproc::{Cage, Limits, Process, SharedMemory};
+    ///
+    /// if Cage::check_support().is_ok() {
+    ///     let run = |cage: Cage| -> multiproc::Result<bool> {
+    ///         let process = Process::new(|| SharedMemory::new(4096).is_ok(), ());
+    ///         let limits = Limits::new().resident(64 << 20);
+    ///         Ok(process.limits(limits).cage(cage).start()?.join()?)
+    ///     };
+    ///     assert!(!run(Cage::new())?);
+    ///     assert!(run(Cage::new().allow_shared_memory())?);
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn allow_shared_memory(mut self) -> Cage {
         self.shared_memory = true;

@@ -115,7 +115,7 @@
 //! # Coming from Python
 //! | Python | here |
 //! |---|---|
-//! | `Process(target=f, args=(a,))` | [`Process::new(f, (a,))`](Process::new) |
+//! | `Process(target=f, args=(a,))` | [`Process::new(f, (a,))`](Process::new); for a function chosen at run time, [`Process::from_pointer`] |
 //! | `name=`, `daemon=` | [`.name(..)`](Process::name), [`.daemon(..)`](Process::daemon) |
 //! | `p.start()` | [`.start()?`](Process::start): consumes the process, gives a [`Child`] |
 //! | `p.join()`, `p.join(1)` | [`.join()`](Child::join), [`.join_timeout(..)`](Child::join_timeout), [`.try_join()`](Child::try_join): with the result |

@@ -95,6 +95,19 @@ impl Panic {
 
     /// Returns the calls that led there, if the child's environment asked for them
     /// (`RUST_BACKTRACE=1`).
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let process = Process::new(fails, ()).env("RUST_BACKTRACE", "1");
+    /// let error = process.start()?.join().unwrap_err();
+    /// assert!(error.panic().and_then(|panic| panic.backtrace()).is_some());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn backtrace(&self) -> Option<&str> {
         self.backtrace.as_deref()
@@ -113,18 +126,57 @@ impl fmt::Display for Panic {
 
 impl Location {
     /// Returns the source file, as the compiler was given it.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let place = error.panic().and_then(|panic| panic.location()).expect("a place");
+    /// assert!(place.file().ends_with(".rs"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
     }
 
     /// Returns the line, from 1.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let place = error.panic().and_then(|panic| panic.location()).expect("a place");
+    /// assert!(place.line() >= 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn line(&self) -> u32 {
         self.line
     }
 
     /// Returns the column, from 1.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn divide(a: i32, b: i32) -> i32 {
+    ///     a / b
+    /// }
+    ///
+    /// let error = Process::new(divide, (1, 0)).start()?.join().unwrap_err();
+    /// let place = error.panic().and_then(|panic| panic.location()).expect("a place");
+    /// assert_eq!(place.column(), 5); // of `a / b`
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn column(&self) -> u32 {
         self.column

@@ -144,6 +144,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         deserialize_string: visit_borrowed_str(|input| input.text()?);
     }
 
+    /// One byte, 0 or 1; any other is an error, not a truth value of its own.
     #[inline]
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         match self.input.byte()? {
@@ -152,6 +153,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         }
     }
 
+    /// A number that is a Unicode scalar value; others are refused.
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         let number: u32 = self.input.fitting()?;
         match char::from_u32(number) {
@@ -160,17 +162,20 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         }
     }
 
+    /// A length, then as many bytes, borrowed from the message.
     #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         let length = self.input.number()?;
         visitor.visit_borrowed_bytes(self.input.bytes(length)?)
     }
 
+    /// The same: the type copies them.
     #[inline]
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.deserialize_bytes(visitor)
     }
 
+    /// One byte, 0 or 1, then the value. It counts as a level: options can be nested as lists can.
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
@@ -188,12 +193,14 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         }
     }
 
+    /// No bytes.
     #[inline]
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         visitor.visit_unit()
     }
 
+    /// No bytes.
     #[inline]
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
@@ -203,6 +210,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self.deserialize_unit(visitor)
     }
 
+    /// Its field, and nothing else.
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
@@ -212,6 +220,8 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    /// The number of items, then these. The number is counted before a type makes room for it, and
+    /// a hint is all that the type gets of it.
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
@@ -224,6 +234,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         Ok(value)
     }
 
+    /// As many items as the type says; the bytes do not.
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
@@ -234,6 +245,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self.items(count, visitor)
     }
 
+    /// The number of fields, which has to be the type's, then these.
     #[inline]
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
@@ -244,6 +256,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self.counted_items(name, count, visitor)
     }
 
+    /// The number of entries, then each key with its value.
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
@@ -260,6 +273,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         Ok(value)
     }
 
+    /// A head, names, fields: see `structs`.
     #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
@@ -270,6 +284,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         structs::read(self, name, fields, visitor)
     }
 
+    /// A head, the variant, its inside: see `enums`.
     #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
@@ -280,6 +295,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         enums::read(self, name, variants, visitor)
     }
 
+    /// Fails: the bytes do not say what they are.
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CodecError> {
         Err(asks_for_any())
     }
@@ -289,6 +305,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         enums::read_tag(self, visitor)
     }
 
+    /// Fails: a value of unknown type has an unknown length. `structs` adds the name of the field.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CodecError> {
         Err(Reason::Unread.into())
     }
@@ -301,6 +318,7 @@ struct Items<'d, 'de> {
 }
 
 impl<'d, 'de> Items<'d, 'de> {
+    /// The items are open until the last one was asked for.
     #[inline]
     fn new(decoder: &'d mut Decoder<'de>, left: usize) -> Items<'d, 'de> {
         decoder.open += usize::from(left > 0);
@@ -311,6 +329,7 @@ impl<'d, 'de> Items<'d, 'de> {
 impl<'de> SeqAccess<'de> for Items<'_, 'de> {
     type Error = CodecError;
 
+    /// Reads the next item, if there is one.
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
@@ -328,6 +347,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         seed.deserialize(&mut *self.decoder).map(Some)
     }
 
+    /// Says how much room to make at once: all of it on shallow levels, little on deep ones.
     #[inline]
     fn size_hint(&self) -> Option<usize> {
         Some(self.decoder.budget.hint(self.left))
@@ -348,6 +368,7 @@ pub(super) const NODE: usize = 11;
 impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     type Error = CodecError;
 
+    /// Reads the next key, if there is one, and notes its size for the memory of a node.
     #[inline]
     fn next_key_seed<T: DeserializeSeed<'de>>(
         &mut self,

@@ -183,6 +183,7 @@ impl<'d, 'de> EnumAccess<'de> for Access<'d, 'de> {
     type Error = CodecError;
     type Variant = Access<'d, 'de>;
 
+    /// Gives the type the name of the variant; what is in it comes after.
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
@@ -195,11 +196,13 @@ impl<'d, 'de> EnumAccess<'de> for Access<'d, 'de> {
 impl<'de> VariantAccess<'de> for Access<'_, 'de> {
     type Error = CodecError;
 
+    /// Nothing is in it.
     #[inline]
     fn unit_variant(mut self) -> Result<(), CodecError> {
         self.expect(Form::Unit)
     }
 
+    /// One value is in it.
     #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(
         mut self,
@@ -209,6 +212,7 @@ impl<'de> VariantAccess<'de> for Access<'_, 'de> {
         seed.deserialize(self.decoder)
     }
 
+    /// Several are in it, with their number in front.
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(
         mut self,
@@ -219,6 +223,7 @@ impl<'de> VariantAccess<'de> for Access<'_, 'de> {
         self.decoder.counted_items(self.variant.name.unwrap_or_default(), count, visitor)
     }
 
+    /// Fields are in it, as in a struct without a name of its own.
     #[inline]
     fn struct_variant<V: Visitor<'de>>(
         mut self,
@@ -251,6 +256,7 @@ impl<'de> Deserializer<'de> for Identifier<'de> {
         false
     }
 
+    /// The name, or the position of a type of this library.
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         match self.0.name {

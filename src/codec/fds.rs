@@ -186,6 +186,10 @@ impl AsFd for Carried {
 }
 
 impl Serialize for Carried {
+    /// Puts the descriptor into the table, unless it is there, and writes its place.
+    ///
+    /// # Errors
+    /// No value is being encoded by this codec; the table is full.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let place = give(|baggage| {
             let fds = &mut baggage.fds;
@@ -205,6 +209,10 @@ impl Serialize for Carried {
 }
 
 impl<'de> Deserialize<'de> for Carried {
+    /// Takes a share of the descriptor at a place of the table.
+    ///
+    /// # Errors
+    /// It did not come along, or was taken by `deserialize_owned`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Carried, D::Error> {
         let place = u8::deserialize(deserializer)?;
         BROUGHT.with_borrow(|table| {
@@ -269,6 +277,7 @@ const INSTEAD: &str = "only one process can have it; several can have a `Queue`"
 #[derive(Debug, Default)]
 pub(crate) struct Ends(Option<Box<AllGiven>>);
 
+/// In a box of its own, so that `Ends` is one pointer.
 #[derive(Debug, Default)]
 struct AllGiven(Vec<Given>);
 

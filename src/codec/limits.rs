@@ -102,6 +102,16 @@ impl DecodeLimits {
     }
 
     /// Sets [`empty_items`](field@DecodeLimits::empty_items). See [`DecodeLimits`] for an example.
+    ///
+    /// ```
+    /// use multiproc::{DecodeLimits, Process, set_decode_limits};
+    ///
+    /// set_decode_limits(DecodeLimits::new().empty_items(1000));
+    /// let nothing = |count: usize| vec![(); count];
+    /// assert!(Process::new(nothing, (1000,)).start()?.join().is_ok());
+    /// assert!(Process::new(nothing, (2000,)).start()?.join().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub const fn empty_items(self, empty_items: u64) -> DecodeLimits {
         DecodeLimits { empty_items, ..self }

@@ -101,11 +101,13 @@ impl<'de> Reader<'de> {
     }
 }
 
+/// The message ends in the middle of something.
 #[cold]
 fn too_short() -> CodecError {
     CodecError::text("the message ends too early")
 }
 
+/// A number that no value of the type is.
 #[cold]
 fn too_big() -> CodecError {
     CodecError::text("a number is too big for its type")

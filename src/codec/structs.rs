@@ -146,6 +146,7 @@ struct Each<'d, 'de> {
 impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
     type Error = CodecError;
 
+    /// Reads a name, and gives it to the type as the key of a map.
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
@@ -158,6 +159,7 @@ impl<'de> MapAccess<'de> for &mut Each<'_, 'de> {
         seed.deserialize(BorrowedStrDeserializer::new(self.name)).map(Some)
     }
 
+    /// Reads the field of that name.
     fn next_value_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
@@ -178,6 +180,7 @@ struct ByName<'d, 'de> {
 impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
     type Error = CodecError;
 
+    /// Takes the next name of the block, and gives it to the type as the key of a map.
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
@@ -189,6 +192,7 @@ impl<'de> MapAccess<'de> for &mut ByName<'_, 'de> {
         seed.deserialize(BorrowedStrDeserializer::new(self.name)).map(Some)
     }
 
+    /// Reads the field of that name, which stands where the block says.
     fn next_value_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,

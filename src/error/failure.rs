@@ -133,6 +133,17 @@ impl Failure {
 
     /// Returns `true` if the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or
     /// because its pool was terminated. Processes never are.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let pool = Pool::new(1)?;
+    /// let task = pool.submit(std::thread::sleep, (minute,));
+    /// pool.terminate();
+    /// assert!(task.join().unwrap_err().failure().is_cancelled());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Failure::Cancelled(_))

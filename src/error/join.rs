@@ -108,12 +108,38 @@ impl JoinError {
     }
 
     /// Returns the number of the process, which may be another's by now.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let child = Process::new(fails, ()).name("gambler").start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.pid(), child.pid());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
     /// Returns the path of the function that it ran.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let child = Process::new(fails, ()).name("gambler").start()?;
+    /// let error = child.join().unwrap_err();
+    /// assert!(error.function().ends_with("::fails"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn function(&self) -> &str {
         &self.0.function

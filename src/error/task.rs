@@ -48,6 +48,17 @@ impl TaskError {
 
     /// Returns `true` if the task was cancelled: by [`Task::cancel`](crate::Task::cancel), or
     /// because its pool was terminated.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let pool = Pool::new(1)?;
+    /// let task = pool.submit(std::thread::sleep, (minute,));
+    /// task.cancel();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.failure.is_cancelled()
@@ -55,18 +66,57 @@ impl TaskError {
 
     /// Returns the name of the task: the one that it was given, or its function's, with its number
     /// if it is one of a map.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let error = pool.apply(fails, ()).unwrap_err();
+    /// assert!(error.task().ends_with("fails"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn task(&self) -> &str {
         &self.0.task
     }
 
     /// Returns the name of the worker that ran it last; `None` if none did.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let error = pool.apply(fails, ()).unwrap_err();
+    /// assert!(error.worker().is_some());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn worker(&self) -> Option<&str> {
         self.0.worker.as_ref().map(|(name, _)| name.as_str())
     }
 
     /// Returns the number of that worker's process.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// fn fails() {
+    ///     panic!("no luck");
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let error = pool.apply(fails, ()).unwrap_err();
+    /// assert!(error.pid().is_some_and(|pid| pid != std::process::id()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.0.worker.as_ref().map(|(_, pid)| *pid)

@@ -96,6 +96,14 @@ pub fn log_to_stderr(level: Level) -> &'static Logger {
 impl Logger {
     /// Returns the level below which records are dropped; [`Level::NotSet`] if the facade's maximum
     /// decides.
+    ///
+    /// ```
+    /// use multiproc::{Level, get_logger};
+    ///
+    /// assert_eq!(get_logger().level(), Level::NotSet); // the facade's maximum decides
+    /// get_logger().set_level(Level::Debug);
+    /// assert_eq!(get_logger().level(), Level::Debug);
+    /// ```
     pub fn level(&self) -> Level {
         Level::from_number(self.level.load(Ordering::Relaxed))
     }
@@ -181,36 +189,60 @@ impl Logger {
     }
 
     /// Logs `message` at [`Level::SubDebug`].
+    ///
+    /// ```
+    /// multiproc::get_logger().sub_debug("a worker was replaced");
+    /// ```
     #[track_caller]
     pub fn sub_debug(&self, message: impl fmt::Display) {
         self.log(Level::SubDebug, message);
     }
 
     /// Logs `message` at [`Level::Debug`].
+    ///
+    /// ```
+    /// multiproc::get_logger().debug("a worker was replaced");
+    /// ```
     #[track_caller]
     pub fn debug(&self, message: impl fmt::Display) {
         self.log(Level::Debug, message);
     }
 
     /// Logs `message` at [`Level::Info`].
+    ///
+    /// ```
+    /// multiproc::get_logger().info("a worker was replaced");
+    /// ```
     #[track_caller]
     pub fn info(&self, message: impl fmt::Display) {
         self.log(Level::Info, message);
     }
 
     /// Logs `message` at [`Level::SubWarning`].
+    ///
+    /// ```
+    /// multiproc::get_logger().sub_warning("a worker was replaced");
+    /// ```
     #[track_caller]
     pub fn sub_warning(&self, message: impl fmt::Display) {
         self.log(Level::SubWarning, message);
     }
 
     /// Logs `message` at [`Level::Warning`].
+    ///
+    /// ```
+    /// multiproc::get_logger().warning("a worker was replaced");
+    /// ```
     #[track_caller]
     pub fn warning(&self, message: impl fmt::Display) {
         self.log(Level::Warning, message);
     }
 
     /// Logs `message` at [`Level::Error`].
+    ///
+    /// ```
+    /// multiproc::get_logger().error("a worker was replaced");
+    /// ```
     #[track_caller]
     pub fn error(&self, message: impl fmt::Display) {
         self.log(Level::Error, message);

@@ -533,12 +533,27 @@ pub struct SetError {
 
 impl SetError {
     /// Returns why.
+    ///
+    /// ```
+    /// use multiproc::{ListError, ShareableList};
+    ///
+    /// let error = ShareableList::new([1])?.set(3, 2).unwrap_err();
+    /// assert_eq!(error.cause(), ListError::OutOfRange { index: 3, len: 1 });
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn cause(&self) -> ListError {
         self.cause
     }
 
     /// Returns the value that was to be put there.
+    ///
+    /// ```
+    /// let list = multiproc::ShareableList::new(["short"])?;
+    /// let text = list.set(0, "far too long for it").unwrap_err().into_item();
+    /// assert_eq!(text, "far too long for it".into());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn into_item(self) -> Item {
         self.item

@@ -4,9 +4,10 @@
 //! 1. The name is entered into this process's list, so that there is no moment in which nobody
 //!    would remove it.
 //! 2. The link is made.
-//! 3. At the drop of the handle: the list forgets it, then the link goes. A process that leaves by
-//!    `exit` removes what is left in its list; one that is killed leaves a link that leads nowhere,
-//!    which whoever comes across it removes (`sys::ipc::names`).
+//! 3. At the drop of the handle, the list forgets it, then the link goes.
+//!
+//! A process that leaves by `exit` removes what is left in its list; one that is killed leaves a
+//! link that leads nowhere, and whoever comes across it removes it (`sys::ipc::names`).
 
 use std::collections::BTreeMap;
 use std::io;

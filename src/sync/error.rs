@@ -59,6 +59,23 @@ impl<G> Poisoned<G> {
     }
 
     /// Returns the guard for changes: of what a guard of a value holds, for example.
+    ///
+    /// ```
+    /// use multiproc::{AcquireError, Lock, Process};
+    ///
+    /// fn panics(lock: Lock) {
+    ///     let _guard = lock.acquire().unwrap();
+    ///     panic!("while it holds the lock");
+    /// }
+    ///
+    /// let lock = Lock::new()?;
+    /// Process::new(panics, (lock.clone(),)).start()?.join().unwrap_err();
+    /// if let Err(AcquireError::Poisoned(mut poisoned)) = lock.acquire() {
+    ///     let guard = poisoned.get_mut();
+    ///     assert!(guard.lock().is_poisoned());
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn get_mut(&mut self) -> &mut G {
         &mut self.guard
     }

@@ -386,8 +386,10 @@ fn wake_all(entered: &Entered<'_>) {
 ///
 /// 1. Wake those who wait.
 /// 2. Write the poison.
-/// 3. Leave. Killed between 1 and 3, a writer is found dead and poisons the lock as one that died;
-///    a reader's death changes nothing.
+/// 3. Leave.
+///
+/// Killed between 1 and 3, a writer is found dead and poisons the lock as one that died; a reader's
+/// death changes nothing.
 fn leave(table: &Table, place: usize, poison: u64) {
     let members = table.members();
     match members.enter(Deadline::now()) {

@@ -272,8 +272,9 @@ impl<T: Pod> SharedValue<T> {
     ///
     /// 1. Fill the slot that is not valid.
     /// 2. Make it the valid one: one store, `Release`, so that whoever sees the number sees the
-    ///    slot. Killed before 2, nothing has changed, and the next writer fills the same slot
-    ///    again.
+    ///    slot.
+    ///
+    /// Killed before 2, nothing has changed, and the next writer fills the same slot again.
     fn write(&self, value: &T) {
         let valid = self.valid().load(Ordering::Relaxed);
         // Its lowest bit names the other slot; wrapping keeps it that way.

@@ -190,6 +190,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
     type Error = A::Error;
 
+    /// Counts a node of the map, as many entries may have room in it.
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
@@ -212,6 +213,7 @@ impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'b, A> {
     type Error = A::Error;
     type Variant = Guarded<'b, A::Variant>;
 
+    /// Lends the budget to the name, then gives it to the inside.
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,

@@ -58,6 +58,7 @@ impl Serializer for Nulls {
         Ok(true)
     }
 
+    /// Refuses an option whose value would be nil.
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, CodecError> {
         // The inner value would be nil, and so would `None`.
         if value.serialize(self.deeper()?)? {
@@ -73,6 +74,7 @@ impl Serializer for Nulls {
         Ok(true)
     }
 
+    /// Nil, as rmp-serde writes it, or an empty list: treated as nil.
     fn serialize_unit_struct(self, _: &'static str) -> Result<bool, CodecError> {
         // It may be an empty list: but see `serialize_unit`.
         Ok(true)
@@ -87,6 +89,7 @@ impl Serializer for Nulls {
         Ok(false)
     }
 
+    /// As its field: the format writes nothing around it.
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _: &'static str,

@@ -66,6 +66,9 @@ impl<T> From<T> for SelfDescribing<T> {
 }
 
 impl<T: Serialize> Serialize for SelfDescribing<T> {
+    /// 1. Look for options that would arrive as `None`, and at the depth.
+    /// 2. Write the value as MessagePack, with names.
+    /// 3. Write that as bytes of this codec. In a format for people, the value itself.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             return self.0.serialize(serializer);
@@ -82,6 +85,7 @@ impl<T: Serialize> Serialize for SelfDescribing<T> {
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for SelfDescribing<T> {
+    /// The other way round, through the guard.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SelfDescribing<T>, D::Error> {
         if deserializer.is_human_readable() {
             return T::deserialize(deserializer).map(SelfDescribing);
@@ -100,6 +104,7 @@ impl<T: DeserializeOwned> Visitor<'_> for Bytes<T> {
         f.write_str("the bytes of a self-describing value")
     }
 
+    /// Reads the value, and sees that nothing is behind it.
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
         let mut format = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
         // The guard's limit comes first.

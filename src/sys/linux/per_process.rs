@@ -119,6 +119,7 @@ fn wiped_page() -> Option<*mut AtomicU64> {
 /// A value once handed out lives for ever; a process makes at most a few of them.
 pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Owned<T>>);
 
+/// A value with the process that it belongs to.
 struct Owned<T> {
     owner: Generation,
     value: T,

@@ -75,8 +75,10 @@ impl Removal {
     /// 1. Remove each entry of the outermost folder. A folder that is not empty is emptied first,
     ///    one level deep: what is nested in it is moved up, under a new name.
     /// 2. If the pass saw nothing, remove the outermost folder.
-    /// 3. Otherwise begin again, unless nothing could be removed. Each pass lowers the depth by
-    ///    one, so it ends, unless somebody writes to the tree all the time: hence the steps.
+    /// 3. Otherwise begin again, unless nothing could be removed.
+    ///
+    /// Each pass lowers the depth by one, so it ends, unless somebody writes to the tree all the
+    /// time: hence the steps.
     ///
     /// # Errors
     /// Something cannot be removed. All that can is gone.

@@ -95,7 +95,9 @@ const SECURE: libc::c_ulong = 0xEF;
 /// 1. The ambient set.
 /// 2. If it may (`CAP_SETPCAP`): the bounding set, one by one, and the secure bits with their
 ///    locks.
-/// 3. The effective, permitted and inheritable sets. The last comes last, as the others need it.
+/// 3. The effective, permitted and inheritable sets.
+///
+/// These come last, as the steps before need them.
 pub(super) fn renounce() -> io::Result<()> {
     let ambient = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned().into());
     prctl(ambient.0, ambient.1)?;

@@ -43,6 +43,7 @@ impl AsFd for Flock {
 }
 
 impl Drop for Flock {
+    /// Unlocks, also for copies of the descriptor.
     fn drop(&mut self) {
         // Not left to the closing: a copy that was forked meanwhile has the descriptor, too.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);

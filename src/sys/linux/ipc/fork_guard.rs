@@ -58,6 +58,7 @@ impl AsFd for Guarded {
 }
 
 impl Drop for Guarded {
+    /// Takes the number out of the list, before the descriptor is closed.
     fn drop(&mut self) {
         // The number is still this descriptor's. In a forked copy, the slot may be another's by
         // now.

@@ -142,8 +142,10 @@ impl Tether {
     /// 1. `F_SETOWN`: the signal goes to this process.
     /// 2. `F_SETSIG`: it is SIGKILL.
     /// 3. `O_ASYNC`: from here on, the kernel sends it when the pipe hangs up.
-    /// 4. Look whether it has hung up already, and die if so. The look comes last: the other way
-    ///    round, a parent that died in between would go unnoticed. Disarming takes `O_ASYNC` away.
+    /// 4. Look whether it has hung up already, and die if so.
+    ///
+    /// The look comes last: the other way round, a parent that died in between would go unnoticed.
+    /// Disarming takes `O_ASYNC` away.
     pub(crate) fn set_fate(&self, fate: Fate) -> io::Result<()> {
         /// `asm-generic/fcntl.h`
         const F_SETSIG: libc::c_int = 10;

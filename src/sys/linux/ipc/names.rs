@@ -467,6 +467,7 @@ impl Folder {
 }
 
 impl Drop for Folder {
+    /// Removes the folder if no name is in it any more.
     fn drop(&mut self) {
         // Fails unless it is empty. Still locked: whoever comes meanwhile sees that it is gone.
         let _ = rustix::fs::rmdir(Folder::path());

@@ -137,13 +137,13 @@ impl Exclusive {
         unsafe { std::slice::from_raw_parts_mut(self.map.start.as_ptr().cast(), self.map.length) }
     }
 
-    /// Makes the first `length` bytes, at least one, constant for ever; the others are gone.
+    /// Makes the first `length` bytes, at least one, constant for ever; the others are gone. Memory
+    /// that is private, or that somebody else still has mapped, is copied for that.
     ///
     /// 1. Take it off the list, so that it is not mapped privately any more.
     /// 2. Unmap it: the kernel seals only what nobody can write to through a mapping (EBUSY).
     /// 3. Cut the file, seal it.
-    /// 4. Map it for reading. Memory that is private, or that somebody still has mapped, is copied
-    ///    instead.
+    /// 4. Map it for reading.
     pub(crate) fn freeze(self, length: usize) -> io::Result<Frozen> {
         if !self.is_ours() {
             return Err(io::Error::new(
@@ -206,6 +206,7 @@ impl Exclusive {
 }
 
 impl Drop for Exclusive {
+    /// Unmaps the memory in its owner, and a private mapping in a copy, too.
     fn drop(&mut self) {
         self.unlist();
         // In a copy that does not have the memory, something else may be at this address.

@@ -283,6 +283,7 @@ impl Shared {
 }
 
 impl Drop for Shared {
+    /// Unmaps the memory, unless the kernel knows an address in it.
     fn drop(&mut self) {
         if *self.pins.get_mut() != 0 {
             return;

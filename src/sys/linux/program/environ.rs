@@ -156,6 +156,7 @@ impl<'de> Deserialize<'de> for Environment {
                 f.write_str("a block of environment")
             }
 
+            /// Takes a block whose last entry ends; what an entry holds does not matter.
             fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Environment, E> {
                 if bytes.last().is_some_and(|last| *last != 0) {
                     return Err(E::custom("a block of environment that does not end"));

@@ -257,13 +257,11 @@ impl RobustCell {
 }
 
 impl Thread {
-    /// Makes the thread ready in this process: looks up its number, finds the head, and puts the
-    /// sentinels into the list.
+    /// Makes the thread ready in this process: its number, the head, the sentinels in the list.
     ///
-    /// 1. The list between the sentinels is empty.
-    /// 2. `last` leads on to what the C library has in the list.
-    /// 3. `first` leads to `last`. 4. The way back of the C library's first mutex leads to `last`.
-    ///    5. One store: the head leads to `first`. Killed before 5, the kernel walks the list as it
+    /// 1. Between the sentinels is nothing; `last` leads on to what the C library has in the list.
+    /// 2. The C library's first mutex leads back to `last`.
+    /// 3. One store: the head leads to `first`. Killed before it, the kernel walks the list as it
     ///    was.
     #[cold]
     fn prepare(&self, generation: Generation) {
@@ -329,8 +327,9 @@ impl Thread {
     ///
     /// 1. Its link leads to the youngest one.
     /// 2. Our own record has it.
-    /// 3. One store: `first` leads to it. Killed before 3, the list is as it was, and the
-    ///    announcement covers the cell.
+    /// 3. One store: `first` leads to it.
+    ///
+    /// Killed before 3, the list is as it was, and the announcement covers the cell.
     #[inline]
     fn push(&self, cell: &RobustCell) {
         let count = self.count.get();
