@@ -104,9 +104,6 @@ pub fn start_method() -> StartMethod {
     *choice().lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(StartMethod::ALL[0])
 }
 
-/// The name by which `pool::api::builder` calls [`start_method`].
-pub(crate) use start_method as get_start_method;
-
 /// Returns the start method of this program, or `None` if neither a call nor a start of a process
 /// has settled it.
 ///

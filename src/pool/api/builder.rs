@@ -236,7 +236,7 @@ impl PoolBuilder {
             initializer: self.initializer.transpose()?,
             max_tasks: self.max_tasks,
             max_growth: self.max_growth,
-            method: self.method.unwrap_or_else(method::get_start_method),
+            method: self.method.unwrap_or_else(method::start_method),
             forwards_records: self.forwards_records,
             max_restarts: self.max_restarts,
             grace: self.grace,
