@@ -12,6 +12,7 @@ use super::growable::{Record, RingError};
 use crate::channel::cells::Ordering;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::ipc::socket;
+use crate::sys::process::threads;
 use crate::sys::wait::poll::Deadline;
 
 /// How long one who waits to get may take to come awake for what is handed over at once.
@@ -185,20 +186,23 @@ impl QueueCore {
             }
             return true;
         }
-        // Claimed: it will be taken in a moment, unless the claimant is dead. One that is neither
-        // has taken it for all that can be known.
-        match self.hold(get_end, Deadline::after(LONGEST_HOLD)) {
-            // With the lock in our hand nobody is getting: so a claim that still stands is of one
-            // who died.
-            Some(_held) => {
+        // Claimed: it will be taken in a moment, unless the claimant is dead. A claimant that is
+        // stopped, say by a debugger, goes on with the value when it goes on. To give it back here
+        // would have it twice, so after a while it counts as taken.
+        let patient = Deadline::after(LONGEST_HOLD);
+        while !offer.is_taken(number) && !patient.is_over() {
+            // Not waited for: whoever has taken the record may hold the lock for long, asleep for
+            // the next one.
+            if let Some(_held) = self.hold(get_end, Deadline::Now) {
+                // With the lock in our hand nobody is getting: so a claim that still stands is of
+                // one who died.
                 let is_back = offer.withdraw_from_dead(number);
                 self.discard_stale();
-                is_back
+                return is_back;
             }
-            // A claimant that is stopped, say by a debugger, goes on with the value when it goes
-            // on. To give it back here would have it twice.
-            None => false,
+            threads::pause();
         }
+        false
     }
 
     /// Throws away records that are not to be had any more. (By who holds the consumers' lock.)

@@ -37,6 +37,11 @@ pub(crate) fn cpu() -> u64 {
     u64::from(unsafe { libc::sched_getcpu() }.unsigned_abs())
 }
 
+/// Lets others run for a moment that somebody needs for a few steps.
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_micros(100));
+}
+
 fn only_one_now() -> io::Result<bool> {
     // Undoing the sharing between threads is a no-op for a process of one thread, and refused to
     // any other. SAFETY: changes nothing in either case.
