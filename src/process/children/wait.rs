@@ -24,8 +24,8 @@ pub trait Waitable {
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Returns true if something can be had without waiting for the descriptor, which need not tell of
-    /// it then.
+    /// Returns true if something can be had without waiting for the descriptor, which need not tell
+    /// of it then.
     ///
     /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
     /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
