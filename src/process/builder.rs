@@ -105,8 +105,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// These are encoded here and now, as CPython's are frozen, and decoded in the child; an
     /// argument that cannot be encoded is an error from [`start`](Process::start). (One that
     /// surprises: a `PathBuf` that is not UTF-8, which serde refuses; an `OsString` crosses
-    /// whatever it holds. What some of serde's attributes ask of the format, `SelfDescribing` gives,
-    /// with the feature `self-describing`.)
+    /// whatever it holds. What some of serde's attributes ask of the format, `SelfDescribing`
+    /// gives, with the feature `self-describing`.)
     ///
     /// A closure must not capture a copyable token without a size, which nothing can tell from no
     /// capture: see [`Target`](crate::Target#what-a-closure-must-not-capture).

@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::carry;
 use super::core::QueueCore;
-use crate::channel::transport::RecvTransportError;
+use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::fd;
 use crate::sys::ipc::socket;
 use crate::sys::wait::poll::{self, Deadline};
@@ -104,4 +105,38 @@ fn who_polls_is_told_though_others_poll_and_get() {
     assert!(!core.arm());
     put(&core, b"two", &[]);
     assert!(poll::one_readable(core.pollable(), Deadline::now()).expect("poll"));
+}
+
+/// While one who gets is stopped with its lock in hand, what others offer and take back does not
+/// pile up.
+#[test]
+fn what_is_taken_back_does_not_pile_up() {
+    let core = QueueCore::create_bounded(0).expect("create");
+    let offer = || core.put(b"value", &[], 0, Deadline::after(Duration::from_millis(1)));
+    std::thread::scope(|scope| {
+        let (told, is_held) = std::sync::mpsc::channel();
+        let (let_go, may_let_go) = std::sync::mpsc::channel::<()>();
+        let core = &core;
+        let holder = scope.spawn(move || {
+            let held = core.hold(core.memory.get_end(), Deadline::Never).expect("its lock");
+            told.send(()).expect("told");
+            may_let_go.recv().expect("told");
+            drop(held);
+        });
+        is_held.recv().expect("told");
+        for _ in 0..50 {
+            assert!(matches!(offer(), Err(SendTransportError::Full)));
+        }
+        assert!(core.count() <= 9, "{} records lie there", core.count());
+        let_go.send(()).expect("told");
+        holder.join().expect("joined");
+    });
+    assert!(matches!(offer(), Err(SendTransportError::Full)));
+    assert_eq!(core.count(), 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| core.put(b"value", &[], 0, Deadline::Never).expect("handed over"));
+        let mut bytes = Vec::new();
+        core.get(&mut bytes, Deadline::Never, || Ok(())).expect("a record");
+        assert_eq!(bytes, b"value");
+    });
 }

@@ -12,11 +12,15 @@ use super::growable::{Record, RingError};
 use crate::channel::cells::Ordering;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::sys::ipc::socket;
+use crate::sys::process::threads;
 use crate::sys::wait::poll::Deadline;
 
 /// How long one who waits to get may take to come awake for what is handed over at once.
 const LONGEST_AWAKENING: Duration =
     Duration::from_millis(if cfg!(multiproc_fuzz) { 0 } else { 10 });
+
+/// The records that may lie in the ring, taken back, before a further one waits to be offered.
+const MAX_LEFT: u64 = 8;
 
 /// The most stale records that are thrown away before one looks at the time.
 const MAX_STALE: u32 = 64;
@@ -154,6 +158,9 @@ impl QueueCore {
             true => Deadline::after(LONGEST_AWAKENING),
             false => deadline,
         };
+        if !self.make_way(deadline) {
+            return Err(SendTransportError::Full);
+        }
         // From here on the record may be taken at any time, until it is taken back.
         let number = self.publish(end, bytes, fds, deadline, true)?;
         // Who puts with a deadline needs not wait for our lock.
@@ -174,47 +181,67 @@ impl QueueCore {
         }
     }
 
+    /// Sees to it that few records lie in the ring that were taken back; false at the deadline.
+    ///
+    /// Usually there is none. But while one who gets is stopped with its lock in hand, nobody can
+    /// throw them away, and each further offer would leave one more.
+    fn make_way(&self, deadline: Deadline) -> bool {
+        if self.count() == 0 {
+            return true;
+        }
+        if let Some(held) = self.hold(self.memory.get_end(), Deadline::Now) {
+            self.discard_stale(&held);
+        }
+        let is_free = || self.count() < MAX_LEFT || self.is_shut_down();
+        is_free() || self.sleep(Want::Room, deadline, is_free)
+    }
+
     /// Takes back what was offered; false if somebody has taken it.
     fn take_back(&self, number: u32) -> bool {
         let (offer, get_end) = (self.offer(), self.memory.get_end());
         // One swap decides between this and the claim of one who gets.
         if offer.withdraw(number) {
             // What nobody will get is thrown away at once, if nobody is about to look at it.
-            if let Some(_held) = self.hold(get_end, Deadline::Now) {
-                self.discard_stale();
+            if let Some(held) = self.hold(get_end, Deadline::Now) {
+                self.discard_stale(&held);
             }
             return true;
         }
-        // Claimed: it will be taken in a moment, unless the claimant is dead. One that is neither
-        // has taken it for all that can be known.
-        match self.hold(get_end, Deadline::after(LONGEST_HOLD)) {
-            // With the lock in our hand nobody is getting: so a claim that still stands is of one
-            // who died.
-            Some(_held) => {
+        // Claimed: it will be taken in a moment, unless the claimant is dead. A claimant that is
+        // stopped, say by a debugger, goes on with the value when it goes on. To give it back here
+        // would have it twice, so after a while it counts as taken.
+        let patient = Deadline::after(LONGEST_HOLD);
+        while !offer.is_taken(number) && !patient.is_over() {
+            // Not waited for: whoever has taken the record may hold the lock for long, asleep for
+            // the next one.
+            if let Some(held) = self.hold(get_end, Deadline::Now) {
+                // With the lock in our hand nobody is getting: so a claim that still stands is of
+                // one who died.
                 let is_back = offer.withdraw_from_dead(number);
-                self.discard_stale();
-                is_back
+                self.discard_stale(&held);
+                return is_back;
             }
-            // A claimant that is stopped, say by a debugger, goes on with the value when it goes
-            // on. To give it back here would have it twice.
-            None => false,
+            threads::pause();
         }
+        false
     }
 
     /// Throws away records that are not to be had any more. (By who holds the consumers' lock.)
-    fn discard_stale(&self) {
+    fn discard_stale(&self, held: &Held<'_>) {
         for _ in 0..MAX_STALE {
             match self.memory.growable().peek() {
-                Ok(Some(record)) if self.offer().is_stale(record.number) => self.discard(&record),
+                Ok(Some(record)) if self.offer().is_stale(record.number) => {
+                    self.discard(held, &record);
+                }
                 _ => return,
             }
         }
     }
 
-    fn discard(&self, record: &Record) {
+    fn discard(&self, held: &Held<'_>, record: &Record) {
         // Taken out first, then its descriptors: in the other order, who dies between would leave a
         // record that cannot be decoded.
-        self.memory.growable().take(record);
+        held.change(|| self.memory.growable().take(record), || self.tell_of_room());
         carry::discard(self.get_end.as_fd(), record);
     }
 
@@ -250,7 +277,7 @@ impl QueueCore {
         let (record, fds) = loop {
             // 1. and 2. Nothing here changes what others see, so an error, or a death, leaves the
             //    record.
-            let record = self.wait_for_record(deadline)?;
+            let record = self.wait_for_record(&end, deadline)?;
             onto.try_reserve(record.length)
                 .map_err(|_| RecvTransportError::Os(io::ErrorKind::OutOfMemory.into()))?;
             growable.read(&record, onto)?;
@@ -288,7 +315,11 @@ impl QueueCore {
     }
 
     /// Waits for a record that can be had. (By who holds the consumers' lock.)
-    fn wait_for_record(&self, deadline: Deadline) -> Result<Record, RecvTransportError> {
+    fn wait_for_record(
+        &self,
+        end: &Held<'_>,
+        deadline: Deadline,
+    ) -> Result<Record, RecvTransportError> {
         let mut is_last_look = false;
         let mut stale = 0;
         loop {
@@ -298,7 +329,7 @@ impl QueueCore {
             // Nobody else takes records while we hold the lock, so what `peek` shows stays.
             match self.peek()? {
                 Some(record) if self.offer().is_stale(record.number) => {
-                    self.discard(&record);
+                    self.discard(end, &record);
                     // Somebody hostile could put stale records faster than they are thrown away;
                     // the deadline holds all the same.
                     stale += 1;

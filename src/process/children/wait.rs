@@ -29,8 +29,8 @@ pub trait Waitable {
     /// There is none to be had.
     fn wait_fd(&self) -> Result<BorrowedFd<'_>>;
 
-    /// Returns `true` if something can be had now, without sleeping: what lies in shared memory
-    /// does not show at a descriptor.
+    /// Returns `true` if something can be had without waiting for the descriptor, which need not
+    /// tell of it then.
     ///
     /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
     /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
@@ -42,8 +42,8 @@ pub trait Waitable {
         Ok(false)
     }
 
-    /// Returns `true` if the descriptor may become readable without anything to be had; then only
-    /// [`poll_ready`](Waitable::poll_ready) counts.
+    /// Returns `true` if the descriptor may become readable for nothing: then only
+    /// [`poll_ready`](Waitable::poll_ready) says that something can be had.
     fn may_wake_for_nothing(&self) -> bool {
         false
     }

@@ -5,7 +5,7 @@ mod kind {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::AtomicU32;
     pub(crate) use loom::sync::{Condvar, Mutex};
-    pub(crate) use loom::thread::{JoinHandle, spawn};
+    pub(crate) use loom::thread::{JoinHandle, spawn, yield_now};
     pub(crate) use loom::thread_local;
 
     /// Runs `body` in every order of steps with up to `preemptions` switches that no thread asked
@@ -23,7 +23,7 @@ mod kind {
 mod kind {
     pub(crate) use std::sync::atomic::AtomicU32;
     pub(crate) use std::sync::{Condvar, Mutex};
-    pub(crate) use std::thread::{JoinHandle, spawn};
+    pub(crate) use std::thread::{JoinHandle, spawn, yield_now};
     pub(crate) use std::thread_local;
 
     /// With loom's methods; Miri sees whether two threads use it at once.

@@ -37,6 +37,11 @@ pub(crate) fn cpu() -> u64 {
     u64::from(unsafe { libc::sched_getcpu() }.unsigned_abs())
 }
 
+/// Lets others run for a moment that somebody needs for a few steps.
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_micros(100));
+}
+
 /// Asks the kernel: `unshare(CLONE_THREAD)` changes nothing in a process of one thread, and fails
 /// with EINVAL in any other.
 fn only_one_now() -> io::Result<bool> {

@@ -69,6 +69,21 @@ fn putter(
     })
 }
 
+/// One that gets until the queue is shut down.
+fn getter_until_the_end(
+    world: &Arc<World>,
+    tid: u32,
+    dies_at: usize,
+    (queue, got): (&Arc<QueueCore>, &Arc<Got>),
+) -> JoinHandle<End> {
+    let (queue, got) = (Arc::clone(queue), Arc::clone(got));
+    world.victim(tid, dies_at, move || {
+        while let Ok(number) = get(&queue) {
+            got.push(number);
+        }
+    })
+}
+
 /// One that gets so many.
 fn getter(
     world: &Arc<World>,
@@ -496,14 +511,8 @@ fn who_dies_over_a_hand_over_takes_one_at_most() {
     model(|| {
         for_each_death(1, |dies_at| {
             let (world, queue, got) = (World::new(), rendezvous(), Arc::new(Got::default()));
-            let [victim, other] = [(2, dies_at), (3, 0)].map(|(tid, dies_at)| {
-                let (queue, got) = (Arc::clone(&queue), Arc::clone(&got));
-                world.victim(tid, dies_at, move || {
-                    while let Ok(number) = get(&queue) {
-                        got.push(number);
-                    }
-                })
-            });
+            let [victim, other] = [(2, dies_at), (3, 0)]
+                .map(|(tid, dies_at)| getter_until_the_end(&world, tid, dies_at, (&queue, &got)));
             put(&queue, 1, 0).expect("handed over");
             queue.shut_down(ShutDown::Put);
             let end = victim.join().expect("join");
@@ -511,6 +520,37 @@ fn who_dies_over_a_hand_over_takes_one_at_most() {
             let all = got.sorted(Vec::new());
             assert!(all == [1] || end != End::Done && all.is_empty(), "{all:?}");
             assert_eq!(queue.count(), 0);
+            end != End::Done
+        });
+    });
+}
+
+/// When the time of one who puts is over while another gets, and dies over it, one of the two has the
+/// value, or the dead one took it along; never both.
+#[test]
+fn what_is_taken_back_is_not_got() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (world, queue, got) = (World::new(), rendezvous(), Arc::new(Got::default()));
+            let was_put = Arc::new(AtomicBool::new(false));
+            let deadline = Deadline::At(1);
+            let victim = getter_until_the_end(&world, 2, dies_at, (&queue, &got));
+            let putter = {
+                let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
+                world.process(3, move || match queue.put(&[1; 8], &[], 0, deadline) {
+                    Ok(()) => was_put.store(true, Ordering::SeqCst),
+                    error => assert!(matches!(error, Err(SendTransportError::Full)), "{error:?}"),
+                })
+            };
+            deadline.come();
+            assert_eq!(putter.join().expect("join"), End::Done);
+            queue.shut_down(ShutDown::Put);
+            let end = victim.join().expect("join");
+            let was_put = was_put.load(Ordering::SeqCst);
+            match &got.sorted(rest(&queue))[..] {
+                [] => assert!(!was_put || end != End::Done, "it is lost"),
+                all => assert!(was_put && all == [1], "{all:?}"),
+            }
             end != End::Done
         });
     });

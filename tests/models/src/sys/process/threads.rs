@@ -11,3 +11,7 @@ pub(crate) fn is_own(_tid: u32) -> bool {
 pub(crate) fn cpu() -> u64 {
     0
 }
+
+pub(crate) fn pause() {
+    crate::backend::yield_now();
+}
