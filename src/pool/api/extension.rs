@@ -14,13 +14,14 @@ use crate::target::{Captureless, Target};
 pub type Outcomes<Items, R> = IMap<'static, Singly<Items>, (<Items as IntoIterator>::Item,), R>;
 
 /// The items, each as the only argument of a call.
-type Singly<Items> = Map<
+pub(super) type Singly<Items> = Map<
     <Items as IntoIterator>::IntoIter,
     fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,),
 >;
 
-fn one<T>(item: T) -> (T,) {
-    (item,)
+/// Makes each item the only argument of a call.
+pub(super) fn singly<Items: IntoIterator>(items: Items) -> Singly<Items> {
+    items.into_iter().map(|item| (item,))
 }
 
 /// Calls a function with every item of an iterator, in worker processes: one line, with no pool in
@@ -53,7 +54,7 @@ pub trait ProcessMap: IntoIterator + Sized {
         Self::Item: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), true))
+        Ok(Pool::global()?.tasks().lazily(target, singly(self), true))
     }
 
     /// Each outcome as soon as it is there: see [`imap_unordered`](crate::Tasks::imap_unordered).
@@ -66,7 +67,7 @@ pub trait ProcessMap: IntoIterator + Sized {
         Self::Item: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), false))
+        Ok(Pool::global()?.tasks().lazily(target, singly(self), false))
     }
 }
 

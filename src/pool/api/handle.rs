@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::imap::IMap;
+use super::extension::Outcomes;
 use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
@@ -195,12 +195,8 @@ impl Pool {
     }
 
     /// The outcomes of calling `target` with each input, in the order of the inputs, which are
-    /// pulled as needed: see [`IMap`].
-    pub fn imap<F, Items, T, R>(
-        &self,
-        target: F,
-        items: Items,
-    ) -> IMap<'static, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    /// pulled as needed: see [`IMap`](crate::IMap).
+    pub fn imap<F, Items, T, R>(&self, target: F, items: Items) -> Outcomes<Items, R>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
         Items: IntoIterator<Item = T>,
@@ -234,7 +230,7 @@ impl Pool {
     /// Calls off all tasks of the pool that no worker has begun; those that run go on. The pool
     /// stays open. It is the `cancel_futures` of CPython's `Executor.shutdown`.
     ///
-    /// What is called off fails as [cancelled](TaskError::is_cancelled). An [`IMap`] or a map in
+    /// What is called off fails as [cancelled](TaskError::is_cancelled). An [`IMap`](crate::IMap) or a map in
     /// another thread that has inputs left hands out more of them afterwards.
     ///
     /// ```

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::extension::{Singly, singly};
 use super::imap::{IMap, Show, Watch};
 use super::map_task::MapTask;
 use super::progress::Progress;
@@ -230,7 +231,7 @@ impl<'p> Tasks<'p> {
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.starmap(target, items.into_iter().map(|item| (item,)))
+        self.starmap(target, singly(items))
     }
 
     /// [`map`](Tasks::map) for a function of several arguments: each input is a tuple of them.
@@ -274,7 +275,7 @@ impl<'p> Tasks<'p> {
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.starmap_async(target, items.into_iter().map(|item| (item,)))
+        self.starmap_async(target, singly(items))
     }
 
     /// [`map_async`](Tasks::map_async) for a function of several arguments.
@@ -297,18 +298,14 @@ impl<'p> Tasks<'p> {
 
     /// The outcomes of calling `target` with each input, in the order of the inputs, which are
     /// pulled as needed.
-    pub fn imap<F, Items, T, R>(
-        self,
-        target: F,
-        items: Items,
-    ) -> IMap<'p, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    pub fn imap<F, Items, T, R>(self, target: F, items: Items) -> IMap<'p, Singly<Items>, (T,), R>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
         Items: IntoIterator<Item = T>,
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.lazily(target, items.into_iter().map(|item| (item,)), true)
+        self.lazily(target, singly(items), true)
     }
 
     /// [`imap`](Tasks::imap), with each outcome as soon as it is there.
@@ -325,14 +322,14 @@ impl<'p> Tasks<'p> {
         self,
         target: F,
         items: Items,
-    ) -> IMap<'p, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    ) -> IMap<'p, Singly<Items>, (T,), R>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
         Items: IntoIterator<Item = T>,
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.lazily(target, items.into_iter().map(|item| (item,)), false)
+        self.lazily(target, singly(items), false)
     }
 
     /// [`imap`](Tasks::imap) for a function of several arguments.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
 
+use super::waiting::wait_until;
 use crate::pool::scheduler::job::{Call, Content, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 
@@ -54,27 +54,14 @@ impl MapResults {
     /// Waits until so many outcomes are here that were not taken; whether any is at the deadline.
     pub(crate) fn wait(&self, wanted: u64, deadline: Deadline) -> bool {
         self.lock().wanted = wanted;
-        self.wait_until(deadline, |state| state.here >= wanted) || self.lock().here > 0
+        let is_here = |state: &State| state.here >= wanted;
+        wait_until(&self.changed, self.lock(), deadline, is_here) || self.lock().here > 0
     }
 
     /// Waits until so many outcomes have arrived; whether they have at the deadline.
     pub(crate) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
         self.lock().wanted = 0;
-        self.wait_until(deadline, |state| state.came >= count)
-    }
-
-    fn wait_until(&self, deadline: Deadline, is_so: impl Fn(&State) -> bool) -> bool {
-        let mut state = self.lock();
-        while !is_so(&state) {
-            state = match deadline.left() {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
+        wait_until(&self.changed, self.lock(), deadline, |state| state.came >= count)
     }
 
     /// Tells a waker of the next that arrive, unless `is_so` already.

@@ -12,4 +12,5 @@ pub(crate) mod map_results;
 pub(crate) mod settings;
 pub(crate) mod slot;
 pub(crate) mod supervisor;
+mod waiting;
 pub(crate) mod worker_process;

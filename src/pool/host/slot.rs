@@ -4,8 +4,8 @@ use std::any::Any;
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
+use super::waiting::wait_until;
 use crate::pool::scheduler::job::{Call, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
@@ -38,6 +38,12 @@ pub(crate) enum Outcome {
     Spoilt,
 }
 
+impl State {
+    fn is_ready(&self) -> bool {
+        self.callback.is_none() && !matches!(self.outcome, Outcome::Pending)
+    }
+}
+
 impl Slot {
     pub(crate) fn new(call: Call) -> Slot {
         let state =
@@ -51,41 +57,25 @@ impl Slot {
 
     /// Returns whether the outcome is here, or was.
     pub(crate) fn is_ready(&self) -> bool {
-        let state = self.lock();
-        // One for which a callback is called is ready when that has returned.
-        state.callback.is_none() && !matches!(state.outcome, Outcome::Pending)
+        self.lock().is_ready()
     }
 
     /// Waits for the outcome; whether it is here at the deadline.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
-        let mut state = self.lock();
-        while state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
-            state = match deadline.left() {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
+        wait_until(&self.changed, self.lock(), deadline, State::is_ready)
     }
 
     /// Takes the outcome, if it is here.
     pub(crate) fn take(&self) -> Option<Outcome> {
         let mut state = self.lock();
-        match state.outcome {
-            Outcome::Pending => None,
-            _ if state.callback.is_some() => None,
-            _ => Some(mem::replace(&mut state.outcome, Outcome::Taken)),
-        }
+        state.is_ready().then(|| mem::replace(&mut state.outcome, Outcome::Taken))
     }
 
     /// `take`, or has the waker told.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Outcome> {
         {
             let mut state = self.lock();
-            if state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
+            if !state.is_ready() {
                 state.waker = Some(context.waker().clone());
                 return Poll::Pending;
             }

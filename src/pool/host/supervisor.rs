@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::{Driver, Left};
 use super::settings::Settings;
+use super::waiting::wait_until;
 use super::worker_process::WorkerProcess;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
@@ -140,17 +141,8 @@ impl Shared {
     /// the supervisor.
     pub(crate) fn wait_over(&self, deadline: Deadline) -> bool {
         let deadline = if self.is_supervisor() { Deadline::Now } else { deadline };
-        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*is_over {
-            is_over = match deadline.left() {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    self.over.wait_timeout(is_over, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.over.wait(is_over).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        wait_until(&self.over, is_over, deadline, |is_over| *is_over)
     }
 
     fn watch(&self, worker: &WorkerProcess) -> Result<()> {
