@@ -1,4 +1,14 @@
-//! Where the outcome of one task waits for whoever wants it.
+//! The outcome of one task between the supervisor, which delivers it, and the thread that waits for
+//! it.
+//!
+//! # Order of operations
+//!
+//! 1. `deliver` stores the outcome, called with the driver locked. The first outcome counts;
+//!    `cancel` may have been faster. It wakes nobody: callbacks are code of the user's.
+//! 2. `wake`, with nothing locked, takes the callback, if there is one, and calls it with the
+//!    outcome. Meanwhile the outcome is `Pending`, so that others still wait.
+//! 3. `wake` stores what the callback gave back, and wakes the threads and the async task that
+//!    wait.
 
 use std::any::Any;
 use std::mem;
@@ -10,57 +20,69 @@ use crate::pool::scheduler::job::{Call, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// The place of one outcome.
+/// The outcome of one task. Shared by its job and its handle.
 pub(crate) struct Slot {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
 }
 
+/// The outcome, and who is to be told.
 struct State {
     outcome: Outcome,
+    /// True if the outcome was set by [`Slot::cancel`]: the task need not be run any more.
     is_cancelled: bool,
+    /// The async task that waits.
     waker: Option<Waker>,
+    /// To be called with the outcome, before anybody else gets it.
     callback: Option<Callback>,
 }
 
-/// Describes what is called with the outcome, and gives it back decoded.
+/// Decodes the outcome, calls the user's callback with it, and gives back what it has decoded: the
+/// outcome stays for `join`.
 pub(crate) type Callback = Box<dyn FnOnce(Delivery, &Call) -> Box<dyn Any + Send> + Send>;
 
-/// An outcome on its way to the user.
+/// The outcome of a task on its way to the user.
 pub(crate) enum Outcome {
+    /// Not there yet, or with the callback at this moment.
     Pending,
+    /// Delivered, and still encoded.
     Here(Delivery),
-    /// Decoded for a callback.
+    /// Decoded for a callback: a `Result<R, TaskError>`, whose type only the handle knows.
     Decoded(Box<dyn Any + Send>),
+    /// Given to the user before.
     Taken,
-    /// The callback that it was given to panicked.
+    /// The callback that had it panicked.
     Spoilt,
 }
 
 impl State {
+    /// Returns whether the outcome can be taken. One that a callback is to have first cannot.
     fn is_ready(&self) -> bool {
         self.callback.is_none() && !matches!(self.outcome, Outcome::Pending)
     }
 }
 
 impl Slot {
+    /// A slot without an outcome.
     pub(crate) fn new(call: Call) -> Slot {
         let state =
             State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
         Slot { call, state: Mutex::new(state), changed: Condvar::new() }
     }
 
+    /// Locks the state. No code of users runs while it is locked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the outcome is here, or was.
+    /// Returns whether the outcome is here or was taken; if it has a callback, whether that has
+    /// returned.
     pub(crate) fn is_ready(&self) -> bool {
         self.lock().is_ready()
     }
 
-    /// Waits for the outcome; whether it is here at the deadline.
+    /// Waits for the outcome. Returns `false` if it is not here by `deadline`.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
         wait_until(&self.changed, self.lock(), deadline, State::is_ready)
     }
@@ -71,11 +93,13 @@ impl Slot {
         state.is_ready().then(|| mem::replace(&mut state.outcome, Outcome::Taken))
     }
 
-    /// `take`, or has the waker told.
+    /// Takes the outcome, or registers the async task to be woken for it.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Outcome> {
         {
             let mut state = self.lock();
             if !state.is_ready() {
+                // Under the lock that was held for the question: `wake` comes after this or finds
+                // it ready.
                 state.waker = Some(context.waker().clone());
                 return Poll::Pending;
             }
@@ -83,7 +107,7 @@ impl Slot {
         self.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Calls `callback` with the outcome: at once, if that is here.
+    /// Has `callback` called with the outcome: at once and in this thread, if that is here.
     pub(crate) fn call_back(&self, callback: Callback) {
         let mut state = self.lock();
         state.callback = Some(callback);
@@ -94,7 +118,8 @@ impl Slot {
         }
     }
 
-    /// Nobody wants the outcome that comes; this one is it. `false` if it is here already.
+    /// Sets the outcome to `delivery`, a cancellation. Returns `false` if there is an outcome
+    /// already.
     pub(crate) fn cancel(&self, delivery: Delivery) -> bool {
         let mut state = self.lock();
         let is_pending = matches!(state.outcome, Outcome::Pending);
@@ -113,6 +138,7 @@ impl Sink for Slot {
 
     fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
+        // A cancellation that came first stays, whatever the worker has sent since.
         if matches!(state.outcome, Outcome::Pending) {
             state.outcome = Outcome::Here(delivery);
         }
@@ -123,6 +149,7 @@ impl Sink for Slot {
         if matches!(state.outcome, Outcome::Here(_))
             && let Some(callback) = state.callback.take()
         {
+            // Pending while the callback has it: `join` in another thread waits for the callback.
             let outcome = mem::replace(&mut state.outcome, Outcome::Pending);
             drop(state);
             let decoded = match outcome {
@@ -132,6 +159,7 @@ impl Sink for Slot {
             };
             state = self.lock();
             state.outcome = match decoded {
+                // Stored even if `cancel` was called meanwhile: the callback has seen this outcome.
                 Ok(decoded) => Outcome::Decoded(decoded),
                 Err(_) => Outcome::Spoilt,
             };

@@ -1,19 +1,18 @@
-//! Waits on a condition variable until a state holds or a deadline is over.
+//! Waits on a condition variable until a condition holds or a deadline is over.
 
 use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::sys::wait::poll::Deadline;
 
-/// Blocks until `is_so` holds of the state behind `guard`, and returns whether it did by
+/// Waits until `is_so` holds of what `guard` protects. Returns `false` if it does not by
 /// `deadline`.
 ///
-/// The state is looked at before the deadline, so a wait of no time at all is a question.
-/// `Condvar::wait_timeout_while` would need a duration: a deadline that never comes has none, and
-/// one that is a point in time has another after each spurious wake-up.
+/// The condition is tried before the deadline, so a deadline that is over makes this a question.
+/// [`Condvar::wait_timeout_while`] takes a duration, where a deadline may also be a point in time
+/// or never come.
 ///
-/// A poisoned lock is taken as it is: who panicked while it was held has shown the panic, and the
-/// state is one that each of its users leaves whole between two statements.
+/// A poisoned lock is used as it is: a thread that panicked must not make others hang.
 pub(super) fn wait_until<T>(
     changed: &Condvar,
     mut guard: MutexGuard<'_, T>,
