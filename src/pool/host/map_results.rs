@@ -11,8 +11,8 @@
 //! 2. `deliver` stores outcomes, called with the driver locked. It wakes nobody: the woken thread
 //!    would run into the driver's lock.
 //! 3. `wake` is called after each batch of deliveries, with nothing locked, and wakes the waiter
-//!    only if `wanted` outcomes are here. Every delivery is followed by a call of it, so the last
-//!    batch is never missed.
+//!    only if `wanted` outcomes are here. The driver's deliveries are always followed by a call of
+//!    it, so the last batch is never missed.
 //!
 //! The number that a waiter asks for never exceeds those that are on their way to it
 //! (`Chunker::worth_waking_for`), so it does not sleep for what cannot come.

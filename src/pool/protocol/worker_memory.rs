@@ -6,8 +6,8 @@
 //! since when, how long it was busy, and which answers it has written but not published.
 //!
 //! Nothing here is trusted. A worker that writes nonsense has its own tasks misjudged: they fail
-//! early or late, or are given to others after some seconds. All words are plain atomics, so there is
-//! no reference to memory that could change under the reader.
+//! early or late, or are given to others after some seconds. All words are plain atomics, so there
+//! is no reference to memory that could change under the reader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
