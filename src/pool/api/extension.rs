@@ -1,4 +1,4 @@
-//! Maps over any iterator, in one line.
+//! `process_map` on any iterator.
 
 use std::iter::Map;
 
@@ -10,10 +10,11 @@ use super::imap::IMap;
 use crate::error::Result;
 use crate::target::{Captureless, Target};
 
-/// The outcomes of a function for the items of `Items`.
+/// The outcomes of calling a function with each of `Items` alone: an iterator of `Result<R,
+/// TaskError>`.
 pub type Outcomes<Items, R> = IMap<'static, Singly<Items>, (<Items as IntoIterator>::Item,), R>;
 
-/// The items, each as the only argument of a call.
+/// The items, each as the only argument of a call: a tuple of one.
 pub(super) type Singly<Items> = Map<
     <Items as IntoIterator>::IntoIter,
     fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,),
@@ -24,10 +25,12 @@ pub(super) fn singly<Items: IntoIterator>(items: Items) -> Singly<Items> {
     items.into_iter().map(|item| (item,))
 }
 
-/// Calls a function with every item of an iterator, in worker processes: one line, with no pool in
+/// Calls a function with every item of an iterator in worker processes: one line, with no pool in
 /// sight.
 ///
-/// It uses [`Pool::global`].
+/// It uses [`Pool::global`], which starts with the first call. Items are pulled as needed, so the
+/// iterator may be endless. rayon's `par_iter` is the same for threads; here a panic, a crash or an
+/// exit of one call is its outcome, and the others go on.
 ///
 /// ```
 /// use multiproc::ProcessMap;
@@ -44,10 +47,10 @@ pub(super) fn singly<Items: IntoIterator>(items: Items) -> Singly<Items> {
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub trait ProcessMap: IntoIterator + Sized {
-    /// The outcomes in the order of the items: see [`Pool::imap`].
+    /// Returns the outcomes in the order of the items: see [`Pool::imap`].
     ///
     /// # Errors
-    /// The pool cannot be started.
+    /// The global pool cannot be started. What happens to single tasks is in their outcomes.
     fn process_map<F, R>(self, target: F) -> Result<Outcomes<Self, R>>
     where
         F: Target<(Self::Item,), Output = R> + Captureless + Send,
@@ -57,10 +60,20 @@ pub trait ProcessMap: IntoIterator + Sized {
         Ok(Pool::global()?.tasks().lazily(target, singly(self), true))
     }
 
-    /// Each outcome as soon as it is there: see [`imap_unordered`](crate::Tasks::imap_unordered).
+    /// Returns each outcome as soon as it arrives: see
+    /// [`Tasks::imap_unordered`](crate::Tasks::imap_unordered).
     ///
     /// # Errors
-    /// The pool cannot be started.
+    /// As for [`process_map`](ProcessMap::process_map).
+    ///
+    /// ```
+    /// use multiproc::ProcessMap;
+    ///
+    /// let words = ["one", "three"].map(str::to_owned);
+    /// let lengths = words.process_map_unordered(|word: String| word.len())?;
+    /// assert_eq!(lengths.map(Result::unwrap).sum::<usize>(), 8);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     fn process_map_unordered<F, R>(self, target: F) -> Result<Outcomes<Self, R>>
     where
         F: Target<(Self::Item,), Output = R> + Captureless + Send,

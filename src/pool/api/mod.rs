@@ -1,4 +1,10 @@
-//! Describes what users of pools call.
+//! What users of pools call: `Pool` and its builder, `Tasks` with their settings, the handles of
+//! what was submitted, and statistics.
+//!
+//! Nothing here decides anything: calls become jobs and events for the host, and outcomes are
+//! decoded in the thread that asks for them. Every method may be called from any thread, and from a
+//! forked copy of the process, where it fails instead of touching locks that another process may
+//! hold.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"
@@ -11,6 +17,7 @@ mod extension;
 mod handle;
 mod imap;
 mod map_task;
+mod prepare;
 mod progress;
 mod stats;
 mod task;

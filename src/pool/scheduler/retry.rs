@@ -56,7 +56,8 @@ impl Retry {
     /// use multiproc::{Pool, Retry};
     ///
     /// let pool = Pool::new(1)?;
-    /// let error = pool.tasks().retry(Retry::times(2)).apply(|| -> () { panic!("always") }, ()).unwrap_err();
+    /// fn fail() { panic!("always") }
+    /// let error = pool.tasks().retry(Retry::times(2)).apply(fail, ()).unwrap_err();
     /// assert_eq!(error.attempts(), 3);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
@@ -68,7 +69,8 @@ impl Retry {
     /// Retries only after failures for which `only` returns `true`.
     ///
     /// `only` runs with the pool locked, in its own thread or in one that cancels tasks: it should
-    /// look at the failure and return. It is a plain function, so it captures nothing. A panic in it counts as `false`.
+    /// look at the failure and return. It is a plain function, so it captures nothing. A panic in
+    /// it counts as `false`.
     #[must_use]
     pub fn only(mut self, only: fn(&Failure) -> bool) -> Retry {
         self.only = Some(only);
