@@ -1,29 +1,12 @@
 //! `process_map` on any iterator.
 
-use std::iter::Map;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::handle::Pool;
-use super::imap::IMap;
+use super::singly::{Outcomes, singly};
 use crate::error::Result;
 use crate::target::{Captureless, Target};
-
-/// The outcomes of calling a function with each of `Items` alone: an iterator of `Result<R,
-/// TaskError>`.
-pub type Outcomes<Items, R> = IMap<'static, Singly<Items>, (<Items as IntoIterator>::Item,), R>;
-
-/// The items, each as the only argument of a call: a tuple of one.
-pub(super) type Singly<Items> = Map<
-    <Items as IntoIterator>::IntoIter,
-    fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,),
->;
-
-/// Makes each item the only argument of a call.
-pub(super) fn singly<Items: IntoIterator>(items: Items) -> Singly<Items> {
-    items.into_iter().map(|item| (item,))
-}
 
 /// Calls a function with every item of an iterator in worker processes: one line, with no pool in
 /// sight.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::extension::Outcomes;
+use super::singly::Outcomes;
 use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;

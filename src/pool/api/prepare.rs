@@ -1,4 +1,4 @@
-//! What is done for a call before it has jobs: its function is looked up, and arguments are encoded.
+//! Prepares a call before it has jobs: looks up its function, and encodes arguments.
 
 use std::any::type_name;
 use std::mem;

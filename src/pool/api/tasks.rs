@@ -11,13 +11,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::extension::{Singly, singly};
 use super::imap::{IMap, Show, Watch};
 use super::map_task::MapTask;
 use super::prepare::{call, encode};
 use super::progress::Progress;
+use super::singly::{Singly, singly};
 use super::task::Task;
-use crate::error::Failure;
 use crate::error::TaskError;
 use crate::limits::Limits;
 use crate::pool::host::chunker::Chunker;
@@ -99,6 +98,8 @@ impl<'p> Tasks<'p> {
     /// assert!(error.to_string().contains("deadline"), "{error}");
     /// # Ok::<(), multiproc::Error>(())
     /// ```
+    ///
+    /// [`Failure::Limit`]: crate::Failure::Limit
     pub fn deadline(mut self, deadline: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).deadline = Some(deadline);
         self
@@ -125,6 +126,8 @@ impl<'p> Tasks<'p> {
     /// assert!(late.to_string().contains("deadline"), "{late}");
     /// # Ok::<(), multiproc::Error>(())
     /// ```
+    ///
+    /// [`Failure::Limit`]: crate::Failure::Limit
     pub fn overall_deadline(mut self, total: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).total = Some(total);
         self
@@ -156,6 +159,8 @@ impl<'p> Tasks<'p> {
     /// assert_eq!(pool.apply(open, ())?, true);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
+    ///
+    /// [`Failure::NotRun`]: crate::Failure::NotRun
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).limits = limits;
         self
@@ -211,6 +216,8 @@ impl<'p> Tasks<'p> {
     ///
     /// # Errors
     /// How the task failed: see [`Failure`].
+    ///
+    /// [`Failure`]: crate::Failure
     pub fn apply<F, Args, R>(self, target: F, args: Args) -> Result<R, TaskError>
     where
         F: Target<Args, Output = R> + Captureless + Send,

@@ -167,14 +167,7 @@ impl Ledger {
             return self.is_garbled = true;
         };
         if verdict == Reply::Ready {
-            // It reports its start once. A second time would be garbage that is not bounded by its
-            // tasks.
-            if self.ready.is_some() {
-                return self.is_garbled = true;
-            }
-            let reason = String::from_utf8_lossy(rest).into_owned();
-            self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
-            return;
+            return self.hear_ready(rest);
         }
         if verdict == Reply::Block {
             match messages::open_block(message) {
@@ -214,6 +207,17 @@ impl Ledger {
             );
         }
         self.pop_if_done();
+    }
+
+    /// Takes in the report of the worker's start.
+    fn hear_ready(&mut self, reason: &[u8]) {
+        // It reports its start once. A second time would be garbage that is not bounded by its
+        // tasks.
+        if self.ready.is_some() {
+            return self.is_garbled = true;
+        }
+        let reason = String::from_utf8_lossy(reason).into_owned();
+        self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
     }
 
     /// Takes in the answers of `count` tasks that returned. They may be of several jobs.
