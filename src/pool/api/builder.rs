@@ -55,7 +55,7 @@ pub struct PoolBuilder {
     grace: Duration,
     deadline: Option<Duration>,
     limits: Limits,
-    /// Where private directories are made; looked up when the limits are set.
+    /// Directory for private directories; looked up when the limits are set.
     temporary: Option<PathBuf>,
     #[cfg(feature = "cage")]
     cage: Option<crate::Cage>,
@@ -139,6 +139,7 @@ impl PoolBuilder {
             .ok_or_else(|| Cause::ForeignCode { function: function.to_owned() });
         let arguments = codec::encode_with_ends(&args)
             .and_then(|(parcel, ends)| {
+                // Refused here, in the caller's thread, before any process is started.
                 ends.must_be_none("each worker gets the arguments of the initializer")?;
                 Ok(parcel)
             })
@@ -208,6 +209,16 @@ impl PoolBuilder {
     /// Sets how often in a row workers may fail to start, beyond one failure for each, before the
     /// pool gives up and all tasks fail with the reason. Default: 3. Pauses between the attempts
     /// grow from 20 milliseconds to a second.
+    ///
+    /// ```
+    /// fn load() { panic!("no such model") }
+    ///
+    /// let builder = multiproc::Pool::builder().processes(1).max_restarts(0);
+    /// let pool = builder.initializer(load, ()).build()?;
+    /// let error = pool.apply(|| 7, ()).unwrap_err();
+    /// assert!(error.to_string().contains("no such model"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn max_restarts(mut self, restarts: u32) -> PoolBuilder {
         self.max_restarts = restarts;
         self
@@ -278,6 +289,7 @@ impl PoolBuilder {
         if processes == 0 {
             return Err(bad("number of processes must be at least 1").into());
         }
+        // A worker's number has 16 bits for its place.
         if processes > usize::from(u16::MAX) {
             return Err(bad("number of processes must be at most 65535").into());
         }

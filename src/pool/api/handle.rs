@@ -79,7 +79,7 @@ use crate::target::{Captureless, Target};
 /// # }
 /// ```
 pub struct Pool {
-    /// What the pool's handles and its supervisor share.
+    /// State shared by the pool's handles and its supervisor.
     shared: Arc<Shared>,
     /// The supervisor's thread; taken when the pool is dropped.
     supervisor: Option<JoinHandle<()>>,
@@ -156,6 +156,8 @@ impl Pool {
     /// ```
     pub fn global() -> Result<&'static Pool> {
         let global = GLOBAL.get_or_init(|_| OnceLock::new());
+        // Without a lock that is held while workers start: a second thread may start a pool in
+        // vain.
         if let Some(pool) = global.get() {
             return Ok(pool);
         }
@@ -344,6 +346,15 @@ impl Pool {
     /// workers, with all that they started, get SIGTERM, and SIGKILL after the pool's
     /// [grace](crate::PoolBuilder::grace). CPython's `terminate`, which kills no grandchildren.
     /// Returns at once; [`join`](Pool::join) waits.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let task = pool.submit(std::thread::sleep, (std::time::Duration::from_secs(600),));
+    /// pool.terminate();
+    /// pool.join()?;
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn terminate(&self) {
         if self.shared.is_ours() {
             self.shared.tell(Event::Terminated);

@@ -48,7 +48,7 @@ const SHOWN: Duration = Duration::from_millis(100);
 /// ```
 #[must_use = "a lazy map does nothing until it is asked for its outcomes"]
 pub struct IMap<'p, I, Args, R> {
-    /// What pulls and submits the inputs.
+    /// The inputs, as they are pulled and submitted.
     chunker: Chunker<I, Args>,
     /// Deliveries that arrived ahead of their turn, by the number of their first task.
     early: BTreeMap<u64, Delivery>,
@@ -73,7 +73,7 @@ pub(crate) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
 pub(crate) struct Watch<'p> {
     show: Show<'p>,
     started: Instant,
-    /// When it was called last.
+    /// Time of the last call.
     shown: Option<Instant>,
     /// Number of failures among the outcomes that were given.
     failed: u64,
@@ -167,6 +167,22 @@ where
 
     /// Polls for the next outcome: for a `Stream` of your own. Wakes the waker of the last call
     /// only.
+    ///
+    /// ```
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let mut squares = pool.imap(|n: u32| n * n, [3]);
+    /// let mut context = Context::from_waker(Waker::noop()); // a runtime has one that wakes
+    /// let square = loop {
+    ///     match squares.poll_next(&mut context) {
+    ///         Poll::Ready(outcome) => break outcome.unwrap()?,
+    ///         Poll::Pending => std::thread::yield_now(),
+    ///     }
+    /// };
+    /// assert_eq!(square, 9);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
         loop {
             if let Some(found) = self.next_ready() {
@@ -219,6 +235,7 @@ where
             return None;
         }
         let is_at_end = self.is_at_end();
+        // So that the map ends after one error, however many inputs there are.
         self.chunker.lose(self.next);
         let lost = || {
             TaskError::new(
@@ -253,6 +270,8 @@ where
             if turn.is_none() {
                 for delivery in self.chunker.results().take() {
                     self.arrived = self.arrived.saturating_add(u64::from(delivery.count));
+                    // By number of the first task: deliveries of a chunk that was cut come in any
+                    // order.
                     if self.is_ordered {
                         self.early.insert(delivery.first, delivery);
                     } else {

@@ -34,7 +34,7 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 #[must_use = "a map goes on without its handle, but nobody learns what becomes of it"]
 pub struct MapTask<R> {
-    /// Where the outcomes arrive.
+    /// The outcomes, as they arrive.
     results: Arc<MapResults>,
     /// The pool, to cancel the tasks there.
     pool: Arc<Shared>,
@@ -83,6 +83,7 @@ impl<R: DeserializeOwned> MapTask<R> {
     /// Decodes all outcomes, in the order of the inputs.
     fn outcomes(&self) -> Vec<Result<R, TaskError>> {
         let mut arrived: Vec<_> = self.results.take().into();
+        // Chunks arrive in any order; within one, outcomes are in order.
         arrived.sort_by_key(|delivery| delivery.first);
         let mut all = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
         for delivery in arrived {

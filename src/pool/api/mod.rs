@@ -1,4 +1,4 @@
-//! What users of pools call: `Pool` and its builder, `Tasks` with their settings, the handles of
+//! The public face of pools: `Pool` and its builder, `Tasks` with their settings, the handles of
 //! what was submitted, and statistics.
 //!
 //! Nothing here decides anything: calls become jobs and events for the host, and outcomes are

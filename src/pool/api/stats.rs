@@ -1,4 +1,4 @@
-//! What a pool and its workers have done.
+//! Statistics of a pool and its workers.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct PoolStats {
     pub workers: Vec<WorkerStats>,
 }
 
-/// What a worker of a [`Pool`](crate::Pool) has done, together with those that had its place
+/// Statistics of a worker of a [`Pool`](crate::Pool), together with those that had its place
 /// before.
 ///
 /// ```
@@ -95,6 +95,7 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
     let scheduler = &driver.scheduler;
     let mut given = 0;
     let workers = (0_usize..).zip(scheduler.places()).map(|(number, place)| {
+        // Of the workers that were in this place before.
         let before = place.totals;
         let mut stats = WorkerStats {
             id: number.saturating_add(1),

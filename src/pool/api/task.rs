@@ -44,7 +44,7 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 #[must_use = "a task goes on without its handle, but nobody learns what becomes of it"]
 pub struct Task<R> {
-    /// Where the outcome arrives.
+    /// The outcome, as it arrives.
     slot: Arc<Slot>,
     /// The pool, to cancel the task there.
     pool: Arc<Shared>,
@@ -190,6 +190,7 @@ impl<R> Task<R> {
             return false;
         }
         self.pool.cancel(self.slot.call().id, true);
+        // By this thread, as the pool delivers nothing more to a slot that has its outcome.
         self.slot.wake();
         true
     }

@@ -1,4 +1,4 @@
-//! What code in a worker can ask: which task and which worker it runs in, and the worker's state.
+//! Questions that code in a worker can ask: its task, its worker, and the worker's state.
 //!
 //! All of it is thread-local and set in the worker's main thread only. Reading is cheap: the name
 //! of a task is copied when [`current_task`] is called, not when a task begins.
@@ -7,7 +7,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-/// What the initializer returned; `None` if there was none, or while [`with_worker_state`] lends
+/// The initializer's value; `None` if there was none, or while [`with_worker_state`] lends
 /// it.
 type State = Option<Box<dyn Any>>;
 
@@ -171,6 +171,7 @@ pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R
             });
         }
     }
+    // Taken out, not borrowed, while `f` runs: a task may call `worker_id` or this function in it.
     let mut borrowed = Borrowed(
         WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|(_, state)| state.take())),
     );

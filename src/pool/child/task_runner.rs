@@ -128,9 +128,9 @@ pub(crate) struct TaskRunner<L> {
     count: u16,
     /// Number of tasks that are claimed together, from 1 to [`MAX_STRIDE`].
     stride: u32,
-    /// When the clock was read last: the begin of the current stride.
+    /// Last reading of the clock: the begin of the current stride.
     looked: Duration,
-    /// When the pool was woken last.
+    /// Time of the last wake-up of the pool.
     woken: Duration,
     /// Time spent on tasks so far, as the pool's statistics show it.
     busy: Duration,
@@ -405,6 +405,7 @@ impl<L: WorkerLink> TaskRunner<L> {
         let took = now.saturating_sub(self.looked);
         self.looked = now;
         self.busy += took;
+        // Here and not at each task: the clock is read once for each stride.
         self.memory.was_busy(self.busy);
         // Doubles while strides are short beside the cost of a claim, and shrinks faster than it
         // grows: a task that is suddenly long should hold up few others.
@@ -424,6 +425,7 @@ impl<L: WorkerLink> TaskRunner<L> {
     /// Waits for the next request. Returns `false` if this worker is to end: the pool has dismissed
     /// it, or is gone.
     pub(crate) fn receive(&mut self, message: &mut Vec<u8>, fds: &mut Vec<Arc<OwnedFd>>) -> bool {
+        // Asked before the wait: afterwards, nothing tells whether this thread slept.
         let is_idle = self.link.is_empty();
         // About to sleep: what was done must be known first, and the pool must be told, as this
         // worker does not come back to it until there is work. With a request waiting, `pause` sees

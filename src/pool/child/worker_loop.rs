@@ -37,7 +37,7 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
 use crate::unwind;
 
-/// What a worker is started with: the argument of [`serve`].
+/// The data that a worker starts with: the argument of [`serve`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Duty {
     /// The worker's end of the link.
@@ -46,7 +46,7 @@ pub(crate) struct Duty {
     pub(crate) memory: WorkerMemory,
     /// Number of its place in the pool, from 1.
     pub(crate) id: usize,
-    /// What to run before the first task.
+    /// The function to run before the first task.
     pub(crate) initializer: Option<Initializer>,
     /// The socket for log records, and the level of the least important to be sent.
     pub(crate) records: Option<(Carried, usize)>,
@@ -72,7 +72,7 @@ thread_local! {
     /// The runner; `None` while it runs tasks, as `run` has taken it.
     static RUNNER: RefCell<Option<Box<TaskRunner<RingLink>>>> = const { RefCell::new(None) };
 
-    /// What the request says about the tasks that its entry is about to run.
+    /// The part of the request about the tasks that its entry is about to run.
     static REQUEST: RefCell<Option<Todo>> = const { RefCell::new(None) };
 }
 
@@ -85,6 +85,7 @@ where
     F::Output: 'static,
 {
     |arguments, fds| {
+        // An initializer that cannot decode fails the worker's start: no task could do better.
         let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
         let state = code::conjure::<F>().call(arguments);
         WORKER.with_borrow_mut(|worker| {
@@ -124,6 +125,7 @@ where
 /// Serves a pool: the main function of a worker's process.
 pub(crate) fn serve(duty: Duty) {
     let Duty { mut link, memory, id, initializer, records } = duty;
+    // Before the initializer, which may ask for its worker's number.
     WORKER.set(Some((id, None)));
     // Called by the panic hook, perhaps while the task's name is borrowed or the thread is ending:
     // it then gives no name rather than a second panic.
@@ -200,14 +202,14 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
     }
 }
 
-/// What a request says about its tasks.
+/// A request's part about its tasks.
 struct Todo {
     name: Option<String>,
     count: u32,
     first: u64,
     /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
-    /// What else each may use.
+    /// Limits of each task.
     limits: Option<Box<Limits>>,
 }
 
@@ -228,6 +230,7 @@ fn run(
     runner.run(count, &mut fds, &mut tasks);
     // Before the runner is back: `current_task` gives nothing between two tasks.
     TASK.set(None);
+    // Back in its place for the next request.
     RUNNER.set(Some(runner));
 }
 

@@ -65,7 +65,7 @@ const SOON: u64 = 100_000;
 /// The inputs of a map on their way to the workers.
 pub(crate) struct Chunker<I, Args> {
     inputs: I,
-    /// Where the outcomes arrive.
+    /// The outcomes, as they arrive.
     results: Arc<MapResults>,
     pool: Arc<Shared>,
     /// Number of the next input.
@@ -80,9 +80,9 @@ pub(crate) struct Chunker<I, Args> {
     pub(crate) is_exhausted: bool,
     /// Chunks that are not submitted yet.
     batch: Vec<Job>,
-    /// Why no task of this call can be run.
+    /// Reason why no task of this call can be run.
     refusal: Option<Failure>,
-    /// When the time of the whole call is up; known once something was submitted.
+    /// End of the time of the whole call; known once something was submitted.
     ends_at: Option<Instant>,
     types: PhantomData<fn() -> Args>,
 }
@@ -241,6 +241,8 @@ where
     /// Returns whether the arguments in flight leave room for more.
     fn has_room(&self) -> bool {
         let processes = self.pool.processes;
+        // Two chunks for each worker are out whatever their size, or large inputs would run one by
+        // one.
         self.chunks_out < (processes as u64).saturating_mul(2)
             || self.bytes_out < MAX_BYTES_OUT.saturating_mul(processes)
     }
@@ -248,6 +250,7 @@ where
     /// Returns the number of tasks for the next chunk: the user's choice; else as many as take
     /// [`CHUNK`], but few enough that each worker gets several chunks.
     fn chunk_size(&self) -> u64 {
+        // Asked for by the user, so neither time nor bytes bound it.
         if let Some(size) = self.results.call().options.chunk_size {
             return size as u64;
         }
@@ -257,6 +260,7 @@ where
             pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MAX_TASKS),
         };
         match self.inputs.size_hint() {
+            // Three chunks for each worker: those that finish early find something to take.
             (least, Some(most)) if least == most => by_time
                 .min((least as u64).div_ceil((self.pool.processes as u64).saturating_mul(3)))
                 .max(1),
@@ -274,10 +278,12 @@ where
         let first = self.next;
         let bytes = Vec::with_capacity(if size < 16 { FEW } else { MAX_BYTES + 64 });
         let mut chunk = Chunk { bytes, count: 0, last: 0, is_encoding: false, fds: Vec::new() };
+        // Held, not caught: a panic of the user's iterator goes on after the chunk was saved.
         let pulled = unwind::hold(|| self.pull(&mut chunk, size));
         let Chunk { mut bytes, count, last, is_encoding, fds } = chunk;
         // The last arguments are cut off if they failed, or go alone as they have descriptors.
         let own = if is_encoding || !fds.is_empty() { bytes.split_off(last) } else { Vec::new() };
+        // A job may wait for long, and there are many of them.
         if bytes.capacity() > FEW {
             bytes.shrink_to_fit();
         }
@@ -375,6 +381,7 @@ where
         if self.batch.is_empty() {
             return;
         }
+        // The scheduler begins the time of the call with its first job, so it begins here.
         if let Some(total) = self.results.call().options.total
             && self.ends_at.is_none()
         {
@@ -408,7 +415,7 @@ where
 }
 
 impl<I, Args> Chunker<I, Args> {
-    /// Where the outcomes arrive.
+    /// The outcomes, as they arrive.
     pub(crate) fn results(&self) -> &Arc<MapResults> {
         &self.results
     }
@@ -420,6 +427,7 @@ impl<I, Args> Chunker<I, Args> {
 
     /// Cancels what is not begun, as nobody wants the outcomes any more. What runs goes on.
     pub(crate) fn abandon(&self) {
+        // Without tasks in flight there is nothing to cancel, and the pool's lock is not taken.
         if self.out > 0 && self.pool.is_ours() {
             self.results.cancel();
             self.pool.cancel(self.results.call().id, false);

@@ -74,6 +74,8 @@ impl<R: DeserializeOwned> Opened<R> {
         if left == 0 {
             return;
         }
+        // By what a delivery claims, but bounded: the count comes from the ledger, the bytes from a
+        // worker.
         let mut values = Vec::with_capacity(left.min(AHEAD));
         let decoded = unwind::catch(|| {
             while values.len() < left.min(AHEAD) {

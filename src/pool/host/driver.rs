@@ -44,7 +44,7 @@ const ROUNDS: u32 = 64;
 pub(crate) struct Driver {
     /// The decisions. It holds no descriptor and no process.
     pub(crate) scheduler: Scheduler,
-    /// What workers are started with.
+    /// Settings that workers are started with.
     pub(super) settings: Settings,
     /// The process in each place; `None` while there is none.
     workers: Vec<Option<WorkerProcess>>,
@@ -64,9 +64,9 @@ pub(crate) struct Driver {
     /// True if the system refused what a worker's message needs (descriptors, memory). Asked again
     /// at once, it would refuse again, so the supervisor pauses.
     is_refused: bool,
-    /// When the supervisor comes back if nobody wakes it; `None` for never.
+    /// Time at which the supervisor comes back if nobody wakes it; `None` for never.
     sleeps_until: Option<Instant>,
-    /// Why workers could not be ended, for [`Pool::join`](crate::Pool::join).
+    /// Reasons why workers could not be ended, for [`Pool::join`](crate::Pool::join).
     pub(super) unended: Vec<String>,
 }
 
@@ -96,6 +96,7 @@ impl Driver {
         if let Some(slot) = self.workers.get_mut(place) {
             *slot = Some(worker);
         }
+        // Read for each worker, as the program may change its limit of open files.
         let fd_quota = fd_quota(self.settings.processes);
         self.scheduler.on(Event::Started { place, tag, fd_quota }, Instant::now());
         self.run();
@@ -132,6 +133,7 @@ impl Driver {
         let now = Instant::now();
         // If jobs waited before these, no worker has room: there is nothing to assign.
         if self.scheduler.submit(jobs, now)? {
+            // In the submitting thread: a worker with room has the task before this call returns.
             self.run_at(now);
         }
         Ok(self.needs_supervisor())
@@ -196,6 +198,7 @@ impl Driver {
                     worker.continue_if_stopped();
                 }
             }
+            // No answer: its end is reported by its pidfd, like any other.
             Action::Dismiss { place } => {
                 if let Some(worker) = self.worker_mut(place) {
                     worker.dismiss();
@@ -322,6 +325,7 @@ impl Driver {
         let words = worker.words(now);
         let link = if scheduler.is_garbled(place) { Link::Ended } else { Link::Open };
         scheduler.on(Event::Listened { place, words, link }, now);
+        // After the words were read, and the last: nothing writes to the ring any more.
         let mut message = Vec::new();
         let unpublished = worker.salvage(&mut message);
         scheduler.on(Event::Ended { place, words, unpublished, why }, now);
@@ -375,6 +379,7 @@ impl Driver {
                 self.attend(place);
             }
         }
+        // After messages were heard: a task that is done in time is not judged by an older look.
         self.scheduler.on(Event::Tick, Instant::now());
         self.run();
         let now = Instant::now();
@@ -400,7 +405,7 @@ impl Driver {
     }
 }
 
-/// What a turn leaves to the supervisor.
+/// Work that a turn leaves to the supervisor.
 pub(super) struct Left {
     /// The sinks that got outcomes and are to be woken, with nothing locked.
     pub(super) touched: Vec<Arc<dyn Sink>>,
@@ -408,7 +413,7 @@ pub(super) struct Left {
     pub(super) to_start: Vec<usize>,
     /// Places of workers to be given up, with the lock held.
     pub(super) to_give_up: Vec<usize>,
-    /// When something is due next; `None` for never.
+    /// Time at which something is due next; `None` for never.
     pub(super) until: Option<Instant>,
     /// True if the system refused what is needed to go on at once.
     pub(super) is_refused: bool,

@@ -33,7 +33,7 @@ pub(crate) struct MapResults {
     changed: Condvar,
 }
 
-/// What arrived, and who is to be told.
+/// The outcomes that arrived, and the waiters to be told.
 #[derive(Default)]
 struct State {
     /// Deliveries that nobody has taken, in the order in which they came.
@@ -104,8 +104,8 @@ impl MapResults {
         is_so
     }
 
-    /// Has `f` called at each wake-up, with nothing locked. The caller wakes once afterwards, for
-    /// what has arrived before.
+    /// Registers `f` to be called at each wake-up, with nothing locked. The caller wakes once
+    /// afterwards, for what has arrived before.
     pub(crate) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
         self.lock().on_change = Some(f);
     }
@@ -129,6 +129,8 @@ impl Sink for MapResults {
 
     fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
+        // Failures and cancelled outcomes count: `wait_for` waits for tasks to be done, not for
+        // values.
         state.came = state.came.saturating_add(u64::from(delivery.count));
         // Counted, but not kept: values may be large. Failures are few and small, and whoever joins
         // after `cancel` is to see that tasks were cancelled.
@@ -141,6 +143,7 @@ impl Sink for MapResults {
 
     fn wake(&self) {
         let mut state = self.lock();
+        // Not worth a wake-up yet. The waiter sleeps on, and its waker stays registered.
         if state.here < state.wanted {
             return;
         }

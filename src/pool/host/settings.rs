@@ -17,7 +17,7 @@ pub(crate) struct Settings {
     pub(crate) processes: usize,
     /// Name of the workers, before a dash and their number; `None` for CPython's.
     pub(crate) name: Option<String>,
-    /// What runs in each worker before its first task.
+    /// The function that runs in each worker before its first task.
     pub(crate) initializer: Option<Initializer>,
     /// Tasks after which a worker is replaced.
     pub(crate) max_tasks: Option<u64>,

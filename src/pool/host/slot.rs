@@ -27,7 +27,7 @@ pub(crate) struct Slot {
     changed: Condvar,
 }
 
-/// The outcome, and who is to be told.
+/// The outcome, and the waiters to be told.
 struct State {
     outcome: Outcome,
     /// True if the outcome was set by [`Slot::cancel`]: the task need not be run any more.
@@ -107,9 +107,10 @@ impl Slot {
         self.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Has `callback` called with the outcome: at once and in this thread, if that is here.
+    /// Registers a callback for the outcome, or calls it at once in this thread if that is here.
     pub(crate) fn call_back(&self, callback: Callback) {
         let mut state = self.lock();
+        // Set under the lock with the question: either `wake` finds it, or this thread calls it.
         state.callback = Some(callback);
         let is_here = !matches!(state.outcome, Outcome::Pending);
         drop(state);
@@ -125,6 +126,7 @@ impl Slot {
         let is_pending = matches!(state.outcome, Outcome::Pending);
         if is_pending {
             state.outcome = Outcome::Here(delivery);
+            // The scheduler drops the job when its turn comes.
             state.is_cancelled = true;
         }
         is_pending

@@ -44,7 +44,6 @@ use crate::sys::wait::epoll::{Epoll, WakeUp};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// What a descriptor in the set tells of, in the low bits of its number.
 // The low bits of a descriptor's number in the epoll set say what it tells of; the others are the
 // worker's number. An event of a worker that was replaced meanwhile thus finds nobody.
 /// The link: a message, or room for one.
@@ -63,8 +62,8 @@ const WAKE_UP: u64 = u64::MAX;
 /// tells when there is more of them.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a pool's handles and its supervisor share. Lives as long as the last of them, or of the
-/// tasks.
+/// State shared by a pool's handles and its supervisor. Lives as long as the last of them, or of
+/// the tasks.
 pub(crate) struct Shared {
     /// The scheduler and the workers. See [`lock`](Shared::lock).
     driver: Mutex<Driver>,
@@ -188,6 +187,7 @@ impl Shared {
     /// Waits until the pool has no workers and its supervisor is done. Returns `false` if it is not
     /// over by `deadline`; the supervisor itself does not wait.
     pub(crate) fn wait_over(&self, deadline: Deadline) -> bool {
+        // The supervisor would wait for itself; it learns how things stand.
         let deadline = if self.is_supervisor() { Deadline::Now } else { deadline };
         let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         wait_until(&self.over, is_over, deadline, |is_over| *is_over)
@@ -223,6 +223,7 @@ impl Shared {
                 let _ = unwind::catch(|| sink.wake());
             }
         }
+        // Last, also after a panic: whoever waits for the pool sees all outcomes delivered.
         *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.over.notify_all();
     }
@@ -335,11 +336,14 @@ impl Shared {
     /// Reaps a worker whose pidfd says that it has ended, and settles its tasks. Returns `false` if
     /// the system does not say how it ended yet.
     fn see_end(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) -> bool {
+        // Ended by an earlier event of this turn.
         let Some(worker) = driver.worker(place) else { return true };
         let why = match worker.child.try_join() {
             // The pidfd is readable a moment before the process can be reaped.
             Ok(None) => return false,
             Ok(Some(())) => Failure::Exited(0),
+            // The system could not be asked (no memory, say): the pidfd stays readable, so it is
+            // asked again.
             Err(error) if error.os_error().is_some() => return false,
             Err(error) => error.into_failure(),
         };
@@ -410,7 +414,7 @@ impl Shared {
     }
 }
 
-/// What one turn left to be done without the lock.
+/// Work that one turn left to be done without the lock.
 struct Turn {
     left: Left,
     /// Log records, with the name of their worker.

@@ -69,7 +69,7 @@ const MAX_REFUSALS: u32 = 10;
 
 /// The process of a worker, and the pool's ends of what leads to it.
 pub(crate) struct WorkerProcess {
-    /// Tells it from those that had its place before: a serial number, then 16 bits for the place.
+    /// Identifies it among those that have had its place: a serial number, then 16 bits of place.
     pub(super) number: u64,
     /// Its name and pid, for errors; shared with what it delivers, as that outlives it.
     pub(crate) tag: Arc<Tag>,
@@ -81,11 +81,11 @@ pub(crate) struct WorkerProcess {
     pub(super) records: Option<OwnedFd>,
     /// The words that it shares with the pool.
     memory: WorkerMemory,
-    /// What the pool remembers of its claim word.
+    /// The pool's side of its claim word.
     claim: ClaimHandle,
     /// Messages that wait for room in the link, in order.
     outgoing: VecDeque<Outgoing>,
-    /// Until when it is of no use to send descriptors again.
+    /// End of the pause before descriptors are sent again.
     congested_until: Option<Instant>,
     /// True if it was sent something since it was woken last.
     is_to_be_woken: bool,
@@ -109,7 +109,7 @@ struct Outgoing {
     sent: usize,
 }
 
-/// What came of reading from a worker.
+/// The result of reading from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// All that it has published was read.
@@ -140,6 +140,7 @@ impl WorkerProcess {
         let name = settings.worker_name(id);
         let cannot = |error| os(format!("cannot make the link to {name}"))(error);
         let (link, far) = RingLink::pair(CAPACITY).map_err(cannot)?;
+        // Fresh for each worker: the counts of one that died are not mixed with those of the next.
         let memory = WorkerMemory::create()?;
         let level = log::max_level();
         // The level is fixed here: a worker does not learn of later changes, so `records::give`
@@ -157,6 +158,7 @@ impl WorkerProcess {
             initializer: settings.initializer.clone(),
             records: far_records,
         };
+        // `for_pool` gives it a session of its own, so that signals reach all that its tasks start.
         let process = Process::new(worker_loop::serve, (duty,)).name(name.clone()).for_pool();
         let child = settings.prepare(process).start()?;
         Ok(WorkerProcess {
@@ -325,6 +327,7 @@ impl WorkerProcess {
         if self.is_congested() {
             return;
         }
+        // The pause is over; what is refused again sets it anew.
         self.congested_until = None;
         let Some(link) = &mut self.link else { return };
         while let Some(Outgoing { bytes, fds, sent }) = self.outgoing.front_mut() {
@@ -380,6 +383,7 @@ impl WorkerProcess {
         each: &mut impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>) -> bool,
     ) -> Heard {
         let Some(link) = &mut self.link else { return Heard::End };
+        // Refusals are bounded apart from batches, which `listen_to_all` does not bound.
         let (mut refusals, mut batches) = (0_u32, 0_u32);
         let mut goes_on = true;
         let drained = loop {
@@ -449,7 +453,7 @@ impl WorkerProcess {
         is_any.then_some((ahead.count.into(), answers))
     }
 
-    /// Tells it to leave when it has done what it has, by ending the link.
+    /// Dismisses it: it leaves when it has done its tasks and meets the end of the link.
     ///
     /// The link is shut, not only closed: a forked copy of this process may hold it open, too.
     pub(super) fn dismiss(&mut self) {
@@ -479,6 +483,7 @@ impl WorkerProcess {
     /// Sends SIGKILL to it and all that it started. Returns `false` if this program may not, as the
     /// worker runs as another user.
     pub(super) fn kill(&self) -> bool {
+        // Any other failure means that it is gone already.
         let killed = self.child.kill_tree();
         !killed.is_err_and(|error| error.os_error().is_some_and(is_forbidden))
     }

@@ -99,6 +99,7 @@ impl ClaimHandle {
 
     /// Returns how many tasks are begun, without closing the word.
     pub(crate) fn begun(&self, word: &AtomicU64) -> u64 {
+        // SeqCst, as in `begin`: the count must not be older than answers that were read before.
         let now = word.load(Ordering::SeqCst);
         match self.closed {
             // While the word is closed, its count has failed attempts in it.

@@ -50,7 +50,7 @@ pub(crate) enum Request {
         /// Time that each task may take from its begin, and time that the worker then has between
         /// SIGTERM and SIGKILL.
         deadline: Option<(Duration, Duration)>,
-        /// What else each task may use, unless nothing is limited.
+        /// Limits of each task; `None` if there are none.
         limits: Option<Box<Limits>>,
     },
     /// Open the claim word. Tasks that stood before this message and were not begun have been taken
@@ -151,6 +151,7 @@ pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply,
     if usize::from(first) > SHORT {
         return next_other(bytes, at);
     }
+    // Checked arithmetic: `bytes` comes from the other side, and may end anywhere.
     let start = at.checked_add(1)?;
     let value = bytes.get(start..start.checked_add(first.into())?)?;
     *at = start.saturating_add(value.len());
@@ -165,6 +166,7 @@ fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> 
         [OTHER, verdict, rest @ ..] => (Reply::of(*verdict)?, 2, rest),
         _ => return None,
     };
+    // Compared with what is there before anything is allocated or cut.
     let (length, rest) = rest.split_first_chunk()?;
     let value = rest.get(..u32::from_le_bytes(*length) as usize)?;
     *at = at.saturating_add(head).saturating_add(length.len()).saturating_add(value.len());

@@ -106,6 +106,7 @@ impl WorkerMemory {
     /// Returns, in the pool, for how long the task that began last with a deadline has been
     /// running, as far as the worker can be believed: a start in the future counts as now.
     pub(crate) fn running_for(&self) -> Duration {
+        // Acquire: pairs with the store in `starts`, which comes before the claim.
         let started = Duration::from_nanos(self.word(STARTED).load(Ordering::Acquire));
         poll::monotonic().saturating_sub(started)
     }

@@ -80,6 +80,7 @@ impl Scheduler {
             if best.is_none_or(|(_, fewest)| jobs < fewest) {
                 best = Some((place, jobs));
             }
+            // Nobody has fewer than none.
             if jobs == 0 || step > LOOKED_AT {
                 break;
             }
@@ -93,7 +94,7 @@ impl Scheduler {
         Some(place)
     }
 
-    /// Has a worker recalled that has tasks behind a long one, if other workers wait. One worker at
+    /// Recalls a worker that has tasks behind a long one, if other workers wait. One worker at
     /// a time: its tasks may be enough for all of them.
     pub(super) fn share(&mut self, now: Instant) {
         if self.sharing_at(now).is_none_or(|at| at > now) {
@@ -108,6 +109,7 @@ impl Scheduler {
         if let Some(place) = late
             && let Some(worker) = self.workers.worker_mut(place)
         {
+            // Until `Recalled`: it is not chosen again meanwhile.
             worker.is_recalling = true;
             self.actions.push_back(Action::Recall { place, why: Recall::Share });
         }
@@ -117,6 +119,7 @@ impl Scheduler {
     /// give.
     pub(super) fn sharing_at(&self, now: Instant) -> Option<Instant> {
         let is_any_waiting = || self.workers.workers().any(WorkerRecord::is_waiting);
+        // As long as jobs wait, those that have nothing to do get these.
         if !self.queue.is_shared_empty() || !is_any_waiting() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! How work ends before it is done: workers that die, calls that are cancelled, pools that are
+//! Work that ends before it is done: workers that die, calls that are cancelled, pools that are
 //! terminated or cannot go on.
 
 use std::mem;

@@ -1,4 +1,4 @@
-//! What goes into the scheduler, and what comes out of it.
+//! The scheduler's inputs and outputs: events and actions.
 //!
 //! Workers are named by their place in the pool, counted from 0. A place has one worker at a time:
 //! an event that names a place is of the worker that is there now, which the host sees to.
@@ -43,7 +43,7 @@ pub(crate) enum Event<'a> {
         words: Words,
         /// Number of answers that it had written and not published, and their frames.
         unpublished: Option<(u32, &'a [u8])>,
-        /// How it ended: the failure of the task that it was running, if the pool has no better
+        /// The way it ended: the failure of the task that it was running, if the pool has no better
         /// reason.
         why: Failure,
     },
@@ -63,7 +63,7 @@ pub(crate) enum Event<'a> {
     Abandoned,
 }
 
-/// How the link to a worker stands after it was read.
+/// The state of a link to a worker after it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Open, and all that the worker was given has gone into it.
@@ -104,7 +104,7 @@ pub(crate) enum Action {
     Start { place: usize },
 }
 
-/// Why tasks are taken back from a worker, which decides what becomes of them.
+/// The reason to take tasks back from a worker. It decides what becomes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recall {
     /// Other workers have nothing to do.

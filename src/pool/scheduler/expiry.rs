@@ -22,11 +22,11 @@ pub(super) struct Expiries(Vec<Expiry>);
 /// The time of one call.
 struct Expiry {
     call: CallId,
-    /// Tells whether anybody is left who has jobs of the call or waits for them.
+    /// Alive as long as anybody has jobs of the call or waits for them.
     sink: Weak<dyn Sink>,
     /// The time that the call has, for error texts.
     total: Duration,
-    /// When the time is up; `None` for never, or if that was seen to.
+    /// End of the time; `None` for never, or once it was handled.
     at: Option<Instant>,
     /// True once the time was up.
     is_over: bool,
@@ -41,11 +41,13 @@ impl Expiries {
     pub(super) fn enter(&mut self, job: &Job, now: Instant) -> Result<Option<Instant>, Failure> {
         let call = job.sink.call();
         let Some(total) = call.options.total else { return Ok(None) };
+        // Not the first job of the call: its time is running, or was up.
         if let Some(known) = self.0.iter().find(|known| known.call == call.id) {
             return if known.is_over { Err(expired(total)) } else { Ok(None) };
         }
         // Forgets the calls that are done, whenever a new one comes.
         self.0.retain(|known| known.sink.strong_count() > 0);
+        // `None` beyond what the clock can count: never.
         let at = now.checked_add(total);
         let sink = Arc::downgrade(&job.sink);
         self.0.push(Expiry { call: call.id, sink, total, at, is_over: false });
@@ -61,6 +63,7 @@ impl Expiries {
     /// Takes one call whose time is up, once.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<CallId> {
         let due = self.0.iter_mut().find(|known| known.at.is_some_and(|at| at <= now))?;
+        // Stays in the list, for jobs that are submitted later.
         due.at = None;
         due.is_over = true;
         Some(due.call)

@@ -13,17 +13,17 @@ use crate::limits::Limits;
 use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 
-/// What the tasks of one call of the pool have in common. Shared by all jobs of the call.
+/// The common part of all tasks of one call of the pool. Shared by all jobs of the call.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Tells the call from others.
+    /// Identifies the call.
     pub(crate) id: CallId,
     /// The function's entry in this program's code. `None` for code of a dynamic library: such a
     /// call is refused before it has jobs.
     pub(crate) entry: Option<Offset>,
     /// Path of the function, which names the tasks unless the user has.
     pub(crate) function: &'static str,
-    /// How the tasks are to be run.
+    /// Settings of the tasks.
     pub(crate) options: Arc<Options>,
     /// True if the call has numbered tasks.
     pub(crate) is_map: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Call {
     pace: AtomicU64,
 }
 
-/// Tells a call from all others of this process.
+/// Identifies a call among all of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallId(u64);
 
@@ -42,11 +42,12 @@ impl CallId {
     /// An id that no call has had.
     fn new() -> CallId {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: the numbers need only differ. 64 bits do not run out.
         CallId(LAST.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// How tasks are to be run: what [`Tasks`](crate::Tasks) collects.
+/// Settings of tasks, as [`Tasks`](crate::Tasks) collects them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Name of the tasks in errors.
@@ -57,7 +58,7 @@ pub(crate) struct Options {
     pub(crate) grace: Option<Duration>,
     /// Which failures are tried again.
     pub(crate) retry: Retry,
-    /// What each task may use, beside what its worker may.
+    /// Limits of each task, beside those of its worker.
     pub(crate) limits: Limits,
     /// Tasks in a chunk of a map, if not as many as seem right.
     pub(crate) chunk_size: Option<usize>,
@@ -98,11 +99,12 @@ impl Call {
         } else {
             old.saturating_mul(3).saturating_add(nanoseconds) / 4
         };
+        // 0 stands for "not known".
         self.pace.store(new.max(1), Ordering::Relaxed);
     }
 }
 
-/// Where the outcomes of a job go: a slot or a map's results.
+/// The destination of a job's outcomes: a slot or a map's results.
 pub(crate) trait Sink: Send + Sync {
     /// The call whose outcomes these are.
     fn call(&self) -> &Call;
@@ -187,6 +189,7 @@ impl Job {
     fn place_of(&self, number: u32) -> usize {
         let mut place = 0;
         for _ in 0..number {
+            // Fewer frames than tasks cannot be: this process wrote them.
             if messages::next_frame(&self.bytes, &mut place).is_none() {
                 break;
             }
@@ -231,6 +234,7 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
         Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
+        // The others never befall several tasks at once, except with an error of the system.
         other => Failure::NotRun(other.to_string()),
     }
 }
@@ -240,6 +244,7 @@ pub(crate) fn again(failure: &Failure) -> Failure {
 pub(crate) fn split(back: Vec<Job>, pieces: u32) -> Vec<Job> {
     let mut all = Vec::new();
     for mut job in back {
+        // Rounded up, so that there are no more pieces than asked for.
         let each = job.count.div_ceil(pieces.saturating_add(1)).max(1);
         while let Some(rest) = job.split_off(each) {
             all.push(mem::replace(&mut job, rest));

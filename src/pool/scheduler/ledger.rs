@@ -41,9 +41,9 @@ pub(crate) struct Ledger {
     pub(crate) finished: u64,
     /// Number of tasks that failed.
     pub(crate) failures: u64,
-    /// When the last task was finished, or the first of the present jobs was entered.
+    /// Time at which the last task finished, or the first of the present jobs was entered.
     pub(crate) since: Instant,
-    /// What the worker has reported of its start: the reason if it failed; `None` as long as it is
+    /// The worker's report of its start: the reason if it failed; `None` as long as it is
     /// silent.
     pub(crate) ready: Option<Result<(), String>>,
     /// True if it has sent what is no answer. Nothing it says counts any more.
@@ -105,6 +105,7 @@ impl Ledger {
 
     /// Enters a job that is about to be sent.
     pub(crate) fn enter(&mut self, job: Job, now: Instant) {
+        // It was idle until now; a job behind others starts when they are done.
         if self.sent.is_empty() {
             self.since = now;
         }
@@ -138,6 +139,8 @@ impl Ledger {
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
         let quota = self.fd_quota;
         if self.kept.len().saturating_add(fds.len()) > quota {
+            // Forgets those that are closed, only when the quota would be exceeded: in proportion,
+            // this is rare.
             self.kept.retain(|fd| fd.strong_count() > 0);
         }
         let kept = self.kept.len();
@@ -170,6 +173,7 @@ impl Ledger {
             return self.hear_ready(rest);
         }
         if verdict == Reply::Block {
+            // A block can hold values only, so it needs no look at retries.
             match messages::open_block(message) {
                 Some((count, answers)) => self.hear_block(count, answers),
                 None => self.is_garbled = true,
@@ -182,6 +186,7 @@ impl Ledger {
         let number = sent.job.first.saturating_add(sent.done.into());
         sent.done = sent.done.saturating_add(1);
         if verdict != Reply::Returned {
+            // Each attempt counts, also one that is retried.
             self.failures = self.failures.saturating_add(1);
             let retry = sent.job.sink.call().options.retry;
             // The failure is decoded here only if it may be retried; else the user's thread does
@@ -224,6 +229,7 @@ impl Ledger {
     pub(crate) fn hear_block(&mut self, count: u32, answers: &[u8]) {
         let (mut left, mut at) = (count, 0);
         while left > 0 {
+            // More answers than tasks. Those before are good: they were matched in order.
             let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
             let here = left.min(sent.job.count.saturating_sub(sent.done));
             let start = at;
@@ -272,6 +278,7 @@ impl Ledger {
         let mut sent = mem::take(&mut self.sent).into_iter();
         if let Some(mut front) = sent.next() {
             let keep = running.min(front.job.count.saturating_sub(front.done));
+            // Arguments of finished tasks stay with the front, and go with it.
             back.extend(front.job.split_off(front.done.saturating_add(keep)));
             // It stays with the tasks that run, so that their answers are matched.
             if keep > 0 {
@@ -294,6 +301,7 @@ impl Ledger {
         // Of tasks that were claimed together, it got as far as the first without an answer.
         let begun = begun.min(self.finished.saturating_add(1));
         let back = self.take_back(begun);
+        // Nothing was running: it ended between two tasks.
         let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
         sent.flush(&self.tag, &mut self.delivered);
         let number = sent.job.first.saturating_add(sent.done.into());
@@ -323,6 +331,7 @@ impl Failed {
         let retry = call.options.retry;
         // `exit(0)` of a function without a result: `decode` makes its value.
         let is_success = call.returns_nothing && matches!(failure, Failure::Exited(0));
+        // A cancelled call has no use for a retry.
         if !is_success && !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
             job.failed = job.failed.saturating_add(1);
             return Err(job);
@@ -386,6 +395,7 @@ pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
         },
         Reply::BadArguments => Failure::BadArguments(format!("cannot be decoded: {}", text())),
         Reply::NotRun => Failure::NotRun(text()),
+        // Not failures: a worker that sends them here counts wrongly.
         Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => {
             Failure::BadResult(text())
         }

@@ -45,6 +45,7 @@ impl Queue {
 
     /// Returns the first place with a job of its own for which `is_open` holds.
     pub(crate) fn pinned_place(&self, is_open: impl Fn(usize) -> bool) -> Option<usize> {
+        // The usual case, in which no place has to be looked at.
         if self.pinned_jobs == 0 {
             return None;
         }
@@ -79,6 +80,7 @@ impl Queue {
 
     /// Puts jobs that were taken back in front of all others, in their order.
     pub(crate) fn requeue(&mut self, back: Vec<Job>) {
+        // Each goes to the front, so the last one first.
         for job in back.into_iter().rev() {
             self.push_front(job);
         }
@@ -114,6 +116,7 @@ impl Queue {
             *line = rest;
             taken.extend(out);
         }
+        // Counted anew, as the closure decided which of them went.
         self.pinned_jobs = self.pinned.iter().map(VecDeque::len).sum();
         taken
     }

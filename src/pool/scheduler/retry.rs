@@ -87,6 +87,7 @@ impl Retry {
     /// # Errors
     /// They have an end of a channel in them, of which there is only one.
     pub(crate) fn check(self, ends: &Ends) -> Result<(), String> {
+        // Sent once, so they may have anything in them.
         if self.is_never() {
             Ok(())
         } else {
@@ -96,6 +97,7 @@ impl Retry {
 
     /// Returns whether a task is tried again after this failure, when it had failed `before` times.
     pub(crate) fn wants(self, failure: &Failure, before: u32) -> bool {
+        // The user's function last: it is asked only if it decides.
         before < self.times
             && !matches!(failure, Failure::Cancelled(_))
             && self.only.is_none_or(|only| unwind::catch(|| only(failure)).unwrap_or(false))

@@ -110,10 +110,13 @@ impl Scheduler {
             }
             Phase::Broken(reason) => return Err(Failure::NotRun(reason.clone())),
         }
+        // If jobs wait already, no worker has room, so the host need not look for one.
         let was_empty = self.queue.is_empty();
         for job in jobs {
             match self.expiries.enter(&job, now) {
                 Ok(at) => {
+                    // The first job of a call starts its time, which may end before anything else
+                    // is due.
                     self.soonest = self.soonest.into_iter().chain(at).min();
                     self.queue.push_back(job);
                 }
@@ -143,6 +146,7 @@ impl Scheduler {
             Event::Listened { place, words, link } => self.on_listened(place, words, link, now),
             Event::Full { place } => {
                 if let Some(worker) = self.workers.worker_mut(place) {
+                    // Until the next `Listened`, which says how the link stands then.
                     worker.is_full = true;
                 }
             }
@@ -153,6 +157,7 @@ impl Scheduler {
                 self.on_ended(place, words, unpublished, why, now);
             }
             Event::Closed => {
+                // A pool that is terminated or broken stays so.
                 if self.phase == Phase::Running {
                     self.phase = Phase::Closing;
                 }
@@ -165,6 +170,7 @@ impl Scheduler {
                 self.phase = Phase::Broken("the pool's own thread has failed".to_owned());
             }
         }
+        // After any event: each may have been the one that finished the last task.
         if self.phase == Phase::Closing && self.queue.is_empty() {
             self.dismiss_all_if_done(now);
         }
@@ -235,6 +241,7 @@ impl Scheduler {
         let of_workers =
             self.workers.workers().flat_map(|worker| [worker.state.due_at(), worker.look_at]);
         let of_workers = of_workers.flatten().min();
+        // Walks all workers: a pool has few, and this is called once for each turn.
         let stops = (0..self.workers.len()).filter_map(|place| self.stop_check(place)).min();
         let starts = self.workers.next_start(now, |place| self.phase.wants(&self.queue, place));
         [of_workers, self.sharing_at(now), stops, starts, self.expiries.next()]
@@ -248,6 +255,7 @@ impl Scheduler {
     fn on_started(&mut self, place: usize, tag: Arc<Tag>, fd_quota: usize, now: Instant) {
         let mut worker = WorkerRecord::new(tag, fd_quota, now);
         if matches!(self.phase, Phase::Terminated | Phase::Broken(_)) {
+            // The pool was ended while the worker was being started.
             worker.end(KillReason::Terminated, Duration::ZERO, now);
             self.actions.push_back(Action::Terminate { place });
         }
@@ -271,6 +279,7 @@ impl Scheduler {
             // The worker's end is gone, so it ends by itself; if it has not within the grace, it is
             // killed.
             Link::Ended => worker.state.end(Cause::LinkLost, now.checked_add(grace)),
+            // Without SIGTERM: SIGKILL is due at once, at the next tick.
             Link::Broken(reason) => {
                 worker.end(KillReason::Rogue(reason), Duration::ZERO, now);
             }
@@ -301,6 +310,7 @@ impl Scheduler {
         // Its first answer to anything: the starts that failed before it are forgiven.
         if worker.is_ready() && matches!(worker.state, WorkerState::Starting) {
             worker.state = WorkerState::Serving;
+            // What it weighs when it is ready is what its growth is measured from.
             if self.policy.max_growth.is_some() {
                 self.actions.push_back(Action::Weigh { place });
             }
@@ -312,6 +322,7 @@ impl Scheduler {
         }
         // It was given no more than so many, so it has none left.
         if self.policy.max_tasks.is_some_and(|most| worker.ledger.finished >= most) {
+            // Workers do get something done here: ends so far were no sign of the contrary.
             self.workers.worked();
             return self.retire(place, now);
         }
@@ -328,6 +339,7 @@ impl Scheduler {
         let Some(worker) = self.workers.worker_mut(place) else { return };
         if worker.state.is_open() {
             worker.state = WorkerState::Retiring;
+            // What waits in its ring is for others now; what it runs, it may finish.
             if !worker.is_idle() {
                 worker.is_recalling = true;
                 self.actions.push_back(Action::Recall { place, why: Recall::Spent });
@@ -424,6 +436,7 @@ impl Scheduler {
         let Some(before) = worker.resident else {
             return worker.resident = Some(bytes.unwrap_or(0));
         };
+        // Also if the system did not tell: asked at each message, it would cost much.
         worker.weighed = (now, worker.ledger.finished);
         if bytes.is_some_and(|bytes| bytes.saturating_sub(before) > max_growth) {
             self.retire(place, now);
@@ -434,6 +447,7 @@ impl Scheduler {
     pub(crate) fn is_over(&self) -> bool {
         let ends = match self.phase {
             Phase::Running => false,
+            // Jobs may have come back from a worker that has died since.
             Phase::Closing => self.queue.is_empty(),
             Phase::Terminated | Phase::Broken(_) => true,
         };

@@ -32,7 +32,7 @@ pub(crate) enum WorkerState {
     Ending { cause: Cause, due: Due },
 }
 
-/// Why a worker is ending.
+/// The cause of a worker's end.
 #[derive(Debug)]
 pub(crate) enum Cause {
     /// The pool told it to leave, as it had nothing to do any more.
@@ -57,7 +57,7 @@ pub(crate) enum Due {
     GivenUp,
 }
 
-/// Why the pool ends a worker.
+/// The pool's reason to end a worker.
 #[derive(Debug)]
 pub(crate) enum KillReason {
     /// Its task took longer than this deadline.
@@ -70,7 +70,7 @@ pub(crate) enum KillReason {
     Rogue(&'static str),
 }
 
-/// What the memory that a worker shares with its pool said at one moment. None of it is to be
+/// A reading of the memory that a worker shares with its pool. None of it is to be
 /// trusted beyond the worker's own tasks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
@@ -80,7 +80,7 @@ pub(crate) struct Words {
     pub(crate) running_for: Duration,
     /// Time that it has spent on tasks so far.
     pub(crate) busy: Duration,
-    /// When this was read.
+    /// Time of the reading.
     pub(crate) read_at: Instant,
 }
 

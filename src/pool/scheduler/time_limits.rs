@@ -1,5 +1,5 @@
-//! What is due at a certain time: deadlines, the time of whole calls, workers that do not leave,
-//! places that are empty.
+//! Everything that is due at a certain time: deadlines, the time of whole calls, workers that do
+//! not leave, places that are empty.
 //!
 //! All of it is decided on [`Event::Tick`](super::event::Event::Tick), by the time that comes with
 //! it. A task that is past its deadline is not ended by that alone:
@@ -41,6 +41,7 @@ impl Scheduler {
             self.on_expired(call);
         }
         for place in 0..self.workers.len() {
+            // Before the worker is borrowed, as this looks at the queue, too.
             let stop_check = self.stop_check(place);
             let Some(worker) = self.workers.worker_mut(place) else { continue };
             match worker.state {
@@ -69,6 +70,7 @@ impl Scheduler {
                 self.actions.push_back(Action::Continue { place });
             }
         }
+        // After all workers: those that became due may wait for tasks themselves.
         self.share(now);
         let (queue, phase) = (&self.queue, &self.phase);
         let vacancies = self.workers.take_vacancies(now, |place| phase.wants(queue, place));
@@ -86,6 +88,7 @@ impl Scheduler {
         if !(is_endless && holds_up && !is_killed && worker.is_running()) {
             return None;
         }
+        // From whichever was later, so that one long task is checked at intervals.
         worker.ledger.since.max(worker.checked_for_stop).checked_add(STUCK)
     }
 
@@ -136,6 +139,7 @@ impl Scheduler {
             back.push_front(rest);
         }
         job.put_off = job.put_off.saturating_add(1);
+        // Somebody outside may have stopped the workers, so it is given several chances.
         if job.put_off < ATTEMPTS {
             back.push_front(job);
         } else {

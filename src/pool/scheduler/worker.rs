@@ -1,4 +1,4 @@
-//! What the scheduler knows of one worker: its state, its ledger, what its memory said last, and
+//! The scheduler's record of one worker: its state, its ledger, what its memory said last, and
 //! when to look at it next.
 //!
 //! What a worker publishes is heard when it wakes the pool. It need not, as long as it has more to
@@ -34,9 +34,9 @@ pub(crate) const STUCK: Duration = Duration::from_secs(5);
 pub(crate) struct WorkerRecord {
     /// The stage of its life.
     pub(crate) state: WorkerState,
-    /// What it was given, and what came of it.
+    /// Its tasks, and their outcomes.
     pub(crate) ledger: Ledger,
-    /// What its memory said when it was read last.
+    /// The last reading of its memory.
     words: Words,
     /// True while more is to go out to it than its link has room for: it gets no more jobs.
     pub(crate) is_full: bool,
@@ -46,11 +46,11 @@ pub(crate) struct WorkerRecord {
     /// Number of tasks that were finished at the last recall, unless it was given more since: to
     /// recall it again before it has finished another would bring nothing.
     taken_back_at: Option<u64>,
-    /// When it was started.
+    /// Time of its start.
     pub(crate) started: Instant,
-    /// When to hear it next, whether or not it wakes the pool.
+    /// Time at which to hear it next, whether or not it wakes the pool.
     pub(crate) look_at: Option<Instant>,
-    /// When it was last checked whether somebody has stopped it.
+    /// Time of the last check whether somebody has stopped it.
     pub(crate) checked_for_stop: Instant,
     /// Number of tasks finished, and whether it had reported its start, when it was heard last.
     heard: (u64, bool),
@@ -60,7 +60,7 @@ pub(crate) struct WorkerRecord {
     pace: u64,
     /// Private memory in bytes when it became ready.
     pub(crate) resident: Option<u64>,
-    /// When its memory was measured last, and the number of tasks finished then.
+    /// Time of the last measurement of its memory, and the number of tasks finished then.
     pub(crate) weighed: (Instant, u64),
 }
 
@@ -121,6 +121,8 @@ impl WorkerRecord {
         if self.is_full {
             return 0;
         }
+        // As many jobs as take `AHEAD`: long tasks stay in the queue, where any worker can get
+        // them.
         let most = match self.pace {
             0 => MIN_JOBS,
             pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS))
@@ -154,6 +156,7 @@ impl WorkerRecord {
         self.ledger.flush();
         self.look_at = None;
         let heard = (self.ledger.finished, self.ledger.ready.is_some());
+        // Something has come since: more may follow without a wake-up.
         if heard != self.heard {
             self.heard = heard;
             // Something has come of it, so its next task begins at this time, at the latest.
@@ -177,12 +180,12 @@ impl WorkerRecord {
         back
     }
 
-    /// Has it heard once more soon, as it may publish something without waking the pool.
+    /// Schedules another hearing soon, as it may publish something without waking the pool.
     fn look_soon(&mut self, now: Instant) {
         self.look_by(now.checked_add(WAKE_INTERVAL.saturating_mul(2)));
     }
 
-    /// Has it heard when its task could be overdue, at the earliest.
+    /// Schedules a hearing for when its task could be overdue, at the earliest.
     fn look_when_due(&mut self, now: Instant) {
         let Some(left) = self.overdue(now) else { return };
         // A task that begins at this moment is overdue after its own deadline at the earliest.
@@ -191,7 +194,7 @@ impl WorkerRecord {
         self.look_by(now.checked_add(left.min(own.unwrap_or(left))));
     }
 
-    /// Has it heard at this time, at the latest.
+    /// Schedules a hearing for this time, at the latest.
     pub(crate) fn look_by(&mut self, at: Option<Instant>) {
         self.look_at = self.look_at.into_iter().chain(at).min();
     }
@@ -213,6 +216,7 @@ impl WorkerRecord {
             let ran = ran.max(waits.saturating_sub(BEGIN_LIMIT));
             return deadline.map(|deadline| deadline.saturating_sub(ran));
         }
+        // A worker that is ready begins at once; if not, somebody has stopped it.
         let begins = deadline.map_or(STUCK, |deadline| {
             deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK)
         });
@@ -225,11 +229,13 @@ impl WorkerRecord {
         let now = (self.words.busy, self.ledger.finished);
         let busy = now.0.saturating_sub(self.paced.0);
         let finished = now.1.saturating_sub(self.paced.1);
+        // Nothing to divide: the next measurement includes this time.
         if finished == 0 || busy.is_zero() {
             return;
         }
         self.paced = now;
         let nanoseconds = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        // A mean over all tasks since the last time, as the worker reads its clock at strides only.
         let each = nanoseconds.checked_div(finished).unwrap_or(0);
         if let Some(job) = self.ledger.head() {
             job.sink.call().took(each);

@@ -39,15 +39,15 @@ pub(crate) struct Place {
     pub(crate) worker: Option<WorkerRecord>,
     /// True while the host starts a worker for it.
     is_starting: bool,
-    /// When its next worker may be started; `None` for at once.
+    /// Earliest start of its next worker; `None` for at once.
     start_at: Option<Instant>,
-    /// What the workers that were here before have done.
+    /// Totals of the workers that were here before.
     pub(crate) totals: Totals,
     /// Number of workers that were started here.
     starts: u64,
 }
 
-/// What workers have done, for statistics.
+/// Totals of workers that have ended, for statistics.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) tasks: u64,
@@ -67,6 +67,7 @@ impl WorkerSet {
     /// unasked.
     pub(crate) fn new(count: usize) -> WorkerSet {
         let place = || Place {
+            // Empty and being started: the host starts one worker for each place before it asks.
             worker: None,
             is_starting: true,
             start_at: None,
@@ -135,6 +136,7 @@ impl WorkerSet {
         is_expected: bool,
         now: Instant,
     ) {
+        // Its ledger goes with it, so what it did is kept with the place.
         if let Some(Place { totals, .. }) = self.places.get_mut(place) {
             totals.tasks = totals.tasks.saturating_add(worker.ledger.finished);
             totals.failures = totals.failures.saturating_add(worker.ledger.failures);
@@ -143,6 +145,8 @@ impl WorkerSet {
         if is_expected {
             return;
         }
+        // It was ready, so its start did not fail. One that always ends right after that is caught
+        // by `quick_ends`.
         if worker.is_ready() {
             let was_quick = now.saturating_duration_since(worker.started) < QUICK;
             self.quick_ends = self.quick_ends.saturating_add(u32::from(was_quick));
@@ -155,7 +159,9 @@ impl WorkerSet {
     /// one after a pause.
     pub(crate) fn failed(&mut self, place: usize, now: Instant) {
         self.failed_starts = self.failed_starts.saturating_add(1);
+        // At most 1,024 times the pause, which is more than the longest one: no overflow.
         let pause = PAUSE.saturating_mul(1 << self.failed_starts.min(10)).min(LONGEST_PAUSE);
+        // The pause is the place's: others go on with the workers that they have.
         if let Some(place) = self.places.get_mut(place) {
             place.is_starting = false;
             place.start_at = now.checked_add(pause);
@@ -176,8 +182,11 @@ impl WorkerSet {
     /// and none is ready, or too many workers in a row have ended with nothing done.
     pub(crate) fn is_hopeless(&self, policy: &Policy) -> bool {
         let places = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        // One failure for each place is no pattern yet: they start at the same time, for the same
+        // reason.
         let max_failed = policy.max_restarts.saturating_add(places);
         let is_any_ready = self.workers().any(WorkerRecord::is_ready);
+        // With one that is ready, tasks get done; others may yet start.
         (self.failed_starts >= max_failed && !is_any_ready) || self.quick_ends >= MAX_QUICK_ENDS
     }
 
@@ -207,6 +216,7 @@ impl WorkerSet {
                 && place.start_at.is_none_or(|at| at <= now)
                 && wants(number)
             {
+                // Until the host reports `Started` or `StartFailed`, so that it is asked once.
                 place.is_starting = true;
                 place.start_at = None;
                 vacancies.push(number);
@@ -217,6 +227,7 @@ impl WorkerSet {
 
     /// Returns whether there is no worker, and none is being started.
     pub(crate) fn is_gone(&self) -> bool {
+        // A worker that is being started counts: its process exists before it is reported.
         self.places.iter().all(|place| place.worker.is_none() && !place.is_starting)
     }
 }
