@@ -1,7 +1,17 @@
-//! Many tasks on a few processes.
+//! Pools: many tasks on a few processes, which survive whatever the tasks do.
 //!
-//! The rooms, lowest first: `protocol` (what both sides share), `child` (the worker's side),
-//! `scheduler` (the program's decisions, without the system), `host` (the program's side), `api`.
+//! The rooms, lowest first:
+//!
+//! - `protocol`: the messages and the memory that both sides share;
+//! - `child`: the worker's side, the loop that runs tasks;
+//! - `scheduler`: the program's decisions, without the system;
+//! - `host`: the program's side, which carries the decisions out;
+//! - `api`: what users call.
+//!
+//! A task's way: [`Tasks`] encodes its arguments into a job; the scheduler enters the job in a
+//! worker's ledger; the driver writes it into the worker's ring; the worker claims the task, runs
+//! it, and writes its value into the other ring; the supervisor reads that, the ledger matches it
+//! with the task, and the job's sink keeps it until the user's thread decodes it.
 
 mod api;
 mod child;

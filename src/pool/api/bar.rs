@@ -1,4 +1,4 @@
-//! Says how far tasks are, as a line on the terminal.
+//! Shows how far a map is, as one line on the terminal (feature `progress`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,18 +8,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, 
 
 use super::progress::Progress;
 
-/// Returns what shows each state that it is given on standard error, on one line that is drawn
-/// anew: a bar, or as long as the total is not known a turning dash. Nothing if standard error is
-/// no terminal. The line stays when this is dropped.
+/// Returns a function that shows each state it is given on standard error, on one line that it
+/// redraws: a bar, or a spinner as long as the total is not known. It shows nothing if standard
+/// error is no terminal. The line stays when the function is dropped.
 ///
-/// Draws only when called, 20 times a second at most and at the end: it has no thread.
+/// It draws only when called, at most 20 times a second and at the end: there is no thread.
 pub(crate) fn bar() -> impl FnMut(&Progress) {
     on(ProgressDrawTarget::stderr())
 }
 
-/// Describes what stands behind the numbers: of those that failed, and the rest.
+/// The texts behind the numbers: of failures, and of the rest. Apart from the bar, as a style's
+/// keys are closures that outlive each call.
 type Texts = Arc<Mutex<[String; 2]>>;
 
+/// `bar`, on any terminal.
 fn on(target: ProgressDrawTarget) -> impl FnMut(&Progress) {
     let texts = Texts::default();
     let bar = ProgressBar::with_draw_target(None, target).with_finish(ProgressFinish::Abandon);
@@ -31,9 +33,10 @@ fn on(target: ProgressDrawTarget) -> impl FnMut(&Progress) {
             is_bar = !is_bar;
             bar.set_style(style(&texts, is_bar));
         }
-        // All at once, so that it is drawn once.
+        // Length and position in one update, so that the bar is drawn once.
         bar.update(|state| {
             if let Some(total) = progress.total {
+                // More outcomes than the iterator announced are shown as they are.
                 state.set_len(total.max(progress.done));
             }
             state.set_pos(progress.done);
@@ -44,6 +47,7 @@ fn on(target: ProgressDrawTarget) -> impl FnMut(&Progress) {
     }
 }
 
+/// The style of a bar, or of a spinner.
 fn style(texts: &Texts, is_bar: bool) -> ProgressStyle {
     let key = |index: usize| {
         let texts = Arc::clone(texts);
@@ -62,11 +66,12 @@ fn style(texts: &Texts, is_bar: bool) -> ProgressStyle {
     style.with_key("failed", key(0)).with_key("rest", key(1))
 }
 
+/// The text about failures; empty if there are none.
 fn failed(progress: &Progress) -> String {
     if progress.failed > 0 { format!("  {} failed", progress.failed) } else { String::new() }
 }
 
-/// Returns what is said behind the numbers of those that are done and failed.
+/// The text behind the numbers of finished and failed tasks: running, rate, time left.
 fn rest(progress: &Progress) -> String {
     let mut text = String::new();
     if !progress.is_finished() {
@@ -83,7 +88,7 @@ fn rest(progress: &Progress) -> String {
     text
 }
 
-/// Three digits of it, or what is before the point.
+/// Formats a rate with three digits, or with all that stand before the point.
 fn digits(value: f64) -> String {
     let places = match value {
         100.0.. => 0,
@@ -93,7 +98,7 @@ fn digits(value: f64) -> String {
     format!("{value:.places$}")
 }
 
-/// `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`
+/// Formats a duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

@@ -1,4 +1,4 @@
-//! A pool that is not started yet.
+//! The builder of a pool.
 
 use std::any::type_name;
 use std::fmt;
@@ -21,7 +21,10 @@ use crate::start::method::{self, StartMethod};
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
 
-/// Describes how a [`Pool`] is to be: what [`Pool::builder`] gives.
+/// Settings of a [`Pool`] that is not started yet: what [`Pool::builder`] returns.
+///
+/// CPython's `Pool(processes, initializer, initargs, maxtasksperchild, context)` has a counterpart
+/// for each of its arguments; the rest has none there.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,8 +42,10 @@ use crate::target::{Captureless, Target};
 /// ```
 #[must_use = "a pool does nothing until it is built"]
 pub struct PoolBuilder {
+    /// `None` for one for each processor.
     processes: Option<usize>,
     name: Option<String>,
+    /// A failure to encode the arguments is kept for `build`, so that the methods can be chained.
     initializer: Option<Result<Initializer>>,
     max_tasks: Option<u64>,
     max_growth: Option<u64>,
@@ -50,12 +55,14 @@ pub struct PoolBuilder {
     grace: Duration,
     deadline: Option<Duration>,
     limits: Limits,
+    /// Directory for private directories; looked up when the limits are set.
     temporary: Option<PathBuf>,
     #[cfg(feature = "cage")]
     cage: Option<crate::Cage>,
 }
 
 impl PoolBuilder {
+    /// The default settings.
     pub(crate) fn new() -> PoolBuilder {
         PoolBuilder {
             processes: None,
@@ -75,34 +82,55 @@ impl PoolBuilder {
         }
     }
 
-    /// Sets how many workers, from 1 to 65535; one for each processor ([`cpu_count`]) unless set.
+    /// Sets the number of workers, from 1 to 65535. Default: one for each processor that this
+    /// process may use ([`cpu_count`]).
     pub fn processes(mut self, processes: usize) -> PoolBuilder {
         self.processes = Some(processes);
         self
     }
 
-    /// Sets what the workers are called, with a number behind; unless set, `ForkServerPoolWorker`
-    /// and so on, as in CPython.
+    /// Sets the name of the workers, to which a dash and their number are added. Default: CPython's
+    /// (`ForkServerPoolWorker-1` and so on). An empty name is none.
+    ///
+    /// The name stands in errors, before forwarded log records, and in the process list of the
+    /// system.
     pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
-    /// Calls `target` with `args`, a tuple, in every worker before its first task. What it returns,
-    /// of any type, stays there for the tasks: [`with_worker_state`](crate::with_worker_state).
+    /// Calls `target` with `args`, a tuple, in every worker before its first task: CPython's
+    /// `initializer` and `initargs`. What it returns, of any type, stays there for the tasks:
+    /// [`with_worker_state`](crate::with_worker_state).
     ///
-    /// Each worker gets the arguments, and so does who replaces it. So the end of a pipe or a
+    /// Each worker gets the arguments, and so does one that replaces it. So the end of a pipe or a
     /// connection, of which there is only one, cannot be among them ([`build`](PoolBuilder::build)
     /// fails); a [`Queue`](crate::Queue) can.
     ///
     /// A worker in which it panics is replaced, but only so often
-    /// ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail with the reason.
+    /// ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail with the reason. (CPython
+    /// replaces such workers for ever, and the tasks hang.)
+    ///
+    /// ```
+    /// use multiproc::{Pool, with_worker_state};
+    ///
+    /// fn load(words: Vec<String>) -> Vec<String> { words } // a big model, say
+    /// fn knows(word: String) -> bool {
+    ///     with_worker_state(|words: &mut Vec<String>| words.contains(&word)).unwrap()
+    /// }
+    ///
+    /// let words = vec!["sea".to_owned(), "salt".to_owned()];
+    /// let pool = Pool::builder().processes(2).initializer(load, (words,)).build()?;
+    /// assert_eq!(pool.map(knows, ["salt", "sand"].map(str::to_owned))?, [true, false]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn initializer<F, Args>(mut self, target: F, args: Args) -> PoolBuilder
     where
         F: Target<Args> + Captureless + Send,
         Args: Serialize + DeserializeOwned,
         F::Output: 'static,
     {
+        // Refuses, where the program is compiled, a closure that has something in it.
         let () = Contentless::<F>::PROOF;
         // Moved to the workers, where it is made from nothing; so it must not be dropped here.
         mem::forget(target);
@@ -111,6 +139,7 @@ impl PoolBuilder {
             .ok_or_else(|| Cause::ForeignCode { function: function.to_owned() });
         let arguments = codec::encode_with_ends(&args)
             .and_then(|(parcel, ends)| {
+                // Refused here, in the caller's thread, before any process is started.
                 ends.must_be_none("each worker gets the arguments of the initializer")?;
                 Ok(parcel)
             })
@@ -130,56 +159,90 @@ impl PoolBuilder {
         self
     }
 
-    /// Replaces a worker after so many tasks, at least 1: CPython's `maxtasksperchild`.
+    /// Replaces a worker after `tasks` tasks, at least 1: CPython's `maxtasksperchild`. For
+    /// functions that leak. Default: never.
+    ///
+    /// Tasks are counted, not chunks as in CPython; failed ones count. A worker is replaced between
+    /// two tasks.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).max_tasks_per_child(1).build()?;
+    /// let pids = pool.map(|_: u32| std::process::id(), 0..2)?;
+    /// assert_ne!(pids[0], pids[1]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn max_tasks_per_child(mut self, tasks: u64) -> PoolBuilder {
         self.max_tasks = Some(tasks);
         self
     }
 
-    /// Replaces a worker whose private memory has grown by more than so many bytes since it was
-    /// ready, when it is between two tasks. What it reads of files and of memory that processes
-    /// share does not count.
+    /// Replaces a worker whose private memory has grown by more than `bytes` since it was ready,
+    /// between two tasks. Default: never.
+    ///
+    /// Memory that it shares with other processes, and what it has mapped of files, does not count.
+    /// It is measured now and then, so a worker may exceed it for a while;
+    /// [`limits`](PoolBuilder::limits) are strict.
     pub fn max_memory_growth(mut self, bytes: u64) -> PoolBuilder {
         self.max_growth = Some(bytes);
         self
     }
 
-    /// Sets how the workers are started, if not by the program's method.
+    /// Sets the method by which workers are started. Default: the program's
+    /// ([`get_start_method`](crate::get_start_method)). For [`Fork`](StartMethod::Fork), see
+    /// [`Pool`].
     pub fn start_method(mut self, method: StartMethod) -> PoolBuilder {
         self.method = Some(method);
         self
     }
 
     /// Sets whether what workers log through the `log` crate goes to this program's logger, with
-    /// the worker's name before it: it does unless set, if there is a logger when the worker
+    /// the worker's name before the message. Default: it does, if there is a logger when the worker
     /// starts.
+    ///
+    /// A worker waits for a second, at the most, for a logger that is slow; then the record is
+    /// lost.
     pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
         self.forwards_records = forward;
         self
     }
 
     /// Sets how often in a row workers may fail to start, beyond one failure for each, before the
-    /// pool gives up and all tasks fail with the reason: 3 unless set.
+    /// pool gives up and all tasks fail with the reason. Default: 3. Pauses between the attempts
+    /// grow from 20 milliseconds to a second.
+    ///
+    /// ```
+    /// fn load() { panic!("no such model") }
+    ///
+    /// let builder = multiproc::Pool::builder().processes(1).max_restarts(0);
+    /// let pool = builder.initializer(load, ()).build()?;
+    /// let error = pool.apply(|| 7, ()).unwrap_err();
+    /// assert!(error.to_string().contains("no such model"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn max_restarts(mut self, restarts: u32) -> PoolBuilder {
         self.max_restarts = restarts;
         self
     }
 
-    /// Sets how long each task may take, unless it says otherwise
-    /// ([`Tasks::deadline`](crate::Tasks::deadline)).
+    /// Sets the time that each task may take, from its begin in the worker. Default: any. Tasks can
+    /// have another ([`Tasks::deadline`](crate::Tasks::deadline)).
     pub fn deadline(mut self, deadline: Duration) -> PoolBuilder {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Sets how long a worker that is terminated, or told to leave, has before it is killed: 3
-    /// seconds unless set.
+    /// Sets the time that a worker has between SIGTERM and SIGKILL, and to leave when it is told
+    /// to. Default: 3 seconds. Tasks can have another ([`Tasks::grace`](crate::Tasks::grace)).
     pub fn grace(mut self, grace: Duration) -> PoolBuilder {
         self.grace = grace;
         self
     }
 
-    /// Sets what each worker may use at most; of the time to compute, each task gets all.
+    /// Sets what each worker may use, at most. CPU time is counted for each task anew, all else for
+    /// the worker.
+    ///
+    /// A worker that reaches a limit fails its task with [`Failure::Limit`](crate::Failure::Limit),
+    /// where the system tells, and is replaced.
     ///
     /// ```
     /// use multiproc::{LimitReached, Limits, Pool};
@@ -201,24 +264,32 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs the workers in a cage, which closes before the initializer runs.
+    /// Runs the workers in a [`Cage`](crate::Cage), which closes before the initializer runs.
     #[cfg(feature = "cage")]
     pub fn cage(mut self, cage: crate::Cage) -> PoolBuilder {
         self.cage = Some(cage);
         self
     }
 
-    /// Starts the workers.
+    /// Starts the workers. Returns when all processes are started; they become ready while the
+    /// program goes on.
     ///
     /// # Errors
-    /// A number is out of its bounds; the initializer's arguments cannot be encoded; those of
-    /// [`Process::start`](crate::Process::start).
+    /// - A number is out of its bounds.
+    /// - The initializer's arguments cannot be encoded, or one of them is the only one of its kind.
+    /// - Those of [`Process::start`](crate::Process::start). Workers that were started are ended.
+    ///
+    /// ```
+    /// let error = multiproc::Pool::builder().max_tasks_per_child(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_tasks_per_child must be at least 1");
+    /// ```
     pub fn build(self) -> Result<Pool> {
         let bad = |text: &str| Cause::BadInput(text.to_owned());
         let processes = self.processes.unwrap_or_else(cpu_count);
         if processes == 0 {
             return Err(bad("number of processes must be at least 1").into());
         }
+        // A worker's number has 16 bits for its place.
         if processes > usize::from(u16::MAX) {
             return Err(bad("number of processes must be at most 65535").into());
         }
@@ -248,11 +319,12 @@ impl PoolBuilder {
         })
     }
 
-    /// Starts the workers for as long as `f` runs, then waits until all that it handed out is done,
-    /// and the workers are gone. If `f` panics, they are terminated.
+    /// Starts the workers for as long as `f` runs, then waits until all that it submitted is done
+    /// and the workers are gone. If `f` panics, they are terminated. (CPython's `with Pool() as
+    /// pool` terminates in either case.)
     ///
     /// # Errors
-    /// As for [`build`](PoolBuilder::build).
+    /// As for [`build`](PoolBuilder::build), and for [`Pool::join`].
     ///
     /// ```
     /// use multiproc::Pool;
@@ -266,6 +338,7 @@ impl PoolBuilder {
     pub fn scope<T>(self, f: impl FnOnce(&Pool) -> T) -> Result<T> {
         let pool = self.build()?;
         let value = f(&pool);
+        // Not reached if `f` panics: then the pool is dropped, which terminates it.
         pool.close();
         pool.join()?;
         Ok(value)
@@ -282,12 +355,12 @@ impl fmt::Debug for PoolBuilder {
 }
 
 impl Pool {
-    /// A pool of so many workers; `None` is one for each processor
-    /// ([`cpu_count`](crate::cpu_count)).
+    /// Starts a pool of so many workers; `None` is one for each processor
+    /// ([`cpu_count`](crate::cpu_count)). CPython's `Pool(processes)`.
     ///
     /// # Errors
-    /// No workers at all are asked for; one cannot be started (those that were are ended); those of
-    /// [`Process::start`](crate::Process::start).
+    /// No workers at all are asked for, or one cannot be started: those of
+    /// [`Process::start`](crate::Process::start). Workers that were started are ended.
     ///
     /// ```
     /// use multiproc::Pool;
@@ -304,7 +377,13 @@ impl Pool {
         }
     }
 
-    /// A pool with more settings.
+    /// Returns the settings of a pool, to be changed and then [built](PoolBuilder::build).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).name("renderer").build()?;
+    /// assert_eq!(pool.stats().workers[0].name, "renderer-1");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn builder() -> PoolBuilder {
         PoolBuilder::new()
     }

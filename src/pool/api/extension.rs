@@ -1,32 +1,19 @@
-//! Maps over any iterator, in one line.
-
-use std::iter::Map;
+//! `process_map` on any iterator.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::handle::Pool;
-use super::imap::IMap;
+use super::singly::{Outcomes, singly};
 use crate::error::Result;
 use crate::target::{Captureless, Target};
 
-/// The outcomes of a function for the items of `Items`.
-pub type Outcomes<Items, R> = IMap<'static, Singly<Items>, (<Items as IntoIterator>::Item,), R>;
-
-/// The items, each as the only argument of a call.
-type Singly<Items> = Map<
-    <Items as IntoIterator>::IntoIter,
-    fn(<Items as IntoIterator>::Item) -> (<Items as IntoIterator>::Item,),
->;
-
-fn one<T>(item: T) -> (T,) {
-    (item,)
-}
-
-/// Calls a function with every item of an iterator, in worker processes: one line, with no pool in
+/// Calls a function with every item of an iterator in worker processes: one line, with no pool in
 /// sight.
 ///
-/// It uses [`Pool::global`].
+/// It uses [`Pool::global`], which starts with the first call. Items are pulled as needed, so the
+/// iterator may be endless. rayon's `par_iter` is the same for threads; here a panic, a crash or an
+/// exit of one call is its outcome, and the others go on.
 ///
 /// ```
 /// use multiproc::ProcessMap;
@@ -43,30 +30,40 @@ fn one<T>(item: T) -> (T,) {
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub trait ProcessMap: IntoIterator + Sized {
-    /// The outcomes in the order of the items: see [`Pool::imap`].
+    /// Returns the outcomes in the order of the items: see [`Pool::imap`].
     ///
     /// # Errors
-    /// The pool cannot be started.
+    /// The global pool cannot be started. What happens to single tasks is in their outcomes.
     fn process_map<F, R>(self, target: F) -> Result<Outcomes<Self, R>>
     where
         F: Target<(Self::Item,), Output = R> + Captureless + Send,
         Self::Item: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), true))
+        Ok(Pool::global()?.tasks().lazily(target, singly(self), true))
     }
 
-    /// Each outcome as soon as it is there: see [`imap_unordered`](crate::Tasks::imap_unordered).
+    /// Returns each outcome as soon as it arrives: see
+    /// [`Tasks::imap_unordered`](crate::Tasks::imap_unordered).
     ///
     /// # Errors
-    /// The pool cannot be started.
+    /// As for [`process_map`](ProcessMap::process_map).
+    ///
+    /// ```
+    /// use multiproc::ProcessMap;
+    ///
+    /// let words = ["one", "three"].map(str::to_owned);
+    /// let lengths = words.process_map_unordered(|word: String| word.len())?;
+    /// assert_eq!(lengths.map(Result::unwrap).sum::<usize>(), 8);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     fn process_map_unordered<F, R>(self, target: F) -> Result<Outcomes<Self, R>>
     where
         F: Target<(Self::Item,), Output = R> + Captureless + Send,
         Self::Item: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        Ok(Pool::global()?.tasks().lazily(target, self.into_iter().map(one as fn(_) -> _), false))
+        Ok(Pool::global()?.tasks().lazily(target, singly(self), false))
     }
 }
 

@@ -1,4 +1,8 @@
-//! The outcomes of a map, one after the other.
+//! Lazy maps: the outcomes of a map, one after the other.
+//!
+//! An [`IMap`] runs in the thread that asks it for outcomes. Each call first gives what is here,
+//! else pulls inputs until the workers have enough to do, and only then sleeps. So inputs are
+//! pulled no faster than outcomes are taken, and no thread is needed for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -17,15 +21,18 @@ use crate::pool::scheduler::job::{Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// Sets how often progress is shown, at the most.
+/// Time between two calls of a progress function, at the least.
 const SHOWN: Duration = Duration::from_millis(100);
 
-/// The outcomes of a lazy map, as they come or in the order of the inputs: what
-/// [`Pool::imap`](crate::Pool::imap) gives.
+/// An iterator over the outcomes of a lazy map, in the order of the inputs or as they arrive: what
+/// [`Pool::imap`](crate::Pool::imap) and [`Tasks::imap`](crate::Tasks::imap) return.
 ///
 /// Inputs are pulled while somebody asks for outcomes, and no more of them than the workers need: a
-/// few chunks for each. So an endless iterator is a fine input. Dropping it ends the map: what is
-/// not begun is not run; what is begun goes on, and its outcome is lost.
+/// few chunks for each. So an endless iterator is a fine input. (CPython's `imap` pulls all inputs
+/// at once, in a thread of its own.)
+///
+/// Dropping it ends the map: tasks that are not begun are not run; those that run go on, and their
+/// outcomes are lost.
 ///
 /// If the iterator of inputs panics, so does the call that pulled; nothing is lost, and it can be
 /// asked again.
@@ -41,37 +48,46 @@ const SHOWN: Duration = Duration::from_millis(100);
 /// ```
 #[must_use = "a lazy map does nothing until it is asked for its outcomes"]
 pub struct IMap<'p, I, Args, R> {
+    /// The inputs, as they are pulled and submitted.
     chunker: Chunker<I, Args>,
-    /// Those that came ahead of their turn, by the number of their first.
+    /// Deliveries that arrived ahead of their turn, by the number of their first task.
     early: BTreeMap<u64, Delivery>,
-    /// Holds what came, if the order does not matter.
+    /// Deliveries that arrived, if their order does not matter.
     ready: VecDeque<Delivery>,
+    /// The delivery whose outcomes are being given.
     current: Option<Opened<R>>,
-    /// The number of the next outcome.
+    /// Number of outcomes given so far.
     next: u64,
-    /// Counts how many outcomes have arrived.
+    /// Number of outcomes that have arrived.
     arrived: u64,
+    /// True if outcomes are given in the order of the inputs.
     is_ordered: bool,
+    /// The progress function, if there is one.
     progress: Option<Watch<'p>>,
 }
 
-/// Describes what shows it.
+/// The progress function of a user.
 pub(crate) type Show<'p> = Box<dyn FnMut(&Progress) + 'p>;
 
-/// Describes who is shown how far a map is.
+/// A progress function, and when it was called.
 pub(crate) struct Watch<'p> {
     show: Show<'p>,
     started: Instant,
+    /// Time of the last call.
     shown: Option<Instant>,
+    /// Number of failures among the outcomes that were given.
     failed: u64,
+    /// True after the last call, or a panic in it.
     is_over: bool,
 }
 
 impl<'p> Watch<'p> {
+    /// Starts to measure the time of a map.
     pub(crate) fn new(show: Show<'p>) -> Watch<'p> {
         Watch { show, started: Instant::now(), shown: None, failed: 0, is_over: false }
     }
 
+    /// Calls the function, unless it was called a moment ago. The last call is always made.
     fn show(&mut self, total: Option<u64>, done: u64, running: usize, is_last: bool) {
         if self.is_over || !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
             return;
@@ -79,7 +95,7 @@ impl<'p> Watch<'p> {
         self.shown = Some(Instant::now());
         let progress =
             Progress { total, done, failed: self.failed, running, elapsed: self.started.elapsed() };
-        // A panic in it must not cost an outcome.
+        // A panic in it must not cost an outcome; it is not called again.
         self.is_over = unwind::catch(|| (self.show)(&progress)).is_err() || is_last;
     }
 }
@@ -90,6 +106,7 @@ where
     Args: Serialize,
     R: DeserializeOwned,
 {
+    /// A map that has pulled nothing.
     pub(crate) fn new(
         chunker: Chunker<I, Args>,
         is_ordered: bool,
@@ -107,11 +124,11 @@ where
         }
     }
 
-    /// The next outcome, if it comes within `timeout`: CPython's `next(timeout)`. `Ok(None)` at the
-    /// end.
+    /// Returns the next outcome if it arrives within `timeout`: CPython's `next(timeout)`.
+    /// `Ok(None)` is the end of the map.
     ///
     /// # Errors
-    /// [`TimedOut`]: it did not. It is not lost.
+    /// [`TimedOut`]: it did not arrive. It is not lost; ask again.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,7 +146,7 @@ where
         self.next_by(Deadline::after(timeout))
     }
 
-    /// Does the same as [`next_timeout`](IMap::next_timeout), with a point in time.
+    /// Returns the next outcome if it arrives by a point in time.
     ///
     /// # Errors
     /// As for [`next_timeout`](IMap::next_timeout).
@@ -140,15 +157,32 @@ where
         self.next_by(Deadline::at(deadline))
     }
 
-    /// The next outcome, for async code of any runtime; `None` at the end. Nothing is lost if the
-    /// future is dropped.
+    /// Returns the next outcome, for async code of any runtime; `None` at the end. Nothing is lost
+    /// if the future is dropped.
     ///
-    /// The inputs are pulled by this call, so they should be quick to come.
+    /// Inputs are pulled by the task that awaits, so they should be quick to come.
     pub async fn next_async(&mut self) -> Option<Result<R, TaskError>> {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// `next_async`, by hand: for a stream of your own.
+    /// Polls for the next outcome: for a `Stream` of your own. Wakes the waker of the last call
+    /// only.
+    ///
+    /// ```
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let mut squares = pool.imap(|n: u32| n * n, [3]);
+    /// let mut context = Context::from_waker(Waker::noop()); // a runtime has one that wakes
+    /// let square = loop {
+    ///     match squares.poll_next(&mut context) {
+    ///         Poll::Ready(outcome) => break outcome.unwrap()?,
+    ///         Poll::Pending => std::thread::yield_now(),
+    ///     }
+    /// };
+    /// assert_eq!(square, 9);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
         loop {
             if let Some(found) = self.next_ready() {
@@ -161,12 +195,14 @@ where
             if self.is_at_end() {
                 return Poll::Ready(None);
             }
+            // Registered under the same lock that is looked at: what arrives afterwards wakes.
             if !self.chunker.results().register(context.waker(), |_, is_any| is_any) {
                 return Poll::Pending;
             }
         }
     }
 
+    /// Returns the next outcome if it arrives by `deadline`.
     fn next_by(&mut self, deadline: Deadline) -> Result<Option<Result<R, TaskError>>, TimedOut> {
         loop {
             if let Some(found) = self.next_ready() {
@@ -180,24 +216,26 @@ where
                 self.show(true);
                 return Ok(None);
             }
-            // Woken now and then to show that time goes by.
+            // With a progress function, the wait is cut in pieces so that elapsed time is shown.
             let until =
                 if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
             let came =
                 self.chunker.results().wait(self.chunker.worth_waking_for(self.arrived), until);
             self.show(false);
+            // Woken without an outcome (a piece of the wait is over) it goes round again.
             if !came && deadline.is_over() {
                 return Err(TimedOut(()));
             }
         }
     }
 
-    /// In a forked copy of the process: an error once, and the end.
+    /// In a forked copy of the process: gives one error, then the end.
     fn lost_to_copy(&mut self) -> Option<Option<TaskError>> {
         if !self.chunker.is_copy() {
             return None;
         }
         let is_at_end = self.is_at_end();
+        // So that the map ends after one error, however many inputs there are.
         self.chunker.lose(self.next);
         let lost = || {
             TaskError::new(
@@ -210,7 +248,7 @@ where
         Some((!is_at_end).then(lost))
     }
 
-    /// The next outcome, if it is here.
+    /// Returns the next outcome if it is here.
     fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
         loop {
             if let Some(opened) = &mut self.current {
@@ -227,10 +265,13 @@ where
                 }
                 self.current = None;
             }
+            // What arrived before comes first; the lock is taken only if that is used up.
             let mut turn = self.take_turn();
             if turn.is_none() {
                 for delivery in self.chunker.results().take() {
                     self.arrived = self.arrived.saturating_add(u64::from(delivery.count));
+                    // By number of the first task: deliveries of a chunk that was cut come in any
+                    // order.
                     if self.is_ordered {
                         self.early.insert(delivery.first, delivery);
                     } else {
@@ -248,17 +289,20 @@ where
         }
     }
 
+    /// Takes the delivery whose turn it is, if it is here.
     fn take_turn(&mut self) -> Option<Delivery> {
         if self.is_ordered { self.early.remove(&self.next) } else { self.ready.pop_front() }
     }
 
+    /// Returns whether all inputs were pulled and all outcomes given.
     fn is_at_end(&self) -> bool {
         self.chunker.is_exhausted && self.next == self.chunker.pulled() && self.chunker.out() == 0
     }
 
+    /// Shows the progress, if anybody wants to see it.
     fn show(&mut self, is_last: bool) {
         let Some(watch) = &mut self.progress else { return };
-        // Those that have arrived, also if one before them has not.
+        // Arrived counts here, not given: an outcome may wait for one before it.
         let running = self.chunker.pulled().saturating_sub(self.arrived);
         let running =
             usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
@@ -302,7 +346,18 @@ impl<I, Args, R> fmt::Debug for IMap<'_, I, Args, R> {
     }
 }
 
-/// Nothing came in time.
+/// The error of [`IMap::next_timeout`]: no outcome arrived in time. The map goes on.
+///
+/// ```
+/// use std::time::Duration;
+/// use multiproc::{Pool, TimedOut};
+///
+/// let pool = Pool::new(1)?;
+/// let mut naps = pool.imap(std::thread::sleep, [Duration::from_secs(600)]);
+/// let error: TimedOut = naps.next_timeout(Duration::ZERO).unwrap_err();
+/// assert_eq!(error.to_string(), "timed out");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut(());
 

@@ -1,4 +1,4 @@
-//! A whole map that was handed to a pool.
+//! The handle of a map that was submitted whole.
 
 use std::fmt;
 use std::future::Future;
@@ -18,9 +18,10 @@ use crate::pool::scheduler::job::Sink;
 use crate::sys::wait::poll::Deadline;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what
-/// [`Tasks::map_async`](crate::Tasks::map_async) gives.
+/// [`Tasks::map_async`](crate::Tasks::map_async) returns, CPython's `MapResult`.
 ///
-/// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them.
+/// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them;
+/// [`cancel`](MapTask::cancel) stops them.
 ///
 /// ```
 /// use multiproc::Pool;
@@ -33,28 +34,42 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 #[must_use = "a map goes on without its handle, but nobody learns what becomes of it"]
 pub struct MapTask<R> {
+    /// The outcomes, as they arrive.
     results: Arc<MapResults>,
+    /// The pool, to cancel the tasks there.
     pool: Arc<Shared>,
+    /// Number of tasks.
     count: u64,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned> MapTask<R> {
+    /// A handle of the `count` tasks whose outcomes arrive in `results`.
     pub(crate) fn new(results: Arc<MapResults>, pool: Arc<Shared>, count: u64) -> MapTask<R> {
         MapTask { results, pool, count, result: PhantomData }
     }
 
-    /// Waits for all tasks and gives what they returned, in the order of the inputs.
+    /// Waits for all tasks, and returns what they returned, in the order of the inputs.
     ///
     /// # Errors
-    /// The failure of the first that failed, when all are done.
+    /// The failure of the first input that failed; returned when all tasks are done, as CPython's
+    /// `get` does.
     pub fn join(self) -> Result<Vec<R>, TaskError> {
         self.join_all().into_iter().collect()
     }
 
-    /// Waits for all tasks and gives the outcome of each, in the order of the inputs.
+    /// Waits for all tasks, and returns the outcome of each, in the order of the inputs.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let parts = pool.tasks().map_async(|n: u32| 8 / n, [2, 0, 4]);
+    /// let parts: Vec<Option<u32>> = parts.join_all().into_iter().map(Result::ok).collect();
+    /// assert_eq!(parts, [Some(4), None, Some(2)]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn join_all(self) -> Vec<Result<R, TaskError>> {
+        // A forked copy of the process gets no more outcomes than it has.
         if !self.pool.is_ours() && !self.is_ready() {
             let lost = |number| {
                 TaskError::new(self.results.call().label(number), None, 0, self.pool.lost_to_copy())
@@ -65,8 +80,10 @@ impl<R: DeserializeOwned> MapTask<R> {
         self.outcomes()
     }
 
+    /// Decodes all outcomes, in the order of the inputs.
     fn outcomes(&self) -> Vec<Result<R, TaskError>> {
         let mut arrived: Vec<_> = self.results.take().into();
+        // Chunks arrive in any order; within one, outcomes are in order.
         arrived.sort_by_key(|delivery| delivery.first);
         let mut all = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
         for delivery in arrived {
@@ -76,24 +93,35 @@ impl<R: DeserializeOwned> MapTask<R> {
         all
     }
 
-    /// Waits at most so long for all tasks; whether they are done.
+    /// Waits for all tasks for at most `timeout`. Returns whether they are done; the outcomes stay.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.results.wait_for(self.count, Deadline::after(timeout))
     }
 
-    /// Returns whether all tasks are done.
+    /// Returns whether all tasks are done: CPython's `ready`.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.results.came() >= self.count
     }
 
-    /// Returns how many tasks are done.
+    /// Returns the number of tasks that are done.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.results.came()
     }
 
-    /// Calls all off that are not done, as [`Task::cancel`](crate::Task::cancel) does one.
+    /// Cancels all tasks that are not done, as [`Task::cancel`](crate::Task::cancel) cancels one:
+    /// those that wait are not run, and workers that run one of them are killed and replaced.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let naps = pool.tasks().map_async(std::thread::sleep, [Duration::from_secs(600); 3]);
+    /// naps.cancel();
+    /// assert_eq!(pool.apply(|| 7, ())?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn cancel(self) {
         self.results.cancel();
         if self.pool.is_ours() {
@@ -101,20 +129,36 @@ impl<R: DeserializeOwned> MapTask<R> {
         }
     }
 
-    /// Calls `callback` once, with all outcomes, when the last task is done, in the pool's own
-    /// thread: CPython's `callback` and `error_callback`. It takes the outcomes; it should be
-    /// quick. A panic in it is shown.
+    /// Calls `callback` once with all outcomes, when the last task is done, in the pool's own
+    /// thread, or at once in this one if they are done already. CPython's `callback` and
+    /// `error_callback` in one.
+    ///
+    /// It takes the handle and the outcomes; it should be quick and wait for no other task. A panic
+    /// in it is shown.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let (told, outcome) = mpsc::channel();
+    /// let squares = pool.tasks().map_async(|n: u32| n * n, 0..4);
+    /// squares.on_done(move |all| told.send(all.unwrap()).unwrap());
+    /// assert_eq!(outcome.recv(), Ok(vec![0, 1, 4, 9]));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn on_done(self, callback: impl FnOnce(Result<Vec<R>, TaskError>) + Send + 'static)
     where
         R: 'static,
     {
         let mut callback = Some(callback);
         let MapTask { results, pool, count, .. } = self;
+        // Weak, as the results hold the callback: the two would keep each other alive.
         let place = Arc::downgrade(&results);
         let mut tell = move || {
             let Some(results) = place.upgrade().filter(|results| results.came() >= count) else {
                 return;
             };
+            // Woken once more than needed: it was called before.
             let Some(callback) = callback.take() else { return };
             let all = MapTask::<R>::new(results, Arc::clone(&pool), count);
             let _ = crate::unwind::catch(|| callback(all.outcomes().into_iter().collect()));
@@ -123,7 +167,8 @@ impl<R: DeserializeOwned> MapTask<R> {
             tell();
         } else {
             results.on_change(Box::new(tell));
-            // It may have become so meanwhile; the callback sees to it that it is called once.
+            // The last task may have come in between; the callback itself sees to it that it is
+            // called once.
             results.wake();
         }
     }

@@ -1,4 +1,10 @@
-//! Describes what users of pools call.
+//! The public face of pools: `Pool` and its builder, `Tasks` with their settings, the handles of
+//! what was submitted, and statistics.
+//!
+//! Nothing here decides anything: calls become jobs and events for the host, and outcomes are
+//! decoded in the thread that asks for them. Every method may be called from any thread, and from a
+//! forked copy of the process, where it fails instead of touching locks that another process may
+//! hold.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"
@@ -11,17 +17,20 @@ mod extension;
 mod handle;
 mod imap;
 mod map_task;
+mod prepare;
 mod progress;
+mod singly;
 mod stats;
 mod task;
 mod tasks;
 
 pub use builder::PoolBuilder;
-pub use extension::{Outcomes, ProcessMap};
+pub use extension::ProcessMap;
 pub use handle::Pool;
 pub use imap::{IMap, TimedOut};
 pub use map_task::MapTask;
 pub use progress::Progress;
+pub use singly::Outcomes;
 pub use stats::{PoolStats, WorkerStats};
 pub use task::Task;
 pub use tasks::Tasks;

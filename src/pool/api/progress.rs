@@ -1,8 +1,11 @@
-//! Says how far a map is.
+//! The progress of a map, as numbers.
 
 use std::time::Duration;
 
-/// Says how far a map is: what [`Tasks::progress`](crate::Tasks::progress) shows.
+/// The progress of a map: what [`Tasks::progress`](crate::Tasks::progress) passes to its function.
+///
+/// The numbers are of one moment in the thread that takes the outcomes. CPython's `Pool` has no
+/// counterpart; programs there wrap `imap` in a progress bar of their own.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,20 +24,21 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Counts how many tasks there are at all, if the inputs tell.
+    /// Number of all tasks, if the iterator of inputs knows it (an exact `size_hint`) or has ended.
     pub total: Option<u64>,
-    /// Counts how many are finished, those included that failed.
+    /// Number of tasks that are finished, failed ones included.
     pub done: u64,
-    /// Counts how many failed.
+    /// Number of tasks that failed, of those whose outcomes were taken.
     pub failed: u64,
-    /// Counts how many run.
+    /// Number of workers that are at work for this map, at the most: estimated from what was handed
+    /// out.
     pub running: usize,
-    /// For how long the map has been going on.
+    /// Time since the map began.
     pub elapsed: Duration,
 }
 
 impl Progress {
-    /// Returns how many tasks are finished in a second, on the whole; 0 at the beginning.
+    /// Returns the number of tasks finished in a second, since the beginning; 0 at the beginning.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     pub fn rate(&self) -> f64 {
@@ -42,7 +46,8 @@ impl Progress {
         if seconds > 0.0 { self.done as f64 / seconds } else { 0.0 }
     }
 
-    /// Returns how long the rest will take at that rate; `None` if that cannot be told.
+    /// Returns the time that the rest will take at the present [`rate`](Progress::rate); `None` if
+    /// the total or the rate is not known.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     pub fn remaining(&self) -> Option<Duration> {
@@ -51,7 +56,7 @@ impl Progress {
         if rate > 0.0 { Duration::try_from_secs_f64(rest / rate).ok() } else { None }
     }
 
-    /// Returns whether all are finished, as far as one knows how many there are.
+    /// Returns whether all tasks are finished. `false` as long as the total is not known.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.total.is_some_and(|total| self.done >= total)

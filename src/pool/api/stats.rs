@@ -1,11 +1,13 @@
-//! Describes what a pool and its workers have done.
+//! Statistics of a pool and its workers.
 
 use std::time::Duration;
 
 use crate::pool::host::supervisor::Shared;
 
-/// Describes what a [`Pool`](crate::Pool) has done so far: what [`Pool::stats`](crate::Pool::stats)
-/// gives.
+/// A snapshot of a pool: what [`Pool::stats`](crate::Pool::stats) returns.
+///
+/// Waiting tasks are those that no worker has; workers have some tasks in advance, so that they
+/// need not wait for the pool. CPython has no counterpart.
 ///
 /// ```
 /// let pool = multiproc::Pool::new(2)?;
@@ -18,60 +20,73 @@ use crate::pool::host::supervisor::Shared;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Counts how many tasks wait for a worker.
+    /// Number of tasks that no worker has yet.
     pub queued: u64,
-    /// Counts how many tasks workers have, those included that wait behind the one that runs.
+    /// Number of tasks that workers have, running or waiting behind those that run.
     pub given: u64,
-    /// Counts how many workers have something to do.
+    /// Number of workers that have tasks.
     pub running: usize,
-    /// Each worker.
+    /// Each worker, in the order of their numbers.
     pub workers: Vec<WorkerStats>,
 }
 
-/// Describes what a worker of a [`Pool`](crate::Pool), and those that were in its place before,
-/// have done so far.
+/// Statistics of a worker of a [`Pool`](crate::Pool), together with those that had its place
+/// before.
+///
+/// ```
+/// let pool = multiproc::Pool::builder().processes(1).max_tasks_per_child(2).build()?;
+/// pool.map(|n: u32| n, 0..6)?;
+/// let worker = &pool.stats().workers[0];
+/// assert_eq!((worker.id, worker.tasks), (1, 6));
+/// assert!(worker.restarts >= 2);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerStats {
-    /// Its number, from 1.
+    /// Its number, from 1: what [`worker_id`](crate::worker_id) returns in it.
     pub id: usize,
-    /// Its name; empty while there is none in its place.
+    /// Its name; empty while its place is empty, between the end of a worker and the start of the
+    /// next.
     pub name: String,
-    /// The number of its process.
+    /// Its process ID; `None` while its place is empty.
     pub pid: Option<u32>,
-    /// Counts how many tasks were finished, those included that failed.
+    /// Number of tasks finished, failed ones included.
     pub tasks: u64,
-    /// Counts how many of them failed.
+    /// Number of tasks that failed.
     pub failures: u64,
-    /// Counts how often it was replaced.
+    /// Number of times that the worker was replaced.
     pub restarts: u64,
-    /// Says how long it was at work, by its own account.
+    /// Time spent on tasks, as the workers report it.
     pub busy: Duration,
-    /// Its resident memory, in bytes.
+    /// Private memory of the present worker, in bytes; `None` if there is none, or the system does
+    /// not tell.
     pub resident: Option<u64>,
 }
 
 impl PoolStats {
-    /// Returns how many tasks were finished, those included that failed.
+    /// Returns the number of tasks finished by all workers, failed ones included.
     #[must_use]
     pub fn tasks(&self) -> u64 {
         self.workers.iter().map(|worker| worker.tasks).sum()
     }
 
-    /// Returns how many tasks failed.
+    /// Returns the number of tasks that failed.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.workers.iter().map(|worker| worker.failures).sum()
     }
 
-    /// Returns how many workers were replaced.
+    /// Returns the number of workers that were replaced, for whatever reason: a death, a limit, a
+    /// deadline.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.workers.iter().map(|worker| worker.restarts).sum()
     }
 }
 
-/// Those of a pool; none in a forked copy of the process that made it.
+/// Takes a snapshot of a pool. Empty in a forked copy of the process, which must not use the pool's
+/// lock.
 pub(crate) fn of(pool: &Shared) -> PoolStats {
     if !pool.is_ours() {
         return PoolStats::default();
@@ -80,6 +95,7 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
     let scheduler = &driver.scheduler;
     let mut given = 0;
     let workers = (0_usize..).zip(scheduler.places()).map(|(number, place)| {
+        // Of the workers that were in this place before.
         let before = place.totals;
         let mut stats = WorkerStats {
             id: number.saturating_add(1),
@@ -89,6 +105,7 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
             busy: before.busy,
             ..WorkerStats::default()
         };
+        // The totals are of those before; the present one has its own.
         if let (Some(worker), Some(process)) = (&place.worker, driver.worker(number)) {
             given = worker.ledger.tasks().saturating_add(given);
             stats.name = process.tag.name.clone();

@@ -1,4 +1,4 @@
-//! One task that was handed to a pool.
+//! The handle of one task.
 
 use std::any::Any;
 use std::fmt;
@@ -20,12 +20,16 @@ use crate::pool::scheduler::job::{Content, Delivery, Sink};
 use crate::process::Waitable;
 use crate::sys::wait::poll::Deadline;
 
-/// A task that a [`Pool`](crate::Pool) runs or will run, and the outcome that it will have:
-/// CPython's `AsyncResult`.
+/// A task that a [`Pool`](crate::Pool) runs or will run, and its outcome to come: CPython's
+/// `AsyncResult`.
 ///
-/// [`wait`](crate::wait) waits for tasks, processes and channels at once. A task is also a future,
-/// for any runtime: `task.await` gives what [`join`](Task::join) does. Dropping it
-/// neither stops the task nor waits for it; [`cancel`](Task::cancel) stops it.
+/// - Threads wait with [`join`](Task::join) and its relatives (`get(timeout)` in CPython).
+/// - Async code of any runtime awaits it: `task.await` gives what `join` does.
+/// - [`wait`](crate::wait) waits for the first of several tasks, processes and channels.
+/// - [`on_done`](Task::on_done) has a function called instead.
+///
+/// Dropping it neither stops the task nor waits for it; [`cancel`](Task::cancel) stops it. Unlike
+/// CPython's, a task whose worker dies has an outcome: the reason.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,26 +46,33 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 #[must_use = "a task goes on without its handle, but nobody learns what becomes of it"]
 pub struct Task<R> {
+    /// The outcome, as it arrives.
     slot: Arc<Slot>,
+    /// The pool, to cancel the task there.
     pool: Arc<Shared>,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned + 'static> Task<R> {
+    /// A handle of the task whose outcome arrives in `slot`.
     pub(crate) fn new(slot: Arc<Slot>, pool: Arc<Shared>) -> Task<R> {
         Task { slot, pool, result: PhantomData }
     }
 
-    /// Waits for the task and gives what its function returned.
+    /// Waits for the task, and returns what its function returned. Blocks for as long as that
+    /// takes; a [deadline](crate::Tasks::deadline) bounds it.
     ///
     /// # Errors
-    /// How it failed: see [`Failure`].
+    /// How the task failed: see [`Failure`].
     pub fn join(self) -> Result<R, TaskError> {
         self.wait_by(Deadline::Never)?;
         self.taken()
     }
 
-    /// Waits for the task to be done; whether it is.
+    /// Waits for the task. Returns `false` if it is not done by `deadline`.
+    ///
+    /// # Errors
+    /// This process is a forked copy, to which the outcome will never come.
     fn wait_by(&self, deadline: Deadline) -> Result<bool, TaskError> {
         if !self.pool.is_ours() && !self.slot.is_ready() {
             return Err(TaskError::new(
@@ -74,16 +85,17 @@ impl<R: DeserializeOwned + 'static> Task<R> {
         Ok(self.slot.wait(deadline))
     }
 
-    /// Waits for the task, but no longer than `timeout`; `None` if it goes on.
+    /// Waits for the task for at most `timeout`. Returns `None` if it is not done by then; the task
+    /// goes on, and can be waited for again. (CPython's `get(timeout)` raises `TimeoutError`.)
     ///
     /// # Errors
-    /// As for [`join`](Task::join). The outcome is given once: later calls say that it was taken
-    /// ([`Failure::Lost`]).
+    /// As for [`join`](Task::join). The outcome is given once: later calls fail with
+    /// [`Failure::Lost`].
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<R>, TaskError> {
         if self.wait_by(Deadline::after(timeout))? { self.taken().map(Some) } else { Ok(None) }
     }
 
-    /// Does the same as [`join_timeout`](Task::join_timeout), with a point in time.
+    /// Waits like [`join_timeout`](Task::join_timeout), until a point in time.
     ///
     /// # Errors
     /// As for [`join_timeout`](Task::join_timeout).
@@ -91,18 +103,34 @@ impl<R: DeserializeOwned + 'static> Task<R> {
         if self.wait_by(Deadline::at(deadline))? { self.taken().map(Some) } else { Ok(None) }
     }
 
-    /// Returns what the function returned, if the task is done; `None` if it goes on.
+    /// Returns what the function returned if the task is done, and `None` if it is not; does not
+    /// wait.
     ///
     /// # Errors
     /// As for [`join_timeout`](Task::join_timeout).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let task = pool.submit(|n: u32| n + 1, (1,));
+    /// let value = loop {
+    ///     match task.try_join()? {
+    ///         Some(value) => break value,
+    ///         None => std::thread::yield_now(), // or do something useful
+    ///     }
+    /// };
+    /// assert_eq!(value, 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn try_join(&self) -> Result<Option<R>, TaskError> {
         self.join_timeout(Duration::ZERO)
     }
 
+    /// Takes the outcome, which is there.
     fn taken(&self) -> Result<R, TaskError> {
         self.open(self.slot.take().unwrap_or(Outcome::Taken))
     }
 
+    /// Decodes an outcome.
     fn open(&self, outcome: Outcome) -> Result<R, TaskError> {
         let lost = |why: &str| {
             let call = self.slot.call();
@@ -110,6 +138,7 @@ impl<R: DeserializeOwned + 'static> Task<R> {
         };
         match outcome {
             Outcome::Here(delivery) => decode::only(delivery, self.slot.call()),
+            // Decoded before, for a callback that was registered through a handle of the same type.
             Outcome::Decoded(decoded) => match decoded.downcast::<Result<R, TaskError>>() {
                 Ok(result) => *result,
                 Err(_) => lost("its value is of another type"),
@@ -122,7 +151,8 @@ impl<R: DeserializeOwned + 'static> Task<R> {
 }
 
 impl<R> Task<R> {
-    /// Waits at most so long for the task to be done; whether it is. The outcome stays.
+    /// Waits for the task for at most `timeout`. Returns whether it is done; the outcome stays.
+    /// CPython's `wait`, which does not tell.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.slot.wait(Deadline::after(timeout))
     }
@@ -133,9 +163,21 @@ impl<R> Task<R> {
         self.slot.is_ready()
     }
 
-    /// Calls the task off; `false` if it is done already, or the pool's process is another. One
-    /// that waits will not be run; the worker of one that runs is killed, with all that it started,
-    /// and replaced. No other task is hurt.
+    /// Cancels the task. Returns `false` if it is done already, or if this process is a forked copy
+    /// of the pool's.
+    ///
+    /// A task that waits will not be run. The worker of a task that runs is killed, with all that
+    /// it started, and replaced; no other task is harmed. CPython's `Pool` cannot cancel; its
+    /// `Future.cancel` cancels what has not begun.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let task = pool.submit(std::thread::sleep, (std::time::Duration::from_secs(600),));
+    /// assert!(task.cancel());
+    /// assert!(task.is_ready());
+    /// assert_eq!(pool.apply(|| 7, ())?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn cancel(&self) -> bool {
         let cancelled = Delivery {
             first: 0,
@@ -144,10 +186,13 @@ impl<R> Task<R> {
             worker: None,
             attempts: 0,
         };
+        // First the outcome: from here on whatever the worker sends comes too late. Then the pool
+        // is told, so that it does not run the task, or ends its worker.
         if !self.pool.is_ours() || !self.slot.cancel(cancelled) {
             return false;
         }
         self.pool.cancel(self.slot.call().id, true);
+        // By this thread, as the pool delivers nothing more to a slot that has its outcome.
         self.slot.wake();
         true
     }
@@ -172,13 +217,13 @@ impl<R> Waitable for Task<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Task<R> {
-    /// Calls `callback` with the outcome when the task is done, in the pool's own thread (in
-    /// this one, if it is done already): CPython's `callback` and `error_callback` in one. The
-    /// outcome stays for [`join`](Task::join).
+    /// Calls `callback` with the outcome when the task is done, in the pool's own thread, or at
+    /// once in this one if it is done already. CPython's `callback` and `error_callback` in one.
+    /// The outcome stays for [`join`](Task::join).
     ///
-    /// It should be quick, and wait for no other task: meanwhile the pool replaces no worker and
-    /// hands out nothing. A panic in it is shown, and the outcome lost. There is one callback at a
-    /// time: another one takes its place.
+    /// The callback should be quick, and must wait for no other task: meanwhile the pool replaces
+    /// no worker and passes on no outcomes. If it panics, the panic is shown and the outcome is
+    /// lost ([`Failure::Lost`]). A second callback replaces the first, if that was not called yet.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -1,9 +1,10 @@
-//! Describes how tasks are to be run, and running them.
+//! Tasks with settings, and the calls that submit them.
+//!
+//! All maps come to [`Tasks::lazily`] or, if they are submitted whole, to [`Tasks::starmap_async`];
+//! single tasks to [`Tasks::submit`]. The bounds of these methods repeat: each stands with its
+//! method, where the documentation and the compiler's messages show it.
 
-use std::any::type_name;
 use std::fmt;
-use std::mem;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,26 +13,27 @@ use serde::de::DeserializeOwned;
 
 use super::imap::{IMap, Show, Watch};
 use super::map_task::MapTask;
+use super::prepare::{call, encode};
 use super::progress::Progress;
+use super::singly::{Singly, singly};
 use super::task::Task;
-use crate::codec::{self, Ends};
-use crate::error::Failure;
 use crate::error::TaskError;
 use crate::limits::Limits;
-use crate::pool::child::worker_loop;
 use crate::pool::host::chunker::Chunker;
 use crate::pool::host::map_results::MapResults;
 use crate::pool::host::slot::Slot;
 use crate::pool::host::supervisor::Shared;
-use crate::pool::protocol::messages;
-use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink};
+use crate::pool::scheduler::job::{Content, Delivery, Job, Options, Sink};
 use crate::pool::scheduler::retry::Retry;
-use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
-use crate::unwind;
 
 /// Tasks for a [`Pool`](crate::Pool), with settings of their own: what
-/// [`Pool::tasks`](crate::Pool::tasks) gives.
+/// [`Pool::tasks`](crate::Pool::tasks) returns.
+///
+/// Each setting holds for all tasks that the value submits, and overrides the pool's. The methods
+/// that submit are CPython's, with these differences: a `submit` is CPython's `apply_async`, chunks
+/// are sized by time unless [`chunk_size`](Tasks::chunk_size) is set, and a worker that dies fails
+/// one task instead of hanging all.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,34 +52,61 @@ use crate::unwind;
 /// ```
 #[must_use = "settings do nothing by themselves"]
 pub struct Tasks<'p> {
+    /// The pool that runs the tasks.
     pool: Arc<Shared>,
+    /// The settings; shared with the pool's defaults until one is changed.
     options: Arc<Options>,
+    /// The progress function.
     show: Option<Show<'p>>,
 }
 
 impl<'p> Tasks<'p> {
+    /// Tasks with the pool's own settings.
     pub(crate) fn new(pool: Arc<Shared>) -> Tasks<'p> {
         Tasks { options: Arc::clone(&pool.defaults), pool, show: None }
     }
 
-    /// Sets what the tasks are called in errors, in panic texts and by
-    /// [`current_task`](crate::current_task); otherwise as their function.
+    /// Sets the name of the tasks in errors, in panic messages and for
+    /// [`current_task`](crate::current_task). Default: the path of their function. Tasks of a map
+    /// have their number behind it.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let error = pool.tasks().name("root").map(|n: i32| assert!(n >= 0), [4, -4]).unwrap_err();
+    /// assert!(error.to_string().starts_with("task root[1] in "), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).name = Some(name.into());
         self
     }
 
-    /// Sets how long each task may take, from its begin in the worker. The task can see it
-    /// ([`CurrentTask::time_left`](crate::CurrentTask::time_left)); if it is not done by then, its
-    /// worker and all that this started gets SIGTERM, and SIGKILL after the
-    /// [`grace`](Tasks::grace).
+    /// Sets the time that each task may take, from its begin in the worker. Default: the pool's
+    /// ([`PoolBuilder::deadline`](crate::PoolBuilder::deadline)).
+    ///
+    /// The task can see it ([`CurrentTask::time_left`](crate::CurrentTask::time_left)). If it is
+    /// not done by then, its worker, with all that the task has started, gets SIGTERM, and SIGKILL
+    /// after the [`grace`](Tasks::grace); the task fails with [`Failure::Limit`] and other tasks go
+    /// on. CPython's `Pool` has nothing like it: its `get(timeout)` stops waiting, not the task.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let tasks = pool.tasks().deadline(Duration::from_millis(50)).grace(Duration::ZERO);
+    /// let error = tasks.apply(std::thread::sleep, (Duration::from_secs(600),)).unwrap_err();
+    /// assert!(error.to_string().contains("deadline"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// [`Failure::Limit`]: crate::Failure::Limit
     pub fn deadline(mut self, deadline: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).deadline = Some(deadline);
         self
     }
 
-    /// Sets the time that all tasks of one call together may take, from when the first is handed
-    /// out: the `timeout` of CPython's `Executor.map`.
+    /// Sets the time that all tasks of one call have together, from when the first is submitted:
+    /// the `timeout` of CPython's `Executor.map`. Default: any.
     ///
     /// When it is up, tasks that are done keep their outcomes; all others fail with
     /// [`Failure::Limit`], workers that run one of them are killed with all that they started, and
@@ -97,52 +126,69 @@ impl<'p> Tasks<'p> {
     /// assert!(late.to_string().contains("deadline"), "{late}");
     /// # Ok::<(), multiproc::Error>(())
     /// ```
+    ///
+    /// [`Failure::Limit`]: crate::Failure::Limit
     pub fn overall_deadline(mut self, total: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).total = Some(total);
         self
     }
 
-    /// Sets how long a worker has between SIGTERM and SIGKILL, otherwise what the pool says (3
-    /// seconds unless set).
+    /// Sets the time that a worker has between SIGTERM and SIGKILL when one of these tasks is
+    /// ended. Default: the pool's ([`PoolBuilder::grace`](crate::PoolBuilder::grace)).
     pub fn grace(mut self, grace: Duration) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).grace = Some(grace);
         self
     }
 
-    /// Sets what each task may use at most, beside what its worker may: address space, resident
-    /// memory, CPU time, open files, file size, processes. Where both say something, the lower
-    /// holds. A task that means harm can lift these.
+    /// Sets what each task may use, at most, beside what its worker may: address space, resident
+    /// memory, CPU time, open files, file size, processes. Where both are set, the lower holds.
+    /// Default: nothing but the worker's.
     ///
-    /// Tasks fail with [`Failure::NotRun`] if one of the limits cannot be (such as no memory at
-    /// all), or is a worker's (niceness, processors, a private directory).
+    /// They guard against mistakes. A task that means harm can lift them; against those, run the
+    /// workers in a cage (`PoolBuilder::cage`, feature `cage`).
+    ///
+    /// Tasks fail with [`Failure::NotRun`] if one of the limits makes no sense (no memory at all)
+    /// or can only be a worker's (niceness, processors, a private directory).
+    ///
+    /// ```
+    /// use multiproc::{Limits, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let open = || std::fs::File::open("/dev/null").is_ok();
+    /// assert_eq!(pool.tasks().limits(Limits::new().open_files(3)).apply(open, ())?, false);
+    /// assert_eq!(pool.apply(open, ())?, true);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// [`Failure::NotRun`]: crate::Failure::NotRun
     pub fn limits(mut self, limits: Limits) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).limits = limits;
         self
     }
 
-    /// Sets whether tasks that fail are tried again: not, unless said.
+    /// Sets which failures are tried again: see [`Retry`]. Default: none.
     pub fn retry(mut self, retry: Retry) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).retry = retry;
         self
     }
 
-    /// Sets how many inputs of a map go to a worker at once; at least 1. Unless set, it follows
-    /// from how long they take: so many that handing them out costs little beside.
+    /// Sets the number of inputs of a map that go to a worker together; at least 1. CPython's
+    /// `chunksize`. Default: as many as make handing them out cheap beside running them.
     ///
     /// What waits behind a long task of its chunk goes to workers that have nothing to do. Short
     /// tasks without a [deadline](Tasks::deadline) or limits are begun up to 128 at a time, though,
     /// and what is begun stays with its worker: if one of them never ends, the others begun with it
-    /// wait for it. Set a deadline where that can be: each task is begun by itself then.
+    /// wait for it. Set a deadline where that can be: each task is then begun by itself.
     pub fn chunk_size(mut self, size: usize) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).chunk_size = Some(size.max(1));
         self
     }
 
-    /// Shows how far a map is: calls `show` in the thread that waits for its outcomes, about ten
-    /// times a second and at the end.
+    /// Shows the progress of a map: calls `show` in the thread that waits for its outcomes, about
+    /// ten times a second and at the end.
     ///
-    /// For `map`, `starmap`, `imap` and their like; those that return at once show nothing. If it
-    /// panics, it is not called again.
+    /// It serves `map`, `starmap`, `imap` and their like; calls that return at once show nothing.
+    /// If `show` panics, it is not called again.
     ///
     /// ```
     /// use multiproc::Pool;
@@ -158,17 +204,20 @@ impl<'p> Tasks<'p> {
         self
     }
 
-    /// Shows how far a map is by a bar on standard error, if that is a terminal: done, failed,
+    /// Shows the progress of a map as a bar on standard error, if that is a terminal: done, failed,
     /// running, rate, time left. (With the feature `progress`.)
     #[cfg(feature = "progress")]
     pub fn progress_bar(self) -> Tasks<'p> {
         self.progress(crate::pool::api::bar::bar())
     }
 
-    /// Runs `target` in a worker with `args`, a tuple, and waits for what it returns.
+    /// Runs `target` in a worker with `args`, a tuple, and waits for what it returns. CPython's
+    /// `apply`.
     ///
     /// # Errors
-    /// How it failed: see [`Failure`].
+    /// How the task failed: see [`Failure`].
+    ///
+    /// [`Failure`]: crate::Failure
     pub fn apply<F, Args, R>(self, target: F, args: Args) -> Result<R, TaskError>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -178,11 +227,18 @@ impl<'p> Tasks<'p> {
         self.submit(target, args).join()
     }
 
-    /// Runs `target` in a worker with `args`, a tuple, and returns at once. The arguments are
-    /// encoded here and now.
+    /// Runs `target` in a worker with `args`, a tuple, and returns at once: CPython's
+    /// `apply_async`. The arguments are encoded in this call.
     ///
-    /// It never fails: what is wrong (arguments that cannot be encoded, a pool that is closed) is
-    /// the outcome of the task.
+    /// It never fails: whatever is wrong (arguments that cannot be encoded, a pool that is closed)
+    /// is the outcome of the task.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let task = pool.tasks().name("sum").submit(|a: u32, b: u32| a + b, (2, 3));
+    /// assert_eq!(task.join()?, 5);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn submit<F, Args, R>(self, target: F, args: Args) -> Task<R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -193,6 +249,8 @@ impl<'p> Tasks<'p> {
         let retry = self.options.retry;
         let (call, refusal) = call::<F, Args>(target, self.options, false, &pool);
         let slot = Arc::new(Slot::new(call));
+        // Before the arguments are encoded, which may be long, and may move ends of channels into
+        // them.
         let encoded = refusal.map_or_else(|| encode(&args, |ends| retry.check(ends)), Err);
         let submitted = encoded.and_then(|(bytes, fds)| {
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
@@ -211,18 +269,25 @@ impl<'p> Tasks<'p> {
             Ok(()) => {}
             Err(failure) => {
                 let content = Content::Failed(failure);
+                // Nobody waits yet, so nobody is woken.
                 slot.deliver(Delivery { first: 0, count: 1, content, worker: None, attempts: 0 });
             }
         }
         Task::new(slot, pool)
     }
 
-    /// Calls `target` with each input, in the workers, and gives what they return in the order of
-    /// the inputs.
+    /// Calls `target` with each input in the workers, and returns what the calls return, in the
+    /// order of the inputs. CPython's `map`.
     ///
     /// # Errors
-    /// The failure of the first input that failed, when all are done. [`imap`](Tasks::imap) gives
-    /// the outcome of each.
+    /// The failure of the first input that failed, returned when all are done.
+    /// [`imap`](Tasks::imap) gives the outcome of each.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.tasks().chunk_size(1).map(|n: u32| n * n, [1, 2, 3])?, [1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn map<F, Items, T, R>(self, target: F, items: Items) -> Result<Vec<R>, TaskError>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
@@ -230,10 +295,11 @@ impl<'p> Tasks<'p> {
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.starmap(target, items.into_iter().map(|item| (item,)))
+        self.starmap(target, singly(items))
     }
 
-    /// [`map`](Tasks::map) for a function of several arguments: each input is a tuple of them.
+    /// Does the same as [`map`](Tasks::map) for a function of several arguments: each input is a
+    /// tuple of them. CPython's `starmap`.
     ///
     /// # Errors
     /// As for [`map`](Tasks::map).
@@ -251,12 +317,14 @@ impl<'p> Tasks<'p> {
         R: Serialize + DeserializeOwned,
     {
         let outcomes = self.lazily(target, items.into_iter(), true);
-        // What an iterator says of its length may be wrong.
+        // The iterator may announce more than it has, or more than fits into memory.
         let mut values = Vec::with_capacity(outcomes.size_hint().0.min(64 << 10));
         let mut first = None;
         for outcome in outcomes {
             match outcome {
                 Ok(value) if first.is_none() => values.push(value),
+                // The failure is what is returned; the other tasks are run all the same, as in
+                // CPython.
                 Ok(_) => {}
                 Err(error) => {
                     first.get_or_insert(error);
@@ -266,7 +334,7 @@ impl<'p> Tasks<'p> {
         first.map_or(Ok(values), Err)
     }
 
-    /// Hands out all inputs and returns at once.
+    /// Submits all inputs and returns at once: CPython's `map_async`. See [`MapTask`].
     pub fn map_async<F, Items, T, R>(self, target: F, items: Items) -> MapTask<R>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
@@ -274,10 +342,18 @@ impl<'p> Tasks<'p> {
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.starmap_async(target, items.into_iter().map(|item| (item,)))
+        self.starmap_async(target, singly(items))
     }
 
-    /// [`map_async`](Tasks::map_async) for a function of several arguments.
+    /// Does the same as [`map_async`](Tasks::map_async) for a function of several arguments:
+    /// CPython's `starmap_async`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let powers = pool.tasks().starmap_async(u32::pow, [(2, 3), (3, 2)]);
+    /// assert_eq!(powers.join()?, [8, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn starmap_async<F, Items, Args, R>(mut self, target: F, items: Items) -> MapTask<R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -286,7 +362,8 @@ impl<'p> Tasks<'p> {
         R: Serialize + DeserializeOwned,
     {
         let items = items.into_iter();
-        // CPython's measure, as nothing is known yet.
+        // CPython's measure, four chunks for each worker, as nothing is known yet of how long tasks
+        // take.
         let by_count = items.size_hint().0.div_ceil(self.pool.processes.saturating_mul(4)).max(1);
         Arc::make_mut(&mut self.options).chunk_size.get_or_insert(by_count);
         let pool = Arc::clone(&self.pool);
@@ -295,23 +372,29 @@ impl<'p> Tasks<'p> {
         MapTask::new(Arc::clone(chunker.results()), pool, chunker.pulled())
     }
 
-    /// The outcomes of calling `target` with each input, in the order of the inputs, which are
-    /// pulled as needed.
-    pub fn imap<F, Items, T, R>(
-        self,
-        target: F,
-        items: Items,
-    ) -> IMap<'p, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    /// Returns the outcomes of calling `target` with each input, in the order of the inputs, which
+    /// are pulled as outcomes are taken: see [`IMap`]. CPython's `imap`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let evens = pool.tasks().imap(|n: u64| n * 2, 0..).take(3);
+    /// assert_eq!(evens.collect::<Result<Vec<_>, _>>()?, [0, 2, 4]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn imap<F, Items, T, R>(self, target: F, items: Items) -> IMap<'p, Singly<Items>, (T,), R>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
         Items: IntoIterator<Item = T>,
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.lazily(target, items.into_iter().map(|item| (item,)), true)
+        self.lazily(target, singly(items), true)
     }
 
-    /// [`imap`](Tasks::imap), with each outcome as soon as it is there.
+    /// Does the same as [`imap`](Tasks::imap), but returns each outcome as soon as it arrives.
+    /// CPython's `imap_unordered`.
+    ///
+    /// Outcomes do not tell their input; let the function return what identifies it.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -325,17 +408,25 @@ impl<'p> Tasks<'p> {
         self,
         target: F,
         items: Items,
-    ) -> IMap<'p, impl Iterator<Item = (T,)> + use<F, Items, T, R>, (T,), R>
+    ) -> IMap<'p, Singly<Items>, (T,), R>
     where
         F: Target<(T,), Output = R> + Captureless + Send,
         Items: IntoIterator<Item = T>,
         T: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.lazily(target, items.into_iter().map(|item| (item,)), false)
+        self.lazily(target, singly(items), false)
     }
 
-    /// [`imap`](Tasks::imap) for a function of several arguments.
+    /// Does the same as [`imap`](Tasks::imap) for a function of several arguments: each input is a
+    /// tuple of them.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let powers = pool.tasks().istarmap(u32::pow, [(2, 3), (3, 2)]);
+    /// assert_eq!(powers.collect::<Result<Vec<_>, _>>()?, [8, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn istarmap<F, Items, Args, R>(
         self,
         target: F,
@@ -350,7 +441,8 @@ impl<'p> Tasks<'p> {
         self.lazily(target, items.into_iter(), true)
     }
 
-    /// [`istarmap`](Tasks::istarmap), with each outcome as soon as it is there.
+    /// Does the same as [`istarmap`](Tasks::istarmap), but returns each outcome as soon as it
+    /// arrives.
     pub fn istarmap_unordered<F, Items, Args, R>(
         self,
         target: F,
@@ -365,12 +457,13 @@ impl<'p> Tasks<'p> {
         self.lazily(target, items.into_iter(), false)
     }
 
-    /// Runs `target` once in every worker with the same `args`, a tuple, and waits for all: what
-    /// they return, in the order of the workers' numbers ([`worker_id`](crate::worker_id)).
+    /// Runs `target` once in every worker with the same `args`, a tuple, and waits for all. Returns
+    /// what the calls return, in the order of the workers' numbers
+    /// ([`worker_id`](crate::worker_id)).
     ///
-    /// A worker does it before what waits for any worker, after what it was given already. If it
-    /// ends before it has begun, the worker that replaces it does it; workers that are started
-    /// later do not, for which there is [`PoolBuilder::initializer`].
+    /// A worker does it before what waits for any worker, but after what it was given already. If
+    /// it ends before it has begun, the worker that replaces it does it. Workers that are started
+    /// later do not: use [`PoolBuilder::initializer`] for them.
     ///
     /// # Errors
     /// The failure of the first worker, by number, in which it failed. Arguments that only one
@@ -396,7 +489,8 @@ impl<'p> Tasks<'p> {
         self.broadcast_async(target, args).join()
     }
 
-    /// Does the same as [`broadcast`](Tasks::broadcast) without waiting.
+    /// Does the same as [`broadcast`](Tasks::broadcast), but returns at once: the outcomes are
+    /// those of the [`MapTask`].
     pub fn broadcast_async<F, Args, R>(self, target: F, args: Args) -> MapTask<R>
     where
         F: Target<Args, Output = R> + Captureless + Send,
@@ -419,6 +513,7 @@ impl<'p> Tasks<'p> {
                 failed: 0,
                 put_off: 0,
                 place: Some(place),
+                // A copy for each worker: a job owns its arguments, as it may be sent again.
                 bytes: bytes.clone(),
                 fds: fds.clone(),
             };
@@ -431,6 +526,7 @@ impl<'p> Tasks<'p> {
         MapTask::new(results, pool, count.into())
     }
 
+    /// Begins a lazy map. Nothing is pulled before the first outcome is asked for.
     pub(crate) fn lazily<F, I, Args, R>(
         mut self,
         target: F,
@@ -447,6 +543,7 @@ impl<'p> Tasks<'p> {
         IMap::new(self.chunker(target, items), is_ordered, watch)
     }
 
+    /// Makes what pulls the inputs of a map and submits them.
     fn chunker<F, I, Args>(self, target: F, items: I) -> Chunker<I, Args>
     where
         F: Target<Args> + Captureless + Send,
@@ -457,59 +554,6 @@ impl<'p> Tasks<'p> {
         let (call, refusal) = call::<F, Args>(target, self.options, true, &self.pool);
         Chunker::new(items, Arc::new(MapResults::new(call)), self.pool, refusal)
     }
-}
-
-/// Encodes the arguments of one task: their frame, and their descriptors. `check` says whether they
-/// may go out, by what in them only one process may have.
-fn encode<Args: Serialize>(
-    args: &Args,
-    check: impl FnOnce(&Ends) -> Result<(), String>,
-) -> Result<(Vec<u8>, Vec<Arc<OwnedFd>>), Failure> {
-    let (mut bytes, mut fds) = (Vec::new(), Vec::new());
-    let encode = |onto: &mut Vec<u8>| {
-        let ends = codec::encode_within(args, onto, messages::LONGEST, &mut fds)?;
-        check(&ends)?;
-        ends.keep();
-        Ok(())
-    };
-    unwind::catch(|| messages::framed(&mut bytes, encode))
-        .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
-        .map_err(|reason| Failure::BadArguments(format!("cannot be encoded: {reason}")))?;
-    bytes.shrink_to_fit();
-    Ok((bytes, fds))
-}
-
-/// Returns what the tasks of a function have in common; and why they cannot be run, if so.
-fn call<F, Args>(
-    target: F,
-    options: Arc<Options>,
-    is_map: bool,
-    pool: &Shared,
-) -> (Call, Option<Failure>)
-where
-    F: Target<Args> + Captureless + Send,
-    F::Output: Serialize,
-    Args: DeserializeOwned,
-{
-    let () = Contentless::<F>::PROOF;
-    // Moved to the workers, where it is made from nothing; so it must not be dropped here.
-    mem::forget(target);
-    let entry = Offset::of(worker_loop::tasks_entry::<F, Args>());
-    let refusal = if !pool.is_ours() {
-        Some(Failure::NotRun(format!(
-            "the pool belongs to process {}, of which this one is a copy",
-            pool.owner.1
-        )))
-    } else if entry.is_none() {
-        Some(Failure::NotRun(
-            "its function is code of a dynamic library, which workers do not have".to_owned(),
-        ))
-    } else {
-        options.limits.check_for_task().err().map(Failure::NotRun)
-    };
-    let mut call = Call::new(entry, type_name::<F>(), options, is_map);
-    call.returns_nothing = size_of::<F::Output>() == 0;
-    (call, refusal)
 }
 
 impl fmt::Debug for Tasks<'_> {

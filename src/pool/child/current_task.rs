@@ -1,20 +1,43 @@
-//! What code in a worker can ask: which task and worker it runs in, and the worker's state.
+//! Questions that code in a worker can ask: its task, its worker, and the worker's state.
+//!
+//! All of it is thread-local and set in the worker's main thread only. Reading is cheap: the name
+//! of a task is copied when [`current_task`] is called, not when a task begins.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-/// Describes what the initializer returned.
+/// The initializer's value; `None` if there was none, or while [`with_worker_state`] lends
+/// it.
 type State = Option<Box<dyn Any>>;
 
 thread_local! {
+    /// The task that runs, with the number of the first of its request.
     pub(super) static TASK: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
-    /// The number of the task, apart from what it has in common with those after it.
+    /// Number of the task that runs. Apart from the rest, which is the same for all tasks of a
+    /// request, as it is written at every task.
     pub(super) static NUMBER: Cell<u64> = const { Cell::new(0) };
+    /// Number of the worker, and its state.
     pub(super) static WORKER: RefCell<Option<(usize, State)>> = const { RefCell::new(None) };
 }
 
-/// The task that this thread, a pool's worker's, runs: what [`current_task`] gives.
+/// The task that this thread runs, in a pool's worker: what [`current_task`] returns.
+///
+/// It is a snapshot: it can be kept, cloned, and sent to another thread. CPython has no
+/// counterpart; a `Pool` there does not tell a function which task it is.
+///
+/// ```
+/// use multiproc::{Pool, current_task};
+///
+/// fn label(_: char) -> String {
+///     let task = current_task().unwrap();
+///     format!("{} {}", task.name(), task.number())
+/// }
+///
+/// let pool = Pool::new(1)?;
+/// assert_eq!(pool.tasks().name("letter").map(label, ['a', 'b'])?, ["letter 0", "letter 1"]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CurrentTask {
     pub(super) name: Option<String>,
@@ -24,34 +47,45 @@ pub struct CurrentTask {
 }
 
 impl CurrentTask {
-    /// The name that it was given, or that of its function.
+    /// Returns the task's name: the one set by [`Tasks::name`](crate::Tasks::name), or else the
+    /// path of its function.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or(self.function)
     }
 
-    /// Its number in its map, from 0.
+    /// Returns the task's number: the position of its input in the map, from 0; for
+    /// [`broadcast`](crate::Tasks::broadcast), the worker's number less one; for a single task, 0.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// When the worker will be told to end if the task is not done.
+    /// Returns the time at which the pool ends the worker if the task is still running; `None` if
+    /// the task may take as long as it needs.
+    ///
+    /// It is the deadline of this task alone:
+    /// [`Tasks::overall_deadline`](crate::Tasks::overall_deadline) may end it earlier.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Returns how long it is until then; zero if that is past, `None` if the task may take as long
-    /// as it likes.
+    /// Returns the time until the [`deadline`](CurrentTask::deadline); zero if it is past, `None`
+    /// if there is none.
+    ///
+    /// A task that checks it now and then can return what it has so far instead of being killed:
+    /// see the example of [`current_task`].
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }
 
-/// The task that this thread runs; `None` outside of a pool's worker, and in threads that a task
-/// started.
+/// Returns the task that this thread runs; `None` outside of a pool's worker, between two tasks, in
+/// an initializer, and in threads that a task has started.
+///
+/// Costs a copy of the task's name, if it has one of its own.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,7 +111,12 @@ pub fn current_task() -> Option<CurrentTask> {
     })
 }
 
-/// The number of the worker that this thread serves in, from 1; `None` elsewhere.
+/// Returns the number of the worker whose main thread this is, from 1 to
+/// [`Pool::processes`](crate::Pool::processes); `None` elsewhere.
+///
+/// A worker that replaces another has its number, so it can serve to pick one of as many files,
+/// ports or processors. CPython has the same number at the end of a worker's name only, and counts
+/// on when it replaces a worker.
 ///
 /// ```
 /// use multiproc::{Pool, worker_id};
@@ -92,11 +131,20 @@ pub fn worker_id() -> Option<usize> {
     WORKER.with_borrow(|worker| worker.as_ref().map(|(id, _)| *id))
 }
 
-/// Calls `f` with what the pool's [initializer](crate::PoolBuilder::initializer) returned in this
-/// worker, if that is a `T`.
+/// Calls `f` with the worker's state, which is what the pool's
+/// [initializer](crate::PoolBuilder::initializer) returned in this worker, and returns what `f`
+/// returns.
 ///
-/// `None` outside of a worker's own thread, if there is no initializer or it returned another type,
-/// and within another call of this function.
+/// The state lives as long as the worker: a database connection, a loaded model, a cache. Tasks run
+/// one after the other, so `f` has it to itself. A worker that replaces another starts with a fresh
+/// state. In CPython, initializers leave such things in global variables.
+///
+/// Returns `None`, without calling `f`:
+/// - in a thread that is not a worker's main thread, such as one that a task has started;
+/// - if the pool has no initializer, or it returns another type than `T`;
+/// - within another call of this function, which has the state.
+///
+/// If `f` panics, the state is kept as `f` left it.
 ///
 /// ```
 /// use multiproc::{Pool, with_worker_state};
@@ -111,7 +159,7 @@ pub fn worker_id() -> Option<usize> {
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R> {
-    /// Puts the state back, also if `f` panics.
+    /// Puts the state back, even if `f` panics.
     struct Borrowed(State);
     impl Drop for Borrowed {
         fn drop(&mut self) {
@@ -123,6 +171,7 @@ pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R
             });
         }
     }
+    // Taken out, not borrowed, while `f` runs: a task may call `worker_id` or this function in it.
     let mut borrowed = Borrowed(
         WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|(_, state)| state.take())),
     );

@@ -1,4 +1,8 @@
-//! The worker's side of a pool.
+//! The worker's side of a pool: the function that its process runs, the loop that runs tasks, and
+//! what tasks can ask about where they run.
+//!
+//! All of it runs in the worker's main thread. Threads that tasks start see none of it: no current
+//! task, no worker state.
 
 mod current_task;
 pub(crate) mod task_runner;

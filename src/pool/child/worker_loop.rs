@@ -1,5 +1,14 @@
-//! A worker's life: it takes tasks from its link, runs them one after the other, and says what
-//! became of each.
+//! The function that a worker's process runs, from its start to its end.
+//!
+//! 1. Install what tasks can ask about: worker number, task names in panic texts, the forwarding
+//!    logger.
+//! 2. Run the initializer, and send `Ready`, with the reason if it failed; then the worker ends.
+//! 3. Wait for requests and follow them, until the pool ends the link or a task's timer has fired.
+//!
+//! A request names an *entry*, a function that was instantiated for the target's types
+//! ([`tasks_entry`]). The entry decodes, calls and encodes; [`TaskRunner`] owns the order of
+//! operations around it. The runner is in a thread-local while no task runs and is moved into
+//! [`run`] while one does: an entry has the signature of all entries, which has no place for it.
 
 use std::any::type_name;
 use std::cell::RefCell;
@@ -28,18 +37,22 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
 use crate::unwind;
 
-/// Describes what a worker is started with.
+/// The data that a worker starts with: the argument of [`serve`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Duty {
+    /// The worker's end of the link.
     pub(crate) link: RingLink,
+    /// The words that it shares with the pool.
     pub(crate) memory: WorkerMemory,
+    /// Number of its place in the pool, from 1.
     pub(crate) id: usize,
+    /// The function to run before the first task.
     pub(crate) initializer: Option<Initializer>,
-    /// Where records go, and the least important that does.
+    /// The socket for log records, and the level of the least important to be sent.
     pub(crate) records: Option<(Carried, usize)>,
 }
 
-/// Describes what runs in a worker before its first task, with encoded arguments.
+/// A function to run in each worker before its first task, with its encoded arguments.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Initializer {
     pub(crate) entry: Offset,
@@ -50,18 +63,21 @@ pub(crate) struct Initializer {
 /// Bytes of a buffer that are kept for the next request, at the most.
 const MAX_KEPT_BUFFER: usize = 4 << 20;
 
-/// Sets how much later than the deadline of its task a worker ends itself.
+/// Time by which the worker's own timer comes later than the pool, when a task is past its
+/// deadline. The pool's report is the better one, so the pool gets the first try; the timer is for
+/// a pool that may not signal this process or is stopped itself.
 const HANDICAP: Duration = Duration::from_millis(50);
 
 thread_local! {
-    /// What runs this worker's tasks; `None` while it does, as the task is then in between.
+    /// The runner; `None` while it runs tasks, as `run` has taken it.
     static RUNNER: RefCell<Option<Box<TaskRunner<RingLink>>>> = const { RefCell::new(None) };
 
-    /// What the request says that is about to be followed.
+    /// The part of the request about the tasks that its entry is about to run.
     static REQUEST: RefCell<Option<Todo>> = const { RefCell::new(None) };
 }
 
-/// The entry for an initializer: it leaves what the function returns in the worker.
+/// The entry of an initializer. It leaves what the function returns in the worker's state, where
+/// [`with_worker_state`](super::with_worker_state) finds it.
 pub(crate) fn initializer_entry<F, Args>() -> Entry
 where
     F: Target<Args>,
@@ -69,6 +85,7 @@ where
     F::Output: 'static,
 {
     |arguments, fds| {
+        // An initializer that cannot decode fails the worker's start: no task could do better.
         let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
         let state = code::conjure::<F>().call(arguments);
         WORKER.with_borrow_mut(|worker| {
@@ -80,7 +97,10 @@ where
     }
 }
 
-/// The entry for tasks of a function: it runs all whose arguments it gets.
+/// The entry for tasks of `F`: runs all tasks of the current request.
+///
+/// Each instantiation contains the whole loop of the runner, so decoding, call and encoding of
+/// short tasks are inlined into it.
 pub(crate) fn tasks_entry<F, Args>() -> Entry
 where
     F: Target<Args>,
@@ -89,6 +109,8 @@ where
 {
     |arguments, fds| {
         run(type_name::<F>(), arguments, fds, |arguments, onto, fds| {
+            // Only a job of a single task has descriptors; they are its arguments'. The vector is
+            // then free for those of its value.
             let came = if fds.is_empty() { Vec::new() } else { mem::take(fds) };
             let arguments = codec::decode::<Args>(arguments, came).map_err(Refusal::Arguments)?;
             let output = code::conjure::<F>().call(arguments);
@@ -100,10 +122,13 @@ where
     }
 }
 
-/// The function that a worker's process runs.
+/// Serves a pool: the main function of a worker's process.
 pub(crate) fn serve(duty: Duty) {
     let Duty { mut link, memory, id, initializer, records } = duty;
+    // Before the initializer, which may ask for its worker's number.
     WORKER.set(Some((id, None)));
+    // Called by the panic hook, perhaps while the task's name is borrowed or the thread is ending:
+    // it then gives no name rather than a second panic.
     unwind::name_tasks(|| {
         let name = TASK
             .try_with(|task| task.try_borrow().ok()?.as_ref().map(|task| task.name().to_owned()));
@@ -116,6 +141,7 @@ pub(crate) fn serve(duty: Duty) {
     if let Some(reason) = initializer.and_then(initialize) {
         ready.extend_from_slice(reason.as_bytes());
     }
+    // The pool is gone, or has been told why this worker cannot serve.
     if link.send(&ready, &[], Deadline::Never).is_err() || ready.len() > 1 {
         return;
     }
@@ -128,17 +154,19 @@ pub(crate) fn serve(duty: Duty) {
         {
             return;
         }
+        // One huge request should not cost its memory for ever.
         if message.capacity() > MAX_KEPT_BUFFER {
             message = Vec::new();
         }
     }
 }
 
+/// Calls `f` with the runner; `None` if a task has it, which cannot be between two requests.
 fn with_runner<T>(f: impl FnOnce(&mut TaskRunner<RingLink>) -> T) -> Option<T> {
     RUNNER.with_borrow_mut(|runner| runner.as_deref_mut().map(f))
 }
 
-/// Runs what is to run before the first task; the reason if it fails.
+/// Runs the initializer. Returns the reason if it failed.
 fn initialize(Initializer { entry, bytes, fds }: Initializer) -> Option<String> {
     let Some(entry) = entry.entry() else {
         return Some("its initializer is not in this program's code".to_owned());
@@ -153,7 +181,8 @@ fn initialize(Initializer { entry, bytes, fds }: Initializer) -> Option<String> 
     }
 }
 
-/// Does what an order says; whether it could be understood.
+/// Follows a request. Returns `false` for one that makes no sense: the worker then ends, and the
+/// pool gives its tasks to another.
 fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
     match messages::understand(message) {
         Some((Request::Open(epoch), _)) => {
@@ -161,8 +190,10 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             true
         }
         Some((Request::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
+            // The pool checks entries before it sends them, so this is garbage.
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
             REQUEST.set(Some(Todo { name, count, first, deadline, limits }));
+            // Outcomes have gone to the link; the entry itself has none.
             let _ = entry(arguments, fds);
             TASK.set(None);
             true
@@ -171,43 +202,46 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
     }
 }
 
-/// Describes what an order says of its tasks.
+/// A request's part about its tasks.
 struct Todo {
     name: Option<String>,
     count: u32,
     first: u64,
-    /// Says how long each may take, and this process has then to end.
+    /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
-    /// Holds what else each may use.
+    /// Limits of each task.
     limits: Option<Box<Limits>>,
 }
 
-/// Runs tasks: `call` decodes the arguments of one, which may take descriptors out of the second
-/// vector, runs it, puts its encoded value behind what is in the first, and its descriptors into
-/// the second.
+/// Runs the tasks of the current request. `call` decodes the arguments of one task, taking their
+/// descriptors out of its last argument, calls the function, appends the encoded value to its
+/// second argument, and puts the value's descriptors into the last.
 fn run(
     function: &'static str,
     arguments: &[u8],
     mut fds: Vec<Arc<OwnedFd>>,
     call: impl Fn(&[u8], &mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
 ) {
+    // Both are there, unless a task calls an entry by itself, which nothing offers.
     let Some(mut runner) = RUNNER.take() else { return };
     let Some(Todo { name, count, first, deadline, limits }) = REQUEST.take() else { return };
     TASK.set(Some(CurrentTask { name, function, number: first, deadline: None }));
     let mut tasks = Running { arguments, at: 0, next: first, deadline, limits, call };
     runner.run(count, &mut fds, &mut tasks);
+    // Before the runner is back: `current_task` gives nothing between two tasks.
     TASK.set(None);
+    // Back in its place for the next request.
     RUNNER.set(Some(runner));
 }
 
-/// The tasks of a request, while they are run.
+/// The tasks of a request while they run.
 struct Running<'a, C> {
     arguments: &'a [u8],
-    /// Where the arguments of the next task begin.
+    /// Offset of the arguments of the next task.
     at: usize,
-    /// Number of the next task in its call.
+    /// Number of the next task in its map.
     next: u64,
-    /// How long each may take, and this process has then to end.
+    /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
     limits: Option<Box<Limits>>,
     call: C,
@@ -226,6 +260,7 @@ where
         // The pool comes first, unless it may not signal this process. Without a timer (the user
         // has none left), it is the only one.
         let _ = watch::begin_task(deadline, HANDICAP, grace);
+        // The pool counts the deadline from here, so it comes before the timer, by `HANDICAP`.
         memory.starts(poll::monotonic());
         TASK.with_borrow_mut(|task| {
             if let Some(task) = task {
@@ -236,9 +271,13 @@ where
 
     #[inline]
     fn next(&mut self, onto: &mut Vec<u8>, fds: &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal> {
+        // A cell of its own, as a name is cloned only when somebody asks.
         NUMBER.set(self.next);
         self.next += 1;
+        // A request with fewer frames than tasks is garbage; its tasks fail to decode an empty
+        // value or, without arguments, run.
         let arguments = messages::next_frame(self.arguments, &mut self.at).unwrap_or_default();
+        // Until the end of this function: the limits are lifted before the next task.
         let _in_force = match &self.limits {
             Some(limits) => Some(limits.for_task().map_err(not_in_force)?),
             None => None,
@@ -247,16 +286,18 @@ where
     }
 
     fn is_last(&mut self) -> bool {
-        // Done in its grace, as the last task here.
+        // If the timer has fired, the task is done in its grace, as the last one here.
         self.deadline.is_some() && watch::end_task()
     }
 }
 
+/// The refusal of a task whose limits the system does not accept.
 #[cold]
 fn not_in_force(error: io::Error) -> Refusal {
     Refusal::Result(format!("its limits cannot be put in force: {error}"))
 }
 
+/// Forwards to the link, whose methods serve both of its ends.
 impl WorkerLink for RingLink {
     fn is_empty(&self) -> bool {
         self.is_empty()

@@ -1,5 +1,21 @@
-//! Describes what pulls the inputs of a map, makes chunks of them, and hands out no more than is
-//! needed.
+//! Pulls the inputs of a map, encodes them in chunks, and submits no more of them than the workers
+//! need.
+//!
+//! Two sizes are chosen as the map goes, from the pace that the scheduler measures for the call:
+//!
+//! - the *chunk*: so many tasks that they take about [`CHUNK`], long beside the cost of handing a
+//!   job to a worker and short beside what anybody waits for;
+//! - the *window*: so many chunks in flight that each worker has about [`AHEAD`] of work, so an
+//!   endless iterator is pulled no faster than its outcomes are taken.
+//!
+//! The chunker runs in the thread that asks for outcomes, as inputs are code of the user's. It has
+//! no lock; the pool's is taken for each batch.
+//!
+//! # Panics of inputs
+//!
+//! The iterator and `Serialize` may panic in the middle of a chunk. What was pulled before is
+//! submitted; a panic of the iterator goes on to the caller, who may ask again; a panic of
+//! `Serialize` fails its task. So every input that was pulled has exactly one outcome.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -18,61 +34,71 @@ use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::{self, Content, Delivery, Job, Sink};
 use crate::unwind;
 
-/// Sets how long a chunk is to take, in nanoseconds: long beside what it costs to hand it out,
-/// short beside what anybody waits for.
+/// Nanoseconds that a chunk is to take.
 const CHUNK: u64 = 400_000;
 
-/// The most tasks in a chunk, and the most bytes of their arguments.
+/// Tasks in a chunk, at the most.
 const MAX_TASKS: u64 = 8192;
+/// Bytes of arguments after which a chunk of free size is full.
 const MAX_BYTES: usize = 12 << 10;
 
-/// So many bytes are made room for at once, and kept if they are too many.
+/// Bytes reserved for the arguments of a small chunk; one that needs no more is not shrunk.
 const FEW: usize = 16;
 
-/// Sets how much is to be out for each worker, in nanoseconds, and the most chunks that may be.
+/// Nanoseconds of work that each worker is to have in flight.
 const AHEAD: u64 = 2_000_000;
+/// Chunks in flight for each worker, at the most.
 const MAX_CHUNKS: u64 = 1024;
 
-/// Sets how many bytes of arguments may be out, beyond two chunks for each worker.
+/// Bytes of arguments in flight for each worker, at the most, unless that is less than two chunks.
 const MAX_BYTES_OUT: usize = 4 << 20;
 
-/// Sets how many chunks are handed out together, and how long they may wait for it.
+/// Chunks that are submitted together, at the most: one lock of the pool for all of them.
 const BATCH: usize = 256;
+/// Time that a chunk waits for others to be submitted with it, at the most: inputs may be slow to
+/// come.
 const BATCH_TIME: Duration = Duration::from_micros(100);
 
-/// For how long, in nanoseconds, who waits for outcomes may be left alone.
+/// Nanoseconds for which a waiting thread is left asleep while outcomes gather.
 const SOON: u64 = 100_000;
 
-/// The inputs of a map on their way out.
+/// The inputs of a map on their way to the workers.
 pub(crate) struct Chunker<I, Args> {
     inputs: I,
+    /// The outcomes, as they arrive.
     results: Arc<MapResults>,
     pool: Arc<Shared>,
-    /// The number of the next input.
+    /// Number of the next input.
     next: u64,
-    /// Counts how many tasks are handed out and not taken back by the user.
+    /// Number of tasks that were submitted and whose outcomes the user has not got.
     out: u64,
+    /// Number of chunks that these were in; an estimate, as chunks come back in parts.
     chunks_out: u64,
+    /// Bytes of their arguments; an estimate, too.
     bytes_out: usize,
+    /// True if no more inputs come, or none are wanted.
     pub(crate) is_exhausted: bool,
-    /// Chunks that are not handed out yet.
+    /// Chunks that are not submitted yet.
     batch: Vec<Job>,
-    /// Why nothing can be handed out.
+    /// Reason why no task of this call can be run.
     refusal: Option<Failure>,
-    /// When the time of the whole call is up, once something was handed out.
+    /// End of the time of the whole call; known once something was submitted.
     ends_at: Option<Instant>,
     types: PhantomData<fn() -> Args>,
 }
 
-/// Inputs that were pulled together.
+/// A chunk that is being filled.
 struct Chunk {
-    /// Their arguments, framed, and how many there are.
+    /// The arguments that are encoded, framed, the last of them perhaps in part.
     bytes: Vec<u8>,
+    /// Number of tasks in the chunk, without one that has descriptors or could not be encoded.
     count: u32,
-    /// Where the arguments of the last begin; whether they are being encoded; and their
-    /// descriptors, if they have any, which is not among those that count.
+    /// Offset of the last arguments.
     last: usize,
+    /// True while arguments are being encoded: tells a panic of `Serialize` from one of the
+    /// iterator.
     is_encoding: bool,
+    /// Descriptors of the last arguments. A task that has some goes in a job of its own.
     fds: Vec<Arc<OwnedFd>>,
 }
 
@@ -81,6 +107,7 @@ where
     I: Iterator<Item = Args>,
     Args: Serialize,
 {
+    /// A chunker that has pulled nothing.
     pub(crate) fn new(
         inputs: I,
         results: Arc<MapResults>,
@@ -103,29 +130,29 @@ where
         }
     }
 
-    /// Returns how many inputs were pulled.
+    /// Returns the number of inputs pulled so far.
     pub(crate) fn pulled(&self) -> u64 {
         self.next
     }
 
-    /// Returns whether this is a forked copy of the process that began it.
+    /// Returns whether this is a forked copy of the process in which the map began.
     pub(crate) fn is_copy(&self) -> bool {
         self.refusal.is_none() && !self.pool.is_ours()
     }
 
-    /// Nothing more comes, from the outcome of this number on.
+    /// Ends the map: outcomes from number `next` on never come.
     pub(crate) fn lose(&mut self, next: u64) {
         self.is_exhausted = true;
         self.next = next;
         self.out = 0;
     }
 
-    /// Returns how many tasks are out.
+    /// Returns the number of tasks whose outcomes the user has not got.
     pub(crate) fn out(&self) -> u64 {
         self.out
     }
 
-    /// Returns how many there are at all, if the inputs tell.
+    /// Returns the number of all inputs, if the iterator knows it.
     pub(crate) fn total(&self) -> Option<u64> {
         match self.inputs.size_hint() {
             _ if self.is_exhausted => Some(self.next),
@@ -134,10 +161,11 @@ where
         }
     }
 
-    /// Takes note that outcomes went to the user.
+    /// Records that `count` outcomes went to the user, which makes room for more inputs.
     pub(crate) fn came_back(&mut self, count: u32) {
         let count = u64::from(count).min(self.out);
-        // Chunks come back in parts at times; on the whole, this is right.
+        // Chunks may come back in parts, so what is left is estimated in proportion; the estimate
+        // is set right whenever nothing is out.
         if let Some(each) = self.out.checked_div(self.chunks_out) {
             self.chunks_out = self
                 .chunks_out
@@ -156,9 +184,9 @@ where
         }
     }
 
-    /// Pulls and hands out as much as is needed now.
+    /// Pulls and submits as many inputs as are needed now.
     pub(crate) fn fill(&mut self) {
-        // Not one by one: each call costs as much as some short tasks.
+        // Only once a quarter of the window is free: to submit costs as much as some short tasks.
         let window = self.window();
         if self.chunks_out > window.saturating_sub(window / 4) {
             return;
@@ -166,7 +194,8 @@ where
         let mut since = None;
         while !self.is_exhausted && self.chunks_out < self.window() && self.has_room() {
             self.make_chunk();
-            // Handed out together, but not kept from workers by inputs that are slow to come.
+            // The first chunks go out as soon as there is one for each worker, so that all of them
+            // have work; later ones in larger batches, but never held back for slow inputs.
             let is_enough =
                 self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
             if is_enough || since.get_or_insert_with(Instant::now).elapsed() > BATCH_TIME {
@@ -177,7 +206,7 @@ where
         self.hand_out();
     }
 
-    /// Pulls and hands out all.
+    /// Pulls and submits all inputs, without regard to the window.
     pub(crate) fn send_all(&mut self) {
         while !self.is_exhausted {
             self.make_chunk();
@@ -188,8 +217,9 @@ where
         self.hand_out();
     }
 
-    /// Returns how many outcomes to wait for before there is something to do, when so many have
-    /// arrived: more than one of tasks that are short.
+    /// Returns how many outcomes are worth waking the waiting thread for, of those that have not
+    /// arrived: as many as the workers finish in [`SOON`], but no more than half of what is on its
+    /// way.
     pub(crate) fn worth_waking_for(&self, arrived: u64) -> u64 {
         let pace = self.results.call().pace();
         let soon =
@@ -197,7 +227,7 @@ where
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
-    /// Returns how many chunks are to be out.
+    /// Returns the number of chunks that are to be in flight.
     fn window(&self) -> u64 {
         let chunk = self
             .results
@@ -208,24 +238,29 @@ where
             .saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
     }
 
-    /// Returns whether there is no harm in more.
+    /// Returns whether the arguments in flight leave room for more.
     fn has_room(&self) -> bool {
         let processes = self.pool.processes;
+        // Two chunks for each worker are out whatever their size, or large inputs would run one by
+        // one.
         self.chunks_out < (processes as u64).saturating_mul(2)
             || self.bytes_out < MAX_BYTES_OUT.saturating_mul(processes)
     }
 
-    /// Returns how many tasks the next chunk is to have: those that were asked for; or so many that
-    /// a chunk takes a while, but every worker gets several.
+    /// Returns the number of tasks for the next chunk: the user's choice; else as many as take
+    /// [`CHUNK`], but few enough that each worker gets several chunks.
     fn chunk_size(&self) -> u64 {
+        // Asked for by the user, so neither time nor bytes bound it.
         if let Some(size) = self.results.call().options.chunk_size {
             return size as u64;
         }
         let by_time = match self.results.call().pace() {
+            // Nothing is known yet: single tasks find out soonest.
             0 => 1,
             pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MAX_TASKS),
         };
         match self.inputs.size_hint() {
+            // Three chunks for each worker: those that finish early find something to take.
             (least, Some(most)) if least == most => by_time
                 .min((least as u64).div_ceil((self.pool.processes as u64).saturating_mul(3)))
                 .max(1),
@@ -233,7 +268,8 @@ where
         }
     }
 
-    /// Pulls a chunk of inputs. If the iterator panics, what was pulled before goes out.
+    /// Pulls one chunk into the batch. If the iterator panics, submits what was pulled before, and
+    /// goes on with the panic.
     fn make_chunk(&mut self) {
         if self.ends_at.is_some_and(|at| at <= Instant::now()) {
             return self.end_late();
@@ -242,9 +278,12 @@ where
         let first = self.next;
         let bytes = Vec::with_capacity(if size < 16 { FEW } else { MAX_BYTES + 64 });
         let mut chunk = Chunk { bytes, count: 0, last: 0, is_encoding: false, fds: Vec::new() };
+        // Held, not caught: a panic of the user's iterator goes on after the chunk was saved.
         let pulled = unwind::hold(|| self.pull(&mut chunk, size));
         let Chunk { mut bytes, count, last, is_encoding, fds } = chunk;
+        // The last arguments are cut off if they failed, or go alone as they have descriptors.
         let own = if is_encoding || !fds.is_empty() { bytes.split_off(last) } else { Vec::new() };
+        // A job may wait for long, and there are many of them.
         if bytes.capacity() > FEW {
             bytes.shrink_to_fit();
         }
@@ -264,6 +303,8 @@ where
                 panic.go_on()
             }
         };
+        // The input that could not be encoded: it was pulled, so it has a number and gets an
+        // outcome.
         self.out = self.out.saturating_add(1);
         self.fail(
             self.next.saturating_sub(1),
@@ -272,8 +313,8 @@ where
         );
     }
 
-    /// The time of the whole call is up: the next input fails, if there is one, and no more are
-    /// pulled, as there may be any number of them.
+    /// Ends the map as the time of the whole call is up. The next input, if there is one, fails, so
+    /// that the caller learns of it; the others are not pulled, as there may be no end of them.
     fn end_late(&mut self) {
         let next = unwind::hold(|| self.inputs.next());
         self.is_exhausted = true;
@@ -290,7 +331,10 @@ where
         }
     }
 
-    /// Pulls inputs and encodes them, up to one with descriptors or one that cannot be encoded.
+    /// Pulls inputs into a chunk and encodes them, up to one that has descriptors.
+    ///
+    /// # Errors
+    /// Why the last input pulled cannot be encoded or sent.
     fn pull(&mut self, chunk: &mut Chunk, size: u64) -> Result<(), String> {
         let is_free = self.results.call().options.chunk_size.is_none();
         while u64::from(chunk.count) < size && !(is_free && chunk.bytes.len() >= MAX_BYTES) {
@@ -300,12 +344,14 @@ where
             };
             self.next = self.next.saturating_add(1);
             chunk.last = chunk.bytes.len();
+            // From here to the end of this turn, a panic is of `Serialize`.
             chunk.is_encoding = true;
             let most = chunk.last.saturating_add(messages::LONGEST);
             let fds = &mut chunk.fds;
             let ends = messages::framed(&mut chunk.bytes, |onto| {
                 codec::encode_within(&input, onto, most, fds)
             })?;
+            // The end of a pipe can be sent once only, which does not go with retries.
             self.results.call().options.retry.check(&ends)?;
             ends.keep();
             chunk.is_encoding = false;
@@ -317,6 +363,7 @@ where
         Ok(())
     }
 
+    /// Adds a chunk to the batch.
     fn add(&mut self, first: u64, count: u32, bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
         if count == 0 {
             return;
@@ -328,16 +375,19 @@ where
         self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds });
     }
 
-    /// Hands out what was pulled.
+    /// Submits the batch. If the pool takes no tasks, all of the batch fails, and no more inputs
+    /// are pulled.
     fn hand_out(&mut self) {
         if self.batch.is_empty() {
             return;
         }
+        // The scheduler begins the time of the call with its first job, so it begins here.
         if let Some(total) = self.results.call().options.total
             && self.ends_at.is_none()
         {
             self.ends_at = Instant::now().checked_add(total);
         }
+        // Kept aside: a pool that refuses them may have dropped the jobs.
         let all: Vec<_> = self.batch.iter().map(|job| (job.first, job.count)).collect();
         let submitted = match &self.refusal {
             Some(refusal) => Err(job::again(refusal)),
@@ -356,6 +406,7 @@ where
         }
     }
 
+    /// Enters the failure of tasks that were not submitted.
     fn fail(&self, first: u64, count: u32, failure: Failure) {
         let content = Content::Failed(failure);
         self.results.enter(Delivery { first, count, content, worker: None, attempts: 0 });
@@ -364,16 +415,19 @@ where
 }
 
 impl<I, Args> Chunker<I, Args> {
+    /// The outcomes, as they arrive.
     pub(crate) fn results(&self) -> &Arc<MapResults> {
         &self.results
     }
 
+    /// The pool that runs the tasks.
     pub(crate) fn pool(&self) -> &Arc<Shared> {
         &self.pool
     }
 
-    /// Nobody wants what is out: what is not begun will not be run.
+    /// Cancels what is not begun, as nobody wants the outcomes any more. What runs goes on.
     pub(crate) fn abandon(&self) {
+        // Without tasks in flight there is nothing to cancel, and the pool's lock is not taken.
         if self.out > 0 && self.pool.is_ours() {
             self.results.cancel();
             self.pool.cancel(self.results.call().id, false);

@@ -1,8 +1,24 @@
-//! Carries out what the scheduler decides, and tells it what workers say.
+//! Carries out what the scheduler decides, and reports to it what workers say.
 //!
-//! The driver holds the scheduler and the processes of its workers behind one lock. Threads that
-//! submit or cancel tasks use it for a moment, and so send to workers themselves; the supervisor
-//! does the rest. Nothing in here sleeps.
+//! The driver holds the scheduler and the processes of its workers behind one lock. User threads
+//! that submit or cancel tasks hold it for a moment, and so send to workers themselves; the
+//! supervisor does the rest. Nothing in here sleeps or waits: what takes long (starting a worker)
+//! or calls code of users (waking a sink) is left to the supervisor, in [`Left`].
+//!
+//! # One round
+//!
+//! [`Driver::run`] alternates with the scheduler until that has no action left:
+//!
+//! 1. An event goes in, with the time at which it is handled.
+//! 2. Actions come out one at a time, and each is carried out before the next is asked for: an
+//!    action may be answered by an event at once ([`Recall`], `Weigh`), which the next action
+//!    depends on.
+//! 3. Workers that were sent something are woken, once each, after the last action: to wake one
+//!    costs a system call, and it may be sent several jobs.
+//!
+//! A worker may die anywhere in this. Sending to it then does nothing, its end is an event of its
+//! own, and what it had is settled from the ledger, in which the scheduler enters a job *before* it
+//! is sent.
 
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -19,39 +35,43 @@ use crate::pool::scheduler::job::{Job, Sink};
 use crate::pool::scheduler::scheduler::Scheduler;
 use crate::sys::limits::rlimit;
 
-/// Rounds in one turn of the supervisor in which what was sent makes room for more, before other
-/// workers have their turn.
+/// Rounds of one turn in which sending and listening may make room for each other, before the
+/// driver looks at what is due and the supervisor at other descriptors.
 const ROUNDS: u32 = 64;
 
-/// A pool's scheduler and its workers' processes.
+/// A pool's scheduler and the processes of its workers. Behind the lock of
+/// [`Shared`](super::supervisor::Shared).
 pub(crate) struct Driver {
+    /// The decisions. It holds no descriptor and no process.
     pub(crate) scheduler: Scheduler,
+    /// Settings that workers are started with.
     pub(super) settings: Settings,
-    /// The process in each place.
+    /// The process in each place; `None` while there is none.
     workers: Vec<Option<WorkerProcess>>,
-    /// Number of processes that were started, which tells them apart.
+    /// Number of processes started so far; it tells apart those that have had the same place.
     started: u64,
+    /// A buffer for the message that is being written or read.
     scratch: Vec<u8>,
-    /// Places of workers that were sent something without a call.
+    /// Places of workers that were sent something in this round and not woken yet.
     to_wake: Vec<usize>,
-    /// Places of workers that are to be listened to once more, as they have said more than was
-    /// heard.
+    /// Places of workers that may have said more than was read, or for which something waits to go
+    /// out: they are attended once more in this turn.
     unheard: Vec<usize>,
     /// Places that the supervisor is to start workers in.
     to_start: Vec<usize>,
-    /// Workers that this program may not signal, which the supervisor is to forget.
+    /// Places of workers that this program may not signal, and that the supervisor is to forget.
     to_give_up: Vec<usize>,
-    /// True if the system refused what a worker's answer needs (descriptors, memory); asked again
-    /// at once, it would refuse again.
+    /// True if the system refused what a worker's message needs (descriptors, memory). Asked again
+    /// at once, it would refuse again, so the supervisor pauses.
     is_refused: bool,
-    /// Until when the supervisor sleeps if nothing wakes it; `None` for ever.
+    /// Time at which the supervisor comes back if nobody wakes it; `None` for never.
     sleeps_until: Option<Instant>,
-    /// Workers that this program could not end, and why.
+    /// Reasons why workers could not be ended, for [`Pool::join`](crate::Pool::join).
     pub(super) unended: Vec<String>,
 }
 
 impl Driver {
-    /// A driver of workers that are installed next.
+    /// A driver with empty places; [`install`](Driver::install) fills them.
     pub(super) fn new(settings: Settings) -> Driver {
         let count = settings.processes;
         Driver {
@@ -70,58 +90,63 @@ impl Driver {
         }
     }
 
-    /// Puts a worker that was started into its place.
+    /// Puts a worker that was started into its place, and gives it what waits.
     pub(super) fn install(&mut self, place: usize, worker: WorkerProcess) {
         let tag = Arc::clone(&worker.tag);
         if let Some(slot) = self.workers.get_mut(place) {
             *slot = Some(worker);
         }
+        // Read for each worker, as the program may change its limit of open files.
         let fd_quota = fd_quota(self.settings.processes);
         self.scheduler.on(Event::Started { place, tag, fd_quota }, Instant::now());
         self.run();
     }
 
+    /// The process in a place.
     pub(crate) fn worker(&self, place: usize) -> Option<&WorkerProcess> {
         self.workers.get(place)?.as_ref()
     }
 
+    /// The process in a place.
     fn worker_mut(&mut self, place: usize) -> Option<&mut WorkerProcess> {
         self.workers.get_mut(place)?.as_mut()
     }
 
-    /// Returns the place of the worker with a number, if it is still there.
+    /// Returns the place of the worker with this number; `None` if it is not there any more.
     pub(super) fn place_of(&self, number: u64) -> Option<usize> {
         let place = usize::try_from(number & 0xffff).ok()?;
         self.worker(place).is_some_and(|worker| worker.number == number).then_some(place)
     }
 
-    /// Returns the number of the next worker in a place.
+    /// Returns a number for the next worker of a place.
     pub(super) fn next_number(&mut self, place: usize) -> u64 {
         let number = WorkerProcess::number(self.started, place);
         self.started = self.started.saturating_add(1);
         number
     }
 
-    /// Takes jobs. Returns whether the supervisor is to be woken.
+    /// Submits jobs. Returns whether the supervisor is to be woken.
     ///
     /// # Errors
-    /// Why the pool takes none.
+    /// Why the pool takes no tasks.
     pub(super) fn submit(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<bool, Failure> {
         let now = Instant::now();
-        // If others wait already, no worker has room.
+        // If jobs waited before these, no worker has room: there is nothing to assign.
         if self.scheduler.submit(jobs, now)? {
+            // In the submitting thread: a worker with room has the task before this call returns.
             self.run_at(now);
         }
         Ok(self.needs_supervisor())
     }
 
-    /// Reports an event that no worker caused, and does what follows.
+    /// Reports an event that no worker caused, and carries out what follows.
     pub(super) fn on(&mut self, event: Event<'_>) {
         self.scheduler.on(event, Instant::now());
         self.run();
     }
 
-    /// Returns whether the supervisor has to come earlier than it planned to.
+    /// Returns whether the supervisor would come too late by itself. The second half of the
+    /// protocol that the module `supervisor` describes under "Sleep and wake-up".
     fn needs_supervisor(&mut self) -> bool {
         let soonest = self.scheduler.soonest();
         let comes_late = match (soonest, self.sleeps_until) {
@@ -131,16 +156,20 @@ impl Driver {
         };
         if comes_late {
             // Called once, it need not be called again.
+            // From here on it counts as awake by then: others that submit need not wake it again.
             self.sleeps_until = soonest;
         }
+        // Outcomes are passed on by the supervisor, and only it may attend a worker again and
+        // again.
         comes_late || self.scheduler.has_touched() || !self.unheard.is_empty()
     }
 
-    /// Carries out all that the scheduler wants done.
+    /// Carries out all that the scheduler wants done now.
     pub(super) fn run(&mut self) {
         self.run_at(Instant::now());
     }
 
+    /// `run`, with a clock that was read already.
     fn run_at(&mut self, now: Instant) {
         while let Some(action) = self.scheduler.next_action(now) {
             self.perform(action);
@@ -152,6 +181,7 @@ impl Driver {
         }
     }
 
+    /// Carries out one action.
     fn perform(&mut self, action: Action) {
         match action {
             Action::Give { place } => self.give(place),
@@ -159,6 +189,7 @@ impl Driver {
             Action::Recall { place, why } => self.recall(place, why),
             Action::Weigh { place } => {
                 let Some(worker) = self.worker(place) else { return };
+                // A system call of some microseconds; the policy asks rarely.
                 let bytes = worker.weigh();
                 self.scheduler.on(Event::Weighed { place, bytes }, Instant::now());
             }
@@ -167,6 +198,7 @@ impl Driver {
                     worker.continue_if_stopped();
                 }
             }
+            // No answer: its end is reported by its pidfd, like any other.
             Action::Dismiss { place } => {
                 if let Some(worker) = self.worker_mut(place) {
                     worker.dismiss();
@@ -179,17 +211,20 @@ impl Driver {
             }
             Action::Kill { place } => {
                 let Some(worker) = self.worker_mut(place) else { return };
+                // Forbidden: the worker runs as a user that this program was before. It is asked to
+                // leave instead; it does when its task is done or its own timer fires.
                 if !worker.kill() {
                     worker.dismiss();
                     self.scheduler.on(Event::Unkillable { place }, Instant::now());
                 }
             }
+            // The supervisor removes its descriptors from the epoll set first.
             Action::GiveUp { place } => self.to_give_up.push(place),
             Action::Start { place } => self.to_start.push(place),
         }
     }
 
-    /// Sends a worker the job that the scheduler has assigned to it.
+    /// Sends a worker the job that the scheduler has just entered in its ledger.
     fn give(&mut self, place: usize) {
         let Driver { scheduler, workers, scratch, to_wake, unheard, .. } = self;
         let (Some(Some(worker)), Some(job)) = (workers.get_mut(place), scheduler.last_given(place))
@@ -198,22 +233,33 @@ impl Driver {
         };
         let is_out = worker.give(job, scratch);
         // One call for all that goes to a worker.
+        // Woken at the end of the round, once for all that it is sent.
         if worker.must_be_woken() {
             to_wake.push(place);
         }
+        // The rest waits in this process until the worker reads. Meanwhile the scheduler gives it
+        // no more, and its answers are read, as it may wait for room itself.
         if !is_out {
             scheduler.on(Event::Full { place }, Instant::now());
             unheard.push(place);
         }
     }
 
-    /// Takes back what a worker has not begun, in this order:
+    /// Takes back what a worker has not begun.
     ///
-    /// 1. Close the claim word. From here on nothing is begun that was not.
-    /// 2. Hear all that is published. A worker publishes what came of a task before it begins the
-    ///    next, so what it has begun and not answered are tasks of one job: those that it runs.
-    /// 3. Send the message that opens the word again, behind what the worker is to drop.
-    /// 4. Have the scheduler take back what was not begun.
+    /// The order of operations, and why it holds if the worker is killed between two steps:
+    ///
+    /// 1. **Close** the claim word. From here on nothing is begun that was not. Killed from here
+    ///    on: the word keeps its count, and the worker is settled by it.
+    /// 2. **Hear** all that it has published. It publishes what came of a task before it claims the
+    ///    next ones, so what it has begun and not answered are tasks of one job: those that it
+    ///    runs. (Heard before closing, an answer could be published and the next job begun in
+    ///    between.)
+    /// 3. **Reopen**: send the message that opens the word, behind all that the worker is to drop,
+    ///    and drop here what has not begun to go out. Killed before it reads that: nothing was
+    ///    begun anyway.
+    /// 4. **Report** to the scheduler, which takes back what was not begun and gives it to others.
+    ///    The lock is held since step 1, so nothing was sent to the worker in between.
     fn recall(&mut self, place: usize, why: Recall) {
         let Driver { scheduler, workers, scratch, unheard, .. } = self;
         let Some(Some(worker)) = workers.get_mut(place) else { return };
@@ -223,12 +269,14 @@ impl Driver {
             worker.listen_to_all(scratch, |message, fds| hear(scheduler, place, message, fds, now));
         worker.reopen(epoch);
         scheduler.on(Event::Recalled { place, words: worker.words(now), why }, now);
+        // It goes on with new tasks from here, or has more to say than could be read now.
         if heard != Heard::All || worker.has_outgoing() {
             unheard.push(place);
         }
     }
 
-    /// Sends to a worker what there is room for, and hears what it has said.
+    /// Sends a worker what there is room for, reads what it has published, and reports how its link
+    /// stands.
     pub(super) fn attend(&mut self, place: usize) {
         let Driver { scheduler, workers, scratch, .. } = self;
         let Some(Some(worker)) = workers.get_mut(place) else { return };
@@ -236,17 +284,21 @@ impl Driver {
         let now = Instant::now();
         let mut heard =
             worker.exchange(scratch, |message, fds| hear(scheduler, place, message, fds, now));
+        // After garbage nothing that follows can be understood: answers carry no numbers.
         if scheduler.is_garbled(place) {
             heard = Heard::End;
         }
         let link = match heard {
+            // The end of its link was reported before.
             Heard::End if was_silent => Link::Open,
             Heard::End => Link::Ended,
             Heard::TooLong => Link::Broken("its answer is longer than 1 GiB"),
             _ if worker.is_broken() => Link::Broken("the way to it is broken"),
+            // Not full any more is reported as well: each call says how the link stands now.
             _ if worker.has_outgoing() => Link::Full { retry_at: worker.congested_until() },
             Heard::All | Heard::Part | Heard::Refused => Link::Open,
         };
+        // Read anew, as reading the messages may have taken long.
         let now = Instant::now();
         scheduler.on(Event::Listened { place, words: worker.words(now), link }, now);
         match heard {
@@ -256,7 +308,15 @@ impl Driver {
         }
     }
 
-    /// Settles a worker that has ended, or that is given up. Its process is forgotten.
+    /// Settles a worker that has ended or is given up, and forgets its process.
+    ///
+    /// 1. Take it out of its place: nothing is sent to it from here on.
+    /// 2. Read what it had published. Its process is gone, so that is final, unless it was given
+    ///    up; a worker that was given up is not heard any more.
+    /// 3. Read its words, and report both, so that its answers count before its end does.
+    /// 4. Salvage what it had written and not published, and report its end.
+    ///
+    /// Its descriptors are closed when this returns.
     pub(super) fn end(&mut self, place: usize, why: Failure) {
         let Driver { scheduler, workers, scratch, .. } = self;
         let Some(mut worker) = workers.get_mut(place).and_then(Option::take) else { return };
@@ -265,17 +325,20 @@ impl Driver {
         let words = worker.words(now);
         let link = if scheduler.is_garbled(place) { Link::Ended } else { Link::Open };
         scheduler.on(Event::Listened { place, words, link }, now);
+        // After the words were read, and the last: nothing writes to the ring any more.
         let mut message = Vec::new();
         let unpublished = worker.salvage(&mut message);
         scheduler.on(Event::Ended { place, words, unpublished, why }, now);
     }
 
-    /// For a supervisor that cannot go on: no task is left without an outcome, and no worker.
+    /// Ends the pool of a supervisor that cannot go on: kills all workers, and leaves no task
+    /// without an outcome.
     pub(super) fn abandon(&mut self) {
         let now = Instant::now();
         self.scheduler.on(Event::Abandoned, now);
         for (place, worker) in self.workers.iter_mut().enumerate() {
             let Some(worker) = worker.take() else { continue };
+            // Without reading what it said: that may be what the supervisor has failed at.
             worker.kill();
             let why = Failure::Lost("the pool's own thread has failed".to_owned());
             let words = worker.words(now);
@@ -283,8 +346,8 @@ impl Driver {
         }
     }
 
-    /// Takes what a worker has logged. Returns the socket of its records if that has ended, which
-    /// is then to be watched no more.
+    /// Reads what a worker has logged into `said`. Returns the socket if it has ended, to be
+    /// removed from the epoll set before it is closed.
     pub(super) fn take_records(
         &mut self,
         place: usize,
@@ -296,17 +359,18 @@ impl Driver {
         if is_over { worker.records.take() } else { None }
     }
 
-    /// Does the work of one turn of the supervisor, after it has reported what happened. Returns
-    /// what is left to be done without the lock.
+    /// Does the driver's part of a supervisor's turn, after the supervisor has reported what
+    /// happened. Returns what is left to be done without the lock.
     ///
-    /// 1. Carry out what follows from it, and send and listen in turns as long as that makes room
-    ///    for more.
-    /// 2. Do what is due by now, and what follows from that.
+    /// 1. Carry out what follows, and attend workers as long as sending makes room for more, up to
+    ///    [`ROUNDS`] times.
+    /// 2. Do what is due by now, and carry out what follows.
+    /// 3. Ask when something is due next: last, as all of the above may change it.
     pub(super) fn turn(&mut self) -> Left {
         for _ in 0..ROUNDS {
             self.run();
-            // What is sent here makes room for more, and may take wake-ups that were for who
-            // listens.
+            // Sending may take the wake-up that a message of the worker would have been, so it is
+            // read as well.
             let places = mem::take(&mut self.unheard);
             if places.is_empty() {
                 break;
@@ -315,10 +379,12 @@ impl Driver {
                 self.attend(place);
             }
         }
+        // After messages were heard: a task that is done in time is not judged by an older look.
         self.scheduler.on(Event::Tick, Instant::now());
         self.run();
         let now = Instant::now();
         let mut until = self.scheduler.next_look(now);
+        // Others have their turn first; then these are attended again, without sleep.
         if !self.unheard.is_empty() {
             until = Some(now);
         }
@@ -332,26 +398,31 @@ impl Driver {
         }
     }
 
-    /// Takes note of when the supervisor comes back if nothing wakes it.
+    /// Records when the supervisor comes back if nobody wakes it. Called with the lock held since
+    /// the turn.
     pub(super) fn supervisor_sleeps_until(&mut self, until: Option<Instant>) {
         self.sleeps_until = until;
     }
 }
 
-/// What is left of a turn of the supervisor.
+/// Work that a turn leaves to the supervisor.
 pub(super) struct Left {
-    /// The sinks that are to be woken.
+    /// The sinks that got outcomes and are to be woken, with nothing locked.
     pub(super) touched: Vec<Arc<dyn Sink>>,
+    /// Places to start workers in, without the lock.
     pub(super) to_start: Vec<usize>,
+    /// Places of workers to be given up, with the lock held.
     pub(super) to_give_up: Vec<usize>,
-    /// When something is due next.
+    /// Time at which something is due next; `None` for never.
     pub(super) until: Option<Instant>,
-    /// The system refused what is needed to go on at once.
+    /// True if the system refused what is needed to go on at once.
     pub(super) is_refused: bool,
+    /// True if no worker is left and none will come.
     pub(super) is_over: bool,
 }
 
-/// Reports a message of a worker; returns whether it is worth listening further.
+/// Reports a message of a worker. Returns `false` after garbage: nothing that follows can be
+/// understood.
 fn hear(
     scheduler: &mut Scheduler,
     place: usize,
@@ -363,11 +434,13 @@ fn hear(
     !scheduler.is_garbled(place)
 }
 
-/// Returns how many descriptors of one worker's answers may be open in this program.
+/// Returns how many descriptors of one worker's answers may be open in this program at a time.
 ///
-/// A worker may send descriptors with answers of any type. They stay open until the answer is
-/// taken, so all workers together may have this program keep half of what it can open.
+/// A worker may send descriptors with answers of any type, and they stay open until the answer is
+/// taken. All workers together may have this program keep half of the files that it can open, so
+/// that a hostile worker cannot keep it from opening others.
 fn fd_quota(workers: usize) -> usize {
     let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
+    // At least as many as one message can carry, or honest results could not arrive.
     half.checked_div(workers).unwrap_or(half).max(codec::MAX_FDS)
 }

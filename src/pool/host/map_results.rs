@@ -1,86 +1,102 @@
-//! Where the outcomes of a map wait for whoever wants them.
+//! The outcomes of a map between the supervisor, which delivers them in any order, and the thread
+//! that waits for them.
+//!
+//! # Wake-ups
+//!
+//! To wake the waiting thread for each outcome would cost more than a short task, so the thread
+//! says how many outcomes are worth a wake-up (`wanted`):
+//!
+//! 1. The waiter locks the state, sets `wanted`, and sleeps unless as many are here. `wait` checks
+//!    again under the lock, so outcomes that come in between are not missed.
+//! 2. `deliver` stores outcomes, called with the driver locked. It wakes nobody: the woken thread
+//!    would run into the driver's lock.
+//! 3. `wake` is called after each batch of deliveries, with nothing locked, and wakes the waiter
+//!    only if `wanted` outcomes are here. The driver's deliveries are always followed by a call of
+//!    it, so the last batch is never missed.
+//!
+//! The number that a waiter asks for never exceeds those that are on their way to it
+//! (`Chunker::worth_waking_for`), so it does not sleep for what cannot come.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
 
+use super::waiting::wait_until;
 use crate::pool::scheduler::job::{Call, Content, Delivery, Sink};
 use crate::sys::wait::poll::Deadline;
 
-/// The place of a map's outcomes.
+/// The outcomes of one map. Shared by its jobs, which deliver into it, and its handle.
 pub(crate) struct MapResults {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
 }
 
+/// The outcomes that arrived, and the waiters to be told.
 #[derive(Default)]
 struct State {
+    /// Deliveries that nobody has taken, in the order in which they came.
     arrived: VecDeque<Delivery>,
-    /// Counts how many outcomes have arrived so far.
+    /// Number of outcomes that have arrived since the beginning.
     came: u64,
+    /// True once nobody wants outcomes that have not arrived yet.
     is_cancelled: bool,
-    /// Counts how many outcomes have arrived and were not taken, and how many are worth waking
-    /// somebody for.
+    /// Number of outcomes in `arrived`.
     here: u64,
+    /// Number of outcomes for which the waiter is woken; 0 for any delivery.
     wanted: u64,
+    /// The async task that waits.
     waker: Option<Waker>,
+    /// Called at each wake-up, for [`MapTask::on_done`](crate::MapTask::on_done).
     on_change: Option<Box<dyn FnMut() + Send>>,
 }
 
 impl MapResults {
+    /// The results of a call, with nothing in them.
     pub(crate) fn new(call: Call) -> MapResults {
         MapResults { call, state: Mutex::default(), changed: Condvar::new() }
     }
 
+    /// Locks the state. No code of users runs while it is locked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes all that has arrived.
+    /// Takes all deliveries that are here.
     pub(crate) fn take(&self) -> VecDeque<Delivery> {
         let mut state = self.lock();
         state.here = 0;
         mem::take(&mut state.arrived)
     }
 
-    /// Returns how many outcomes have arrived so far.
+    /// Returns the number of outcomes that have arrived since the beginning.
     pub(crate) fn came(&self) -> u64 {
         self.lock().came
     }
 
-    /// Waits until so many outcomes are here that were not taken; whether any is at the deadline.
+    /// Waits until `wanted` outcomes are here. Returns whether any is, at `deadline` at the latest.
     pub(crate) fn wait(&self, wanted: u64, deadline: Deadline) -> bool {
         self.lock().wanted = wanted;
-        self.wait_until(deadline, |state| state.here >= wanted) || self.lock().here > 0
+        let is_here = |state: &State| state.here >= wanted;
+        wait_until(&self.changed, self.lock(), deadline, is_here) || self.lock().here > 0
     }
 
-    /// Waits until so many outcomes have arrived; whether they have at the deadline.
+    /// Waits until `count` outcomes have arrived since the beginning. Returns `false` if they have
+    /// not by `deadline`.
     pub(crate) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
+        // Each delivery wakes this thread: it counts those that were taken before, too, which
+        // `wanted` does not.
         self.lock().wanted = 0;
-        self.wait_until(deadline, |state| state.came >= count)
+        wait_until(&self.changed, self.lock(), deadline, |state| state.came >= count)
     }
 
-    fn wait_until(&self, deadline: Deadline, is_so: impl Fn(&State) -> bool) -> bool {
-        let mut state = self.lock();
-        while !is_so(&state) {
-            state = match deadline.left() {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
-    }
-
-    /// Tells a waker of the next that arrive, unless `is_so` already.
+    /// Registers a waker for the next delivery, unless `is_so` holds, which is given the number of
+    /// outcomes that have arrived and whether any is here. Returns what `is_so` said.
     pub(crate) fn register(&self, waker: &Waker, is_so: impl Fn(u64, bool) -> bool) -> bool {
         let mut state = self.lock();
         let is_so = is_so(state.came, !state.arrived.is_empty());
+        // Under the lock that was held for the question: no delivery comes in between.
         if !is_so {
             state.wanted = 0;
             state.waker = Some(waker.clone());
@@ -88,17 +104,19 @@ impl MapResults {
         is_so
     }
 
-    /// Calls `f`, with nothing locked, whenever something has arrived.
+    /// Registers `f` to be called at each wake-up, with nothing locked. The caller wakes once
+    /// afterwards, for what has arrived before.
     pub(crate) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
         self.lock().on_change = Some(f);
     }
 
-    /// Nobody wants what comes from now on.
+    /// Declares that nobody wants outcomes from now on. The jobs that wait are dropped when their
+    /// turn comes.
     pub(crate) fn cancel(&self) {
         self.lock().is_cancelled = true;
     }
 
-    /// Enters what did not come from a worker.
+    /// Enters outcomes that no worker sent: failures of tasks that could not be handed out.
     pub(crate) fn enter(&self, delivery: Delivery) {
         self.deliver(delivery);
     }
@@ -111,7 +129,11 @@ impl Sink for MapResults {
 
     fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
+        // Failures and cancelled outcomes count: `wait_for` waits for tasks to be done, not for
+        // values.
         state.came = state.came.saturating_add(u64::from(delivery.count));
+        // Counted, but not kept: values may be large. Failures are few and small, and whoever joins
+        // after `cancel` is to see that tasks were cancelled.
         if state.is_cancelled && !matches!(delivery.content, Content::Failed(_)) {
             return;
         }
@@ -121,9 +143,11 @@ impl Sink for MapResults {
 
     fn wake(&self) {
         let mut state = self.lock();
+        // Not worth a wake-up yet. The waiter sleeps on, and its waker stays registered.
         if state.here < state.wanted {
             return;
         }
+        // Taken out, so that they are called with nothing locked: both are code of users.
         let (waker, on_change) = (state.waker.take(), state.on_change.take());
         drop(state);
         self.changed.notify_all();
@@ -132,6 +156,7 @@ impl Sink for MapResults {
         }
         if let Some(mut on_change) = on_change {
             on_change();
+            // Back in its place, unless another took it meanwhile.
             self.lock().on_change.get_or_insert(on_change);
         }
     }

@@ -1,5 +1,15 @@
-//! The program's side of a pool: it carries out what the scheduler decides, and keeps what comes of
-//! tasks for whoever waits.
+//! The program's side of a pool: it carries out what the scheduler decides, and keeps the outcomes
+//! of tasks for the threads that wait for them.
+//!
+//! Threads and locks:
+//!
+//! - *User threads* submit, cancel and wait. They lock the driver for a moment, and send to workers
+//!   themselves, so that a task needs no switch of threads to get under way.
+//! - *The supervisor*, one thread for each pool, hears workers, reaps them, starts new ones, and
+//!   acts on deadlines.
+//! - The driver's lock is the outer one. Under it, sinks (`slot`, `map_results`) lock their own
+//!   state for a moment to store an outcome. Nobody locks the driver while a sink is locked.
+//! - Callbacks, wakers and loggers are called with nothing locked.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"
@@ -12,4 +22,5 @@ pub(crate) mod map_results;
 pub(crate) mod settings;
 pub(crate) mod slot;
 pub(crate) mod supervisor;
+mod waiting;
 pub(crate) mod worker_process;

@@ -1,4 +1,4 @@
-//! Describes what a pool was made with.
+//! The settings of a pool, as [`PoolBuilder`](crate::PoolBuilder) has checked them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,30 +9,42 @@ use crate::pool::scheduler::policy::Policy;
 use crate::process::Process;
 use crate::start::method::StartMethod;
 
-/// Describes what a pool was made with.
+/// The settings of a pool. The driver keeps them for the workers that it starts later, and clones
+/// them for the supervisor, which starts workers without the lock.
 #[derive(Clone)]
 pub(crate) struct Settings {
+    /// Number of workers, from 1 to 65535: a place has to fit into 16 bits of a worker's number.
     pub(crate) processes: usize,
+    /// Name of the workers, before a dash and their number; `None` for CPython's.
     pub(crate) name: Option<String>,
+    /// The function that runs in each worker before its first task.
     pub(crate) initializer: Option<Initializer>,
+    /// Tasks after which a worker is replaced.
     pub(crate) max_tasks: Option<u64>,
+    /// Bytes of private memory that a worker may grow by before it is replaced.
     pub(crate) max_growth: Option<u64>,
+    /// Start method of the workers. That of replacements is never `Fork`: see
+    /// [`Pool`](crate::Pool).
     pub(crate) method: StartMethod,
+    /// True if workers send their log records to this program's logger.
     pub(crate) forwards_records: bool,
+    /// Failed starts in a row, beside one for each place, after which the pool gives up.
     pub(crate) max_restarts: u32,
+    /// Time between SIGTERM and SIGKILL, and for a dismissed worker to leave.
     pub(crate) grace: Duration,
-    /// Says how long tasks may take that say nothing else.
+    /// Deadline of tasks that set none of their own.
     pub(crate) deadline: Option<Duration>,
-    /// Holds what workers may use; the time to compute is each task's.
+    /// Limits of each worker. Its CPU time is not among the worker's limits, but given to each task
+    /// anew.
     pub(crate) limits: Limits,
-    /// Where their private directories are made.
+    /// Directory in which workers get their private directories, if the limits ask for these.
     pub(crate) temporary: Option<PathBuf>,
     #[cfg(feature = "cage")]
     pub(crate) cage: Option<crate::Cage>,
 }
 
 impl Settings {
-    /// Returns what the scheduler acts on.
+    /// Returns the part of the settings that the scheduler acts on.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
             processes: self.processes,
@@ -44,8 +56,8 @@ impl Settings {
         }
     }
 
-    /// Returns what the worker in a place, counted from 1, is called: as in CPython, unless the
-    /// pool has a name.
+    /// Returns the name of the worker in place `id`, counted from 1: CPython's, unless the pool has
+    /// one. Unlike in CPython, a worker that replaces another has the same name.
     pub(crate) fn worker_name(&self, id: usize) -> String {
         match (&self.name, self.method) {
             (Some(name), _) => format!("{name}-{id}"),
@@ -55,7 +67,7 @@ impl Settings {
         }
     }
 
-    /// A worker's process, with the limits that it gets.
+    /// Gives a worker's process its start method, limits and cage.
     pub(crate) fn prepare(&self, process: Process<()>) -> Process<()> {
         let process = process
             .start_method(self.method)

@@ -1,4 +1,14 @@
-//! Where the outcome of one task waits for whoever wants it.
+//! The outcome of one task between the supervisor, which delivers it, and the thread that waits for
+//! it.
+//!
+//! # Order of operations
+//!
+//! 1. `deliver` stores the outcome, called with the driver locked. The first outcome counts;
+//!    `cancel` may have been faster. It wakes nobody: callbacks are code of the user's.
+//! 2. `wake`, with nothing locked, takes the callback, if there is one, and calls it with the
+//!    outcome. Meanwhile the outcome is `Pending`, so that others still wait.
+//! 3. `wake` stores what the callback gave back, and wakes the threads and the async task that
+//!    wait.
 
 use std::any::Any;
 use std::io;
@@ -6,14 +16,14 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
+use super::waiting::wait_until;
 use crate::pool::scheduler::job::{Call, Delivery, Sink};
 use crate::sys::wait::epoll::WakeUp;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// The place of one outcome.
+/// The outcome of one task. Shared by its job and its handle.
 pub(crate) struct Slot {
     call: Call,
     state: Mutex<State>,
@@ -22,58 +32,64 @@ pub(crate) struct Slot {
     told: OnceLock<WakeUp>,
 }
 
+/// The outcome, and the waiters to be told.
 struct State {
     outcome: Outcome,
+    /// True if the outcome was set by [`Slot::cancel`]: the task need not be run any more.
     is_cancelled: bool,
+    /// The async task that waits.
     waker: Option<Waker>,
+    /// To be called with the outcome, before anybody else gets it.
     callback: Option<Callback>,
 }
 
-/// Describes what is called with the outcome, and gives it back decoded.
+/// Decodes the outcome, calls the user's callback with it, and gives back what it has decoded: the
+/// outcome stays for `join`.
 pub(crate) type Callback = Box<dyn FnOnce(Delivery, &Call) -> Box<dyn Any + Send> + Send>;
 
-/// An outcome on its way to the user.
+/// The outcome of a task on its way to the user.
 pub(crate) enum Outcome {
+    /// Not there yet, or with the callback at this moment.
     Pending,
+    /// Delivered, and still encoded.
     Here(Delivery),
-    /// Decoded for a callback.
+    /// Decoded for a callback: a `Result<R, TaskError>`, whose type only the handle knows.
     Decoded(Box<dyn Any + Send>),
+    /// Given to the user before.
     Taken,
-    /// The callback that it was given to panicked.
+    /// The callback that had it panicked.
     Spoilt,
 }
 
+impl State {
+    /// Returns whether the outcome can be taken. One that a callback is to have first cannot.
+    fn is_ready(&self) -> bool {
+        self.callback.is_none() && !matches!(self.outcome, Outcome::Pending)
+    }
+}
+
 impl Slot {
+    /// A slot without an outcome.
     pub(crate) fn new(call: Call) -> Slot {
         let state =
             State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
         Slot { call, state: Mutex::new(state), changed: Condvar::new(), told: OnceLock::new() }
     }
 
+    /// Locks the state. No code of users runs while it is locked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the outcome is here, or was.
+    /// Returns whether the outcome is here or was taken; if it has a callback, whether that has
+    /// returned.
     pub(crate) fn is_ready(&self) -> bool {
-        let state = self.lock();
-        // One for which a callback is called is ready when that has returned.
-        state.callback.is_none() && !matches!(state.outcome, Outcome::Pending)
+        self.lock().is_ready()
     }
 
-    /// Waits for the outcome; whether it is here at the deadline.
+    /// Waits for the outcome. Returns `false` if it is not here by `deadline`.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
-        let mut state = self.lock();
-        while state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
-            state = match deadline.left() {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
+        wait_until(&self.changed, self.lock(), deadline, State::is_ready)
     }
 
     /// Returns a descriptor that becomes readable, and stays so, when the outcome is here.
@@ -95,18 +111,16 @@ impl Slot {
     /// Takes the outcome, if it is here.
     pub(crate) fn take(&self) -> Option<Outcome> {
         let mut state = self.lock();
-        match state.outcome {
-            Outcome::Pending => None,
-            _ if state.callback.is_some() => None,
-            _ => Some(mem::replace(&mut state.outcome, Outcome::Taken)),
-        }
+        state.is_ready().then(|| mem::replace(&mut state.outcome, Outcome::Taken))
     }
 
-    /// `take`, or has the waker told.
+    /// Takes the outcome, or registers the async task to be woken for it.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Outcome> {
         {
             let mut state = self.lock();
-            if state.callback.is_some() || matches!(state.outcome, Outcome::Pending) {
+            if !state.is_ready() {
+                // Under the lock that was held for the question: `wake` comes after this or finds
+                // it ready.
                 state.waker = Some(context.waker().clone());
                 return Poll::Pending;
             }
@@ -114,9 +128,10 @@ impl Slot {
         self.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Calls `callback` with the outcome: at once, if that is here.
+    /// Registers a callback for the outcome, or calls it at once in this thread if that is here.
     pub(crate) fn call_back(&self, callback: Callback) {
         let mut state = self.lock();
+        // Set under the lock with the question: either `wake` finds it, or this thread calls it.
         state.callback = Some(callback);
         let is_here = !matches!(state.outcome, Outcome::Pending);
         drop(state);
@@ -125,12 +140,14 @@ impl Slot {
         }
     }
 
-    /// Nobody wants the outcome that comes; this one is it. `false` if it is here already.
+    /// Sets the outcome to `delivery`, a cancellation. Returns `false` if there is an outcome
+    /// already.
     pub(crate) fn cancel(&self, delivery: Delivery) -> bool {
         let mut state = self.lock();
         let is_pending = matches!(state.outcome, Outcome::Pending);
         if is_pending {
             state.outcome = Outcome::Here(delivery);
+            // The scheduler drops the job when its turn comes.
             state.is_cancelled = true;
         }
         is_pending
@@ -144,6 +161,7 @@ impl Sink for Slot {
 
     fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
+        // A cancellation that came first stays, whatever the worker has sent since.
         if matches!(state.outcome, Outcome::Pending) {
             state.outcome = Outcome::Here(delivery);
         }
@@ -154,6 +172,7 @@ impl Sink for Slot {
         if matches!(state.outcome, Outcome::Here(_))
             && let Some(callback) = state.callback.take()
         {
+            // Pending while the callback has it: `join` in another thread waits for the callback.
             let outcome = mem::replace(&mut state.outcome, Outcome::Pending);
             drop(state);
             let decoded = match outcome {
@@ -163,6 +182,7 @@ impl Sink for Slot {
             };
             state = self.lock();
             state.outcome = match decoded {
+                // Stored even if `cancel` was called meanwhile: the callback has seen this outcome.
                 Ok(decoded) => Outcome::Decoded(decoded),
                 Err(_) => Outcome::Spoilt,
             };

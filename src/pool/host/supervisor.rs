@@ -1,5 +1,27 @@
-//! A pool's thread: it sleeps until a worker says something or ends, or something is due, and has
-//! the driver see to it.
+//! The pool's thread, and what it shares with the pool's handles.
+//!
+//! The supervisor sleeps in `epoll_wait` until a worker says something or ends, a user thread wakes
+//! it, or something is due; then it takes a turn ([`Shared::turn`]) with the driver locked, and
+//! does what the turn left with nothing locked: waking waiters, calling callbacks, logging,
+//! starting workers.
+//!
+//! # Sleep and wake-up
+//!
+//! A user thread that submits a task must not pay for a wake-up unless the supervisor would come
+//! too late:
+//!
+//! 1. At the end of its turn, with the driver still locked, the supervisor records when it will
+//!    come back by itself (`supervisor_sleeps_until`), and only then unlocks and sleeps.
+//! 2. A user thread locks the driver, submits, and compares when something is due next with that
+//!    time (`needs_supervisor`). Only if the supervisor would be late does it write to the eventfd.
+//! 3. The eventfd is in the epoll set, so a wake-up between unlocking and sleeping is not lost: the
+//!    sleep ends at once.
+//!
+//! After something has happened, the supervisor sleeps no longer than [`STUCK`], so that tasks that
+//! follow each other find it awake in time without a call; when nothing has come for that long, it
+//! sleeps for good.
+//!
+//! [`STUCK`]: crate::pool::scheduler::worker::STUCK
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::{Driver, Left};
 use super::settings::Settings;
+use super::waiting::wait_until;
 use super::worker_process::WorkerProcess;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
@@ -21,36 +44,53 @@ use crate::sys::wait::epoll::{Epoll, WakeUp};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
-/// What a descriptor in the set tells of, in the low bits of its number.
+// The low bits of a descriptor's number in the epoll set say what it tells of; the others are the
+// worker's number. An event of a worker that was replaced meanwhile thus finds nobody.
+/// The link: a message, or room for one.
 const LINK: u64 = 0;
+/// The pidfd: the worker has ended.
 const END: u64 = 1;
+/// The socket of log records.
 const RECORDS: u64 = 2;
+/// Number of low bits.
 const KINDS: u32 = 2;
 
-/// The number of the descriptor that wakes the supervisor itself.
+/// Number of the eventfd that wakes the supervisor itself.
 const WAKE_UP: u64 = u64::MAX;
 
-/// Pause before the system is asked again for what it refused.
+/// Pause before the supervisor goes on after the system refused it memory or descriptors: nothing
+/// tells when there is more of them.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a pool's handles and its supervisor share.
+/// State shared by a pool's handles and its supervisor. Lives as long as the last of them, or of
+/// the tasks.
 pub(crate) struct Shared {
+    /// The scheduler and the workers. See [`lock`](Shared::lock).
     driver: Mutex<Driver>,
-    /// Told when all is over.
+    /// Signalled when `is_over` becomes true.
     over: Condvar,
+    /// True once the supervisor is done: no workers are left, and none will come.
     is_over: Mutex<bool>,
-    /// The supervisor's thread.
+    /// The supervisor's thread, to refuse it what would wait for itself.
     supervisor: OnceLock<ThreadId>,
+    /// The descriptors that the supervisor sleeps on. Once it runs, only it changes them.
     set: Epoll,
+    /// The eventfd that wakes the supervisor.
     wake_up: WakeUp,
+    /// The process that made the pool: its generation, and its pid for errors.
     pub(crate) owner: (Generation, u32),
+    /// Number of places for workers.
     pub(crate) processes: usize,
-    /// The options of tasks that set none of their own: one for all of them.
+    /// Options of tasks that set none of their own; shared by all of them, as a task is too short
+    /// to clone them.
     pub(crate) defaults: Arc<Options>,
 }
 
 impl Shared {
-    /// A pool without workers; its supervisor is not there yet.
+    /// A pool whose places are empty and whose supervisor does not run yet.
+    ///
+    /// # Errors
+    /// The system has no descriptors for an epoll set and an eventfd.
     pub(crate) fn new(settings: Settings) -> Result<Shared> {
         let cannot = || os("cannot make a pool's waiting place");
         let set = Epoll::new().map_err(cannot())?;
@@ -71,24 +111,31 @@ impl Shared {
         })
     }
 
-    /// Puts the first worker into a place.
+    /// Puts the first worker of a place there, before the supervisor runs.
+    ///
+    /// # Errors
+    /// The worker's descriptors cannot be added to the epoll set.
     pub(crate) fn install(&self, place: usize, worker: WorkerProcess) -> Result<()> {
         self.watch(&worker)?;
         self.lock().install(place, worker);
         Ok(())
     }
 
-    /// Locks the driver. A panic while it was locked is a fault of this library that must not make
-    /// others hang.
+    /// Locks the driver. Whoever holds the lock neither waits nor calls code of users, except the
+    /// function of [`Retry::only`](crate::Retry::only).
+    ///
+    /// A poisoned lock is used as it is: a panic in the library must not make other threads hang.
+    /// The supervisor fails the pool if it is the one that panicked.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Driver> {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes jobs, and wakes the supervisor if it has to look after them.
+    /// Submits jobs, and wakes the supervisor if it would come too late for them.
     ///
     /// # Errors
-    /// Why the pool takes none.
+    /// Why the pool takes no tasks.
     pub(crate) fn submit(&self, jobs: impl IntoIterator<Item = Job>) -> Result<(), Failure> {
+        // A statement of its own, so that the lock is released before the system call.
         let needs_supervisor = self.lock().submit(jobs)?;
         if needs_supervisor {
             self.wake_up.wake();
@@ -96,12 +143,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Calls off what is not done of a call; `kills` what runs of it.
+    /// Cancels what is not done of a call; with `kills`, also what runs.
     pub(crate) fn cancel(&self, call: CallId, kills: bool) {
         self.tell(Event::Cancelled { call, kills });
     }
 
-    /// Reports what a user of the pool wants.
+    /// Reports an event that a user has caused, and wakes the supervisor: it passes on the outcomes
+    /// that the event led to.
     pub(crate) fn tell(&self, event: Event<'_>) {
         self.lock().on(event);
         self.wake_up.wake();
@@ -112,23 +160,23 @@ impl Shared {
         self.lock().scheduler.phase.clone()
     }
 
-    /// Returns why a worker could not be ended, if that was so.
+    /// Returns why a worker could not be ended, if one could not.
     pub(crate) fn unended(&self) -> Option<String> {
         self.lock().unended.first().cloned()
     }
 
-    /// Returns whether this process made the pool, and is not a forked copy of it.
+    /// Returns whether this process made the pool. A fork has a copy of the pool without its
+    /// thread, and with a lock that may be held for ever: it must use neither.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner.0 == Generation::current()
     }
 
-    /// Returns whether this is the supervisor's thread, in a callback, which must not wait for the
-    /// pool.
+    /// Returns whether the calling thread is the supervisor, in a callback of a user.
     pub(crate) fn is_supervisor(&self) -> bool {
         self.supervisor.get() == Some(&thread::current().id())
     }
 
-    /// Returns what becomes of the pool's tasks in a forked copy of its process: nothing.
+    /// The failure of tasks in a forked copy of the process: their outcomes go to the original.
     pub(crate) fn lost_to_copy(&self) -> Failure {
         Failure::Lost(format!(
             "its pool belongs to process {}, of which this one is a copy",
@@ -136,23 +184,16 @@ impl Shared {
         ))
     }
 
-    /// Waits until nothing is left of the pool; whether that is so at the deadline, or as seen by
-    /// the supervisor.
+    /// Waits until the pool has no workers and its supervisor is done. Returns `false` if it is not
+    /// over by `deadline`; the supervisor itself does not wait.
     pub(crate) fn wait_over(&self, deadline: Deadline) -> bool {
+        // The supervisor would wait for itself; it learns how things stand.
         let deadline = if self.is_supervisor() { Deadline::Now } else { deadline };
-        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*is_over {
-            is_over = match deadline.left() {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    self.over.wait_timeout(is_over, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.over.wait(is_over).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        wait_until(&self.over, is_over, deadline, |is_over| *is_over)
     }
 
+    /// Adds a worker's descriptors to the epoll set.
     fn watch(&self, worker: &WorkerProcess) -> Result<()> {
         let (link, end) = worker.fds()?;
         let cannot = |error| os(format!("cannot watch {}", worker.tag.name))(error);
@@ -163,11 +204,12 @@ impl Shared {
         if let Some(records) = worker.records_fd() {
             self.set.add(records, number | RECORDS).map_err(cannot)?;
         }
+        // Last: a worker whose end is watched has all the rest in place.
         self.set.add(end, number | END).map_err(cannot)
     }
 
-    /// The supervisor's life. Should it fail (a fault of this library, or no memory), nobody is
-    /// left waiting.
+    /// Runs the supervisor until the pool is over. Should it panic (a fault of this library, or no
+    /// memory), all workers are killed and all tasks fail, so that nobody waits for ever.
     pub(crate) fn live(&self) {
         let _ = self.supervisor.set(thread::current().id());
         if unwind::catch(|| self.keep()).is_err() {
@@ -176,18 +218,23 @@ impl Shared {
                 driver.abandon();
                 driver.scheduler.take_touched()
             };
+            // A second panic, perhaps of the same cause, must not keep the others waiting.
             for sink in touched {
                 let _ = unwind::catch(|| sink.wake());
             }
         }
+        // Last, also after a panic: whoever waits for the pool sees all outcomes delivered.
         *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.over.notify_all();
     }
 
+    /// The supervisor's loop: turn, what the turn left, sleep.
     fn keep(&self) {
         let mut events = Vec::new();
         loop {
             let (turn, until) = self.turn(&events);
+            // With nothing locked, as a callback may submit or cancel tasks. Each sink that got an
+            // outcome is woken once for the whole turn.
             for sink in &turn.left.touched {
                 sink.wake();
             }
@@ -197,10 +244,13 @@ impl Shared {
             for warning in &turn.warnings {
                 get_logger().warning(warning);
             }
+            // Starting takes long, and things have happened meanwhile: look at once instead of
+            // sleeping.
             let has_started = !turn.left.to_start.is_empty();
             for place in turn.left.to_start {
                 self.start(place);
             }
+            // After waking: the last outcomes were part of this turn.
             if turn.left.is_over {
                 return;
             }
@@ -213,14 +263,15 @@ impl Shared {
         }
     }
 
-    /// Sees to what has happened, and to what is due. Returns what is to be done without the lock,
-    /// and until when to sleep. In this order:
+    /// Takes one turn with the driver locked. Returns what is left to be done without the lock, and
+    /// until when to sleep.
     ///
-    /// 1. Hear what the events tell of: answers, log records, ends.
-    /// 2. Have the driver do what follows, and what is due.
-    /// 3. Give up workers that may not be ended.
-    /// 4. Decide, with the lock still held, until when to sleep: whoever submits a task sees that,
-    ///    and calls if it is too late for the task.
+    /// 1. **Hear** what the events tell of: answers, log records, ends. First, so that decisions
+    ///    see the answers of a worker before its end.
+    /// 2. **Decide and act** (`Driver::turn`): carry out what follows from that, then what is due.
+    /// 3. **Give up** workers that this program may not signal, and settle their tasks.
+    /// 4. **Record** until when to sleep, still with the lock held: a user thread that submits
+    ///    afterwards compares with it.
     fn turn(&self, events: &[u64]) -> (Turn, Deadline) {
         let mut said = Vec::new();
         let mut driver = self.lock();
@@ -231,13 +282,14 @@ impl Shared {
         for place in left.to_give_up.drain(..) {
             warnings.extend(self.give_up(&mut driver, place, &mut said));
         }
+        // An end that cannot be read yet is asked for again, after a pause.
         left.is_refused |= !is_all_told;
         if !is_all_told || has_given_up {
             left.until = Some(Instant::now());
         }
         if left.until.is_none() && !events.is_empty() {
-            // Tasks of short times follow each other without calling for it. So it sleeps for good
-            // only when none has come for a while.
+            // Short tasks that follow each other do not wake the supervisor, so it comes back by
+            // itself until none has come for a while.
             left.until = Instant::now().checked_add(STUCK);
         }
         driver.supervisor_sleeps_until(left.until);
@@ -245,14 +297,18 @@ impl Shared {
         (Turn { left, said, warnings }, until)
     }
 
-    /// Takes what workers say, and sees who has ended; `false` if that could not be told of all.
+    /// Reads what the descriptors of `events` tell of. Returns `false` if a worker's end could not
+    /// be read.
     fn hear(&self, driver: &mut Driver, events: &[u64], said: &mut Vec<(String, Said)>) -> bool {
         let mut is_all_told = true;
         for event in events {
             if *event == WAKE_UP {
+                // Before the turn looks at anything: a wake-up that comes later is for the next
+                // turn.
                 self.wake_up.clear();
                 continue;
             }
+            // An event of this batch may be of a worker that an earlier one of it has ended.
             let Some(place) = driver.place_of(event >> KINDS) else { continue };
             match event & ((1 << KINDS) - 1) {
                 LINK => {
@@ -266,7 +322,8 @@ impl Shared {
         is_all_told
     }
 
-    /// A link over which nothing more comes would have us wake up again and again.
+    /// Removes the link of a worker from the epoll set once nothing more comes over it: its hang-up
+    /// would wake the supervisor again and again until the worker has ended.
     fn turn_from_silent(&self, driver: &Driver, place: usize) {
         if let Some(worker) = driver.worker(place)
             && worker.is_silent()
@@ -276,22 +333,30 @@ impl Shared {
         }
     }
 
-    /// For a worker that seems to have ended; `false` if that cannot be told yet.
+    /// Reaps a worker whose pidfd says that it has ended, and settles its tasks. Returns `false` if
+    /// the system does not say how it ended yet.
     fn see_end(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) -> bool {
+        // Ended by an earlier event of this turn.
         let Some(worker) = driver.worker(place) else { return true };
         let why = match worker.child.try_join() {
+            // The pidfd is readable a moment before the process can be reaped.
             Ok(None) => return false,
             Ok(Some(())) => Failure::Exited(0),
+            // The system could not be asked (no memory, say): the pidfd stays readable, so it is
+            // asked again.
             Err(error) if error.os_error().is_some() => return false,
             Err(error) => error.into_failure(),
         };
+        // Its descriptors are removed before they are closed, in `end`.
         self.forget(driver, place, said);
         driver.end(place, why);
         true
     }
 
-    /// For a worker that may not be ended: this program has become another user since it started
-    /// it. It ends with this program at the latest, as it is tied to it.
+    /// Gives up a worker that this program may not signal, as it has become another user since it
+    /// started the worker. Returns a warning for the log.
+    ///
+    /// The worker is tied to this program's lifeline and ends with it at the latest.
     fn give_up(
         &self,
         driver: &mut Driver,
@@ -307,7 +372,7 @@ impl Shared {
         Some(why)
     }
 
-    /// Takes a worker's last records, and watches it no more.
+    /// Reads a worker's last log records, and removes its descriptors from the epoll set.
     fn forget(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) {
         self.take_records(driver, place, said);
         let Some(worker) = driver.worker(place) else { return };
@@ -317,19 +382,22 @@ impl Shared {
         }
     }
 
+    /// Reads what a worker has logged, to be passed on without the lock.
     fn take_records(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) {
         if let Some(ended) = driver.take_records(place, said) {
             self.set.remove(ended.as_fd());
         }
     }
 
-    /// Starts a worker. The driver is not locked meanwhile.
+    /// Starts a worker for a place. The driver is not locked while the process starts, which takes
+    /// milliseconds; the place counts as taken meanwhile (`take_vacancies`).
     fn start(&self, place: usize) {
         let (settings, number) = {
             let mut driver = self.lock();
             (driver.settings.clone(), driver.next_number(place))
         };
         let started = WorkerProcess::start(&settings, place.saturating_add(1), number);
+        // Watched before it is installed: nobody sends it a task whose answer would go unheard.
         let started = started.and_then(|worker| match self.watch(&worker) {
             Ok(()) => Ok(worker),
             Err(error) => {
@@ -337,6 +405,7 @@ impl Shared {
                 Err(error)
             }
         });
+        // The pool may have been terminated meanwhile; then the scheduler ends the worker at once.
         let mut driver = self.lock();
         match started {
             Ok(worker) => driver.install(place, worker),
@@ -345,10 +414,11 @@ impl Shared {
     }
 }
 
-/// What one turn of the supervisor came to.
+/// Work that one turn left to be done without the lock.
 struct Turn {
     left: Left,
+    /// Log records, with the name of their worker.
     said: Vec<(String, Said)>,
-    /// What the program's log is to be told.
+    /// Warnings for the library's own log.
     warnings: Vec<String>,
 }

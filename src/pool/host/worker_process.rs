@@ -1,4 +1,28 @@
-//! The process of a worker: how a pool sends to it, hears it, and ends it.
+//! The process of a worker: how a pool starts it, sends to it, hears it, and ends it.
+//!
+//! All methods are called with the driver locked, except [`WorkerProcess::start`], and none of them
+//! waits.
+//!
+//! # Sending
+//!
+//! A message goes into the ring if there is room, else into `outgoing`, from where it follows in
+//! order when the worker has read ([`pump`](WorkerProcess::pump)). What is sent is seen by a worker
+//! that is awake; one that sleeps has to be woken, which the driver does once for all that it sent.
+//!
+//! # Hearing
+//!
+//! The ring's doorbell wakes whoever waits for messages *or* for room, and a reader takes the
+//! wake-up of both. So sending and hearing go together ([`exchange`](WorkerProcess::exchange)).
+//!
+//! # Its end
+//!
+//! Each way ends in a pidfd that becomes readable, which the supervisor watches:
+//!
+//! 1. *Dismissed*: the pool shuts the link; the worker meets the end of it when it has done what it
+//!    has.
+//! 2. *Terminated*, then *killed*: by signals to the whole session, so that what tasks have started
+//!    ends too.
+//! 3. By itself: a crash, an exit, its own timer, or a lost link.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -25,82 +49,102 @@ use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
 use crate::sys::process::tree;
 
-/// Bytes that each direction of a link holds.
+/// Bytes that each direction of a link holds: ten chunks of the largest size that a map makes.
 const CAPACITY: usize = 128 << 10;
 
-/// Time before descriptors are sent again that could not go out: nothing tells when there is room
-/// for them.
+/// Time before descriptors are sent again that the system did not accept: nothing tells when it
+/// would.
 const CONGESTION: Duration = Duration::from_millis(20);
 
-/// Turns of sending and listening, at the most, before other workers have theirs.
+/// Turns of sending and hearing for one worker, at the most, before others have theirs.
 const TURNS: u32 = 16;
 
-/// Batches of messages, at the most, that are heard before other workers have their turn: a worker
-/// may go on for as long as it has tasks.
+/// Batches of messages that are read from one worker, at the most, before others have their turn:
+/// it may publish as fast as they are read.
 const BATCHES: u32 = 16;
 
-/// Times in a row that what the system refuses is asked for again at once.
+/// Times in a row that a message is asked for again at once which the system refused (no
+/// descriptors, no memory).
 const MAX_REFUSALS: u32 = 10;
 
-/// The process of a worker, and the ways to it.
+/// The process of a worker, and the pool's ends of what leads to it.
 pub(crate) struct WorkerProcess {
-    /// Tells it from those that were in its place before.
+    /// Identifies it among those that have had its place: a serial number, then 16 bits of place.
     pub(super) number: u64,
+    /// Its name and pid, for errors; shared with what it delivers, as that outlives it.
     pub(crate) tag: Arc<Tag>,
+    /// The process, which the supervisor reaps.
     pub(crate) child: Child<()>,
-    /// `None` once it is told to leave.
+    /// The pool's end of the link; `None` once it was dismissed.
     link: Option<RingLink>,
-    /// The socket of its log records, if it forwards them.
+    /// The socket of its log records; `None` if it forwards none, or the socket has ended.
     pub(super) records: Option<OwnedFd>,
+    /// The words that it shares with the pool.
     memory: WorkerMemory,
+    /// The pool's side of its claim word.
     claim: ClaimHandle,
-    /// Messages that wait for room in the link.
+    /// Messages that wait for room in the link, in order.
     outgoing: VecDeque<Outgoing>,
-    /// Until when it is of no use to send descriptors again.
+    /// End of the pause before descriptors are sent again.
     congested_until: Option<Instant>,
-    /// True if it was sent something and not called for it.
+    /// True if it was sent something since it was woken last.
     is_to_be_woken: bool,
-    /// True if nothing more comes over the link.
+    /// True if nothing more comes over the link: it has ended, or was given up as garbled.
     is_silent: bool,
-    /// True if the link cannot be sent to any more, for a reason of this program's.
+    /// True if a message cannot be sent, for a reason of this program's. Those behind it cannot
+    /// either, as order counts.
     is_broken: bool,
-    /// Time between SIGTERM and SIGKILL, unless a task says otherwise.
+    /// Time between SIGTERM and SIGKILL, unless a task sets its own.
     grace: Duration,
-    /// Processor time that each of its tasks may use.
+    /// CPU time that each of its tasks may use, by the pool's limits.
     cpu_time: Option<Duration>,
 }
 
-/// A message on its way to a worker.
+/// A message that waits for room.
 struct Outgoing {
     bytes: Vec<u8>,
     fds: Vec<Arc<OwnedFd>>,
-    /// Number of bytes that went out.
+    /// Bytes of it that went out. One that was begun must be finished: the worker has read its
+    /// beginning.
     sent: usize,
 }
 
-/// What came of listening to a worker.
+/// The result of reading from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// All that it has said so far.
+    /// All that it has published was read.
     All,
-    /// Not all of it: others are to have their turn.
+    /// There is more; other workers have their turn first.
     Part,
-    /// Not all of it: the system has no descriptors or memory for the next message.
+    /// There is more, and the system has no descriptors or memory for it.
     Refused,
-    /// The link has ended, or is of no use any more.
+    /// The link has ended, or what it carries makes no sense.
     End,
-    /// A message that is longer than any may be.
+    /// There is a message that is longer than any may be.
     TooLong,
 }
 
 impl WorkerProcess {
-    /// Starts one. `id` is that of its place, counted from 1.
+    /// Starts the worker with this number, for the place `id`, counted from 1. Called without the
+    /// driver's lock.
+    ///
+    /// 1. Make the link, the words and the socket for records: both ends are here.
+    /// 2. Start the process, which gets the far ends with its duty.
+    ///
+    /// If the process does not start, all of it is closed when this returns. If this program ends
+    /// in between, the worker ends by its lifeline.
+    ///
+    /// # Errors
+    /// The system has no descriptors or memory; those of [`Process::start`](crate::Process::start).
     pub(crate) fn start(settings: &Settings, id: usize, number: u64) -> Result<WorkerProcess> {
         let name = settings.worker_name(id);
         let cannot = |error| os(format!("cannot make the link to {name}"))(error);
         let (link, far) = RingLink::pair(CAPACITY).map_err(cannot)?;
+        // Fresh for each worker: the counts of one that died are not mixed with those of the next.
         let memory = WorkerMemory::create()?;
         let level = log::max_level();
+        // The level is fixed here: a worker does not learn of later changes, so `records::give`
+        // filters again.
         let (records, far_records) = if settings.forwards_records && level > log::LevelFilter::Off {
             let (near, far) = socket::pair().map_err(cannot)?;
             (Some(near), Some((Carried::from(far), level as usize)))
@@ -114,6 +158,7 @@ impl WorkerProcess {
             initializer: settings.initializer.clone(),
             records: far_records,
         };
+        // `for_pool` gives it a session of its own, so that signals reach all that its tasks start.
         let process = Process::new(worker_loop::serve, (duty,)).name(name.clone()).for_pool();
         let child = settings.prepare(process).start()?;
         Ok(WorkerProcess {
@@ -134,7 +179,7 @@ impl WorkerProcess {
         })
     }
 
-    /// Returns the number of the `serial`th worker of a pool, in a place.
+    /// Makes the number of the `serial`th worker of a pool, which is for this place.
     pub(crate) fn number(serial: u64, place: usize) -> u64 {
         serial << 16 | place as u64
     }
@@ -144,7 +189,7 @@ impl WorkerProcess {
         Ok((self.link.as_ref().map(RingLink::as_fd), self.child.sentinel()?))
     }
 
-    /// Returns the descriptor of what it logs.
+    /// Returns the descriptor that tells of its log records.
     pub(super) fn records_fd(&self) -> Option<BorrowedFd<'_>> {
         self.records.as_ref().map(AsFd::as_fd)
     }
@@ -154,22 +199,23 @@ impl WorkerProcess {
         self.is_silent
     }
 
-    /// Returns whether the link cannot be sent to any more.
+    /// Returns whether a message could not be sent for good.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// Returns whether messages wait for room in the link.
+    /// Returns whether messages wait for room.
     pub(super) fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    /// Returns until when it is of no use to send descriptors again.
+    /// Returns when to try again to send descriptors, if some wait.
     pub(super) fn congested_until(&self) -> Option<Instant> {
         self.congested_until.filter(|_| self.has_outgoing())
     }
 
-    /// Returns what its memory says.
+    /// Reads its words. The driver has read its messages before, so `begun` is never behind what
+    /// they say.
     pub(super) fn words(&self, now: Instant) -> Words {
         Words {
             begun: self.memory.begun(&self.claim),
@@ -179,12 +225,13 @@ impl WorkerProcess {
         }
     }
 
-    /// Returns how long it was at work, by its own account.
+    /// Returns the time that it has spent on tasks, by its own account.
     pub(crate) fn busy(&self) -> Duration {
         self.memory.busy()
     }
 
-    /// Sends it a job, without waking it. Returns whether all went out that it was ever sent.
+    /// Sends it a job, without waking it. Returns whether the job, and all before it, went into the
+    /// link.
     pub(super) fn give(&mut self, job: &Job, scratch: &mut Vec<u8>) -> bool {
         let call = job.sink.call();
         let options = &call.options;
@@ -198,25 +245,30 @@ impl WorkerProcess {
             limits: self.limits_for(&options.limits),
         };
         scratch.clear();
+        // One allocation for the whole message; 64 bytes hold a usual request.
         scratch.reserve(job.bytes.len().saturating_add(64));
         messages::put_request(scratch, &request);
         scratch.extend_from_slice(&job.bytes);
         self.send(scratch, job.fds.clone())
     }
 
-    /// Returns what the worker is to see to at each task: the limits of the tasks, and the time
-    /// that the pool gives each.
+    /// Returns the limits that the worker sets around each task: the tasks' own, and the CPU time
+    /// that the pool gives each. `None` if there are none, which spares short tasks the system
+    /// calls.
     fn limits_for(&self, own: &Limits) -> Option<Box<Limits>> {
         let limits = match self.cpu_time {
+            // The lower of the two holds.
             Some(time) if own.cpu().is_none_or(|own| own > time) => own.clone().cpu_time(time),
             _ => own.clone(),
         };
         (!limits.is_empty()).then(|| Box::new(limits))
     }
 
-    /// Sends a message, or keeps it if there is no room for it. Returns whether all is out.
+    /// Sends a message, or keeps it until there is room. Returns whether all that was ever sent has
+    /// gone out.
     fn send(&mut self, bytes: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) -> bool {
         let Some(link) = &mut self.link else { return true };
+        // Nothing may overtake what waits.
         if self.outgoing.is_empty()
             && fds.is_empty()
             && matches!(link.push_quietly(bytes), Ok(true))
@@ -227,12 +279,12 @@ impl WorkerProcess {
         false
     }
 
-    /// Returns whether descriptors could not go out, a moment ago.
+    /// Returns whether descriptors were refused a moment ago.
     fn is_congested(&self) -> bool {
         self.congested_until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Returns whether more could go out now.
+    /// Returns whether the next message that waits could go out now, in part at least.
     fn could_pump(&mut self) -> bool {
         if self.outgoing.is_empty() || self.is_congested() {
             return false;
@@ -243,9 +295,11 @@ impl WorkerProcess {
         })
     }
 
-    /// Sends what there is room for, and hears what it says; `each` returns whether it is worth
-    /// listening further. Either of these may take the wake-up that was for the other, so they are
-    /// done in turns until neither has anything to do.
+    /// Sends what there is room for, and reads what the worker has published; `each` gets every
+    /// message, and returns `false` if what follows cannot be understood.
+    ///
+    /// Each of the two may take the wake-up that was for the other, so they take turns until
+    /// neither has anything to do.
     pub(super) fn exchange(
         &mut self,
         scratch: &mut Vec<u8>,
@@ -253,6 +307,8 @@ impl WorkerProcess {
     ) -> Heard {
         for _ in 0..TURNS {
             if self.has_outgoing() {
+                // Sending first: it makes room for more to be said, and the worker may have nothing
+                // else to do.
                 self.pump();
                 self.wake();
             }
@@ -265,21 +321,23 @@ impl WorkerProcess {
         Heard::Part
     }
 
-    /// Sends what there is room for. (It may take wake-ups that are for the receiver: listen
-    /// afterwards.)
+    /// Sends what there is room for. It may take a wake-up that was for the reader: read
+    /// afterwards.
     fn pump(&mut self) {
         if self.is_congested() {
             return;
         }
+        // The pause is over; what is refused again sets it anew.
         self.congested_until = None;
         let Some(link) = &mut self.link else { return };
         while let Some(Outgoing { bytes, fds, sent }) = self.outgoing.front_mut() {
             match link.send_some(bytes, fds, sent) {
                 Ok(true) => self.outgoing.pop_front(),
-                // A worker that is gone is found so.
+                // The worker is gone; its pidfd tells the supervisor.
                 Err(SendTransportError::Disconnected) => return,
                 Ok(false) | Err(SendTransportError::Full) => {
-                    // Else the worker tells when there is room in the ring.
+                    // If the ring has room, the descriptors were what did not fit, and nothing
+                    // tells when they would. Else the worker rings the doorbell when it has read.
                     if !fds.is_empty()
                         && link.outbound().has_room_for_next(bytes.len().saturating_sub(*sent))
                     {
@@ -287,12 +345,14 @@ impl WorkerProcess {
                     }
                     return;
                 }
-                // Sent as soon as others have received theirs.
+                // Too many descriptors are in flight for this user: sent once others have received
+                // theirs.
                 Err(SendTransportError::Os(error)) if socket::is_congestion(&error) => {
                     self.congested_until = Instant::now().checked_add(CONGESTION);
                     return;
                 }
-                // Its descriptors cannot go out now; it is as good as none.
+                // These descriptors cannot be sent at all. The worker is replaced, as its stream
+                // stops in the middle of a message.
                 Err(_) => {
                     self.is_broken = true;
                     return;
@@ -301,7 +361,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Takes note that it is to be woken; returns whether that is new.
+    /// Notes that it is to be woken. Returns whether that is new.
     pub(super) fn must_be_woken(&mut self) -> bool {
         !mem::replace(&mut self.is_to_be_woken, true)
     }
@@ -310,11 +370,12 @@ impl WorkerProcess {
     pub(super) fn wake(&mut self) {
         self.is_to_be_woken = false;
         if let Some(link) = &mut self.link {
+            // A failure means that it is gone, which its pidfd tells.
             let _ = link.wake_peer();
         }
     }
 
-    /// Hears what it says, in so many batches at the most.
+    /// Reads what it has published, in up to `max_batches` batches.
     fn listen(
         &mut self,
         scratch: &mut Vec<u8>,
@@ -322,12 +383,14 @@ impl WorkerProcess {
         each: &mut impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>) -> bool,
     ) -> Heard {
         let Some(link) = &mut self.link else { return Heard::End };
+        // Refusals are bounded apart from batches, which `listen_to_all` does not bound.
         let (mut refusals, mut batches) = (0_u32, 0_u32);
         let mut goes_on = true;
         let drained = loop {
             let drained =
                 link.drain(scratch, MAX_MESSAGE, |message, fds| goes_on &= each(message, fds));
             match &drained {
+                // After garbage: the rest of the link means nothing.
                 _ if !goes_on => break drained,
                 Ok(true) if batches < max_batches => batches = batches.saturating_add(1),
                 Err(RecvTransportError::Os(_)) if refusals < MAX_REFUSALS => {
@@ -340,15 +403,14 @@ impl WorkerProcess {
             _ if !goes_on => Heard::End,
             Ok(false) => Heard::All,
             Ok(true) => Heard::Part,
-            // What the system refuses now, it may give in a moment.
+            // The message stays in the link; what the system refuses now, it may give in a moment.
             Err(RecvTransportError::Os(_)) => Heard::Refused,
             Err(RecvTransportError::TooLong { .. }) => Heard::TooLong,
             Err(_) => Heard::End,
         }
     }
 
-    /// Hears all that it has said so far. That is bounded: it may say no more than its tasks come
-    /// to.
+    /// Reads all that it has published. That is bounded: it can have no more answers than tasks.
     pub(super) fn listen_to_all(
         &mut self,
         scratch: &mut Vec<u8>,
@@ -357,14 +419,16 @@ impl WorkerProcess {
         self.listen(scratch, u32::MAX, &mut each)
     }
 
-    /// Keeps it from beginning more tasks until it meets what [`reopen`] sends.
+    /// Closes its claim word, so that it begins no more tasks until it meets what [`reopen`] sends
+    /// with this epoch.
     ///
     /// [`reopen`]: WorkerProcess::reopen
     pub(super) fn close(&mut self) -> Epoch {
         self.memory.close(&mut self.claim).1
     }
 
-    /// Drops what has not begun to go out, and lets it begin again what it is sent from now on.
+    /// Drops what has not begun to go out, and sends the message that opens the claim word. What is
+    /// sent afterwards will be begun.
     pub(super) fn reopen(&mut self, epoch: Epoch) {
         // What has begun to go out has to go out whole.
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
@@ -375,50 +439,57 @@ impl WorkerProcess {
         self.wake();
     }
 
-    /// Takes what it had written but not published when it ended: how many answers, and their
-    /// frames.
+    /// Takes what a worker that has ended had written and not published: the number of answers and
+    /// their frames, in `message`. `None` if there is nothing.
+    ///
+    /// Called after all that was published was read: the ring then expects the very record that the
+    /// word describes, or the word is of one that was published.
     pub(super) fn salvage<'a>(&self, message: &'a mut Vec<u8>) -> Option<(u32, &'a [u8])> {
         let ahead = self.memory.ahead();
         let is_any =
             ahead.count > 0 && self.link.as_ref()?.salvage(ahead.mark, ahead.bytes.into(), message);
+        // The head was not filled in yet; the word has the number.
         let answers = message.get(messages::BLOCK_HEAD..)?;
         is_any.then_some((ahead.count.into(), answers))
     }
 
-    /// Makes it leave when it has done what it has: it sees the end of the link.
+    /// Dismisses it: it leaves when it has done its tasks and meets the end of the link.
     ///
-    /// A forked copy of this process may hold the link open, too, so it is not enough to close it.
+    /// The link is shut, not only closed: a forked copy of this process may hold it open, too.
     pub(super) fn dismiss(&mut self) {
         if let Some(mut link) = self.link.take() {
             link.shut();
         }
     }
 
-    /// Returns its private memory, in bytes.
+    /// Measures its private memory, in bytes; `None` if the system does not tell.
     pub(crate) fn weigh(&self) -> Option<u64> {
         weight::private(self.child.pid())
     }
 
-    /// Continues it if somebody has stopped it, or its task has stopped itself.
+    /// Sends SIGCONT if somebody has stopped it, or its task has stopped itself: a stopped task
+    /// would hold up others for ever.
     pub(super) fn continue_if_stopped(&self) {
         if tree::is_stopped(self.child.pid()) {
             let _ = self.child.send_signal(Signal::CONT);
         }
     }
 
-    /// Sends SIGTERM to it and all that it started.
+    /// Sends SIGTERM to it and all that it started. A failure is met again at SIGKILL.
     pub(super) fn terminate(&self) {
         let _ = self.child.terminate_tree();
     }
 
-    /// Kills it and all that it started; `false` if this program may not, as the worker runs as
-    /// another user.
+    /// Sends SIGKILL to it and all that it started. Returns `false` if this program may not, as the
+    /// worker runs as another user.
     pub(super) fn kill(&self) -> bool {
+        // Any other failure means that it is gone already.
         let killed = self.child.kill_tree();
         !killed.is_err_and(|error| error.os_error().is_some_and(is_forbidden))
     }
 }
 
+/// Returns whether the system refused for want of permission.
 fn is_forbidden(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::PermissionDenied
 }

@@ -1,5 +1,21 @@
-//! Describes what a pool and a worker say to each other over their link: by hand, as it is said for
-//! every task.
+//! The messages of the link between a pool and a worker, and their encoding.
+//!
+//! The formats are written by hand, not by `codec`, as each task passes through them twice. All
+//! lengths are checked where they are read: neither side trusts the other's bytes.
+//!
+//! ```text
+//! pool to worker:   Request (encoded) | arguments, one frame for each task
+//! worker to pool:   Reply byte | value or reason                     (one task, or `Ready`)
+//!                   Reply::Block, 0, count (u16), 0 0 0 0 | frames   (several that returned)
+//!
+//! frame:            length (u8, at most 253)            | value
+//!                   254, length (u32)                   | value
+//!                   255, Reply byte, length (u32)       | reason     (only in a ledger's answers)
+//! ```
+//!
+//! A worker answers its tasks in the order in which it was given them, and each exactly once. So an
+//! answer carries no number: the pool's ledger knows whose it is. An answer too many is garbage,
+//! for which the worker is killed.
 
 use std::time::Duration;
 
@@ -11,58 +27,61 @@ use crate::limits::Limits;
 use crate::sys::program::code::Offset;
 use crate::unwind::Panic;
 
-/// Time that a worker with more to do works before it wakes the pool to take what has come of it.
+/// Time that a worker with more to do works on before it wakes the pool to fetch its answers. A
+/// wake-up costs a system call and a switch of threads, as much as dozens of short tasks.
 ///
-/// What it publishes within this time after the last call may go unheard, so the pool listens once
-/// more by itself when it has passed.
+/// What the worker publishes within this time after its last wake-up may go unnoticed, so the pool
+/// listens once more, unasked, when twice the time has passed (`WorkerRecord::look_soon`).
 pub(crate) const WAKE_INTERVAL: Duration = Duration::from_micros(250);
 
-/// Pool to worker, ahead of the tasks that follow it.
+/// A message from the pool to a worker. Requests are followed in order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Tasks of one function. What stands behind is their arguments, each with its length before
-    /// it.
+    /// Run tasks of one function. Their arguments stand behind the request, one frame for each.
     Tasks {
+        /// The function's entry, relative to the program's code; a worker that cannot find it ends.
         entry: Option<Offset>,
-        /// Counts how many.
+        /// Number of tasks.
         count: u32,
-        /// The number of the first in its map.
+        /// Number of the first task in its map.
         first: u64,
-        /// Holds what the tasks are called, if not by their function.
+        /// Name of the tasks, unless they are called by their function.
         name: Option<String>,
-        /// Says how long each may take, and its worker has then to end.
+        /// Time that each task may take from its begin, and time that the worker then has between
+        /// SIGTERM and SIGKILL.
         deadline: Option<(Duration, Duration)>,
-        /// Holds what each may use, if the worker is to see to it.
+        /// Limits of each task; `None` if there are none.
         limits: Option<Box<Limits>>,
     },
-    /// Drops what stood before and is not begun; what follows is to be done.
+    /// Open the claim word. Tasks that stood before this message and were not begun have been taken
+    /// back: the worker skips them, and begins with what follows.
     Open(Epoch),
 }
 
-/// Puts an order behind `onto`; what belongs to it goes behind it.
+/// Appends an encoded request to `onto`. Arguments go behind it.
 pub(crate) fn put_request(onto: &mut Vec<u8>, order: &Request) {
-    // It brings no descriptors, and is refused only for want of memory; a worker that cannot
-    // understand it ends.
+    // A request has no descriptors in it, so only a want of memory could fail it; the worker cannot
+    // decode what is then missing, and ends.
     let _ = codec::encode_plain(order, onto);
 }
 
-/// An order, and what stands behind it.
+/// Decodes a request, and returns it with the bytes that stand behind it. `None` for garbage.
 pub(crate) fn understand(bytes: &[u8]) -> Option<(Request, &[u8])> {
     codec::decode_front(bytes).ok()
 }
 
-/// Holds what the byte before a value says, if it is not its length: that the length follows, or a
-/// verdict and the length.
+/// First byte of a frame whose length follows as a `u32`.
 const LONG: u8 = 254;
+/// First byte of a frame whose reply byte and length follow.
 const OTHER: u8 = 255;
 
-/// The longest value whose length is one byte.
+/// The longest value whose frame has a length of one byte: the worker writes these ahead.
 pub(crate) const SHORT: usize = 253;
 
-/// The longest value: what its length can say.
+/// The longest value: as much as its `u32` length can say, beside what stands before it.
 pub(crate) const LONGEST: usize = u32::MAX as usize - 8;
 
-/// Puts a value that `write` appends behind `onto`, with its length before it.
+/// Appends a frame whose value `write` appends. On an error of `write`, `onto` is as it was.
 #[inline]
 pub(crate) fn framed<T, E>(
     onto: &mut Vec<u8>,
@@ -78,16 +97,19 @@ pub(crate) fn framed<T, E>(
     done
 }
 
-/// Puts the length of what stands behind the byte at `start` there.
+/// Fills in the length of the frame that begins at `start`, where one byte was kept for it.
 #[inline]
 pub(crate) fn close_frame(onto: &mut Vec<u8>, start: usize) {
     let length = onto.len().saturating_sub(start).saturating_sub(1);
     match u8::try_from(length) {
+        // Nearly all values are short, so one byte is kept for the length, and a long value is
+        // moved.
         Ok(short) if length <= SHORT => onto[start] = short,
         _ => close_long_frame(onto, start),
     }
 }
 
+/// Makes room for a length of four bytes, which moves the value.
 #[cold]
 fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
     let length = u32::try_from(onto.len().saturating_sub(start).saturating_sub(1))
@@ -97,7 +119,8 @@ fn close_long_frame(onto: &mut Vec<u8>, start: usize) {
     onto.splice(start.saturating_add(1)..start.saturating_add(1), length);
 }
 
-/// Puts a verdict and what belongs to it behind `onto`.
+/// Appends the frame of a reply and its value or reason: how a ledger keeps answers until they are
+/// decoded.
 pub(crate) fn put_answer(onto: &mut Vec<u8>, verdict: Reply, value: &[u8]) {
     let length = u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes();
     match (verdict, u8::try_from(value.len())) {
@@ -114,25 +137,28 @@ pub(crate) fn put_answer(onto: &mut Vec<u8>, verdict: Reply, value: &[u8]) {
     onto.extend_from_slice(value);
 }
 
-/// The next value in `bytes`, from `at` on, which is moved behind it.
+/// Returns the value of the frame at `at`, and moves `at` behind it. `None` at the end of `bytes`,
+/// or for what is no frame; `at` is then unchanged.
 #[inline]
 pub(crate) fn next_frame<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     next_answer(bytes, at).map(|(_, value)| value)
 }
 
-/// `next_frame`, with the verdict.
+/// Like [`next_frame`], with the reply: [`Reply::Returned`] unless the frame says otherwise.
 #[inline]
 pub(crate) fn next_answer<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> {
     let first = *bytes.get(*at)?;
     if usize::from(first) > SHORT {
         return next_other(bytes, at);
     }
+    // Checked arithmetic: `bytes` comes from the other side, and may end anywhere.
     let start = at.checked_add(1)?;
     let value = bytes.get(start..start.checked_add(first.into())?)?;
     *at = start.saturating_add(value.len());
     Some((Reply::Returned, value))
 }
 
+/// Reads a frame that does not begin with a short length.
 #[cold]
 fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> {
     let (verdict, head, rest) = match bytes.get(*at..)? {
@@ -140,56 +166,62 @@ fn next_other<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(Reply, &'a [u8])> 
         [OTHER, verdict, rest @ ..] => (Reply::of(*verdict)?, 2, rest),
         _ => return None,
     };
+    // Compared with what is there before anything is allocated or cut.
     let (length, rest) = rest.split_first_chunk()?;
     let value = rest.get(..u32::from_le_bytes(*length) as usize)?;
     *at = at.saturating_add(head).saturating_add(length.len()).saturating_add(value.len());
     Some((verdict, value))
 }
 
-/// The verdict that a message begins with, and what belongs to it.
+/// Splits the message of one answer into its reply and the value or reason.
 pub(crate) fn only_answer(message: &[u8]) -> Option<(Reply, &[u8])> {
     let (&verdict, rest) = message.split_first()?;
     Some((Reply::of(verdict)?, rest))
 }
 
-/// Holds what stands before the answers of a block: that it is one, and how many there are.
+/// Length of a block's head: reply, count and padding.
 pub(crate) const BLOCK_HEAD: usize = 8;
 
-/// The first bytes of a block of so many answers.
+/// The head of a block of `count` answers.
 pub(crate) fn block_head(count: u16) -> [u8; BLOCK_HEAD] {
     let [low, high] = count.to_le_bytes();
     [Reply::Block as u8, 0, low, high, 0, 0, 0, 0]
 }
 
-/// Returns how many answers a block says that it has, and the answers. A block of none is garbage:
-/// a worker could send them without end, where all else that it says is bounded by the tasks that
-/// it was given.
+/// Returns the number of answers that a block announces, and their frames.
+///
+/// An empty block is garbage: a worker could send them without end, where all else that it sends is
+/// bounded by the number of tasks that it was given.
 pub(crate) fn open_block(message: &[u8]) -> Option<(u32, &[u8])> {
     let (head, answers) = message.split_first_chunk::<BLOCK_HEAD>()?;
     let count = u16::from_le_bytes([head[2], head[3]]);
     (count > 0).then(|| (count.into(), answers))
 }
 
-/// Worker to pool: what became of a task, in the order in which they came. The first byte of a
-/// message.
+/// The first byte of a message from a worker to the pool: what came of its next task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Reply {
-    /// The worker is up. The reason why not, if one follows.
+    /// The worker is ready for tasks, if nothing follows; else the reason why it will never be.
+    /// Sent once, before all else.
     Ready = 0,
-    /// The value that the function returned follows.
+    /// The function returned; the encoded value follows.
     Returned = 1,
-    /// The panic follows.
+    /// The function panicked; the encoded panic follows (see [`panic_bytes`]).
     Panicked = 2,
-    /// The reason follows.
+    /// The arguments could not be decoded, and the function was not called. The reason follows, as
+    /// UTF-8.
     BadArguments = 3,
+    /// The function returned, and its value could not be encoded or sent. The reason follows.
     BadResult = 4,
+    /// The task was not run. The reason follows.
     NotRun = 5,
-    /// Several that returned: their number and their values follow.
+    /// Several tasks in a row returned. See [`block_head`].
     Block = 6,
 }
 
 impl Reply {
+    /// The reply of a byte; `None` for a byte that no worker sends.
     pub(crate) fn of(byte: u8) -> Option<Reply> {
         use Reply::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
         [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block]
@@ -198,7 +230,7 @@ impl Reply {
     }
 }
 
-/// A panic as it crosses.
+/// Encodes a panic: its text, place and backtrace.
 pub(crate) fn panic_bytes(panic: &Panic) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = codec::encode_plain(panic, &mut bytes);

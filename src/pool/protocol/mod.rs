@@ -1,4 +1,5 @@
-//! Describes what a pool and its workers say to each other and share.
+//! The messages and the memory that a pool and its workers share. Both sides use this room; neither
+//! trusts what the other has put there.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"

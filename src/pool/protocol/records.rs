@@ -1,5 +1,12 @@
-//! Describes what workers log: each record goes over a socket to the pool, which gives it to the
-//! program's logger.
+//! Log records of workers, forwarded to the program's logger.
+//!
+//! A worker installs a logger that sends each record over a socket of its own, apart from
+//! the link: records are not answers, may be lost, and come from any thread of the worker. The
+//! supervisor reads the socket (`take`) with the driver locked and passes the records on (`give`)
+//! with nothing locked, as a logger is code of the user's.
+//!
+//! A death of the worker at any moment loses at most the record that was not sent yet: a message
+//! of the socket is whole or not there.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,17 +19,18 @@ use crate::codec::{self, Carried};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Sets how long a worker waits for the pool to take what it logged before; then the record is
-/// lost.
+/// Time that a worker waits for room in the socket; then it drops the record. A task must not hang
+/// because the program's logger does.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Sets how many are taken at once from one worker, so that a talkative one does not keep the pool
-/// from its work.
+/// Records read from one worker in one turn, at the most, so that a worker that logs without pause
+/// does not keep the supervisor from the others.
 const RECORDS_AT_ONCE: usize = 64;
 
-/// One record as it crosses.
+/// A log record in transit: what `log::Record` borrows, owned.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Said {
+    /// The level as a number: `Error` is 1, `Trace` is 5.
     level: usize,
     target: String,
     message: String,
@@ -31,23 +39,25 @@ pub(crate) struct Said {
     line: Option<u32>,
 }
 
-/// The logger of a worker.
+/// The logger that a worker installs.
 struct Forwarder(Arc<OwnedFd>);
 
-/// Sends this process's records over a socket, unless it has a logger of its own.
+/// Installs the forwarding logger in a worker, for records of `level` and above.
+///
+/// Does nothing if the process has a logger already: a forked worker has its parent's.
 pub(crate) fn install(Carried(socket): Carried, level: usize) {
     if log::set_boxed_logger(Box::new(Forwarder(socket))).is_ok() {
         log::set_max_level(filter(level));
     }
 }
 
-/// Cuts a text to at most so many bytes.
+/// Cuts a text to at most `most` bytes, at the boundary of a character.
 fn shorten(text: &mut String, most: usize) {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
 }
 
-/// The level of a number, as the socket carries it.
+/// The level filter of a number; `Off` for one that is none.
 fn filter(level: usize) -> LevelFilter {
     LevelFilter::iter().find(|filter| *filter as usize == level).unwrap_or(LevelFilter::Off)
 }
@@ -70,8 +80,12 @@ impl Log for Forwarder {
             line: record.line(),
         };
         let Ok(mut parcel) = codec::encode(&said) else { return };
+        // A record that is larger than a message may be is sent with its message cut. Each round
+        // removes at least a byte of the message, so the loop ends.
         while parcel.bytes.len() > socket::LARGEST && !said.message.is_empty() {
             let over = (parcel.bytes.len().saturating_sub(socket::LARGEST)).max(1);
+            // The encoding is no shorter than the text, so what is too much of it is too much of
+            // the text.
             let most = said.message.len().saturating_sub(over);
             shorten(&mut said.message, most);
             shorten(&mut said.target, 1024);
@@ -80,6 +94,8 @@ impl Log for Forwarder {
         }
         loop {
             match socket::send(self.0.as_fd(), &[&parcel.bytes], &[]) {
+                // The pool reads its records between other work, and the socket may be full
+                // until then.
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     if !poll::one_writable(self.0.as_fd(), Deadline::after(SEND_TIMEOUT))
                         .unwrap_or(false)
@@ -87,6 +103,7 @@ impl Log for Forwarder {
                         return;
                     }
                 }
+                // Sent; or the pool is gone, and this worker goes soon.
                 _ => return,
             }
         }
@@ -95,8 +112,8 @@ impl Log for Forwarder {
     fn flush(&self) {}
 }
 
-/// Returns what has come from a worker; what is no record is passed over. Also whether nothing more
-/// will come.
+/// Reads the records that a worker has sent. Also returns whether its socket has ended. Datagrams
+/// that are no records are skipped: a task may write what it likes.
 pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     let mut all = Vec::new();
     for _ in 0..RECORDS_AT_ONCE {
@@ -109,9 +126,10 @@ pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     (all, false)
 }
 
-/// Gives a worker's record to this program's logger.
+/// Passes a worker's record on to this program's logger, with the worker's name before its message.
 pub(crate) fn give(worker: &str, said: &Said) {
     let Some(level) = filter(said.level).to_level() else { return };
+    // The program may have lowered its level since the worker was started.
     if level > log::max_level() {
         return;
     }

@@ -1,29 +1,53 @@
-//! Describes what a worker has written into its ring but not published: a word that it shares with
-//! its pool.
+//! The word in which a worker records the answers that it has written into its ring and not
+//! published yet.
+//!
+//! To publish an answer costs two shared writes and perhaps a wake-up; a short task costs less. So
+//! the worker writes the answers of short tasks ahead, behind the published end of the ring, and
+//! publishes up to 4 KiB of them as one block. If it is killed in between, the pool reads this word
+//! and takes the answers out of the ring (`WorkerProcess::salvage`): tasks that are done are never
+//! run again and never reported as failed.
+//!
+//! # Order of operations
+//!
+//! 1. Worker: writes an answer behind the ones before it.
+//! 2. Worker: stores this word, which now counts one more. From here on the answer survives a
+//!    death.
+//! 3. Worker: runs the next task, or publishes the block.
+//!
+//! Killed between 1 and 2, the answer is lost and its task counts as the one that was running: it
+//! fails or is retried, as if the worker had died at its last instruction. Killed after publishing
+//! and before the next store, the word still describes the published block; `mark` tells that its
+//! record is no longer the next one of the ring, and the pool ignores it.
 
 use crate::channel::cells::{AtomicU64, Ordering};
 
-/// Answers that are written, behind the head of their block: how many, and the bytes of it all.
+/// Position and size of the answers that are written ahead: one block, head included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unpublished {
-    /// Which record they are to be.
+    /// Sequence number that the ring gives the block when it is published. It tells a block that is
+    /// still unpublished from one that was published since the word was stored.
     pub(crate) mark: u32,
+    /// Number of answers in the block.
     pub(crate) count: u16,
+    /// Length of the block in bytes, head included. The worker's blocks are at most 4 KiB.
     pub(crate) bytes: u16,
 }
 
 impl Unpublished {
-    /// In the worker, when it has written them.
+    /// Stores the word, in the worker, after the answers were written.
     #[inline]
     pub(crate) fn store(self, word: &AtomicU64) {
         let value =
             u64::from(self.mark) << 32 | u64::from(self.count) << 16 | u64::from(self.bytes);
-        // Release: who sees it sees what was written.
+        // Release: a pool that loads this value sees the bytes that were written before it. One
+        // store of 64 bits, so that no death leaves half of it.
         word.store(value, Ordering::Release);
     }
 
-    /// In the pool, when the worker is gone.
+    /// Loads the word, in the pool, after the worker has ended.
     pub(crate) fn load(word: &AtomicU64) -> Unpublished {
+        // Acquire: pairs with the store above. The kernel has reported the worker's death before,
+        // but the memory model does not know that.
         let value = word.load(Ordering::Acquire);
         #[expect(
             clippy::cast_possible_truncation,

@@ -1,4 +1,9 @@
-//! Which worker gets which job.
+//! Decides which worker gets which job, and takes jobs back from busy workers for idle ones.
+//!
+//! Jobs are given out ahead of need: a worker has the next ones in its ring, so that it goes on
+//! without a round trip through the pool. Whatever that costs in fairness is mended by
+//! [`Scheduler::share`]: when the queue is empty and a worker waits, what stands behind a long task
+//! is taken back and given to those that wait.
 
 use std::time::{Duration, Instant};
 
@@ -7,31 +12,36 @@ use super::job::{self, Job};
 use super::scheduler::Scheduler;
 use super::worker::WorkerRecord;
 
-/// Time that a task has to be running before those behind it are given to a worker that has
-/// nothing to do.
+/// Time that a task must have been running before those behind it are given to others. Short tasks
+/// are done sooner than they could be taken back.
 const LATE: Duration = Duration::from_micros(500);
 
-/// Workers that are looked at, at the most, once one with room was found.
+/// Workers that are looked at, at the most, once one with room was found: in a pool of hundreds, a
+/// good worker found soon beats the best one.
 const LOOKED_AT: usize = 16;
 
 impl Scheduler {
-    /// Gives the next job to a worker, if a job waits and a worker has room.
+    /// Gives the next job to a worker, if a job waits and a worker has room for it.
     pub(super) fn assign(&mut self, now: Instant) -> Option<Action> {
         let workers = &self.workers;
         let is_open = |place: usize| {
             workers.worker(place).is_some_and(|worker| worker.state.is_open() && !worker.is_full)
         };
+        // Pinned jobs first, and beyond the usual room: nobody else can do them.
         while let Some(place) = self.queue.pinned_place(is_open) {
             let job = self.queue.pop_pinned(place)?;
             if !job.sink.is_cancelled() {
                 return self.give(place, job, now);
             }
         }
+        // Nobody wants their outcomes, so they are dropped without one.
         while self.queue.front()?.sink.is_cancelled() {
             self.queue.pop();
         }
+        // Before the job is taken out of the queue: without a worker it stays there.
         let place = self.choose()?;
         let mut job = self.queue.pop()?;
+        // A worker gets no more tasks than it may do; the rest of the chunk is for the next one.
         if let Some(max_tasks) = self.policy.max_tasks {
             let left = max_tasks.saturating_sub(self.workers.worker(place)?.tasks_taken());
             if let Some(rest) = job.split_off(u32::try_from(left).unwrap_or(u32::MAX)) {
@@ -41,6 +51,8 @@ impl Scheduler {
         self.give(place, job, now)
     }
 
+    /// Enters a job in a worker's ledger, and has the host send it. In this order: a worker that
+    /// dies before the job is sent is settled from its ledger.
     fn give(&mut self, place: usize, job: Job, now: Instant) -> Option<Action> {
         self.workers.worker_mut(place)?.give(job, now);
         self.note_look(place);
@@ -53,8 +65,8 @@ impl Scheduler {
         worker.state.is_open() && !is_spent && worker.room() > 0
     }
 
-    /// Returns the worker that is to have the next job: one with nothing to do, or, of those with
-    /// room, the one with the fewest jobs.
+    /// Returns the worker for the next job: one without jobs, else the one with the fewest among
+    /// those with room.
     fn choose(&mut self) -> Option<usize> {
         let count = self.workers.len();
         let mut best: Option<(usize, usize)> = None;
@@ -68,18 +80,22 @@ impl Scheduler {
             if best.is_none_or(|(_, fewest)| jobs < fewest) {
                 best = Some((place, jobs));
             }
+            // Nobody has fewer than none.
             if jobs == 0 || step > LOOKED_AT {
                 break;
             }
         }
         let (place, jobs) = best?;
         // The next search begins with the next worker, unless this one gets several in a row.
+        // Idle workers are found in turn; a worker that is filled up is filled before the next one,
+        // so that the search is short.
         let next = if jobs == 0 { place.wrapping_add(1) } else { place };
         self.cursor = next.checked_rem(count).unwrap_or(0);
         Some(place)
     }
 
-    /// Takes back what waits behind a task that takes long, for workers that have nothing to do.
+    /// Recalls a worker that has tasks behind a long one, if other workers wait. One worker at
+    /// a time: its tasks may be enough for all of them.
     pub(super) fn share(&mut self, now: Instant) {
         if self.sharing_at(now).is_none_or(|at| at > now) {
             return;
@@ -93,14 +109,17 @@ impl Scheduler {
         if let Some(place) = late
             && let Some(worker) = self.workers.worker_mut(place)
         {
+            // Until `Recalled`: it is not chosen again meanwhile.
             worker.is_recalling = true;
             self.actions.push_back(Action::Recall { place, why: Recall::Share });
         }
     }
 
-    /// Returns when tasks are to be taken from a busy worker for one that waits, if there are both.
+    /// Returns when to look for tasks to share; `None` if no worker waits, or none has tasks to
+    /// give.
     pub(super) fn sharing_at(&self, now: Instant) -> Option<Instant> {
         let is_any_waiting = || self.workers.workers().any(WorkerRecord::is_waiting);
+        // As long as jobs wait, those that have nothing to do get these.
         if !self.queue.is_shared_empty() || !is_any_waiting() {
             return None;
         }
@@ -108,8 +127,8 @@ impl Scheduler {
         sharing.map(|worker| worker.ledger.since.checked_add(LATE).unwrap_or(now).max(now)).min()
     }
 
-    /// Queues what was taken back for `waiting` workers: a single chunk in as many pieces, and one
-    /// for the worker that had it.
+    /// Queues what was taken back for `waiting` workers. A single chunk is cut into as many pieces
+    /// and one for the worker that had it, so that all of them have some.
     pub(super) fn share_out(&mut self, back: Vec<Job>, waiting: usize) {
         let pieces = u32::try_from(waiting).unwrap_or(u32::MAX);
         let back = if back.len() == 1 { job::split(back, pieces) } else { back };

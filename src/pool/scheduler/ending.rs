@@ -1,4 +1,5 @@
-//! How a pool's work ends before it is done: tasks that fail or are cancelled, workers that die.
+//! Work that ends before it is done: workers that die, calls that are cancelled, pools that are
+//! terminated or cannot go on.
 
 use std::mem;
 use std::sync::Arc;
@@ -12,11 +13,18 @@ use crate::error::Failure;
 use crate::limits::LimitReached;
 
 impl Scheduler {
-    /// A worker is gone: settles what it had.
+    /// Settles a worker that is gone.
     ///
-    /// 1. Hear what it had written and not published: those tasks are done.
-    /// 2. Take back what it had not begun, and fail or retry the one task that it was running.
-    /// 3. Take note of its end, which may be one too many.
+    /// The order of operations:
+    ///
+    /// 1. **Salvage**: hear the answers that it had written and not published. Those tasks are
+    ///    done, and must be known as such before its claim word is compared with its answers.
+    /// 2. **Settle** the ledger: of what it had begun, the first task that has no answer was
+    ///    running; all behind that was not begun and goes back to the queue. Tasks of a stride that
+    ///    were claimed but not reached go back, too.
+    /// 3. **Judge** the running task: the reason for which the pool ended the worker, or else how
+    ///    it died. It fails with that, or is retried.
+    /// 4. **Record** the end, which may be one too many of its kind; then the pool gives up.
     pub(super) fn on_ended(
         &mut self,
         place: usize,
@@ -30,20 +38,22 @@ impl Scheduler {
         if let Some((count, answers)) = unpublished {
             worker.ledger.hear_block(count, answers);
         }
+        // An initializer that failed has told why, which says more than the exit code.
         let unready = worker.ledger.ready.clone().and_then(Result::err);
         let text = unready.unwrap_or_else(|| why.to_string());
         let is_unasked = matches!(worker.state.kill_reason(), None | Some(KillReason::Rogue(_)));
         let was_dismissed =
             matches!(worker.state, WorkerState::Ending { cause: Cause::Dismissed, .. });
         let state = mem::replace(&mut worker.state, WorkerState::Retiring);
+        // The failure is only made if a task was running.
         let (back, failed) = worker.ledger.settle(worker.begun(), || failure_of(state, why));
         self.touched.append(&mut worker.ledger.delivered);
         for job in worker.ledger.again.drain(..) {
             self.queue.push_back(job);
         }
         let has_failed = failed.is_some();
-        // It was ready and had tasks, and says that it began none of them: it was ended from
-        // outside, or its word lies. Either way another worker may do better, but not for ever.
+        // It was ready and had tasks, and says that it began none of them: either somebody has
+        // ended it from outside, or its word lies. Another worker may do better, but not for ever.
         let denies =
             !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
         if denies {
@@ -54,18 +64,23 @@ impl Scheduler {
         if let Some(failed) = failed {
             match failed.settle(&worker.ledger.tag) {
                 Ok(sink) => self.touched.push(sink),
+                // To be retried: in front, as it has waited for its turn before.
                 Err(job) => self.queue.push_front(job),
             }
         }
         let tag = &worker.ledger.tag;
         let reason = format!("worker {} (pid {}) {text}", tag.name, tag.pid);
+        // A death in a task says something about the task; one without a task says that the next
+        // worker may die as well.
         let is_expected = has_failed || denies || was_dismissed || worker.ledger.finished > 0;
         self.workers.ended(place, &worker, is_expected, now);
+        // What was just put back has no worker to go to in a pool that is over.
         self.fail_all_if_over();
         self.break_if_hopeless(&reason, now);
     }
 
-    /// Gives up if workers fail again and again before they have done anything.
+    /// Gives up the pool if its workers fail again and again before they have done anything: all
+    /// tasks fail with `reason`, rather than wait for ever.
     pub(super) fn break_if_hopeless(&mut self, reason: &str, now: Instant) {
         if !self.workers.is_hopeless(&self.policy)
             || !matches!(self.phase, Phase::Running | Phase::Closing)
@@ -81,21 +96,24 @@ impl Scheduler {
         self.end_workers(Duration::ZERO, now);
     }
 
-    /// No task is done any more: those that are not finished fail, workers are ended.
+    /// Terminates the pool: tasks that are not finished fail, and workers are ended.
     pub(super) fn on_terminated(&mut self, now: Instant) {
         match self.phase {
             Phase::Terminated => return,
             Phase::Running | Phase::Closing => self.phase = Phase::Terminated,
+            // Stays broken, as tasks are to fail with that reason; the workers are ended all the
+            // same.
             Phase::Broken(_) => {}
         }
         self.end_workers(self.policy.grace, now);
     }
 
-    /// Ends all workers, and fails what waits. What they have not begun fails once it is taken
-    /// back, what they run when they are gone.
+    /// Ends all workers and fails what is queued. What workers have not begun fails once it was
+    /// taken back; what they run, when they are gone.
     fn end_workers(&mut self, grace: Duration, now: Instant) {
         for place in 0..self.workers.len() {
             let Some(worker) = self.workers.worker_mut(place) else { continue };
+            // Recalled before it is terminated: a worker in its grace must not begin another task.
             if worker.state.has_link() {
                 worker.is_recalling = true;
                 self.actions.push_back(Action::Recall { place, why: Recall::Terminated });
@@ -106,7 +124,7 @@ impl Scheduler {
         self.fail_all_if_over();
     }
 
-    /// Fails all that waits if the pool does no more tasks.
+    /// Fails all that is queued, if the pool does no more tasks.
     pub(super) fn fail_all_if_over(&mut self) {
         let failure = match &self.phase {
             Phase::Running | Phase::Closing => return,
@@ -127,14 +145,14 @@ impl Scheduler {
             worker: None,
             attempts: job.failed,
         });
+        // Jobs of one call often follow each other; a sink that is woken twice does no harm.
         if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &job.sink)) {
             self.touched.push(job.sink);
         }
     }
 
-    /// Nobody wants the outcomes of a call any more: what waits is dropped when its turn comes,
-    /// what workers have is taken back, and workers that run one of its tasks are killed if
-    /// `kills`.
+    /// Cancels a call. Its jobs in the queue are dropped when their turn comes; what workers have
+    /// of it is taken back, and workers that run one of its tasks are killed if `kills`.
     pub(super) fn on_cancelled(&mut self, call: CallId, kills: bool) {
         for place in 0..self.workers.len() {
             let Some(worker) = self.workers.worker_mut(place) else { continue };
@@ -142,6 +160,8 @@ impl Scheduler {
                 && worker.state.kill_reason().is_none()
                 && worker.ledger.holds(call).1
             {
+                // Whether it runs a task of the call is decided after the recall, when it can begin
+                // none any more.
                 worker.is_recalling = true;
                 let why = Recall::Cancelled { call, kills };
                 self.actions.push_back(Action::Recall { place, why });
@@ -149,7 +169,8 @@ impl Scheduler {
         }
     }
 
-    /// Kills a worker if it runs a task of a call.
+    /// Kills a worker if it runs a task of a call. Called after a recall, so that its words are
+    /// current and it begins nothing else meanwhile.
     pub(super) fn kill_if_running(&mut self, place: usize, call: CallId, reason: KillReason) {
         let Some(worker) = self.workers.worker_mut(place) else { return };
         if worker.is_running() && worker.ledger.holds(call).0 {
@@ -158,7 +179,7 @@ impl Scheduler {
         }
     }
 
-    /// Calls off all tasks that no worker has begun.
+    /// Cancels all tasks that no worker has begun, of all calls.
     pub(super) fn on_pending_cancelled(&mut self) {
         let waiting = self.queue.take_all();
         self.fail_pending(waiting);
@@ -171,6 +192,7 @@ impl Scheduler {
         }
     }
 
+    /// Fails jobs that were cancelled before any worker began them.
     pub(super) fn fail_pending(&mut self, jobs: Vec<Job>) {
         for job in jobs {
             self.fail(job, Failure::Cancelled("before it began".to_owned()));
@@ -178,11 +200,14 @@ impl Scheduler {
     }
 }
 
-/// Returns what befell the task that a worker was running when it ended as `why` says.
+/// Returns the failure of the task that a worker was running when it ended as `why` says: the
+/// pool's own reason, if it had one to end the worker.
 fn failure_of(state: WorkerState, why: Failure) -> Failure {
     let WorkerState::Ending { cause: Cause::Killed(reason), due } = state else { return why };
     match reason {
+        // Also if the worker had to be given up: the task is over its time in any case.
         KillReason::Deadline(deadline) => Failure::Limit(LimitReached::Deadline(deadline)),
+        // The worker still runs, and perhaps its task: to say "cancelled" would be wrong.
         _ if due == Due::GivenUp => why,
         KillReason::Cancelled => Failure::Cancelled("while it ran".to_owned()),
         KillReason::Terminated => Failure::Cancelled("its pool was terminated".to_owned()),

@@ -1,6 +1,11 @@
-//! What goes into the scheduler and what comes out of it.
+//! The scheduler's inputs and outputs: events and actions.
 //!
-//! Workers are named by their place in the pool, counted from 0. A place has one worker at a time.
+//! Workers are named by their place in the pool, counted from 0. A place has one worker at a time:
+//! an event that names a place is of the worker that is there now, which the host sees to.
+//!
+//! For each worker, the host reports events in this order: `Started`, then any number of `Heard`,
+//! each batch closed by `Listened` or `Recalled`, then `Ended`. All other events may come at any
+//! time.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,60 +17,68 @@ use crate::error::Failure;
 
 /// Something that happened.
 pub(crate) enum Event<'a> {
-    /// A worker was started.
+    /// A worker was started in a place that was empty.
     Started { place: usize, tag: Arc<Tag>, fd_quota: usize },
-    /// A worker could not be started.
+    /// A worker could not be started; the place is still empty.
     StartFailed { place: usize, reason: String },
-    /// A worker sent a message. The scheduler may take what is in it.
+    /// A worker sent a message. The scheduler may take the message and its descriptors.
     Heard { place: usize, message: &'a mut Vec<u8>, fds: Vec<Arc<OwnedFd>> },
-    /// All messages that a worker had published were reported, and this is how it stands.
+    /// All messages that a worker had published by now were reported; its words and its link stand
+    /// like this. The words were read after the messages.
     Listened { place: usize, words: Words, link: Link },
-    /// A job did not fit into the link whole.
+    /// The job that was given last did not fit into the link whole: give no more until `Listened`.
     Full { place: usize },
-    /// [`Action::Recall`] was carried out: the worker begins nothing that is not begun by now.
+    /// [`Action::Recall`] was carried out: the worker begins nothing that is not begun in `words`,
+    /// and all that it had published was reported.
     Recalled { place: usize, words: Words, why: Recall },
-    /// The answer to [`Action::Weigh`]: private memory in bytes, if it could be told.
+    /// The answer to [`Action::Weigh`]: private memory in bytes; `None` if it could not be
+    /// measured.
     Weighed { place: usize, bytes: Option<u64> },
-    /// The system forbids this program to signal the worker, which was told to leave.
+    /// The answer to [`Action::Kill`] if the system forbids it. The worker was told to leave
+    /// instead.
     Unkillable { place: usize },
-    /// A worker is gone. All that it had published was reported before.
+    /// A worker is gone, and its place is empty. All that it had published was reported before.
     Ended {
         place: usize,
         words: Words,
         /// Number of answers that it had written and not published, and their frames.
         unpublished: Option<(u32, &'a [u8])>,
-        /// How it ended.
+        /// The way it ended: the failure of the task that it was running, if the pool has no better
+        /// reason.
         why: Failure,
     },
-    /// The pool takes no more tasks.
+    /// The user has closed the pool: it takes no more tasks.
     Closed,
-    /// The pool does no more tasks.
+    /// The user has terminated the pool: it does no more tasks.
     Terminated,
-    /// Nobody wants the outcomes of a call any more; `kills` those of its tasks that run.
+    /// The user has cancelled a call: nobody wants its outcomes any more. With `kills`, those of
+    /// its tasks that run are killed.
     Cancelled { call: CallId, kills: bool },
-    /// All tasks that no worker has begun are called off.
+    /// The user has cancelled all tasks that no worker has begun.
     PendingCancelled,
-    /// Time has passed.
+    /// Time has passed; the host sends this at the time of
+    /// [`next_look`](super::scheduler::Scheduler::next_look) at the latest.
     Tick,
-    /// The host has failed and carries out no more actions. Workers are reported as ended next.
+    /// The host has failed and carries out no more actions. It reports all workers as ended next.
     Abandoned,
 }
 
-/// How a link stands after it was read.
+/// The state of a link to a worker after it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Open, and all that the worker was given has gone into it.
     Open,
-    /// Open, but there is more to go out than it has room for. The host listens again when there
-    /// is room, and at this time if nothing tells it of that.
+    /// Open, but there is more to go out than it has room for. The host listens again when there is
+    /// room; at this time if nothing tells it so.
     Full { retry_at: Option<Instant> },
-    /// The worker's end is gone, or the stream on it makes no sense.
+    /// The worker's end is gone, or what it sends makes no sense.
     Ended,
-    /// It is of no use any more, for this reason of this program's.
+    /// Of no use any more, for this reason of this program's.
     Broken(&'static str),
 }
 
-/// Something to be done. The host carries actions out in the order in which they come.
+/// Something to be done. The host carries actions out in the order in which they come, each before
+/// it asks for the next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Send the job that was entered last in the worker's ledger.
@@ -82,7 +95,8 @@ pub(crate) enum Action {
     Dismiss { place: usize },
     /// Send SIGTERM to the worker and all that it started.
     Terminate { place: usize },
-    /// Send SIGKILL to the worker and all that it started.
+    /// Send SIGKILL to the worker and all that it started; answer with [`Event::Unkillable`] if
+    /// that is forbidden.
     Kill { place: usize },
     /// Forget a worker that cannot be signalled: answer with [`Event::Ended`].
     GiveUp { place: usize },
@@ -90,7 +104,7 @@ pub(crate) enum Action {
     Start { place: usize },
 }
 
-/// Why tasks are taken back from a worker, which decides what becomes of them.
+/// The reason to take tasks back from a worker. It decides what becomes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recall {
     /// Other workers have nothing to do.

@@ -1,4 +1,5 @@
-//! A chunk of tasks of one function, as it waits for a worker, and what becomes of it.
+//! Jobs: chunks of tasks of one function, as they wait for a worker, and the deliveries of what
+//! came of them.
 
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -12,47 +13,61 @@ use crate::limits::Limits;
 use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 
-/// Describes what the tasks of one call of the pool have in common.
+/// The common part of all tasks of one call of the pool. Shared by all jobs of the call.
 #[derive(Debug)]
 pub(crate) struct Call {
+    /// Identifies the call.
     pub(crate) id: CallId,
-    /// `None` is one that no job has: what cannot be found in a worker is refused before.
+    /// The function's entry in this program's code. `None` for code of a dynamic library: such a
+    /// call is refused before it has jobs.
     pub(crate) entry: Option<Offset>,
+    /// Path of the function, which names the tasks unless the user has.
     pub(crate) function: &'static str,
+    /// Settings of the tasks.
     pub(crate) options: Arc<Options>,
-    /// True if it has more than one task.
+    /// True if the call has numbered tasks.
     pub(crate) is_map: bool,
-    /// True if its function returns nothing, so that `exit(0)` is a success.
+    /// True if the function's result has no size, so that `exit(0)` counts as success.
     pub(crate) returns_nothing: bool,
-    /// Nanoseconds that one takes, as seen last; 0 is not known.
+    /// Nanoseconds that a task takes, a moving average; 0 while that is not known. Written with the
+    /// driver locked, read by the chunker without.
     pace: AtomicU64,
 }
 
-/// Tells a call from all others of this process.
+/// Identifies a call among all of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallId(u64);
 
 impl CallId {
+    /// An id that no call has had.
     fn new() -> CallId {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: the numbers need only differ. 64 bits do not run out.
         CallId(LAST.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// Describes how tasks are to be run.
+/// Settings of tasks, as [`Tasks`](crate::Tasks) collects them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
+    /// Name of the tasks in errors.
     pub(crate) name: Option<String>,
+    /// Time that each task may take, from its begin.
     pub(crate) deadline: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL, if not the pool's.
     pub(crate) grace: Option<Duration>,
+    /// Which failures are tried again.
     pub(crate) retry: Retry,
+    /// Limits of each task, beside those of its worker.
     pub(crate) limits: Limits,
+    /// Tasks in a chunk of a map, if not as many as seem right.
     pub(crate) chunk_size: Option<usize>,
-    /// Time that all tasks of the call have together, from the first that is handed out.
+    /// Time that all tasks of the call have together, from the first that is submitted.
     pub(crate) total: Option<Duration>,
 }
 
 impl Call {
+    /// A call that has no jobs yet.
     pub(crate) fn new(
         entry: Option<Offset>,
         function: &'static str,
@@ -63,17 +78,20 @@ impl Call {
         Call { id: CallId::new(), entry, function, options, is_map, returns_nothing, pace }
     }
 
-    /// Returns what a task is called in errors.
+    /// Returns the name of a task in errors, with its number if the call has several.
     pub(crate) fn label(&self, number: u64) -> String {
         let name = self.options.name.as_deref().unwrap_or(self.function);
         if self.is_map { format!("{name}[{number}]") } else { name.to_owned() }
     }
 
+    /// Returns the nanoseconds that a task takes; 0 if that is not known.
     pub(crate) fn pace(&self) -> u64 {
+        // Relaxed: an estimate, with nothing else to be seen behind it.
         self.pace.load(Ordering::Relaxed)
     }
 
-    /// Takes note of how long a task took.
+    /// Averages in how long a task took: three parts of what was known, one of what is new, so that
+    /// one slow task does not change the size of chunks much.
     pub(crate) fn took(&self, nanoseconds: u64) {
         let old = self.pace();
         let new = if old == 0 {
@@ -81,44 +99,51 @@ impl Call {
         } else {
             old.saturating_mul(3).saturating_add(nanoseconds) / 4
         };
+        // 0 stands for "not known".
         self.pace.store(new.max(1), Ordering::Relaxed);
     }
 }
 
-/// Describes who waits for what becomes of tasks.
+/// The destination of a job's outcomes: a slot or a map's results.
 pub(crate) trait Sink: Send + Sync {
+    /// The call whose outcomes these are.
     fn call(&self) -> &Call;
 
-    /// Takes what became of some. Called with the scheduler locked: it only keeps it.
+    /// Stores outcomes. Called with the driver locked: it wakes nobody and calls no code of users.
     fn deliver(&self, delivery: Delivery);
 
-    /// Wakes who waits. Called with nothing locked.
+    /// Wakes whoever waits, and calls callbacks. Called with nothing locked, after one or more
+    /// deliveries.
     fn wake(&self);
 
-    /// Returns whether nobody wants to know any more.
+    /// Returns whether nobody wants the outcomes: jobs that wait are then dropped. Called with the
+    /// driver locked.
     fn is_cancelled(&self) -> bool;
 }
 
-/// A chunk of tasks.
+/// A chunk of tasks of one call, with consecutive numbers.
 pub(crate) struct Job {
     pub(crate) sink: Arc<dyn Sink>,
-    /// The number of the first in its call.
+    /// Number of the first in its call.
     pub(crate) first: u64,
+    /// Number of tasks, at least 1.
     pub(crate) count: u32,
-    /// Counts how often its only task failed before.
+    /// Number of times that its only task has failed. A job of several has not failed yet: a task
+    /// that is retried gets a job of its own.
     pub(crate) failed: u32,
-    /// Counts how often a worker had it and did not begin it.
+    /// Number of workers that had it and did not begin it.
     pub(crate) put_off: u32,
     /// Place of the worker that is to have it; `None` for any.
     pub(crate) place: Option<usize>,
-    /// The arguments of each, framed.
+    /// The arguments of each task, framed.
     pub(crate) bytes: Vec<u8>,
-    /// The descriptors that come with the arguments of a job of one task.
+    /// The descriptors of the arguments, in a job of one task.
     pub(crate) fds: Vec<Arc<OwnedFd>>,
 }
 
 impl Job {
-    /// Cuts off all tasks from the `at`th on.
+    /// Cuts the job: keeps the first `at` tasks, and returns the others. `None` if there are no
+    /// others.
     pub(crate) fn split_off(&mut self, at: u32) -> Option<Job> {
         if at >= self.count {
             return None;
@@ -133,13 +158,15 @@ impl Job {
             put_off: self.put_off,
             place: self.place,
             bytes,
+            // Only a job of one task has descriptors, and `at` is 0 for it.
             fds: if at == 0 { mem::take(&mut self.fds) } else { Vec::new() },
         };
         self.count = at;
         Some(rest)
     }
 
-    /// A job of one of its tasks, by its number in the call, that failed so often.
+    /// Copies one task out of the job, by its number in the call, with the number of times that it
+    /// has failed.
     pub(crate) fn one(&self, number: u64, failed: u32) -> Job {
         let place = u32::try_from(number.saturating_sub(self.first)).unwrap_or(u32::MAX);
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
@@ -157,10 +184,12 @@ impl Job {
         }
     }
 
-    /// Where the arguments of a task are.
+    /// Returns the offset of a task's arguments. Walks the frames before it, which is rare: only
+    /// what is cut or retried is walked.
     fn place_of(&self, number: u32) -> usize {
         let mut place = 0;
         for _ in 0..number {
+            // Fewer frames than tasks cannot be: this process wrote them.
             if messages::next_frame(&self.bytes, &mut place).is_none() {
                 break;
             }
@@ -169,48 +198,53 @@ impl Job {
     }
 }
 
-/// Where a task ran.
+/// Name and pid of a worker, for errors.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
     pub(crate) name: String,
     pub(crate) pid: u32,
 }
 
-/// Describes what became of some tasks of a call that follow each other.
+/// The outcomes of some tasks of a call with consecutive numbers.
 pub(crate) struct Delivery {
-    /// The number of the first.
+    /// Number of the first.
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) content: Content,
+    /// The worker in which they ran; `None` if none has had them.
     pub(crate) worker: Option<Arc<Tag>>,
-    /// Counts how often they were tried.
+    /// Number of times that they were run.
     pub(crate) attempts: u32,
 }
 
+/// Outcomes, still encoded.
 pub(crate) enum Content {
-    /// A verdict and what belongs to it for each, framed.
+    /// The reply and value of each task, framed.
     Answers(Vec<u8>),
-    /// The message with the verdict of the only one, a long one or one with descriptors.
+    /// The whole message of a single task, as its value is long or has descriptors.
     Message { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
-    /// Says what befell the only one, or all of them.
+    /// The failure of the only task, or of all of them.
     Failed(Failure),
 }
 
-/// Returns what befell one task of several to which the same happened. (What the system said goes
-/// as a text: it cannot be doubled.)
+/// Copies a failure for the next of several tasks. An error of the system has no copy; it becomes a
+/// text.
 pub(crate) fn again(failure: &Failure) -> Failure {
     match failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
         Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
+        // The others never befall several tasks at once, except with an error of the system.
         other => Failure::NotRun(other.to_string()),
     }
 }
 
-/// A chunk in so many pieces and one.
+/// Cuts jobs into `pieces` and one more: one for each worker that waits, and one for the worker
+/// that had them.
 pub(crate) fn split(back: Vec<Job>, pieces: u32) -> Vec<Job> {
     let mut all = Vec::new();
     for mut job in back {
+        // Rounded up, so that there are no more pieces than asked for.
         let each = job.count.div_ceil(pieces.saturating_add(1)).max(1);
         while let Some(rest) = job.split_off(each) {
             all.push(mem::replace(&mut job, rest));

@@ -1,5 +1,21 @@
-//! Describes what a worker was given and what came of it: which task it is at, and what is to be
-//! done again if it ends.
+//! The ledger of a worker: the jobs that it was given, in order, and what came of their tasks.
+//!
+//! Answers carry no numbers. A worker answers its tasks in the order in which it was given them,
+//! each once, so the ledger matches the next answer with the first task that has none. From that,
+//! and the number of tasks that the claim word says were begun, it follows at any time:
+//!
+//! ```text
+//! tasks given:   | finished ............ | running | not begun ............... |
+//!                0                finished      begun                     all given
+//! ```
+//!
+//! - what is *finished* has an answer, and is delivered or will be;
+//! - what is *running* fails or is retried if the worker ends;
+//! - what is *not begun* is taken back whole.
+//!
+//! A job is entered before it is sent, and leaves when its last task has an answer or is taken
+//! back. Numbers that contradict the ledger (an answer too many, more tasks begun than given) are
+//! garbage: the worker is ended, and settled by what the ledger knows.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -12,46 +28,50 @@ use crate::codec;
 use crate::error::Failure;
 use crate::pool::protocol::messages::{self, Reply};
 
-/// From so many bytes on, an answer is kept as it came instead of being copied.
+/// Bytes from which on an answer is kept as it came, instead of being copied behind others.
 const LONG_ANSWER: usize = 4096;
 
-/// The jobs of one worker, in the order in which they went out.
+/// The jobs of one worker, in the order in which they were given.
 pub(crate) struct Ledger {
+    /// Jobs that have unfinished tasks.
     sent: VecDeque<Sent>,
+    /// The worker's name and pid, for deliveries.
     pub(crate) tag: Arc<Tag>,
-    /// Counts how many tasks are finished.
+    /// Number of tasks that are finished, failed ones included.
     pub(crate) finished: u64,
-    /// Counts how many of them failed.
+    /// Number of tasks that failed.
     pub(crate) failures: u64,
-    /// When the last of them was, or when the first was sent.
+    /// Time at which the last task finished, or the first of the present jobs was entered.
     pub(crate) since: Instant,
-    /// Holds what it said of its beginning: the reason if it failed.
+    /// The worker's report of its start: the reason if it failed; `None` as long as it is
+    /// silent.
     pub(crate) ready: Option<Result<(), String>>,
-    /// It said what is no answer.
+    /// True if it has sent what is no answer. Nothing it says counts any more.
     pub(crate) is_garbled: bool,
-    /// Tasks that failed and are to be tried again.
+    /// Tasks that failed and are to be retried, each as a job of its own.
     pub(crate) again: Vec<Job>,
-    /// Holds what was finished, for whoever wants to be woken.
+    /// The sinks that got outcomes and are to be woken.
     pub(crate) delivered: Vec<Arc<dyn Sink>>,
-    /// The descriptors that came with answers and that nobody has taken yet, among others.
+    /// The descriptors that came with answers; those that the user still has or has not taken are
+    /// alive.
     kept: Vec<Weak<OwnedFd>>,
-    /// Descriptors that may be open in this program that came from this worker.
+    /// Number of such descriptors that may be open at a time.
     fd_quota: usize,
 }
 
-/// A job that went out.
+/// A job that was given.
 struct Sent {
     job: Job,
-    /// Counts how many of its tasks are finished.
+    /// Number of its tasks that are finished.
     done: u32,
-    /// Counts how many of these are delivered.
+    /// Number of these that were delivered.
     delivered: u32,
-    /// The answers of the others.
+    /// The answers of the others, framed.
     answers: Vec<u8>,
 }
 
 impl Ledger {
-    /// The ledger of a worker that has been given nothing yet.
+    /// The ledger of a worker that has been given nothing.
     pub(crate) fn new(tag: Arc<Tag>, fd_quota: usize, now: Instant) -> Ledger {
         Ledger {
             sent: VecDeque::new(),
@@ -68,53 +88,59 @@ impl Ledger {
         }
     }
 
-    /// Returns how many jobs are out.
+    /// Returns the number of jobs with unfinished tasks.
     pub(crate) fn jobs(&self) -> usize {
         self.sent.len()
     }
 
-    /// Returns how many tasks are out.
+    /// Returns the number of unfinished tasks.
     pub(crate) fn tasks(&self) -> u64 {
         self.sent.iter().map(|sent| u64::from(sent.job.count.saturating_sub(sent.done))).sum()
     }
 
-    /// Returns whether more than one task is out, without counting them all.
+    /// Returns whether there is more than one unfinished task, without counting them all.
     pub(crate) fn has_several(&self) -> bool {
         self.sent.len() > 1 || self.tasks() > 1
     }
 
-    /// Enters a job that goes out.
+    /// Enters a job that is about to be sent.
     pub(crate) fn enter(&mut self, job: Job, now: Instant) {
+        // It was idle until now; a job behind others starts when they are done.
         if self.sent.is_empty() {
             self.since = now;
         }
         self.sent.push_back(Sent { job, done: 0, delivered: 0, answers: Vec::new() });
     }
 
-    /// Returns the job whose task is next to finish.
+    /// The job of the next task to finish.
     pub(crate) fn head(&self) -> Option<&Job> {
         self.sent.front().map(|sent| &sent.job)
     }
 
-    /// Returns the job that was entered last.
+    /// The job that was entered last.
     pub(crate) fn last(&self) -> Option<&Job> {
         self.sent.back().map(|sent| &sent.job)
     }
 
-    /// Returns whether a job for that sink is the next to finish, and whether any is out.
+    /// Returns whether the next task to finish is of a call, and whether any unfinished task is.
     pub(crate) fn holds(&self, call: CallId) -> (bool, bool) {
         let is = |sent: &Sent| sent.job.sink.call().id == call;
         (self.sent.front().is_some_and(is), self.sent.iter().any(is))
     }
 
-    /// Counts descriptors that came with an answer; the reason if the worker has sent too many that
-    /// nobody has taken.
+    /// Counts descriptors that came with an answer.
     ///
     /// A worker may send descriptors with answers of any type. They stay open in this program until
     /// the answer is taken, so all workers together may have it keep half of what it can open.
+    ///
+    /// # Errors
+    /// The worker has sent too many that nobody has taken: the answer becomes a failure that says
+    /// so.
     fn keep(&mut self, fds: &[Arc<OwnedFd>]) -> Result<(), String> {
         let quota = self.fd_quota;
         if self.kept.len().saturating_add(fds.len()) > quota {
+            // Forgets those that are closed, only when the quota would be exceeded: in proportion,
+            // this is rare.
             self.kept.retain(|fd| fd.strong_count() > 0);
         }
         let kept = self.kept.len();
@@ -129,11 +155,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes what the worker says.
+    /// Takes in a message of the worker.
     pub(crate) fn hear(&mut self, message: &mut Vec<u8>, mut fds: Vec<Arc<OwnedFd>>) {
         if !fds.is_empty()
             && let Err(reason) = self.keep(&fds)
         {
+            // Closed here; the answer counts, as a failure.
             fds.clear();
             message.clear();
             message.push(Reply::BadResult as u8);
@@ -143,34 +170,37 @@ impl Ledger {
             return self.is_garbled = true;
         };
         if verdict == Reply::Ready {
-            if self.ready.is_some() {
-                return self.is_garbled = true;
-            }
-            let reason = String::from_utf8_lossy(rest).into_owned();
-            self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
-            return;
+            return self.hear_ready(rest);
         }
         if verdict == Reply::Block {
+            // A block can hold values only, so it needs no look at retries.
             match messages::open_block(message) {
                 Some((count, answers)) => self.hear_block(count, answers),
                 None => self.is_garbled = true,
             }
             return;
         }
+        // An answer without a task.
         let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
         self.finished = self.finished.saturating_add(1);
         let number = sent.job.first.saturating_add(sent.done.into());
         sent.done = sent.done.saturating_add(1);
         if verdict != Reply::Returned {
+            // Each attempt counts, also one that is retried.
             self.failures = self.failures.saturating_add(1);
             let retry = sent.job.sink.call().options.retry;
+            // The failure is decoded here only if it may be retried; else the user's thread does
+            // that.
             if !retry.is_never() && retry.wants(&failure(verdict, rest), sent.job.failed) {
+                // The task has no outcome yet, so the ones before it and those behind it are
+                // delivered apart.
                 sent.flush_but_last(&self.tag, &mut self.delivered);
                 sent.delivered = sent.done;
                 self.again.push(sent.job.one(number, sent.job.failed.saturating_add(1)));
                 return self.pop_if_done();
             }
         }
+        // Gathered with others of its job: one delivery for many short answers.
         if fds.is_empty() && message.len() < LONG_ANSWER {
             messages::put_answer(&mut sent.answers, verdict, rest);
         } else {
@@ -184,13 +214,27 @@ impl Ledger {
         self.pop_if_done();
     }
 
-    /// Takes the answers of so many tasks that returned, which may be those of several jobs.
+    /// Takes in the report of the worker's start.
+    fn hear_ready(&mut self, reason: &[u8]) {
+        // It reports its start once. A second time would be garbage that is not bounded by its
+        // tasks.
+        if self.ready.is_some() {
+            return self.is_garbled = true;
+        }
+        let reason = String::from_utf8_lossy(reason).into_owned();
+        self.ready = Some(if reason.is_empty() { Ok(()) } else { Err(reason) });
+    }
+
+    /// Takes in the answers of `count` tasks that returned. They may be of several jobs.
     pub(crate) fn hear_block(&mut self, count: u32, answers: &[u8]) {
         let (mut left, mut at) = (count, 0);
         while left > 0 {
+            // More answers than tasks. Those before are good: they were matched in order.
             let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
             let here = left.min(sent.job.count.saturating_sub(sent.done));
             let start = at;
+            // The rest of the block is of one job: its answers need not be walked. Whether there
+            // are as many as the block says is found when they are decoded.
             if here == left {
                 at = answers.len();
             } else {
@@ -208,13 +252,14 @@ impl Ledger {
         }
     }
 
-    /// Delivers what is finished of the job that is not.
+    /// Delivers what is finished of the job that is under way.
     pub(crate) fn flush(&mut self) {
         if let Some(sent) = self.sent.front_mut() {
             sent.flush(&self.tag, &mut self.delivered);
         }
     }
 
+    /// Removes the first job if all of its tasks are finished, and delivers the last of them.
     fn pop_if_done(&mut self) {
         if self.sent.front().is_some_and(|sent| sent.done == sent.job.count)
             && let Some(mut sent) = self.sent.pop_front()
@@ -223,16 +268,19 @@ impl Ledger {
         }
     }
 
-    /// Takes back all that was not begun, when `begun` tasks were, in order.
+    /// Takes back all that was not begun, by the number of tasks that were. The claim word must be
+    /// closed, and all that was published heard.
     pub(crate) fn take_back(&mut self, begun: u64) -> Vec<Job> {
-        // Tasks that are begun together are of one job. What the worker's word says beyond that
-        // cannot be.
+        // Tasks that are claimed together are of one job. What the word says beyond that cannot be,
+        // and is ignored: a worker that lies keeps the job that it is at, at the most.
         let running = u32::try_from(begun.saturating_sub(self.finished)).unwrap_or(u32::MAX);
         let mut back = Vec::new();
         let mut sent = mem::take(&mut self.sent).into_iter();
         if let Some(mut front) = sent.next() {
             let keep = running.min(front.job.count.saturating_sub(front.done));
+            // Arguments of finished tasks stay with the front, and go with it.
             back.extend(front.job.split_off(front.done.saturating_add(keep)));
+            // It stays with the tasks that run, so that their answers are matched.
             if keep > 0 {
                 self.sent.push_back(front);
             } else {
@@ -243,21 +291,23 @@ impl Ledger {
         back
     }
 
-    /// For a worker that has ended: takes back what was not begun, and says what befell the task
-    /// that was running.
+    /// Settles the ledger of a worker that has ended: takes back what was not begun, and makes the
+    /// failure of the task that was running, if there was one.
     pub(crate) fn settle(
         &mut self,
         begun: u64,
         failure: impl FnOnce() -> Failure,
     ) -> (Vec<Job>, Option<Failed>) {
-        // Of those that were begun together, it came as far as the first.
+        // Of tasks that were claimed together, it got as far as the first without an answer.
         let begun = begun.min(self.finished.saturating_add(1));
         let back = self.take_back(begun);
+        // Nothing was running: it ended between two tasks.
         let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
         sent.flush(&self.tag, &mut self.delivered);
         let number = sent.job.first.saturating_add(sent.done.into());
         let victim =
             sent.job.split_off(sent.done).unwrap_or_else(|| sent.job.one(number, sent.job.failed));
+        // It counts as finished, by its failure.
         self.finished = self.finished.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         (back, Some(Failed { job: victim, failure: failure() }))
@@ -271,12 +321,17 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// Delivers it, or gives it back to be tried again.
+    /// Delivers the failure, and returns the sink to be woken.
+    ///
+    /// # Errors
+    /// The task is to be retried: its job, to be queued.
     pub(crate) fn settle(self, tag: &Arc<Tag>) -> Result<Arc<dyn Sink>, Job> {
         let Failed { mut job, failure } = self;
         let call = job.sink.call();
         let retry = call.options.retry;
+        // `exit(0)` of a function without a result: `decode` makes its value.
         let is_success = call.returns_nothing && matches!(failure, Failure::Exited(0));
+        // A cancelled call has no use for a retry.
         if !is_success && !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
             job.failed = job.failed.saturating_add(1);
             return Err(job);
@@ -293,7 +348,7 @@ impl Failed {
 }
 
 impl Sent {
-    /// Delivers the answers that are here.
+    /// Delivers the answers that were gathered.
     fn flush(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         // Not by the answers: there may be fewer, of a worker that lies.
         if self.done > self.delivered {
@@ -302,14 +357,14 @@ impl Sent {
         }
     }
 
-    /// `flush`, when the last that is finished is not among the answers.
+    /// `flush`, when the last finished task is not among the gathered answers.
     fn flush_but_last(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         self.done = self.done.saturating_sub(1);
         self.flush(tag, delivered);
         self.done = self.done.saturating_add(1);
     }
 
-    /// Delivers those that are finished and were not delivered.
+    /// Delivers the outcomes of the finished tasks that were not delivered yet.
     fn deliver(&mut self, content: Content, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         let count = self.done.saturating_sub(self.delivered);
         let delivery = Delivery {
@@ -321,13 +376,14 @@ impl Sent {
         };
         self.delivered = self.done;
         self.job.sink.deliver(delivery);
+        // Each sink once in a row is enough; waking it twice does no harm.
         if !delivered.last().is_some_and(|last| Arc::ptr_eq(last, &self.job.sink)) {
             delivered.push(Arc::clone(&self.job.sink));
         }
     }
 }
 
-/// Returns what a verdict other than a value says.
+/// Returns the failure that a reply other than a value stands for, with its reason.
 pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
     let text = || String::from_utf8_lossy(reason).into_owned();
     match verdict {
@@ -339,6 +395,7 @@ pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
         },
         Reply::BadArguments => Failure::BadArguments(format!("cannot be decoded: {}", text())),
         Reply::NotRun => Failure::NotRun(text()),
+        // Not failures: a worker that sends them here counts wrongly.
         Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => {
             Failure::BadResult(text())
         }

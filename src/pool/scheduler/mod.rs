@@ -5,7 +5,16 @@
 //! is to be done goes out as an [`Action`](event::Action). So each transition can be tested by
 //! itself, the models run this very code, and workers need not be processes of this machine.
 //!
-//! `host` turns what the system reports into events and carries the actions out.
+//! The invariants, whatever order the events come in:
+//!
+//! - Every job is in exactly one place: the queue, or one worker's ledger.
+//! - Every task has exactly one outcome, delivered to its job's sink.
+//! - A task is given out again only if the claim word says that it was not begun, or if a retry was
+//!   asked for.
+//! - A worker that is not idle is looked at again within a bounded time, whatever it says or omits.
+//!
+//! `host` turns what the system reports into events and carries the actions out, with the driver's
+//! lock held. The code of users that runs under it is the function of `Retry::only` alone.
 #![deny(
     clippy::arithmetic_side_effects,
     reason = "what workers and iterators claim may be any number"

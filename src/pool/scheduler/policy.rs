@@ -1,4 +1,4 @@
-//! The settings of a pool that decisions depend on.
+//! The settings of a pool that its decisions depend on.
 
 use std::time::Duration;
 

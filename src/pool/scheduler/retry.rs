@@ -1,4 +1,4 @@
-//! Says how often a task is tried again, and after what.
+//! Which failures of a task are tried again, and how often.
 
 use std::fmt;
 
@@ -6,13 +6,20 @@ use crate::codec::Ends;
 use crate::error::Failure;
 use crate::unwind;
 
-/// Says how often a task that failed is tried again, and after which failures: not at all, unless
-/// said.
+/// Which failures of a task are tried again, and how often. None, by default.
 ///
-/// A task may have done part of its work before it failed, or all of it; retry what may be done
-/// twice. The end of a pipe or a connection cannot be an argument of a task that is retried (it
-/// fails with [`Failure::BadArguments`]): the first attempt may have sent or received something. A
-/// [`Queue`](crate::Queue) can.
+/// A task that is retried goes to the end of the queue or, if its worker died, to the front; any
+/// worker may get it. Its [deadline](crate::Tasks::deadline) starts anew with each attempt, and the
+/// error of the last one tells the number of attempts
+/// ([`TaskError::attempts`](crate::TaskError::attempts)).
+///
+/// A task may have done part of its work before it failed, or all of it, so retry only what may be
+/// done twice. The end of a pipe or a connection cannot be an argument of a task that is retried
+/// (it fails with [`Failure::BadArguments`]), as the first attempt may have sent or received
+/// something. A [`Queue`](crate::Queue) can.
+///
+/// CPython's `Pool` has no retries, and cannot: it does not notice that a task has died with its
+/// worker.
 ///
 /// ```
 /// use multiproc::{Failure, Pool, Retry};
@@ -35,32 +42,52 @@ use crate::unwind;
 /// ```
 #[derive(Clone, Copy, Default)]
 pub struct Retry {
+    /// Number of attempts after the first.
     times: u32,
+    /// Which failures are tried again; `None` for all.
     only: Option<fn(&Failure) -> bool>,
 }
 
 impl Retry {
-    /// Tries again up to so many times, whatever the failure. (Not what was cancelled, and not what
-    /// could not be handed out.)
+    /// Retries up to `times` times after any failure: a task runs `times + 1` times at the most.
+    /// Tasks that were cancelled, and those that could not be submitted, are not retried.
+    ///
+    /// ```
+    /// use multiproc::{Pool, Retry};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// fn fail() { panic!("always") }
+    /// let error = pool.tasks().retry(Retry::times(2)).apply(fail, ()).unwrap_err();
+    /// assert_eq!(error.attempts(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     #[must_use]
     pub fn times(times: u32) -> Retry {
         Retry { times, only: None }
     }
 
-    /// Only after the failures for which `only` is true. A panic in it counts as no.
+    /// Retries only after failures for which `only` returns `true`.
+    ///
+    /// `only` runs with the pool locked, in its own thread or in one that cancels tasks: it should
+    /// look at the failure and return. It is a plain function, so it captures nothing. A panic in
+    /// it counts as `false`.
     #[must_use]
     pub fn only(mut self, only: fn(&Failure) -> bool) -> Retry {
         self.only = Some(only);
         self
     }
 
-    /// Returns whether nothing is ever tried again.
+    /// Returns whether nothing is ever retried.
     pub(crate) fn is_never(self) -> bool {
         self.times == 0
     }
 
-    /// That arguments which have these things in them may be sent so often.
+    /// Checks that arguments may be sent as often as this allows.
+    ///
+    /// # Errors
+    /// They have an end of a channel in them, of which there is only one.
     pub(crate) fn check(self, ends: &Ends) -> Result<(), String> {
+        // Sent once, so they may have anything in them.
         if self.is_never() {
             Ok(())
         } else {
@@ -68,8 +95,9 @@ impl Retry {
         }
     }
 
-    /// Returns whether a task that failed so is tried again, when it failed `before` times before.
+    /// Returns whether a task is tried again after this failure, when it had failed `before` times.
     pub(crate) fn wants(self, failure: &Failure, before: u32) -> bool {
+        // The user's function last: it is asked only if it decides.
         before < self.times
             && !matches!(failure, Failure::Cancelled(_))
             && self.only.is_none_or(|only| unwind::catch(|| only(failure)).unwrap_or(false))

@@ -11,26 +11,31 @@
 //!
 //! A worker in any state may die. Its death is the event [`Ended`](super::event::Event::Ended),
 //! after which it has no state: its place is empty.
+//!
+//! No state waits without a bound: `Starting` and `Serving` are bounded by the tasks' deadlines and
+//! by [`STUCK`](super::worker::STUCK), `Ending` by the time in [`Due`]. `Starting` has no limit of
+//! its own, as an initializer may take as long as it needs; the pool can be terminated meanwhile.
 
 use std::time::{Duration, Instant};
 
-/// The stage of a worker's life.
+/// The stage of a worker's life. Changes only in the one scheduler that owns it.
 #[derive(Debug)]
 pub(crate) enum WorkerState {
-    /// Started, but it has not reported that it is ready. It may be given tasks all the same.
+    /// Started, and has not reported that it is ready. It may be given tasks, which wait in its
+    /// ring.
     Starting,
     /// Ready, and takes tasks.
     Serving,
-    /// Past its task or memory limit: it takes no more tasks, and is dismissed once it is idle.
+    /// Past its task or memory limit: takes no more tasks, and is dismissed once it is idle.
     Retiring,
-    /// On its way out, and takes no more tasks. Its last answers still count.
+    /// On its way out: takes no more tasks, and its last answers still count.
     Ending { cause: Cause, due: Due },
 }
 
-/// Why a worker is ending.
+/// The cause of a worker's end.
 #[derive(Debug)]
 pub(crate) enum Cause {
-    /// It was told to leave, as it had nothing to do any more.
+    /// The pool told it to leave, as it had nothing to do any more.
     Dismissed,
     /// Its end of the link is gone, so it is about to end by itself.
     LinkLost,
@@ -41,20 +46,21 @@ pub(crate) enum Cause {
 /// The next step towards the end of a worker that is ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// It gets SIGKILL at this time; `None` is a time that never comes.
+    /// SIGKILL is sent at this time; `None` is a time that never comes.
     KillAt(Option<Instant>),
-    /// It got SIGKILL; its end has yet to be reported.
+    /// SIGKILL was sent; the worker's end has yet to be reported.
     KillSent,
-    /// This program may not signal it. It is given up at this time if it has not ended by itself.
+    /// This program may not signal the worker. It is given up at this time, if it has not ended by
+    /// then.
     GiveUpAt(Option<Instant>),
-    /// It is given up: the host has been asked to forget it.
+    /// Given up: the host has been asked to forget it.
     GivenUp,
 }
 
-/// Why the pool ends a worker.
+/// The pool's reason to end a worker.
 #[derive(Debug)]
 pub(crate) enum KillReason {
-    /// Its task has taken longer than this deadline.
+    /// Its task took longer than this deadline.
     Deadline(Duration),
     /// The task that it was running was cancelled.
     Cancelled,
@@ -64,16 +70,17 @@ pub(crate) enum KillReason {
     Rogue(&'static str),
 }
 
-/// What the memory that a worker shares with its pool said at one moment.
+/// A reading of the memory that a worker shares with its pool. None of it is to be
+/// trusted beyond the worker's own tasks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
-    /// Number of tasks that it has begun since it started.
+    /// Number of tasks that it has claimed since it started.
     pub(crate) begun: u64,
-    /// Time since the task that it began last with a deadline, as far as it can be believed.
+    /// Time since the task that it claimed last with a deadline.
     pub(crate) running_for: Duration,
     /// Time that it has spent on tasks so far.
     pub(crate) busy: Duration,
-    /// When this was read.
+    /// Time of the reading.
     pub(crate) read_at: Instant,
 }
 
@@ -91,7 +98,8 @@ impl WorkerState {
         }
     }
 
-    /// Returns whether there is a link to the worker: not after it was dismissed.
+    /// Returns whether there is a link to the worker: not after it was dismissed, or told to leave
+    /// as it cannot be signalled.
     pub(crate) fn has_link(&self) -> bool {
         !matches!(
             self,
@@ -108,8 +116,9 @@ impl WorkerState {
         }
     }
 
-    /// Has the worker end: killed at `at`, or earlier if that is settled already. The first reason
-    /// to kill it stays, and a kill is the stronger cause.
+    /// Makes the worker end: killed at `at`, or earlier if that was decided before. The first
+    /// reason to kill it stays, as it is the one that its task fails with; a kill is a stronger
+    /// cause than a dismissal or a lost link.
     pub(crate) fn end(&mut self, cause: Cause, at: Option<Instant>) {
         match self {
             WorkerState::Ending { cause: old, due } => {
@@ -117,6 +126,7 @@ impl WorkerState {
                 {
                     *old = cause;
                 }
+                // Never later than was decided: a second reason must not give it more time.
                 if let Due::KillAt(old) = due {
                     *old = (*old).into_iter().chain(at).min();
                 }

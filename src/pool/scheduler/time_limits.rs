@@ -1,4 +1,20 @@
-//! What is due at a certain time: deadlines, the time of whole calls, workers that do not leave.
+//! Everything that is due at a certain time: deadlines, the time of whole calls, workers that do
+//! not leave, places that are empty.
+//!
+//! All of it is decided on [`Event::Tick`](super::event::Event::Tick), by the time that comes with
+//! it. A task that is past its deadline is not ended by that alone:
+//!
+//! 1. The tick finds that the worker is to be looked at ([`WorkerRecord::look_at`]), and has it
+//!    heard: the task may be done.
+//! 2. If it is still overdue after that, the worker is recalled, so that it cannot begin another
+//!    task.
+//! 3. Only the words that are read then decide: what it has begun and not answered is what takes
+//!    too long, and the worker is terminated for it.
+//!
+//! So a task that finishes at its deadline either has its value or its failure, and the task behind
+//! it is never the one that is killed.
+//!
+//! [`WorkerRecord::look_at`]: super::worker::WorkerRecord::look_at
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,10 +28,10 @@ use super::state::{Due, KillReason, WorkerState};
 use super::worker::STUCK;
 use crate::error::Failure;
 
-/// Workers that may be given a task without beginning it.
+/// Workers that may be given a task without beginning it, before it fails.
 const ATTEMPTS: u32 = 5;
 
-/// Time that a worker has to leave by itself if it may not be signalled.
+/// Time that a worker has to leave by itself if this program may not signal it.
 const LEAVE: Duration = Duration::from_secs(1);
 
 impl Scheduler {
@@ -25,9 +41,11 @@ impl Scheduler {
             self.on_expired(call);
         }
         for place in 0..self.workers.len() {
+            // Before the worker is borrowed, as this looks at the queue, too.
             let stop_check = self.stop_check(place);
             let Some(worker) = self.workers.worker_mut(place) else { continue };
             match worker.state {
+                // Its grace is over.
                 WorkerState::Ending { due: Due::KillAt(Some(at)), .. } if at <= now => {
                     self.kill(place);
                     continue;
@@ -45,19 +63,23 @@ impl Scheduler {
                 // Whether its task is overdue is decided by what it says now.
                 worker.look_at = None;
                 self.actions.push_back(Action::Listen { place });
+            // Nothing tells when somebody stops a process that another one reaps; so it is looked
+            // at.
             } else if stop_check.is_some_and(|at| at <= now) {
                 worker.checked_for_stop = now;
                 self.actions.push_back(Action::Continue { place });
             }
         }
+        // After all workers: those that became due may wait for tasks themselves.
         self.share(now);
         let (queue, phase) = (&self.queue, &self.phase);
         let vacancies = self.workers.take_vacancies(now, |place| phase.wants(queue, place));
         self.actions.extend(vacancies.into_iter().map(|place| Action::Start { place }));
     }
 
-    /// Returns when to look whether the worker in a place is stopped in the middle of a task
-    /// without a deadline, which nothing else would notice: only while other tasks wait.
+    /// Returns when to check whether the worker in a place has been stopped (SIGSTOP) in the middle
+    /// of a task. Only while others wait for it and the task has no deadline, which would end it
+    /// anyway.
     pub(super) fn stop_check(&self, place: usize) -> Option<Instant> {
         let worker = self.workers.worker(place)?;
         let is_endless = worker.ledger.head()?.sink.call().options.deadline.is_none();
@@ -66,11 +88,13 @@ impl Scheduler {
         if !(is_endless && holds_up && !is_killed && worker.is_running()) {
             return None;
         }
+        // From whichever was later, so that one long task is checked at intervals.
         worker.ledger.since.max(worker.checked_for_stop).checked_add(STUCK)
     }
 
-    /// Ends a worker whose task takes longer than it may, after what it had not begun was taken
-    /// back: whatever it has now is what takes too long.
+    /// Ends a worker whose task is overdue, once what it had not begun was taken back: whatever it
+    /// has now is what takes too long. `is_frozen` if it was recalled as it had begun nothing in
+    /// time.
     pub(super) fn end_overdue(
         &mut self,
         place: usize,
@@ -81,17 +105,22 @@ impl Scheduler {
         let grace = self.policy.grace;
         let Some(worker) = self.workers.worker_mut(place) else { return };
         let Some(job) = worker.ledger.head() else {
+            // It did not begin its task, and now cannot: somebody has stopped it, or it is at
+            // something else.
             if is_frozen && worker.state.has_link() && !worker.is_running() {
                 let reason = KillReason::Rogue("it did not begin its task");
                 worker.end(reason, Duration::ZERO, now);
                 self.actions.push_back(Action::Terminate { place });
                 return self.put_off(back);
             }
+            // It has finished what it had just before it was recalled.
             return self.queue.requeue(back);
         };
         let options = Arc::clone(&job.sink.call().options);
+        // Asked again, by the words of the recall: the task may be another than the one that was
+        // overdue.
         if let Some(deadline) = options.deadline
-            && worker.overdue(now).is_some_and(|left| left.is_zero())
+            && worker.time_left(now).is_some_and(|left| left.is_zero())
         {
             worker.end(KillReason::Deadline(deadline), options.grace.unwrap_or(grace), now);
             self.actions.push_back(Action::Terminate { place });
@@ -100,15 +129,17 @@ impl Scheduler {
     }
 
     /// Queues jobs that were taken back from a worker that did not begin the first of their tasks,
-    /// and counts that. Somebody else may have stopped the worker, or the task itself did, so this
-    /// does not go on for ever.
+    /// and counts that against this task: if it is the task that stops its workers, it must not go
+    /// round for ever.
     pub(super) fn put_off(&mut self, back: Vec<Job>) {
         let mut back = VecDeque::from(back);
         let Some(mut job) = back.pop_front() else { return };
+        // Only the first could have been the cause.
         if let Some(rest) = job.split_off(1) {
             back.push_front(rest);
         }
         job.put_off = job.put_off.saturating_add(1);
+        // Somebody outside may have stopped the workers, so it is given several chances.
         if job.put_off < ATTEMPTS {
             back.push_front(job);
         } else {
@@ -118,7 +149,7 @@ impl Scheduler {
         self.queue.requeue(back.into());
     }
 
-    /// The time of a call is up: what waits fails now, what workers have is taken back.
+    /// Ends a call whose time is up: what is queued fails now, what workers have is taken back.
     fn on_expired(&mut self, call: CallId) {
         self.fail_expired(call);
         for place in 0..self.workers.len() {
@@ -130,8 +161,8 @@ impl Scheduler {
         }
     }
 
-    /// Fails what was taken back from a worker for a call whose time is up, and ends the worker if
-    /// it runs one of its tasks.
+    /// Fails what was taken back of a call whose time is up, and kills the worker if it runs one of
+    /// its tasks.
     pub(super) fn end_expired(&mut self, place: usize, call: CallId) {
         self.fail_expired(call);
         if let Some(total) = self.expiries.total_of(call) {
@@ -139,6 +170,7 @@ impl Scheduler {
         }
     }
 
+    /// Fails what is queued of a call whose time is up.
     fn fail_expired(&mut self, call: CallId) {
         let Some(total) = self.expiries.total_of(call) else { return };
         for job in self.queue.take(|job| job.sink.call().id == call) {
@@ -146,8 +178,8 @@ impl Scheduler {
         }
     }
 
-    /// This program may not signal a worker, as it has become another user since it started it.
-    /// The worker was told to leave, and does so when its task is done or its own timer ends it.
+    /// Gives a worker that cannot be signalled the time to leave by itself. It was told to, and
+    /// does so when its task is done or its own timer ends it.
     pub(super) fn on_unkillable(&mut self, place: usize, now: Instant) {
         let Some(worker) = self.workers.worker_mut(place) else { return };
         if let WorkerState::Ending { due, .. } = &mut worker.state {

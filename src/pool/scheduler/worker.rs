@@ -1,4 +1,9 @@
-//! What the scheduler knows of one worker.
+//! The scheduler's record of one worker: its state, its ledger, what its memory said last, and
+//! when to look at it next.
+//!
+//! What a worker publishes is heard when it wakes the pool. It need not, as long as it has more to
+//! do, and it may be hostile; so each worker that has tasks also has a time at which it is heard
+//! unasked (`look_at`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,53 +13,59 @@ use super::ledger::Ledger;
 use super::state::{Cause, KillReason, Words, WorkerState};
 use crate::pool::protocol::messages::WAKE_INTERVAL;
 
-/// Work that a busy worker has ahead of it, in nanoseconds: enough for the pool to come late.
+/// Nanoseconds of work that a busy worker has in its ring: enough for the supervisor to come late
+/// by a turn of the system's scheduler.
 const AHEAD: u64 = 1_000_000;
 
-/// Jobs that are out to one worker, at the least: the one that it runs, and the next.
+/// Jobs that a worker has, at the least: the one that it runs, and the next.
 const MIN_JOBS: usize = 2;
 
-/// Jobs that are out to one worker, at the most.
+/// Jobs that a worker has, at the most.
 const MAX_JOBS: u64 = 1024;
 
-/// Time that a worker has to begin a task that it was given, beside twice the task's deadline.
+/// Time that a worker has to begin a task, beside twice the task's deadline.
 const BEGIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Longest time that a worker has to begin a task, whatever its deadline. A worker that takes
 /// longer was stopped by somebody, and its tasks go to others.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
-/// A worker that was started.
+/// A worker that was started and has not ended.
 pub(crate) struct WorkerRecord {
+    /// The stage of its life.
     pub(crate) state: WorkerState,
-    /// What it was given, and what came of it.
+    /// Its tasks, and their outcomes.
     pub(crate) ledger: Ledger,
-    /// What its memory said when it was read last.
+    /// The last reading of its memory.
     words: Words,
-    /// True while more is to go out to it than its link has room for.
+    /// True while more is to go out to it than its link has room for: it gets no more jobs.
     pub(crate) is_full: bool,
-    /// True between the decision to take tasks back and the answer to it.
+    /// True between the decision to take tasks back and the event that answers it, so that it is
+    /// not decided twice.
     pub(crate) is_recalling: bool,
-    /// Number of tasks that were finished at the last recall, unless it was given more since.
+    /// Number of tasks that were finished at the last recall, unless it was given more since: to
+    /// recall it again before it has finished another would bring nothing.
     taken_back_at: Option<u64>,
+    /// Time of its start.
     pub(crate) started: Instant,
-    /// When to listen to it next, whether or not it calls.
+    /// Time at which to hear it next, whether or not it wakes the pool.
     pub(crate) look_at: Option<Instant>,
-    /// When it was looked last whether somebody has stopped it.
+    /// Time of the last check whether somebody has stopped it.
     pub(crate) checked_for_stop: Instant,
-    /// Tasks finished, and whether it was ready, when it was listened to last.
+    /// Number of tasks finished, and whether it had reported its start, when it was heard last.
     heard: (u64, bool),
-    /// Time at work, and tasks finished, when its pace was measured last.
+    /// Time at work, and number of tasks finished, when its pace was measured last.
     paced: (Duration, u64),
-    /// Nanoseconds that a job takes; 0 while that is not known.
+    /// Nanoseconds that one of its jobs takes; 0 while that is not known.
     pace: u64,
     /// Private memory in bytes when it became ready.
     pub(crate) resident: Option<u64>,
-    /// When its memory was measured last, and how many tasks were finished then.
+    /// Time of the last measurement of its memory, and the number of tasks finished then.
     pub(crate) weighed: (Instant, u64),
 }
 
 impl WorkerRecord {
+    /// A worker that was just started and has been given nothing.
     pub(crate) fn new(tag: Arc<Tag>, fd_quota: usize, now: Instant) -> WorkerRecord {
         let words =
             Words { begun: 0, running_for: Duration::ZERO, busy: Duration::ZERO, read_at: now };
@@ -81,23 +92,23 @@ impl WorkerRecord {
         matches!(self.ledger.ready, Some(Ok(())))
     }
 
-    /// Returns whether it has nothing to do.
+    /// Returns whether it has no tasks.
     pub(crate) fn is_idle(&self) -> bool {
         self.ledger.jobs() == 0
     }
 
-    /// Returns whether it could be given a task at once and run it at once.
+    /// Returns whether it would run a task at once if it were given one.
     pub(crate) fn is_waiting(&self) -> bool {
         self.state.is_open() && self.is_ready() && self.is_idle()
     }
 
-    /// Returns whether it runs a task, as of when its memory was read last.
+    /// Returns whether it runs a task, as of its words.
     pub(crate) fn is_running(&self) -> bool {
         self.words.begun > self.ledger.finished
     }
 
-    /// Returns whether it has tasks that another could do, as far as is known: none of those that
-    /// it has begun together comes back.
+    /// Returns whether it has tasks that another worker could do, as far as is known: those that it
+    /// has claimed do not come back.
     pub(crate) fn could_share(&self) -> bool {
         self.state.is_open()
             && !self.is_recalling
@@ -105,11 +116,13 @@ impl WorkerRecord {
             && self.taken_back_at != Some(self.ledger.finished)
     }
 
-    /// Returns how many more jobs it may have now.
+    /// Returns the number of jobs that it may have in addition.
     pub(crate) fn room(&self) -> usize {
         if self.is_full {
             return 0;
         }
+        // As many jobs as take `AHEAD`: long tasks stay in the queue, where any worker can get
+        // them.
         let most = match self.pace {
             0 => MIN_JOBS,
             pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS))
@@ -119,7 +132,7 @@ impl WorkerRecord {
         most.saturating_sub(self.ledger.jobs())
     }
 
-    /// Returns how many tasks it has finished or has out.
+    /// Returns the number of tasks that it has finished or has.
     pub(crate) fn tasks_taken(&self) -> u64 {
         self.ledger.finished.saturating_add(self.ledger.tasks())
     }
@@ -129,21 +142,24 @@ impl WorkerRecord {
         let has_several = job.count > 1;
         self.ledger.enter(job, now);
         self.taken_back_at = None;
-        // The worker publishes the first of several without a call.
+        // It publishes the first of several without waking the pool.
         if has_several || self.ledger.jobs() > 1 {
             self.look_soon(now);
         }
         self.look_when_due(now);
     }
 
-    /// Takes note of its words after all that it had published was heard.
+    /// Takes in its words, after all that it had published was heard.
     pub(crate) fn listened(&mut self, words: Words, now: Instant) {
         self.words = words;
+        // What is finished of a chunk goes to the user now: the rest may take long.
         self.ledger.flush();
         self.look_at = None;
         let heard = (self.ledger.finished, self.ledger.ready.is_some());
+        // Something has come since: more may follow without a wake-up.
         if heard != self.heard {
             self.heard = heard;
+            // Something has come of it, so its next task begins at this time, at the latest.
             self.ledger.since = now;
             if self.ledger.jobs() > 0 {
                 self.look_soon(now);
@@ -153,8 +169,8 @@ impl WorkerRecord {
         self.look_when_due(now);
     }
 
-    /// Takes back all that is not begun, by the words that were read when the worker was kept from
-    /// beginning more.
+    /// Takes back all that it has not begun, by words that were read after its claim word was
+    /// closed.
     pub(crate) fn take_back(&mut self, words: Words, now: Instant) -> Vec<Job> {
         self.is_recalling = false;
         self.listened(words, now);
@@ -164,29 +180,30 @@ impl WorkerRecord {
         back
     }
 
-    /// Has it listened to once more, as it may publish something without a call.
+    /// Schedules another hearing soon, as it may publish something without waking the pool.
     fn look_soon(&mut self, now: Instant) {
         self.look_by(now.checked_add(WAKE_INTERVAL.saturating_mul(2)));
     }
 
-    /// Has it listened to when its task could be overdue at the earliest.
+    /// Schedules a hearing for when its task could be overdue, at the earliest.
     fn look_when_due(&mut self, now: Instant) {
-        let Some(left) = self.overdue(now) else { return };
+        let Some(left) = self.time_left(now) else { return };
         // A task that begins at this moment is overdue after its own deadline at the earliest.
         let own = self.ledger.head().and_then(|job| job.sink.call().options.deadline);
         // A time beyond what the clock can count never comes.
         self.look_by(now.checked_add(left.min(own.unwrap_or(left))));
     }
 
-    /// Has it listened to at this time at the latest.
+    /// Schedules a hearing for this time, at the latest.
     pub(crate) fn look_by(&mut self, at: Option<Instant>) {
         self.look_at = self.look_at.into_iter().chain(at).min();
     }
 
-    /// Returns how long the task that it runs may still take, or that it is about to begin may be
-    /// waited for; `None` for as long as it likes.
-    pub(crate) fn overdue(&self, now: Instant) -> Option<Duration> {
+    /// Returns how much longer the task that it runs may take, or the task that it has not begun
+    /// may be waited for; `None` for as long as it likes.
+    pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
         let deadline = self.ledger.head()?.sink.call().options.deadline;
+        // It is ended already; its grace is what counts now.
         if self.state.kill_reason().is_some() {
             return None;
         }
@@ -194,27 +211,31 @@ impl WorkerRecord {
         if self.is_running() {
             let since_read = now.saturating_duration_since(self.words.read_at);
             let ran = self.words.running_for.saturating_add(since_read);
-            // What it says of its beginning is believed for a while only: a hostile worker says
-            // what it likes.
+            // The start is what the worker says. It is believed for a while only: a hostile worker
+            // says what it likes, and its task has been waited for since `since` at least.
             let ran = ran.max(waits.saturating_sub(BEGIN_LIMIT));
             return deadline.map(|deadline| deadline.saturating_sub(ran));
         }
+        // A worker that is ready begins at once; if not, somebody has stopped it.
         let begins = deadline.map_or(STUCK, |deadline| {
             deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK)
         });
         self.is_ready().then(|| begins.saturating_sub(waits))
     }
 
-    /// Measures how long its jobs take: three parts of what was known, one of what is new.
+    /// Measures how long its tasks and jobs take, by its own account of the time at work: three
+    /// parts of what was known, one of what is new.
     fn measure_pace(&mut self) {
         let now = (self.words.busy, self.ledger.finished);
         let busy = now.0.saturating_sub(self.paced.0);
         let finished = now.1.saturating_sub(self.paced.1);
+        // Nothing to divide: the next measurement includes this time.
         if finished == 0 || busy.is_zero() {
             return;
         }
         self.paced = now;
         let nanoseconds = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        // A mean over all tasks since the last time, as the worker reads its clock at strides only.
         let each = nanoseconds.checked_div(finished).unwrap_or(0);
         if let Some(job) = self.ledger.head() {
             job.sink.call().took(each);
@@ -223,16 +244,18 @@ impl WorkerRecord {
             self.pace =
                 if old == 0 { job } else { (old / 4).saturating_mul(3).saturating_add(job / 4) };
         } else {
+            // It has finished all: the call is that of its last outcome.
             if let Some(sink) = self.ledger.delivered.last() {
                 sink.call().took(each);
             }
             self.pace = each;
         }
+        // 0 stands for "not known".
         self.pace = self.pace.max(1);
     }
 
-    /// Returns whether its memory is to be measured: when it is idle and has done something since
-    /// the last time, or when it is busy and some time has passed.
+    /// Returns whether its memory is to be measured: when it is idle and has finished something
+    /// since the last time, or busy and not measured for a while.
     pub(crate) fn is_to_be_weighed(&self, now: Instant) -> bool {
         /// Time between two measurements of a busy worker.
         const INTERVAL: Duration = Duration::from_millis(50);
@@ -241,22 +264,22 @@ impl WorkerRecord {
         self.resident.is_some() && ((self.is_idle() && finished < self.ledger.finished) || is_due)
     }
 
-    /// Has the pool end it: by SIGKILL, once `grace` has passed.
+    /// Ends it: by SIGKILL, once `grace` has passed. The caller sends SIGTERM.
     pub(crate) fn end(&mut self, reason: KillReason, grace: Duration, now: Instant) {
         self.state.end(Cause::Killed(reason), now.checked_add(grace));
     }
 
-    /// Returns the time that it has spent on tasks, as of when its memory was read last.
+    /// Returns the time that it has spent on tasks, as of its words.
     pub(crate) fn busy(&self) -> Duration {
         self.words.busy
     }
 
-    /// Takes note of its words after its end.
+    /// Takes in its words after its end, which are the last.
     pub(crate) fn ended(&mut self, words: Words) {
         self.words = words;
     }
 
-    /// Returns how many tasks it had begun, as of when its memory was read last.
+    /// Returns the number of tasks that it has claimed, as of its words.
     pub(crate) fn begun(&self) -> u64 {
         self.words.begun
     }

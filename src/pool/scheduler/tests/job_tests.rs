@@ -1,4 +1,4 @@
-//! How jobs are cut.
+//! Tests of cutting jobs.
 
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::*;

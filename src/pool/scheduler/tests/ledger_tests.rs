@@ -1,4 +1,4 @@
-//! What a worker claims, and what it was given.
+//! Tests of answers and claims that contradict a worker's ledger.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -31,7 +31,7 @@ impl Chance {
     }
 }
 
-/// What is handed out in a run.
+/// The tasks that a run submits.
 struct Call {
     sink: Arc<Recorder>,
     count: u64,
@@ -113,7 +113,7 @@ fn submit(pool: &mut Pool, calls: &mut Vec<Call>, chance: &mut Chance) {
     }
 }
 
-/// Has a worker take its next step, unless it has none to take.
+/// Takes a worker's next step, unless it has none to take.
 fn work(pool: &mut Pool, place: usize, chance: &mut Chance) {
     let Some(worker) = &pool.workers[place] else { return };
     if worker.published.is_empty() && worker.begun == 0 && chance.below(2) == 0 {
