@@ -224,8 +224,10 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets the time that each task may take, from its begin in the worker. Default: any. Tasks can
-    /// have another ([`Tasks::deadline`](crate::Tasks::deadline)).
+    /// Sets the time that each task may take, from its begin in the worker. Default: no limit.
+    ///
+    /// Tasks can have another deadline, and it is described there:
+    /// [`Tasks::deadline`](crate::Tasks::deadline).
     pub fn deadline(mut self, deadline: Duration) -> PoolBuilder {
         self.deadline = Some(deadline);
         self
@@ -356,7 +358,7 @@ impl fmt::Debug for PoolBuilder {
 
 impl Pool {
     /// Starts a pool of so many workers; `None` is one for each processor
-    /// ([`cpu_count`](crate::cpu_count)). CPython's `Pool(processes)`.
+    /// ([`cpu_count`]). CPython's `Pool(processes)`.
     ///
     /// # Errors
     /// No workers at all are asked for, or one cannot be started: those of

@@ -106,7 +106,7 @@ impl<'p> Tasks<'p> {
     }
 
     /// Sets the time that all tasks of one call have together, from when the first is submitted:
-    /// the `timeout` of CPython's `Executor.map`. Default: any.
+    /// the `timeout` of CPython's `Executor.map`. Default: no limit.
     ///
     /// When it is up, tasks that are done keep their outcomes; all others fail with
     /// [`Failure::Limit`], workers that run one of them are killed with all that they started, and

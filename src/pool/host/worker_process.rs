@@ -20,8 +20,7 @@
 //!
 //! 1. *Dismissed*: the pool shuts the link; the worker meets the end of it when it has done what it
 //!    has.
-//! 2. *Terminated*, then *killed*: by signals to the whole session, so that what tasks have started
-//!    ends too.
+//! 2. *Terminated*, then *killed*: by signals to it and to all that its tasks have started.
 //! 3. By itself: a crash, an exit, its own timer, or a lost link.
 
 use std::collections::VecDeque;

@@ -8,10 +8,12 @@
 //! The invariants, whatever order the events come in:
 //!
 //! - Every job is in exactly one place: the queue, or one worker's ledger.
-//! - Every task has exactly one outcome, delivered to its job's sink.
+//! - Every task of a call that somebody waits for gets exactly one outcome, delivered to its job's
+//!   sink.
 //! - A task is given out again only if the claim word says that it was not begun, or if a retry was
 //!   asked for.
-//! - A worker that is not idle is looked at again within a bounded time, whatever it says or omits.
+//! - A ready worker that has not begun its task, or whose task has a deadline, is looked at again
+//!   within a bounded time, whatever it says or omits.
 //!
 //! `host` turns what the system reports into events and carries the actions out, with the driver's
 //! lock held. The code of users that runs under it is the function of `Retry::only` alone.

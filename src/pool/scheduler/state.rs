@@ -12,9 +12,10 @@
 //! A worker in any state may die. Its death is the event [`Ended`](super::event::Event::Ended),
 //! after which it has no state: its place is empty.
 //!
-//! No state waits without a bound: `Starting` and `Serving` are bounded by the tasks' deadlines and
-//! by [`STUCK`](super::worker::STUCK), `Ending` by the time in [`Due`]. `Starting` has no limit of
-//! its own, as an initializer may take as long as it needs; the pool can be terminated meanwhile.
+//! The pool bounds the time in `Ending` by [`Due`], and the time that a ready worker takes to begin
+//! a task by [`STUCK`](super::worker::STUCK). It does not bound `Starting`, as an initializer may
+//! take as long as it needs, nor a task without a deadline; either ends when the pool is
+//! terminated.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
-//! The scheduler's record of one worker: its state, its ledger, what its memory said last, and
-//! when to look at it next.
+//! The scheduler's record of one worker: its state, its ledger, the last reading of its memory, and
+//! the time at which to look at it next.
 //!
-//! What a worker publishes is heard when it wakes the pool. It need not, as long as it has more to
-//! do, and it may be hostile; so each worker that has tasks also has a time at which it is heard
-//! unasked (`look_at`).
+//! A worker that has more to do publishes outcomes without waking the pool, and a hostile one may
+//! never wake it. So a worker from which something may be due (more outcomes, the begin of its
+//! task, the end of one with a deadline) also has a time at which it is heard unasked (`look_at`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
