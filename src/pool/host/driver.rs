@@ -231,7 +231,6 @@ impl Driver {
             return;
         };
         let is_out = worker.give(job, scratch);
-        // One call for all that goes to a worker.
         // Woken at the end of the round, once for all that it is sent.
         if worker.must_be_woken() {
             to_wake.push(place);
