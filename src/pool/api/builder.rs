@@ -107,7 +107,7 @@ impl PoolBuilder {
     /// connection, of which there is only one, cannot be among them ([`build`](PoolBuilder::build)
     /// fails); a [`Queue`](crate::Queue) can.
     ///
-    /// A worker in which it panics is replaced, but only so often
+    /// A worker in which it panics is replaced, up to a limit
     /// ([`max_restarts`](PoolBuilder::max_restarts)); then all tasks fail with the reason. (CPython
     /// replaces such workers for ever, and the tasks hang.)
     ///
@@ -357,7 +357,7 @@ impl fmt::Debug for PoolBuilder {
 }
 
 impl Pool {
-    /// Starts a pool of so many workers; `None` is one for each processor
+    /// Starts a pool of `processes` workers; `None` is one for each processor
     /// ([`cpu_count`]). CPython's `Pool(processes)`.
     ///
     /// # Errors

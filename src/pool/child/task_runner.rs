@@ -289,7 +289,7 @@ impl<L: WorkerLink> TaskRunner<L> {
             return self.answer_alone(start, &[]);
         }
         messages::close_frame(&mut self.block, start);
-        // Step 4 ...
+        // The second half of step 4 ...
         self.link.write_ahead(start, &self.block);
         self.count += 1;
         // Both within their bounds: a block is closed before.

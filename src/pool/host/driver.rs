@@ -42,7 +42,7 @@ const ROUNDS: u32 = 64;
 /// A pool's scheduler and the processes of its workers. Behind the lock of
 /// [`Shared`](super::supervisor::Shared).
 pub(crate) struct Driver {
-    /// The decisions. It holds no descriptor and no process.
+    /// The decisions. It knows no link and no process.
     pub(crate) scheduler: Scheduler,
     /// Settings that workers are started with.
     pub(super) settings: Settings,
@@ -155,7 +155,6 @@ impl Driver {
             (None, Some(_)) => false,
         };
         if comes_late {
-            // Called once, it need not be called again.
             // From here on it counts as awake by then: others that submit need not wake it again.
             self.sleeps_until = soonest;
         }
@@ -232,7 +231,6 @@ impl Driver {
             return;
         };
         let is_out = worker.give(job, scratch);
-        // One call for all that goes to a worker.
         // Woken at the end of the round, once for all that it is sent.
         if worker.must_be_woken() {
             to_wake.push(place);

@@ -223,7 +223,7 @@ impl Shared {
                 let _ = unwind::catch(|| sink.wake());
             }
         }
-        // Last, also after a panic: whoever waits for the pool sees all outcomes delivered.
+        // Last, also after a panic: a thread that waits for the pool sees all outcomes delivered.
         *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.over.notify_all();
     }

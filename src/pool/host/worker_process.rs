@@ -11,7 +11,7 @@
 //!
 //! # Hearing
 //!
-//! The ring's doorbell wakes whoever waits for messages *or* for room, and a reader takes the
+//! The ring's doorbell wakes a side that waits for messages *or* for room, and a reader takes the
 //! wake-up of both. So sending and hearing go together ([`exchange`](WorkerProcess::exchange)).
 //!
 //! # Its end

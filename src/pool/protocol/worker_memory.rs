@@ -82,7 +82,7 @@ impl WorkerMemory {
     /// [`begin`](WorkerMemory::begin), so that a task that counts as begun never has the time of
     /// the one before it.
     pub(crate) fn starts(&self, now: Duration) {
-        // Release: whoever sees the claim that follows sees this time.
+        // Release: a pool that sees the claim that follows sees this time.
         self.word(STARTED).store(nanoseconds(now), Ordering::Release);
     }
 

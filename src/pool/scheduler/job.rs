@@ -112,8 +112,8 @@ pub(crate) trait Sink: Send + Sync {
     /// Stores outcomes. Called with the driver locked: it wakes nobody and calls no code of users.
     fn deliver(&self, delivery: Delivery);
 
-    /// Wakes whoever waits, and calls callbacks. Called with nothing locked, after one or more
-    /// deliveries.
+    /// Wakes the waiting threads and tasks, and calls callbacks. Called with nothing locked, after
+    /// one or more deliveries.
     fn wake(&self);
 
     /// Returns whether nobody wants the outcomes: jobs that wait are then dropped. Called with the
@@ -234,7 +234,7 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
         Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
-        // The others never befall several tasks at once, except with an error of the system.
+        // The other variants never hit several tasks at once, except an error of the system.
         other => Failure::NotRun(other.to_string()),
     }
 }

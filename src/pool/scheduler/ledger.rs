@@ -14,8 +14,8 @@
 //! - what is *not begun* is taken back whole.
 //!
 //! A job is entered before it is sent, and leaves when its last task has an answer or is taken
-//! back. Numbers that contradict the ledger (an answer too many, more tasks begun than given) are
-//! garbage: the worker is ended, and settled by what the ledger knows.
+//! back. An answer too many is garbage: the worker is ended, and settled by what the ledger knows.
+//! A claim word that counts more tasks than were given is believed as far as the first job goes.
 
 use std::collections::VecDeque;
 use std::mem;

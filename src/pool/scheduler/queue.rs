@@ -17,7 +17,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// An empty queue for a pool with so many places.
+    /// An empty queue for a pool with `places` places.
     pub(crate) fn new(places: usize) -> Queue {
         let pinned = std::iter::repeat_with(VecDeque::new).take(places).collect();
         Queue { shared: VecDeque::new(), pinned, pinned_jobs: 0 }

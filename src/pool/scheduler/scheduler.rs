@@ -320,7 +320,7 @@ impl Scheduler {
         if worker.ledger.finished == 0 {
             return;
         }
-        // It was given no more than so many, so it has none left.
+        // `assign` gives a worker no more than `max_tasks`, so it has none left.
         if self.policy.max_tasks.is_some_and(|most| worker.ledger.finished >= most) {
             // Workers do get something done here: ends so far were no sign of the contrary.
             self.workers.worked();
