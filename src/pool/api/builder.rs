@@ -188,7 +188,7 @@ impl PoolBuilder {
     }
 
     /// Sets the method by which workers are started. Default: the program's
-    /// ([`get_start_method`](crate::get_start_method)). For [`Fork`](StartMethod::Fork), see
+    /// ([`start_method`](crate::start_method())). For [`Fork`](StartMethod::Fork), see
     /// [`Pool`].
     pub fn start_method(mut self, method: StartMethod) -> PoolBuilder {
         self.method = Some(method);
