@@ -320,6 +320,7 @@ impl Writer {
     }
 
     /// Sends the last record of a message, or the only one.
+    #[inline]
     fn send_last(
         &mut self,
         ring: Ring<'_>,
@@ -391,7 +392,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for room for `bytes`: spins while the receiver is on another processor, then sleeps.
+    /// Waits for room for `bytes`.
+    #[inline]
     fn wait_for_room(
         &mut self,
         ring: Ring<'_>,
@@ -399,9 +401,23 @@ impl Writer {
         bytes: u64,
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
+        // The usual case is inlined into whoever sends: it is two loads of memory of its own.
         if self.producer.has_room(ring, bytes).map_err(corrupt)? {
             return Ok(());
         }
+        self.spin_and_sleep(ring, bell, bytes, deadline)
+    }
+
+    /// Waits for room that is not there: spins while the receiver is on another processor, then
+    /// sleeps.
+    #[cold]
+    fn spin_and_sleep(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
         if matches!(deadline, Deadline::Now) {
             return self.sleep_for_room(ring, bell, bytes, deadline);
         }
