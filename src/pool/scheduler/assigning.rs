@@ -106,12 +106,8 @@ impl Scheduler {
         };
         let late =
             (0..self.workers.len()).find(|place| self.workers.worker(*place).is_some_and(is_late));
-        if let Some(place) = late
-            && let Some(worker) = self.workers.worker_mut(place)
-        {
-            // Until `Recalled`: it is not chosen again meanwhile.
-            worker.is_recalling = true;
-            self.actions.push_back(Action::Recall { place, why: Recall::Share });
+        if let Some(place) = late {
+            self.recall(place, Recall::Share);
         }
     }
 

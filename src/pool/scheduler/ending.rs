@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Recall};
+use super::event::Recall;
 use super::job::{self, CallId, Content, Delivery, Job};
 use super::scheduler::{Phase, Scheduler};
 use super::state::{Cause, Due, KillReason, Words, WorkerState};
@@ -112,14 +112,12 @@ impl Scheduler {
     /// taken back; what they run, when they are gone.
     fn end_workers(&mut self, grace: Duration, now: Instant) {
         for place in 0..self.workers.len() {
-            let Some(worker) = self.workers.worker_mut(place) else { continue };
+            let Some(worker) = self.workers.worker(place) else { continue };
             // Recalled before it is terminated: a worker in its grace must not begin another task.
             if worker.state.has_link() {
-                worker.is_recalling = true;
-                self.actions.push_back(Action::Recall { place, why: Recall::Terminated });
+                self.recall(place, Recall::Terminated);
             }
-            worker.end(KillReason::Terminated, grace, now);
-            self.actions.push_back(Action::Terminate { place });
+            self.terminate(place, KillReason::Terminated, grace, now);
         }
         self.fail_all_if_over();
     }
@@ -162,9 +160,7 @@ impl Scheduler {
             {
                 // Whether it runs a task of the call is decided after the recall, when it can begin
                 // none any more.
-                worker.is_recalling = true;
-                let why = Recall::Cancelled { call, kills };
-                self.actions.push_back(Action::Recall { place, why });
+                self.recall(place, Recall::Cancelled { call, kills });
             }
         }
     }
@@ -186,8 +182,7 @@ impl Scheduler {
         for place in 0..self.workers.len() {
             let Some(worker) = self.workers.worker_mut(place) else { continue };
             if worker.state.has_link() && !worker.is_idle() {
-                worker.is_recalling = true;
-                self.actions.push_back(Action::Recall { place, why: Recall::Pending });
+                self.recall(place, Recall::Pending);
             }
         }
     }

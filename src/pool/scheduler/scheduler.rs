@@ -253,13 +253,11 @@ impl Scheduler {
     /// Enters a worker that was started. One for which the pool has no use any more is ended at
     /// once.
     fn on_started(&mut self, place: usize, tag: Arc<Tag>, fd_quota: usize, now: Instant) {
-        let mut worker = WorkerRecord::new(tag, fd_quota, now);
+        self.workers.put(place, WorkerRecord::new(tag, fd_quota, now));
         if matches!(self.phase, Phase::Terminated | Phase::Broken(_)) {
             // The pool was ended while the worker was being started.
-            worker.end(KillReason::Terminated, Duration::ZERO, now);
-            self.actions.push_back(Action::Terminate { place });
+            self.terminate(place, KillReason::Terminated, Duration::ZERO, now);
         }
-        self.workers.put(place, worker);
     }
 
     /// Acts on what a worker has said, once all that it had published was heard.
@@ -273,8 +271,7 @@ impl Scheduler {
             // grace, and its tasks are settled by its claim word.
             Link::Ended if worker.ledger.is_garbled => {
                 let reason = KillReason::Rogue("it said what is no answer");
-                worker.end(reason, Duration::ZERO, now);
-                self.actions.push_back(Action::Terminate { place });
+                self.terminate(place, reason, Duration::ZERO, now);
             }
             // The worker's end is gone, so it ends by itself; if it has not within the grace, it is
             // killed.
@@ -293,8 +290,7 @@ impl Scheduler {
         // The word that is read then has the last say.
         if !worker.is_recalling && worker.time_left(now).is_some_and(|left| left.is_zero()) {
             let is_frozen = !worker.is_running() && worker.ledger.jobs() > 0;
-            worker.is_recalling = true;
-            self.actions.push_back(Action::Recall { place, why: Recall::Overdue { is_frozen } });
+            self.recall(place, Recall::Overdue { is_frozen });
         }
         self.note_look(place);
     }
@@ -341,8 +337,7 @@ impl Scheduler {
             worker.state = WorkerState::Retiring;
             // What waits in its ring is for others now; what it runs, it may finish.
             if !worker.is_idle() {
-                worker.is_recalling = true;
-                self.actions.push_back(Action::Recall { place, why: Recall::Spent });
+                self.recall(place, Recall::Spent);
             }
         }
         self.end_idle(place, now);
@@ -370,6 +365,27 @@ impl Scheduler {
         let Some(worker) = self.workers.worker_mut(place) else { return };
         worker.state.end(Cause::Dismissed, now.checked_add(grace));
         self.actions.push_back(Action::Dismiss { place });
+    }
+
+    /// Has what a worker has not begun taken back. Until [`Event::Recalled`], no other recall is
+    /// begun for want of work or for a deadline.
+    pub(super) fn recall(&mut self, place: usize, why: Recall) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        worker.is_recalling = true;
+        self.actions.push_back(Action::Recall { place, why });
+    }
+
+    /// Has a worker end: by SIGTERM now, by SIGKILL after `grace`.
+    pub(super) fn terminate(
+        &mut self,
+        place: usize,
+        reason: KillReason,
+        grace: Duration,
+        now: Instant,
+    ) {
+        let Some(worker) = self.workers.worker_mut(place) else { return };
+        worker.end(reason, grace, now);
+        self.actions.push_back(Action::Terminate { place });
     }
 
     /// Kills a worker that is ending.
@@ -401,7 +417,10 @@ impl Scheduler {
     fn on_recalled(&mut self, place: usize, words: Words, why: Recall, now: Instant) {
         // Counted before the worker's own state changes: it is not among those that wait for its
         // tasks.
-        let waiting = self.workers.count(WorkerRecord::is_waiting);
+        let waiting = match why {
+            Recall::Share => self.workers.count(WorkerRecord::is_waiting),
+            _ => 0,
+        };
         let Some(worker) = self.workers.worker_mut(place) else { return };
         let back = worker.take_back(words, now);
         match why {

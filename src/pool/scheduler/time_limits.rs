@@ -102,15 +102,13 @@ impl Scheduler {
         back: Vec<Job>,
         now: Instant,
     ) {
-        let grace = self.policy.grace;
         let Some(worker) = self.workers.worker_mut(place) else { return };
         let Some(job) = worker.ledger.head() else {
             // It did not begin its task, and now cannot: somebody has stopped it, or it is at
             // something else.
             if is_frozen && worker.state.has_link() && !worker.is_running() {
                 let reason = KillReason::Rogue("it did not begin its task");
-                worker.end(reason, Duration::ZERO, now);
-                self.actions.push_back(Action::Terminate { place });
+                self.terminate(place, reason, Duration::ZERO, now);
                 return self.put_off(back);
             }
             // It has finished what it had just before it was recalled.
@@ -122,8 +120,8 @@ impl Scheduler {
         if let Some(deadline) = options.deadline
             && worker.time_left(now).is_some_and(|left| left.is_zero())
         {
-            worker.end(KillReason::Deadline(deadline), options.grace.unwrap_or(grace), now);
-            self.actions.push_back(Action::Terminate { place });
+            let grace = options.grace.unwrap_or(self.policy.grace);
+            self.terminate(place, KillReason::Deadline(deadline), grace, now);
         }
         self.queue.requeue(back);
     }
@@ -155,8 +153,7 @@ impl Scheduler {
         for place in 0..self.workers.len() {
             let Some(worker) = self.workers.worker_mut(place) else { continue };
             if worker.state.has_link() && worker.ledger.holds(call).1 {
-                worker.is_recalling = true;
-                self.actions.push_back(Action::Recall { place, why: Recall::Expired { call } });
+                self.recall(place, Recall::Expired { call });
             }
         }
     }

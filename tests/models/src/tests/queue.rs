@@ -280,13 +280,19 @@ fn a_shutdown_tells_all() {
 /// What was put is got, or was not put, whatever comes first.
 #[test]
 fn a_shutdown_loses_nothing() {
+    shut_down_while_one_puts(core, UNBOUNDED);
+}
+
+/// One puts, one gets and one shuts the queue down: either the value is got and its putter knows,
+/// or neither.
+fn shut_down_while_one_puts(make: fn() -> Arc<QueueCore>, most: u64) {
     model(|| {
-        explore(2, || {
-            let (world, queue) = (World::new(), core());
+        explore(2, move || {
+            let (world, queue) = (World::new(), make());
             let was_put = Arc::new(AtomicBool::new(false));
             let other = {
                 let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
-                world.process(2, move || match put(&queue, 1, UNBOUNDED) {
+                world.process(2, move || match put(&queue, 1, most) {
                     Ok(()) => was_put.store(true, Ordering::SeqCst),
                     error => {
                         assert!(matches!(error, Err(SendTransportError::Disconnected)), "{error:?}")
@@ -304,8 +310,8 @@ fn a_shutdown_loses_nothing() {
                     false
                 }
             };
-            other.join().expect("join");
-            shutter.join().expect("join");
+            assert_eq!(other.join().expect("join"), End::Done);
+            assert_eq!(shutter.join().expect("join"), End::Done);
             assert_eq!(got, was_put.load(Ordering::SeqCst));
         });
     });
@@ -447,35 +453,7 @@ fn a_rendezvous_hands_over_once() {
 /// What is taken back is not got, and what is got is not taken back.
 #[test]
 fn a_rendezvous_that_is_shut_down_hands_over_or_gives_back() {
-    model(|| {
-        explore(2, || {
-            let (world, queue) = (World::new(), rendezvous());
-            let was_put = Arc::new(AtomicBool::new(false));
-            let other = {
-                let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
-                world.process(2, move || match put(&queue, 1, 0) {
-                    Ok(()) => was_put.store(true, Ordering::SeqCst),
-                    error => {
-                        assert!(matches!(error, Err(SendTransportError::Disconnected)), "{error:?}")
-                    }
-                })
-            };
-            let shutter = {
-                let queue = Arc::clone(&queue);
-                world.process(3, move || queue.shut_down(ShutDown::Put))
-            };
-            let got = match get(&queue) {
-                Ok(1) => true,
-                got => {
-                    assert!(matches!(got, Err(RecvTransportError::Disconnected)), "{got:?}");
-                    false
-                }
-            };
-            assert_eq!(other.join().expect("join"), End::Done);
-            assert_eq!(shutter.join().expect("join"), End::Done);
-            assert_eq!(got, was_put.load(Ordering::SeqCst));
-        });
-    });
+    shut_down_while_one_puts(rendezvous, 0);
 }
 
 /// Whoever gets is not kept waiting by one who died over putting, nor is the next one who puts.
