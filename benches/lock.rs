@@ -1,8 +1,8 @@
 //! What it costs to acquire and release a lock, beside what the kernel and the C library offer.
 //!
-//!     cargo bench --bench lock                          everything cargo bench --bench lock --
-//!     --quick               a look whether it works cargo bench --bench lock -- uncontended
-//!     threads   some sections
+//!     cargo bench --bench lock                                  everything
+//!     cargo bench --bench lock -- --quick                       a look whether it works
+//!     cargo bench --bench lock -- uncontended threads           some sections
 //!
 //! The measure is the C library's robust mutex between processes, which does the same. CPython
 //! takes part if there is a `python3`.
@@ -25,11 +25,14 @@ fn main() {
     for (section, crowd) in [
         ("uncontended", Crowd::Alone),
         ("threads", Crowd::TwoThreads),
-        ("processes", Crowd::TwoProcesses),
+        ("processes", Crowd::Processes(2)),
     ] {
         if options.wants(section) {
             println!("{}", table(&options, crowd, python));
         }
+    }
+    if options.wants("readers") {
+        println!("{}", readers(&options));
     }
 }
 
@@ -38,7 +41,7 @@ fn main() {
 enum Crowd {
     Alone,
     TwoThreads,
-    TwoProcesses,
+    Processes(u32),
 }
 
 /// What both sides of a measurement have in common, wherever they run.
@@ -140,23 +143,65 @@ fn measure(page: &Page, crowd: Crowd, count: u32, once: impl Fn() + Sync) -> f64
                 other.join().expect("join");
             }) / (2.0 * each)
         }),
-        Crowd::TwoProcesses => {
-            // SAFETY: this program has one thread.
-            let pid = unsafe { libc::fork() };
-            if pid == 0 {
-                page.meet(2);
-                all();
-                // SAFETY: ends this copy.
-                unsafe { libc::_exit(0) };
-            }
-            page.meet(2);
+        Crowd::Processes(processes) => {
+            let others: Vec<libc::pid_t> = (1..processes)
+                .map(|_| {
+                    // SAFETY: this program has one thread.
+                    let pid = unsafe { libc::fork() };
+                    if pid == 0 {
+                        page.meet(processes);
+                        all();
+                        // SAFETY: ends this copy.
+                        unsafe { libc::_exit(0) };
+                    }
+                    pid
+                })
+                .collect();
+            page.meet(processes);
             seconds(|| {
                 all();
-                // SAFETY: a child of ours; no status is asked for.
-                unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-            }) / (2.0 * each)
+                for pid in others {
+                    // SAFETY: a child of ours; no status is asked for.
+                    unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+                }
+            }) / (f64::from(processes) * each)
         }
     }
+}
+
+/// What one that reads takes, and each of several that read at the same time: the time of a
+/// processor, of which there may be fewer than readers.
+fn readers(options: &Options) -> Table {
+    let (turns, count) = options.pick((3, 5_000), (31, 20_000));
+    let page = Page::new();
+    let rwlock = RwLock::new().expect("a lock");
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = u32::try_from(processors).unwrap_or(1);
+    let crowds = [1, 2, 10];
+    let mut contenders: Vec<Contender<'_>> = crowds
+        .iter()
+        .map(|readers| {
+            let (page, rwlock) = (&page, &rwlock);
+            Contender::new(format!("multiproc RwLock, {readers} reading"), move || {
+                let crowd = Crowd::Processes(*readers);
+                let once = || drop(rwlock.read());
+                let share = f64::from(processors.min(*readers));
+                vec![measure(page, crowd, count, once) * share]
+            })
+        })
+        .collect();
+    let samples = in_turns(&mut contenders, turns);
+    let mut table =
+        Table::new("Read + release by several at once (readers): processor time of each");
+    for (contender, taken) in contenders.iter().zip(&samples) {
+        table.row(
+            &contender.name,
+            time(taken.median()),
+            Some((taken.ratio_to(&samples[0]), "one reader")),
+            Some(Goal::AtMost(1.5)),
+        );
+    }
+    table
 }
 
 fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
@@ -168,16 +213,16 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
     let semaphore = Semaphore::new(1).expect("a semaphore");
     let mutex = Mutex::new(());
     let run = |once: &(dyn Fn() + Sync), count| vec![measure(page, crowd, count, once)];
-    let few = count / 10;
     let mut contenders = vec![
         Contender::new("pthread, robust, between processes", || run(&|| page.pthread(), count)),
         Contender::new("multiproc Lock", || run(&|| drop(lock.acquire()), count)),
         Contender::new("multiproc RLock", || run(&|| drop(rlock.acquire()), count)),
-        Contender::new("multiproc Semaphore", || run(&|| drop(semaphore.acquire()), few)),
-        Contender::new("multiproc RwLock, writing", || run(&|| drop(rwlock.write()), few)),
+        Contender::new("multiproc Semaphore", || run(&|| drop(semaphore.acquire()), count)),
+        Contender::new("multiproc RwLock, reading", || run(&|| drop(rwlock.read()), count)),
+        Contender::new("multiproc RwLock, writing", || run(&|| drop(rwlock.write()), count)),
         Contender::new("a bare futex, not robust", || run(&|| page.raw(), count)),
     ];
-    if crowd != Crowd::TwoProcesses {
+    if crowd != Crowd::Processes(2) {
         contenders.push(Contender::new("std Mutex, within a process", || {
             run(&|| drop(mutex.lock()), count)
         }));
@@ -186,10 +231,10 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
     let mut table = Table::new(match crowd {
         Crowd::Alone => "Acquire + release, nobody else there (uncontended)",
         Crowd::TwoThreads => "Acquire + release, two threads at it all the time (threads)",
-        Crowd::TwoProcesses => "Acquire + release, two processes at it all the time (processes)",
+        Crowd::Processes(_) => "Acquire + release, two processes at it all the time (processes)",
     });
     for (contender, taken) in contenders.iter().zip(&samples) {
-        let goal = (contender.name == "multiproc Lock").then_some(Goal::AtMost(1.3));
+        let goal = goal(&contender.name, crowd).map(Goal::AtMost);
         table.row(
             &contender.name,
             time(taken.median()),
@@ -200,13 +245,24 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
     let theirs = match crowd {
         Crowd::Alone => python.map(|(alone, _)| alone),
         Crowd::TwoThreads => None,
-        Crowd::TwoProcesses => python.map(|(_, two)| two),
+        Crowd::Processes(_) => python.map(|(_, two)| two),
     };
     if let Some(theirs) = theirs {
         let ratio = theirs / samples[0].median();
         table.row("CPython Lock", time(theirs), Some((ratio, "pthread")), None);
     }
     table
+}
+
+/// How many times what the C library's mutex takes.
+fn goal(contender: &str, crowd: Crowd) -> Option<f64> {
+    let is_alone = crowd == Crowd::Alone;
+    match contender {
+        "multiproc Lock" => Some(if is_alone { 1.3 } else { 1.5 }),
+        "multiproc Semaphore" => Some(if is_alone { 2.0 } else { 4.0 }),
+        "multiproc RwLock, writing" if !is_alone => Some(3.0),
+        _ => None,
+    }
 }
 
 /// What CPython takes, alone and with two processes.

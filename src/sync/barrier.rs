@@ -120,7 +120,7 @@ impl Barrier {
         if parties == 0 {
             return Err(Cause::BadInput("a barrier needs at least one party".into()).into());
         }
-        Ok(Barrier { table: Table::create("barrier", 0)?, parties, timeout: None })
+        Ok(Barrier { table: Table::create("barrier")?, parties, timeout: None })
     }
 
     /// Gives this handle, and what is cloned or sent from it, a time after which

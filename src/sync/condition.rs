@@ -86,7 +86,7 @@ impl Condition {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn with_lock(lock: &Lock) -> Result<Condition> {
-        Ok(Condition { lock: lock.clone(), table: Table::create("condition", 0)? })
+        Ok(Condition { lock: lock.clone(), table: Table::create("condition")? })
     }
 
     /// Returns its lock.

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::raw::members::Missed;
+use super::raw::{gate, permits};
 use crate::error::{Cause, Error};
 
 /// A lock was taken, but the one who had it before died or panicked holding it.
@@ -256,6 +257,25 @@ impl<G> From<Missed> for AcquireError<G> {
         match missed {
             Missed::Locked => AcquireError::Busy,
             Missed::Full => AcquireError::TooMany,
+        }
+    }
+}
+
+impl<G> From<gate::Refused> for AcquireError<G> {
+    fn from(refused: gate::Refused) -> AcquireError<G> {
+        match refused {
+            gate::Refused::Busy => AcquireError::Busy,
+            gate::Refused::Deadlock => AcquireError::Deadlock,
+            gate::Refused::Full => AcquireError::TooMany,
+        }
+    }
+}
+
+impl<G> From<permits::Refused> for AcquireError<G> {
+    fn from(refused: permits::Refused) -> AcquireError<G> {
+        match refused {
+            permits::Refused::Busy => AcquireError::Busy,
+            permits::Refused::Full => AcquireError::TooMany,
         }
     }
 }

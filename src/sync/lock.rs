@@ -1,8 +1,8 @@
 //! A lock: one holder at a time, whichever thread of whichever process.
 //!
-//! The state machine is `raw::mutex`. Added here are the holder's process, poison, and the memory:
-//! the mapping is pinned while the lock is held, because the kernel's robust list leads into it,
-//! even if all handles are dropped and only a forgotten guard is left.
+//! The state machine is `raw::mutex`. Added here are the holder's process, poison, and the memory,
+//! which stays mapped as long as the kernel's robust list leads into it, even if all handles are
+//! dropped and only a forgotten guard is left (`segment`).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -262,15 +262,14 @@ impl Lock {
     /// more cell. `Busy`, `Deadlock` as for `mutex::lock`.
     ///
     /// 1. `mutex::lock_as` takes the word.
-    /// 2. The mapping is pinned: from here on the robust list leads into it.
-    /// 3. If the last owner died with its process in `HOLDER`, the lock is poisoned: `CULPRIT`,
+    /// 2. If the last owner died with its process in `HOLDER`, the lock is poisoned: `CULPRIT`,
     ///    then `POISON`.
-    /// 4. `HOLDER` gets this process.
-    /// 5. A compiler fence keeps what the caller does behind that store. (The kernel marks the word
+    /// 3. `HOLDER` gets this process.
+    /// 4. A compiler fence keeps what the caller does behind that store. (The kernel marks the word
     ///    after the thread's last instruction, so no fence between processors is needed to order
     ///    them.)
     ///
-    /// Killed between 1 and 4, it leaves what the owner before left in `HOLDER`: a dead holder is
+    /// Killed between 1 and 3, it leaves what the owner before left in `HOLDER`: a dead holder is
     /// reported by the next one, too, and 0 means that nothing was touched.
     #[inline]
     pub(super) fn take<G>(&self, deadline: Deadline) -> Result<(), AcquireError<G>> {
@@ -283,9 +282,6 @@ impl Lock {
             NotTaken::Busy => AcquireError::Busy,
             NotTaken::Own => AcquireError::Deadlock,
         })?;
-        // 2. The kernel's list leads into the mapping, so it stays as long as the cell is in the
-        //    list.
-        self.segment.0.memory().pin();
         if taken == Taken::FromDead {
             let holder = cell.fields[HOLDER].load(Ordering::Relaxed);
             // Who died on the way in or out has not touched what the lock protects.
@@ -294,7 +290,7 @@ impl Lock {
                 cell.fields[POISON].store(DIED, Ordering::Relaxed);
             }
         }
-        // 4. From here on, a death is one of a holder.
+        // 3. From here on, a death is one of a holder.
         cell.fields[HOLDER].store(own.pid(), Ordering::Relaxed);
         // Nothing of what the caller does next comes before.
         compiler_fence(Ordering::SeqCst);
@@ -305,10 +301,8 @@ impl Lock {
     ///
     /// 1. `CULPRIT`, then `POISON`, if a panic is under way.
     /// 2. A compiler fence keeps what the caller did before the next store.
-    /// 3. `HOLDER` becomes
-    /// 0.
+    /// 3. `HOLDER` becomes 0.
     /// 4. `mutex::unlock_as`.
-    /// 5. The mapping is unpinned if the cell was in this thread's list.
     ///
     /// Killed before 3, the thread is a dead holder, and the next one is told. Killed between 3 and
     /// 4, it is found dead with `HOLDER` 0: a clean release.
@@ -327,11 +321,9 @@ impl Lock {
             // 3. From here on, a death is one on the way out.
             cell.fields[HOLDER].store(0, Ordering::Relaxed);
         }
-        // 4. and 5. Not by the word: somebody else may have written there, and the mapping was
-        //    pinned.
-        if mutex::unlock_as(own, cell) {
-            self.segment.0.memory().unpin();
-        }
+        // 4. Also if the word is not ours: somebody else may have written there, and the cell is in
+        //    this thread's list.
+        mutex::unlock_as(own, cell);
     }
 
     /// Returns who poisoned it and how, or `None`. To be asked with the lock held: only then nobody

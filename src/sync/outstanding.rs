@@ -31,7 +31,7 @@ const ROUND: Duration = Duration::from_millis(50);
 impl Outstanding {
     /// Makes a table in which nobody has anything.
     pub(crate) fn new() -> Result<Outstanding> {
-        Ok(Outstanding { table: Table::create("joinable", 0)? })
+        Ok(Outstanding { table: Table::create("joinable")? })
     }
 
     /// Adds one item to this thread's. Returns false if there is no room for another thread or the
@@ -45,13 +45,7 @@ impl Outstanding {
                 own.set_value(own.value.saturating_add(1));
                 true
             }
-            None => {
-                let joined = entered.join(HOLDS, 1).is_ok();
-                if joined {
-                    self.table.pin();
-                }
-                joined
-            }
+            None => entered.join(HOLDS, 1).is_ok(),
         }
     }
 
@@ -75,7 +69,7 @@ impl Outstanding {
         }
         holder.set_value(holder.value - 1);
         if holder.value == 1 && holder.is_own() {
-            self.table.unpin_if(entered.leave(holder.place));
+            entered.leave(holder.place);
         }
         true
     }

@@ -1,28 +1,25 @@
 //! A lock that many read or one writes.
 //!
-//! Members of the table read, write, or wait for either; the ticket says who came first. The
-//! object's number is the poison: 0, or `POISONED`, perhaps `PANICKED`, and the process that did
-//! it.
+//! The state machine is `raw::gate`. Added here is what users see.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::ControlFlow::{Break, Continue};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{AcquireError, How, Poisoned};
-use super::raw::members::{Entered, Member};
+use super::raw::gate::{Gate, PANICKED};
 use super::table::Table;
 use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
-use crate::sys::wait::robust::pid;
 
 /// A lock that any number of threads of any processes may hold to read, or one to write. (CPython
 /// has none.)
 ///
-/// Who comes first goes first: a reader waits behind a writer that waits. So a thread that reads
-/// must not read again, or it may wait for a writer that waits for it.
+/// A reader waits behind a writer that waits, so that readers do not keep writers out; a thread
+/// that reads already may read again. Otherwise whoever is quickest goes first, but one that has
+/// waited for a millisecond goes before newcomers.
 ///
 /// A reader that dies is as if it had released. A writer that dies or panics poisons the lock, as
 /// with [`Lock`](crate::Lock).
@@ -46,21 +43,6 @@ pub struct RwLock {
     table: Table,
 }
 
-/// The role of a member that holds the lock to read.
-const READS: u32 = 1;
-/// The role of a member that holds it to write; there is one at the most.
-const WRITES: u32 = 2;
-/// The role of a member that waits to read.
-const WAITS_TO_READ: u32 = 3;
-/// The role of a member that waits to write.
-const WAITS_TO_WRITE: u32 = 4;
-
-/// In the object's number: the writer panicked; without it, the writer died. The low half is the
-/// writer's process.
-const PANICKED: u64 = 1 << 32;
-/// In the object's number: the lock is poisoned.
-const POISONED: u64 = 1 << 33;
-
 impl RwLock {
     /// Makes a lock that nobody holds. It costs a descriptor and, as it is used, pages of memory.
     ///
@@ -72,7 +54,7 @@ impl RwLock {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn new() -> Result<RwLock> {
-        Ok(RwLock { table: Table::create("rwlock", 0)? })
+        Ok(RwLock { table: Table::create("rwlock")? })
     }
 
     /// Waits until nobody writes or waits to write, and takes the lock to read.
@@ -234,85 +216,30 @@ impl RwLock {
     }
 
     fn read_until(&self, deadline: Deadline) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
-        let (place, poison) =
-            self.enter(READS, deadline).map_err(|why| why.map(|never| match never {}))?;
-        let guard = ReadGuard { table: &self.table, place, thread: PhantomData };
-        match poison {
-            Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how))),
-            None => Ok(guard),
-        }
+        let place = self.gate().read(deadline)?;
+        self.or_poisoned(ReadGuard { table: &self.table, place, thread: PhantomData })
     }
 
     fn write_until(
         &self,
         deadline: Deadline,
     ) -> Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>> {
-        let (place, poison) =
-            self.enter(WRITES, deadline).map_err(|why| why.map(|never| match never {}))?;
-        let guard = WriteGuard { table: &self.table, place, thread: PhantomData };
-        match poison {
-            Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how))),
+        self.gate().write(deadline)?;
+        self.or_poisoned(WriteGuard { table: &self.table, thread: PhantomData })
+    }
+
+    fn or_poisoned<G>(&self, guard: G) -> Result<G, AcquireError<G>> {
+        match self.gate().poison() {
+            Some((how, pid)) => {
+                let how = if how == PANICKED { How::Panicked } else { How::Died };
+                Err(AcquireError::Poisoned(Poisoned::new(guard, pid, how)))
+            }
             None => Ok(guard),
         }
     }
 
-    /// Becomes a member that reads or writes; returns its place, and who poisoned the lock.
-    ///
-    /// 1. Remove the dead.
-    /// 2. If nobody stands in the way, take the role: a single store, by which the lock is held.
-    /// 3. Otherwise wait as a member, and begin again when woken.
-    ///
-    /// Who stands in the way of a reader: a writer, and whoever waited to write before it came. Who
-    /// stands in the way of a writer: whoever reads or writes, and whoever waited before it. The
-    /// ticket of a member that has not joined yet counts as the greatest, so a newcomer never
-    /// overtakes.
-    ///
-    /// When it gives up, it wakes those behind it before it leaves: they may have waited for it
-    /// only.
-    fn enter(
-        &self,
-        role: u32,
-        deadline: Deadline,
-    ) -> Result<(usize, Poison), AcquireError<std::convert::Infallible>> {
-        let waits = if role == READS { WAITS_TO_READ } else { WAITS_TO_WRITE };
-        let entered =
-            self.table.members().wait_for(waits, pid().into(), deadline, |entered, own| {
-                remove_dead(&entered);
-                // A newcomer comes after all who wait.
-                let ticket = own.map_or(u64::MAX, |place| entered.own(place).ticket);
-                let stands_in_the_way = |member: &Member<'_>| match member.role {
-                    READS => role == WRITES,
-                    WRITES => true,
-                    WAITS_TO_WRITE => member.ticket < ticket,
-                    // Who came first goes first.
-                    WAITS_TO_READ => role == WRITES && member.ticket < ticket,
-                    _ => false,
-                };
-                let mut others = entered.living().filter(stands_in_the_way).peekable();
-                if others.peek().is_none() {
-                    let place = entered.take_role(own, role, pid().into());
-                    let Ok(place) = place else { return Break(Err(AcquireError::TooMany)) };
-                    self.table.pin();
-                    return Break(Ok((place, poison(entered.object()))));
-                }
-                let is_own =
-                    |member: Member<'_>| member.is_own() && matches!(member.role, READS | WRITES);
-                // A thread that holds the lock itself would wait for its own release; `try_` says
-                // "busy" instead, as it does not wait.
-                let is_deadlock = !matches!(deadline, Deadline::Now) && others.any(is_own);
-                if is_deadlock || deadline.is_over() {
-                    // Those who waited behind us may go on.
-                    wake_all(&entered);
-                    own.map(|place| entered.leave(place));
-                    return Break(Err(if is_deadlock {
-                        AcquireError::Deadlock
-                    } else {
-                        AcquireError::Busy
-                    }));
-                }
-                Continue(entered)
-            });
-        entered.unwrap_or_else(|missed| Err(missed.into()))
+    fn gate(&self) -> Gate<'_> {
+        Gate::new(self.table.cells())
     }
 
     /// Returns `true` if a writer died or panicked and nobody has called
@@ -336,86 +263,23 @@ impl RwLock {
     /// ```
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        let Some(entered) = self.table.enter() else { return false };
-        remove_dead(&entered);
-        poison(entered.object()).is_some()
+        self.gate().see_dead_writer();
+        self.gate().poison().is_some()
     }
 
     /// Declares that the data behind the lock are in order again. See
     /// [`is_poisoned`](RwLock::is_poisoned).
     pub fn clear_poison(&self) {
-        if let Some(entered) = self.table.enter() {
-            remove_dead(&entered);
-            entered.set_object(0);
-        }
-    }
-}
-
-/// The process that poisoned the lock, and how.
-type Poison = Option<(u32, How)>;
-
-/// Takes the object's number apart.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is what it is about")]
-fn poison(object: u64) -> Poison {
-    let how = if object & PANICKED != 0 { How::Panicked } else { How::Died };
-    (object & POISONED != 0).then_some((object as u32, how))
-}
-
-/// Removes the dead. A dead writer poisons the lock, under the table's lock and before its cell is
-/// free: nobody gets in between its death and the poison.
-fn remove_dead(entered: &Entered<'_>) {
-    entered.remove_dead(|dead| {
-        wake_all(entered);
-        if let Some(writer) = dead.iter().find(|dead| dead.role == WRITES) {
-            // There is one writer at the most, so the poison of an earlier one is replaced only by
-            // a later one.
-            entered.set_object(POISONED | (writer.value & u64::from(u32::MAX)));
-        }
-    });
-}
-
-/// Wakes all who wait; which of them go on, they find out by the rules of `enter`.
-fn wake_all(entered: &Entered<'_>) {
-    entered
-        .living()
-        .filter(|member| matches!(member.role, WAITS_TO_READ | WAITS_TO_WRITE))
-        .for_each(Member::wake);
-}
-
-/// Gives up a place, and poisons the lock if `poison` is not 0.
-///
-/// 1. Wake those who wait.
-/// 2. Write the poison.
-/// 3. Leave.
-///
-/// Killed between 1 and 3, a writer is found dead and poisons the lock as one that died; a reader's
-/// death changes nothing.
-fn leave(table: &Table, place: usize, poison: u64) {
-    let members = table.members();
-    match members.enter(Deadline::now()) {
-        // A forked copy has only the copy of a guard.
-        Some(entered) if !entered.own(place).is_own() => table.unpin_if(entered.leave(place)),
-        Some(entered) => {
-            wake_all(&entered);
-            // Before the place is free: whoever comes next must find it.
-            if poison != 0 {
-                entered.set_object(poison);
-            }
-            table.unpin_if(entered.leave(place));
-        }
-        None => table.unpin_if(members.resign(place)),
+        self.gate().clear_poison();
     }
 }
 
 impl fmt::Display for RwLock {
     /// `<RwLock(free)>`, `<RwLock(2 read)>` or `<RwLock(written)>`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(entered) = self.table.enter() else { return f.write_str("<RwLock>") };
-        remove_dead(&entered);
-        let count = |role| entered.living().filter(|member| member.role == role).count();
-        match (count(READS), count(WRITES)) {
-            (0, 0) => f.write_str("<RwLock(free)>"),
-            (readers, 0) => write!(f, "<RwLock({readers} read)>"),
+        match self.gate().holders() {
+            (0, false) => f.write_str("<RwLock(free)>"),
+            (readers, false) => write!(f, "<RwLock({readers} read)>"),
             _ => f.write_str("<RwLock(written)>"),
         }
     }
@@ -438,7 +302,8 @@ pub struct ReadGuard<'a> {
 
 impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
-        leave(self.table, self.place, 0);
+        let gate = Gate::new(self.table.cells());
+        gate.end_reading(self.place);
     }
 }
 
@@ -453,16 +318,14 @@ impl fmt::Debug for ReadGuard<'_> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct WriteGuard<'a> {
     table: &'a Table,
-    place: usize,
     /// The kernel knows the holder by its thread.
     thread: PhantomData<*const ()>,
 }
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
-        let panicked =
-            if std::thread::panicking() { POISONED | PANICKED | u64::from(pid()) } else { 0 };
-        leave(self.table, self.place, panicked);
+        let gate = Gate::new(self.table.cells());
+        gate.end_writing(std::thread::panicking());
     }
 }
 

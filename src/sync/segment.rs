@@ -71,6 +71,16 @@ impl Segment {
     }
 }
 
+impl Drop for Segment {
+    /// A guard may have been forgotten: then the kernel's list leads into the memory for as long as
+    /// its thread lives.
+    fn drop(&mut self) {
+        if robust::leads_into(self.memory.range()) {
+            self.memory.keep();
+        }
+    }
+}
+
 thread_local! {
     /// The segment that this thread decoded last: of many objects in one file, all share it.
     static LAST: RefCell<Weak<Segment>> = const { RefCell::new(Weak::new()) };

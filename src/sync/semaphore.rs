@@ -54,7 +54,9 @@ impl Semaphore {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn new(value: u32) -> Result<Semaphore> {
-        Ok(Semaphore { table: Table::create("semaphore", value.into())? })
+        let table = Table::create("semaphore")?;
+        permit::permits(&table).begin_with(value);
+        Ok(Semaphore { table })
     }
 
     /// Waits for a permit. CPython's `acquire()`.
@@ -157,7 +159,7 @@ impl Semaphore {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn release(&self) {
-        permit::add(&self.table, u64::MAX);
+        permit::permits(&self.table).add(u64::MAX);
     }
 
     /// Returns how many permits are free at this moment. CPython's `get_value()`.
@@ -170,7 +172,7 @@ impl Semaphore {
     /// ```
     #[must_use]
     pub fn value(&self) -> u64 {
-        permit::free(&self.table)
+        permit::permits(&self.table).value()
     }
 }
 
@@ -305,7 +307,7 @@ impl BoundedSemaphore {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn release(&self) -> Result<()> {
-        if permit::add(&self.semaphore.table, self.bound.into()) {
+        if permit::permits(&self.semaphore.table).add(self.bound.into()) {
             return Ok(());
         }
         Err(Cause::BadInput("semaphore or lock released too many times".into()).into())

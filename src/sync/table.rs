@@ -20,34 +20,20 @@ const LENGTH: usize = (1 + MAX_MEMBERS) * size_of::<RobustCell>();
 pub(super) struct Table(Crossing<LENGTH>);
 
 impl Table {
-    /// Makes a table without members whose object's number is `object`. `what` names the object in
-    /// errors.
-    pub(super) fn create(what: &str, object: u64) -> Result<Table> {
-        let table = Table(Crossing(Segment::create(what, LENGTH)?));
-        if let Some(entered) = table.enter() {
-            entered.set_object(object);
-        }
-        Ok(table)
+    /// Makes a table without members. `what` names the object in errors.
+    pub(super) fn create(what: &str) -> Result<Table> {
+        Ok(Table(Crossing(Segment::create(what, LENGTH)?)))
+    }
+
+    /// Returns all cells in this process's mapping, for objects that use them in their own way.
+    pub(super) fn cells(&self) -> &[RobustCell] {
+        self.0.0.memory().many(0, 1 + MAX_MEMBERS)
     }
 
     /// Returns the table in this process's mapping.
     pub(super) fn members(&self) -> Members<'_> {
-        let cells = self.0.0.memory().many(0, 1 + MAX_MEMBERS);
+        let cells = self.cells();
         Members::new(&cells[0], &cells[1..])
-    }
-
-    /// Keeps the mapping while a guard lives, even if it is forgotten: the robust list leads into
-    /// it.
-    pub(super) fn pin(&self) {
-        self.0.0.memory().pin();
-    }
-
-    /// Undoes one `pin` if the guard's cell was in this thread's list: a forked copy has not pinned
-    /// anything.
-    pub(super) fn unpin_if(&self, was_own: bool) {
-        if was_own {
-            self.0.0.memory().unpin();
-        }
     }
 
     /// Locks the table; `None` if somebody holds it for longer than anybody has a reason to

@@ -10,7 +10,7 @@ use multiproc::{
 };
 
 use crate::common::Hoard;
-use crate::support::for_each_method;
+use crate::support::{for_each_method, until};
 
 /// The shared memory of this process's locks, opened as anybody with the descriptor could.
 fn memory() -> Vec<File> {
@@ -155,4 +155,102 @@ pub(crate) fn locks_without_descriptors() {
     let hoard = Hoard::all_but(0);
     drop(lock.acquire().expect("it needs no more"));
     drop(hoard);
+}
+
+/// Holds the lock again and again without a pause, until it is told to stop.
+fn hog(lock: RwLock, stop: Event, started: Semaphore) {
+    started.release();
+    while !stop.is_set() {
+        let _guard = lock.write().expect("the lock");
+        // Held for a while: without fairness, whoever is woken finds it taken again.
+        let until = Instant::now() + Duration::from_millis(3);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+pub(crate) fn nobody_waits_for_ever_behind_those_who_come_back_at_once() {
+    let (lock, stop, started) =
+        (RwLock::new().unwrap(), Event::new().unwrap(), Semaphore::new(0).unwrap());
+    let arguments = || (lock.clone(), stop.clone(), started.clone());
+    let hogs: Vec<_> =
+        (0..3).map(|_| Process::new(hog, arguments()).start().expect("start")).collect();
+    (0..3).for_each(|_| started.acquire_timeout(LIMIT).expect("it works").forget());
+    for _ in 0..20 {
+        drop(lock.read_timeout(LIMIT).expect("a reader has its turn"));
+        drop(lock.write_timeout(LIMIT).expect("a writer has its turn"));
+    }
+    stop.set();
+    hogs.iter().for_each(|hog| hog.join().expect("join"));
+}
+
+/// Reads while the lock is read all the time by others, until a writer has been there.
+fn reads_on(lock: RwLock, stop: Event) {
+    while !stop.is_set() {
+        let _one = lock.read().expect("the lock");
+        // Before the first is gone, so that the lock is never without a reader of this process's.
+        let _other = lock.read().expect("the lock, again");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) fn readers_keep_no_writer_out_and_may_read_again() {
+    let (lock, stop) = (RwLock::new().unwrap(), Event::new().unwrap());
+    let readers: Vec<_> = (0..4)
+        .map(|_| Process::new(reads_on, (lock.clone(), stop.clone())).start().expect("start"))
+        .collect();
+    for _ in 0..50 {
+        drop(lock.write_timeout(LIMIT).expect("a writer has its turn"));
+    }
+    stop.set();
+    readers.iter().for_each(|reader| reader.join().expect("join"));
+    assert_eq!(lock.to_string(), "<RwLock(free)>");
+    // This thread reads, and a writer waits for it.
+    let outer = lock.read().expect("the lock");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| drop(lock.write_timeout(LIMIT).expect("the lock")));
+        // Another thread cannot read any more, but this one can.
+        until("the writer waits", || {
+            std::thread::scope(|scope| scope.spawn(|| lock.try_read().is_err()).join()).unwrap()
+        });
+        drop(lock.read().expect("the lock, again"));
+        drop(outer);
+        writer.join().expect("join");
+    });
+}
+
+pub(crate) fn permits_are_counted_whatever_is_given_and_forgotten() {
+    // Signals: more than there are cells for, taken by two processes.
+    let signals = Semaphore::new(0).unwrap();
+    let takes = |signals: Semaphore, count: u32| {
+        (0..count).for_each(|_| signals.acquire_timeout(LIMIT).expect("a signal").forget());
+    };
+    let child = Process::new(takes, (signals.clone(), 10_000)).start().expect("start");
+    (0..20_000).for_each(|_| signals.release());
+    takes(signals.clone(), 10_000);
+    child.join().expect("join");
+    assert_eq!(signals.value(), 0);
+    assert!(signals.try_acquire().unwrap_err().is_busy());
+    // Taken out from the middle, and given back.
+    let permits = Semaphore::new(40).unwrap();
+    let mut held: Vec<_> = (0..40).map(|_| permits.try_acquire().expect("a permit")).collect();
+    for round in 1..=30 {
+        held.swap_remove(round % held.len()).forget();
+        assert_eq!(permits.value(), 0);
+    }
+    (0..15).for_each(|_| permits.release());
+    drop(held);
+    assert_eq!(permits.value(), 25);
+    let all: Vec<_> = std::iter::from_fn(|| permits.try_acquire().ok()).collect();
+    assert_eq!(all.len(), 25);
+    drop(all);
+    // As many as there can be.
+    let many = Semaphore::new(u32::MAX).unwrap();
+    let one = many.acquire().expect("a permit");
+    assert_eq!(many.value(), u64::from(u32::MAX) - 1);
+    one.forget();
+    many.release();
+    many.release();
+    assert_eq!(many.value(), u64::from(u32::MAX) + 1);
 }

@@ -23,7 +23,15 @@ pub(crate) fn check() -> Result<(), String> {
         std::env::var("MULTIPROC_MODELS_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     let seeds = dial.unwrap_or(SEEDS);
     // Rings and queues take Miri minutes: loom runs them always, Miri in the long leg.
-    let short: &[&str] = &["--", "tests::event", "tests::members", "tests::mutex", "tests::pool"];
+    let short: &[&str] = &[
+        "--",
+        "tests::event",
+        "tests::gate",
+        "tests::members",
+        "tests::mutex",
+        "tests::permits",
+        "tests::pool",
+    ];
     let filter = if dial.is_some() { &[] } else { short };
     let flags = format!(
         "-Zmiri-strict-provenance -Zmiri-env-forward=MULTIPROC_MODELS_STRIDE \

@@ -1,8 +1,8 @@
 //! A table of the threads that hold or wait for something, so that the others hear of a death.
 //!
-//! An object has a lock for its own short use and a table of members. A thread that holds a permit,
-//! reads, or waits has a cell of the table, and the kernel marks the cell if the thread dies. What
-//! is held is nowhere else than in these cells: no count can get out of step with them, and a
+//! An object has a lock for its own short use and a table of members. A thread that waits, or has
+//! something in hand, has a cell of the table, and the kernel marks the cell if the thread dies.
+//! What is held is nowhere else than in these cells: no count can get out of step with them, and a
 //! thread that dies while it changes the table leaves nothing to repair.
 //!
 //! A member that sleeps watches the cells of all others besides its own signal: the kernel wakes
@@ -32,7 +32,7 @@
 //!  data[VALUE]      for the object: a process, a count
 //! ```
 //! The cell of the table's lock has, beside its word, the number of cells in use, the last ticket,
-//! and one number and one flag of the object.
+//! and one flag of the object.
 
 use std::ops::ControlFlow;
 
@@ -54,8 +54,6 @@ pub(crate) struct Members<'a> {
 const USED: usize = 0;
 /// In the lock's data: the last ticket that was given. It wraps after 2^64.
 const TICKETS: usize = 1;
-/// In the lock's data: a number of the object, such as a semaphore's permits.
-const OBJECT: usize = 2;
 
 /// In a member's fields: its role, a number of the object's choice.
 const ROLE: usize = 0;
@@ -125,11 +123,6 @@ impl<'a> Members<'a> {
             Ok(_) => Some(Entered { members: self }),
             Err(NotTaken::Busy | NotTaken::Own) => None,
         }
-    }
-
-    /// Returns the number that the object keeps beside the table, without locking it.
-    pub(crate) fn object(self) -> u64 {
-        self.lock.data[OBJECT].load(Ordering::Acquire)
     }
 
     /// The number of cells to look at. Another process may have written nonsense there, so it is
@@ -267,16 +260,6 @@ pub(crate) struct Member<'a> {
 }
 
 impl<'a> Entered<'a> {
-    /// Returns the number that the object keeps beside the table.
-    pub(crate) fn object(&self) -> u64 {
-        self.members.object()
-    }
-
-    /// Sets it. One store: whoever is killed before or after leaves the old number or the new one.
-    pub(crate) fn set_object(&self, number: u64) {
-        self.members.lock.data[OBJECT].store(number, Ordering::Release);
-    }
-
     /// Returns a word that the object keeps beside the table; a barrier's says that it is broken.
     pub(crate) fn flag(&self) -> &'a AtomicU32 {
         &self.members.lock.fields[0]
@@ -389,22 +372,6 @@ impl<'a> Entered<'a> {
         if place >= used {
             members.lock.data[USED].store(place as u64 + 1, Ordering::Relaxed);
         }
-        Ok(place)
-    }
-
-    /// Gives this thread's member at `own` another role, or makes it a member if it is none;
-    /// returns its place.
-    ///
-    /// # Errors
-    /// `Full`, as for `join`; never if it is a member already.
-    pub(crate) fn take_role(
-        &self,
-        own: Option<usize>,
-        role: u32,
-        value: u64,
-    ) -> Result<usize, Full> {
-        let Some(place) = own else { return self.join(role, value) };
-        self.own(place).set_role(role);
         Ok(place)
     }
 

@@ -10,6 +10,9 @@
 
 pub(crate) mod alarm;
 pub(crate) mod event;
+mod fair;
+pub(crate) mod gate;
 pub(crate) mod members;
 pub(crate) mod mutex;
+pub(crate) mod permits;
 pub(crate) mod platform;

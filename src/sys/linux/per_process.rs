@@ -48,6 +48,23 @@ impl Generation {
         }
     }
 
+    /// Returns `true` if this is `current()`: less work than to compare.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        let page = PAGE.load(Ordering::Acquire);
+        // Neither null nor `NONE`.
+        if page.addr() > NONE.addr() {
+            // SAFETY: as in `current`. No generation is 0.
+            return unsafe { &*page }.load(Ordering::Relaxed) == self.0;
+        }
+        self.is_current_without_page()
+    }
+
+    #[cold]
+    fn is_current_without_page(self) -> bool {
+        self == Generation::current()
+    }
+
     /// Gives this process its number, or reads it if another thread was quicker. Without a page,
     /// the process number has to do.
     #[cold]

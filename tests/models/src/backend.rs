@@ -17,6 +17,11 @@ mod kind {
         builder.max_branches = 100_000;
         builder.check(body);
     }
+
+    /// Orders what loom takes for weaker than it is: accesses that are sequentially consistent.
+    pub(crate) fn fence() {
+        loom::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 #[cfg(not(feature = "loom"))]
@@ -48,6 +53,9 @@ mod kind {
     pub(crate) fn explore(_preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
         body();
     }
+
+    /// The accesses themselves are in order.
+    pub(crate) fn fence() {}
 }
 
 pub(crate) use kind::*;

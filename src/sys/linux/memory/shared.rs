@@ -5,12 +5,13 @@
 
 use std::ffi::c_void;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
-    AtomicU64, AtomicUsize, Ordering,
+    AtomicU64, AtomicUsize,
 };
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, SealFlags};
@@ -184,7 +185,7 @@ impl SharedFile {
         }?;
         let start =
             NonNull::new(start).ok_or_else(|| refused("the kernel mapped memory at zero"))?;
-        Ok(Shared { start, length, pins: AtomicUsize::new(0) })
+        Ok(Shared { start, length, is_kept: false })
     }
 
     /// Maps all of it.
@@ -218,8 +219,8 @@ fn refused(why: &str) -> io::Error {
 pub(crate) struct Shared {
     start: NonNull<c_void>,
     length: usize,
-    /// Number of its addresses that the kernel knows.
-    pins: AtomicUsize,
+    /// It stays mapped when this is dropped.
+    is_kept: bool,
 }
 
 // SAFETY: memory that is only accessed through atomics, unmapped only by the owner's drop.
@@ -258,15 +259,16 @@ impl Shared {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().byte_add(offset).cast(), count) }
     }
 
-    /// Keeps it mapped until `unpin`, for ever if need be: the kernel knows an address in it, which
-    /// whoever forgot a guard does not take back.
-    pub(crate) fn pin(&self) {
-        self.pins.fetch_add(1, Ordering::Relaxed);
+    /// Keeps it mapped for ever: the kernel knows an address in it, which whoever forgot a guard
+    /// does not take back.
+    pub(crate) fn keep(&mut self) {
+        self.is_kept = true;
     }
 
-    /// Ends what `pin` began.
-    pub(crate) fn unpin(&self) {
-        self.pins.fetch_sub(1, Ordering::Relaxed);
+    /// The addresses.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let start = self.start.addr().get();
+        start..start + self.length
     }
 
     /// Asks for huge pages, where the kernel is set up to give them.
@@ -283,9 +285,9 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Unmaps the memory, unless the kernel knows an address in it.
+    /// Unmaps the memory, unless it is to be kept.
     fn drop(&mut self) {
-        if *self.pins.get_mut() != 0 {
+        if self.is_kept {
             return;
         }
         // SAFETY: this mapping is ours, and neither a borrow of it nor an address that the kernel
@@ -296,6 +298,8 @@ impl Drop for Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]

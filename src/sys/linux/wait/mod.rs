@@ -6,5 +6,6 @@
 
 pub(crate) mod epoll;
 pub(crate) mod futex;
+mod list_head;
 pub(crate) mod poll;
 pub(crate) mod robust;

@@ -5,9 +5,9 @@
 //! number as left by a dead owner and wakes one who waits for it.
 //!
 //! There is one list per thread, and the C library's robust mutexes are in it, too. Both share it
-//! thus: two sentinels of ours, in the thread's own memory, stand in the C library's list like two
-//! of its mutexes that are held for ever. It changes only the outer sides of them, we only what is
-//! between:
+//! thus: two sentinels of ours, in this process's own memory, stand in the C library's list like
+//! two of its mutexes that are held for ever. It changes only the outer sides of them, we only what
+//! is between:
 //!
 //! ```text
 //! head -> (the C library's) -> first -> our locks, the youngest first -> last
@@ -15,14 +15,22 @@
 //! ```
 //!
 //! The links of the list lie in the locks, so in memory that other processes may write to. We never
-//! follow them: which locks this thread holds, and in which order, is in its own memory.
+//! follow them: which locks this thread holds, and in which order, is in a record of ours.
+//!
+//! Whoever unmaps memory asks whether a list leads into it ([`leads_into`]), because a guard may
+//! have been forgotten. So the records can be read by all threads: they lie on the heap, in a list
+//! that only grows, and the record of a thread that has ended goes to the next new one.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::mem::offset_of;
+use std::ops::Range;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
+};
 
+use super::list_head::{self, Head};
 use crate::sys::memory::shared::Layout;
 use crate::sys::per_process::Generation;
 
@@ -54,6 +62,10 @@ const FIELDS: usize = 4;
 
 const _: () = assert!(size_of::<RobustCell>() == 64 && offset_of!(RobustCell, next) == 32);
 
+/// Distance of the word from the link, which the kernel wants to know.
+const WORD_OFFSET: isize =
+    offset_of!(RobustCell, word).cast_signed() - offset_of!(RobustCell, next).cast_signed();
+
 // SAFETY: atomics only, `repr(C)`.
 unsafe impl Layout for RobustCell {}
 
@@ -64,27 +76,27 @@ pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
 /// Of a word: the number of the owner's thread.
 pub(crate) const OWNER: u32 = 0x3fff_ffff;
 
-/// `struct robust_list_head` of `linux/futex.h`
-#[repr(C)]
-struct Head {
-    first: Cell<usize>,
-    word_offset: Cell<isize>,
-    pending: Cell<usize>,
-}
-
 /// The most locks that a thread may hold, of the `ROBUST_LIST_LIMIT` of 2048 that the kernel looks
 /// at: the rest is for our sentinels, for locks inside of our own and for the C library's.
 const MAX_HELD: usize = 1900;
 
+/// As many as the kernel looks at.
+const ROBUST_LIST_LIMIT: usize = 2048;
+
 /// Number of locks that are held without memory from the allocator.
 const INLINE: usize = 8;
 
-/// The state of a thread's own list. In its own memory, which no other process can write to.
+/// The state of a thread's list. In this process's own memory, which no other can write to, and
+/// never freed: the kernel walks it after the last instruction of the thread.
 struct Thread {
-    /// The process that what follows is of: a forked copy holds nothing.
+    /// The record that was made before this one.
+    older: *const Thread,
+    /// The thread is about to end, and will not need the record once it has.
+    is_ending: AtomicBool,
+    /// The process that what follows is of: a forked copy holds nothing. Of the thread alone.
     generation: Cell<Option<Generation>>,
     /// Its number, as the kernel puts it into words.
-    tid: Cell<u32>,
+    tid: AtomicU32,
     pid: Cell<u32>,
     /// The head that the C library registered; null if it has another form than we know.
     head: Cell<*const Head>,
@@ -92,11 +104,19 @@ struct Thread {
     first: RobustCell,
     /// The sentinel behind them.
     last: RobustCell,
-    /// The locks held, the oldest first: up to `INLINE` here, the younger ones in `many`.
-    count: Cell<usize>,
-    few: [Cell<*const RobustCell>; INLINE],
-    many: RefCell<Vec<*const RobustCell>>,
+    /// The locks held, the oldest first: up to `INLINE` here, the younger ones in `many`. Only the
+    /// thread writes them. Others read them who have heard from it that it will not release them
+    /// any more (it has given up its handle), so `Relaxed` will do.
+    count: AtomicUsize,
+    few: [AtomicPtr<RobustCell>; INLINE],
+    many: AtomicPtr<Many>,
 }
+
+/// The ninth and younger of the locks that a thread holds.
+type Many = [AtomicPtr<RobustCell>; ROBUST_LIST_LIMIT - INLINE];
+
+/// The youngest record.
+static RECORDS: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 
 #[expect(clippy::declare_interior_mutable_const, reason = "a pattern of new cells")]
 const SENTINEL: RobustCell = RobustCell {
@@ -110,21 +130,22 @@ const SENTINEL: RobustCell = RobustCell {
 };
 
 thread_local! {
-    // The kernel walks it after the last instruction of the thread, so nothing of it may be gone by
-    // then: it is never dropped, and a thread's own memory outlives the walk.
-    static THREAD: std::mem::ManuallyDrop<Thread> = const {
-        std::mem::ManuallyDrop::new(Thread {
-            generation: Cell::new(None),
-            tid: Cell::new(0),
-            pid: Cell::new(0),
-            head: Cell::new(ptr::null()),
-            first: SENTINEL,
-            last: SENTINEL,
-            count: Cell::new(0),
-            few: [const { Cell::new(ptr::null()) }; INLINE],
-            many: RefCell::new(Vec::new()),
-        })
-    };
+    /// The record of this thread; null before it needs one. Never dropped: destructors of other
+    /// values may take locks.
+    static THREAD: Cell<*const Thread> = const { Cell::new(ptr::null()) };
+    static END: End = const { End };
+}
+
+/// Dropped as the thread ends.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // SAFETY: records are never freed.
+        if let Some(record) = unsafe { THREAD.get().as_ref() } {
+            record.is_ending.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// This thread as one that holds locks. It stays in the thread (a raw pointer is not `Send`).
@@ -134,12 +155,94 @@ pub(crate) struct Own(*const Thread);
 /// This thread, made ready in this process.
 #[inline]
 pub(crate) fn own() -> Own {
-    THREAD.with(|thread| {
-        let generation = Generation::current();
-        if thread.generation.get() != Some(generation) {
-            thread.prepare(generation);
+    let record = THREAD.get();
+    // SAFETY: records are never freed.
+    match unsafe { record.as_ref() } {
+        Some(thread) if thread.is_ready() => Own(record),
+        _ => attach(),
+    }
+}
+
+/// Makes a record ready for this thread in this process.
+#[cold]
+fn attach() -> Own {
+    let mut record = THREAD.get();
+    if record.is_null() {
+        record = take_over().unwrap_or_else(add_record);
+        THREAD.set(record);
+        // A thread that is past this destructor keeps its record for ever.
+        let _ = END.try_with(|_| {});
+    }
+    // SAFETY: records are never freed, and this one is of this thread alone.
+    unsafe { &*record }.prepare(Generation::current());
+    Own(record)
+}
+
+/// Takes the record of a thread that has ended.
+///
+/// The kernel walks the list of a thread before its number is gone; until then, the record stays as
+/// it is.
+fn take_over() -> Option<*const Thread> {
+    records().find_map(|record| {
+        let claimed =
+            record.is_ending.compare_exchange(true, false, Ordering::Acquire, Ordering::Relaxed);
+        claimed.ok()?;
+        if is_gone(record.tid.load(Ordering::Relaxed)) {
+            return Some(ptr::from_ref(record));
         }
-        Own(&raw const **thread)
+        record.is_ending.store(true, Ordering::Release);
+        None
+    })
+}
+
+/// Makes a new record and puts it into the list.
+fn add_record() -> *const Thread {
+    let record = Box::leak(Box::new(Thread {
+        older: ptr::null(),
+        is_ending: AtomicBool::new(false),
+        generation: Cell::new(None),
+        tid: AtomicU32::new(0),
+        pid: Cell::new(0),
+        head: Cell::new(ptr::null()),
+        first: SENTINEL,
+        last: SENTINEL,
+        count: AtomicUsize::new(0),
+        few: [const { AtomicPtr::new(ptr::null_mut()) }; INLINE],
+        many: AtomicPtr::new(ptr::null_mut()),
+    }));
+    let mut youngest = RECORDS.load(Ordering::Acquire);
+    loop {
+        record.older = youngest;
+        match RECORDS.compare_exchange(youngest, record, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return record,
+            Err(seen) => youngest = seen,
+        }
+    }
+}
+
+/// All records, the youngest first.
+fn records() -> impl Iterator<Item = &'static Thread> {
+    // SAFETY: records are never freed, and their links do not change once they are in the list.
+    let follow = |record: *const Thread| unsafe { record.as_ref() };
+    let youngest = follow(RECORDS.load(Ordering::Acquire));
+    std::iter::successors(youngest, move |record| follow(record.older))
+}
+
+/// Returns `true` if no thread of this process has the number.
+fn is_gone(tid: u32) -> bool {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: signal 0 is none; the kernel only looks the thread up.
+    let found = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) };
+    found != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+}
+
+/// Returns `true` if the kernel may follow the list of a thread into this memory, because a guard
+/// was forgotten there: then it has to stay mapped.
+pub(crate) fn leads_into(memory: Range<usize>) -> bool {
+    records().any(|record| {
+        let leads = record.holds_in(&memory);
+        // What a thread held that has ended is of the past.
+        leads && !is_gone(record.tid.load(Ordering::Relaxed))
     })
 }
 
@@ -163,11 +266,6 @@ pub(crate) fn check() -> io::Result<()> {
 /// [`Own::tid`] of this thread.
 pub(crate) fn tid() -> u32 {
     own().tid()
-}
-
-/// [`Own::pid`] of this thread.
-pub(crate) fn pid() -> u32 {
-    own().pid()
 }
 
 /// [`Own::is_full`] of this thread.
@@ -199,15 +297,14 @@ impl Own {
     /// The thread's own record.
     #[inline]
     fn thread<'a>(self) -> &'a Thread {
-        // SAFETY: of this thread, as `Own` is not `Send`, and never dropped: it is there as long as
-        // the thread runs.
+        // SAFETY: of this thread, as `Own` is not `Send`, and never freed.
         unsafe { &*self.0 }
     }
 
     /// The number by which the kernel knows this thread as an owner.
     #[inline]
     pub(crate) fn tid(self) -> u32 {
-        self.thread().tid.get()
+        self.thread().tid.load(Ordering::Relaxed)
     }
 
     /// The number of this thread's process, without asking the kernel.
@@ -219,7 +316,7 @@ impl Own {
     /// Returns `true` if this thread holds as much as it may (`MAX_HELD`).
     #[inline]
     pub(crate) fn is_full(self) -> bool {
-        self.thread().count.get() >= MAX_HELD
+        self.thread().count.load(Ordering::Relaxed) >= MAX_HELD
     }
 
     /// Begins to take or to leave a cell: if the thread dies from now on, the kernel looks at it
@@ -257,6 +354,12 @@ impl RobustCell {
 }
 
 impl Thread {
+    /// Returns `true` if it was made ready in this process, and not in one that this is a copy of.
+    #[inline]
+    fn is_ready(&self) -> bool {
+        self.generation.get().is_some_and(Generation::is_current)
+    }
+
     /// Makes the thread ready in this process: its number, the head, the sentinels in the list.
     ///
     /// 1. Between the sentinels is nothing; `last` leads on to what the C library has in the list.
@@ -266,12 +369,12 @@ impl Thread {
     #[cold]
     fn prepare(&self, generation: Generation) {
         self.pid.set(crate::sys::per_process::pid());
-        self.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
-        self.count.set(0);
-        self.many.take();
+        let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        self.tid.store(tid, Ordering::Relaxed);
+        self.count.store(0, Ordering::Relaxed);
         self.last.next.store(0, Ordering::Relaxed);
         self.generation.set(Some(generation));
-        let head = find_head();
+        let head = list_head::find(WORD_OFFSET);
         self.head.set(head);
         // SAFETY: null, or the head that this thread registered, in the C library's part of the
         // thread's own memory.
@@ -306,12 +409,41 @@ impl Thread {
         }
     }
 
-    /// The held cell at a place of the order, the oldest being 0.
-    fn held(&self, place: usize) -> *const RobustCell {
-        match self.few.get(place) {
-            Some(few) => few.get(),
-            None => self.many.borrow().get(place - INLINE).copied().unwrap_or(ptr::null()),
+    /// Where the address of the held cell at a place of the order stands, the oldest being 0.
+    fn slot(&self, place: usize) -> Option<&AtomicPtr<RobustCell>> {
+        if let Some(few) = self.few.get(place) {
+            return Some(few);
         }
+        // SAFETY: null, or never freed.
+        unsafe { self.many.load(Ordering::Acquire).as_ref() }?.get(place - INLINE)
+    }
+
+    /// The held cell at a place of the order.
+    fn held(&self, place: usize) -> *const RobustCell {
+        self.slot(place).map_or(ptr::null(), |slot| slot.load(Ordering::Relaxed))
+    }
+
+    /// Puts an address where `held` finds it.
+    #[inline]
+    fn set_held(&self, place: usize, cell: *const RobustCell) {
+        if place == INLINE && self.many.load(Ordering::Relaxed).is_null() {
+            self.make_room_for_many();
+        }
+        if let Some(slot) = self.slot(place) {
+            slot.store(cell.cast_mut(), Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn make_room_for_many(&self) {
+        let many: Many = [const { AtomicPtr::new(ptr::null_mut()) }; ROBUST_LIST_LIMIT - INLINE];
+        self.many.store(Box::leak(Box::new(many)), Ordering::Release);
+    }
+
+    /// Returns `true` if a lock that it holds lies in this memory.
+    fn holds_in(&self, memory: &Range<usize>) -> bool {
+        let count = self.count.load(Ordering::Relaxed).min(ROBUST_LIST_LIMIT);
+        (0..count).any(|place| memory.contains(&self.held(place).addr()))
     }
 
     /// The link of what stands behind the held cell at `place`.
@@ -319,7 +451,8 @@ impl Thread {
         if place == 0 {
             return self.last.link() as u64;
         }
-        // SAFETY: held cells are alive: their memory is pinned, even if a guard was forgotten.
+        // SAFETY: held cells are alive: their memory stays mapped, even if a guard was forgotten
+        // (`leads_into`).
         unsafe { &*self.held(place - 1) }.link() as u64
     }
 
@@ -332,48 +465,54 @@ impl Thread {
     /// Killed before 3, the list is as it was, and the announcement covers the cell.
     #[inline]
     fn push(&self, cell: &RobustCell) {
-        let count = self.count.get();
+        if self.count.load(Ordering::Relaxed) != 0 {
+            return self.push_before_others(cell);
+        }
+        cell.next.store(self.last.link() as u64, Ordering::Relaxed);
+        self.few[0].store(ptr::from_ref(cell).cast_mut(), Ordering::Relaxed);
+        self.lead_to(cell, 1);
+    }
+
+    /// `push`, for a thread that holds others, and perhaps this one.
+    #[inline(never)]
+    fn push_before_others(&self, cell: &RobustCell) {
+        let count = self.count.load(Ordering::Relaxed);
         if (0..count).any(|place| ptr::eq(self.held(place), cell)) {
             return;
         }
         cell.next.store(self.behind(count), Ordering::Relaxed);
-        match self.few.get(count) {
-            Some(few) => few.set(cell),
-            None => self.push_to_many(cell),
-        }
-        self.count.set(count + 1);
+        self.set_held(count, cell);
+        self.lead_to(cell, count + 1);
+    }
+
+    /// The last step of `push`.
+    #[inline]
+    fn lead_to(&self, cell: &RobustCell, count: usize) {
+        self.count.store(count, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         self.first.next.store(cell.link() as u64, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// The ninth and later: memory from the allocator.
-    #[cold]
-    fn push_to_many(&self, cell: &RobustCell) {
-        self.many.borrow_mut().push(cell);
-    }
-
-    /// Takes a cell out: mostly the youngest, by one store to `first`.
+    /// Takes a cell out; mostly it is the only one.
     #[inline]
     fn remove(&self, cell: &RobustCell) -> bool {
-        let count = self.count.get();
-        // Mostly the youngest, of few.
-        match self.few.get(count.wrapping_sub(1)) {
-            Some(youngest) if ptr::eq(youngest.get(), cell) => {
-                self.first.next.store(self.behind(count - 1), Ordering::Relaxed);
-                compiler_fence(Ordering::SeqCst);
-                self.count.set(count - 1);
-                true
-            }
-            _ => self.remove_any(cell),
+        if self.count.load(Ordering::Relaxed) != 1
+            || !ptr::eq(self.few[0].load(Ordering::Relaxed), cell)
+        {
+            return self.remove_any(cell);
         }
+        self.first.next.store(self.last.link() as u64, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        self.count.store(0, Ordering::Relaxed);
+        true
     }
 
     /// Takes any cell out: one store to the link of the one before it, then our own record moves
     /// up.
-    #[cold]
+    #[inline(never)]
     fn remove_any(&self, cell: &RobustCell) -> bool {
-        let count = self.count.get();
+        let count = self.count.load(Ordering::Relaxed);
         let Some(place) = (0..count).rev().find(|place| ptr::eq(self.held(*place), cell)) else {
             return false;
         };
@@ -385,215 +524,13 @@ impl Thread {
         before.next.store(self.behind(place), Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         for later in place + 1..count {
-            let moved = self.held(later);
-            match self.few.get(later - 1) {
-                Some(few) => few.set(moved),
-                None => self.many.borrow_mut()[later - 1 - INLINE] = moved,
-            }
+            self.set_held(later - 1, self.held(later));
         }
-        self.count.set(count - 1);
-        if count > INLINE {
-            let mut many = self.many.borrow_mut();
-            many.pop();
-            if many.is_empty() {
-                // Nobody drops it at the end of the thread.
-                many.shrink_to_fit();
-            }
-        }
+        self.count.store(count - 1, Ordering::Relaxed);
         true
     }
 }
 
-/// The head of the list of this thread, as the C library registered it; null if it has another form
-/// than we know.
-fn find_head() -> *const Head {
-    let head = registered_head();
-    if !head.is_null() {
-        return head;
-    }
-    // musl registers the list of a thread with the first robust mutex that it takes.
-    take_a_robust_mutex();
-    registered_head()
-}
-
-/// Asks the kernel for the head of this thread's list (`get_robust_list(2)`); null if its length or
-/// the distance of the word is not what we know.
-fn registered_head() -> *const Head {
-    let mut head: *const Head = ptr::null();
-    let mut length = 0_usize;
-    // SAFETY: the kernel writes a pointer and a size.
-    let result =
-        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) };
-    let expected =
-        offset_of!(RobustCell, word).cast_signed() - offset_of!(RobustCell, next).cast_signed();
-    // SAFETY: what this thread registered is its C library's head, which lives as long as the
-    // thread.
-    let fits = result == 0
-        && length == size_of::<Head>()
-        && unsafe { head.as_ref() }.is_some_and(|head| head.word_offset.get() == expected);
-    if fits { head } else { ptr::null() }
-}
-
-/// Takes and leaves a robust mutex of the C library that processes could share: in its list are
-/// only such.
-fn take_a_robust_mutex() {
-    // SAFETY: all zeroes is where both begin; they are initialised before use, and nobody else
-    // knows of the mutex, which is unlocked and destroyed before it goes.
-    unsafe {
-        let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
-        libc::pthread_mutexattr_init(&raw mut attributes);
-        libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
-        libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
-        let mut mutex: libc::pthread_mutex_t = std::mem::zeroed();
-        if libc::pthread_mutex_init(&raw mut mutex, &raw const attributes) == 0 {
-            if libc::pthread_mutex_lock(&raw mut mutex) == 0 {
-                libc::pthread_mutex_unlock(&raw mut mutex);
-            }
-            libc::pthread_mutex_destroy(&raw mut mutex);
-        }
-        libc::pthread_mutexattr_destroy(&raw mut attributes);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The list as the kernel would walk it, between the sentinels.
-    fn walk() -> Vec<usize> {
-        THREAD.with(|thread| {
-            let mut links = Vec::new();
-            let mut link = thread.first.next.load(Ordering::Relaxed) as usize;
-            while link != thread.last.link() {
-                links.push(link);
-                assert!(links.len() < 100, "the list does not end");
-                // SAFETY: a link of a cell of the test.
-                link = unsafe { &*(link as *const AtomicU64) }.load(Ordering::Relaxed) as usize;
-            }
-            links
-        })
-    }
-
-    #[test]
-    fn the_list_follows_what_is_held_in_any_order() {
-        check().expect("robust lists");
-        let cells: Vec<RobustCell> = (0..20).map(|_| SENTINEL).collect();
-        for cell in &cells {
-            begin(cell);
-            enlist(cell);
-            end();
-        }
-        let mut links: Vec<usize> = cells.iter().rev().map(RobustCell::link).collect();
-        assert_eq!(walk(), links);
-        for gone in [7, 19, 0, 12, 3] {
-            delist(&cells[gone]);
-            links.retain(|link| *link != cells[gone].link());
-            assert_eq!(walk(), links);
-        }
-        cells.iter().for_each(|cell| {
-            assert!(
-                delist(cell) || [7, 19, 0, 12, 3].iter().any(|gone| ptr::eq(cell, &cells[*gone]))
-            )
-        });
-        assert!(walk().is_empty());
-    }
-
-    #[test]
-    fn taking_a_mutex_leaves_the_list_as_it_is() {
-        let before = registered_head();
-        assert!(!find_head().is_null());
-        take_a_robust_mutex();
-        assert!(before.is_null() || before == find_head());
-        check().expect("robust lists");
-        take_a_robust_mutex();
-        assert!(walk().is_empty());
-    }
-
-    #[test]
-    fn nothing_is_in_the_list_twice() {
-        check().expect("robust lists");
-        let cells: Vec<RobustCell> = (0..12).map(|_| SENTINEL).collect();
-        cells.iter().chain(&cells).for_each(enlist);
-        assert_eq!(walk().len(), cells.len());
-        cells.iter().for_each(|cell| assert!(delist(cell)));
-        assert!(walk().is_empty());
-        assert!(!delist(&cells[0]));
-    }
-
-    #[test]
-    fn the_kernel_marks_what_a_thread_held_and_leaves_what_it_did_not() {
-        let cells: Vec<RobustCell> = (0..12).map(|_| SENTINEL).collect();
-        // Joined: the end of a scope waits for its closures, not for the ends of its threads.
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let tid = tid();
-                for cell in &cells {
-                    cell.word.store(tid | WAITERS, Ordering::Relaxed);
-                    enlist(cell);
-                }
-                delist(&cells[5]);
-                // Half-way through taking it.
-                begin(&cells[5]);
-            });
-            thread.join().expect("join");
-        });
-        for cell in &cells {
-            assert_eq!(cell.word.load(Ordering::Relaxed), OWNER_DIED | WAITERS);
-        }
-    }
-
-    #[test]
-    fn the_c_library_s_robust_mutexes_go_on_working_beside_ours() {
-        struct Mutex(std::cell::UnsafeCell<libc::pthread_mutex_t>);
-        // SAFETY: a mutex is for threads.
-        unsafe impl Sync for Mutex {}
-        let make = || {
-            // SAFETY: all zeroes is where both begin; then they are initialised.
-            unsafe {
-                let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
-                libc::pthread_mutexattr_init(&raw mut attributes);
-                libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
-                let mutex = Mutex(std::cell::UnsafeCell::new(std::mem::zeroed()));
-                libc::pthread_mutex_init(mutex.0.get(), &raw const attributes);
-                mutex
-            }
-        };
-        let theirs: Vec<Mutex> = (0..4).map(|_| make()).collect();
-        let ours: Vec<RobustCell> = (0..4).map(|_| SENTINEL).collect();
-        // SAFETY: initialised mutexes, locked and unlocked by one thread.
-        let lock = |mutex: &Mutex| unsafe { libc::pthread_mutex_lock(mutex.0.get()) };
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                assert_eq!(lock(&theirs[0]), 0);
-                for (mutex, cell) in theirs[1..].iter().zip(&ours) {
-                    cell.word.store(tid(), Ordering::Relaxed);
-                    enlist(cell);
-                    assert_eq!(lock(mutex), 0);
-                }
-                // SAFETY: this thread holds them.
-                unsafe {
-                    libc::pthread_mutex_unlock(theirs[0].0.get());
-                    libc::pthread_mutex_unlock(theirs[2].0.get());
-                }
-                delist(&ours[1]);
-                ours[1].word.store(0, Ordering::Relaxed);
-            });
-            thread.join().expect("join");
-        });
-        assert_eq!(
-            [0, 1, 2, 3].map(|i| lock(&theirs[i])),
-            [0, libc::EOWNERDEAD, 0, libc::EOWNERDEAD]
-        );
-        assert_eq!(
-            [0, 1, 2].map(|i| ours[i].word.load(Ordering::Relaxed)),
-            [OWNER_DIED, 0, OWNER_DIED]
-        );
-        for mutex in &theirs {
-            // SAFETY: this thread holds all four.
-            unsafe {
-                libc::pthread_mutex_consistent(mutex.0.get());
-                libc::pthread_mutex_unlock(mutex.0.get());
-            }
-        }
-    }
-}
+#[path = "robust_tests.rs"]
+mod tests;

@@ -36,10 +36,6 @@ impl Segment {
     pub(crate) fn all(&self) -> &[RobustCell] {
         &self.0
     }
-
-    pub(crate) fn pin(&self) {}
-
-    pub(crate) fn unpin(&self) {}
 }
 
 /// It never crosses.

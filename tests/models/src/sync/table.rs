@@ -16,24 +16,20 @@ const MAX_MEMBERS: usize = 4;
 pub(crate) struct Table(Crossing<0>);
 
 impl Table {
-    pub(crate) fn create(what: &str, object: u64) -> Result<Table> {
+    pub(crate) fn create(what: &str) -> Result<Table> {
         let segment: Arc<Segment> =
             Segment::create(what, (1 + MAX_MEMBERS) * size_of::<RobustCell>())?;
-        let table = Table(Crossing(segment));
-        if let Some(entered) = table.enter() {
-            entered.set_object(object);
-        }
-        Ok(table)
+        Ok(Table(Crossing(segment)))
+    }
+
+    pub(crate) fn cells(&self) -> &[RobustCell] {
+        self.0.0.all()
     }
 
     pub(crate) fn members(&self) -> Members<'_> {
-        let cells = self.0.0.all();
+        let cells = self.cells();
         Members::new(&cells[0], &cells[1..])
     }
-
-    pub(crate) fn pin(&self) {}
-
-    pub(crate) fn unpin_if(&self, _: bool) {}
 
     pub(crate) fn enter(&self) -> Option<Entered<'_>> {
         self.members().enter(Deadline::now())

@@ -1,4 +1,4 @@
-//! What stands on tables of members: semaphores, conditions, barriers, readers and writers.
+//! What stands on tables of members: conditions, barriers.
 
 use std::sync::Arc;
 
@@ -8,50 +8,7 @@ use crate::sync::barrier::{Barrier, BarrierError};
 use crate::sync::condition::Condition;
 use crate::sync::error::AcquireError;
 use crate::sync::lock::LockGuard;
-use crate::sync::rwlock::RwLock;
-use crate::sync::semaphore::Semaphore;
 use crate::world::{End, World};
-
-#[test]
-fn a_permit_comes_back_from_who_dies() {
-    for_each_death(2, |dies_at| {
-        let world = World::new();
-        let semaphore = Arc::new(Semaphore::new(1).expect("a semaphore"));
-        let take = |semaphore: &Arc<Semaphore>| {
-            let semaphore = Arc::clone(semaphore);
-            move || drop(semaphore.acquire().expect("a permit"))
-        };
-        let victim = world.victim(2, dies_at, take(&semaphore));
-        let other = world.process(3, take(&semaphore));
-        let end = victim.join().expect("join");
-        other.join().expect("join");
-        assert_eq!(semaphore.value(), 1);
-        end != End::Done
-    });
-}
-
-#[test]
-fn who_dies_over_adding_a_permit_leaves_nobody_asleep() {
-    for_each_death(2, |dies_at| {
-        let world = World::new();
-        let semaphore = Arc::new(Semaphore::new(0).expect("a semaphore"));
-        let other = {
-            let semaphore = Arc::clone(&semaphore);
-            world.process(3, move || drop(semaphore.acquire().expect("a permit")))
-        };
-        let victim = {
-            let semaphore = Arc::clone(&semaphore);
-            world.victim(2, dies_at, move || semaphore.release())
-        };
-        let end = victim.join().expect("join");
-        // If there is one, the other has to come by it without our help.
-        if end != End::Done && semaphore.value() == 0 {
-            semaphore.release();
-        }
-        other.join().expect("join");
-        end != End::Done
-    });
-}
 
 struct Tokens {
     condition: Condition,
@@ -156,28 +113,6 @@ fn a_barrier_breaks_when_somebody_dies() {
             barrier.abort();
         }
         other.join().expect("join");
-        end != End::Done
-    });
-}
-
-#[test]
-fn a_dead_writer_is_told_of() {
-    for_each_death(2, |dies_at| {
-        let world = World::new();
-        let lock = Arc::new(RwLock::new().expect("a lock"));
-        let victim = {
-            let lock = Arc::clone(&lock);
-            world.victim(2, dies_at, move || drop(lock.write().expect("the lock")))
-        };
-        let reader = {
-            let lock = Arc::clone(&lock);
-            world.process(3, move || match lock.read() {
-                Ok(_) | Err(AcquireError::Poisoned(_)) => {}
-                Err(error) => panic!("{error}"),
-            })
-        };
-        let end = victim.join().expect("join");
-        reader.join().expect("join");
         end != End::Done
     });
 }

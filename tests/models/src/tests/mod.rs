@@ -1,9 +1,11 @@
 //! What must hold in every order of steps, whoever dies at which.
 
 mod event;
+mod gate;
 mod growable;
 mod members;
 mod mutex;
+mod permits;
 mod pool;
 mod queue;
 mod ring;
