@@ -239,8 +239,9 @@ impl<'a> Permits<'a> {
     /// 2. Announce it, write the number, put it into the robust list, take the announcement back
     ///    (see `mutex::lock_as`).
     ///
-    /// The number comes without `WAITERS`, though others may sleep: whoever was woken for this
-    /// permit finds it held, and marks it.
+    /// If the bell says that somebody sleeps, the number comes with `WAITERS`: the one who was woken
+    /// for this permit may be the one who takes it, and its death has to wake another. Who comes to
+    /// sleep later marks the cell by itself.
     fn claim_at(self, own: Own, place: usize) -> bool {
         let cell = &self.cells[place];
         let seen = cell.word.load(Ordering::SeqCst);
@@ -249,10 +250,9 @@ impl<'a> Permits<'a> {
         }
         raise(&self.lock.fields[USED], place + 1);
         own.begin(cell);
-        let is_ours = cell
-            .word
-            .compare_exchange(seen, own.tid(), Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok();
+        let claimed = own.tid() | self.bell.word.load(Ordering::SeqCst) & WAITERS;
+        let is_ours =
+            cell.word.compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         if is_ours {
             own.enlist(cell);
         }
