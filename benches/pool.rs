@@ -571,7 +571,8 @@ fn queue(options: &Options) -> Table {
         let goal = first.is_some().then_some(Goal::AtMost(1.2));
         let ratio = first.map(|first| (each / first, "the first row"));
         table.row(format!("{count} tasks"), time(each), ratio, goal);
-        table.row("  at most, in bytes beside its arguments", format!("{bytes:.0}"), None, None);
+        let name = format!("  {count} tasks: at most, in bytes beside its arguments");
+        table.row(name, format!("{bytes:.0}"), None, None);
         first.get_or_insert(each);
     }
     table
