@@ -244,12 +244,17 @@ impl Drop for RawPool {
 /// CPython and procspawn, by their names.
 fn others() -> Vec<(&'static str, &'static str, Rc<RefCell<Helper>>)> {
     let mut all = Vec::new();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/pool.py");
-    if let Some(helper) =
-        Helper::start(std::process::Command::new("python3").arg(script), "pool chunk 100")
-    {
+    if let Some(helper) = Helper::start(&mut peers::python("pool.py"), "pool chunk 100") {
         all.push(("CPython Pool", "pool", Rc::clone(&helper)));
         all.push(("CPython ProcessPoolExecutor", "executor", helper));
+    }
+    // Each beside threads of its own, which sleep while others are measured.
+    for name in ["loky", "pebble"] {
+        let question = format!("{name} chunk 10");
+        match Helper::start(&mut peers::python("pool.py"), &question) {
+            Some(helper) => all.push((name, name, helper)),
+            None => println!("{name} takes no part: `cargo xtask report` installs it"),
+        }
     }
     if let Some(helper) = peers::procspawn_pool() {
         all.push(("procspawn", "procspawn", helper));

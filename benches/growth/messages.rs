@@ -67,7 +67,8 @@ pub(crate) fn curve(options: &Options) -> Curve {
     pin(0);
     // By factors of eight, to 1 GiB.
     for power in 1..=options.pick(7, 10) {
-        let size = 1_usize << (3 * power);
+        // A value of 1 GiB has a few bytes more than the longest message.
+        let size = (1_usize << (3 * power)).min((1 << 30) - 64);
         if !memory::has_room_for(5 * size as u64) {
             curve.remark(format!("ends before {size} bytes, as 2 GiB would not be left"));
             break;
@@ -134,7 +135,7 @@ fn bare<L: Lane>(
     series: &str,
     size: usize,
     lane: impl Fn() -> L,
-    point: &mut dyn FnMut(&str, &mut dyn FnMut(u32)),
+    point: &mut impl FnMut(&str, &mut dyn FnMut(u32)),
 ) {
     let mut partner = Partner::start(THERE, size, lane(), lane());
     point(series, &mut |count| partner.work(Work::Sink(count)));
