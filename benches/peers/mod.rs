@@ -75,7 +75,7 @@ pub(crate) fn procspawn_pool() -> Option<Rc<RefCell<Helper>>> {
 /// iceoryx2, if it was built.
 pub(crate) fn iceoryx() -> Option<Rc<RefCell<Helper>>> {
     let built = binaries("iceoryx").into_iter().find(|binary| binary.exists())?;
-    Helper::start(&mut Command::new(built), "trip 8 1 0")
+    Helper::start(&mut Command::new(built), "trip 8 1 1")
 }
 
 /// CPython: the one that has the other libraries, if they were installed.
