@@ -38,17 +38,22 @@ fn main() {
              --target-dir benches/peers/target`"
         );
     }
+    let iceoryx = peers::iceoryx();
+    if iceoryx.is_none() {
+        println!("iceoryx2 takes no part: see benches/peers/iceoryx/Cargo.toml");
+    }
     let (python, ipc) = (python.as_deref(), ipc.as_deref());
+    let others = Others { python, ipc, iceoryx: iceoryx.as_deref() };
     pin(HERE);
     for (section, cpu) in [("trip, two cores", 1), ("trip, one core", HERE)] {
         if options.wants(section) {
-            println!("{}", round_trip(&options, section, cpu, python, ipc));
+            println!("{}", round_trip(&options, section, cpu, others));
         }
     }
     for size in [8, 64, 1024, 64 << 10, 1 << 20] {
         let section = format!("throughput {size}");
         if options.wants(&section) {
-            println!("{}", throughput(&options, size, python, ipc));
+            println!("{}", throughput(&options, size, others));
         }
     }
     if options.wants("many to many") {
@@ -61,6 +66,14 @@ fn main() {
 
 /// Another library in a process of its own.
 type Other = std::cell::RefCell<Helper>;
+
+/// Those who take part.
+#[derive(Clone, Copy)]
+struct Others<'a> {
+    python: Option<&'a Other>,
+    ipc: Option<&'a Other>,
+    iceoryx: Option<&'a Other>,
+}
 
 fn ask(python: &Other, what: &str, size: usize, count: u32, cpu: usize) -> Vec<f64> {
     python.borrow_mut().ask(&format!("{what} {size} {count} {cpu}"))
@@ -86,13 +99,8 @@ fn each(count: u32, f: impl FnOnce()) -> Vec<f64> {
     vec![seconds(f) / f64::from(count)]
 }
 
-fn round_trip(
-    options: &Options,
-    section: &str,
-    cpu: usize,
-    python: Option<&Other>,
-    ipc: Option<&Other>,
-) -> Table {
+fn round_trip(options: &Options, section: &str, cpu: usize, others: Others<'_>) -> Table {
+    let Others { python, ipc, iceoryx } = others;
     const SIZE: usize = 8;
     let (turns, count) = options.pick((2, 200), (20, 2000));
     let mut spinning =
@@ -151,6 +159,12 @@ fn round_trip(
     if let Some(ipc) = ipc {
         contenders.push(Contender::new("ipc-channel, bytes", move || {
             ask(ipc, "trip", SIZE, count / 4, cpu)
+        }));
+    }
+    // It polls: on one core, each turn would wait for the scheduler.
+    if let Some(iceoryx) = iceoryx.filter(|_| cpu != HERE) {
+        contenders.push(Contender::new("iceoryx2, polled", move || {
+            ask(iceoryx, "trip", SIZE, count / 4, cpu)
         }));
     }
     if let Some(python) = python {
@@ -233,12 +247,8 @@ fn stream(orders: &mut Connection<u32>, count: u32, mut send: impl FnMut()) -> V
     })
 }
 
-fn throughput(
-    options: &Options,
-    size: usize,
-    python: Option<&Other>,
-    ipc: Option<&Other>,
-) -> Table {
+fn throughput(options: &Options, size: usize, others: Others<'_>) -> Table {
+    let Others { python, ipc, iceoryx } = others;
     let cpu = 1;
     let total = options.pick(1 << 20, 64 << 20);
     let most = options.pick(5_000, 200_000);
@@ -315,6 +325,11 @@ fn throughput(
     if let Some(ipc) = ipc {
         contenders.push(Contender::new("ipc-channel, bytes", move || {
             ask(ipc, "stream", size, (count / 20).max(4), cpu)
+        }));
+    }
+    if let Some(iceoryx) = iceoryx {
+        contenders.push(Contender::new("iceoryx2, polled", move || {
+            ask(iceoryx, "stream", size, (count / 20).max(4), cpu)
         }));
     }
     if let Some(python) = python {

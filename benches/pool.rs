@@ -244,12 +244,17 @@ impl Drop for RawPool {
 /// CPython and procspawn, by their names.
 fn others() -> Vec<(&'static str, &'static str, Rc<RefCell<Helper>>)> {
     let mut all = Vec::new();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/pool.py");
-    if let Some(helper) =
-        Helper::start(std::process::Command::new("python3").arg(script), "pool chunk 100")
-    {
+    if let Some(helper) = Helper::start(&mut peers::python("pool.py"), "pool chunk 100") {
         all.push(("CPython Pool", "pool", Rc::clone(&helper)));
         all.push(("CPython ProcessPoolExecutor", "executor", helper));
+    }
+    // Each beside threads of its own, which sleep while others are measured.
+    for name in ["loky", "pebble"] {
+        let question = format!("{name} chunk 10");
+        match Helper::start(&mut peers::python("pool.py"), &question) {
+            Some(helper) => all.push((name, name, helper)),
+            None => println!("{name} takes no part: `cargo xtask report` installs it"),
+        }
     }
     if let Some(helper) = peers::procspawn_pool() {
         all.push(("procspawn", "procspawn", helper));
@@ -571,7 +576,8 @@ fn queue(options: &Options) -> Table {
         let goal = first.is_some().then_some(Goal::AtMost(1.2));
         let ratio = first.map(|first| (each / first, "the first row"));
         table.row(format!("{count} tasks"), time(each), ratio, goal);
-        table.row("  at most, in bytes beside its arguments", format!("{bytes:.0}"), None, None);
+        let name = format!("  {count} tasks: at most, in bytes beside its arguments");
+        table.row(name, format!("{bytes:.0}"), None, None);
         first.get_or_insert(each);
     }
     table

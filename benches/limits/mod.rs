@@ -1,4 +1,9 @@
 //! What the kernel charges: processes made with as little as there can be, to measure ours against.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would fail in the benchmarks that use all of it"
+)]
 #![expect(unsafe_code, reason = "bare clones, which no safe interface offers")]
 
 use std::io::{Read, Write};

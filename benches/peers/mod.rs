@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 
@@ -70,6 +70,20 @@ pub(crate) fn ipc_channel() -> Option<Rc<RefCell<Helper>>> {
 pub(crate) fn procspawn_pool() -> Option<Rc<RefCell<Helper>>> {
     let built = binaries("pool").into_iter().find(|binary| binary.exists())?;
     Helper::start(&mut Command::new(built), "procspawn chunk 10")
+}
+
+/// iceoryx2, if it was built.
+pub(crate) fn iceoryx() -> Option<Rc<RefCell<Helper>>> {
+    let built = binaries("iceoryx").into_iter().find(|binary| binary.exists())?;
+    Helper::start(&mut Command::new(built), "trip 8 1 1")
+}
+
+/// CPython: the one that has the other libraries, if they were installed.
+pub(crate) fn python(script: &str) -> Command {
+    let interpreter = std::env::var_os("MULTIPROC_BENCH_PYTHON");
+    let mut command = Command::new(interpreter.unwrap_or_else(|| "python3".into()));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(script));
+    command
 }
 
 fn binaries(name: &str) -> Vec<PathBuf> {

@@ -4,14 +4,27 @@
 //! Absolute figures do not carry over to another machine or another hour; ratios of what was
 //! measured side by side do. So all contenders take turns, a few samples each, and a ratio is the
 //! median of the ratios within each turn.
+//!
+//! With `--json`, tables and curves are lines of JSON, one for each row or point, which `cargo xtask
+//! report` reads. Every other line of the output is then a remark, such as who takes no part.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 #![allow(
     clippy::allow_attributes,
     reason = "an expectation would fail in the one that uses all of it"
 )]
 
+pub(crate) mod curve;
+
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Whether tables and curves are written as lines of JSON. Set once, by the command line.
+static AS_LINES: AtomicBool = AtomicBool::new(false);
+
+fn as_lines() -> bool {
+    AS_LINES.load(Ordering::Relaxed)
+}
 
 /// How much to measure, and what.
 pub(crate) struct Options {
@@ -28,6 +41,7 @@ impl Options {
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--quick" => options.quick = true,
+                "--json" => AS_LINES.store(true, Ordering::Relaxed),
                 other if other.starts_with('-') => {}
                 section => options.sections.push(section.to_owned()),
             }
@@ -134,6 +148,16 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
+    fn is_at_least(self) -> bool {
+        matches!(self, Goal::AtLeast(_))
+    }
+
+    fn bound(self) -> f64 {
+        match self {
+            Goal::AtMost(bound) | Goal::AtLeast(bound) => bound,
+        }
+    }
+
     fn is_met_by(self, figure: f64) -> bool {
         match self {
             Goal::AtMost(bound) => figure <= bound,
@@ -188,8 +212,38 @@ pub(crate) fn time(seconds: f64) -> String {
     }
 }
 
+impl Table {
+    /// What the command line calls this section: what the title has in parentheses.
+    fn section(&self) -> &str {
+        let inner = self.title.rsplit_once('(').and_then(|(_, rest)| rest.split_once(')'));
+        inner.map_or(self.title.as_str(), |(section, _)| section)
+    }
+
+    /// One line of JSON for each row.
+    fn write_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Row { contender, median, ratio, goal } in &self.rows {
+            let line = serde_json::json!({
+                "title": self.title,
+                "section": self.section(),
+                "contender": contender.trim(),
+                "median": median,
+                "ratio": ratio.as_ref().map(|(ratio, _)| ratio),
+                "of": ratio.as_ref().map(|(_, of)| of),
+                "bound": goal.map(Goal::bound),
+                "at_least": goal.is_some_and(Goal::is_at_least),
+                "met": goal.zip(ratio.as_ref()).map(|(goal, (ratio, _))| goal.is_met_by(*ratio)),
+            });
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if as_lines() {
+            return self.write_lines(f);
+        }
         writeln!(f, "{}", self.title)?;
         writeln!(f, "  {:<44} {:>10}  {:<34} {:<9} met", "contender", "median", "ratio", "goal")?;
         for Row { contender, median, ratio, goal } in &self.rows {

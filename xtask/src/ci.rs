@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{examples, fuzz, models, tidy};
+use crate::{examples, fuzz, models, report, tidy};
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Result<(), String> {
@@ -19,6 +19,9 @@ pub(crate) fn run() -> Result<(), String> {
     }
     step("tidiness", tidy::check)?;
     step("tests", || cargo(&["test", "--locked"], &[]))?;
+    step("tests of the chores", || {
+        cargo(&["test", "--locked", "--package", "xtask", "--package", "report"], &[])
+    })?;
     step("tests of the features", || {
         cargo(&["test", "--locked", "--all-features", "--lib", "--test", "cage"], &[])?;
         cargo(&["test", "--locked", "--all-features", "--doc"], &[])
@@ -32,10 +35,8 @@ pub(crate) fn run() -> Result<(), String> {
     })?;
     step("examples", examples::check)?;
     step("fuzzing, in short", fuzz::run)?;
-    step("the benchmarks, in short", || {
-        ["channel", "lock", "pool", "start"].iter().try_for_each(|name| {
-            cargo(&["bench", "--locked", "--bench", name, "--", "--quick"], &[])
-        })
+    step("the report and its benchmarks, in short", || {
+        report::run(["--quick"].map(str::to_owned).into_iter())
     })
 }
 

@@ -1,11 +1,12 @@
 //! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask
-//! models`, `cargo xtask fuzz`.
+//! models`, `cargo xtask fuzz`, `cargo xtask report`.
 
 mod ci;
 mod circles;
 mod examples;
 mod fuzz;
 mod models;
+mod report;
 mod tidy;
 
 use std::process::ExitCode;
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
         Some("examples") => examples::check(),
         Some("models") => models::check(),
         Some("fuzz") => fuzz::run(),
-        _ => Err("usage: cargo xtask ci | tidy | examples | models | fuzz".to_owned()),
+        Some("report") => report::run(std::env::args().skip(2)),
+        _ => Err("usage: cargo xtask ci | tidy | examples | models | fuzz | report".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
