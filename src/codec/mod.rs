@@ -59,7 +59,8 @@ pub use describing::SelfDescribing;
 pub(crate) use fds::{Carried, Ends, MAX_FDS, Sole, table};
 pub use limits::{DecodeLimits, decode_limits, set_decode_limits};
 pub(crate) use parcel::{
-    decode, decode_front, decode_plain, encode, encode_plain, encode_with_ends, encode_within,
+    decode, decode_front, decode_plain, encode, encode_front, encode_plain, encode_with_ends,
+    encode_within,
 };
 
 #[cfg(test)]

@@ -109,6 +109,9 @@ pub(super) trait Number: Copy + 'static {
     /// What a list of them is packed as; `None` if the items, one after the other, are these bytes.
     const KIND: Option<Kind>;
 
+    /// The bytes of all of them, if a list is written so on this machine.
+    fn bytes(numbers: &[Self]) -> Option<&[u8]>;
+
     /// Writes the bytes of all of them.
     fn write(numbers: &[Self], out: &mut Writer<'_>) -> Result<(), CodecError>;
 
@@ -129,11 +132,16 @@ macro_rules! numbers {
             const KIND: Option<Kind> = $kind;
 
             #[inline]
+            fn bytes(numbers: &[$Number]) -> Option<&[u8]> {
+                cfg!(target_endian = "little").then(|| bytemuck::cast_slice(numbers))
+            }
+
+            #[inline]
             fn write(numbers: &[$Number], out: &mut Writer<'_>) -> Result<(), CodecError> {
-                if cfg!(target_endian = "little") {
-                    return out.bytes(bytemuck::cast_slice(numbers));
+                match $Number::bytes(numbers) {
+                    Some(bytes) => out.bytes(bytes),
+                    None => numbers.iter().try_for_each(|number| out.bytes(&number.to_le_bytes())),
                 }
-                numbers.iter().try_for_each(|number| out.bytes(&number.to_le_bytes()))
             }
 
             #[inline]
@@ -167,6 +175,10 @@ numbers! {
 
 impl Number for bool {
     const KIND: Option<Kind> = None;
+
+    fn bytes(numbers: &[bool]) -> Option<&[u8]> {
+        Some(bytemuck::cast_slice(numbers))
+    }
 
     fn write(numbers: &[bool], out: &mut Writer<'_>) -> Result<(), CodecError> {
         out.bytes(bytemuck::cast_slice(numbers))
@@ -212,11 +224,40 @@ pub(super) fn write<Items>(items: &Items, out: &mut Writer<'_>) -> Option<Result
 
 /// Writes a list of numbers.
 fn write_list<N: Number>(numbers: &[N], out: &mut Writer<'_>) -> Result<(), CodecError> {
-    out.number(head(numbers.len(), N::KIND.is_some())?)?;
-    if let Some(kind) = N::KIND {
-        out.byte(kind as u8)?;
-    }
+    write_head(head(numbers.len(), N::KIND.is_some())?, N::KIND, out)?;
     N::write(numbers, out)
+}
+
+fn write_head(head: u64, kind: Option<Kind>, out: &mut Writer<'_>) -> Result<(), CodecError> {
+    out.number(head)?;
+    kind.map_or(Ok(()), |kind| out.byte(kind as u8))
+}
+
+/// A text or a vector of numbers: what is written of it, without the first bytes.
+pub(super) struct Flat<'v> {
+    head: u64,
+    kind: Option<Kind>,
+    pub(super) bytes: &'v [u8],
+}
+
+impl<'v> Flat<'v> {
+    /// Sees a value as one, if it is one.
+    #[inline(always)]
+    pub(super) fn of<T>(value: &'v T) -> Option<Flat<'v>> {
+        if let Some(text) = unchecked::seen_as::<String, T>(value) {
+            return Some(Flat { head: text.len() as u64, kind: None, bytes: text.as_bytes() });
+        }
+        first_of_numbers!(|N| unchecked::seen_as::<Vec<N>, T>(value).and_then(|numbers| {
+            let head = head(numbers.len(), N::KIND.is_some()).ok()?;
+            Some(Flat { head, kind: N::KIND, bytes: N::bytes(numbers)? })
+        }));
+        None
+    }
+
+    /// Writes what stands in front of the bytes.
+    pub(super) fn write_head(&self, out: &mut Writer<'_>) -> Result<(), CodecError> {
+        write_head(self.head, self.kind, out)
+    }
 }
 
 /// Reads a whole list, if `V` is what makes a `Vec` of numbers and they were written as these;

@@ -52,6 +52,16 @@ pub(super) fn slice_of<N: 'static, Items>(items: &Items) -> Option<&[N]> {
     Some(items.as_slice())
 }
 
+/// A value as the type `A` that it has; `None` if it has another.
+#[inline(always)]
+pub(super) fn seen_as<A: 'static, B>(value: &B) -> Option<&A> {
+    if id_of::<B>() != TypeId::of::<A>() {
+        return None;
+    }
+    // SAFETY: the ids are equal, and `A` has no lifetimes, so `B` is `A`.
+    Some(unsafe { &*(&raw const *value).cast() })
+}
+
 /// A value of type `A` as the type `B` that it has; given back if `B` is another type.
 #[inline(always)]
 pub(super) fn retyped<A: 'static, B>(value: A) -> Result<B, A> {

@@ -13,7 +13,7 @@ use super::doorbell::Bell;
 use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
-use crate::channel::buffered::{self, MAX_MESSAGE};
+use crate::channel::buffered::{self, Buffer, MAX_MESSAGE};
 use crate::channel::error::{RecvError, RecvFailure};
 use crate::channel::transport::RecvTransportError;
 use crate::channel::{byte_forms, forms, value_forms};
@@ -49,7 +49,7 @@ pub struct Receiver<T> {
     max_message: u64,
     sole: Sole,
     /// The bytes of the value that was received, kept for their room.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     values: PhantomData<fn() -> T>,
 }
 
@@ -78,7 +78,7 @@ impl<T> Receiver<T> {
             inbound,
             max_message: MAX_MESSAGE,
             sole: Sole::default(),
-            bytes: Vec::new(),
+            bytes: Buffer::new(),
             values: PhantomData,
         }
     }
