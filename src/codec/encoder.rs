@@ -34,14 +34,15 @@ pub(super) struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     /// Begins a message behind what `out` holds.
+    #[inline(always)]
     pub(super) fn new(out: Writer<'a>, names: Names) -> Encoder<'a> {
         Encoder { out, names, depth: 0, lists: 0, is_spoilt: false, kept: None }
     }
 
     /// Writes the value of the message.
-    #[inline]
-    pub(super) fn encode<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), CodecError> {
-        value.serialize(&mut self)?;
+    #[inline(always)]
+    pub(super) fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        value.serialize(&mut *self)?;
         // The bytes of the part are there, and the reader would take them for something else.
         if self.is_spoilt {
             return Err(CodecError::text(

@@ -52,6 +52,7 @@ pub(crate) fn encode_with_ends<T: Serialize + ?Sized>(value: &T) -> Result<(Parc
 ///
 /// # Errors
 /// As for `encode`; it takes more than `most` bytes.
+#[inline]
 pub(crate) fn encode_within<T: Serialize + ?Sized>(
     value: &T,
     bytes: &mut Vec<u8>,
@@ -182,7 +183,7 @@ fn wrong(type_name: &str, fault: &CodecError) -> String {
 /// descriptors. On failure, `bytes` is as it was.
 pub(crate) fn encode_plain<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
     let before = bytes.len();
-    let encoder = Encoder::new(Writer { bytes, most: usize::MAX }, Names::Never);
+    let mut encoder = Encoder::new(Writer { bytes, most: usize::MAX }, Names::Never);
     encoder.encode(value).map_err(|fault| {
         bytes.truncate(before);
         wrong(type_name::<T>(), &fault)

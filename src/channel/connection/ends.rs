@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::buffered::{self, Buffer, MAX_MESSAGE};
-use crate::channel::error::{RecvError, RecvFailure, SendError, SendFailure};
+use crate::channel::error::{RecvError, RecvFailure, RecvIntoError, SendError, SendFailure};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
@@ -83,6 +83,7 @@ pub(super) enum Link {
 }
 
 impl Link {
+    #[inline(always)]
     fn send(
         &mut self,
         parts: Parts<'_>,
@@ -191,6 +192,16 @@ impl<S, R> Connection<S, R> {
         self.link.recv(onto, self.max_message, deadline)
     }
 
+    fn receive_into<E: RecvFailure>(
+        &mut self,
+        target: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<usize, RecvIntoError<E>> {
+        buffered::recv_into(target, &mut self.received, |onto| {
+            self.link.recv(onto, self.max_message, deadline)
+        })
+    }
+
     fn poll_by(&mut self, deadline: Deadline) -> io::Result<bool> {
         self.link.poll(self.max_message, deadline)
     }
@@ -259,7 +270,7 @@ byte_forms::send_bytes_forms!(
     "let (mut near, mut far) = multiproc::connection_with_capacity::<(), ()>(4096)?;"
 );
 byte_forms::recv_bytes_forms!(
-    [S, R] Connection<S, R>, received,
+    [S, R] Connection<S, R>,
     "let (mut near, mut far) = multiproc::connection::<(), ()>()?;"
 );
 

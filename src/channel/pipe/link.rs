@@ -56,6 +56,7 @@ impl RingLink {
     }
 
     /// See `Outbound::send_parts`.
+    #[inline(always)]
     pub(crate) fn send_parts(
         &mut self,
         parts: Parts<'_>,

@@ -87,11 +87,20 @@ impl Outbound {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
-        self.send_parts(bell, bytes.into(), fds, deadline)
+        if fds.len() > MAX_FDS {
+            return Err(SendTransportError::TooManyDescriptors);
+        }
+        if bell.is_over {
+            return Err(SendTransportError::Disconnected);
+        }
+        self.writer.send(self.segment.ring(self.place), bell, bytes.into(), fds, deadline)
     }
 
-    /// As `send`, of a message that lies in two places.
-    #[inline]
+    /// As `send`, of a message that lies in two places, perhaps.
+    ///
+    /// Inlined: address and length of a message that was just encoded, put together in memory for a
+    /// call, would take longer to read there than all of a short message.
+    #[inline(always)]
     pub(crate) fn send_parts(
         &mut self,
         bell: &mut Bell,
@@ -99,13 +108,11 @@ impl Outbound {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
-        if fds.len() > MAX_FDS {
-            return Err(SendTransportError::TooManyDescriptors);
+        match parts.front {
+            [] => self.send(bell, parts.rest, fds, deadline),
+            _ if bell.is_over => Err(SendTransportError::Disconnected),
+            _ => self.writer.send(self.segment.ring(self.place), bell, parts, fds, deadline),
         }
-        if bell.is_over {
-            return Err(SendTransportError::Disconnected);
-        }
-        self.writer.send(self.segment.ring(self.place), bell, parts, fds, deadline)
     }
 
     /// Publishes a short message without descriptors if there is room, and wakes nobody; returns
@@ -216,6 +223,8 @@ impl Outbound {
 }
 
 impl Writer {
+    /// Sends a message, in one record if it fits.
+    #[inline]
     fn send(
         &mut self,
         ring: Ring<'_>,
@@ -232,12 +241,23 @@ impl Writer {
         }
         // `wait_for_room` sets it again if this message is refused.
         self.lacked = 0;
-        let longest = ring.longest();
-        if parts.front.is_empty() && parts.rest.len() <= longest {
+        if parts.front.is_empty() && parts.rest.len() <= ring.longest() {
             // The usual case: one record, published by one store. Who dies before it has sent
             // nothing.
             return self.send_last(ring, bell, parts.rest, fds, deadline);
         }
+        self.send_long(ring, bell, parts, fds, deadline)
+    }
+
+    /// Sends a message in several records.
+    fn send_long(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
         if matches!(deadline, Deadline::Now) {
             // All or nothing.
             let of_front = match parts.front.len() {
@@ -252,7 +272,7 @@ impl Writer {
         let mut has_begun = false;
         // With time to wait, the parts go out one by one while the receiver makes room: so a
         // message may be longer than the ring.
-        let done = self.send_long(ring, bell, parts, fds, deadline, &mut has_begun);
+        let done = self.send_records(ring, bell, parts, fds, deadline, &mut has_begun);
         if done.is_err() && has_begun {
             // There is room: each part has left it.
             // The receiver drops what it has of the message, and takes the next one for a new one.
@@ -264,8 +284,8 @@ impl Writer {
         done
     }
 
-    /// Sends a message in several records. What lies in front of the rest has one of its own.
-    fn send_long(
+    /// Sends the records one by one. What lies in front of the rest has one of its own.
+    fn send_records(
         &mut self,
         ring: Ring<'_>,
         bell: &mut Bell,

@@ -1,6 +1,6 @@
 //! A queue of values, with many who put and many who get.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -71,19 +71,22 @@ pub struct Queue<T> {
 }
 
 thread_local! {
-    /// A buffer that comes and goes, so that small values need none from the allocator.
-    static BUFFER: Cell<Buffer> = const { Cell::new(Buffer::new()) };
+    /// The messages that this thread puts and gets, one at a time, so that small values need no
+    /// memory from the allocator.
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
 /// Does `f` with this thread's buffer.
 fn with_buffer<R>(f: impl FnOnce(&mut Buffer) -> R) -> R {
-    // At the end of a thread, there is no kept one any more.
-    // Taken out, not borrowed: encoding calls code of the value's type, which may put into a queue
-    // itself.
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    let done = f(&mut buffer);
-    let _ = BUFFER.try_with(|kept| kept.set(buffer));
-    done
+    // A thread that is ending has no kept one any more.
+    if BUFFER.try_with(|_| ()).is_err() {
+        return f(&mut Buffer::new());
+    }
+    BUFFER.with(|kept| match kept.try_borrow_mut() {
+        Ok(mut buffer) => f(&mut buffer),
+        // Encoding calls code of the value's type, which may put into a queue itself.
+        Err(_) => f(&mut Buffer::new()),
+    })
 }
 
 impl<T> Queue<T> {
