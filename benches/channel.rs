@@ -19,6 +19,8 @@ use multiproc::{
     Child, Connection, Process, Queue, Receiver, Sender, SharedSlice, connection, pipe,
 };
 use peers::Helper;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
 
 /// Where this process runs.
@@ -54,6 +56,12 @@ fn main() {
         let section = format!("throughput {size}");
         if options.wants(&section) {
             println!("{}", throughput(&options, size, others));
+        }
+    }
+    for size in [64 << 10, 1 << 20] {
+        let section = format!("values {size}");
+        if options.wants(&section) {
+            println!("{}", values(&options, size, python));
         }
     }
     if options.wants("many to many") {
@@ -371,6 +379,118 @@ fn throughput(options: &Options, size: usize, others: Others<'_>) -> Table {
     drop((orders, sender, value_orders, value_sender, queue_orders, to_thread));
     thread.join().expect("join");
     end([byte_child, value_child, queue_child]);
+    table
+}
+
+/// Receives as many values as it is told to, then says so.
+fn sink_pipe<T: DeserializeOwned>(
+    mut orders: Connection<u32>,
+    mut messages: Receiver<T>,
+    cpu: usize,
+) {
+    pin(cpu);
+    while let Ok(count) = orders.recv() {
+        (0..count).for_each(|_| drop(black_box(messages.recv().expect("recv"))));
+        orders.send(count).expect("send");
+    }
+}
+
+fn sink_of<T: DeserializeOwned + Serialize>(
+    mut orders: Connection<u32>,
+    messages: Queue<T>,
+    cpu: usize,
+) {
+    pin(cpu);
+    while let Ok(count) = orders.recv() {
+        (0..count).for_each(|_| drop(black_box(messages.get().expect("get"))));
+        orders.send(count).expect("send");
+    }
+}
+
+/// Copies of a value through a pipe and through a queue.
+fn value_contenders<'a, T>(
+    of: &str,
+    value: T,
+    count: u32,
+    children: &mut Vec<Child<()>>,
+) -> [Contender<'a>; 2]
+where
+    T: Serialize + DeserializeOwned + Clone + 'a,
+{
+    let cpu = 1;
+    let (mut orders, theirs) = connection::<u32, u32>().expect("connection");
+    let (mut sender, receiver) = pipe::<T>().expect("pipe");
+    children.push(Process::new(sink_pipe::<T>, (theirs, receiver, cpu)).start().expect("start"));
+    let again = value.clone();
+    let over_pipe = Contender::new(format!("multiproc pipe, {of}"), move || {
+        stream(&mut orders, count, || {
+            sender.send(value.clone()).map_err(drop).expect("send");
+        })
+    });
+    let (mut orders, theirs) = connection::<u32, u32>().expect("connection");
+    // As many bytes at once as the ring of a pipe holds, or two values: the cache of a processor is
+    // to be large enough for either.
+    let queue = Queue::bounded(2).expect("queue");
+    children.push(Process::new(sink_of::<T>, (theirs, queue.clone(), cpu)).start().expect("start"));
+    let over_queue = Contender::new(format!("multiproc Queue, {of}"), move || {
+        stream(&mut orders, count, || {
+            queue.put(again.clone()).map_err(drop).expect("put");
+        })
+    });
+    [over_pipe, over_queue]
+}
+
+/// Big values of one allocation, beside bytes of the same size.
+fn values(options: &Options, size: usize, python: Option<&Other>) -> Table {
+    let cpu = 1;
+    let total = options.pick(4 << 20, 64 << 20);
+    let count = u32::try_from(total / size).unwrap_or(u32::MAX);
+    let turns = options.pick(1, 12);
+    let (mut orders, theirs) = connection::<u32, u32>().expect("connection");
+    let (mut sender, receiver): (Sender<()>, _) = pipe().expect("pipe");
+    let mut children =
+        vec![Process::new(sink_bytes, (theirs, receiver, size, cpu)).start().expect("start")];
+    let message = vec![7_u8; size];
+    let mut contenders = vec![Contender::new("multiproc pipe, bytes", || {
+        stream(&mut orders, count, || sender.send_bytes(&message).expect("send"))
+    })];
+    contenders.extend(value_contenders("String", "x".repeat(size), count, &mut children));
+    contenders.extend(value_contenders("Vec<u8>", message.clone(), count, &mut children));
+    contenders.extend(value_contenders("Vec<f64>", vec![0.5; size / 8], count, &mut children));
+    contenders.extend(value_contenders("Vec<u64>", vec![7_u64; size / 8], count, &mut children));
+    let nested = (7_u8, vec![0.5; size / 8], "text".to_owned());
+    contenders.extend(value_contenders("Vec<f64> in a tuple", nested, count, &mut children));
+    if let Some(python) = python {
+        for (name, what) in [("CPython Pipe", "pipe"), ("CPython Queue", "queue")] {
+            contenders.push(Contender::new(name, move || {
+                ask(python, what, size, (count / 20).max(4), cpu)
+            }));
+        }
+    }
+    let samples = in_turns(&mut contenders, turns);
+    let mut table = Table::new(format!("One way, values of {size} bytes (values {size})"));
+    for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
+        let is_goal = size == 1 << 20 && (1..=8).contains(&place);
+        table.row(
+            &contender.name,
+            fine(taken.median()),
+            Some((taken.ratio_to(&samples[0]), "multiproc pipe, bytes")),
+            is_goal.then_some(Goal::AtMost(2.0)),
+        );
+        // A vector beside a text, over the same transport.
+        if size == 64 << 10 && (3..=8).contains(&place) {
+            let text = &samples[1 + (place + 1) % 2];
+            table.row(
+                format!("  {}, to a String", contender.name),
+                String::new(),
+                Some((taken.ratio_to(text), "String")),
+                Some(Goal::AtMost(1.5)),
+            );
+        }
+    }
+    drop(contenders);
+    drop((orders, sender));
+    children.iter().for_each(|child| child.join().expect("join"));
     table
 }
 

@@ -4,10 +4,12 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, RecvError,
-    RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
-    TrySendError, connection_with_capacity, pipe_with_capacity, wait,
+    Address, Connection, JoinableQueue, Listener, Queue, QueueReceiver, QueueSender, Receiver,
+    RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
+    TrySendError, connect, connection_with_capacity, pipe_with_capacity, wait,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -162,6 +164,64 @@ fn messages_go_into_buffers_in_all_forms() {
         receiver.recv_bytes_into(&mut buffer),
         Err(RecvIntoError::BufferTooShort(b"long".to_vec()))
     );
+}
+
+/// Sends copies of a value over every transport, one after the other, and compares what arrives.
+fn cross<T>(value: &T)
+where
+    T: Serialize + DeserializeOwned + Clone + PartialEq + Send,
+{
+    let check = |send: &mut (dyn FnMut(T) + Send), recv: &mut dyn FnMut() -> T| {
+        let copies = vec![value.clone(); 3];
+        std::thread::scope(|scope| {
+            scope.spawn(move || copies.into_iter().for_each(send));
+            assert!((0..3).all(|_| recv() == *value), "it changed on the way");
+        });
+    };
+    for capacity in [4096, 256 << 10] {
+        let (mut near, mut far) = pipe_with_capacity::<T>(capacity).expect("pipe");
+        let mut send = |value| near.send(value).map_err(drop).expect("send");
+        check(&mut send, &mut || far.recv().expect("recv"));
+    }
+    let mut listener = Listener::bind(Address::fresh().expect("address")).expect("listener");
+    let mut near: Connection<T> = connect(listener.address()).expect("connect");
+    let mut far: Connection<T> = listener.accept().expect("accept");
+    let mut send = |value| near.send(value).map_err(drop).expect("send");
+    check(&mut send, &mut || far.recv().expect("recv"));
+    for queue in [Queue::new(), Queue::bounded(1), Queue::bounded(0)] {
+        let queue = queue.expect("queue");
+        let mut put = |value| queue.put(value).map_err(drop).expect("put");
+        check(&mut put, &mut || queue.get().expect("get"));
+    }
+}
+
+#[test]
+fn long_values_arrive_over_every_transport() {
+    for length in [16_380, 16_384, 16_385, 100_003, (1 << 20) + 5] {
+        let text: String = ('a'..='z').cycle().take(length).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
+        cross(&text);
+        cross(&bytes);
+        cross(&bytes.iter().map(|byte| u16::from(*byte) * 7).collect::<Vec<u16>>());
+        cross(&bytes.iter().map(|byte| f64::from(*byte) / 7.0).collect::<Vec<f64>>());
+        cross(&bytes.iter().map(|byte| byte % 3 == 0).collect::<Vec<bool>>());
+        cross(&(7_u8, vec![text.clone(), text], Some(bytes)));
+    }
+}
+
+#[test]
+fn a_long_value_that_is_given_up_leaves_no_trace() {
+    let (mut near, mut far) = pipe_with_capacity::<String>(64 << 10).expect("pipe");
+    let (long, longer) = ("x".repeat(40_000), "y".repeat(1 << 20));
+    // All or nothing.
+    near.try_send(long.clone()).expect("there is room");
+    assert!(near.try_send(long.clone()).expect_err("no room").is_full());
+    // In the middle of it.
+    let given_up = near.send_timeout(longer.clone(), SHORT).expect_err("no room");
+    assert!(given_up.is_timeout() && given_up.into_value() == longer);
+    assert_eq!(far.recv().expect("the first"), long);
+    near.try_send("next".to_owned()).expect("there is room");
+    assert_eq!(far.recv().expect("the next"), "next");
 }
 
 #[test]

@@ -103,9 +103,10 @@ macro_rules! send_bytes_forms {
 }
 
 /// Declares the four forms of receiving bytes, and those of receiving them into a buffer, over
-/// `receive(onto, deadline)`. In the examples, `near` sends to `far`.
+/// `receive(onto, deadline)` and `receive_into(target, deadline)`. In the examples, `near` sends to
+/// `far`.
 macro_rules! recv_bytes_forms {
-    ([$($generics:tt)*] $end:ty, $bytes:ident, $ends:literal) => {
+    ([$($generics:tt)*] $end:ty, $ends:literal) => {
         impl<$($generics)*> $end {
             /// Receives a message as it is; waits until one comes. Descriptors that came with it
             /// are closed. (CPython's `recv_bytes`.)
@@ -299,12 +300,7 @@ macro_rules! recv_bytes_forms {
                 deadline: crate::sys::wait::poll::Deadline,
             ) -> Result<usize, crate::RecvIntoError<E>> {
                 self.sole.check(WHAT).map_err(|error| E::from(crate::RecvError::Os(error)))?;
-                let mut kept = std::mem::take(&mut self.$bytes);
-                let length = crate::channel::buffered::recv_into(buffer, &mut kept, |onto| {
-                    self.receive(onto, deadline)
-                });
-                self.$bytes = kept;
-                length
+                self.receive_into(buffer, deadline)
             }
 
             /// Returns true if a message, or the end, can be received without waiting; waits for

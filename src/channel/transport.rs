@@ -2,6 +2,30 @@
 
 use std::io;
 
+/// A message that lies in two places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    /// Its beginning, of a multiple of eight bytes, or nothing.
+    pub(crate) front: &'a [u8],
+    pub(crate) rest: &'a [u8],
+}
+
+impl Parts<'_> {
+    /// How many bytes the message has.
+    #[inline]
+    pub(crate) fn length(&self) -> usize {
+        self.front.len() + self.rest.len()
+    }
+}
+
+impl<'a> From<&'a [u8]> for Parts<'a> {
+    /// A message in one piece.
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Parts<'a> {
+        Parts { front: &[], rest: bytes }
+    }
+}
+
 /// Why a transport did not take a message.
 #[derive(Debug)]
 pub(crate) enum SendTransportError {

@@ -13,6 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::budget::Budget;
 use super::enums::{self, Variant};
 use super::error::{ADVICE, CodecError, Reason};
+use super::packed::{self, Body, left_over};
 use super::reader::Reader;
 use super::shape::{Names, SLOTS};
 use super::structs::{self, Shape};
@@ -30,7 +31,7 @@ pub(super) struct Decoder<'de> {
     open: usize,
 }
 
-/// The names that the message has said to be referred to, by slot. See `names`, which is the
+/// The names that the message has said to be referred to, by slot. See `encoder`, which is the
 /// writer's side.
 #[derive(Default)]
 pub(super) struct Kept<'de> {
@@ -90,12 +91,6 @@ impl<'de> Decoder<'de> {
         }
         self.items(count, visitor)
     }
-}
-
-/// A list or tuple with items that nobody asked for.
-#[cold]
-fn left_over() -> CodecError {
-    CodecError::text("more items than its Deserialize takes")
 }
 
 /// The type has to know from the bytes what they are.
@@ -162,11 +157,15 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         }
     }
 
-    /// A length, then as many bytes, borrowed from the message.
+    /// As a list of bytes; they are borrowed from the message.
     #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
-        let length = self.input.number()?;
-        visitor.visit_borrowed_bytes(self.input.bytes(length)?)
+        match Body::read(&mut self.input, &mut self.budget)? {
+            Body::Items(length) => visitor.visit_borrowed_bytes(self.input.bytes(length)?),
+            Body::Packed(..) => {
+                Err(CodecError::text("a list of integers, of which bytes are asked"))
+            }
+        }
     }
 
     /// The same: the type copies them.
@@ -220,16 +219,23 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// The number of items, then these. The number is counted before a type makes room for it, and
-    /// a hint is all that the type gets of it.
+    /// The head of a list, then its items. Their number is counted before a type makes room for it,
+    /// and a hint is all that the type gets of it. Vectors of numbers are read as a whole.
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         self.budget.take(size_of::<V::Value>())?;
         // Counted against the budget before any memory is made for it.
-        let count = self.input.number()?;
-        self.budget.claim(count)?;
+        let body = Body::read(&mut self.input, &mut self.budget)?;
         self.budget.enter()?;
-        let value = self.items(usize::try_from(count).unwrap_or(usize::MAX), visitor)?;
+        let value = match packed::read::<V>(body, &mut self.input) {
+            Some(vector) => vector?,
+            None => match body {
+                Body::Items(count) => {
+                    self.items(usize::try_from(count).unwrap_or(usize::MAX), visitor)?
+                }
+                Body::Packed(kind, bytes) => packed::visit(kind, bytes, &mut self.budget, visitor)?,
+            },
+        };
         self.budget.leave();
         Ok(value)
     }

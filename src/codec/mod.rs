@@ -14,9 +14,11 @@
 //! | `u16` to `u64`, `char` | 7 bits a byte, the lowest first; all but the last with the highest bit set |
 //! | `i16` to `i64` | the same, of a number whose lowest bit is the sign (`writer::signed`) |
 //! | `u128`, `i128`, `f32`, `f64` | all of them, the lowest first |
-//! | text, bytes | the length, the bytes |
+//! | text | the length, the bytes |
 //! | `None`, `Some(x)` | 0; 1, x |
-//! | list, map | how many items or entries; the items, or each key with its value |
+//! | list, bytes | twice the number of items; the items |
+//! | list of integers of 16 to 64 bits, in a slice | twice the number of items, plus one; of which kind; their bytes, the lowest first (`packed`) |
+//! | map | how many entries; each key with its value |
 //! | tuple, array | the items |
 //! | tuple struct | how many fields; the fields |
 //! | newtype struct | its field |
@@ -43,11 +45,13 @@ mod enums;
 mod error;
 mod fds;
 mod limits;
-mod names;
+mod packed;
 mod parcel;
 mod reader;
+mod serializer;
 mod shape;
 mod structs;
+mod unchecked;
 mod writer;
 
 #[cfg(feature = "self-describing")]
@@ -55,8 +59,10 @@ pub use describing::SelfDescribing;
 pub(crate) use fds::{Carried, Ends, MAX_FDS, Sole, table};
 pub use limits::{DecodeLimits, decode_limits, set_decode_limits};
 pub(crate) use parcel::{
-    decode, decode_front, decode_plain, encode, encode_plain, encode_with_ends, encode_within,
+    decode, decode_front, decode_plain, encode, encode_front, encode_plain, encode_with_ends,
+    encode_within,
 };
 
 #[cfg(test)]
+#[path = "tests/value_tests.rs"]
 mod tests;

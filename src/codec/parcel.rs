@@ -14,6 +14,7 @@ use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::error::{CodecError, Reason};
 use super::fds::{self, Ends};
+use super::packed::Flat;
 use super::shape::Names;
 use super::writer::Writer;
 use crate::sys::parcel::Parcel;
@@ -51,6 +52,7 @@ pub(crate) fn encode_with_ends<T: Serialize + ?Sized>(value: &T) -> Result<(Parc
 ///
 /// # Errors
 /// As for `encode`; it takes more than `most` bytes.
+#[inline]
 pub(crate) fn encode_within<T: Serialize + ?Sized>(
     value: &T,
     bytes: &mut Vec<u8>,
@@ -70,6 +72,38 @@ pub(crate) fn encode_within<T: Serialize + ?Sized>(
             encode_otherwise(value, bytes, most, fds, fault)
         }
     }
+}
+
+/// The values that `encode_front` leaves where they are are of so many bytes or more: to copy fewer
+/// costs less than to send a message in two parts.
+const LONG: usize = 16 << 10;
+
+/// Writes only the beginning of a value into `bytes`, which is empty, if the rest lies in memory as
+/// it is to be sent: of a long text, or a long vector of numbers. Returns that rest. The beginning
+/// has a multiple of eight bytes then, so that the rest can be copied to where words are.
+///
+/// `None` for all other values, and for those of more than `most` bytes: these are to be encoded.
+#[inline]
+pub(crate) fn encode_front<'v, T>(
+    value: &'v T,
+    bytes: &mut Vec<u8>,
+    most: usize,
+) -> Option<&'v [u8]> {
+    let flat = Flat::of(value)?;
+    if flat.bytes.len() < LONG { None } else { write_front(&flat, bytes, most) }
+}
+
+/// Does what `encode_front` says for a long value.
+fn write_front<'v>(flat: &Flat<'v>, bytes: &mut Vec<u8>, most: usize) -> Option<&'v [u8]> {
+    let mut out = Writer { bytes, most };
+    flat.write_head(&mut out).ok()?;
+    let filling = out.bytes.len().next_multiple_of(8) - out.bytes.len();
+    let (first, rest) = flat.bytes.split_at(filling);
+    if out.bytes(first).is_err() || rest.len() > most - bytes.len() {
+        bytes.clear();
+        return None;
+    }
+    Some(rest)
 }
 
 /// The second attempt, with all names, if that is what the first one failed of.
@@ -149,7 +183,7 @@ fn wrong(type_name: &str, fault: &CodecError) -> String {
 /// descriptors. On failure, `bytes` is as it was.
 pub(crate) fn encode_plain<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
     let before = bytes.len();
-    let encoder = Encoder::new(Writer { bytes, most: usize::MAX }, Names::Never);
+    let mut encoder = Encoder::new(Writer { bytes, most: usize::MAX }, Names::Never);
     encoder.encode(value).map_err(|fault| {
         bytes.truncate(before);
         wrong(type_name::<T>(), &fault)

@@ -44,7 +44,7 @@ pub(super) fn run(data: &[u8]) {
             0 | 1 => {
                 let bytes = input.some();
                 if let Ok(place) = growable.prepare(bytes.len()) {
-                    let _ = growable.fill(&place, 1, growable.next_number(), bytes);
+                    let _ = growable.fill(&place, 1, growable.next_number(), [bytes, &[]]);
                     growable.publish(&place);
                 }
             }

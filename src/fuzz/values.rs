@@ -1,6 +1,6 @@
 //! Values of types with everything that serde's attributes can do, from any bytes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
@@ -48,10 +48,20 @@ enum Adjacent {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Tuple(u8, i32, Result<u8, String>);
 
+/// Lists that go as their bytes.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Numbers {
+    bytes: (Vec<u8>, Vec<i8>, Vec<bool>),
+    short: (Vec<u16>, Vec<i16>, Vec<u32>, Vec<i32>),
+    long: (Vec<u64>, Vec<i64>, Vec<usize>, Vec<isize>),
+    other: (Vec<f32>, Vec<f64>, Vec<u128>),
+    nested: Option<Vec<Box<[u32]>>>,
+}
+
 /// Byte 0: which type; then the value.
 pub(super) fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 9 {
+    match kind % 11 {
         0 => value::<Tree>(bytes),
         1 => value::<Vec<Config>>(bytes),
         2 => value::<Vec<Adjacent>>(bytes),
@@ -60,6 +70,8 @@ pub(super) fn run(data: &[u8]) {
         5 => value::<HashSet<()>>(bytes),
         6 => value::<Vec<Option<Box<[u64; 32]>>>>(bytes),
         7 => value::<BTreeMap<PhantomData<u8>, Vec<PhantomData<u8>>>>(bytes),
+        8 => value::<Numbers>(bytes),
+        9 => value::<Vec<(BTreeSet<u16>, Vec<i128>)>>(bytes),
         #[cfg(feature = "self-describing")]
         _ => value::<crate::SelfDescribing<Vec<Config>>>(bytes),
         #[cfg(not(feature = "self-describing"))]
@@ -102,9 +114,21 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed(5, &HashSet::from([()])),
         seed(6, &vec![Some(Box::new([7_u64; 32])), None]),
         seed(7, &BTreeMap::from([(PhantomData::<u8>, vec![PhantomData::<u8>; 3])])),
+        seed(
+            8,
+            &Numbers {
+                bytes: (vec![0, 255], vec![-1], vec![true, false]),
+                short: (vec![500], vec![-500], vec![70_000], vec![-70_000]),
+                long: (vec![u64::MAX], vec![i64::MIN], vec![7], vec![-7]),
+                other: (vec![0.5], vec![0.25], vec![1]),
+                nested: Some(vec![[1, 2].into(), [].into()]),
+            },
+        ),
+        // Numbers of another type than they are read as.
+        seed(9, &vec![(vec![1_u64, 2], vec![-3_i128])]),
         #[cfg(feature = "self-describing")]
-        seed(8, &crate::SelfDescribing(configs)),
+        seed(10, &crate::SelfDescribing(configs)),
         #[cfg(not(feature = "self-describing"))]
-        seed(8, &vec!["text"; 3]),
+        seed(10, &vec!["text"; 3]),
     ]
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{RecvError, RecvFailure, SendError, SendFailure};
+use crate::channel::buffered::{self, Buffer, MAX_MESSAGE};
+use crate::channel::error::{RecvError, RecvFailure, RecvIntoError, SendError, SendFailure};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::channel::{byte_forms, value_forms};
 use crate::codec::Sole;
 use crate::sys::wait::poll::Deadline;
@@ -67,8 +67,8 @@ pub struct Connection<S, R = S> {
     sole: Sole,
     /// The bytes of the message that is being sent, and of the one that was received: kept for
     /// their room.
-    sent: Vec<u8>,
-    received: Vec<u8>,
+    sent: Buffer,
+    received: Buffer,
     types: PhantomData<fn(S) -> R>,
 }
 
@@ -83,15 +83,16 @@ pub(super) enum Link {
 }
 
 impl Link {
+    #[inline(always)]
     fn send(
         &mut self,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
         match self {
-            Link::Stream(stream) => stream.send(bytes, fds, deadline),
-            Link::Ring(link) => link.send(bytes, fds, deadline),
+            Link::Stream(stream) => stream.send_parts(parts, fds, deadline),
+            Link::Ring(link) => link.send_parts(parts, fds, deadline),
         }
     }
 
@@ -144,7 +145,9 @@ impl<S: Serialize, R> Connection<S, R> {
         if let Err(error) = self.sole.check(WHAT) {
             return Err(E::new(SendTransportError::Os(error), value));
         }
-        buffered::send(value, &mut self.sent, |bytes, fds| self.link.send(bytes, fds, deadline))
+        buffered::send(value, &mut self.sent, usize::MAX, |parts, fds| {
+            self.link.send(parts, fds, deadline)
+        })
     }
 }
 
@@ -171,14 +174,14 @@ impl<S, R> Connection<S, R> {
             link,
             max_message: MAX_MESSAGE,
             sole: Sole::default(),
-            sent: Vec::new(),
-            received: Vec::new(),
+            sent: Buffer::new(),
+            received: Buffer::new(),
             types: PhantomData,
         }
     }
 
     fn transmit(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), SendTransportError> {
-        self.link.send(bytes, &[], deadline)
+        self.link.send(bytes.into(), &[], deadline)
     }
 
     fn receive(
@@ -187,6 +190,16 @@ impl<S, R> Connection<S, R> {
         deadline: Deadline,
     ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
         self.link.recv(onto, self.max_message, deadline)
+    }
+
+    fn receive_into<E: RecvFailure>(
+        &mut self,
+        target: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<usize, RecvIntoError<E>> {
+        buffered::recv_into(target, &mut self.received, |onto| {
+            self.link.recv(onto, self.max_message, deadline)
+        })
     }
 
     fn poll_by(&mut self, deadline: Deadline) -> io::Result<bool> {
@@ -257,7 +270,7 @@ byte_forms::send_bytes_forms!(
     "let (mut near, mut far) = multiproc::connection_with_capacity::<(), ()>(4096)?;"
 );
 byte_forms::recv_bytes_forms!(
-    [S, R] Connection<S, R>, received,
+    [S, R] Connection<S, R>,
     "let (mut near, mut far) = multiproc::connection::<(), ()>()?;"
 );
 

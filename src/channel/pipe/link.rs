@@ -13,7 +13,7 @@ use super::doorbell::{Bell, Packets};
 use super::inbound::{Inbound, MovedInbound};
 use super::outbound::Outbound;
 use super::segment::Segment;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::sys::ipc::socket;
 use crate::sys::wait::poll::Deadline;
@@ -53,6 +53,17 @@ impl RingLink {
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
         self.outbound.send(&mut self.bell, bytes, fds, deadline)
+    }
+
+    /// See `Outbound::send_parts`.
+    #[inline(always)]
+    pub(crate) fn send_parts(
+        &mut self,
+        parts: Parts<'_>,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        self.outbound.send_parts(&mut self.bell, parts, fds, deadline)
     }
 
     /// See `Inbound::recv`.

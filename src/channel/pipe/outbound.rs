@@ -23,7 +23,7 @@ use super::doorbell::Bell;
 use super::ring::{Corrupt, Kind, Other, Producer, Ring};
 use super::segment::Segment;
 use crate::channel::spin::Spin;
-use crate::channel::transport::SendTransportError;
+use crate::channel::transport::{Parts, SendTransportError};
 use crate::codec::MAX_FDS;
 use crate::sys::ipc::bell::{Heard, Peer, Sent};
 use crate::sys::wait::poll::{self, Deadline};
@@ -93,7 +93,26 @@ impl Outbound {
         if bell.is_over {
             return Err(SendTransportError::Disconnected);
         }
-        self.writer.send(self.segment.ring(self.place), bell, bytes, fds, deadline)
+        self.writer.send(self.segment.ring(self.place), bell, bytes.into(), fds, deadline)
+    }
+
+    /// As `send`, of a message that lies in two places, perhaps.
+    ///
+    /// Inlined: address and length of a message that was just encoded, put together in memory for a
+    /// call, would take longer to read there than all of a short message.
+    #[inline(always)]
+    pub(crate) fn send_parts(
+        &mut self,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
+        match parts.front {
+            [] => self.send(bell, parts.rest, fds, deadline),
+            _ if bell.is_over => Err(SendTransportError::Disconnected),
+            _ => self.writer.send(self.segment.ring(self.place), bell, parts, fds, deadline),
+        }
     }
 
     /// Publishes a short message without descriptors if there is room, and wakes nobody; returns
@@ -204,11 +223,13 @@ impl Outbound {
 }
 
 impl Writer {
+    /// Sends a message, in one record if it fits.
+    #[inline]
     fn send(
         &mut self,
         ring: Ring<'_>,
         bell: &mut Bell,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
@@ -220,22 +241,38 @@ impl Writer {
         }
         // `wait_for_room` sets it again if this message is refused.
         self.lacked = 0;
-        let longest = ring.longest();
-        if bytes.len() <= longest {
+        if parts.front.is_empty() && parts.rest.len() <= ring.longest() {
             // The usual case: one record, published by one store. Who dies before it has sent
             // nothing.
-            return self.send_last(ring, bell, bytes, fds, deadline);
+            return self.send_last(ring, bell, parts.rest, fds, deadline);
         }
+        self.send_long(ring, bell, parts, fds, deadline)
+    }
+
+    /// Sends a message in several records.
+    fn send_long(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
         if matches!(deadline, Deadline::Now) {
             // All or nothing.
-            self.wait_for_room(ring, bell, ring.room_for(bytes.len()), deadline)?;
+            let of_front = match parts.front.len() {
+                0 => 0,
+                length => Producer::room_for(Kind::Part, length),
+            };
+            let room = of_front + ring.room_for(parts.rest.len());
+            self.wait_for_room(ring, bell, room, deadline)?;
         }
         // Once a part is out, giving up has to be said, or the next message would be taken for the
         // rest.
         let mut has_begun = false;
         // With time to wait, the parts go out one by one while the receiver makes room: so a
         // message may be longer than the ring.
-        let done = self.send_parts(ring, bell, bytes, fds, deadline, &mut has_begun);
+        let done = self.send_records(ring, bell, parts, fds, deadline, &mut has_begun);
         if done.is_err() && has_begun {
             // There is room: each part has left it.
             // The receiver drops what it has of the message, and takes the next one for a new one.
@@ -247,15 +284,20 @@ impl Writer {
         done
     }
 
-    fn send_parts(
+    /// Sends the records one by one. What lies in front of the rest has one of its own.
+    fn send_records(
         &mut self,
         ring: Ring<'_>,
         bell: &mut Bell,
-        mut bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
         has_begun: &mut bool,
     ) -> Result<(), SendTransportError> {
+        let Parts { front, rest: mut bytes } = parts;
+        if !front.is_empty() {
+            self.send_part(ring, bell, front, deadline, has_begun)?;
+        }
         while let Some((part, rest)) = first_part(ring, bytes) {
             self.send_part(ring, bell, part, deadline, has_begun)?;
             bytes = rest;

@@ -13,8 +13,8 @@ use super::doorbell::Bell;
 use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
-use crate::channel::buffered::{self, MAX_MESSAGE};
-use crate::channel::error::{RecvError, RecvFailure};
+use crate::channel::buffered::{self, Buffer, MAX_MESSAGE};
+use crate::channel::error::{RecvError, RecvFailure, RecvIntoError};
 use crate::channel::transport::RecvTransportError;
 use crate::channel::{byte_forms, forms, value_forms};
 use crate::codec::{Carried, Sole};
@@ -49,7 +49,7 @@ pub struct Receiver<T> {
     max_message: u64,
     sole: Sole,
     /// The bytes of the value that was received, kept for their room.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     values: PhantomData<fn() -> T>,
 }
 
@@ -78,7 +78,7 @@ impl<T> Receiver<T> {
             inbound,
             max_message: MAX_MESSAGE,
             sole: Sole::default(),
-            bytes: Vec::new(),
+            bytes: Buffer::new(),
             values: PhantomData,
         }
     }
@@ -89,6 +89,17 @@ impl<T> Receiver<T> {
         deadline: Deadline,
     ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
         self.inbound.recv(&mut self.bell, onto, self.max_message, deadline)
+    }
+
+    fn receive_into<E: RecvFailure>(
+        &mut self,
+        target: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<usize, RecvIntoError<E>> {
+        let (bell, inbound, limit) = (&mut self.bell, &mut self.inbound, self.max_message);
+        buffered::recv_into(target, &mut self.bytes, |onto| {
+            inbound.recv(bell, onto, limit, deadline)
+        })
     }
 
     fn poll_by(&mut self, deadline: Deadline) -> io::Result<bool> {
@@ -163,7 +174,7 @@ impl<'de, T> Deserialize<'de> for Receiver<T> {
 }
 
 byte_forms::recv_bytes_forms!(
-    [T] Receiver<T>, bytes,
+    [T] Receiver<T>,
     "let (mut near, mut far) = multiproc::pipe::<()>()?;"
 );
 forms::iterators!(

@@ -13,7 +13,7 @@ use super::doorbell::Bell;
 use super::link::MovedBell;
 use super::outbound::Outbound;
 use super::segment::Segment;
-use crate::channel::buffered;
+use crate::channel::buffered::{self, Buffer};
 use crate::channel::error::SendFailure;
 use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
@@ -48,7 +48,7 @@ pub struct Sender<T> {
     outbound: Outbound,
     sole: Sole,
     /// The bytes of the value that is being sent, kept for their room.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     values: PhantomData<fn(T)>,
 }
 
@@ -67,8 +67,8 @@ impl<T: Serialize> Sender<T> {
         }
         // The buffer is borrowed by the encoder, the rest by what sends.
         let (bell, outbound) = (&mut self.bell, &mut self.outbound);
-        buffered::send(value, &mut self.bytes, |bytes, fds| {
-            outbound.send(bell, bytes, fds, deadline)
+        buffered::send(value, &mut self.bytes, usize::MAX, |parts, fds| {
+            outbound.send_parts(bell, parts, fds, deadline)
         })
     }
 }
@@ -103,7 +103,7 @@ impl<T> Sender<T> {
             segment,
             outbound,
             sole: Sole::default(),
-            bytes: Vec::new(),
+            bytes: Buffer::new(),
             values: PhantomData,
         }
     }

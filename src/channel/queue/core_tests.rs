@@ -25,7 +25,7 @@ fn inode(fd: &Arc<OwnedFd>) -> u64 {
 }
 
 fn put(core: &QueueCore, bytes: &[u8], fds: &[Arc<OwnedFd>]) {
-    core.put(bytes, fds, u64::MAX, Deadline::Never).expect("put");
+    core.put(bytes.into(), fds, u64::MAX, Deadline::Never).expect("put");
 }
 
 /// Returns what comes out: the bytes and which descriptors.
@@ -45,7 +45,7 @@ fn descriptors_of_who_died_before_publishing_come_to_nobody() {
         let growable = core.memory.growable();
         let place = growable.prepare(4).expect("room");
         let number = growable.next_number();
-        growable.fill(&place, 1, number, b"dead").expect("memory");
+        growable.fill(&place, 1, number, [b"dead", b""]).expect("memory");
         let (put_end, put_waits) = (core.put_end.as_fd(), core.memory.flags().put_waits);
         carry::send(put_end, put_waits, number, &[special().0], Deadline::Never).expect("send");
     }
@@ -112,7 +112,7 @@ fn who_polls_is_told_though_others_poll_and_get() {
 #[test]
 fn what_is_taken_back_does_not_pile_up() {
     let core = QueueCore::create_bounded(0).expect("create");
-    let offer = || core.put(b"value", &[], 0, Deadline::after(Duration::from_millis(1)));
+    let offer = || core.put(b"value"[..].into(), &[], 0, Deadline::after(Duration::from_millis(1)));
     std::thread::scope(|scope| {
         let (told, is_held) = std::sync::mpsc::channel();
         let (let_go, may_let_go) = std::sync::mpsc::channel::<()>();
@@ -134,7 +134,8 @@ fn what_is_taken_back_does_not_pile_up() {
     assert!(matches!(offer(), Err(SendTransportError::Full)));
     assert_eq!(core.count(), 0);
     std::thread::scope(|scope| {
-        scope.spawn(|| core.put(b"value", &[], 0, Deadline::Never).expect("handed over"));
+        scope
+            .spawn(|| core.put(b"value"[..].into(), &[], 0, Deadline::Never).expect("handed over"));
         let mut bytes = Vec::new();
         core.get(&mut bytes, Deadline::Never, || Ok(())).expect("a record");
         assert_eq!(bytes, b"value");

@@ -297,26 +297,30 @@ impl<S: Store> GrowableRing<'_, S> {
     }
 
     /// Writes a record at its place; nobody sees it yet. `number` is one of `next_number`, or 0 if
-    /// the record needs none.
+    /// the record needs none. Its bytes lie in two places; the first part is whole words.
     pub(crate) fn fill(
         &self,
         place: &Place,
         descriptors: u8,
         number: u32,
-        bytes: &[u8],
+        parts: [&[u8]; 2],
     ) -> Result<(), RingError<S::Error>> {
         let words = self.store.words(place.segment).map_err(RingError::Store)?;
         let at = self.index(place.segment, place.tail);
-        let header =
-            (u64::from(descriptors) << 56) | (u64::from(number) << 32) | bytes.len() as u64;
+        let length = parts[0].len() + parts[1].len();
+        let header = (u64::from(descriptors) << 56) | (u64::from(number) << 32) | length as u64;
         // Relaxed, as the store of the tail is the release that makes all of it visible.
         words[at].store(header, Ordering::Relaxed);
         // The bytes may go on at the beginning of the segment; the header never is divided, as all
         // is in words.
-        let start = self.index(place.segment, place.tail.wrapping_add(1));
-        let first = bytes.len().min((words.len() - start) * 8);
-        copy_in(&words[start..], &bytes[..first]);
-        copy_in(words, &bytes[first..]);
+        let mut position = place.tail.wrapping_add(1);
+        for part in parts {
+            let start = self.index(place.segment, position);
+            let first = part.len().min((words.len() - start) * 8);
+            copy_in(&words[start..], &part[..first]);
+            copy_in(words, &part[first..]);
+            position = position.wrapping_add(part.len() as u64 / 8);
+        }
         Ok(())
     }
 

@@ -62,7 +62,7 @@ impl Cells {
 
 fn put(growable: &GrowableRing<'_, Memory>, bytes: &[u8]) -> Result<(), RingError<Infallible>> {
     let place = growable.prepare(bytes.len())?;
-    growable.fill(&place, 3, growable.next_number(), bytes)?;
+    growable.fill(&place, 3, growable.next_number(), [b"", bytes])?;
     growable.publish(&place);
     Ok(())
 }
@@ -187,7 +187,7 @@ fn garbage_is_an_error_or_a_record_and_never_a_panic_or_a_loop() {
             segment[RESERVED].store(0, Ordering::Relaxed);
         });
         if let Ok(place) = growable.prepare(10) {
-            let _ = growable.fill(&place, 0, 0, &[2; 10]);
+            let _ = growable.fill(&place, 0, 0, [&[2; 8], &[2; 2]]);
             growable.publish(&place);
         }
         for _ in 0..5 {

@@ -10,7 +10,7 @@ use super::carry;
 use super::core::{Held, LONGEST_HOLD, NO_GET, QueueCore, Want};
 use super::growable::{Record, RingError};
 use crate::channel::cells::Ordering;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::sys::ipc::socket;
 use crate::sys::process::threads;
 use crate::sys::wait::poll::Deadline;
@@ -52,7 +52,7 @@ impl QueueCore {
     /// gets.
     pub(crate) fn put(
         &self,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         most: u64,
         deadline: Deadline,
@@ -75,7 +75,7 @@ impl QueueCore {
         // A queue without room has a protocol of its own; the lock is the same, so that one offer
         // at a time stands.
         if most == 0 {
-            return self.hand_over(&end, bytes, fds, deadline);
+            return self.hand_over(&end, parts, fds, deadline);
         }
         if most != u64::MAX && growable.count()? >= most {
             // The count is exact enough: those who put are kept out by the lock, and those who get
@@ -88,7 +88,7 @@ impl QueueCore {
                 return Err(SendTransportError::Disconnected);
             }
         }
-        self.publish(&end, bytes, fds, deadline, false).map(drop)
+        self.publish(&end, parts, fds, deadline, false).map(drop)
     }
 
     /// Writes and publishes a record, on offer or not, and wakes who gets. Gives its number, if it
@@ -103,14 +103,14 @@ impl QueueCore {
     fn publish(
         &self,
         end: &Held<'_>,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
         is_offer: bool,
     ) -> Result<u32, SendTransportError> {
         let growable = self.memory.growable();
         // 1. Find the place, and take memory for it. A refusal has changed nothing.
-        let place = growable.prepare(bytes.len())?;
+        let place = growable.prepare(parts.length())?;
         let descriptors =
             u8::try_from(fds.len()).map_err(|_| SendTransportError::TooManyDescriptors)?;
         // 2. Give the record a number, if anything refers to it. The number is stored before it is
@@ -121,7 +121,7 @@ impl QueueCore {
         };
         // 3. Write the record behind the tail, where nobody looks yet. Who dies here has written
         //    what the next one overwrites.
-        growable.fill(&place, descriptors, number, bytes)?;
+        growable.fill(&place, descriptors, number, [parts.front, parts.rest])?;
         if descriptors > 0 {
             let put_waits = self.memory.flags().put_waits;
             // 4. Send the descriptors ahead, so that whoever finds the record finds them. Who dies
@@ -146,7 +146,7 @@ impl QueueCore {
     fn hand_over(
         &self,
         end: &Held<'_>,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
@@ -162,7 +162,7 @@ impl QueueCore {
             return Err(SendTransportError::Full);
         }
         // From here on the record may be taken at any time, until it is taken back.
-        let number = self.publish(end, bytes, fds, deadline, true)?;
+        let number = self.publish(end, parts, fds, deadline, true)?;
         // Who puts with a deadline needs not wait for our lock.
         let put_waits = self.memory.flags().put_waits;
         put_waits.store(1, Ordering::Relaxed);

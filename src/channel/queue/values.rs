@@ -1,6 +1,6 @@
 //! A queue of values, with many who put and many who get.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,11 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::core::{QueueCore, RoomBell, ShutDown};
 use super::growable::LONGEST;
 use super::room::QueueRoom;
-use crate::channel::error::{RecvError, RecvFailure, SendFailure};
+use crate::channel::buffered::{self, Buffer};
+use crate::channel::error::{RecvFailure, SendFailure};
 use crate::channel::forms;
 use crate::channel::room::Room;
-use crate::channel::transport::SendTransportError;
-use crate::codec::{self, Carried};
+use crate::codec::Carried;
 use crate::error::{Result, os};
 use crate::sys::wait::poll::Deadline;
 
@@ -71,25 +71,22 @@ pub struct Queue<T> {
 }
 
 thread_local! {
-    /// A buffer that comes and goes, so that small values need none from the allocator.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The messages that this thread puts and gets, one at a time, so that small values need no
+    /// memory from the allocator.
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
-/// A buffer bigger than this is not kept.
-const MAX_KEPT_BUFFER: usize = 64 * 1024;
-
-/// Does `f` with an empty buffer.
-fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    // At the end of a thread, there is no kept one any more.
-    // Taken out, not borrowed: encoding calls code of the value's type, which may put into a queue
-    // itself.
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    buffer.clear();
-    let done = f(&mut buffer);
-    if buffer.capacity() <= MAX_KEPT_BUFFER {
-        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+/// Does `f` with this thread's buffer.
+fn with_buffer<R>(f: impl FnOnce(&mut Buffer) -> R) -> R {
+    // A thread that is ending has no kept one any more.
+    if BUFFER.try_with(|_| ()).is_err() {
+        return f(&mut Buffer::new());
     }
-    done
+    BUFFER.with(|kept| match kept.try_borrow_mut() {
+        Ok(mut buffer) => f(&mut buffer),
+        // Encoding calls code of the value's type, which may put into a queue itself.
+        Err(_) => f(&mut Buffer::new()),
+    })
 }
 
 impl<T> Queue<T> {
@@ -211,8 +208,8 @@ impl<T> Queue<T> {
 
     /// Ends the queue for everybody who has it: whoever puts from now on gets
     /// [`SendError::Disconnected`](crate::SendError::Disconnected), and whoever gets, what is still
-    /// in it, then [`RecvError::Disconnected`]. (`shutdown` of the queues that Python's threads
-    /// have.)
+    /// in it, then [`RecvError::Disconnected`](crate::RecvError::Disconnected). (`shutdown` of the
+    /// queues that Python's threads have.)
     ///
     /// ```
     /// let queue = multiproc::Queue::new()?;
@@ -334,17 +331,9 @@ impl<T: Serialize> Queue<T> {
         deadline: Deadline,
     ) -> Result<(), E> {
         with_buffer(|buffer| {
-            let mut fds = Vec::new();
-            let ends = match codec::encode_within(&value, buffer, LONGEST, &mut fds) {
-                Ok(ends) => ends,
-                Err(reason) => return Err(E::new(SendTransportError::Encode(reason), value)),
-            };
-            let done = self.core.put(buffer, &fds, self.most, deadline);
-            // Ends of pipes inside the value are this process's again if it was not put.
-            if done.is_ok() {
-                ends.keep();
-            }
-            done.map_err(|error| E::new(error, value))
+            buffered::send(value, buffer, LONGEST, |parts, fds| {
+                self.core.put(parts, fds, self.most, deadline)
+            })
         })
     }
 }
@@ -360,10 +349,7 @@ impl<T: DeserializeOwned> Queue<T> {
         deadline: Deadline,
         before: impl FnOnce() -> std::io::Result<()>,
     ) -> Result<T, E> {
-        with_buffer(|buffer| {
-            let fds = self.core.get(buffer, deadline, before)?;
-            codec::decode(buffer, fds).map_err(|reason| RecvError::Decode(reason).into())
-        })
+        with_buffer(|buffer| buffered::recv(buffer, |onto| self.core.get(onto, deadline, before)))
     }
 }
 

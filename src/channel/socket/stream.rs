@@ -9,6 +9,7 @@
 //! dropped: one that moved to another process is dropped here, and the rest is the other's to
 //! send.)
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::codec::{self, Carried, MAX_FDS};
 use crate::sys::ipc::socket::{self, Congestion, Mode};
 use crate::sys::ipc::stream::{self, Kind};
@@ -86,6 +87,16 @@ impl Stream {
         fds: &[Arc<OwnedFd>],
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
+        self.send_parts(bytes.into(), fds, deadline)
+    }
+
+    /// As `send`, of a message that lies in two places.
+    pub(crate) fn send_parts(
+        &mut self,
+        parts: Parts<'_>,
+        fds: &[Arc<OwnedFd>],
+        deadline: Deadline,
+    ) -> Result<(), SendTransportError> {
         if !fds.is_empty() && self.kind != Kind::Local {
             return Err(SendTransportError::NoDescriptors);
         }
@@ -95,8 +106,9 @@ impl Stream {
         // The rest of an older message goes first, or the other side would read this one as a part
         // of it.
         self.flush(deadline)?;
-        let (header, length) = header_for(bytes.len());
-        let header = &header[..length];
+        let (header, length) = header_for(parts.length());
+        let header = &*with_front(&header[..length], parts.front);
+        let bytes = parts.rest;
         let mut fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
         let mut congestion = Congestion::default();
         let mut sent = 0;
@@ -370,6 +382,11 @@ fn header_for(length: usize) -> ([u8; LONG_HEADER], usize) {
             (header, LONG_HEADER)
         }
     }
+}
+
+/// A header, and behind it the front of the message, which is a few bytes.
+fn with_front<'a>(header: &'a [u8], front: &[u8]) -> Cow<'a, [u8]> {
+    if front.is_empty() { Cow::Borrowed(header) } else { Cow::Owned([header, front].concat()) }
 }
 
 /// Returns what is left of both after `sent` bytes.

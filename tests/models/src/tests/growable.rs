@@ -59,7 +59,7 @@ fn put(memory: &Memory, number: u8) -> bool {
     let growable = growable(memory);
     match growable.prepare(8) {
         Ok(place) => {
-            growable.fill(&place, 0, 0, &[number; 8]).expect("memory");
+            growable.fill(&place, 0, 0, [&[], &[number; 8]]).expect("memory");
             growable.publish(&place);
             true
         }

@@ -19,7 +19,7 @@ fn core() -> Arc<QueueCore> {
 }
 
 fn put(core: &QueueCore, number: u8, most: u64) -> Result<(), SendTransportError> {
-    core.put(&[number; 8], &[], most, Deadline::Never)
+    core.put([number; 8][..].into(), &[], most, Deadline::Never)
 }
 
 fn get_until(core: &QueueCore, deadline: Deadline) -> Result<u8, RecvTransportError> {
@@ -515,7 +515,7 @@ fn what_is_taken_back_is_not_got() {
             let victim = getter_until_the_end(&world, 2, dies_at, (&queue, &got));
             let putter = {
                 let (queue, was_put) = (Arc::clone(&queue), Arc::clone(&was_put));
-                world.process(3, move || match queue.put(&[1; 8], &[], 0, deadline) {
+                world.process(3, move || match queue.put([1; 8][..].into(), &[], 0, deadline) {
                     Ok(()) => was_put.store(true, Ordering::SeqCst),
                     error => assert!(matches!(error, Err(SendTransportError::Full)), "{error:?}"),
                 })

@@ -422,13 +422,14 @@ fn a_small_stack_is_enough() {
 
 #[test]
 fn lists_of_nothing_are_limited() {
-    let length = |n: u64| encode(&n).expect("encode").bytes;
-    for n in [u64::MAX, 1 << 40, (1 << 20) + 11] {
+    let length = |n: u64| encode(&(n << 1)).expect("encode").bytes;
+    for n in [u64::MAX >> 1, 1 << 40, (1 << 20) + 11] {
         for error in [
             decode::<Vec<()>>(&length(n), Vec::new()).expect_err("too many"),
             decode::<HashSet<()>>(&length(n), Vec::new()).expect_err("too many"),
             decode::<Vec<[(); 4]>>(&length(n), Vec::new()).expect_err("too many"),
             decode::<BTreeMap<(), ()>>(&length(n), Vec::new()).expect_err("too many"),
+            decode::<Vec<u32>>(&length(n), Vec::new()).expect_err("too many"),
             decode::<Vec<std::marker::PhantomData<u8>>>(&length(n), Vec::new())
                 .expect_err("too many"),
         ] {
@@ -465,7 +466,7 @@ struct Room {
 #[test]
 fn memory_is_limited() {
     let small =
-        [encode(&(1_u64 << 20)).expect("encode").bytes, vec![32, 0, 0, 5], b"Small".to_vec()]
+        [encode(&(1_u64 << 21)).expect("encode").bytes, vec![32, 0, 0, 5], b"Small".to_vec()]
             .concat();
     let bytes = [small, vec![0; (1 << 20) - 1]].concat();
     assert!(
@@ -473,21 +474,21 @@ fn memory_is_limited() {
             .expect_err("a gigabyte")
             .contains("DecodeLimits::memory")
     );
-    let rooms = [vec![0x80, 0x80, 64], [65, 0].repeat(1 << 20)].concat();
+    let rooms = [vec![0x80, 0x80, 0x80, 1], [65, 0].repeat(1 << 20)].concat();
     for error in [
         decode::<Vec<Room>>(&rooms, Vec::new()).expect_err("four gigabytes"),
         decode::<Vec<Box<Room>>>(&rooms, Vec::new()).expect_err("four gigabytes"),
     ] {
         assert!(error.contains("DecodeLimits::memory"), "{error}");
     }
-    let nones = [vec![0x80, 0x80, 64], vec![0; 1 << 20]].concat();
+    let nones = [vec![0x80, 0x80, 0x80, 1], vec![0; 1 << 20]].concat();
     assert!(
         decode::<Vec<Option<[[u64; 32]; 4]>>>(&nones, Vec::new())
             .expect_err("a gigabyte")
             .contains("memory")
     );
     assert_eq!(crossed(&vec![Big::Small; 10_000]), Ok(vec![Big::Small; 10_000]));
-    let maps = [vec![0x80, 0x80, 20], [1, 1, 0].repeat(20 << 14)].concat();
+    let maps = [vec![0x80, 0x80, 40], [1, 1, 0].repeat(20 << 14)].concat();
     let error =
         decode::<Vec<BTreeMap<u8, Option<[u64; 32]>>>>(&maps, Vec::new()).expect_err("a gigabyte");
     assert!(error.contains("memory"), "{error}");
