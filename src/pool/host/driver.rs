@@ -147,7 +147,7 @@ impl Driver {
 
     /// Returns whether the supervisor would come too late by itself. The second half of the
     /// protocol that the module `supervisor` describes under "Sleep and wake-up".
-    fn needs_supervisor(&mut self) -> bool {
+    pub(super) fn needs_supervisor(&mut self) -> bool {
         let soonest = self.scheduler.soonest();
         let comes_late = match (soonest, self.sleeps_until) {
             (Some(soonest), Some(until)) => soonest < until,
@@ -158,9 +158,11 @@ impl Driver {
             // From here on it counts as awake by then: others that submit need not wake it again.
             self.sleeps_until = soonest;
         }
-        // Outcomes are passed on by the supervisor, and only it may attend a worker again and
-        // again.
-        comes_late || self.scheduler.has_touched() || !self.unheard.is_empty()
+        // Outcomes are passed on by the supervisor; only it attends a worker again and again,
+        // starts workers, and gives them up.
+        let is_any_left =
+            !(self.unheard.is_empty() && self.to_start.is_empty() && self.to_give_up.is_empty());
+        comes_late || is_any_left || self.is_refused || self.scheduler.has_touched()
     }
 
     /// Carries out all that the scheduler wants done now.
@@ -301,7 +303,11 @@ impl Driver {
         scheduler.on(Event::Listened { place, words: worker.words(now), link }, now);
         match heard {
             Heard::Part => self.unheard.push(place),
-            Heard::Refused => self.is_refused = true,
+            // Attended again after the supervisor's pause, whoever was told of the link.
+            Heard::Refused => {
+                self.is_refused = true;
+                self.unheard.push(place);
+            }
             Heard::All | Heard::End | Heard::TooLong => {}
         }
     }
@@ -365,18 +371,7 @@ impl Driver {
     /// 2. Do what is due by now, and carry out what follows.
     /// 3. Ask when something is due next: last, as all of the above may change it.
     pub(super) fn turn(&mut self) -> Left {
-        for _ in 0..ROUNDS {
-            self.run();
-            // Sending may take the wake-up that a message of the worker would have been, so it is
-            // read as well.
-            let places = mem::take(&mut self.unheard);
-            if places.is_empty() {
-                break;
-            }
-            for place in places {
-                self.attend(place);
-            }
-        }
+        self.settle();
         // After messages were heard: a task that is done in time is not judged by an older look.
         self.scheduler.on(Event::Tick, Instant::now());
         self.run();
@@ -394,6 +389,29 @@ impl Driver {
             is_refused: mem::take(&mut self.is_refused),
             is_over: self.scheduler.is_over(),
         }
+    }
+
+    /// Carries out what follows from what was heard, and attends workers as long as sending makes
+    /// room for more, up to [`ROUNDS`] times.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ROUNDS {
+            self.run();
+            // Sending may take the wake-up that a message of the worker would have been, so it is
+            // read as well.
+            let places = mem::take(&mut self.unheard);
+            if places.is_empty() {
+                break;
+            }
+            for place in places {
+                self.attend(place);
+            }
+        }
+    }
+
+    /// Returns whether the system has refused something, so that the supervisor is to ask again
+    /// after a pause.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Records when the supervisor comes back if nobody wakes it. Called with the lock held since

@@ -188,6 +188,11 @@ impl Scheduler {
         mem::take(&mut self.touched)
     }
 
+    /// Puts sinks back that were not woken after all, as they are to run code of users.
+    pub(crate) fn put_back_touched(&mut self, sinks: Vec<Arc<dyn Sink>>) {
+        self.touched.extend(sinks);
+    }
+
     /// Returns whether sinks are to be woken.
     pub(crate) fn has_touched(&self) -> bool {
         !self.touched.is_empty()
