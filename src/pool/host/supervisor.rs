@@ -26,7 +26,6 @@
 //! [`STUCK`]: crate::pool::scheduler::worker::STUCK
 
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -36,6 +35,7 @@ use super::event_sets::{self, EventSets, Told};
 use super::settings::Settings;
 use super::waiting::wait_until;
 use super::worker_process::WorkerProcess;
+use crate::channel::spin::Spin;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
 use crate::pool::protocol::records::{self, Said};
@@ -65,8 +65,9 @@ pub(crate) struct Shared {
     /// The descriptors that the supervisor and a leader sleep on. Once the supervisor runs, only it
     /// adds to them.
     pub(super) sets: EventSets,
-    /// True while a user thread leads: see `leader`.
-    pub(super) is_led: AtomicBool,
+    /// The seat of the user thread that leads, which has it locked: see `leader`. In it is how long
+    /// looking for an answer was worth it.
+    pub(super) seat: Mutex<Spin>,
     /// The process that made the pool: its generation, and its pid for errors.
     pub(crate) owner: (Generation, u32),
     /// Number of places for workers.
@@ -91,7 +92,7 @@ impl Shared {
             is_over: Mutex::new(false),
             supervisor: OnceLock::new(),
             sets,
-            is_led: AtomicBool::new(false),
+            seat: Mutex::new(Spin::new()),
             owner: (Generation::current(), pid()),
             processes,
             defaults: Arc::new(defaults),
