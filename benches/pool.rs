@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use lanes::{BareRing, Idle, Lane};
-use multiproc::{Pool, SharedSlice};
+use multiproc::{Connection, Pool, Process, SharedSlice, connection};
 use peers::Helper;
 use rayon::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -411,14 +411,55 @@ fn milliseconds(
     table
 }
 
+fn echo(mut connection: Connection<u64>) {
+    while let Ok(value) = connection.recv() {
+        connection.send(trivial(value)).expect("send");
+    }
+}
+
 fn one_by_one(options: &Options, pool: &Pool) -> Table {
     let count = options.pick(200_u64, 3000);
+    // What a task is measured against: a process that does the same, told by a connection.
+    let (mut values, far) = connection::<u64, u64>().expect("connection");
+    let child = Process::new(echo, (far,)).start().expect("started");
+    let (mut paused, far) = connection::<u64, u64>().expect("connection");
+    let other = Process::new(echo, (far,)).start().expect("started");
     let mut contenders = [
+        Contender::new("multiproc connection, a value there and back", || {
+            vec![
+                seconds(|| {
+                    for n in 0..count {
+                        values.send(n).expect("send");
+                        assert_eq!(values.recv().expect("recv"), trivial(n));
+                    }
+                }) / count as f64,
+            ]
+        }),
         Contender::new("apply, one after the other", || {
             vec![
                 seconds(|| (0..count).for_each(|n| assert!(pool.apply(trivial, (n,)).is_ok())))
                     / count as f64,
             ]
+        }),
+        Contender::new("multiproc connection, after a pause", || {
+            (0..count / 10)
+                .map(|n| {
+                    // So long that both sides sleep.
+                    std::thread::sleep(Duration::from_millis(1));
+                    seconds(|| {
+                        paused.send(n).expect("send");
+                        assert_eq!(paused.recv().expect("recv"), trivial(n));
+                    })
+                })
+                .collect()
+        }),
+        Contender::new("apply, each after a pause", || {
+            (0..count / 10)
+                .map(|n| {
+                    std::thread::sleep(Duration::from_millis(1));
+                    seconds(|| assert!(pool.apply(trivial, (n,)).is_ok()))
+                })
+                .collect()
         }),
         Contender::new("submit all, then join", || {
             let took = seconds(|| {
@@ -430,9 +471,17 @@ fn one_by_one(options: &Options, pool: &Pool) -> Table {
     ];
     let samples = in_turns(&mut contenders, options.pick(2, 9));
     let mut table = Table::new("Single tasks (one): each");
-    for (contender, sample) in contenders.iter().zip(&samples) {
-        table.row(&contender.name, time(sample.median()), None, None);
+    // Awake, beside a connection that is awake; after a pause, beside one that was.
+    let limits = [None, Some((0, 2.0)), None, Some((2, 1.1)), None];
+    for ((contender, sample), limit) in contenders.iter().zip(&samples).zip(limits) {
+        let ratio = limit.map(|(of, _)| (sample.ratio_to(&samples[of]), "a connection's"));
+        let goal = limit.map(|(_, most)| Goal::AtMost(most));
+        table.row(&contender.name, time(sample.median()), ratio, goal);
     }
+    drop(contenders);
+    drop((values, paused));
+    child.join().expect("joined");
+    other.join().expect("joined");
     table
 }
 

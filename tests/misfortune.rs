@@ -171,6 +171,8 @@ fn main() {
         panic_texts_name_the_task,
         pools_leave_nothing_behind,
         a_pool_used_by_many_threads,
+        who_waits_hears_workers_itself,
+        who_leads_and_who_follows,
         many_tasks_in_the_queue,
         a_task_that_returns_twice,
         a_function_that_returns_twice,

@@ -13,7 +13,7 @@ pub(crate) mod pipe;
 pub(crate) mod queue;
 mod room;
 pub(crate) mod socket;
-mod spin;
+pub(crate) mod spin;
 pub(crate) mod transport;
 mod value_forms;
 

@@ -696,6 +696,76 @@ pub(crate) fn a_pool_used_by_many_threads() {
     assert_eq!((0..10_u64).process_map_unordered(square).expect("pool").count(), 10);
 }
 
+/// Counts how often the pool's own thread has slept.
+fn sleeps_of_supervisor() -> Option<u64> {
+    let mut threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    let status = threads.find_map(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+        status.starts_with("Name:\tmultiproc-pool").then_some(status)
+    })?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line?.trim().parse().ok()
+}
+
+/// The pool's thread sleeps on while a thread that waits hears the answers.
+pub(crate) fn who_waits_hears_workers_itself() {
+    const TASKS: u64 = 300;
+    let pool = Pool::new(2).expect("pool");
+    assert_eq!(pool.map(square, 0..10).expect("mapped").len(), 10);
+    // It may not have run before, and then has no name yet.
+    until("the pool's thread runs", || sleeps_of_supervisor().is_some());
+    let before = sleeps_of_supervisor().expect("it runs");
+    for n in 0..TASKS {
+        assert_eq!(pool.apply(square, (n,)).expect("applied"), n * n);
+    }
+    let slept = sleeps_of_supervisor().expect("it runs") - before;
+    assert!(slept < TASKS / 2, "it was woken {slept} times for {TASKS} tasks");
+}
+
+/// Threads wait in all ways at once: one leads, with a limit or not, the others follow. Nobody
+/// waits for ever, whoever hears whose answer.
+pub(crate) fn who_leads_and_who_follows() {
+    let pool = Pool::new(3).expect("pool");
+    let called = Arc::new(AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            let (pool, called) = (&pool, Arc::clone(&called));
+            scope.spawn(move || {
+                for n in 0..150 {
+                    match (n + thread) % 5 {
+                        0 => assert_eq!(pool.apply(square, (n,)).expect("applied"), n * n),
+                        1 => {
+                            let task = pool.submit(nap, (1,));
+                            let patience = Duration::from_micros(n * 10);
+                            let early = task.join_timeout(patience).expect("no failure");
+                            assert_eq!(early.map_or_else(|| task.join(), Ok).expect("napped"), 1);
+                        }
+                        2 => {
+                            let called = Arc::clone(&called);
+                            let task = pool.submit(square, (n,)).on_done(move |_| {
+                                called.fetch_add(1, Ordering::Relaxed);
+                            });
+                            assert_eq!(task.join().expect("done"), n * n);
+                        }
+                        3 => {
+                            let squares = pool.tasks().chunk_size(1).map(square, 0..n % 9);
+                            assert_eq!(squares.expect("mapped").len() as u64, n % 9);
+                        }
+                        // The worker dies of it: only the pool's thread learns of that.
+                        _ if n % 50 == 4 => assert!(pool.apply(end, (3,)).is_err()),
+                        _ => {
+                            let task = pool.submit(nap, (60_000,));
+                            assert!(task.cancel() && task.join().is_err());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(called.load(Ordering::Relaxed), 6 * 30);
+    assert_eq!(pool.apply(square, (4,)).expect("applied"), 16);
+}
+
 pub(crate) fn many_tasks_in_the_queue() {
     /// What a queued task takes at most, besides its arguments, in bytes.
     const EACH: u64 = 512;

@@ -52,6 +52,22 @@ pub(crate) struct Inbound {
     found: Option<Result<Vec<Arc<OwnedFd>>, RecvTransportError>>,
 }
 
+/// A look at a ring from beside its receiving end, which another thread may use meanwhile.
+pub(crate) struct Glance {
+    segment: Arc<Segment>,
+    place: usize,
+    /// The receiving end as it was.
+    consumer: Consumer,
+}
+
+impl Glance {
+    /// Returns true if something was published that the receiving end had not taken when this was
+    /// made.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.consumer.is_empty(self.segment.ring(self.place))
+    }
+}
+
 /// The receiving end without the memory and what is kept, so that these can be borrowed at once.
 struct Reader {
     consumer: Consumer,
@@ -146,6 +162,38 @@ impl Inbound {
             }
         }
         Ok(true)
+    }
+
+    /// Does the short way of `drain` only, and leaves the flag as it is: for who goes on looking.
+    /// Returns true if nothing is left in the ring.
+    pub(crate) fn drain_awake(
+        &mut self,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
+    ) -> bool {
+        if !self.begun.is_empty() || self.found.is_some() || self.reader.is_over {
+            return false;
+        }
+        let ring = self.segment.ring(self.place);
+        self.reader.sip(ring, bell, onto, limit, &mut each);
+        self.is_empty()
+    }
+
+    /// Takes the flag down, so that no wake-up comes over the socket, for who looks at the ring
+    /// instead; `look_no_more` has to follow.
+    pub(crate) fn glance(&self) -> Glance {
+        self.reader.consumer.lower_flag(self.segment.ring(self.place));
+        let consumer = self.reader.consumer.clone();
+        Glance { segment: Arc::clone(&self.segment), place: self.place, consumer }
+    }
+
+    /// Raises the flag again. Returns true if nothing is in the ring; if something is, it came
+    /// without a wake-up.
+    pub(crate) fn look_no_more(&self) -> bool {
+        self.reader.consumer.raise_flag(self.segment.ring(self.place));
+        self.is_empty()
     }
 
     /// See `Consumer::salvage`.

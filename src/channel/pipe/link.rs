@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::doorbell::{Bell, Packets};
-use super::inbound::{Inbound, MovedInbound};
+use super::inbound::{Glance, Inbound, MovedInbound};
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
@@ -84,6 +84,26 @@ impl RingLink {
         each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) -> Result<bool, RecvTransportError> {
         self.inbound.drain(&mut self.bell, onto, limit, each)
+    }
+
+    /// See `Inbound::drain_awake`.
+    pub(crate) fn drain_awake(
+        &mut self,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
+    ) -> bool {
+        self.inbound.drain_awake(&mut self.bell, onto, limit, each)
+    }
+
+    /// See `Inbound::glance`.
+    pub(crate) fn glance(&self) -> Glance {
+        self.inbound.glance()
+    }
+
+    /// See `Inbound::look_no_more`.
+    pub(crate) fn look_no_more(&self) -> bool {
+        self.inbound.look_no_more()
     }
 
     /// See `Inbound::salvage`.

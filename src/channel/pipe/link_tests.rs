@@ -10,6 +10,7 @@ use crate::codec;
 use crate::sys::fd;
 use crate::sys::ipc::bell as socket_bell;
 use crate::sys::memory::shared::SharedFile;
+use crate::sys::wait::poll;
 
 const LIMIT: u64 = 1 << 20;
 
@@ -204,4 +205,23 @@ fn what_is_under_way_moves_along() {
         assert!(bytes == vec![5; 1_000_000]);
         sending.join().expect("join").expect("send");
     });
+}
+
+#[test]
+fn who_looks_is_not_woken_and_who_looks_no_more_is() {
+    let (mut near, mut far) = RingLink::pair(4096).expect("pair");
+    let is_told =
+        |near: &RingLink| !poll::readable(&[near.as_fd()], Deadline::Now).expect("poll").is_empty();
+    let glance = near.glance();
+    assert!(!glance.is_any());
+    far.send(b"one", &[], soon()).expect("send");
+    assert!(glance.is_any() && !is_told(&near));
+    // It came without a wake-up, so this says that it is there.
+    assert!(!near.look_no_more());
+    let (mut onto, mut heard) = (Vec::new(), Vec::new());
+    assert!(near.drain_awake(&mut onto, LIMIT, |message, _| heard.push(message.clone())));
+    assert_eq!(heard, [b"one"]);
+    assert!(near.look_no_more());
+    far.send(b"two", &[], soon()).expect("send");
+    assert!(is_told(&near));
 }

@@ -1,7 +1,7 @@
 //! Pipes: rings of bytes in shared memory, with a socket to sleep at and to carry descriptors.
 
 mod doorbell;
-mod inbound;
+pub(crate) mod inbound;
 pub(crate) mod link;
 mod outbound;
 pub(crate) mod pair;

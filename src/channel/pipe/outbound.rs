@@ -115,6 +115,14 @@ impl Outbound {
         }
     }
 
+    /// Tells the receiver on which processor the sender is, and returns that of the receiver; 0 if
+    /// it has not said.
+    pub(crate) fn sender_is_on(&self, cpu: u64) -> u64 {
+        let ring = self.segment.ring(self.place);
+        ring.producer_is_on(cpu);
+        ring.consumer_cpu()
+    }
+
     /// Publishes a short message without descriptors if there is room, and wakes nobody; returns
     /// true if it did.
     pub(crate) fn push_quietly(&mut self, bytes: &[u8]) -> Result<bool, SendTransportError> {

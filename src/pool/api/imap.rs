@@ -219,8 +219,8 @@ where
             // With a progress function, the wait is cut in pieces so that elapsed time is shown.
             let until =
                 if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
-            let came =
-                self.chunker.results().wait(self.chunker.worth_waking_for(self.arrived), until);
+            let wanted = self.chunker.worth_waking_for(self.arrived);
+            let came = self.chunker.results().wait(self.chunker.pool(), wanted, until);
             self.show(false);
             // Woken without an outcome (a piece of the wait is over) it goes round again.
             if !came && deadline.is_over() {

@@ -76,7 +76,7 @@ impl<R: DeserializeOwned> MapTask<R> {
             };
             return (0..self.count).map(|number| Err(lost(number))).collect();
         }
-        self.results.wait_for(self.count, Deadline::Never);
+        self.results.wait_for(&self.pool, self.count, Deadline::Never);
         self.outcomes()
     }
 
@@ -95,7 +95,7 @@ impl<R: DeserializeOwned> MapTask<R> {
 
     /// Waits for all tasks for at most `timeout`. Returns whether they are done; the outcomes stay.
     pub fn wait(&self, timeout: Duration) -> bool {
-        self.results.wait_for(self.count, Deadline::after(timeout))
+        self.results.wait_for(&self.pool, self.count, Deadline::after(timeout))
     }
 
     /// Returns whether all tasks are done: CPython's `ready`.

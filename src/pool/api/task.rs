@@ -82,7 +82,7 @@ impl<R: DeserializeOwned + 'static> Task<R> {
                 self.pool.lost_to_copy(),
             ));
         }
-        Ok(self.slot.wait(deadline))
+        Ok(self.wait_within(deadline))
     }
 
     /// Waits for the task for at most `timeout`. Returns `None` if it is not done by then; the task
@@ -154,7 +154,13 @@ impl<R> Task<R> {
     /// Waits for the task for at most `timeout`. Returns whether it is done; the outcome stays.
     /// CPython's `wait`, which does not tell.
     pub fn wait(&self, timeout: Duration) -> bool {
-        self.slot.wait(Deadline::after(timeout))
+        self.wait_within(Deadline::after(timeout))
+    }
+
+    /// Waits until the outcome is here, as the pool's leader if nobody leads. Returns `false` if it
+    /// is not here by `deadline`.
+    fn wait_within(&self, deadline: Deadline) -> bool {
+        self.pool.wait_for(&*self.slot, deadline, Slot::is_ready, Slot::wait)
     }
 
     /// Returns whether the task is done, well or not: CPython's `ready`.

@@ -17,7 +17,7 @@ use super::prepare::{call, encode};
 use super::progress::Progress;
 use super::singly::{Singly, singly};
 use super::task::Task;
-use crate::error::TaskError;
+use crate::error::{Failure, TaskError};
 use crate::limits::Limits;
 use crate::pool::host::chunker::Chunker;
 use crate::pool::host::map_results::MapResults;
@@ -224,7 +224,11 @@ impl<'p> Tasks<'p> {
         Args: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.submit(target, args).join()
+        let (slot, pool, job) = self.prepare(target, args);
+        // Submitted by the thread that waits: the worker may answer before it waits.
+        let submitted = job.and_then(|job| pool.submit_and_lead(job, &*slot, Slot::is_ready));
+        fail_unless(submitted, &slot);
+        Task::new(slot, pool).join()
     }
 
     /// Runs `target` in a worker with `args`, a tuple, and returns at once: CPython's
@@ -245,6 +249,18 @@ impl<'p> Tasks<'p> {
         Args: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned + 'static,
     {
+        let (slot, pool, job) = self.prepare(target, args);
+        fail_unless(job.and_then(|job| pool.submit([job])), &slot);
+        Task::new(slot, pool)
+    }
+
+    /// Makes the job of a single task and the slot of its outcome; or tells why there is no job.
+    fn prepare<F, Args>(self, target: F, args: Args) -> Prepared
+    where
+        F: Target<Args> + Captureless + Send,
+        F::Output: Serialize,
+        Args: Serialize + DeserializeOwned,
+    {
         let pool = self.pool;
         let retry = self.options.retry;
         let (call, refusal) = call::<F, Args>(target, self.options, false, &pool);
@@ -252,28 +268,11 @@ impl<'p> Tasks<'p> {
         // Before the arguments are encoded, which may be long, and may move ends of channels into
         // them.
         let encoded = refusal.map_or_else(|| encode(&args, |ends| retry.check(ends)), Err);
-        let submitted = encoded.and_then(|(bytes, fds)| {
+        let job = encoded.map(|(bytes, fds)| {
             let sink = Arc::clone(&slot) as Arc<dyn Sink>;
-            pool.submit([Job {
-                sink,
-                first: 0,
-                count: 1,
-                failed: 0,
-                put_off: 0,
-                place: None,
-                bytes,
-                fds,
-            }])
+            Job { sink, first: 0, count: 1, failed: 0, put_off: 0, place: None, bytes, fds }
         });
-        match submitted {
-            Ok(()) => {}
-            Err(failure) => {
-                let content = Content::Failed(failure);
-                // Nobody waits yet, so nobody is woken.
-                slot.deliver(Delivery { first: 0, count: 1, content, worker: None, attempts: 0 });
-            }
-        }
-        Task::new(slot, pool)
+        (slot, pool, job)
     }
 
     /// Calls `target` with each input in the workers, and returns what the calls return, in the
@@ -553,6 +552,18 @@ impl<'p> Tasks<'p> {
     {
         let (call, refusal) = call::<F, Args>(target, self.options, true, &self.pool);
         Chunker::new(items, Arc::new(MapResults::new(call)), self.pool, refusal)
+    }
+}
+
+/// The slot of a single task, its pool, and its job or why there is none.
+type Prepared = (Arc<Slot>, Arc<Shared>, Result<Job, Failure>);
+
+/// Fails a task that was not submitted.
+fn fail_unless(submitted: Result<(), Failure>, slot: &Slot) {
+    if let Err(failure) = submitted {
+        let content = Content::Failed(failure);
+        // Nobody waits yet, so nobody is woken.
+        slot.deliver(Delivery { first: 0, count: 1, content, worker: None, attempts: 0 });
     }
 }
 

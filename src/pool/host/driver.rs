@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use super::settings::Settings;
 use super::worker_process::{Heard, WorkerProcess};
+use crate::channel::pipe::inbound::Glance;
 use crate::codec;
 use crate::error::{Failure, Result};
 use crate::pool::protocol::records::{self, Said};
@@ -38,6 +39,10 @@ use crate::sys::limits::rlimit;
 /// Rounds of one turn in which sending and listening may make room for each other, before the
 /// driver looks at what is due and the supervisor at other descriptors.
 const ROUNDS: u32 = 64;
+
+/// Workers that the leader looks at at once, at the most: more of them are seldom all about to
+/// answer.
+const MAX_GLANCES: usize = 4;
 
 /// A pool's scheduler and the processes of its workers. Behind the lock of
 /// [`Shared`](super::supervisor::Shared).
@@ -61,6 +66,13 @@ pub(crate) struct Driver {
     to_start: Vec<usize>,
     /// Places of workers that this program may not signal, and that the supervisor is to forget.
     to_give_up: Vec<usize>,
+    /// Number of workers that the leader looks at, at the most: fewer than there are processors, as
+    /// it would take one from them.
+    max_glances: usize,
+    /// Numbers of workers whose publishing the leader looks at, so that they need not wake anybody.
+    looked_at: Vec<u64>,
+    /// True while a leader submits what it is going to wait for.
+    is_led: bool,
     /// True if the system refused what a worker's message needs (descriptors, memory). Asked again
     /// at once, it would refuse again, so the supervisor pauses.
     is_refused: bool,
@@ -74,6 +86,7 @@ impl Driver {
     /// A driver with empty places; [`install`](Driver::install) fills them.
     pub(super) fn new(settings: Settings) -> Driver {
         let count = settings.processes;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Driver {
             scheduler: Scheduler::new(settings.policy()),
             settings,
@@ -84,6 +97,9 @@ impl Driver {
             unheard: Vec::new(),
             to_start: Vec::new(),
             to_give_up: Vec::new(),
+            max_glances: processors.saturating_sub(1).min(MAX_GLANCES),
+            looked_at: Vec::new(),
+            is_led: false,
             is_refused: false,
             sleeps_until: None,
             unended: Vec::new(),
@@ -130,13 +146,31 @@ impl Driver {
     /// # Errors
     /// Why the pool takes no tasks.
     pub(super) fn submit(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<bool, Failure> {
+        self.enter(jobs)?;
+        Ok(self.needs_supervisor())
+    }
+
+    /// Submits a job for a leader, which waits for it. The worker that gets it may answer before
+    /// the leader waits, without waking anybody: its looks are begun here.
+    ///
+    /// # Errors
+    /// Why the pool takes no tasks.
+    pub(super) fn submit_led(&mut self, job: Job) -> Result<(), Failure> {
+        self.is_led = true;
+        let entered = self.enter([job]);
+        self.is_led = false;
+        entered
+    }
+
+    /// Queues jobs, and sends workers with room what waits.
+    fn enter(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<(), Failure> {
         let now = Instant::now();
         // If jobs waited before these, no worker has room: there is nothing to assign.
         if self.scheduler.submit(jobs, now)? {
             // In the submitting thread: a worker with room has the task before this call returns.
             self.run_at(now);
         }
-        Ok(self.needs_supervisor())
+        Ok(())
     }
 
     /// Reports an event that no worker caused, and carries out what follows.
@@ -147,7 +181,7 @@ impl Driver {
 
     /// Returns whether the supervisor would come too late by itself. The second half of the
     /// protocol that the module `supervisor` describes under "Sleep and wake-up".
-    fn needs_supervisor(&mut self) -> bool {
+    pub(super) fn needs_supervisor(&mut self) -> bool {
         let soonest = self.scheduler.soonest();
         let comes_late = match (soonest, self.sleeps_until) {
             (Some(soonest), Some(until)) => soonest < until,
@@ -158,9 +192,11 @@ impl Driver {
             // From here on it counts as awake by then: others that submit need not wake it again.
             self.sleeps_until = soonest;
         }
-        // Outcomes are passed on by the supervisor, and only it may attend a worker again and
-        // again.
-        comes_late || self.scheduler.has_touched() || !self.unheard.is_empty()
+        // Outcomes are passed on by the supervisor; only it attends a worker again and again,
+        // starts workers, and gives them up.
+        let is_any_left =
+            !(self.unheard.is_empty() && self.to_start.is_empty() && self.to_give_up.is_empty());
+        comes_late || is_any_left || self.is_refused || self.scheduler.has_touched()
     }
 
     /// Carries out all that the scheduler wants done now.
@@ -225,6 +261,10 @@ impl Driver {
 
     /// Sends a worker the job that the scheduler has just entered in its ledger.
     fn give(&mut self, place: usize) {
+        // Before it is sent: it may answer at once.
+        if self.is_led {
+            self.glance(place);
+        }
         let Driver { scheduler, workers, scratch, to_wake, unheard, .. } = self;
         let (Some(Some(worker)), Some(job)) = (workers.get_mut(place), scheduler.last_given(place))
         else {
@@ -301,8 +341,73 @@ impl Driver {
         scheduler.on(Event::Listened { place, words: worker.words(now), link }, now);
         match heard {
             Heard::Part => self.unheard.push(place),
-            Heard::Refused => self.is_refused = true,
+            // Attended again after the supervisor's pause, whoever was told of the link.
+            Heard::Refused => {
+                self.is_refused = true;
+                self.unheard.push(place);
+            }
             Heard::All | Heard::End | Heard::TooLong => {}
+        }
+    }
+
+    /// Hears a worker for the leader, which goes on looking at what it publishes: without a call of
+    /// the kernel, and without asking to be woken.
+    pub(super) fn attend_awake(&mut self, place: usize) {
+        let Driver { scheduler, workers, scratch, .. } = self;
+        let Some(Some(worker)) = workers.get_mut(place) else { return };
+        let now = Instant::now();
+        if !worker.hear_awake(scratch, |message, fds| hear(scheduler, place, message, fds, now)) {
+            // What was heard counts, and the rest takes the usual way.
+            return self.attend(place);
+        }
+        let words = worker.words(now);
+        scheduler.on(Event::Listened { place, words, link: Link::Open }, now);
+    }
+
+    /// Prepares looks at what the workers that have tasks publish; none if one of them may need the
+    /// processor `own`, or if they are many. [`look_no_more`](Driver::look_no_more) has to follow
+    /// in any case.
+    pub(super) fn glances(&mut self, own: u64) -> Vec<(u64, Glance)> {
+        let mut glances = Vec::new();
+        for place in 0..self.workers.len() {
+            if !self.scheduler.has_tasks(place) {
+                continue;
+            }
+            let worker = self.worker_mut(place);
+            let is_elsewhere = worker.is_some_and(|worker| worker.is_elsewhere(own));
+            if !is_elsewhere || glances.len() == self.max_glances {
+                return Vec::new();
+            }
+            glances.extend(self.glance(place));
+        }
+        glances
+    }
+
+    /// Prepares a look at one worker: it does not wake this program until the looks are ended.
+    fn glance(&mut self, place: usize) -> Option<(u64, Glance)> {
+        let worker = self.workers.get_mut(place)?.as_mut()?;
+        let glance = worker.glance()?;
+        let number = worker.number;
+        if !self.looked_at.contains(&number) {
+            self.looked_at.push(number);
+        }
+        Some((number, glance))
+    }
+
+    /// Ends all looks: the workers wake this program again. What they have published meanwhile is
+    /// heard.
+    pub(super) fn look_no_more(&mut self) {
+        while let Some(number) = self.looked_at.pop() {
+            if let Some(place) = self.place_of(number) {
+                self.end_look(place);
+            }
+        }
+    }
+
+    /// Ends the look at one worker.
+    fn end_look(&mut self, place: usize) {
+        if self.worker(place).is_some_and(|worker| !worker.look_no_more()) {
+            self.attend(place);
         }
     }
 
@@ -365,18 +470,7 @@ impl Driver {
     /// 2. Do what is due by now, and carry out what follows.
     /// 3. Ask when something is due next: last, as all of the above may change it.
     pub(super) fn turn(&mut self) -> Left {
-        for _ in 0..ROUNDS {
-            self.run();
-            // Sending may take the wake-up that a message of the worker would have been, so it is
-            // read as well.
-            let places = mem::take(&mut self.unheard);
-            if places.is_empty() {
-                break;
-            }
-            for place in places {
-                self.attend(place);
-            }
-        }
+        self.settle();
         // After messages were heard: a task that is done in time is not judged by an older look.
         self.scheduler.on(Event::Tick, Instant::now());
         self.run();
@@ -394,6 +488,29 @@ impl Driver {
             is_refused: mem::take(&mut self.is_refused),
             is_over: self.scheduler.is_over(),
         }
+    }
+
+    /// Carries out what follows from what was heard, and attends workers as long as sending makes
+    /// room for more, up to [`ROUNDS`] times.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ROUNDS {
+            self.run();
+            // Sending may take the wake-up that a message of the worker would have been, so it is
+            // read as well.
+            let places = mem::take(&mut self.unheard);
+            if places.is_empty() {
+                break;
+            }
+            for place in places {
+                self.attend(place);
+            }
+        }
+    }
+
+    /// Returns whether the system has refused something, so that the supervisor is to ask again
+    /// after a pause.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Records when the supervisor comes back if nobody wakes it. Called with the lock held since

@@ -19,11 +19,14 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use super::leader::Awaited;
+use super::supervisor::Shared;
 use super::waiting::wait_until;
 use crate::pool::scheduler::job::{Call, Content, Delivery, Sink};
+use crate::sys::wait::epoll::WakeUp;
 use crate::sys::wait::poll::Deadline;
 
 /// The outcomes of one map. Shared by its jobs, which deliver into it, and its handle.
@@ -46,6 +49,10 @@ struct State {
     here: u64,
     /// Number of outcomes for which the waiter is woken; 0 for any delivery.
     wanted: u64,
+    /// Number of threads that sleep on `changed`.
+    sleepers: u32,
+    /// The eventfd of the leader, if it is the pool's leader that waits.
+    leader: Option<Arc<WakeUp>>,
     /// The async task that waits.
     waker: Option<Waker>,
     /// Called at each wake-up, for [`MapTask::on_done`](crate::MapTask::on_done).
@@ -76,19 +83,36 @@ impl MapResults {
     }
 
     /// Waits until `wanted` outcomes are here. Returns whether any is, at `deadline` at the latest.
-    pub(crate) fn wait(&self, wanted: u64, deadline: Deadline) -> bool {
+    pub(crate) fn wait(&self, pool: &Shared, wanted: u64, deadline: Deadline) -> bool {
         self.lock().wanted = wanted;
-        let is_here = |state: &State| state.here >= wanted;
-        wait_until(&self.changed, self.lock(), deadline, is_here) || self.lock().here > 0
+        self.wait_until(pool, deadline, |state| state.here >= wanted) || self.lock().here > 0
     }
 
     /// Waits until `count` outcomes have arrived since the beginning. Returns `false` if they have
     /// not by `deadline`.
-    pub(crate) fn wait_for(&self, count: u64, deadline: Deadline) -> bool {
+    pub(crate) fn wait_for(&self, pool: &Shared, count: u64, deadline: Deadline) -> bool {
         // Each delivery wakes this thread: it counts those that were taken before, too, which
         // `wanted` does not.
         self.lock().wanted = 0;
-        wait_until(&self.changed, self.lock(), deadline, |state| state.came >= count)
+        self.wait_until(pool, deadline, |state| state.came >= count)
+    }
+
+    /// Waits until something holds of the state, as the pool's leader if nobody leads.
+    fn wait_until(
+        &self,
+        pool: &Shared,
+        deadline: Deadline,
+        is_so: impl Fn(&State) -> bool + Copy,
+    ) -> bool {
+        let follow = |results: &MapResults, deadline| {
+            let mut state = results.lock();
+            state.sleepers = state.sleepers.saturating_add(1);
+            let is_here = wait_until(&results.changed, state, deadline, is_so);
+            let mut state = results.lock();
+            state.sleepers = state.sleepers.saturating_sub(1);
+            is_here
+        };
+        pool.wait_for(self, deadline, |results| is_so(&results.lock()), follow)
     }
 
     /// Registers a waker for the next delivery, unless `is_so` holds, which is given the number of
@@ -122,6 +146,12 @@ impl MapResults {
     }
 }
 
+impl Awaited for MapResults {
+    fn call_leader(&self, leader: Option<Arc<WakeUp>>) {
+        self.lock().leader = leader;
+    }
+}
+
 impl Sink for MapResults {
     fn call(&self) -> &Call {
         &self.call
@@ -149,8 +179,14 @@ impl Sink for MapResults {
         }
         // Taken out, so that they are called with nothing locked: both are code of users.
         let (waker, on_change) = (state.waker.take(), state.on_change.take());
+        let (is_any, leader) = (state.sleepers > 0, state.leader.clone());
         drop(state);
-        self.changed.notify_all();
+        if is_any {
+            self.changed.notify_all();
+        }
+        if let Some(leader) = leader {
+            leader.wake();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -159,6 +195,23 @@ impl Sink for MapResults {
             // Back in its place, unless another took it meanwhile.
             self.lock().on_change.get_or_insert(on_change);
         }
+    }
+
+    fn wake_threads(&self) -> bool {
+        let state = self.lock();
+        if state.here < state.wanted {
+            return true;
+        }
+        if state.waker.is_some() || state.on_change.is_some() {
+            return false;
+        }
+        let is_any = state.sleepers > 0;
+        drop(state);
+        // Not the leader: it is the one who calls this.
+        if is_any {
+            self.changed.notify_all();
+        }
+        true
     }
 
     fn is_cancelled(&self) -> bool {

@@ -5,8 +5,9 @@
 //!
 //! - *User threads* submit, cancel and wait. They lock the driver for a moment, and send to workers
 //!   themselves, so that a task needs no switch of threads to get under way.
-//! - *The supervisor*, one thread for each pool, hears workers, reaps them, starts new ones, and
-//!   acts on deadlines.
+//! - *The leader*, one of the user threads that wait, hears workers itself while it does.
+//! - *The supervisor*, one thread for each pool, hears workers while nobody leads, reaps them,
+//!   starts new ones, and acts on deadlines.
 //! - The driver's lock is the outer one. Under it, sinks (`slot`, `map_results`) lock their own
 //!   state for a moment to store an outcome. Nobody locks the driver while a sink is locked.
 //! - Callbacks, wakers and loggers are called with nothing locked.
@@ -18,6 +19,8 @@
 pub(crate) mod chunker;
 pub(crate) mod decode;
 mod driver;
+mod event_sets;
+pub(crate) mod leader;
 pub(crate) mod map_results;
 pub(crate) mod settings;
 pub(crate) mod slot;

@@ -14,9 +14,10 @@ use std::any::Any;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::leader::Awaited;
 use super::waiting::wait_until;
 use crate::pool::scheduler::job::{Call, Delivery, Sink};
 use crate::sys::wait::epoll::WakeUp;
@@ -37,6 +38,10 @@ struct State {
     outcome: Outcome,
     /// True if the outcome was set by [`Slot::cancel`]: the task need not be run any more.
     is_cancelled: bool,
+    /// Number of threads that sleep on `changed`.
+    sleepers: u32,
+    /// The eventfd of the leader, if it is the pool's leader that waits.
+    leader: Option<Arc<WakeUp>>,
     /// The async task that waits.
     waker: Option<Waker>,
     /// To be called with the outcome, before anybody else gets it.
@@ -71,8 +76,14 @@ impl State {
 impl Slot {
     /// A slot without an outcome.
     pub(crate) fn new(call: Call) -> Slot {
-        let state =
-            State { outcome: Outcome::Pending, is_cancelled: false, waker: None, callback: None };
+        let state = State {
+            outcome: Outcome::Pending,
+            is_cancelled: false,
+            sleepers: 0,
+            leader: None,
+            waker: None,
+            callback: None,
+        };
         Slot { call, state: Mutex::new(state), changed: Condvar::new(), told: OnceLock::new() }
     }
 
@@ -89,7 +100,25 @@ impl Slot {
 
     /// Waits for the outcome. Returns `false` if it is not here by `deadline`.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
-        wait_until(&self.changed, self.lock(), deadline, State::is_ready)
+        let mut state = self.lock();
+        state.sleepers = state.sleepers.saturating_add(1);
+        let is_ready = wait_until(&self.changed, state, deadline, State::is_ready);
+        let mut state = self.lock();
+        state.sleepers = state.sleepers.saturating_sub(1);
+        is_ready
+    }
+
+    /// Wakes the threads that sleep on `changed`, and whoever waits for the descriptor.
+    fn notify(&self, state: MutexGuard<'_, State>) {
+        let is_any = state.sleepers > 0;
+        drop(state);
+        // A call of the kernel, which a task that the leader waits for is spared.
+        if is_any {
+            self.changed.notify_all();
+        }
+        if let Some(told) = self.told.get() {
+            told.wake();
+        }
     }
 
     /// Returns a descriptor that becomes readable, and stays so, when the outcome is here.
@@ -154,6 +183,12 @@ impl Slot {
     }
 }
 
+impl Awaited for Slot {
+    fn call_leader(&self, leader: Option<Arc<WakeUp>>) {
+        self.lock().leader = leader;
+    }
+}
+
 impl Sink for Slot {
     fn call(&self) -> &Call {
         &self.call
@@ -187,15 +222,24 @@ impl Sink for Slot {
                 Err(_) => Outcome::Spoilt,
             };
         }
-        let waker = state.waker.take();
-        drop(state);
-        self.changed.notify_all();
-        if let Some(told) = self.told.get() {
-            told.wake();
+        let (waker, leader) = (state.waker.take(), state.leader.clone());
+        self.notify(state);
+        if let Some(leader) = leader {
+            leader.wake();
         }
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    fn wake_threads(&self) -> bool {
+        let state = self.lock();
+        if state.callback.is_some() || state.waker.is_some() {
+            return false;
+        }
+        // Not the leader: it is the one who calls this.
+        self.notify(state);
+        true
     }
 
     fn is_cancelled(&self) -> bool {

@@ -21,6 +21,8 @@
 //! follow each other find it awake in time without a call; when nothing has come for that long, it
 //! sleeps for good.
 //!
+//! Links of workers wake a user thread instead that waits for an outcome: see `leader`.
+//!
 //! [`STUCK`]: crate::pool::scheduler::worker::STUCK
 
 use std::os::fd::AsFd;
@@ -29,9 +31,11 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::driver::{Driver, Left};
+use super::event_sets::{self, EventSets, Told};
 use super::settings::Settings;
 use super::waiting::wait_until;
 use super::worker_process::WorkerProcess;
+use crate::channel::spin::Spin;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
 use crate::pool::protocol::records::{self, Said};
@@ -40,23 +44,8 @@ use crate::pool::scheduler::job::{CallId, Job, Options};
 use crate::pool::scheduler::scheduler::Phase;
 use crate::pool::scheduler::worker::STUCK;
 use crate::sys::per_process::{Generation, pid};
-use crate::sys::wait::epoll::{Epoll, WakeUp};
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
-
-// The low bits of a descriptor's number in the epoll set say what it tells of; the others are the
-// worker's number. An event of a worker that was replaced meanwhile thus finds nobody.
-/// The link: a message, or room for one.
-const LINK: u64 = 0;
-/// The pidfd: the worker has ended.
-const END: u64 = 1;
-/// The socket of log records.
-const RECORDS: u64 = 2;
-/// Number of low bits.
-const KINDS: u32 = 2;
-
-/// Number of the eventfd that wakes the supervisor itself.
-const WAKE_UP: u64 = u64::MAX;
 
 /// Pause before the supervisor goes on after the system refused it memory or descriptors: nothing
 /// tells when there is more of them.
@@ -73,10 +62,12 @@ pub(crate) struct Shared {
     is_over: Mutex<bool>,
     /// The supervisor's thread, to refuse it what would wait for itself.
     supervisor: OnceLock<ThreadId>,
-    /// The descriptors that the supervisor sleeps on. Once it runs, only it changes them.
-    set: Epoll,
-    /// The eventfd that wakes the supervisor.
-    wake_up: WakeUp,
+    /// The descriptors that the supervisor and a leader sleep on. Once the supervisor runs, only it
+    /// adds to them.
+    pub(super) sets: EventSets,
+    /// The seat of the user thread that leads, which has it locked: see `leader`. In it is how long
+    /// looking for an answer was worth it.
+    pub(super) seat: Mutex<Spin>,
     /// The process that made the pool: its generation, and its pid for errors.
     pub(crate) owner: (Generation, u32),
     /// Number of places for workers.
@@ -92,10 +83,7 @@ impl Shared {
     /// # Errors
     /// The system has no descriptors for an epoll set and an eventfd.
     pub(crate) fn new(settings: Settings) -> Result<Shared> {
-        let cannot = || os("cannot make a pool's waiting place");
-        let set = Epoll::new().map_err(cannot())?;
-        let wake_up = WakeUp::new().map_err(cannot())?;
-        set.add(wake_up.as_fd(), WAKE_UP).map_err(cannot())?;
+        let sets = EventSets::new().map_err(os("cannot make a pool's waiting place"))?;
         let processes = settings.processes;
         let defaults = Options { deadline: settings.deadline, ..Options::default() };
         Ok(Shared {
@@ -103,8 +91,8 @@ impl Shared {
             over: Condvar::new(),
             is_over: Mutex::new(false),
             supervisor: OnceLock::new(),
-            set,
-            wake_up,
+            sets,
+            seat: Mutex::new(Spin::new()),
             owner: (Generation::current(), pid()),
             processes,
             defaults: Arc::new(defaults),
@@ -116,7 +104,7 @@ impl Shared {
     /// # Errors
     /// The worker's descriptors cannot be added to the epoll set.
     pub(crate) fn install(&self, place: usize, worker: WorkerProcess) -> Result<()> {
-        self.watch(&worker)?;
+        self.sets.watch(&worker)?;
         self.lock().install(place, worker);
         Ok(())
     }
@@ -138,7 +126,7 @@ impl Shared {
         // A statement of its own, so that the lock is released before the system call.
         let needs_supervisor = self.lock().submit(jobs)?;
         if needs_supervisor {
-            self.wake_up.wake();
+            self.sets.wake_up.wake();
         }
         Ok(())
     }
@@ -152,7 +140,7 @@ impl Shared {
     /// that the event led to.
     pub(crate) fn tell(&self, event: Event<'_>) {
         self.lock().on(event);
-        self.wake_up.wake();
+        self.sets.wake_up.wake();
     }
 
     /// Returns the phase of the pool's life.
@@ -191,21 +179,6 @@ impl Shared {
         let deadline = if self.is_supervisor() { Deadline::Now } else { deadline };
         let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         wait_until(&self.over, is_over, deadline, |is_over| *is_over)
-    }
-
-    /// Adds a worker's descriptors to the epoll set.
-    fn watch(&self, worker: &WorkerProcess) -> Result<()> {
-        let (link, end) = worker.fds()?;
-        let cannot = |error| os(format!("cannot watch {}", worker.tag.name))(error);
-        let number = worker.number << KINDS;
-        if let Some(link) = link {
-            self.set.add(link, number | LINK).map_err(cannot)?;
-        }
-        if let Some(records) = worker.records_fd() {
-            self.set.add(records, number | RECORDS).map_err(cannot)?;
-        }
-        // Last: a worker whose end is watched has all the rest in place.
-        self.set.add(end, number | END).map_err(cannot)
     }
 
     /// Runs the supervisor until the pool is over. Should it panic (a fault of this library, or no
@@ -256,7 +229,7 @@ impl Shared {
             }
             events.clear();
             let until = if has_started { Deadline::Now } else { until };
-            if self.set.wait(&mut events, until).is_err() || turn.left.is_refused {
+            if self.sets.wait(&mut events, until).is_err() || turn.left.is_refused {
                 // Want of memory or descriptors, which may pass.
                 thread::sleep(RETRY_INTERVAL);
             }
@@ -302,34 +275,38 @@ impl Shared {
     fn hear(&self, driver: &mut Driver, events: &[u64], said: &mut Vec<(String, Said)>) -> bool {
         let mut is_all_told = true;
         for event in events {
-            if *event == WAKE_UP {
+            match event_sets::told(*event) {
                 // Before the turn looks at anything: a wake-up that comes later is for the next
                 // turn.
-                self.wake_up.clear();
-                continue;
-            }
-            // An event of this batch may be of a worker that an earlier one of it has ended.
-            let Some(place) = driver.place_of(event >> KINDS) else { continue };
-            match event & ((1 << KINDS) - 1) {
-                LINK => {
-                    driver.attend(place);
-                    self.turn_from_silent(driver, place);
+                Told::WakeUp => self.sets.wake_up.clear(),
+                Told::Link(number) => self.hear_link(driver, number),
+                // An event of this batch may be of a worker that an earlier one of it has ended.
+                Told::Records(number) => {
+                    if let Some(place) = driver.place_of(number) {
+                        self.take_records(driver, place, said);
+                    }
                 }
-                RECORDS => self.take_records(driver, place, said),
-                _ => is_all_told &= self.see_end(driver, place, said),
+                Told::End(number) => {
+                    if let Some(place) = driver.place_of(number) {
+                        is_all_told &= self.see_end(driver, place, said);
+                    }
+                }
             }
         }
         is_all_told
     }
 
-    /// Removes the link of a worker from the epoll set once nothing more comes over it: its hang-up
-    /// would wake the supervisor again and again until the worker has ended.
-    fn turn_from_silent(&self, driver: &Driver, place: usize) {
+    /// Hears a worker at its link. Once nothing more comes over that, it is removed from the sets:
+    /// its hang-up would wake them again and again until the worker has ended.
+    pub(super) fn hear_link(&self, driver: &mut Driver, number: u64) {
+        // An earlier event of the same batch may have ended the worker.
+        let Some(place) = driver.place_of(number) else { return };
+        driver.attend(place);
         if let Some(worker) = driver.worker(place)
             && worker.is_silent()
             && let Ok((Some(link), _)) = worker.fds()
         {
-            self.set.remove(link);
+            self.sets.forget(link);
         }
     }
 
@@ -378,14 +355,14 @@ impl Shared {
         let Some(worker) = driver.worker(place) else { return };
         let end = worker.fds().ok().map(|(_, end)| end);
         for fd in end.into_iter().chain(worker.records_fd()) {
-            self.set.remove(fd);
+            self.sets.forget(fd);
         }
     }
 
     /// Reads what a worker has logged, to be passed on without the lock.
     fn take_records(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) {
         if let Some(ended) = driver.take_records(place, said) {
-            self.set.remove(ended.as_fd());
+            self.sets.forget(ended.as_fd());
         }
     }
 
@@ -398,7 +375,7 @@ impl Shared {
         };
         let started = WorkerProcess::start(&settings, place.saturating_add(1), number);
         // Watched before it is installed: nobody sends it a task whose answer would go unheard.
-        let started = started.and_then(|worker| match self.watch(&worker) {
+        let started = started.and_then(|worker| match self.sets.watch(&worker) {
             Ok(()) => Ok(worker),
             Err(error) => {
                 let _ = worker.child.kill();

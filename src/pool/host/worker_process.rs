@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::settings::Settings;
 use crate::channel::buffered::MAX_MESSAGE;
+use crate::channel::pipe::inbound::Glance;
 use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::Carried;
@@ -46,7 +47,7 @@ use crate::process::{Child, Process};
 use crate::signal::Signal;
 use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
-use crate::sys::process::tree;
+use crate::sys::process::{threads, tree};
 
 /// Bytes that each direction of a link holds: ten chunks of the largest size that a map makes.
 const CAPACITY: usize = 128 << 10;
@@ -267,6 +268,8 @@ impl WorkerProcess {
     /// gone out.
     fn send(&mut self, bytes: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) -> bool {
         let Some(link) = &mut self.link else { return true };
+        // It looks for more before it sleeps only if we are on another processor.
+        link.outbound().sender_is_on(threads::cpu().saturating_add(1));
         // Nothing may overtake what waits.
         if self.outgoing.is_empty()
             && fds.is_empty()
@@ -372,6 +375,42 @@ impl WorkerProcess {
             // A failure means that it is gone, which its pidfd tells.
             let _ = link.wake_peer();
         }
+    }
+
+    /// Reads what it has published by the short way, for who goes on looking. Returns `false` if
+    /// something is left that takes the longer way ([`exchange`](WorkerProcess::exchange)).
+    pub(super) fn hear_awake(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>) -> bool,
+    ) -> bool {
+        let Some(link) = self.link.as_mut().filter(|_| !self.is_silent) else { return false };
+        let mut goes_on = true;
+        let is_all = link.drain_awake(scratch, MAX_MESSAGE, |message, fds| {
+            goes_on = goes_on && each(message, fds);
+        });
+        // What waits for room has to go out as well.
+        is_all && goes_on && self.outgoing.is_empty()
+    }
+
+    /// Returns whether it was last seen on another processor than `own`, so that looking at what it
+    /// publishes does not keep it from running. Tells it where this thread is.
+    pub(super) fn is_elsewhere(&mut self, own: u64) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        let cpu = link.outbound().sender_is_on(own);
+        cpu != 0 && cpu != own
+    }
+
+    /// Prepares a look at what it publishes, without the driver's lock and without wake-ups until
+    /// [`look_no_more`](WorkerProcess::look_no_more). `None` if nothing more comes of it.
+    pub(super) fn glance(&self) -> Option<Glance> {
+        self.link.as_ref().filter(|_| !self.is_silent).map(RingLink::glance)
+    }
+
+    /// Has it wake this program again when it publishes something. Returns `false` if it has
+    /// published something meanwhile, without a wake-up.
+    pub(super) fn look_no_more(&self) -> bool {
+        self.link.as_ref().is_none_or(RingLink::look_no_more)
     }
 
     /// Reads what it has published, in up to `max_batches` batches.

@@ -65,9 +65,18 @@ impl Scheduler {
         worker.state.is_open() && !is_spent && worker.room() > 0
     }
 
-    /// Returns the worker for the next job: one without jobs, else the one with the fewest among
-    /// those with room.
+    /// Returns the worker for the next job: the one that has just finished its own, one without
+    /// jobs, else the one with the fewest among those with room.
     fn choose(&mut self) -> Option<usize> {
+        // Tasks that follow each other go to one worker, which need not be woken.
+        if let Some(place) = self.warm.take()
+            && self
+                .workers
+                .worker(place)
+                .is_some_and(|worker| worker.is_idle() && self.takes_more(worker))
+        {
+            return Some(place);
+        }
         let count = self.workers.len();
         let mut best: Option<(usize, usize)> = None;
         for step in 0..count {

@@ -116,6 +116,12 @@ pub(crate) trait Sink: Send + Sync {
     /// one or more deliveries.
     fn wake(&self);
 
+    /// Wakes the waiting threads, as [`wake`](Sink::wake) does, unless code of users is to be
+    /// called as well. Returns `false` if so: nothing was done, and `wake` is still to be called.
+    fn wake_threads(&self) -> bool {
+        false
+    }
+
     /// Returns whether nobody wants the outcomes: jobs that wait are then dropped. Called with the
     /// driver locked.
     fn is_cancelled(&self) -> bool;

@@ -70,6 +70,9 @@ pub(crate) struct Scheduler {
     pub(super) actions: VecDeque<Action>,
     /// Place at which the next search for a worker begins.
     pub(super) cursor: usize,
+    /// Place of the worker that has finished its tasks last: it may still be looking for more, and
+    /// has its memory in a processor's cache.
+    pub(super) warm: Option<usize>,
     /// The calls that have a time of their own.
     pub(super) expiries: Expiries,
     /// Earliest time of anything that became due since the host asked last.
@@ -88,6 +91,7 @@ impl Scheduler {
             touched: Vec::new(),
             actions: VecDeque::new(),
             cursor: 0,
+            warm: None,
             expiries: Expiries::default(),
             soonest: None,
         }
@@ -188,6 +192,11 @@ impl Scheduler {
         mem::take(&mut self.touched)
     }
 
+    /// Puts sinks back that were not woken after all, as they are to run code of users.
+    pub(crate) fn put_back_touched(&mut self, sinks: Vec<Arc<dyn Sink>>) {
+        self.touched.extend(sinks);
+    }
+
     /// Returns whether sinks are to be woken.
     pub(crate) fn has_touched(&self) -> bool {
         !self.touched.is_empty()
@@ -202,6 +211,11 @@ impl Scheduler {
     /// one: nothing that comes from there is understood.
     pub(crate) fn is_garbled(&self, place: usize) -> bool {
         self.workers.worker(place).is_none_or(|worker| worker.ledger.is_garbled)
+    }
+
+    /// Returns whether the worker in a place has tasks.
+    pub(crate) fn has_tasks(&self, place: usize) -> bool {
+        self.workers.worker(place).is_some_and(|worker| !worker.is_idle())
     }
 
     /// Returns the places of the pool, in order.
@@ -315,6 +329,9 @@ impl Scheduler {
         let Some(worker) = self.workers.worker_mut(place) else { return };
         if worker.ledger.finished == 0 {
             return;
+        }
+        if worker.is_idle() {
+            self.warm = Some(place);
         }
         // `assign` gives a worker no more than `max_tasks`, so it has none left.
         if self.policy.max_tasks.is_some_and(|most| worker.ledger.finished >= most) {

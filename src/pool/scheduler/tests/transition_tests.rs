@@ -34,6 +34,17 @@ fn tasks_go_to_whoever_has_nothing_to_do() {
 }
 
 #[test]
+fn tasks_that_follow_each_other_go_to_the_worker_that_answered() {
+    let (mut pool, sink) = (Pool::new(3), plain());
+    for number in 0..4 {
+        pool.submit(&sink, number..number + 1);
+        let given = &pool.workers[0].as_ref().expect("it").given;
+        assert_eq!(*given, [number], "not to the worker that has just answered");
+        assert_eq!(pool.work(0), number);
+    }
+}
+
+#[test]
 fn a_death_fails_the_task_that_ran_and_no_other() {
     let (mut pool, sink) = (Pool::new(1), plain());
     pool.submit(&sink, 0..3);

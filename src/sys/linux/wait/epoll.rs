@@ -33,6 +33,14 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
     }
 
+    /// Adds a descriptor as [`add`](Epoll::add) does, of which no more threads are woken than need
+    /// be (`EPOLLEXCLUSIVE`): if it is in several sets in this way, the first in which a thread
+    /// sleeps, in the order in which they were given it.
+    pub(crate) fn add_exclusively(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(number), flags)?)
+    }
+
     /// Adds a descriptor: the set tells when its other side is gone (`EPOLLHUP`, `EPOLLERR`, which
     /// always come), and not what can be read.
     pub(crate) fn add_end(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
@@ -144,6 +152,27 @@ mod tests {
         set.remove(call.as_fd());
         set.wait(&mut heard, Deadline::Now).expect("wait");
         assert_eq!(heard, [7]);
+    }
+
+    #[test]
+    fn of_two_sets_each_tells_of_what_nobody_took() {
+        let (near, far) = crate::sys::ipc::socket::pair().expect("pair");
+        let (first, second) = (Epoll::new().expect("epoll"), Epoll::new().expect("epoll"));
+        first.add_exclusively(near.as_fd(), 1).expect("add");
+        second.add_exclusively(near.as_fd(), 2).expect("add");
+        std::thread::scope(|scope| {
+            let (sleeper, mut heard) = (&first, Vec::new());
+            let sleeper = scope.spawn(move || {
+                sleeper.wait(&mut heard, Deadline::after(Duration::from_secs(60))).map(|()| heard)
+            });
+            crate::sys::ipc::socket::send(far.as_fd(), &[b"x"], &[]).expect("send");
+            // Whether it slept already or not.
+            assert_eq!(sleeper.join().expect("thread").expect("wait"), [1]);
+        });
+        // Not taken: told again, to whoever looks.
+        let mut heard = Vec::new();
+        first.wait(&mut heard, Deadline::Now).expect("wait");
+        assert_eq!(heard, [1]);
     }
 
     #[test]
