@@ -16,8 +16,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac_sha256::HMAC;
 
 use crate::sys::random;
 
@@ -120,14 +119,6 @@ pub(crate) struct Key(Arc<[u8]>);
 impl Key {
     pub(crate) fn new(bytes: &[u8]) -> Key {
         Key(bytes.into())
-    }
-
-    fn mac(&self, message: &[u8]) -> Result<Hmac<Sha256>, AuthenticationError> {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0);
-        let mut mac = mac
-            .map_err(|_| AuthenticationError::Garbage("the key has no usable length".to_owned()))?;
-        mac.update(message);
-        Ok(mac)
     }
 }
 
@@ -265,7 +256,7 @@ impl Handshake {
         if random.starts_with(self.side.mark()) || challenge == self.challenge {
             return Err(garbage("a challenge that was made for somebody else"));
         }
-        Ok([SHA256, &self.key.mac(challenge)?.finalize().into_bytes()].concat())
+        Ok([SHA256, &HMAC::mac(challenge, &*self.key.0)].concat())
     }
 
     /// Checks the other side's answer to ours.
@@ -274,10 +265,9 @@ impl Handshake {
             return Err(garbage("an answer by another hash than SHA-256"));
         };
         // In a time that does not depend on where they differ.
-        self.key
-            .mac(&self.challenge)?
-            .verify_slice(digest)
-            .map_err(|_| AuthenticationError::WrongKey)
+        let is_right = <&[u8; 32]>::try_from(digest)
+            .is_ok_and(|digest| HMAC::verify(&self.challenge, &*self.key.0, digest));
+        if is_right { Ok(()) } else { Err(AuthenticationError::WrongKey) }
     }
 }
 
@@ -307,6 +297,28 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn proofs_are_those_of_the_standard() {
+        // RFC 4231, test cases 2 and 6: a key shorter than a block, and one that is longer.
+        let cases: [(&[u8], &[u8], &str); 2] = [
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+        ];
+        for (key, message, proof) in cases {
+            let shown: String =
+                HMAC::mac(message, key).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(shown, proof);
+        }
     }
 
     #[test]
