@@ -24,7 +24,7 @@ use multiproc::{Connection, Pool, Process, SharedSlice, connection};
 use peers::Helper;
 use rayon::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::{Contender, Goal, Options, Table, in_turns, median, seconds, time};
+use support::{Contender, Goal, Options, Table, Weight, in_turns, median, seconds, time};
 
 const WORKERS: usize = 2;
 
@@ -641,18 +641,10 @@ fn resident() -> f64 {
 fn memory() -> Table {
     let pool = Pool::new(8).expect("pool");
     pool.map(trivial, 0..10_000).expect("mapped");
-    let figures = pool.stats().workers.into_iter().filter_map(|worker| {
-        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", worker.pid?)).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()
-    });
-    let figure = median(figures);
-    let mut table = Table::new("Memory of an idle worker, 8 of them (memory): PSS in KiB");
-    table.row(
-        "multiproc",
-        format!("{figure:.0} KiB"),
-        Some((figure, "1 KiB")),
-        Some(Goal::AtMost(40.0)),
-    );
+    let workers = pool.stats().workers;
+    let weights: Vec<_> =
+        workers.into_iter().filter_map(|worker| Weight::of(worker.pid?)).collect();
+    let mut table = Table::new("Memory of an idle worker, 8 of them (memory)");
+    table.weights("multiproc", &weights, Some(Goal::AtMost(40.0)));
     table
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use limits::Zygote;
 use multiproc::{Child, Process, StartMethod, Stdio, Target, current_process};
 use peers::Peer;
-use support::{Contender, Goal, Options, Samples, Table, in_turns, median, seconds, time, times};
+use support::{Contender, Goal, Options, Samples, Table, Weight, in_turns, seconds, time, times};
 
 fn main() {
     limits::play_role();
@@ -234,19 +234,19 @@ fn mean(seconds: &[f64]) -> f64 {
 /// What an idle process weighs: its share of what it shares, and what is its own.
 fn memory() -> Table {
     const COUNT: usize = 8;
-    let mut table = Table::new(format!(
-        "Memory of an idle process, {COUNT} of them alive (memory): PSS in KiB"
-    ));
+    let mut table =
+        Table::new(format!("Memory of an idle process, {COUNT} of them alive (memory)"));
     let zygote = Zygote::of_idle();
     let clones: Vec<_> = (0..COUNT).map(|_| zygote.clone()).collect();
-    let raw = median(clones.iter().map(|pid| pss(pid.as_raw_pid().unsigned_abs())));
+    let weights: Vec<_> =
+        clones.iter().filter_map(|pid| Weight::of(pid.as_raw_pid().unsigned_abs())).collect();
     drop(zygote);
     clones.into_iter().for_each(limits::wait);
-    table.row("raw zygote's clone", format!("{raw:.0} KiB"), None, None);
+    table.weights("raw zygote's clone", &weights, None);
     for (method, goal) in [
-        (StartMethod::Forkserver, 40.0),
-        (StartMethod::Spawn, 300.0),
-        (StartMethod::Fork, f64::NAN),
+        (StartMethod::Forkserver, Some(Goal::AtMost(40.0))),
+        (StartMethod::Spawn, None),
+        (StartMethod::Fork, None),
     ] {
         let process =
             || Process::new(announced_idle, ()).start_method(method).stdout(Stdio::piped());
@@ -258,23 +258,10 @@ fn memory() -> Table {
                 .read_exact(&mut [0])
                 .expect("the word that it runs");
         }
-        let figure = median(children.iter().map(|child| pss(child.pid())));
+        let weights: Vec<_> = children.iter().filter_map(|child| Weight::of(child.pid())).collect();
         children.iter().for_each(|child| child.request_stop());
         children.iter().for_each(|child| child.join().expect("join"));
-        let goal = (!goal.is_nan()).then_some(Goal::AtMost(goal));
-        table.row(
-            format!("multiproc {method}"),
-            format!("{figure:.0} KiB"),
-            Some((figure, "1 KiB")),
-            goal,
-        );
+        table.weights(&format!("multiproc {method}"), &weights, goal);
     }
     table
-}
-
-/// The proportional set size of a process in KiB.
-fn pss(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a line for the PSS");
-    line.trim().trim_end_matches("kB").trim().parse().expect("a number")
 }

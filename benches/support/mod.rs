@@ -268,3 +268,43 @@ impl fmt::Display for Table {
         Ok(())
     }
 }
+
+/// What a process has of the machine's memory, in KiB (`/proc/PID/smaps_rollup`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    /// Proportional: what it shares is divided by those who share it.
+    pss: f64,
+    /// Pages that are its own alone.
+    private: f64,
+    /// Pages that others have as well, each counted in full.
+    shared: f64,
+}
+
+impl Weight {
+    /// Weighs a process; `None` if there is none of that number.
+    pub(crate) fn of(pid: u32) -> Option<Weight> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let kib = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()
+        };
+        Some(Weight {
+            pss: kib("Pss:")?,
+            private: kib("Private_Clean:")? + kib("Private_Dirty:")?,
+            shared: kib("Shared_Clean:")? + kib("Shared_Dirty:")?,
+        })
+    }
+}
+
+impl Table {
+    /// Three rows for processes of a kind: the medians. The goal is about what is private.
+    pub(crate) fn weights(&mut self, kind: &str, weights: &[Weight], goal: Option<Goal>) {
+        let middle = |part: fn(&Weight) -> f64| median(weights.iter().map(part));
+        let kib = |figure: f64| format!("{figure:.0} KiB");
+        self.row(format!("{kind}, PSS"), kib(middle(|weight| weight.pss)), None, None);
+        let private = middle(|weight| weight.private);
+        let ratio = goal.map(|_| (private, "1 KiB"));
+        self.row(format!("{kind}, private"), kib(private), ratio, goal);
+        self.row(format!("{kind}, shared"), kib(middle(|weight| weight.shared)), None, None);
+    }
+}
