@@ -155,7 +155,8 @@ impl<'a> Gate<'a> {
             return Err(why);
         }
         self.mutex.fields[WRITER].store(own.pid(), Ordering::Relaxed);
-        self.state().store(WRITING, Ordering::SeqCst);
+        // Nobody looks for this one but the next owner, and those who only look.
+        self.state().store(WRITING, Ordering::Release);
         Ok(())
     }
 

@@ -219,14 +219,24 @@ impl<'a> Permits<'a> {
         extra.saturating_add((limit - taken) as u64)
     }
 
-    /// Takes a free permit, if there is one.
+    /// Takes a free permit, if there is one: mostly the one that this thread's number chooses.
+    #[inline]
     fn claim(self, own: Own) -> Option<usize> {
         let limit = self.limit();
         let choice = CHOICE.min(limit);
         let first = (own.tid() as usize).checked_rem(choice)?;
+        if self.claim_at(own, first) {
+            return Some(first);
+        }
+        self.claim_another(own, first, choice, limit)
+    }
+
+    /// Takes a free permit but the one at `first`: of those that have been held before, then of the
+    /// others.
+    #[inline(never)]
+    fn claim_another(self, own: Own, first: usize, choice: usize, limit: usize) -> Option<usize> {
         let used = self.count(USED).max(choice).min(limit);
-        // Those that have been held before, then one of the others.
-        (first..choice)
+        (first + 1..choice)
             .chain(0..first)
             .chain(choice..used)
             .chain(used..limit)
@@ -239,9 +249,10 @@ impl<'a> Permits<'a> {
     /// 2. Announce it, write the number, put it into the robust list, take the announcement back
     ///    (see `mutex::lock_as`).
     ///
-    /// If the bell says that somebody sleeps, the number comes with `WAITERS`: the one who was woken
-    /// for this permit may be the one who takes it, and its death has to wake another. Who comes to
-    /// sleep later marks the cell by itself.
+    /// If the bell says that somebody sleeps, the number comes with `WAITERS`: the one who was
+    /// woken for this permit may be the one who takes it, and its death has to wake another. Who
+    /// comes to sleep later marks the cell by itself.
+    #[inline]
     fn claim_at(self, own: Own, place: usize) -> bool {
         let cell = &self.cells[place];
         let seen = cell.word.load(Ordering::SeqCst);

@@ -173,6 +173,8 @@ impl Scale {
     fn base(&self, unit: &str) -> f64 {
         let width = self.high / self.low;
         match unit {
+            // Within one power of ten, there may be no line at all.
+            "seconds" if width < 30.0 => 2.0,
             "seconds" => 10.0,
             "bytes" if width > 1e6 => 8.0,
             "bytes" if width > 500.0 => 4.0,
