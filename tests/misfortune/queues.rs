@@ -352,7 +352,7 @@ pub(crate) fn a_spoilt_queue_says_so_and_goes_on() {
         queue.put(vec![2; 100]).expect("put");
         // The length of the second, which is the last in the ring.
         let is_header =
-            |word: &AtomicU64| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 101;
+            |word: &AtomicU64| word.load(Ordering::Relaxed) & u64::from(u32::MAX) == 102;
         let header = words[1024..].iter().rposition(is_header).expect("a record");
         words[1024 + header].store(u64::MAX, Ordering::Relaxed);
         assert_eq!(queue.try_get().expect("a sound one"), [1; 100]);
@@ -399,13 +399,13 @@ pub(crate) fn queues_beyond_the_limits() {
     });
     // No room to map it, or to copy a value out: nothing is lost.
     in_copy(|| {
-        let queue = Queue::<Vec<u64>>::new().expect("queue");
-        let value = vec![u64::MAX; 1 << 19];
+        let queue = Queue::<(u8, Vec<u64>)>::new().expect("queue");
+        let value = (7, vec![u64::MAX; 1 << 19]);
         cap_memory(128 << 10);
-        let refused = queue.put(vec![1]);
+        let refused = queue.put((1, vec![1]));
         cap_memory(u64::MAX);
         let Err(SendError::Os { error, value: small, .. }) = refused else { panic!("{refused:?}") };
-        assert_eq!((error.raw_os_error(), small), (Some(libc::ENOMEM), vec![1]));
+        assert_eq!((error.raw_os_error(), small), (Some(libc::ENOMEM), (1, vec![1])));
         cap_memory(1 << 20);
         let refused = queue.put(value);
         cap_memory(u64::MAX);
@@ -413,13 +413,28 @@ pub(crate) fn queues_beyond_the_limits() {
         assert!(reason.contains("memory"), "{reason}");
         queue.put(value).expect("put");
         cap_memory(1 << 20);
-        let refused: Vec<_> = (0..3).map(|_| queue.get().map(|value| value.len())).collect();
+        let refused: Vec<_> = (0..3).map(|_| queue.get().map(|value| value.1.len())).collect();
         cap_memory(u64::MAX);
         for error in refused {
             let Err(RecvError::Os(error)) = error else { panic!("{error:?}") };
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
         }
-        assert!(queue.get().expect("it is still there") == vec![u64::MAX; 1 << 19]);
+        assert!(queue.get().expect("it is still there") == (7, vec![u64::MAX; 1 << 19]));
+    });
+    // A long vector of numbers is not encoded first, but its way into the queue needs room, too.
+    in_copy(|| {
+        let queue = Queue::<Vec<u64>>::new().expect("queue");
+        cap_memory(1 << 20);
+        let refused = queue.put(vec![u64::MAX; 1 << 10]);
+        cap_memory(u64::MAX);
+        refused.expect("there is room for a short one");
+        let value = vec![u64::MAX; 1 << 19];
+        cap_memory(1 << 20);
+        let refused = queue.put(value);
+        cap_memory(u64::MAX);
+        let Err(SendError::Os { error, value, .. }) = refused else { panic!("it fits") };
+        assert_eq!((error.kind(), value.len()), (ErrorKind::OutOfMemory, 1 << 19), "{error}");
+        assert_eq!(queue.get().expect("the short one").len(), 1 << 10);
     });
 }
 
