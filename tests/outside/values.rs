@@ -398,6 +398,11 @@ where
     assert_eq!(pool.stats().restarts(), 0, "a worker died of it");
 }
 
+/// The head of a list of as many items, which are not packed.
+fn items(count: u64) -> Vec<u8> {
+    length(count << 1)
+}
+
 /// A number as it stands before a list.
 fn length(n: u64) -> Vec<u8> {
     let digits = (64 - n.leading_zeros()).div_ceil(7).max(1);
@@ -408,22 +413,27 @@ fn length(n: u64) -> Vec<u8> {
 
 pub(crate) fn no_message_ends_or_hangs_its_reader() {
     // Nested.
-    hostile::<Tree>(vec![1; 1 << 20]);
+    hostile::<Tree>(vec![2; 1 << 20]);
     hostile::<Link>([&[64, 1, 1, 4][..], b"More"].concat().repeat(1 << 16));
     // Long, but of nothing.
+    hostile::<Vec<()>>(items(u64::MAX >> 1));
     hostile::<Vec<()>>(length(u64::MAX));
-    hostile::<HashSet<()>>(length(u64::MAX));
-    hostile::<Vec<Vec<()>>>([length(1 << 16), length(1 << 19).repeat(1 << 16)].concat());
-    hostile::<Vec<[(); 32]>>(length(1 << 40));
+    hostile::<HashSet<()>>(items(u64::MAX >> 1));
+    hostile::<Vec<Vec<()>>>([items(1 << 16), items(1 << 19).repeat(1 << 16)].concat());
+    hostile::<Vec<[(); 32]>>(items(1 << 40));
     hostile::<BTreeMap<(), ()>>(length(1 << 50));
     // Longer than it is.
-    hostile::<Vec<u64>>(length(u64::MAX));
+    hostile::<Vec<u64>>(items(u64::MAX >> 1));
+    // Packed: as many of a kind, and a few of them.
+    hostile::<Vec<u64>>([length(u64::MAX), vec![2; 100]].concat());
+    hostile::<Vec<u16>>([length(2001), vec![0; 100]].concat());
+    hostile::<HashSet<u64>>([length((1 << 40) + 1), vec![2; 100]].concat());
     hostile::<String>(length(1 << 62));
     // Small here, big there.
     let small = [&[32, 0, 0, 5][..], b"Small"].concat();
-    hostile::<Vec<Big>>([length(1 << 20), small, vec![0; (1 << 20) - 1]].concat());
-    hostile::<Vec<Option<Box<[[u64; 32]; 32]>>>>([length(1 << 20), vec![0; 1 << 19]].concat());
-    hostile::<Vec<Option<[[u64; 32]; 32]>>>([length(1 << 20), vec![0; 1 << 20]].concat());
+    hostile::<Vec<Big>>([items(1 << 20), small, vec![0; (1 << 20) - 1]].concat());
+    hostile::<Vec<Option<Box<[[u64; 32]; 32]>>>>([items(1 << 20), vec![0; 1 << 19]].concat());
+    hostile::<Vec<Option<[[u64; 32]; 32]>>>([items(1 << 20), vec![0; 1 << 20]].concat());
     // Of honest ones, there may be many.
     assert_eq!(
         Process::new(|| vec![(); 1_000_000], ())
@@ -475,7 +485,7 @@ pub(crate) fn limits_of_decoding_can_be_set() {
     assert_eq!(big().expect("joined").len(), 20_000);
     // However deep it may be, no stack overflows.
     set_decode_limits(DecodeLimits::new().depth(u32::MAX));
-    let child = Process::new(|bytes: Vec<u8>| forged::<Tree>(bytes), (vec![1; 1 << 20],))
+    let child = Process::new(|bytes: Vec<u8>| forged::<Tree>(bytes), (vec![2; 1 << 20],))
         .start()
         .expect("start");
     assert!(child.join().expect_err("too deep").to_string().contains("stack"));
