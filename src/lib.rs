@@ -24,7 +24,8 @@
 //! - [`Process`]: a function or a closure without captures, with 0 to 8 arguments that serde can
 //!   encode, or a type with [`Run`]. Its [`start`](Process::start) gives a [`Child`], whose
 //!   [`join`](Child::join) gives the typed result or says how the process failed: a panic with its
-//!   message and place, an exit code, a signal ([`Failure`]).
+//!   message and place, an exit code, a signal ([`Failure`]). Errors that serde does not know
+//!   (`anyhow`, [`std::io::Error`]) cross by `?`, as [`PortableError`].
 //! - Three [start methods](StartMethod). The default, a fork server, clones children from a small
 //!   process of one thread: as fast as a fork of a tiny program, however large this one is and
 //!   however many threads it has.
@@ -204,7 +205,7 @@ pub use channel::{
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;
 pub use codec::{DecodeLimits, decode_limits, set_decode_limits};
-pub use error::{Error, Failure, JoinError, Result, TaskError};
+pub use error::{Error, Failure, JoinError, PortableError, RemoteError, Result, TaskError};
 pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use pool::{
