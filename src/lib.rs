@@ -123,6 +123,7 @@
 //! | `p.is_alive()`, `p.exitcode`, `p.pid`, `p.name`, `p.daemon` | the methods of these names: [`Handle`] |
 //! | `p.terminate()`, `p.kill()`, `p.interrupt()` | the same, and [`.stop(..)`](Handle::stop), [`.kill_tree()`](Handle::kill_tree) |
 //! | `p.sentinel`, `multiprocessing.connection.wait` | [`.sentinel()`](Handle::sentinel), [`wait`] |
+//! | `subprocess.run(.., capture_output=True)` | [`.output()`](Process::output) |
 //! | `p.close()` | [`.close()`](Child::close), or drop it |
 //! | `class Worker(Process)` with `run` | a type that implements [`Run`] |
 //! | `current_process()`, `parent_process()`, `active_children()`, `cpu_count()` | [`current_process`], [`parent_process`], [`active_children`], [`cpu_count`] |
@@ -213,9 +214,9 @@ pub use pool::{
     Retry, Task, Tasks, TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
 };
 pub use process::{
-    Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable,
-    active_children, at_exit, at_forkserver_child, cpu_count, current_process, parent_process,
-    restart_forkserver, set_forkserver_preload, wait,
+    Child, Context, CurrentProcess, Handle, Output, ParentProcess, Process, Run, StillRunning,
+    Waitable, active_children, at_exit, at_forkserver_child, cpu_count, current_process,
+    parent_process, restart_forkserver, set_forkserver_preload, wait,
 };
 pub use shm::{
     Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList,

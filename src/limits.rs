@@ -85,6 +85,9 @@ pub enum LimitReached {
     Resident(u64),
     /// It wrote behind so many bytes of a file.
     FileSize(u64),
+    /// It wrote more than so many bytes to a standard stream whose output was gathered:
+    /// [`Process::max_output`](crate::Process::max_output).
+    Output(u64),
 }
 
 impl Limits {
@@ -493,6 +496,7 @@ impl fmt::Display for LimitReached {
             LimitReached::AddressSpace(bytes) => write!(f, "its address space of {bytes} bytes"),
             LimitReached::Resident(bytes) => write!(f, "its resident memory of {bytes} bytes"),
             LimitReached::FileSize(bytes) => write!(f, "its file size of {bytes} bytes"),
+            LimitReached::Output(bytes) => write!(f, "its output of {bytes} bytes"),
         }
     }
 }

@@ -2,8 +2,12 @@
 
 mod support;
 
+#[path = "process/drops.rs"]
+mod drops;
 #[path = "process/errors.rs"]
 mod errors;
+#[path = "process/output.rs"]
+mod output;
 
 use multiproc::Process;
 use support::{Test, assert_route, for_each_method, mark};
@@ -19,7 +23,7 @@ use tests;
 const TESTS: &[Test] = tests![each_method_takes_its_route, results_come_back];
 
 fn main() {
-    support::run(&[TESTS, errors::TESTS].concat());
+    support::run(&[TESTS, drops::TESTS, errors::TESTS, output::TESTS].concat());
 }
 
 fn each_method_takes_its_route() {

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 use super::children::core::Description;
 use super::children::handle::{self, Handle};
-use super::children::{registry, removal};
+use super::children::{OnDrop, reaper, registry, removal};
 use super::environment::EnvironmentChange;
 use super::inside::{bootstrap, exit, hook};
 use super::work_dir::WorkDir;
@@ -84,6 +84,7 @@ pub struct Process<T> {
     /// Where a private directory is made: that for temporary files, when it was asked for.
     pub(super) temporary: Option<PathBuf>,
     pub(super) stdio: [Stdio; 3],
+    pub(super) on_drop: OnDrop,
     result: PhantomData<fn() -> T>,
 }
 
@@ -238,6 +239,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             directory: None,
             temporary: None,
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
+            on_drop: OnDrop::Detach,
             result: PhantomData,
         }
     }
@@ -312,6 +314,7 @@ impl<T> Process<T> {
     pub(super) fn start_with(self, promise: Option<Promise>) -> Result<Child<T>> {
         bootstrap::refuse_while_bootstrapping()?;
         let method = self.method.unwrap_or_else(method::start_method);
+        let on_drop = self.on_drop;
         let Ready { order, work, description } = self.ready(method)?;
         exit::arm();
         registry::sweep();
@@ -322,13 +325,14 @@ impl<T> Process<T> {
             StartMethod::Fork => {
                 // A fork has to be alone.
                 removal::finish(Deadline::after(exit::REMOVAL));
+                reaper::finish(Deadline::after(exit::REMOVAL));
                 start_fork(order, promise, work.entry, work.closure)?
             }
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
         };
         work.ends.keep();
         let pipes = mem::take(&mut launched.pipes);
-        Ok(Child::new(Handle::new(registry::add(description, launched)), pipes))
+        Ok(Child::new(Handle::new(registry::add(description, launched)), pipes, on_drop))
     }
 
     /// Steps 1 and 2: checks everything, and makes what the process and its handles need.

@@ -19,13 +19,14 @@ mod environment;
 mod forkserver;
 mod inside;
 mod options;
+mod output;
 mod restrict;
 mod run;
 mod unchecked;
 mod work_dir;
 
 pub use builder::Process;
-pub use children::{Child, Handle, StillRunning, Waitable, active_children, wait};
+pub use children::{Child, Handle, Output, StillRunning, Waitable, active_children, wait};
 pub use context::Context;
 pub use forkserver::{at_forkserver_child, restart_forkserver, set_forkserver_preload};
 pub use inside::current::{

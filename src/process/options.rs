@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::Process;
+use super::children::OnDrop;
 use super::environment::EnvironmentChange;
 use super::work_dir::whole;
 use crate::start::method::StartMethod;
@@ -241,6 +242,53 @@ impl<T> Process<T> {
     /// ```
     pub fn max_result(mut self, bytes: u64) -> Process<T> {
         self.spec.max_result = bytes;
+        self
+    }
+
+    /// Limits what [`Child::wait_with_output`](crate::Child::wait_with_output) gathers of each
+    /// standard stream, in bytes; no limit unless set. When one has more, the process is killed,
+    /// with everything that it started, and has failed with
+    /// [`LimitReached::Output`](crate::LimitReached::Output).
+    ///
+    /// ```
+    /// use multiproc::{LimitReached, Process};
+    ///
+    /// fn endless() {
+    ///     loop { println!("again") }
+    /// }
+    ///
+    /// let output = Process::new(endless, ()).max_output(1000).output()?;
+    /// assert_eq!(output.stdout.len(), 1000);
+    /// let error = output.result.unwrap_err();
+    /// assert_eq!(error.limit(), Some(&LimitReached::Output(1000)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn max_output(mut self, bytes: u64) -> Process<T> {
+        self.spec.max_output = Some(bytes);
+        self
+    }
+
+    /// Kills the process when its [`Child`](crate::Child) is dropped while it runs, with everything
+    /// that it started ([`kill_tree`](crate::Handle::kill_tree)), or lets it run on: false unless
+    /// set.
+    ///
+    /// No zombie is left: the drop waits for the end for a millisecond, and has a thread take the
+    /// status of a process that takes longer to die. It does not matter which handles there are,
+    /// but for the `Child`. What the process left to itself is not found, as
+    /// [`kill_tree`](crate::Handle::kill_tree) says. A forked copy of this program kills nothing.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let child = Process::new(std::thread::sleep, (minute,)).kill_on_drop(true).start()?;
+    /// let handle = child.handle();
+    /// drop(child);
+    /// assert_eq!(handle.join().unwrap_err().exitcode(), Some(-9));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn kill_on_drop(mut self, kill: bool) -> Process<T> {
+        self.on_drop = if kill { OnDrop::Kill } else { OnDrop::Detach };
         self
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct ProcessSpec {
     pub(crate) stack_size: Option<u64>,
     /// Length that its encoded result may have, in bytes.
     pub(crate) max_result: u64,
+    /// Bytes of each of its standard streams that are gathered; no limit if there is none.
+    pub(crate) max_output: Option<u64>,
     /// Limits of what it may use.
     pub(crate) limits: Limits,
     /// Time that it may run, from its start.
@@ -51,6 +53,7 @@ impl ProcessSpec {
             dies_with_parent: true,
             stack_size: None,
             max_result,
+            max_output: None,
             limits: Limits::new(),
             deadline: None,
             grace: Duration::from_secs(3),

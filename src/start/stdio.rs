@@ -68,10 +68,18 @@ impl Stdio {
     /// Gives the process a pipe whose other end the [`Child`](crate::Child) has: `take_stdin`,
     /// `take_stdout`, `take_stderr`. See [`Stdio`] for an example.
     ///
-    /// A process that writes more than a pipe holds (64 KiB) waits for somebody to read it.
+    /// A process that writes more than a pipe holds (64 KiB) waits for somebody to read it, as
+    /// [`wait_with_output`](crate::Child::wait_with_output) does.
     #[must_use]
     pub fn piped() -> Stdio {
         Stdio(Kind::Piped)
+    }
+
+    /// Makes a pipe of what would be inherited.
+    pub(crate) fn pipe_if_inherited(&mut self) {
+        if matches!(self.0, Kind::Inherit) {
+            *self = Stdio::piped();
+        }
     }
 }
 

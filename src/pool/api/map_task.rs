@@ -20,8 +20,9 @@ use crate::sys::wait::poll::Deadline;
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what
 /// [`Tasks::map_async`](crate::Tasks::map_async) returns, CPython's `MapResult`.
 ///
-/// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them;
-/// [`cancel`](MapTask::cancel) stops them.
+/// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them, unless
+/// [`cancel_on_drop`](MapTask::cancel_on_drop) was asked for; [`cancel`](MapTask::cancel) stops
+/// them.
 ///
 /// ```
 /// use multiproc::Pool;
@@ -40,13 +41,40 @@ pub struct MapTask<R> {
     pool: Arc<Shared>,
     /// Number of tasks.
     count: u64,
+    /// Cancels the tasks when it is dropped, if that was asked for.
+    guard: Option<CancelGuard>,
     result: PhantomData<fn() -> R>,
+}
+
+/// Cancels the tasks of a map when it is dropped. Apart from the handle, so that the handle can be
+/// taken to pieces.
+struct CancelGuard {
+    results: Arc<MapResults>,
+    pool: Arc<Shared>,
+    /// Number of outcomes from which on nothing is cancelled.
+    count: u64,
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        if self.results.came() < self.count {
+            cancel(&self.results, &self.pool);
+        }
+    }
+}
+
+/// Cancels all tasks of a map that are not done.
+fn cancel(results: &MapResults, pool: &Shared) {
+    results.cancel();
+    if pool.is_ours() {
+        pool.cancel(results.call().id, true);
+    }
 }
 
 impl<R: DeserializeOwned> MapTask<R> {
     /// A handle of the `count` tasks whose outcomes arrive in `results`.
     pub(crate) fn new(results: Arc<MapResults>, pool: Arc<Shared>, count: u64) -> MapTask<R> {
-        MapTask { results, pool, count, result: PhantomData }
+        MapTask { results, pool, count, guard: None, result: PhantomData }
     }
 
     /// Waits for all tasks, and returns what they returned, in the order of the inputs.
@@ -123,10 +151,25 @@ impl<R: DeserializeOwned> MapTask<R> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn cancel(self) {
-        self.results.cancel();
-        if self.pool.is_ours() {
-            self.pool.cancel(self.results.call().id, true);
-        }
+        cancel(&self.results, &self.pool);
+    }
+
+    /// Has all tasks that are not done cancelled when this handle is dropped, as
+    /// [`Task::cancel_on_drop`](crate::Task::cancel_on_drop) does for one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let naps = pool.tasks().map_async(std::thread::sleep, [Duration::from_secs(600); 3]);
+    /// drop(naps.cancel_on_drop());
+    /// assert_eq!(pool.apply(|| 7, ())?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn cancel_on_drop(mut self) -> MapTask<R> {
+        let (results, pool) = (Arc::clone(&self.results), Arc::clone(&self.pool));
+        self.guard = Some(CancelGuard { results, pool, count: self.count });
+        self
     }
 
     /// Calls `callback` once with all outcomes, when the last task is done, in the pool's own
@@ -151,7 +194,11 @@ impl<R: DeserializeOwned> MapTask<R> {
         R: 'static,
     {
         let mut callback = Some(callback);
-        let MapTask { results, pool, count, .. } = self;
+        let MapTask { results, pool, count, guard, .. } = self;
+        // Whoever wants to be called wants the outcomes.
+        if let Some(mut guard) = guard {
+            guard.count = 0;
+        }
         // Weak, as the results hold the callback: the two would keep each other alive.
         let place = Arc::downgrade(&results);
         let mut tell = move || {

@@ -28,8 +28,9 @@ use crate::sys::wait::poll::Deadline;
 /// - [`wait`](crate::wait) waits for the first of several tasks, processes and channels.
 /// - [`on_done`](Task::on_done) has a function called instead.
 ///
-/// Dropping it neither stops the task nor waits for it; [`cancel`](Task::cancel) stops it. Unlike
-/// CPython's, a task whose worker dies has an outcome: the reason.
+/// Dropping it neither stops the task nor waits for it, unless
+/// [`cancel_on_drop`](Task::cancel_on_drop) was asked for; [`cancel`](Task::cancel) stops it.
+/// Unlike CPython's, a task whose worker dies has an outcome: the reason.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,13 +51,15 @@ pub struct Task<R> {
     slot: Arc<Slot>,
     /// The pool, to cancel the task there.
     pool: Arc<Shared>,
+    /// The task is cancelled when this is dropped.
+    is_cancelled_on_drop: bool,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned + 'static> Task<R> {
     /// A handle of the task whose outcome arrives in `slot`.
     pub(crate) fn new(slot: Arc<Slot>, pool: Arc<Shared>) -> Task<R> {
-        Task { slot, pool, result: PhantomData }
+        Task { slot, pool, is_cancelled_on_drop: false, result: PhantomData }
     }
 
     /// Waits for the task, and returns what its function returned. Blocks for as long as that
@@ -169,6 +172,27 @@ impl<R> Task<R> {
         self.slot.is_ready()
     }
 
+    /// Has the task cancelled when this handle is dropped before the task is done, as
+    /// [`cancel`](Task::cancel) does.
+    ///
+    /// So a caller that gives up takes its work along: one that returns early, panics, or is itself
+    /// a future that is dropped. A forked copy of the process cancels nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let nap = pool.submit(std::thread::sleep, (Duration::from_secs(600),)).cancel_on_drop();
+    /// assert!(!nap.wait(Duration::from_millis(1)));
+    /// drop(nap); // its worker is killed and replaced
+    /// assert_eq!(pool.apply(|| 7, ())?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn cancel_on_drop(mut self) -> Task<R> {
+        self.is_cancelled_on_drop = true;
+        self
+    }
+
     /// Cancels the task. Returns `false` if it is done already, or if this process is a forked copy
     /// of the pool's.
     ///
@@ -201,6 +225,14 @@ impl<R> Task<R> {
         // By this thread, as the pool delivers nothing more to a slot that has its outcome.
         self.slot.wake();
         true
+    }
+}
+
+impl<R> Drop for Task<R> {
+    fn drop(&mut self) {
+        if self.is_cancelled_on_drop {
+            self.cancel();
+        }
     }
 }
 

@@ -6,13 +6,16 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::capture::Capture;
 use super::handle::Handle;
-use super::registry;
+use super::{reaper, registry};
 use crate::error::JoinError;
 use crate::start::stdio::Pipes;
 use crate::sys::wait::poll::Deadline;
@@ -20,9 +23,10 @@ use crate::sys::wait::poll::Deadline;
 /// A process that runs or has ended, with the typed result of its function: what
 /// [`Process::start`](crate::Process::start) gives.
 ///
-/// Dropping it neither ends the process nor waits for it: it runs on, and is waited for when this
-/// program ends. Once it has ended, its entry in the process table goes with the next call that
-/// starts, lists or joins processes, or at exit.
+/// Dropping it neither ends the process nor waits for it, unless
+/// [`kill_on_drop`](crate::Process::kill_on_drop) was asked for: it runs on, and is waited for when
+/// this program ends. Once it has ended, its entry in the process table goes with the next call
+/// that starts, lists or joins processes, or at exit.
 ///
 /// The methods of [`Handle`] are its methods, too.
 ///
@@ -40,8 +44,22 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 pub struct Child<T> {
     handle: Handle,
-    pipes: Pipes,
+    /// This program's end of its standard input, until it is taken or closed. In a lock, as `join`
+    /// closes it.
+    stdin: Mutex<Option<OwnedFd>>,
+    /// This program's ends of its standard output and error, and what came of them.
+    pub(super) capture: Capture,
+    on_drop: OnDrop,
     result: PhantomData<fn() -> T>,
+}
+
+/// What becomes of a process when its `Child` is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDrop {
+    /// It runs on.
+    Detach,
+    /// It is killed, with everything that it started.
+    Kill,
 }
 
 /// The error of [`Child::close`]: the process is running, and here it is again.
@@ -49,8 +67,15 @@ pub struct StillRunning<T>(pub Child<T>);
 
 impl<T> Child<T> {
     /// A child that was just entered into the registry.
-    pub(crate) fn new(handle: Handle, pipes: Pipes) -> Child<T> {
-        Child { handle, pipes, result: PhantomData }
+    pub(crate) fn new(handle: Handle, pipes: Pipes, on_drop: OnDrop) -> Child<T> {
+        let [stdin, stdout, stderr] = pipes.0;
+        let capture = Capture::new(stdout, stderr);
+        Child { handle, stdin: Mutex::new(stdin), capture, on_drop, result: PhantomData }
+    }
+
+    /// Closes this program's end of the process's standard input, if it is piped and was not taken.
+    pub(super) fn close_stdin(&self) {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The process without the type of its result: to hold processes of different types in one
@@ -78,7 +103,8 @@ impl<T> Child<T> {
     }
 
     /// Takes the write end of the process's standard input, if that was to be piped. `None` the
-    /// second time. Dropping it is the end of the file for the process.
+    /// second time, and after a [`join`](Child::join), which closes it. Dropping it is the end of
+    /// the file for the process.
     ///
     /// ```
     /// use std::io::Write;
@@ -91,7 +117,8 @@ impl<T> Child<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.pipes.0[0].take().map(ChildStdin::from)
+        let stdin = self.stdin.get_mut().unwrap_or_else(PoisonError::into_inner);
+        stdin.take().map(ChildStdin::from)
     }
 
     /// Takes the read end of the process's standard output, if that was to be piped. `None` the
@@ -107,7 +134,7 @@ impl<T> Child<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.pipes.0[1].take().map(ChildStdout::from)
+        self.capture.take_pipe(0).map(ChildStdout::from)
     }
 
     /// Takes the read end of the process's standard error, if that was to be piped. `None` the
@@ -126,7 +153,7 @@ impl<T> Child<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
-        self.pipes.0[2].take().map(ChildStderr::from)
+        self.capture.take_pipe(1).map(ChildStderr::from)
     }
 
     /// Lets go of an ended process and all that it left here, its unread result included. CPython's
@@ -156,8 +183,11 @@ impl<T: DeserializeOwned> Child<T> {
     /// Waits until the process has ended, and returns what its function returned.
     ///
     /// It can be called again, and from several threads at once: each call decodes the result anew.
-    /// What is still open of the process's piped standard input is not closed: a process that reads
-    /// it to its end is waiting for [`take_stdin`](Child::take_stdin) to be dropped.
+    /// It first closes the process's standard input if that is piped and was not taken
+    /// ([`take_stdin`](Child::take_stdin)), so that a process that reads it to its end does not
+    /// wait for this one. Who has taken it drops it for that. Calls that wait for a time only leave
+    /// it open. A process that writes more than a pipe holds (64 KiB) to a piped standard output or
+    /// error waits for somebody to read it: see [`wait_with_output`](Child::wait_with_output).
     ///
     /// # Errors
     /// How the process failed to return a value: see [`Failure`](crate::Failure).
@@ -173,6 +203,7 @@ impl<T: DeserializeOwned> Child<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn join(&self) -> Result<T, JoinError> {
+        self.close_stdin();
         loop {
             if let Some(value) = self.join_until(Deadline::Never)? {
                 return Ok(value);
@@ -260,7 +291,10 @@ impl<T> Deref for Child<T> {
 
 impl<T> Drop for Child<T> {
     fn drop(&mut self) {
-        registry::let_go(self.handle.core());
+        match self.on_drop {
+            OnDrop::Detach => registry::let_go(self.handle.core()),
+            OnDrop::Kill => reaper::kill(self.handle.core()),
+        }
     }
 }
 

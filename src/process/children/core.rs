@@ -22,7 +22,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,10 @@ pub(crate) struct Core {
     due: Option<Due>,
     /// This process has signalled it for its deadline: its end is put down to that.
     is_overdue: AtomicBool,
+    /// How many of the signals of its deadline were sent, of two.
+    sent: AtomicU8,
+    /// It wrote more than it may, and was killed for that.
+    is_over_output: AtomicBool,
     /// Its own directory, which goes with it.
     private_dir: Option<PathBuf>,
     phase: Mutex<Phase>,
@@ -112,6 +116,9 @@ impl AsFd for Pidfd<'_> {
 /// Time between two looks, if there is no descriptor to sleep on.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// The signals of a deadline, in their order.
+const INSIST: [Signal; 2] = [Signal::TERM, Signal::KILL];
+
 /// A deadline: the instant, and the two times that it came from.
 #[derive(Clone, Copy, Debug)]
 struct Due {
@@ -125,6 +132,12 @@ impl Due {
     fn from_now(spec: &ProcessSpec) -> Option<Due> {
         let deadline = spec.deadline?;
         Some(Due { at: Instant::now().checked_add(deadline)?, deadline, grace: spec.grace })
+    }
+
+    /// When this signal is due; never, if the clock does not count so far.
+    fn time_of(self, signal: Signal) -> Option<Instant> {
+        let after = if signal == Signal::TERM { Duration::ZERO } else { self.grace };
+        self.at.checked_add(after)
     }
 }
 
@@ -156,6 +169,8 @@ impl Core {
             due: Due::from_now(&description.spec),
             spec: description.spec,
             is_overdue: AtomicBool::new(false),
+            sent: AtomicU8::new(0),
+            is_over_output: AtomicBool::new(false),
             private_dir: description.private_dir.map(PrivateDir::keep),
             phase: Mutex::new(Phase::Running(Arc::new(Link {
                 control: launched.control,
@@ -257,8 +272,8 @@ impl Core {
         if let Some(due) = self.due {
             // It sees to that itself, too, for when nobody waits; but only from here, all that it
             // started is found.
-            for (signal, after) in [(Signal::TERM, Duration::ZERO), (Signal::KILL, due.grace)] {
-                let Some(at) = due.at.checked_add(after) else { break };
+            for (place, signal) in (0..).zip(INSIST) {
+                let Some(at) = due.time_of(signal) else { break };
                 if deadline
                     .left()
                     .is_some_and(|left| left < at.saturating_duration_since(Instant::now()))
@@ -269,10 +284,38 @@ impl Core {
                     return Ok(Some(end));
                 }
                 self.is_overdue.store(true, Ordering::Relaxed);
-                let _ = self.send_to_tree(signal);
+                // Once, however often somebody waits, unless it fails.
+                if self.sent.load(Ordering::Relaxed) <= place && self.send_to_tree(signal).is_ok() {
+                    self.sent.fetch_max(place + 1, Ordering::Relaxed);
+                }
             }
         }
         self.wait_for_end(deadline)
+    }
+
+    /// Returns the time until `wait` has to be called for the child's own deadline; zero if that is
+    /// over.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        let signal = INSIST.get(usize::from(self.sent.load(Ordering::Relaxed)))?;
+        Some(self.due?.time_of(*signal)?.saturating_duration_since(Instant::now()))
+    }
+
+    /// Kills the child and everything that it started, as it has written more than it may.
+    pub(crate) fn kill_for_output(&self) {
+        if !self.is_over_output.swap(true, Ordering::Relaxed)
+            && self.send_to_tree(Signal::KILL).is_err()
+        {
+            let _ = self.send(Signal::KILL);
+        }
+    }
+
+    /// Returns the limit that this process has ended it for, if it has.
+    fn own_limit(&self) -> Option<LimitReached> {
+        if self.is_over_output.load(Ordering::Relaxed) {
+            return self.spec.max_output.map(LimitReached::Output);
+        }
+        let due = self.due.filter(|_| self.is_overdue.load(Ordering::Relaxed))?;
+        Some(LimitReached::Deadline(due.deadline))
     }
 
     /// Sleeps until the end, or looks from time to time if there is no descriptor to sleep on.
@@ -330,9 +373,7 @@ impl Core {
                 (Arc::clone(link), status, None)
             }
         };
-        let own = self.due.filter(|_| self.is_overdue.load(Ordering::Relaxed));
-        let own = own.map(|due| LimitReached::Deadline(due.deadline));
-        let end = match End::read(status, &link.control, &mut unopened, own) {
+        let end = match End::read(status, &link.control, &mut unopened, self.own_limit()) {
             Ok(end) => Arc::new(end),
             Err(error) => {
                 // The status is taken and cannot be asked again, so it must not be lost.
@@ -386,9 +427,12 @@ impl Core {
         if let Err(error) = self.check_owner("join") {
             return Err(self.join_error(None, Failure::Lost(error.to_string())));
         }
-        self.wait(deadline).map_err(|error| {
-            self.join_error(None, Failure::Lost(error.to_string())).with_os_error(error)
-        })
+        self.wait(deadline).map_err(|error| self.cannot_ask(error))
+    }
+
+    /// Makes an error of what the system refused to who wants to know of the child.
+    pub(crate) fn cannot_ask(&self, error: io::Error) -> JoinError {
+        self.join_error(None, Failure::Lost(error.to_string())).with_os_error(error)
     }
 
     /// Decodes the value of an ended child, or says why there is none. Can be called again.

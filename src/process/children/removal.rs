@@ -5,10 +5,8 @@
 //! the child left behind: `sys::remove_tree` follows no links and bounds its steps.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
+use super::errands::Errands;
 use crate::log::get_logger;
 use crate::sys::per_process::PerProcess;
 use crate::sys::remove_tree::{Removal, Rest};
@@ -20,25 +18,8 @@ const AT_ONCE: u64 = 256;
 /// Steps that a removal may take in all: the bound for a tree that somebody writes to all the time.
 const STEPS: u64 = 1 << 32;
 
-/// Removals that this process has not finished. A forked copy removes nothing.
-#[derive(Default)]
-struct Removals {
-    waiting: Mutex<Waiting>,
-    /// Told when nothing waits any more.
-    done: Condvar,
-}
-
-/// The removals that wait, and the thread that works on them.
-#[derive(Default)]
-struct Waiting {
-    removals: Vec<Removal>,
-    /// A thread is at them; it ends with the last.
-    is_running: bool,
-    thread: Option<JoinHandle<()>>,
-}
-
 /// One for each process: its copies have neither the thread nor the directories.
-static REMOVALS: PerProcess<Removals> = PerProcess::new();
+static REMOVALS: PerProcess<Errands<Removal>> = PerProcess::new();
 
 /// Removes a directory: a small one at once, a big one on a thread that ends when it is gone. What
 /// cannot be removed is logged.
@@ -70,67 +51,29 @@ fn is_done(removal: &mut Removal, steps: u64) -> bool {
     }
 }
 
-/// Gives a removal to the thread, and starts it if there is none. If the system has no thread left,
-/// this one does the work.
+/// Gives a removal to the thread. If the system has no thread left, this one does the work.
 fn hand_over(removal: Removal) {
-    let removals = REMOVALS.get_or_init(|_| Removals::default());
-    let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.removals.push(removal);
-    if waiting.is_running {
-        return;
-    }
-    // Under the lock, so that two who come at the same time start one thread.
-    waiting.is_running = true;
-    match thread::Builder::new().name("multiproc-remove".to_owned()).spawn(|| empty(removals)) {
-        Ok(thread) => waiting.thread = Some(thread),
-        Err(_) => {
-            drop(waiting);
-            empty(removals);
-        }
+    let removals = REMOVALS.get_or_init(|_| Errands::new("multiproc-remove", carry_out));
+    if let Err(left) = removals.hand_over(removal) {
+        left.into_iter().for_each(|removal| drop(carry_out(removal)));
     }
 }
 
-/// The thread's work: takes the removals one by one, and ends under the lock with the last, so that
-/// whoever comes after starts a new one.
-fn empty(removals: &Removals) {
-    loop {
-        let next = {
-            let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = waiting.removals.pop();
-            if next.is_none() {
-                waiting.is_running = false;
-                removals.done.notify_all();
-            }
-            next
-        };
-        let Some(mut removal) = next else { return };
-        if !is_done(&mut removal, STEPS) {
-            let path = removal.path().display();
-            get_logger().warning(format_args!(
-                "private directory {path} is left: somebody writes to it all the time"
-            ));
-        }
+/// Does a removal to its end, or to the bound of its steps.
+fn carry_out(mut removal: Removal) -> Option<Removal> {
+    if !is_done(&mut removal, STEPS) {
+        let path = removal.path().display();
+        get_logger().warning(format_args!(
+            "private directory {path} is left: somebody writes to it all the time"
+        ));
     }
+    None
 }
 
 /// Waits until nothing is being removed and the thread has ended, at the most until `deadline`:
 /// before a fork, which must be alone, and at the end of the program.
 pub(crate) fn finish(deadline: Deadline) {
-    let Some(removals) = REMOVALS.get() else { return };
-    let mut waiting = removals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    while waiting.is_running {
-        let left = deadline.left().unwrap_or(Duration::MAX);
-        if left.is_zero() {
-            get_logger().warning("private directories are left: there was no time to remove them");
-            return;
-        }
-        waiting =
-            removals.done.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-    }
-    let thread = waiting.thread.take();
-    drop(waiting);
-    if let Some(thread) = thread {
-        // It does nothing any more but end.
-        let _ = thread.join();
+    if REMOVALS.get().is_some_and(|removals| !removals.finish(deadline)) {
+        get_logger().warning("private directories are left: there was no time to remove them");
     }
 }

@@ -84,6 +84,34 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((above_stdio(read)?, above_stdio(write)?))
 }
 
+/// Has reads and writes by this descriptor, and by its duplicates, never sleep (`FIONBIO`).
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(fd, true)?)
+}
+
+/// Has reads and writes by this descriptor, and by its duplicates, sleep again.
+pub(crate) fn set_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(fd, false)?)
+}
+
+/// Returns the number of bytes that can be read at once (`FIONREAD`).
+pub(crate) fn bytes_to_read(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    Ok(usize::try_from(rustix::io::ioctl_fionread(fd)?).unwrap_or(usize::MAX))
+}
+
+/// Reads once, behind what `onto` holds and into the room that it has. Returns 0 at the end.
+///
+/// # Errors
+/// EAGAIN if there is nothing at the moment, for a descriptor that does not sleep.
+pub(crate) fn read_onto(fd: BorrowedFd<'_>, onto: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(fd, rustix::buffer::spare_capacity(onto)) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => return Ok(read?),
+        }
+    }
+}
+
 /// Opens a descriptor that is readable for ever: the read end of a pipe that nobody writes to.
 pub(crate) fn always_readable() -> io::Result<OwnedFd> {
     Ok(pipe()?.0)
