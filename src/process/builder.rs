@@ -331,7 +331,8 @@ impl<T> Process<T> {
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
         };
         work.ends.keep();
-        let pipes = mem::take(&mut launched.pipes);
+        let [_, stdout, stderr] = &mut launched.pipes.0;
+        let pipes = [stdout.take(), stderr.take()];
         Ok(Child::new(Handle::new(registry::add(description, launched)), pipes, on_drop))
     }
 

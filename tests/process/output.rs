@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     who_holds_a_pipe_open_keeps_nobody_waiting,
     a_process_that_closes_its_streams_is_waited_for,
     input_that_was_forgotten_is_closed,
+    input_that_was_forgotten_does_not_keep_the_program,
     what_came_before_a_time_out_is_kept,
     a_deadline_is_kept_while_output_is_read,
     output_of_who_was_killed_is_kept,
@@ -167,6 +168,19 @@ fn input_that_was_forgotten_is_closed() {
             assert_eq!(joined.join().expect("thread").expect("join"), 7);
         });
         assert!(child.take_stdin().is_none());
+    });
+}
+
+fn input_that_was_forgotten_does_not_keep_the_program() {
+    fn leaves() {
+        let process = Process::new(reads, ()).stdin(Stdio::piped());
+        let _child = process.start().expect("start");
+        std::process::exit(7);
+    }
+    for_each_method(|method| {
+        let child = Process::new(leaves, ()).start_method(method).start().expect("start");
+        let outcome = child.join_timeout(LONG);
+        assert_eq!(outcome.expect_err("no value").exitcode(), Some(7), "{method}");
     });
 }
 

@@ -48,8 +48,8 @@ pub(super) type Gathered = (Vec<u8>, Vec<u8>, bool);
 
 impl Capture {
     /// The capture of these pipes, with nothing in it yet.
-    pub(super) fn new(stdout: Option<OwnedFd>, stderr: Option<OwnedFd>) -> Capture {
-        let streams = [stdout, stderr].map(|pipe| Stream { pipe, bytes: Vec::new() });
+    pub(super) fn new(pipes: [Option<OwnedFd>; 2]) -> Capture {
+        let streams = pipes.map(|pipe| Stream { pipe, bytes: Vec::new() });
         Capture { streams, is_truncated: false }
     }
 

@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -17,7 +16,6 @@ use super::capture::Capture;
 use super::handle::Handle;
 use super::{reaper, registry};
 use crate::error::JoinError;
-use crate::start::stdio::Pipes;
 use crate::sys::wait::poll::Deadline;
 
 /// A process that runs or has ended, with the typed result of its function: what
@@ -44,9 +42,6 @@ use crate::sys::wait::poll::Deadline;
 /// ```
 pub struct Child<T> {
     handle: Handle,
-    /// This program's end of its standard input, until it is taken or closed. In a lock, as `join`
-    /// closes it.
-    stdin: Mutex<Option<OwnedFd>>,
     /// This program's ends of its standard output and error, and what came of them.
     pub(super) capture: Capture,
     on_drop: OnDrop,
@@ -67,15 +62,13 @@ pub struct StillRunning<T>(pub Child<T>);
 
 impl<T> Child<T> {
     /// A child that was just entered into the registry.
-    pub(crate) fn new(handle: Handle, pipes: Pipes, on_drop: OnDrop) -> Child<T> {
-        let [stdin, stdout, stderr] = pipes.0;
-        let capture = Capture::new(stdout, stderr);
-        Child { handle, stdin: Mutex::new(stdin), capture, on_drop, result: PhantomData }
+    pub(crate) fn new(handle: Handle, pipes: [Option<OwnedFd>; 2], on_drop: OnDrop) -> Child<T> {
+        Child { handle, capture: Capture::new(pipes), on_drop, result: PhantomData }
     }
 
     /// Closes this program's end of the process's standard input, if it is piped and was not taken.
     pub(super) fn close_stdin(&self) {
-        self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.core().take_stdin());
     }
 
     /// The process without the type of its result: to hold processes of different types in one
@@ -117,8 +110,7 @@ impl<T> Child<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        let stdin = self.stdin.get_mut().unwrap_or_else(PoisonError::into_inner);
-        stdin.take().map(ChildStdin::from)
+        self.core().take_stdin().map(ChildStdin::from)
     }
 
     /// Takes the read end of the process's standard output, if that was to be piped. `None` the
@@ -291,6 +283,7 @@ impl<T> Deref for Child<T> {
 
 impl<T> Drop for Child<T> {
     fn drop(&mut self) {
+        self.close_stdin();
         match self.on_drop {
             OnDrop::Detach => registry::let_go(self.handle.core()),
             OnDrop::Kill => reaper::kill(self.handle.core()),

@@ -68,6 +68,9 @@ pub(crate) struct Core {
     sent: AtomicU8,
     /// It wrote more than it may, and was killed for that.
     is_over_output: AtomicBool,
+    /// This program's end of its piped standard input, until that is taken or closed. Here, as the
+    /// end of the program closes it, too.
+    stdin: Mutex<Option<OwnedFd>>,
     /// Its own directory, which goes with it.
     private_dir: Option<PathBuf>,
     phase: Mutex<Phase>,
@@ -156,8 +159,10 @@ impl Core {
         id: u64,
         forget: fn(u64),
         description: Description,
-        launched: Launched,
+        mut launched: Launched,
     ) -> Core {
+        let [stdin, ..] = &mut launched.pipes.0;
+        let stdin = stdin.take();
         Core {
             owner: (Generation::current(), pid()),
             id,
@@ -171,6 +176,7 @@ impl Core {
             is_overdue: AtomicBool::new(false),
             sent: AtomicU8::new(0),
             is_over_output: AtomicBool::new(false),
+            stdin: Mutex::new(stdin),
             private_dir: description.private_dir.map(PrivateDir::keep),
             phase: Mutex::new(Phase::Running(Arc::new(Link {
                 control: launched.control,
@@ -446,6 +452,11 @@ impl Core {
     /// Renames the child on this side.
     pub(crate) fn set_name(&self, name: String) {
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+
+    /// Takes this program's end of its piped standard input. Dropped, it is the end of the file.
+    pub(crate) fn take_stdin(&self) -> Option<OwnedFd> {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Sends a signal on behalf of a handle: with the owner checked, and the error worded.

@@ -118,6 +118,8 @@ pub(crate) fn wind_down() {
     for child in &children {
         get_logger().info(format_args!("calling join() for process {}", child.name()));
         if !child.spec.ends_with_parent() {
+            // One that reads it to its end would wait for us as we do for it.
+            drop(child.take_stdin());
             let _ = child.wait(Deadline::Never);
         }
     }
