@@ -55,7 +55,8 @@
 //!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
-//!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks.
+//!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a [`WaitSet`]
+//!   for many thousands, again and again.
 //!
 //! # What it does not do
 //! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the
@@ -123,6 +124,7 @@
 //! | `p.is_alive()`, `p.exitcode`, `p.pid`, `p.name`, `p.daemon` | the methods of these names: [`Handle`] |
 //! | `p.terminate()`, `p.kill()`, `p.interrupt()` | the same, and [`.stop(..)`](Handle::stop), [`.kill_tree()`](Handle::kill_tree) |
 //! | `p.sentinel`, `multiprocessing.connection.wait` | [`.sentinel()`](Handle::sentinel), [`wait`] |
+//! | `selectors.DefaultSelector()` | [`WaitSet`] |
 //! | `subprocess.run(.., capture_output=True)` | [`.output()`](Process::output) |
 //! | `p.close()` | [`.close()`](Child::close), or drop it |
 //! | `class Worker(Process)` with `run` | a type that implements [`Run`] |
@@ -214,9 +216,9 @@ pub use pool::{
     Retry, Task, Tasks, TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
 };
 pub use process::{
-    Child, Context, CurrentProcess, Handle, Output, ParentProcess, Process, Run, StillRunning,
-    Waitable, active_children, at_exit, at_forkserver_child, cpu_count, current_process,
-    parent_process, restart_forkserver, set_forkserver_preload, wait,
+    AddError, Child, Context, CurrentProcess, Handle, Output, ParentProcess, Process, Run,
+    StillRunning, WaitSet, Waitable, active_children, at_exit, at_forkserver_child, cpu_count,
+    current_process, parent_process, restart_forkserver, set_forkserver_preload, wait,
 };
 pub use shm::{
     Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList,

@@ -1,6 +1,12 @@
-//! Waits until a point in time say a time-out as those for a time do.
+//! Waits until a point in time say a time-out as those for a time do; many things are waited for at
+//! once, and again and again.
 
 mod support;
+
+#[path = "misfortune/common.rs"]
+mod common;
+#[path = "waits/sets.rs"]
+mod sets;
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +16,21 @@ use multiproc::{
     SharedValue, connect, connection_with_capacity, current_process, pipe_with_capacity, wait,
 };
 
-use support::for_each_method;
+use support::{Test, for_each_method};
 
-suite!(
+/// Names test functions for the harness: a test's name is its function's.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        &[$((stringify!($test), $test as fn())),*]
+    };
+}
+use tests;
+
+fn main() {
+    support::run(&[TESTS, sets::TESTS].concat());
+}
+
+const TESTS: &[Test] = tests![
     waits_until_a_point_in_time,
     joins_until_a_point_in_time,
     room_is_waited_for,
@@ -21,7 +39,7 @@ suite!(
     each_of_two_who_wait_for_room_is_told,
     room_goes_on_while_descriptors_lie_unread,
     tasks_are_waited_for,
-);
+];
 
 fn idle() {
     while !current_process().wait_stop(Duration::from_secs(3600)) {}

@@ -26,7 +26,9 @@ mod unchecked;
 mod work_dir;
 
 pub use builder::Process;
-pub use children::{Child, Handle, Output, StillRunning, Waitable, active_children, wait};
+pub use children::{
+    AddError, Child, Handle, Output, StillRunning, WaitSet, Waitable, active_children, wait,
+};
 pub use context::Context;
 pub use forkserver::{at_forkserver_child, restart_forkserver, set_forkserver_preload};
 pub use inside::current::{

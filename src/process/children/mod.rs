@@ -25,9 +25,11 @@ pub(crate) mod reaper;
 pub(crate) mod registry;
 pub(crate) mod removal;
 mod wait;
+mod wait_set;
 
 pub(crate) use child::OnDrop;
 pub use child::{Child, StillRunning};
 pub use handle::{Handle, active_children};
 pub use output::Output;
 pub use wait::{Waitable, wait};
+pub use wait_set::{AddError, WaitSet};

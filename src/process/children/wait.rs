@@ -10,6 +10,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{ChildStderr, ChildStdout};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::{
@@ -20,8 +22,8 @@ use crate::error::{Result, os};
 use crate::process::{Child, Handle};
 use crate::sys::wait::poll::{self, Deadline};
 
-/// Something that [`wait`] can wait for: a process, or anything with a descriptor that becomes
-/// readable.
+/// Something that [`wait`] and [`WaitSet`](crate::WaitSet) can wait for: a process, or anything
+/// with a descriptor that becomes readable.
 pub trait Waitable {
     /// Returns the descriptor to poll for reading.
     ///
@@ -34,7 +36,7 @@ pub trait Waitable {
     ///
     /// [`wait`] asks before it sleeps. What a pipe has in shared memory does not show at its
     /// descriptor; if there is nothing, this call sees to it that the descriptor tells of what
-    /// comes next.
+    /// comes next, also if that is asked for only once.
     ///
     /// # Errors
     /// The system refuses to say.
@@ -121,6 +123,31 @@ macro_rules! waitable_queues {
 /// killed between the put and the wake-up.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Has pointers to what can be waited for be waited for.
+macro_rules! waitable_pointers {
+    ($($pointer:ty),*) => {
+        $(impl<W: Waitable + ?Sized> Waitable for $pointer {
+            fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+                (**self).wait_fd()
+            }
+
+            fn poll_ready(&self) -> Result<bool> {
+                (**self).poll_ready()
+            }
+
+            fn may_wake_for_nothing(&self) -> bool {
+                (**self).may_wake_for_nothing()
+            }
+
+            fn look_again(&self) -> Option<Duration> {
+                (**self).look_again()
+            }
+        })*
+    };
+}
+
+waitable_pointers!(&W, &mut W, Box<W>, Arc<W>, Rc<W>);
+
 waitable_queues!(Queue, JoinableQueue, SimpleQueue);
 
 impl<T> Waitable for QueueReceiver<T> {
@@ -199,6 +226,9 @@ waitable_descriptors!(
 ///
 /// CPython's `multiprocessing.connection.wait`. A pipe is ready when a message has begun to arrive;
 /// to receive one that is longer than the pipe may still wait for the rest.
+///
+/// Each call asks all things, which takes some tenths of a microsecond for each. Who waits for the
+/// same ones again and again uses a [`WaitSet`](crate::WaitSet).
 ///
 /// # Errors
 /// The system has no descriptor left to wait for a process with ([`Handle::sentinel`]).
