@@ -55,8 +55,8 @@
 //!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
-//!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a [`WaitSet`]
-//!   for many thousands, again and again.
+//!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a
+//!   [`WaitSet`] for many thousands, again and again.
 //!
 //! # What it does not do
 //! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the

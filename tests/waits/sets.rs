@@ -18,6 +18,7 @@ use crate::support::{Test, for_each_method, open_fds, tempfile};
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
     a_set_tells_of_what_is_ready_until_it_is_taken,
+    a_set_tells_of_what_no_descriptor_tells,
     a_set_has_members_of_all_kinds,
     a_set_tells_of_exactly_what_is_ready,
     no_message_is_lost_in_a_set,
@@ -63,6 +64,22 @@ fn a_set_tells_of_what_is_ready_until_it_is_taken() {
     assert_eq!(set.wait().expect("wait"), [8]);
     drop(set.remove(8).expect("member"));
     assert!(set.is_empty() && set.try_wait().expect("wait").is_empty());
+}
+
+fn a_set_tells_of_what_no_descriptor_tells() {
+    let mut listener = Listener::bind(Address::fresh().expect("address")).expect("listener");
+    let mut client: Connection<u32, u32> = connect(listener.address()).expect("connect");
+    let mut sockets = set();
+    sockets.add(1, listener.accept::<u32, u32>().expect("accept")).expect("add");
+    assert!(sockets.try_wait().expect("wait").is_empty());
+    client.send(7).expect("send");
+    // It is in this process by now, and nothing is at the socket.
+    assert!(sockets.get_mut(1).expect("member").poll(Some(LONG)).expect("poll"));
+    for _ in 0..3 {
+        assert_eq!(sockets.wait_timeout(LONG).expect("wait"), [1]);
+    }
+    assert_eq!(sockets.get_mut(1).expect("member").recv(), Ok(7));
+    assert!(sockets.try_wait().expect("wait").is_empty());
 }
 
 fn a_set_has_members_of_all_kinds() {
