@@ -1,5 +1,5 @@
 //! How costs grow: with the number of processes, the caller's memory, the size of a message, the
-//! number of tasks and of workers, of those at a lock, of those at a queue.
+//! number of tasks and of workers, of those at a lock, of those at a queue, of those waited for.
 //!
 //!     cargo bench --bench growth                       everything, about five minutes
 //!     cargo bench --bench growth -- --quick            a look whether it works
@@ -22,6 +22,7 @@ mod processes;
 mod queues;
 mod robust;
 mod tasks;
+mod waits;
 mod workers;
 
 use support::Options;
@@ -44,6 +45,9 @@ fn main() {
     }
     if options.wants("queues") {
         println!("{}", queues::curve(&options));
+    }
+    if options.wants("waits") {
+        println!("{}", waits::curve(&options));
     }
     if options.wants("tasks") {
         tasks::curves(&options).iter().for_each(|curve| println!("{curve}"));
