@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use multiproc::{
     Address, Barrier, BoundedSemaphore, Condition, Connection, Descriptor, Event, JoinableQueue,
     Listener, Lock, Pool, Process, Queue, QueueReceiver, RLock, Receiver, RwLock, Semaphore,
-    SharedValue, connect, connection_with_capacity, current_process, pipe_with_capacity, wait,
+    SharedValue, WaitSet, connect, connection_with_capacity, current_process, pipe_with_capacity,
+    wait,
 };
 
 use support::{Test, for_each_method};
@@ -39,6 +40,8 @@ const TESTS: &[Test] = tests![
     each_of_two_who_wait_for_room_is_told,
     room_goes_on_while_descriptors_lie_unread,
     tasks_are_waited_for,
+    maps_are_waited_for,
+    lazy_maps_are_waited_for,
 ];
 
 fn idle() {
@@ -297,5 +300,82 @@ fn tasks_are_waited_for() {
         assert_eq!(wait(&[&called], LONG).expect("wait"), [0]);
         pool.terminate();
         assert!(pool.join_timeout(Duration::from_secs(60)).expect("it ends"));
+    });
+}
+
+/// Gives its number back when it is told to.
+fn echoes((number, go): (u32, Queue<()>)) -> u32 {
+    go.get().expect("told");
+    number
+}
+
+fn maps_are_waited_for() {
+    for_each_method(|method| {
+        let pool = Pool::builder().processes(2).start_method(method).build().expect("pool");
+        let goes = [Queue::new().expect("queue"), Queue::new().expect("queue")];
+        let inputs = (0..).zip(goes.clone());
+        let map = pool.tasks().chunk_size(1).map_async(echoes, inputs);
+        let mut set = WaitSet::new().expect("set");
+        set.add(1, &map).expect("add");
+        assert!(wait(&[&map], NOW).expect("wait").is_empty(), "{method}");
+        goes[1].put(()).expect("put");
+        // One is done, which is not all of it, and keeps nobody awake.
+        while map.done() < 1 {
+            assert!(set.wait_timeout(Duration::from_millis(5)).expect("wait").is_empty());
+        }
+        assert!(wait(&[&map], Some(Duration::from_millis(20))).expect("wait").is_empty());
+        goes[0].put(()).expect("put");
+        assert_eq!(set.wait_timeout(Duration::from_secs(60)).expect("wait"), [1], "{method}");
+        assert_eq!(wait(&[&map], LONG).expect("wait"), [0]);
+        drop(set);
+        assert_eq!(map.join().expect("join"), [0, 1]);
+        // None at all is done at once.
+        let none = pool.tasks().map_async(|n: u32| n, 0..0);
+        assert_eq!(wait(&[&none], NOW).expect("wait"), [0]);
+    });
+}
+
+fn lazy_maps_are_waited_for() {
+    for_each_method(|method| {
+        let pool = Pool::builder().processes(2).start_method(method).build().expect("pool");
+        for is_ordered in [true, false] {
+            let goes = [Queue::new().expect("queue"), Queue::new().expect("queue")];
+            let inputs = (0..).zip(goes.clone());
+            let tasks = pool.tasks().chunk_size(1);
+            let (ordered, unordered) = match is_ordered {
+                true => (Some(tasks.imap(echoes, inputs)), None),
+                false => (None, Some(tasks.imap_unordered(echoes, inputs))),
+            };
+            let mut map = ordered.or(unordered).expect("one of them");
+            assert_eq!(wait(&[&map], NOW).expect("wait"), [0], "{method}: nothing is under way");
+            assert!(map.next_timeout(Duration::ZERO).is_err(), "nobody was told to go on");
+            assert!(wait(&[&map], NOW).expect("wait").is_empty());
+            // The second one is done first.
+            goes[1].put(()).expect("put");
+            if is_ordered {
+                assert!(wait(&[&map], Some(Duration::from_millis(20))).expect("wait").is_empty());
+                goes[0].put(()).expect("put");
+            }
+            assert_eq!(wait(&[&map], LONG).expect("wait"), [0]);
+            let first = map.next_timeout(Duration::ZERO).expect("it is here").expect("some");
+            assert_eq!(first.expect("outcome"), if is_ordered { 0 } else { 1 });
+            goes[0].put(()).expect("put");
+            assert_eq!(wait(&[&map], LONG).expect("wait"), [0]);
+            assert!(map.next_timeout(Duration::ZERO).expect("it is here").is_some());
+            // The end.
+            assert_eq!(wait(&[&map], NOW).expect("wait"), [0]);
+            assert!(map.next().is_none());
+        }
+        // All of a long one, waiting for each.
+        let mut map = pool.imap(|n: u64| n, 0..10_000);
+        let mut sum = 0;
+        loop {
+            match map.next_timeout(Duration::ZERO) {
+                Ok(Some(outcome)) => sum += outcome.expect("outcome"),
+                Ok(None) => break,
+                Err(_) => assert_eq!(wait(&[&map], LONG).expect("wait"), [0], "{method}"),
+            }
+        }
+        assert_eq!(sum, 9_999 * 10_000 / 2);
     });
 }

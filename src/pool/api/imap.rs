@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::progress::Progress;
-use crate::error::TaskError;
+use crate::error::{Result as AnyResult, TaskError, os};
 use crate::pool::host::chunker::Chunker;
 use crate::pool::host::decode::Opened;
 use crate::pool::scheduler::job::{Delivery, Sink};
+use crate::process::Waitable;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
 
@@ -33,6 +35,11 @@ const SHOWN: Duration = Duration::from_millis(100);
 ///
 /// Dropping it ends the map: tasks that are not begun are not run; those that run go on, and their
 /// outcomes are lost.
+///
+/// [`wait`](crate::wait) and [`WaitSet`](crate::WaitSet) wait for it among other things. It is
+/// ready when an outcome is here, or the end; and when no task is under way, as at the beginning:
+/// to wait pulls no inputs, so call [`next_timeout`](IMap::next_timeout) with no time then, which
+/// does.
 ///
 /// If the iterator of inputs panics, so does the call that pulled; nothing is lost, and it can be
 /// asked again.
@@ -328,6 +335,34 @@ where
             .total()
             .and_then(|total| usize::try_from(total.saturating_sub(self.next)).ok());
         (total.unwrap_or(0), total)
+    }
+}
+
+impl<I, Args, R> Waitable for IMap<'_, I, Args, R>
+where
+    I: Iterator<Item = Args>,
+    Args: Serialize,
+    R: DeserializeOwned,
+{
+    /// A descriptor of its own, made when it is first asked for.
+    fn wait_fd(&self) -> AnyResult<BorrowedFd<'_>> {
+        self.chunker.results().wait_fd().map_err(os("cannot wait for a map"))
+    }
+
+    fn poll_ready(&self) -> AnyResult<bool> {
+        let is_here = self.current.as_ref().is_some_and(Opened::has_more)
+            || self.early.contains_key(&self.next)
+            || !self.ready.is_empty();
+        // Nobody would tell of outcomes of tasks that are not submitted.
+        let is_idle = self.chunker.out() == 0 || self.chunker.is_copy();
+        let is_turn = |delivery: &Delivery| !self.is_ordered || delivery.first == self.next;
+        Ok(is_here
+            || is_idle
+            || self.chunker.results().look(|_, arrived| arrived.iter().any(is_turn)))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
     }
 }
 

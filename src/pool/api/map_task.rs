@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,17 +11,19 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::TaskError;
+use crate::error::{Result as AnyResult, TaskError, os};
 use crate::pool::host::decode::Opened;
 use crate::pool::host::map_results::MapResults;
 use crate::pool::host::supervisor::Shared;
 use crate::pool::scheduler::job::Sink;
+use crate::process::Waitable;
 use crate::sys::wait::poll::Deadline;
 
 /// All tasks of a map, which a [`Pool`](crate::Pool) runs or will run: what
 /// [`Tasks::map_async`](crate::Tasks::map_async) returns, CPython's `MapResult`.
 ///
-/// It is a future, for any runtime. Dropping it neither stops the tasks nor waits for them, unless
+/// It is a future, for any runtime, and [`wait`](crate::wait) waits for it among other things.
+/// Dropping it neither stops the tasks nor waits for them, unless
 /// [`cancel_on_drop`](MapTask::cancel_on_drop) was asked for; [`cancel`](MapTask::cancel) stops
 /// them.
 ///
@@ -218,6 +221,23 @@ impl<R: DeserializeOwned> MapTask<R> {
             // called once.
             results.wake();
         }
+    }
+}
+
+impl<R> Waitable for MapTask<R> {
+    /// A descriptor of its own, made when it is first asked for.
+    fn wait_fd(&self) -> AnyResult<BorrowedFd<'_>> {
+        self.results.wait_fd().map_err(os("cannot wait for a map"))
+    }
+
+    /// Ready when [`join`](MapTask::join) returns at once. In a forked copy of the pool's process,
+    /// that is always, as the tasks are lost to it.
+    fn poll_ready(&self) -> AnyResult<bool> {
+        Ok(!self.pool.is_ours() || self.results.look(|came, _| came >= self.count))
+    }
+
+    fn may_wake_for_nothing(&self) -> bool {
+        true
     }
 }
 

@@ -41,6 +41,11 @@ impl<R: DeserializeOwned> Opened<R> {
         Opened { delivery, taken: 0, at: 0, ready: Vec::new().into_iter(), failed: None }
     }
 
+    /// Returns whether an outcome is left.
+    pub(crate) fn has_more(&self) -> bool {
+        self.taken < self.delivery.count || self.ready.len() > 0 || self.failed.is_some()
+    }
+
     /// Returns the outcome of the next task; `None` after the last.
     #[inline]
     pub(crate) fn next(&mut self, call: &Call) -> Option<Result<R, TaskError>> {

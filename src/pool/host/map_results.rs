@@ -18,8 +18,10 @@
 //! (`Chunker::worth_waking_for`), so it does not sleep for what cannot come.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use super::leader::Awaited;
@@ -34,6 +36,8 @@ pub(crate) struct MapResults {
     call: Call,
     state: Mutex<State>,
     changed: Condvar,
+    /// Made readable when outcomes have come; there is none unless somebody asked for it.
+    told: OnceLock<WakeUp>,
 }
 
 /// The outcomes that arrived, and the waiters to be told.
@@ -62,7 +66,7 @@ struct State {
 impl MapResults {
     /// The results of a call, with nothing in them.
     pub(crate) fn new(call: Call) -> MapResults {
-        MapResults { call, state: Mutex::default(), changed: Condvar::new() }
+        MapResults { call, state: Mutex::default(), changed: Condvar::new(), told: OnceLock::new() }
     }
 
     /// Locks the state. No code of users runs while it is locked.
@@ -128,6 +132,39 @@ impl MapResults {
         is_so
     }
 
+    /// Returns a descriptor that becomes readable when outcomes have come since
+    /// [`look`](MapResults::look) found too few.
+    pub(crate) fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(told) = self.told.get() {
+            return Ok(told.as_fd());
+        }
+        let made = WakeUp::new()?;
+        Ok(self.told.get_or_init(|| made).as_fd())
+    }
+
+    /// Returns whether `is_so` holds, which is given the number of outcomes that have arrived and
+    /// the deliveries that are here. If not, the descriptor tells of the next delivery.
+    pub(crate) fn look(&self, is_so: impl Fn(u64, &VecDeque<Delivery>) -> bool) -> bool {
+        let mut state = self.lock();
+        let is_so = is_so(state.came, &state.arrived);
+        if !is_so {
+            state.wanted = 0;
+            // Under the lock of the question: whatever is delivered later tells anew. Left as it is
+            // if it holds, as others may wait for the same.
+            if let Some(told) = self.told.get() {
+                told.clear();
+            }
+        }
+        is_so
+    }
+
+    /// Makes the descriptor readable, if there is one.
+    fn tell(&self) {
+        if let Some(told) = self.told.get() {
+            told.wake();
+        }
+    }
+
     /// Registers `f` to be called at each wake-up, with nothing locked. The caller wakes once
     /// afterwards, for what has arrived before.
     pub(crate) fn on_change(&self, f: Box<dyn FnMut() + Send>) {
@@ -184,6 +221,7 @@ impl Sink for MapResults {
         if is_any {
             self.changed.notify_all();
         }
+        self.tell();
         if let Some(leader) = leader {
             leader.wake();
         }
@@ -211,6 +249,7 @@ impl Sink for MapResults {
         if is_any {
             self.changed.notify_all();
         }
+        self.tell();
         true
     }
 
