@@ -56,7 +56,7 @@
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
 //!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a
-//!   [`WaitSet`] for many thousands, again and again.
+//!   [`WaitSet`] for many thousands, again and again, [`Writable`] ends among them.
 //!
 //! # What it does not do
 //! - Without a cage, it is no sandbox: a child may do whatever this user may. It shields the
@@ -202,8 +202,8 @@ pub use channel::{
     JoinableQueueIter, Listener, ListenerBuilder, Queue, QueueIntoIter, QueueIter, QueueReceiver,
     QueueReceiverIntoIter, QueueReceiverIter, QueueSender, Receiver, ReceiverIntoIter,
     ReceiverIter, RecvError, RecvIntoError, RecvTimeoutError, Room, SendError, SendTimeoutError,
-    Sender, SimpleQueue, TryRecvError, TrySendError, connect, connection, connection_with_capacity,
-    pipe, pipe_with_capacity,
+    Sender, SimpleQueue, TryRecvError, TrySendError, Writable, connect, connection,
+    connection_with_capacity, pipe, pipe_with_capacity,
 };
 #[cfg(feature = "self-describing")]
 pub use codec::SelfDescribing;

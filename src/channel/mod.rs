@@ -16,6 +16,7 @@ pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod transport;
 mod value_forms;
+mod writable;
 
 pub use connection::{
     AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener,
@@ -34,3 +35,4 @@ pub use queue::{
 pub use room::Room;
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;
+pub use writable::Writable;

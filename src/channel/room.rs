@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+
+use crate::sys::wait::epoll::Epoll;
 
 /// Room in a channel, which [`wait`](crate::wait) can wait for among other things: the counterpart
 /// of waiting for a value.
@@ -48,34 +51,40 @@ use std::os::fd::BorrowedFd;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Room<'a>(Box<dyn RoomGate + Send + Sync + 'a>);
+pub struct Room<'a> {
+    gate: Box<dyn RoomGate + Send + Sync + 'a>,
+    told: OnceLock<Epoll>,
+}
 
-/// A channel that can be asked for room.
+/// A channel that can be asked for room. `told` is kept with it: a set for gates of which more than
+/// one descriptor tells, or one in a way of its own; it is made when it is needed.
 pub(crate) trait RoomGate: fmt::Debug {
     /// Returns the descriptor to poll for reading, once `poll_ready` said no.
-    fn wait_fd(&self) -> io::Result<BorrowedFd<'_>>;
+    fn wait_fd<'t>(&self, told: &'t OnceLock<Epoll>) -> io::Result<BorrowedFd<'t>>
+    where
+        Self: 't;
 
     /// Returns true if there is room, or nobody will ever receive; if not, the descriptor tells
     /// when that may have changed.
-    fn poll_ready(&self) -> io::Result<bool>;
+    fn poll_ready(&self, told: &OnceLock<Epoll>) -> io::Result<bool>;
 }
 
 impl<'a> Room<'a> {
     pub(crate) fn over(gate: impl RoomGate + Send + Sync + 'a) -> Room<'a> {
-        Room(Box::new(gate))
+        Room { gate: Box::new(gate), told: OnceLock::new() }
     }
 
     pub(crate) fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        self.0.wait_fd()
+        self.gate.wait_fd(&self.told)
     }
 
     pub(crate) fn poll_ready(&self) -> io::Result<bool> {
-        self.0.poll_ready()
+        self.gate.poll_ready(&self.told)
     }
 }
 
 impl fmt::Debug for Room<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Room").field(&self.0).finish()
+        f.debug_tuple("Room").field(&self.gate).finish()
     }
 }

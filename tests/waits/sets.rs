@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Address, Child, Connection, Handle, Listener, Pool, Process, Queue, Receiver, Sender, WaitSet,
-    Waitable, connect, connection, pipe, pipe_with_capacity,
+    Address, Child, Connection, Handle, JoinableQueue, Listener, Pool, Process, Queue, Receiver,
+    Sender, WaitSet, Waitable, Writable, connect, connection, connection_with_capacity, pipe,
+    pipe_with_capacity,
 };
 
 use super::idle;
@@ -29,6 +31,8 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     a_set_waits_as_long_as_it_is_told_to,
     a_set_without_descriptors_hands_members_back,
     more_members_than_one_call_tells_of,
+    ends_are_waited_for_until_they_have_room,
+    no_room_is_missed_in_a_set,
 ];
 
 const LONG: Duration = Duration::from_secs(60);
@@ -441,7 +445,7 @@ fn more_members_than_one_call_tells_of() {
     let mut set = set();
     let mut senders: Vec<Connection<u64, u64>> = Vec::new();
     for token in 0..MEMBERS {
-        let (near, far) = multiproc::connection_with_capacity(4096).expect("connection");
+        let (near, far) = connection_with_capacity(4096).expect("connection");
         senders.push(near);
         set.add(token, far).expect("add");
     }
@@ -464,4 +468,106 @@ fn more_members_than_one_call_tells_of() {
         assert!(far.recv().is_err());
     }
     assert!(set.is_empty());
+}
+
+/// Fills an end, and sees that a set tells of it when there is room and when nobody receives any
+/// more.
+fn fills<S>(
+    end: S,
+    mut fill: impl FnMut(&mut S) -> bool,
+    take: impl Fn() + Sync,
+    leave: impl FnOnce(),
+) where
+    Writable<S>: Waitable,
+{
+    let mut set = set();
+    set.add(1, Writable::new(end)).expect("add");
+    assert_eq!(set.wait_timeout(LONG).expect("wait"), [1]);
+    for _ in 0..3 {
+        while fill(set.get_mut(1).expect("member")) {}
+        assert!(set.try_wait().expect("wait").is_empty(), "there is room");
+        std::thread::scope(|scope| {
+            scope.spawn(&take);
+            assert_eq!(set.wait_timeout(LONG).expect("wait"), [1]);
+        });
+        assert_eq!(set.try_wait().expect("wait"), [1], "nobody has used it");
+    }
+    while fill(set.get_mut(1).expect("member")) {}
+    assert!(set.try_wait().expect("wait").is_empty());
+    leave();
+    assert_eq!(set.wait_timeout(LONG).expect("wait"), [1], "there is nobody to wait for");
+}
+
+fn ends_are_waited_for_until_they_have_room() {
+    let (sender, receiver) = pipe_with_capacity::<[u64; 8]>(4096).expect("pipe");
+    let receiver = Mutex::new(Some(receiver));
+    fills(
+        sender,
+        |sender| sender.try_send([7; 8]).is_ok(),
+        || _ = receiver.lock().expect("lock").as_mut().expect("open").recv().expect("recv"),
+        || drop(receiver.lock().expect("lock").take()),
+    );
+    let (near, far) = connection_with_capacity::<[u64; 8], u64>(4096).expect("connection");
+    let far = Mutex::new(Some(far));
+    fills(
+        near,
+        |near| near.try_send([7; 8]).is_ok(),
+        || _ = far.lock().expect("lock").as_mut().expect("open").recv().expect("recv"),
+        || drop(far.lock().expect("lock").take()),
+    );
+    let queue = Queue::bounded(2).expect("queue");
+    let end = queue.clone();
+    fills(end, |end| end.try_put(7).is_ok(), || drop(queue.get()), || queue.shutdown());
+    let jobs = JoinableQueue::bounded(2).expect("queue");
+    let end = jobs.clone();
+    let shut = || jobs.queue().shutdown();
+    fills(end, |end| end.try_put(7).is_ok(), || drop(jobs.get()), shut);
+    let (half, rest) = Queue::bounded(2).expect("queue").split().expect("split");
+    let rest = Mutex::new(Some(rest));
+    fills(
+        half,
+        |half| half.try_put(7).is_ok(),
+        || drop(rest.lock().expect("lock").as_ref().expect("open").get()),
+        || drop(rest.lock().expect("lock").take()),
+    );
+}
+
+/// Receives from all of them by turns, so many values of each.
+fn drains(mut receivers: Vec<Receiver<u64>>, count: u64) {
+    for number in 0..count {
+        for receiver in &mut receivers {
+            assert_eq!(receiver.recv(), Ok(number));
+        }
+    }
+}
+
+fn no_room_is_missed_in_a_set() {
+    const PIPES: u64 = 20;
+    const MESSAGES: u64 = 2000;
+    for_each_method(|method| {
+        let (mut set, mut receivers) = (set(), Vec::new());
+        for token in 0..PIPES {
+            let (sender, receiver) = pipe_with_capacity(4096).expect("pipe");
+            set.add(token, Writable::new(sender)).expect("add");
+            receivers.push(receiver);
+        }
+        let child = Process::new(drains, (receivers, MESSAGES)).start_method(method);
+        let child = child.start().expect("start");
+        let mut next = [0; PIPES as usize];
+        while !set.is_empty() {
+            let told = set.wait_timeout(LONG).expect("wait");
+            assert!(!told.is_empty(), "{method}: asleep beside room");
+            for token in told {
+                let number = &mut next[token as usize];
+                let sender = set.get_mut(token).expect("member");
+                while *number < MESSAGES && sender.try_send(*number).is_ok() {
+                    *number += 1;
+                }
+                if *number == MESSAGES {
+                    drop(set.remove(token));
+                }
+            }
+        }
+        child.join().expect("join");
+    });
 }

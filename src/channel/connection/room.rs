@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use super::ends::{Connection, Link};
 use crate::channel::room::{Room, RoomGate};
+use crate::channel::writable::HasRoom;
 use crate::sys::wait::epoll::Epoll;
 use crate::sys::wait::poll::Deadline;
 
@@ -55,7 +56,7 @@ impl<S, R> Connection<S, R> {
     }
 
     fn room_with(&mut self, or_value: bool) -> Room<'_> {
-        Room::over(ConnectionRoom { link: &self.link, or_value, told: OnceLock::new() })
+        Room::over(ConnectionRoom { link: &self.link, or_value })
     }
 }
 
@@ -64,8 +65,12 @@ impl<S, R> Connection<S, R> {
 struct ConnectionRoom<'a> {
     link: &'a Link,
     or_value: bool,
-    /// Readable when there may be room; made when it is needed.
-    told: OnceLock<Epoll>,
+}
+
+impl<S, R> HasRoom for Connection<S, R> {
+    fn gate(&self) -> impl RoomGate {
+        ConnectionRoom { link: &self.link, or_value: false }
+    }
 }
 
 impl ConnectionRoom<'_> {
@@ -73,10 +78,10 @@ impl ConnectionRoom<'_> {
     ///
     /// Of rings, it tells when something arrives at the socket, and not while something is there:
     /// descriptors may lie there, which who waits for room does not take.
-    fn told(&self) -> io::Result<&Epoll> {
+    fn told<'t>(&self, told: &'t OnceLock<Epoll>) -> io::Result<&'t Epoll> {
         // Made before anybody looks for room, and then kept: what arrives after it was made is not
         // missed.
-        if let Some(told) = self.told.get() {
+        if let Some(told) = told.get() {
             return Ok(told);
         }
         let made = Epoll::new()?;
@@ -85,16 +90,19 @@ impl ConnectionRoom<'_> {
             Link::Stream(stream) if self.or_value => made.add_either(stream.as_fd(), 0)?,
             Link::Stream(stream) => made.add_writable(stream.as_fd(), 0)?,
         }
-        Ok(self.told.get_or_init(|| made))
+        Ok(told.get_or_init(|| made))
     }
 }
 
 impl RoomGate for ConnectionRoom<'_> {
-    fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        self.told().map(AsFd::as_fd)
+    fn wait_fd<'t>(&self, told: &'t OnceLock<Epoll>) -> io::Result<BorrowedFd<'t>>
+    where
+        Self: 't,
+    {
+        self.told(told).map(AsFd::as_fd)
     }
 
-    fn poll_ready(&self) -> io::Result<bool> {
+    fn poll_ready(&self, told: &OnceLock<Epoll>) -> io::Result<bool> {
         match self.link {
             Link::Stream(stream) if self.or_value => stream.has_room_or_message(),
             Link::Stream(stream) => stream.has_room(),
@@ -102,7 +110,7 @@ impl RoomGate for ConnectionRoom<'_> {
                 // What arrived before is looked at now; what arrives later makes it readable again.
                 // In this order: what arrives between this and the look makes the set readable
                 // again.
-                self.told()?.wait(&mut Vec::new(), Deadline::Now)?;
+                self.told(told)?.wait(&mut Vec::new(), Deadline::Now)?;
                 if self.or_value { link.is_ready_or_has_room() } else { link.poll_room() }
             }
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,8 +17,10 @@ use crate::channel::buffered::{self, Buffer};
 use crate::channel::error::SendFailure;
 use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
+use crate::channel::writable::HasRoom;
 use crate::channel::{byte_forms, value_forms};
 use crate::codec::{Carried, Sole};
+use crate::sys::wait::epoll::Epoll;
 use crate::sys::wait::poll::Deadline;
 
 /// The end of a [`pipe`](crate::pipe) that sends.
@@ -126,12 +128,21 @@ struct PipeRoom<'a> {
 }
 
 impl RoomGate for PipeRoom<'_> {
-    fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+    fn wait_fd<'t>(&self, _: &'t OnceLock<Epoll>) -> io::Result<BorrowedFd<'t>>
+    where
+        Self: 't,
+    {
         Ok(self.bell.as_fd())
     }
 
-    fn poll_ready(&self) -> io::Result<bool> {
+    fn poll_ready(&self, _: &OnceLock<Epoll>) -> io::Result<bool> {
         self.outbound.poll_room(self.bell)
+    }
+}
+
+impl<T> HasRoom for Sender<T> {
+    fn gate(&self) -> impl RoomGate {
+        PipeRoom { bell: &self.bell, outbound: &self.outbound }
     }
 }
 

@@ -29,8 +29,9 @@ use super::room;
 use super::values::Queue;
 use crate::channel::error::{RecvError, RecvFailure, SendFailure, TryRecvError, TrySendError};
 use crate::channel::forms;
-use crate::channel::room::Room;
+use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::writable::HasRoom;
 use crate::codec::Carried;
 use crate::error::{Result as AnyResult, os};
 use crate::sys::ipc::socket;
@@ -164,6 +165,12 @@ impl<T> QueueSender<T> {
     /// ```
     pub fn room(&self) -> Room<'_> {
         self.queue.room_beside(Some(&self.end))
+    }
+}
+
+impl<T> HasRoom for QueueSender<T> {
+    fn gate(&self) -> impl RoomGate {
+        self.queue.gate_beside(Some(&self.end))
     }
 }
 

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::values::Queue;
 use crate::channel::error::{RecvFailure, SendFailure};
 use crate::channel::forms;
-use crate::channel::room::Room;
+use crate::channel::room::{Room, RoomGate};
+use crate::channel::writable::HasRoom;
 use crate::error::{Cause, Result};
 use crate::sync::outstanding::Outstanding;
 use crate::sys::wait::poll::Deadline;
@@ -245,6 +246,12 @@ impl<T> JoinableQueue<T> {
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
+    }
+}
+
+impl<T> HasRoom for JoinableQueue<T> {
+    fn gate(&self) -> impl RoomGate {
+        self.queue.gate()
     }
 }
 

@@ -15,25 +15,28 @@ pub(super) struct QueueRoom<'a> {
     core: &'a QueueCore,
     most: u64,
     end: Option<&'a Carried>,
-    /// Readable when the queue's descriptor is or the receivers are gone; made when it is needed.
-    both: OnceLock<Epoll>,
 }
 
 impl<'a> QueueRoom<'a> {
     pub(super) fn new(core: &'a QueueCore, most: u64, end: Option<&'a Carried>) -> QueueRoom<'a> {
-        QueueRoom { core, most, end, both: OnceLock::new() }
+        QueueRoom { core, most, end }
     }
 }
 
 impl crate::channel::room::RoomGate for QueueRoom<'_> {
-    fn wait_fd(&self) -> io::Result<BorrowedFd<'_>> {
+    /// If there is an end, that of a set which is readable when the queue's descriptor is or the
+    /// receivers are gone.
+    fn wait_fd<'t>(&self, both: &'t OnceLock<Epoll>) -> io::Result<BorrowedFd<'t>>
+    where
+        Self: 't,
+    {
         match self.end {
             None => Ok(self.core.room_pollable()),
-            Some(end) => either(&self.both, self.core.room_pollable(), end),
+            Some(end) => either(both, self.core.room_pollable(), end),
         }
     }
 
-    fn poll_ready(&self) -> io::Result<bool> {
+    fn poll_ready(&self, _: &OnceLock<Epoll>) -> io::Result<bool> {
         // In this order: armed before the end is looked at, as the descriptor tells of both later.
         if self.core.arm_room(self.most) {
             return Ok(true);

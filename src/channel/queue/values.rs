@@ -15,7 +15,8 @@ use super::room::QueueRoom;
 use crate::channel::buffered::{self, Buffer};
 use crate::channel::error::{RecvFailure, SendFailure};
 use crate::channel::forms;
-use crate::channel::room::Room;
+use crate::channel::room::{Room, RoomGate};
+use crate::channel::writable::HasRoom;
 use crate::codec::Carried;
 use crate::error::{Result, os};
 use crate::sys::wait::poll::Deadline;
@@ -305,7 +306,17 @@ impl<T> Queue<T> {
 
     /// As `room`, and ready when the other side of `end` is gone, too.
     pub(super) fn room_beside<'a>(&'a self, end: Option<&'a Carried>) -> Room<'a> {
-        Room::over(QueueRoom::new(&self.core, self.most, end))
+        Room::over(self.gate_beside(end))
+    }
+
+    pub(super) fn gate_beside<'a>(&'a self, end: Option<&'a Carried>) -> QueueRoom<'a> {
+        QueueRoom::new(&self.core, self.most, end)
+    }
+}
+
+impl<T> HasRoom for Queue<T> {
+    fn gate(&self) -> impl RoomGate {
+        self.gate_beside(None)
     }
 }
 

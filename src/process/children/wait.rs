@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::{
-    Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, Receiver, Room,
-    SimpleQueue,
+    Connection, Descriptor, JoinableQueue, Listener, Queue, QueueReceiver, QueueSender, Receiver,
+    Room, Sender, SimpleQueue, Writable,
 };
 use crate::error::{Result, os};
 use crate::process::{Child, Handle};
@@ -185,6 +185,36 @@ impl Waitable for Room<'_> {
         Some(ROUND)
     }
 }
+
+macro_rules! waitable_ends {
+    ($([$($parameter:ident),*] $end:ty),*) => {
+        $(impl<$($parameter),*> Waitable for Writable<$end> {
+            fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
+                Writable::wait_fd(self).map_err(os("cannot wait for room in a channel"))
+            }
+
+            fn poll_ready(&self) -> Result<bool> {
+                Writable::poll_ready(self).map_err(os("cannot look for room in a channel"))
+            }
+
+            fn may_wake_for_nothing(&self) -> bool {
+                true
+            }
+
+            fn look_again(&self) -> Option<Duration> {
+                Some(ROUND)
+            }
+        })*
+    };
+}
+
+waitable_ends!(
+    [T] Sender<T>,
+    [S, R] Connection<S, R>,
+    [T] Queue<T>,
+    [T] JoinableQueue<T>,
+    [T] QueueSender<T>
+);
 
 impl<T: AsFd> Waitable for Descriptor<T> {
     fn wait_fd(&self) -> Result<BorrowedFd<'_>> {
