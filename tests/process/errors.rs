@@ -166,6 +166,11 @@ fn passes_on() -> Result<(), PortableError> {
     Ok(())
 }
 
+fn passes_twice() -> Result<(), PortableError> {
+    passes_on()?;
+    Ok(())
+}
+
 fn an_error_goes_through_several_processes() {
     let child = Process::new(passes_on, ()).start().expect("start");
     let error = child.join().expect("join").expect_err("it fails");
@@ -173,8 +178,8 @@ fn an_error_goes_through_several_processes() {
     assert_eq!(texts(&error), ["the child failed", "cannot read", &missing]);
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
     // What `?` takes as it is comes out as it was.
-    let through = Process::new(|| Ok(passes_on()?), ()).start().expect("start");
-    let again: Result<(), PortableError> = through.join().expect("join");
+    let through = Process::new(passes_twice, ()).start().expect("start");
+    let again = through.join().expect("join");
     assert_eq!(format!("{:#}", again.expect_err("it fails")), format!("{error:#}"));
 }
 
