@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "misfortune/common.rs"]
+mod common;
 #[path = "process/drops.rs"]
 mod drops;
 #[path = "process/errors.rs"]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use multiproc::{Pool, Process, Queue, current_process};
 
+use crate::common::Hoard;
 use crate::support::{Test, for_each_method, is_running, until};
 
 /// The tests of this file.
@@ -15,6 +16,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     a_dropped_child_is_killed_with_its_tree,
     a_dropped_child_that_takes_long_to_die_leaves_no_zombie,
     a_dropped_child_that_a_debugger_holds_leaves_no_zombie,
+    a_dropped_child_is_killed_without_descriptors,
     a_panic_drops_children_too,
     what_has_ended_or_was_not_asked_for_is_not_killed,
     a_forked_copy_kills_nobody,
@@ -119,6 +121,19 @@ fn a_dropped_child_that_a_debugger_holds_leaves_no_zombie() {
     }
     until("nothing is left of the child", || is_gone(pid));
     until("the thread has ended", || !is_reaping());
+}
+
+fn a_dropped_child_is_killed_without_descriptors() {
+    for_each_method(|method| {
+        let process = Process::new(idle, ()).start_method(method).kill_on_drop(true);
+        let child = process.start().expect("start");
+        let pid = child.pid();
+        let hoard = Hoard::all_but(0);
+        drop(child);
+        // Asked by name: no descriptor is needed for that.
+        until("nothing is left of the child", || is_gone(pid));
+        drop(hoard);
+    });
 }
 
 fn a_panic_drops_children_too() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use multiproc::{Event, LimitReached, Process, Signal, Stdio};
 
+use crate::common::{Hoard, react};
 use crate::support::{Test, for_each_method, is_running, until};
 
 /// The tests of this file.
@@ -21,6 +22,8 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     a_deadline_is_kept_while_output_is_read,
     output_of_who_was_killed_is_kept,
     pipes_that_were_taken_are_left_alone,
+    output_is_read_without_descriptors,
+    output_is_read_whatever_signals_come,
 ];
 
 const LONG: Duration = Duration::from_secs(60);
@@ -259,4 +262,34 @@ fn pipes_that_were_taken_are_left_alone() {
         assert_eq!(read.join().expect("thread").expect("read"), "out");
     });
     assert!(child.take_stdout().is_none() && child.take_stderr().is_none());
+}
+
+fn output_is_read_without_descriptors() {
+    for_each_method(|method| {
+        let process = Process::new(writes, (20,)).start_method(method);
+        let mut child = piped(process).start().expect("start");
+        let hoard = Hoard::all_but(0);
+        let output = child.wait_with_output().expect("output");
+        drop(hoard);
+        let size: usize = (0..20).map(|turn| 1 + turn * 977 % 100_000).sum();
+        assert_eq!((output.stdout.len(), output.stderr.len()), (size, size * 2), "{method}");
+        assert_eq!(output.result.expect("value"), 20);
+    });
+}
+
+fn output_is_read_whatever_signals_come() {
+    extern "C" fn nothing(_: i32) {}
+    // Interrupted calls fail, and have to be made again.
+    react(libc::SIGALRM, nothing as *const () as libc::sighandler_t);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 300 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the timer outlives the call.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    let output = Process::new(writes, (40,)).output().expect("output");
+    let size: usize = (0..40).map(|turn| 1 + turn * 977 % 100_000).sum();
+    assert_eq!((output.stdout.len(), output.stderr.len()), (size, size * 2));
+    let off = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: off, it_value: off };
+    // SAFETY: as above.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
 }
