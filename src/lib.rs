@@ -32,7 +32,8 @@
 //! - Ends that hold: children end with this program, however it ends, SIGKILL included, also when
 //!   they are stuck in a computation ([`die_with_parent`](Process::die_with_parent)). At a normal
 //!   end, daemons are terminated and the others joined. [`stop`](Handle::stop) asks, then insists;
-//!   [`kill_tree`](Handle::kill_tree) takes along what the process started.
+//!   [`kill_tree`](Handle::kill_tree) takes along what the process started, and
+//!   [`kill_on_drop`](Process::kill_on_drop) does so when the [`Child`] is dropped.
 //! - Shared memory: [`SharedSlice`], which nobody can change any more and all read without copies,
 //!   made in a [`SharedBuffer`]; [`SharedMemory`] and [`SharedArray`], which all write to;
 //!   [`ShareableList`] for mixed small values. All cross as arguments and results. Whatever another

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::error::PortableError;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
@@ -61,7 +62,7 @@ struct Numbers {
 /// Byte 0: which type; then the value.
 pub(super) fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 11 {
+    match kind % 12 {
         0 => value::<Tree>(bytes),
         1 => value::<Vec<Config>>(bytes),
         2 => value::<Vec<Adjacent>>(bytes),
@@ -72,6 +73,7 @@ pub(super) fn run(data: &[u8]) {
         7 => value::<BTreeMap<PhantomData<u8>, Vec<PhantomData<u8>>>>(bytes),
         8 => value::<Numbers>(bytes),
         9 => value::<Vec<(BTreeSet<u16>, Vec<i128>)>>(bytes),
+        10 => value::<Vec<Result<u8, PortableError>>>(bytes),
         #[cfg(feature = "self-describing")]
         _ => value::<crate::SelfDescribing<Vec<Config>>>(bytes),
         #[cfg(not(feature = "self-describing"))]
@@ -103,6 +105,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let config =
         |inner| Config { name: "name".to_owned(), level: Some(-7), inner, ..Config::default() };
     let configs = vec![config(vec![]), config(vec![config(vec![]), config(vec![])])];
+    let error = PortableError::from(std::io::Error::from_raw_os_error(2));
     let tuple = || Tuple(1, -2, Err("no".to_owned()));
     vec![
         seed(0, &named),
@@ -126,9 +129,10 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         ),
         // Numbers of another type than they are read as.
         seed(9, &vec![(vec![1_u64, 2], vec![-3_i128])]),
+        seed(10, &vec![Ok(7), Err(error), Err(PortableError::from("text"))]),
         #[cfg(feature = "self-describing")]
-        seed(10, &crate::SelfDescribing(configs)),
+        seed(11, &crate::SelfDescribing(configs)),
         #[cfg(not(feature = "self-describing"))]
-        seed(10, &vec!["text"; 3]),
+        seed(11, &vec!["text"; 3]),
     ]
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use multiproc::{Failure, Pool, PoolBuilder, Process, StartMethod, TaskError, with_worker_state};
+use anyhow::Context as _;
+use multiproc::{
+    Failure, Pool, PoolBuilder, PortableError, Process, StartMethod, TaskError, with_worker_state,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::support::{for_each_method, is_running, until};
@@ -329,7 +332,16 @@ pub(crate) fn k157_errors_say_where() {
         );
         let error = pool.tasks().name("triple").map(picky, 0..5).expect_err("it panics");
         assert_eq!((error.task(), error.attempts()), ("triple[3]", 1));
+        let error = pool.apply(misses, (5,)).expect("it returns").expect_err("an error");
+        assert_eq!(error.to_string(), "5 is too much");
+        assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotFound));
     });
+}
+
+/// Returns an error with a cause, of which serde knows nothing.
+fn misses(n: u64) -> Result<(), PortableError> {
+    std::fs::read("/nowhere/at/all").with_context(|| format!("{n} is too much"))?;
+    Ok(())
 }
 
 pub(crate) fn k159_a_map_waits_for_all() {

@@ -180,7 +180,8 @@ impl Handle {
         self.0.look().ok().flatten().and_then(|end| end.exitcode())
     }
 
-    /// Waits until the process has ended. CPython's `join()`.
+    /// Waits until the process has ended. CPython's `join()`. A piped standard input is left as it
+    /// is: whoever has the [`Child`](crate::Child) may be about to write to it.
     ///
     /// # Errors
     /// How it failed, if it did.

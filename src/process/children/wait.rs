@@ -25,7 +25,7 @@ use crate::sys::wait::poll::{self, Deadline};
 /// Something that [`wait`] and [`WaitSet`](crate::WaitSet) can wait for: a process, or anything
 /// with a descriptor that becomes readable.
 pub trait Waitable {
-    /// Returns the descriptor to poll for reading.
+    /// Returns the descriptor to poll for reading: the same each time.
     ///
     /// # Errors
     /// There is none to be had.
