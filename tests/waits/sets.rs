@@ -8,13 +8,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use multiproc::{
-    Address, Child, Connection, Handle, JoinableQueue, Listener, Pool, Process, Queue, Receiver,
-    Sender, WaitSet, Waitable, Writable, connect, connection, connection_with_capacity, pipe,
-    pipe_with_capacity,
+    Address, Child, Connection, Descriptor, Handle, JoinableQueue, Listener, Pool, Process, Queue,
+    Receiver, Sender, WaitSet, Waitable, Writable, connect, connection, connection_with_capacity,
+    pipe, pipe_with_capacity,
 };
 
 use super::idle;
-use crate::common::{in_copy, limit};
+use crate::common::{Hoard, in_copy, limit};
 use crate::support::{Test, for_each_method, open_fds, tempfile};
 
 /// The tests of this file.
@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     a_forked_copy_has_a_set_of_its_own,
     a_set_waits_as_long_as_it_is_told_to,
     a_set_without_descriptors_hands_members_back,
+    a_member_that_cannot_be_asked_holds_nobody_up,
     more_members_than_one_call_tells_of,
     ends_are_waited_for_until_they_have_room,
     no_room_is_missed_in_a_set,
@@ -437,6 +438,31 @@ fn a_set_without_descriptors_hands_members_back() {
     drop(filled);
     set.add(2, &queue).expect("add");
     assert_eq!(set.try_wait().expect("wait").len(), 2);
+}
+
+fn a_member_that_cannot_be_asked_holds_nobody_up() {
+    let (mut sender, receiver) = pipe::<Option<Descriptor>>().expect("pipe");
+    let (mut other_sender, other) = pipe().expect("pipe");
+    let mut set = set();
+    set.add(1, receiver).expect("add");
+    set.add(2, other).expect("add");
+    assert!(set.try_wait().expect("wait").is_empty());
+    let null = std::fs::File::open("/dev/null").expect("open");
+    sender.send(Some(Descriptor(null.into()))).expect("send");
+    other_sender.send(None).expect("send");
+    let hoard = Hoard::all_but(0);
+    // Again and again: the first one cannot be received from, the second one is told of.
+    for _ in 0..3 {
+        let mut told = set.wait_timeout(LONG).expect("wait");
+        told.sort_unstable();
+        assert_eq!(told, [1, 2]);
+        assert!(set.get_mut(1).expect("member").try_recv().is_err());
+    }
+    assert!(set.get_mut(2).expect("member").recv().expect("a value").is_none());
+    assert_eq!(set.wait_timeout(LONG).expect("wait"), [1]);
+    drop(hoard);
+    assert!(set.get_mut(1).expect("member").recv().expect("a value").is_some());
+    assert!(set.try_wait().expect("wait").is_empty());
 }
 
 fn more_members_than_one_call_tells_of() {

@@ -14,7 +14,9 @@
 //!   no. What is ready and was not taken is therefore told of again.
 //! - A member that others share (a queue) may be taken from by them; what they take away of its
 //!   wake-ups they make good (`queue/tokens.rs`), and it is asked again in rounds, as `wait` does.
-//! - Where a call fails in the middle, all that was found ready is put back into `unasked`.
+//! - A member that cannot be asked is told of: the call that takes from it says why, and the others
+//!   do not wait for that. Where the set of the kernel fails, all that was found ready is put back
+//!   into `unasked`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,7 +42,9 @@ use crate::sys::wait::poll::Deadline;
 ///
 /// It is level-triggered: what is ready is told of by each call, until it was taken or its member
 /// is removed. A member at its end is ready for ever, so remove it. Ready is not taken: of a queue,
-/// another process may get the value first.
+/// another process may get the value first. A member that cannot be asked at the moment (it brings
+/// a descriptor, and this process may open no more) is told of as well, and says why when it is
+/// received from.
 ///
 /// A member must keep its descriptor: to put another in its place, remove it and add that one.
 ///
@@ -352,8 +356,8 @@ impl<M: Waitable> WaitSet<M> {
     /// no members.
     ///
     /// # Errors
-    /// A member cannot be asked, or the system has no descriptor left in a forked copy, which makes
-    /// a set of its own. Nothing is lost: the next call tells of it.
+    /// The system has no descriptor left in a forked copy, which makes a set of its own. Nothing is
+    /// lost: the next call tells of it.
     ///
     /// ```
     /// use multiproc::{Pool, WaitSet};
@@ -456,13 +460,13 @@ impl<M: Waitable> WaitSet<M> {
             events.clear();
             self.epoll.wait(&mut events, until).map_err(os("cannot wait"))?;
             for event in &events {
-                self.hear(*event, ready)?;
+                self.hear(*event, ready);
             }
             if self.rounds.is_due() {
                 for place in 0..self.members.len() {
                     let asks = |member: &Member<M>| member.thing.look_again().is_some();
                     if self.members[place].as_ref().is_some_and(asks) {
-                        self.ask(place, ready)?;
+                        self.ask(place, ready);
                     }
                 }
             }
@@ -477,15 +481,12 @@ impl<M: Waitable> WaitSet<M> {
         if self.unasked.iter().any(|place| !self.is_registered(*place)) {
             self.make_own_epoll()?;
         }
-        // From the end, and each taken out after it was asked: those that are left after an error
-        // stay.
-        while let Some(place) = self.unasked.last().copied() {
-            if self.members[place].as_ref().is_some_and(|member| member.is_unasked) {
-                self.ask(place, ready)?;
-            }
-            self.unasked.pop();
-            if let Some(member) = &mut self.members[place] {
+        while let Some(place) = self.unasked.pop() {
+            if let Some(member) = &mut self.members[place]
+                && member.is_unasked
+            {
                 member.is_unasked = false;
+                self.ask(place, ready);
             }
         }
         Ok(())
@@ -498,31 +499,31 @@ impl<M: Waitable> WaitSet<M> {
         })
     }
 
-    /// Asks a member.
-    fn ask(&mut self, place: usize, ready: &mut Vec<usize>) -> Result<()> {
+    /// Asks a member. One that cannot be asked is for the user to look at.
+    fn ask(&mut self, place: usize, ready: &mut Vec<usize>) {
         if let Some(member) = &mut self.members[place]
             && !member.is_ready
-            && (matches!(member.watched, Watched::Not(_)) || member.thing.poll_ready()?)
+            && (matches!(member.watched, Watched::Not(_))
+                || member.thing.poll_ready().unwrap_or(true))
         {
             member.is_ready = true;
             ready.push(place);
         }
-        Ok(())
     }
 
     /// Takes an event of the kernel's.
-    fn hear(&mut self, event: u64, ready: &mut Vec<usize>) -> Result<()> {
+    fn hear(&mut self, event: u64, ready: &mut Vec<usize>) {
         let (place, number) = (event as u32 as usize, (event >> 32) as u32);
-        let Some(Some(member)) = self.members.get_mut(place) else { return Ok(()) };
+        let Some(Some(member)) = self.members.get_mut(place) else { return };
         if member.number != number || member.is_ready {
-            return Ok(());
+            return;
         }
         if member.thing.may_wake_for_nothing() {
-            return self.ask(place, ready);
+            self.ask(place, ready);
+        } else {
+            member.is_ready = true;
+            ready.push(place);
         }
-        member.is_ready = true;
-        ready.push(place);
-        Ok(())
     }
 
     /// Sees to it that the set of the kernel is this process's own: what a forked copy changes in
