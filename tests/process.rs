@@ -4,6 +4,8 @@ mod support;
 
 #[path = "misfortune/common.rs"]
 mod common;
+#[path = "process/debugger.rs"]
+mod debugger;
 #[path = "process/drops.rs"]
 mod drops;
 #[path = "process/errors.rs"]

@@ -1,7 +1,6 @@
 //! Children that are killed when they are dropped.
 #![expect(unsafe_code, reason = "the program is forked")]
 
-use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use multiproc::{Pool, Process, Queue, current_process};
 
 use crate::common::Hoard;
+use crate::debugger::{self, Debugger};
 use crate::support::{Test, for_each_method, is_running, until};
 
 /// The tests of this file.
@@ -80,45 +80,16 @@ fn is_reaping() -> bool {
 
 /// The kernel tells the debugger of the end first, and us when that has looked or gone.
 fn a_dropped_child_that_a_debugger_holds_leaves_no_zombie() {
-    fn may_be_debugged(told: Queue<()>) {
-        // SAFETY: no preconditions.
-        unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
-        told.put(()).expect("say so");
-        idle();
-    }
-    let told = Queue::new().expect("queue");
-    let process = Process::new(may_be_debugged, (told.clone(),)).kill_on_drop(true);
-    let child = process.start().expect("start");
-    told.get().expect("it is ready");
+    let child = debugger::start(|process| process.kill_on_drop(true));
     let pid = child.pid();
-    let (mut go, mut seized) = std::io::pipe().expect("pipe");
-    // SAFETY: the copy makes system calls only.
-    let debugger = unsafe { libc::fork() };
-    if debugger == 0 {
-        // SAFETY: no preconditions.
-        unsafe {
-            let done = libc::ptrace(libc::PTRACE_SEIZE, pid.cast_signed(), 0, 0);
-            let _ = seized.write_all(&[u8::from(done == 0)]);
-            loop {
-                libc::pause();
-            }
-        }
-    }
-    let mut done = [0];
-    go.read_exact(&mut done).expect("read");
+    let debugger = Debugger::hold(pid);
     drop(child);
-    if done == [1] {
+    if debugger.is_some() {
         // The thread names itself.
         until("the debugger has not looked, so a thread waits", is_reaping);
         assert!(!is_gone(pid));
-    } else {
-        println!("nobody may debug here");
     }
-    // SAFETY: it is our child, and its status outlives the call.
-    unsafe {
-        libc::kill(debugger, libc::SIGKILL);
-        libc::waitpid(debugger, std::ptr::null_mut(), 0);
-    }
+    drop(debugger);
     until("nothing is left of the child", || is_gone(pid));
     until("the thread has ended", || !is_reaping());
 }

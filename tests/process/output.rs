@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use multiproc::{Event, LimitReached, Process, Signal, Stdio};
 
 use crate::common::{Hoard, react};
+use crate::debugger::{self, Debugger};
 use crate::support::{Test, for_each_method, is_running, until};
 
 /// The tests of this file.
@@ -24,6 +25,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     pipes_that_were_taken_are_left_alone,
     output_is_read_without_descriptors,
     output_is_read_whatever_signals_come,
+    a_debugger_that_has_not_looked_keeps_nobody_busy,
 ];
 
 const LONG: Duration = Duration::from_secs(60);
@@ -292,4 +294,25 @@ fn output_is_read_whatever_signals_come() {
     let timer = libc::itimerval { it_interval: off, it_value: off };
     // SAFETY: as above.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+}
+
+/// The time that this process has computed.
+fn computed() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn a_debugger_that_has_not_looked_keeps_nobody_busy() {
+    let mut child = debugger::start(piped);
+    let Some(debugger) = Debugger::hold(child.pid()) else { return };
+    child.kill().expect("kill");
+    let before = computed();
+    let time = Duration::from_millis(300);
+    assert!(child.wait_with_output_timeout(time).expect("asked").is_none());
+    assert!(computed() - before < time / 4, "it computed for {:?}", computed() - before);
+    drop(debugger);
+    let output = child.wait_with_output().expect("output");
+    assert_eq!(output.result.expect_err("killed").signal(), Some(Signal::KILL));
 }

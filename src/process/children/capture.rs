@@ -43,6 +43,15 @@ struct Stream {
     bytes: Vec<u8>,
 }
 
+/// What has ended a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// A pipe, or the time.
+    ByPipe,
+    /// The end of the child.
+    ByEnd,
+}
+
 /// What was gathered: standard output, standard error, and whether something of it is missing.
 pub(super) type Gathered = (Vec<u8>, Vec<u8>, bool);
 
@@ -77,6 +86,10 @@ impl Capture {
         deadline: Deadline,
     ) -> Result<Option<Arc<End>>, JoinError> {
         let refused = |error| core.cannot_ask(error);
+        if !core.is_ours() {
+            // Before the pipes are touched, which are the other process's, too.
+            return core.wait_to_join(Deadline::Now);
+        }
         for stream in &self.streams {
             if let Some(pipe) = &stream.pipe {
                 // It may be read by somebody else, too: by a forked copy of this process.
@@ -92,7 +105,11 @@ impl Capture {
                 return Ok(Some(end));
             }
             let is_over = deadline.is_over();
-            self.sleep(core, deadline).map_err(refused)?;
+            if self.sleep(core, deadline).map_err(refused)? == Woken::ByEnd {
+                // A debugger that is attached to it may have to hear of the end before we do: then
+                // the descriptor tells of it all the time.
+                let _ = core.wait_to_join(deadline.within_next(PAUSE))?;
+            }
             self.read(core, AT_A_TIME).map_err(refused)?;
             if is_over {
                 return core.wait_to_join(Deadline::Now);
@@ -107,7 +124,7 @@ impl Capture {
 
     /// Sleeps until a pipe is readable or the child has ended, until something is due, or until
     /// `deadline`.
-    fn sleep(&self, core: &Core, deadline: Deadline) -> io::Result<()> {
+    fn sleep(&self, core: &Core, deadline: Deadline) -> io::Result<Woken> {
         let until = match core.next_due() {
             // One that is over already could not be met: tried again after a pause.
             Some(due) => deadline.within_next(due.max(PAUSE)),
@@ -115,6 +132,7 @@ impl Capture {
         };
         let mut fds: Vec<BorrowedFd<'_>> =
             self.streams.iter().filter_map(|stream| Some(stream.pipe.as_ref()?.as_fd())).collect();
+        let pipes = fds.len();
         let until = match core.sentinel() {
             Ok(sentinel) => {
                 fds.push(sentinel);
@@ -122,7 +140,8 @@ impl Capture {
             }
             Err(_) => until.within_next(PAUSE),
         };
-        poll::readable(&fds, until).map(drop)
+        let readable = poll::readable(&fds, until)?;
+        Ok(if readable.contains(&pipes) { Woken::ByEnd } else { Woken::ByPipe })
     }
 
     /// Reads what is in the pipes of an ended child.

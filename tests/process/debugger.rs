@@ -1,0 +1,61 @@
+//! A process that holds another as a debugger does: the kernel tells it of the end first.
+#![expect(unsafe_code, reason = "no crate has the calls")]
+
+use std::io::{Read, Write};
+
+use multiproc::{Child, Process, Queue, current_process};
+
+/// Holds a process until it is dropped.
+pub(crate) struct Debugger(i32);
+
+impl Debugger {
+    /// Holds a process that allows it; `None`, and a line about it, if nobody may debug here.
+    pub(crate) fn hold(pid: u32) -> Option<Debugger> {
+        let (mut answer, mut told) = std::io::pipe().expect("pipe");
+        // SAFETY: the copy makes system calls only.
+        let debugger = unsafe { libc::fork() };
+        if debugger == 0 {
+            // SAFETY: no preconditions.
+            unsafe {
+                let done = libc::ptrace(libc::PTRACE_SEIZE, pid.cast_signed(), 0, 0);
+                let _ = told.write_all(&[u8::from(done == 0)]);
+                loop {
+                    libc::pause();
+                }
+            }
+        }
+        let debugger = Debugger(debugger);
+        let mut done = [0];
+        answer.read_exact(&mut done).expect("read");
+        if done == [0] {
+            println!("nobody may debug here");
+        }
+        (done == [1]).then_some(debugger)
+    }
+}
+
+impl Drop for Debugger {
+    fn drop(&mut self) {
+        // SAFETY: it is our child.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// Lets anybody debug it, says so, and waits until it is told to end.
+fn may_be_debugged(told: Queue<()>) {
+    // SAFETY: no preconditions.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
+    told.put(()).expect("say so");
+    while !current_process().wait_stop(std::time::Duration::from_secs(3600)) {}
+}
+
+/// Starts a process that allows to be held.
+pub(crate) fn start(set: impl FnOnce(Process<()>) -> Process<()>) -> Child<()> {
+    let told = Queue::new().expect("queue");
+    let child = set(Process::new(may_be_debugged, (told.clone(),))).start().expect("start");
+    told.get().expect("it is ready");
+    child
+}
