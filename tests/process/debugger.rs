@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "no crate has the calls")]
 
 use std::io::{Read, Write};
+use std::process::Command;
 
 use multiproc::{Child, Process, Queue, current_process};
 
@@ -44,18 +45,19 @@ impl Drop for Debugger {
     }
 }
 
-/// Lets anybody debug it, says so, and waits until it is told to end.
-fn may_be_debugged(told: Queue<()>) {
+/// Lets anybody debug it, starts a program that has its streams, says the number of that, and waits
+/// until it is told to end.
+fn may_be_debugged(told: Queue<u32>) {
     // SAFETY: no preconditions.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
-    told.put(()).expect("say so");
+    let program = Command::new("sleep").arg("1000").spawn().expect("start a program");
+    told.put(program.id()).expect("say its number");
     while !current_process().wait_stop(std::time::Duration::from_secs(3600)) {}
 }
 
-/// Starts a process that allows to be held.
-pub(crate) fn start(set: impl FnOnce(Process<()>) -> Process<()>) -> Child<()> {
+/// Starts a process that allows to be held; with the number of a program that it has started.
+pub(crate) fn start(set: impl FnOnce(Process<()>) -> Process<()>) -> (Child<()>, u32) {
     let told = Queue::new().expect("queue");
     let child = set(Process::new(may_be_debugged, (told.clone(),))).start().expect("start");
-    told.get().expect("it is ready");
-    child
+    (child, told.get().expect("it is ready"))
 }
