@@ -45,6 +45,11 @@ impl<T: Send + 'static> Errands<T> {
         if waiting.is_running {
             return Ok(());
         }
+        // The last one is at its end, and needs the lock no more. Joined, it is no hindrance to a
+        // fork, which looks after the new one only.
+        if let Some(last) = waiting.thread.take() {
+            let _ = last.join();
+        }
         // Under the lock, so that two who come at the same time start one thread.
         match thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work()) {
             Ok(thread) => {
