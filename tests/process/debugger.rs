@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::process::Command;
 
-use multiproc::{Child, Process, Queue, current_process};
+use multiproc::{Child, Process, Queue};
 
 /// Holds a process until it is dropped.
 pub(crate) struct Debugger(i32);
@@ -46,13 +46,13 @@ impl Drop for Debugger {
 }
 
 /// Lets anybody debug it, starts a program that has its streams, says the number of that, and waits
-/// until it is told to end.
+/// for it.
 fn may_be_debugged(told: Queue<u32>) {
     // SAFETY: no preconditions.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
-    let program = Command::new("sleep").arg("1000").spawn().expect("start a program");
+    let mut program = Command::new("sleep").arg("1000").spawn().expect("start a program");
     told.put(program.id()).expect("say its number");
-    while !current_process().wait_stop(std::time::Duration::from_secs(3600)) {}
+    let _ = program.wait();
 }
 
 /// Starts a process that allows to be held; with the number of a program that it has started.
