@@ -42,6 +42,16 @@ fn set<M>() -> WaitSet<M> {
     WaitSet::new().expect("set")
 }
 
+/// Sets and errors go from thread to thread, whatever is in them that does.
+const _: () = {
+    const fn goes<T: Send>() {}
+    goes::<WaitSet<Receiver<u32>>>();
+    goes::<WaitSet<Box<dyn Waitable + Send>>>();
+    goes::<Writable<Sender<u32>>>();
+    goes::<multiproc::PortableError>();
+    goes::<multiproc::Output<u32>>();
+};
+
 fn a_set_tells_of_what_is_ready_until_it_is_taken() {
     let (mut sender, receiver) = pipe::<u32>().expect("pipe");
     let mut set = set();
