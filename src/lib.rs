@@ -170,6 +170,8 @@
 //! | `resource.setrlimit` in a child | [`Process::limits`] |
 //! | a file or a socket as an argument, `reduction.DupFd` | [`Descriptor`] |
 
+#[cfg(feature = "async")]
+mod aio;
 #[cfg(feature = "cage")]
 mod cage;
 mod channel;
@@ -193,6 +195,8 @@ mod sys;
 mod target;
 mod unwind;
 
+#[cfg(feature = "async")]
+pub use aio::{Async, ByteStream, Exited, Joining};
 /// The crate whose trait `Pod` says which types are plain bytes.
 pub use bytemuck;
 #[cfg(feature = "cage")]

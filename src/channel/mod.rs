@@ -15,6 +15,8 @@ mod room;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod transport;
+#[cfg(feature = "async")]
+mod unsent;
 mod value_forms;
 mod writable;
 
@@ -23,6 +25,8 @@ pub use connection::{
     ListenerBuilder, connect, connection, connection_with_capacity,
 };
 pub use descriptor::Descriptor;
+#[cfg(feature = "async")]
+pub(crate) use error::SendFailure;
 pub use error::{
     RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,
@@ -33,6 +37,14 @@ pub use queue::{
     QueueReceiver, QueueReceiverIntoIter, QueueReceiverIter, QueueSender, SimpleQueue,
 };
 pub use room::Room;
+#[cfg(feature = "async")]
+pub(crate) use room::RoomGate;
 pub use socket::address::Address;
 pub use socket::auth::AuthenticationError;
+#[cfg(feature = "async")]
+pub(crate) use transport::SendTransportError;
+#[cfg(feature = "async")]
+pub(crate) use unsent::{PushesOut, Unsent};
+#[cfg(feature = "async")]
+pub(crate) use writable::HasRoom;
 pub use writable::Writable;

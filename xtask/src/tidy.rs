@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 9] = [
     &["target", "start"],
     &["process"],
     &["pool"],
+    &["aio"],
 ];
 
 /// The places with unsafe code.

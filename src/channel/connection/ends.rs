@@ -14,6 +14,8 @@ use crate::channel::error::{RecvError, RecvFailure, RecvIntoError, SendError, Se
 use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
+#[cfg(feature = "async")]
+use crate::channel::{PushesOut, Unsent};
 use crate::channel::{byte_forms, value_forms};
 use crate::codec::Sole;
 use crate::sys::wait::poll::Deadline;
@@ -262,6 +264,53 @@ impl<S, R> Connection<S, R> {
     /// Returns true if the descriptor may turn readable for nothing, as that of rings may.
     pub(crate) fn may_wake_for_nothing(&self) -> bool {
         matches!(self.link, Link::Ring(_))
+    }
+}
+
+#[cfg(feature = "async")]
+impl<S, R> PushesOut for Connection<S, R> {
+    fn push(&mut self, unsent: &mut Unsent) -> Result<bool, SendTransportError> {
+        self.sole.check(WHAT).map_err(SendTransportError::Os)?;
+        match &mut self.link {
+            Link::Ring(link) => unsent.push_by(|bytes, fds, sent| link.send_some(bytes, fds, sent)),
+            // A message that has begun is the stream's own to go on with.
+            Link::Stream(stream) => unsent.push_by(|bytes, fds, sent| {
+                if *sent == 0 {
+                    match stream.send(bytes, fds, Deadline::Now) {
+                        // The length of the header counts: an empty message is sent, too.
+                        Ok(()) => *sent = bytes.len() + 1,
+                        Err(SendTransportError::Full) => return Ok(false),
+                        Err(error) => return Err(error),
+                    }
+                }
+                match stream.flush(Deadline::Now) {
+                    Ok(()) => Ok(true),
+                    Err(SendTransportError::Full) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }),
+        }
+    }
+
+    fn may_keep_rest(&self) -> bool {
+        matches!(self.link, Link::Stream(_))
+    }
+
+    fn has_rest(&self) -> bool {
+        matches!(&self.link, Link::Stream(stream) if stream.has_rest())
+    }
+
+    fn has_unheard_value(&self) -> bool {
+        matches!(&self.link, Link::Ring(link) if !link.is_empty())
+    }
+}
+
+#[cfg(feature = "async")]
+impl<S, R> Connection<S, R> {
+    /// Returns true if there may be room of which the descriptor does not tell, as who waited for a
+    /// value has taken the wake-up.
+    pub(crate) fn has_unheard_room(&self) -> bool {
+        matches!(&self.link, Link::Ring(link) if link.wish_for_room())
     }
 }
 

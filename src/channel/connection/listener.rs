@@ -149,6 +149,12 @@ impl Listener {
         self.accept_by(Deadline::after(timeout))
     }
 
+    /// Accepts a connection if one is there; never sleeps, not even after an error.
+    #[cfg(feature = "async")]
+    pub(crate) fn accept_now<S, R>(&mut self) -> Result<Connection<S, R>, AcceptError> {
+        self.accept_by(Deadline::Now)
+    }
+
     fn accept_by<S, R>(&mut self, deadline: Deadline) -> Result<Connection<S, R>, AcceptError> {
         loop {
             match self.next(deadline)? {

@@ -257,6 +257,22 @@ macro_rules! recv_error {
     };
 }
 
+#[cfg(feature = "async")]
+impl TryRecvError {
+    /// Returns the error as one of who waits; `None` if there is only nothing yet.
+    pub(crate) fn other_than_empty(self) -> Option<RecvError> {
+        match self {
+            TryRecvError::Empty => None,
+            TryRecvError::Disconnected => Some(RecvError::Disconnected),
+            TryRecvError::Truncated => Some(RecvError::Truncated),
+            TryRecvError::TooLong { length, limit } => Some(RecvError::TooLong { length, limit }),
+            TryRecvError::Decode(reason) => Some(RecvError::Decode(reason)),
+            TryRecvError::Corrupt(reason) => Some(RecvError::Corrupt(reason)),
+            TryRecvError::Os(error) => Some(RecvError::Os(error)),
+        }
+    }
+}
+
 impl From<RecvTransportError> for RecvError {
     fn from(error: RecvTransportError) -> RecvError {
         match error {

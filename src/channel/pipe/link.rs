@@ -159,6 +159,12 @@ impl RingLink {
         Ok(self.is_ready()? || self.outbound.wish_for_room())
     }
 
+    /// See `Outbound::wish_for_room`.
+    #[cfg(feature = "async")]
+    pub(crate) fn wish_for_room(&self) -> bool {
+        self.outbound.wish_for_room()
+    }
+
     /// See `Inbound::is_ready`.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         self.inbound.is_ready(&self.bell)

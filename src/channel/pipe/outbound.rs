@@ -503,6 +503,7 @@ impl Writer {
         bytes: u64,
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
+        let mut looks = 0;
         loop {
             if self.producer.has_room(ring, bytes).map_err(corrupt)? {
                 return Ok(());
@@ -518,6 +519,9 @@ impl Writer {
             match bell.hear_no_packet().map_err(SendTransportError::Os)? {
                 // The last copy of the other end is closed: nobody will make room any more.
                 Heard::End => return Err(SendTransportError::Disconnected),
+                // It may have come since the look, for this wish: then there is room by now, and
+                // nobody would tell of it again.
+                Heard::Wake if looks < CHECK_INTERVAL => looks += 1,
                 // At the deadline, the wish stays: the descriptor tells when there is room.
                 _ if deadline.is_over() => {
                     self.lacked = bytes;

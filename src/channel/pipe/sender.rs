@@ -18,6 +18,8 @@ use crate::channel::error::SendFailure;
 use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
 use crate::channel::writable::HasRoom;
+#[cfg(feature = "async")]
+use crate::channel::{PushesOut, Unsent};
 use crate::channel::{byte_forms, value_forms};
 use crate::codec::{Carried, Sole};
 use crate::sys::wait::epoll::Epoll;
@@ -143,6 +145,14 @@ impl RoomGate for PipeRoom<'_> {
 impl<T> HasRoom for Sender<T> {
     fn gate(&self) -> impl RoomGate {
         PipeRoom { bell: &self.bell, outbound: &self.outbound }
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> PushesOut for Sender<T> {
+    fn push(&mut self, unsent: &mut Unsent) -> Result<bool, SendTransportError> {
+        self.sole.check(WHAT).map_err(SendTransportError::Os)?;
+        unsent.push_by(|bytes, fds, sent| self.outbound.send_some(&mut self.bell, bytes, fds, sent))
     }
 }
 

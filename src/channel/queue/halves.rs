@@ -32,6 +32,8 @@ use crate::channel::forms;
 use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::channel::writable::HasRoom;
+#[cfg(feature = "async")]
+use crate::channel::{PushesOut, Unsent};
 use crate::codec::Carried;
 use crate::error::{Result as AnyResult, os};
 use crate::sys::ipc::socket;
@@ -165,6 +167,16 @@ impl<T> QueueSender<T> {
     /// ```
     pub fn room(&self) -> Room<'_> {
         self.queue.room_beside(Some(&self.end))
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> PushesOut for QueueSender<T> {
+    fn push(&mut self, unsent: &mut Unsent) -> Result<bool, SendTransportError> {
+        if poll::hung_up(self.end.as_fd()).map_err(SendTransportError::Os)? {
+            return Err(SendTransportError::Disconnected);
+        }
+        self.queue.push(unsent)
     }
 }
 

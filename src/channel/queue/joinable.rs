@@ -22,7 +22,11 @@ use super::values::Queue;
 use crate::channel::error::{RecvFailure, SendFailure};
 use crate::channel::forms;
 use crate::channel::room::{Room, RoomGate};
+#[cfg(feature = "async")]
+use crate::channel::transport::SendTransportError;
 use crate::channel::writable::HasRoom;
+#[cfg(feature = "async")]
+use crate::channel::{PushesOut, Unsent};
 use crate::error::{Cause, Result};
 use crate::sync::outstanding::Outstanding;
 use crate::sys::wait::poll::Deadline;
@@ -246,6 +250,13 @@ impl<T> JoinableQueue<T> {
     #[must_use]
     pub fn queue(&self) -> &Queue<T> {
         &self.queue
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> PushesOut for JoinableQueue<T> {
+    fn push(&mut self, unsent: &mut Unsent) -> Result<bool, SendTransportError> {
+        self.queue.push(unsent)
     }
 }
 

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::values::Queue;
+#[cfg(feature = "async")]
+use crate::channel::error::TryRecvError;
 use crate::channel::error::{RecvError, SendError};
 use crate::error::Result;
 
@@ -123,6 +125,14 @@ impl<T: DeserializeOwned> SimpleQueue<T> {
     /// ```
     pub fn get(&self) -> Result<T, RecvError> {
         self.0.get()
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T: DeserializeOwned> SimpleQueue<T> {
+    /// Gets the oldest value if there is one.
+    pub(crate) fn try_get(&self) -> Result<T, TryRecvError> {
+        self.0.try_get()
     }
 }
 

@@ -16,7 +16,11 @@ use crate::channel::buffered::{self, Buffer};
 use crate::channel::error::{RecvFailure, SendFailure};
 use crate::channel::forms;
 use crate::channel::room::{Room, RoomGate};
+#[cfg(feature = "async")]
+use crate::channel::transport::SendTransportError;
 use crate::channel::writable::HasRoom;
+#[cfg(feature = "async")]
+use crate::channel::{PushesOut, Unsent};
 use crate::codec::Carried;
 use crate::error::{Result, os};
 use crate::sys::wait::poll::Deadline;
@@ -311,6 +315,19 @@ impl<T> Queue<T> {
 
     pub(super) fn gate_beside<'a>(&'a self, end: Option<&'a Carried>) -> QueueRoom<'a> {
         QueueRoom::new(&self.core, self.most, end)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> PushesOut for Queue<T> {
+    fn push(&mut self, unsent: &mut Unsent) -> std::result::Result<bool, SendTransportError> {
+        unsent.push_whole_by(|bytes, fds| {
+            // As `put_until`.
+            if bytes.len() > LONGEST {
+                return Err(SendTransportError::TooLong);
+            }
+            self.core.put(bytes.into(), fds, self.most, Deadline::Now)
+        })
     }
 }
 

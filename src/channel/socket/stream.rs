@@ -170,6 +170,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Returns true if a part of a message waits to go out.
+    #[cfg(feature = "async")]
+    pub(crate) fn has_rest(&self) -> bool {
+        self.gone < self.outgoing.len()
+    }
+
     /// Receives one message behind what `onto` holds, and gives what came with it.
     pub(crate) fn recv(
         &mut self,

@@ -67,7 +67,7 @@ impl<T> Child<T> {
     }
 
     /// Closes this program's end of the process's standard input, if it is piped and was not taken.
-    pub(super) fn close_stdin(&self) {
+    pub(crate) fn close_stdin(&self) {
         drop(self.core().take_stdin());
     }
 

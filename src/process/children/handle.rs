@@ -246,6 +246,15 @@ impl Handle {
         self.join_until(Deadline::at(deadline))
     }
 
+    /// Returns the exit code if the process has ended; never sleeps.
+    #[cfg(feature = "async")]
+    pub(crate) fn look_for_exit(&self) -> Result<Option<i32>, JoinError> {
+        let Some(end) = self.0.wait_to_join(Deadline::Now)? else { return Ok(None) };
+        registry::sweep();
+        // What is not known is told as the end that it was.
+        end.exitcode().map(Some).ok_or_else(|| self.0.join_error(None, end.failure()))
+    }
+
     /// Waits, and takes the status of a few other children that have ended meanwhile.
     fn join_until(&self, deadline: Deadline) -> Result<bool, JoinError> {
         let end = self.0.wait_to_join(deadline)?;
