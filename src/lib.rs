@@ -216,6 +216,8 @@ pub use codec::{DecodeLimits, decode_limits, set_decode_limits};
 pub use error::{Error, Failure, JoinError, PortableError, RemoteError, Result, TaskError};
 pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
+#[cfg(feature = "async")]
+pub use pool::OutcomeStream;
 pub use pool::{
     CurrentTask, IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress,
     Retry, Task, Tasks, TimedOut, WorkerStats, current_task, with_worker_state, worker_id,

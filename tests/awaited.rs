@@ -49,6 +49,8 @@ const TESTS: &[support::Test] = tests![
     standard_streams,
     streams_of_bytes,
     tasks_of_a_pool,
+    streams_of_tasks,
+    a_stream_of_tasks_pulls_no_more_than_it_needs,
     the_executor_goes_on,
     no_reactor_in_a_forked_copy,
     what_is_done_is_seen_without_a_reactor,
@@ -437,6 +439,60 @@ fn tasks_of_a_pool() {
             assert_eq!(sum, (1..=50).sum());
         }
     });
+}
+
+fn streams_of_tasks() {
+    let pool = std::sync::Arc::new(Pool::new(2).expect("pool"));
+    under_each(|| {
+        // Inputs that come from a process, at its pace.
+        let (sender, receiver) = pipe_with_capacity(4096).expect("pipe");
+        let count = |mut sender: Sender<u32>| {
+            (0..2000).for_each(|number| sender.send(number).expect("send"));
+        };
+        let pool = std::sync::Arc::clone(&pool);
+        async move {
+            let child = Process::new(count, (sender,)).start().expect("start");
+            let inputs = Async::new(receiver).map(|number| number.expect("number"));
+            let mut squares = pool.tasks().stream(|n: u32| u64::from(n).pow(2), inputs);
+            let mut next = 0;
+            while let Some(square) = squares.next().await {
+                assert_eq!(square.expect("task"), next * next);
+                next += 1;
+            }
+            assert_eq!(next, 2000);
+            assert!(squares.next().await.is_none());
+            child.await.expect("join");
+            // Failures are items; inputs that are pending for a while end nothing.
+            let slow = futures_util::stream::iter(0..30_u32).then(async |number| {
+                future::yield_now().await;
+                number
+            });
+            let check = |n: u32| assert!(n % 10 != 9, "on purpose");
+            let outcomes: Vec<_> =
+                pool.tasks().chunk_size(3).stream_unordered(check, slow).collect().await;
+            assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 3);
+            assert_eq!(outcomes.len(), 30);
+        }
+    });
+}
+
+fn a_stream_of_tasks_pulls_no_more_than_it_needs() {
+    let pool = Pool::new(2).expect("pool");
+    let pulled = std::sync::atomic::AtomicU64::new(0);
+    let inputs = futures_util::stream::iter(0_u64..).inspect(|_| {
+        pulled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let nap = |n: u64| {
+        std::thread::sleep(Duration::from_millis(20));
+        n
+    };
+    let mut outcomes = pool.tasks().stream(nap, inputs);
+    for number in 0..10 {
+        let outcome = future::block_on(outcomes.next()).expect("endless");
+        assert_eq!(outcome.expect("task"), number);
+        let ahead = pulled.load(std::sync::atomic::Ordering::Relaxed) - number;
+        assert!(ahead < 64, "{ahead} inputs were pulled ahead");
+    }
 }
 
 /// While everything waits, a task that ticks goes on: nothing blocks the one thread.

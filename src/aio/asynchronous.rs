@@ -36,9 +36,9 @@ use crate::sys::wait::epoll::Epoll;
 /// open for each wrapper that has waited.
 ///
 /// # Dropping a future
-/// Each future may be dropped at any time, as `select!` does: a value that was not returned is still
-/// in the channel, and one that was to be sent is either sent or not. The methods say what that
-/// means for long messages. A waiting future may be moved to another thread.
+/// Each future may be dropped at any time, as `select!` does: a value that was not returned is
+/// still in the channel, and one that was to be sent is either sent or not. The methods say what
+/// that means for long messages. A waiting future may be moved to another thread.
 ///
 /// # Forked processes
 /// A reactor does not survive a fork: in a process that was started by

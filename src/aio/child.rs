@@ -73,10 +73,10 @@ fn watch(
 
 /// A future that gives what a process returns: of `child.await` and `(&child).await`.
 ///
-/// It does what [`Child::join`] does, without blocking: a piped standard input that nobody has taken
-/// is closed when it is first polled, and a deadline of the process's is seen to. Safe to drop at
-/// any time; with it goes a child that it owns, which then runs on, or is killed if it was started
-/// with [`kill_on_drop`](crate::Process::kill_on_drop).
+/// It does what [`Child::join`] does, without blocking: a piped standard input that nobody has
+/// taken is closed when it is first polled, and a deadline of the process's is seen to. Safe to
+/// drop at any time; with it goes a child that it owns, which then runs on, or is killed if it was
+/// started with [`kill_on_drop`](crate::Process::kill_on_drop).
 ///
 /// ```
 /// use multiproc::Process;

@@ -1,8 +1,8 @@
 //! Waiting in futures: for channels, listeners, processes and sets of them (feature `async`).
 //!
 //! No runtime is in here. What a future waits for is a descriptor, which the reactor of `async-io`
-//! watches: under `smol` and `async_io::block_on` in the thread that polls, elsewhere in a thread of
-//! that crate's.
+//! watches: under `smol` and `async_io::block_on` in the thread that polls, elsewhere in a thread
+//! of that crate's.
 //!
 //! # How a future waits
 //! 1. Try. If it is done, give the outcome.

@@ -13,8 +13,8 @@ use crate::sys::per_process::Generation;
 /// The process in which the reactor runs, once this library has used it.
 static REACTOR_OF: OnceLock<Generation> = OnceLock::new();
 
-/// A descriptor that the reactor watches: a duplicate of one, so that it stays registered as long as
-/// it is open, whatever becomes of the original.
+/// A descriptor that the reactor watches: a duplicate of one, so that it stays registered as long
+/// as it is open, whatever becomes of the original.
 #[derive(Debug)]
 pub(super) struct Source {
     /// `Some` until it is dropped.

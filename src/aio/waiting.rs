@@ -81,8 +81,8 @@ pub(super) struct Told(VecDeque<u64>);
 impl<M: Waitable + Unpin> Stream for Async<WaitSet<M>> {
     type Item = Result<u64>;
 
-    /// The tokens of members that are ready, one at a time, until the set is empty. A member is told
-    /// of again as long as it is ready.
+    /// The tokens of members that are ready, one at a time, until the set is empty. A member is
+    /// told of again as long as it is ready.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<u64>>> {
         // What was taken out since, or has another token, is not told of.
         while let Some(token) = self.tokens.0.pop_front() {

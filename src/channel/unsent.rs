@@ -47,8 +47,8 @@ impl Unsent {
         self.has_begun
     }
 
-    /// Sends on by `send`, which is given the bytes, the descriptors and how much is out, and counts
-    /// on.
+    /// Sends on by `send`, which is given the bytes, the descriptors and how much is out, and
+    /// counts on.
     pub(super) fn push_by(
         &mut self,
         send: impl FnOnce(&[u8], &[Arc<OwnedFd>], &mut usize) -> Result<bool, SendTransportError>,

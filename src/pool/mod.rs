@@ -19,6 +19,8 @@ pub(crate) mod host;
 pub(crate) mod protocol;
 pub(crate) mod scheduler;
 
+#[cfg(feature = "async")]
+pub use api::OutcomeStream;
 pub use api::{
     IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress, Task, Tasks,
     TimedOut, WorkerStats,

@@ -8,10 +8,7 @@ const LIMIT: Duration = Duration::from_secs(25);
 
 /// Runs a future under a bare `block_on`, under `smol` on its own executor's threads, and under both
 /// of tokio's schedulers.
-pub(crate) fn under_each<F: Future<Output = ()>>(make: impl Fn() -> F)
-where
-    F: Send + 'static,
-{
+pub(crate) fn under_each<F: Future<Output = ()> + Send + 'static>(make: impl Fn() -> F) {
     futures_lite::future::block_on(bounded("a bare block_on", make()));
     async_io::block_on(bounded("async_io::block_on", make()));
     smol::block_on(smol::spawn(bounded("smol", make())));

@@ -1,10 +1,5 @@
-//! Lazy maps: the outcomes of a map, one after the other.
-//!
-//! An [`IMap`] runs in the thread that asks it for outcomes. Each call first gives what is here,
-//! else pulls inputs until the workers have enough to do, and only then sleeps. So inputs are
-//! pulled no faster than outcomes are taken, and no thread is needed for it.
+//! Lazy maps, as users see them.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::BorrowedFd;
@@ -14,17 +9,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::lazy::{Audience, Lazy, SHOWN};
 use super::progress::Progress;
 use crate::error::{Result as AnyResult, TaskError, os};
 use crate::pool::host::chunker::Chunker;
-use crate::pool::host::decode::Opened;
-use crate::pool::scheduler::job::{Delivery, Sink};
 use crate::process::Waitable;
 use crate::sys::wait::poll::Deadline;
 use crate::unwind;
-
-/// Time between two calls of a progress function, at the least.
-const SHOWN: Duration = Duration::from_millis(100);
 
 /// An iterator over the outcomes of a lazy map, in the order of the inputs or as they arrive: what
 /// [`Pool::imap`](crate::Pool::imap) and [`Tasks::imap`](crate::Tasks::imap) return.
@@ -55,22 +46,7 @@ const SHOWN: Duration = Duration::from_millis(100);
 /// ```
 #[must_use = "a lazy map does nothing until it is asked for its outcomes"]
 pub struct IMap<'p, I, Args, R> {
-    /// The inputs, as they are pulled and submitted.
-    chunker: Chunker<I, Args>,
-    /// Deliveries that arrived ahead of their turn, by the number of their first task.
-    early: BTreeMap<u64, Delivery>,
-    /// Deliveries that arrived, if their order does not matter.
-    ready: VecDeque<Delivery>,
-    /// The delivery whose outcomes are being given.
-    current: Option<Opened<R>>,
-    /// Number of outcomes given so far.
-    next: u64,
-    /// Number of outcomes that have arrived.
-    arrived: u64,
-    /// True if outcomes are given in the order of the inputs.
-    is_ordered: bool,
-    /// The progress function, if there is one.
-    progress: Option<Watch<'p>>,
+    map: Lazy<I, Args, R, Option<Watch<'p>>>,
 }
 
 /// The progress function of a user.
@@ -93,7 +69,27 @@ impl<'p> Watch<'p> {
     pub(crate) fn new(show: Show<'p>) -> Watch<'p> {
         Watch { show, started: Instant::now(), shown: None, failed: 0, is_over: false }
     }
+}
 
+impl Audience for Option<Watch<'_>> {
+    fn is_there(&self) -> bool {
+        self.is_some()
+    }
+
+    fn gave(&mut self, is_failure: bool) {
+        if let Some(watch) = self {
+            watch.failed = watch.failed.saturating_add(u64::from(is_failure));
+        }
+    }
+
+    fn show(&mut self, total: Option<u64>, done: u64, running: usize, is_last: bool) {
+        if let Some(watch) = self {
+            watch.show(total, done, running, is_last);
+        }
+    }
+}
+
+impl Watch<'_> {
     /// Calls the function, unless it was called a moment ago. The last call is always made.
     fn show(&mut self, total: Option<u64>, done: u64, running: usize, is_last: bool) {
         if self.is_over || !is_last && self.shown.is_some_and(|shown| shown.elapsed() < SHOWN) {
@@ -119,16 +115,7 @@ where
         is_ordered: bool,
         progress: Option<Watch<'p>>,
     ) -> IMap<'p, I, Args, R> {
-        IMap {
-            chunker,
-            early: BTreeMap::new(),
-            ready: VecDeque::new(),
-            current: None,
-            next: 0,
-            arrived: 0,
-            is_ordered,
-            progress,
-        }
+        IMap { map: Lazy::new(chunker, is_ordered, progress) }
     }
 
     /// Returns the next outcome if it arrives within `timeout`: CPython's `next(timeout)`.
@@ -150,7 +137,7 @@ where
         &mut self,
         timeout: Duration,
     ) -> Result<Option<Result<R, TaskError>>, TimedOut> {
-        self.next_by(Deadline::after(timeout))
+        self.map.next_by(Deadline::after(timeout)).ok_or(TimedOut(()))
     }
 
     /// Returns the next outcome if it arrives by a point in time.
@@ -161,7 +148,7 @@ where
         &mut self,
         deadline: Instant,
     ) -> Result<Option<Result<R, TaskError>>, TimedOut> {
-        self.next_by(Deadline::at(deadline))
+        self.map.next_by(Deadline::at(deadline)).ok_or(TimedOut(()))
     }
 
     /// Returns the next outcome, for async code of any runtime; `None` at the end. Nothing is lost
@@ -191,129 +178,7 @@ where
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
-        loop {
-            if let Some(found) = self.next_ready() {
-                return Poll::Ready(Some(found));
-            }
-            if let Some(lost) = self.lost_to_copy() {
-                return Poll::Ready(lost.map(Err));
-            }
-            self.chunker.fill();
-            if self.is_at_end() {
-                return Poll::Ready(None);
-            }
-            // Registered under the same lock that is looked at: what arrives afterwards wakes.
-            if !self.chunker.results().register(context.waker(), |_, is_any| is_any) {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Returns the next outcome if it arrives by `deadline`.
-    fn next_by(&mut self, deadline: Deadline) -> Result<Option<Result<R, TaskError>>, TimedOut> {
-        loop {
-            if let Some(found) = self.next_ready() {
-                return Ok(Some(found));
-            }
-            if let Some(lost) = self.lost_to_copy() {
-                return Ok(lost.map(Err));
-            }
-            self.chunker.fill();
-            if self.is_at_end() {
-                self.show(true);
-                return Ok(None);
-            }
-            // With a progress function, the wait is cut in pieces so that elapsed time is shown.
-            let until =
-                if self.progress.is_some() { deadline.within_next(SHOWN) } else { deadline };
-            let wanted = self.chunker.worth_waking_for(self.arrived);
-            let came = self.chunker.results().wait(self.chunker.pool(), wanted, until);
-            self.show(false);
-            // Woken without an outcome (a piece of the wait is over) it goes round again.
-            if !came && deadline.is_over() {
-                return Err(TimedOut(()));
-            }
-        }
-    }
-
-    /// In a forked copy of the process: gives one error, then the end.
-    fn lost_to_copy(&mut self) -> Option<Option<TaskError>> {
-        if !self.chunker.is_copy() {
-            return None;
-        }
-        let is_at_end = self.is_at_end();
-        // So that the map ends after one error, however many inputs there are.
-        self.chunker.lose(self.next);
-        let lost = || {
-            TaskError::new(
-                self.chunker.results().call().label(self.next),
-                None,
-                0,
-                self.chunker.pool().lost_to_copy(),
-            )
-        };
-        Some((!is_at_end).then(lost))
-    }
-
-    /// Returns the next outcome if it is here.
-    fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
-        loop {
-            if let Some(opened) = &mut self.current {
-                if let Some(outcome) = opened.next(self.chunker.results().call()) {
-                    self.next = self.next.saturating_add(1);
-                    if let Some(watch) = &mut self.progress {
-                        watch.failed = watch.failed.saturating_add(u64::from(outcome.is_err()));
-                    }
-                    // With the last outcome, as nobody may ask for another.
-                    if self.next == self.chunker.pulled() && self.chunker.is_exhausted {
-                        self.show(true);
-                    }
-                    return Some(outcome);
-                }
-                self.current = None;
-            }
-            // What arrived before comes first; the lock is taken only if that is used up.
-            let mut turn = self.take_turn();
-            if turn.is_none() {
-                for delivery in self.chunker.results().take() {
-                    self.arrived = self.arrived.saturating_add(u64::from(delivery.count));
-                    // By number of the first task: deliveries of a chunk that was cut come in any
-                    // order.
-                    if self.is_ordered {
-                        self.early.insert(delivery.first, delivery);
-                    } else {
-                        self.ready.push_back(delivery);
-                    }
-                }
-                turn = self.take_turn();
-            }
-            let delivery = turn?;
-            self.chunker.came_back(delivery.count);
-            self.current = Some(Opened::new(delivery));
-            // While the user looks at these, others are to be at work.
-            self.chunker.fill();
-            self.show(false);
-        }
-    }
-
-    /// Takes the delivery whose turn it is, if it is here.
-    fn take_turn(&mut self) -> Option<Delivery> {
-        if self.is_ordered { self.early.remove(&self.next) } else { self.ready.pop_front() }
-    }
-
-    /// Returns whether all inputs were pulled and all outcomes given.
-    fn is_at_end(&self) -> bool {
-        self.chunker.is_exhausted && self.next == self.chunker.pulled() && self.chunker.out() == 0
-    }
-
-    /// Shows the progress, if anybody wants to see it.
-    fn show(&mut self, is_last: bool) {
-        let Some(watch) = &mut self.progress else { return };
-        // Arrived counts here, not given: an outcome may wait for one before it.
-        let running = self.chunker.pulled().saturating_sub(self.arrived);
-        let running =
-            usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
-        watch.show(self.chunker.total(), self.arrived, running, is_last);
+        self.map.poll_next(context)
     }
 }
 
@@ -326,15 +191,12 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Result<R, TaskError>> {
-        self.next_by(Deadline::Never).ok().flatten()
+        self.map.next_by(Deadline::Never).flatten()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let total = self
-            .chunker
-            .total()
-            .and_then(|total| usize::try_from(total.saturating_sub(self.next)).ok());
-        (total.unwrap_or(0), total)
+        let left = self.map.left();
+        (left.unwrap_or(0), left)
     }
 }
 
@@ -346,19 +208,11 @@ where
 {
     /// A descriptor of its own, made when it is first asked for.
     fn wait_fd(&self) -> AnyResult<BorrowedFd<'_>> {
-        self.chunker.results().wait_fd().map_err(os("cannot wait for a map"))
+        self.map.wait_fd().map_err(os("cannot wait for a map"))
     }
 
     fn poll_ready(&self) -> AnyResult<bool> {
-        let is_here = self.current.as_ref().is_some_and(Opened::has_more)
-            || self.early.contains_key(&self.next)
-            || !self.ready.is_empty();
-        // Nobody would tell of outcomes of tasks that are not submitted.
-        let is_idle = self.chunker.out() == 0 || self.chunker.is_copy();
-        let is_turn = |delivery: &Delivery| !self.is_ordered || delivery.first == self.next;
-        Ok(is_here
-            || is_idle
-            || self.chunker.results().look(|_, arrived| arrived.iter().any(is_turn)))
+        Ok(self.map.is_ready())
     }
 
     fn may_wake_for_nothing(&self) -> bool {
@@ -366,18 +220,9 @@ where
     }
 }
 
-impl<I, Args, R> Drop for IMap<'_, I, Args, R> {
-    fn drop(&mut self) {
-        self.chunker.abandon();
-    }
-}
-
 impl<I, Args, R> fmt::Debug for IMap<'_, I, Args, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IMap")
-            .field("next", &self.next)
-            .field("is_ordered", &self.is_ordered)
-            .finish_non_exhaustive()
+        f.debug_struct("IMap").field("map", &self.map).finish()
     }
 }
 

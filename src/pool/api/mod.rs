@@ -16,11 +16,14 @@ mod builder;
 mod extension;
 mod handle;
 mod imap;
+mod lazy;
 mod map_task;
 mod prepare;
 mod progress;
 mod singly;
 mod stats;
+#[cfg(feature = "async")]
+mod stream;
 mod task;
 mod tasks;
 
@@ -32,5 +35,7 @@ pub use map_task::MapTask;
 pub use progress::Progress;
 pub use singly::Outcomes;
 pub use stats::{PoolStats, WorkerStats};
+#[cfg(feature = "async")]
+pub use stream::OutcomeStream;
 pub use task::Task;
 pub use tasks::Tasks;

@@ -543,7 +543,7 @@ impl<'p> Tasks<'p> {
     }
 
     /// Makes what pulls the inputs of a map and submits them.
-    fn chunker<F, I, Args>(self, target: F, items: I) -> Chunker<I, Args>
+    pub(super) fn chunker<F, I, Args>(self, target: F, items: I) -> Chunker<I, Args>
     where
         F: Target<Args> + Captureless + Send,
         F::Output: Serialize,

@@ -130,6 +130,12 @@ where
         }
     }
 
+    /// Returns the inputs.
+    #[cfg(feature = "async")]
+    pub(crate) fn inputs_mut(&mut self) -> &mut I {
+        &mut self.inputs
+    }
+
     /// Returns the number of inputs pulled so far.
     pub(crate) fn pulled(&self) -> u64 {
         self.next
