@@ -133,7 +133,7 @@ impl Outbound {
                 .has_room(ring, Producer::room_for(Kind::Last, bytes.len()))
                 .map_err(corrupt)?;
         if fits {
-            producer.push_quietly(ring, bytes);
+            producer.push_quietly(ring, Kind::Last, bytes);
         }
         Ok(fits)
     }
@@ -315,6 +315,9 @@ impl Writer {
 
     /// Sends a part of a message that is not its last record. From `has_begun` on, the receiver is
     /// in the middle of a message.
+    ///
+    /// A receiver that sleeps is woken when the ring is full or the message whole, not for each
+    /// part: on the processor that we are on, it would take one part at a time.
     fn send_part(
         &mut self,
         ring: Ring<'_>,
@@ -324,9 +327,9 @@ impl Writer {
         has_begun: &mut bool,
     ) -> Result<(), SendTransportError> {
         self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
-        let other = self.producer.push(ring, Kind::Part, 0, part);
+        self.producer.push_quietly(ring, Kind::Part, part);
         *has_begun = true;
-        wake(bell, other)
+        Ok(())
     }
 
     fn send_some(
@@ -468,6 +471,8 @@ impl Writer {
         bytes: u64,
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
+        // For the parts that were sent quietly: it is to make room.
+        wake(bell, self.producer.wake_now(ring))?;
         if matches!(deadline, Deadline::Now) {
             return self.sleep_for_room(ring, bell, bytes, deadline);
         }
