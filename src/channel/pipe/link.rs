@@ -134,11 +134,11 @@ impl RingLink {
     /// See `Outbound::send_some`.
     pub(crate) fn send_some(
         &mut self,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
-        self.outbound.send_some(&mut self.bell, bytes, fds, sent)
+        self.outbound.send_some(&mut self.bell, parts, fds, sent)
     }
 
     /// See `Inbound::poll`.

@@ -218,7 +218,7 @@ impl Outbound {
     pub(crate) fn send_some(
         &mut self,
         bell: &mut Bell,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
@@ -226,7 +226,7 @@ impl Outbound {
             return Err(SendTransportError::Disconnected);
         }
         let ring = self.segment.ring(self.place);
-        self.writer.send_some(ring, bell, bytes, fds, sent)
+        self.writer.send_some(ring, bell, parts, fds, sent)
     }
 }
 
@@ -336,24 +336,26 @@ impl Writer {
         &mut self,
         ring: Ring<'_>,
         bell: &mut Bell,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
         let done = loop {
-            let rest = &bytes[*sent..];
+            let left = parts.length() - *sent;
             // Each step is a part, or the last record with its descriptors. Nothing here waits.
-            let step = match first_part(ring, rest) {
-                None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
-                Some((part, _)) => {
+            let step = match next_part(ring, parts, *sent) {
+                (rest, true) => {
+                    self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len())
+                }
+                (part, false) => {
                     self.send_part(ring, bell, part, Deadline::Now, &mut true).map(|()| part.len())
                 }
             };
             match step {
                 Ok(length) => *sent += length,
-                Err(SendTransportError::Full) if rest.len() > ring.longest() => {
+                Err(SendTransportError::Full) if left > ring.longest() => {
                     // A wish for more than the next part, so as not to be woken for each.
-                    let more = ring.room_for(rest.len()).min(ring.capacity() / 2);
+                    let more = ring.room_for(left).min(ring.capacity() / 2);
                     // As in `sleep_for_room`: the wish, then the look; but it is the caller who
                     // sleeps, at the descriptor.
                     self.producer.wish(ring, more);
@@ -365,7 +367,7 @@ impl Writer {
                 Err(SendTransportError::Full) => break false,
                 Err(fault) => return Err(fault),
             }
-            if *sent == bytes.len() {
+            if *sent == parts.length() {
                 break true;
             }
         };
@@ -546,6 +548,24 @@ impl Writer {
 /// is not.
 fn first_part<'a>(ring: Ring<'_>, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
+}
+
+/// Returns the next part of a message of which `sent` bytes went out, and whether it is the last.
+fn next_part<'a>(ring: Ring<'_>, parts: Parts<'a>, sent: usize) -> (&'a [u8], bool) {
+    let longest = ring.longest();
+    match parts.front.get(sent..) {
+        // What is in front is a part by itself.
+        Some(front) if !front.is_empty() && !parts.rest.is_empty() => {
+            (&front[..front.len().min(longest)], false)
+        }
+        Some(front) if !front.is_empty() => {
+            (&front[..front.len().min(longest)], front.len() <= longest)
+        }
+        _ => {
+            let rest = &parts.rest[sent - parts.front.len()..];
+            (&rest[..rest.len().min(longest)], rest.len() <= longest)
+        }
+    }
 }
 
 /// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.

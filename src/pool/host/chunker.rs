@@ -30,6 +30,7 @@ use super::supervisor::Shared;
 use crate::codec;
 use crate::error::Failure;
 use crate::limits::LimitReached;
+use crate::pool::protocol::bulk::{self, Bulk};
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::{self, Content, Delivery, Job, Sink};
 use crate::unwind;
@@ -41,9 +42,6 @@ const CHUNK: u64 = 400_000;
 const MAX_TASKS: u64 = 8192;
 /// Bytes of arguments after which a chunk of free size is full.
 const MAX_BYTES: usize = 12 << 10;
-
-/// Bytes reserved for the arguments of a small chunk; one that needs no more is not shrunk.
-const FEW: usize = 16;
 
 /// Nanoseconds of work that each worker is to have in flight.
 const AHEAD: u64 = 2_000_000;
@@ -78,6 +76,8 @@ pub(crate) struct Chunker<I, Args> {
     bytes_out: usize,
     /// True if no more inputs come, or none are wanted.
     pub(crate) is_exhausted: bool,
+    /// True if the last arguments were long: the next ones probably are as well.
+    is_long: bool,
     /// Chunks that are not submitted yet.
     batch: Vec<Job>,
     /// Reason why no task of this call can be run.
@@ -123,6 +123,7 @@ where
             chunks_out: 0,
             bytes_out: 0,
             is_exhausted: false,
+            is_long: false,
             batch: Vec::new(),
             refusal,
             ends_at: None,
@@ -276,17 +277,16 @@ where
         }
         let size = self.chunk_size();
         let first = self.next;
-        let bytes = Vec::with_capacity(if size < 16 { FEW } else { MAX_BYTES + 64 });
+        let mut bytes = bulk::spare();
+        if size >= 16 {
+            bytes.reserve(MAX_BYTES + 64);
+        }
         let mut chunk = Chunk { bytes, count: 0, last: 0, is_encoding: false, fds: Vec::new() };
         // Held, not caught: a panic of the user's iterator goes on after the chunk was saved.
         let pulled = unwind::hold(|| self.pull(&mut chunk, size));
         let Chunk { mut bytes, count, last, is_encoding, fds } = chunk;
         // The last arguments are cut off if they failed, or go alone as they have descriptors.
         let own = if is_encoding || !fds.is_empty() { bytes.split_off(last) } else { Vec::new() };
-        // A job may wait for long, and there are many of them.
-        if bytes.capacity() > FEW {
-            bytes.shrink_to_fit();
-        }
         self.add(first, count, bytes, Vec::new());
         let reason = match pulled {
             // One with descriptors goes alone.
@@ -348,9 +348,13 @@ where
             chunk.is_encoding = true;
             let most = chunk.last.saturating_add(messages::LONGEST);
             let fds = &mut chunk.fds;
-            let ends = messages::framed(&mut chunk.bytes, |onto| {
-                codec::encode_within(&input, onto, most, fds)
-            })?;
+            let write = |onto: &mut Vec<u8>| codec::encode_within(&input, onto, most, fds);
+            let ends = if self.is_long {
+                messages::framed_long(&mut chunk.bytes, write)?
+            } else {
+                messages::framed(&mut chunk.bytes, write)?
+            };
+            self.is_long = chunk.bytes.len().saturating_sub(chunk.last) > messages::SHORT;
             // The end of a pipe can be sent once only, which does not go with retries.
             self.results.call().options.retry.check(&ends)?;
             ends.keep();
@@ -371,7 +375,7 @@ where
         self.out = self.out.saturating_add(u64::from(count));
         self.chunks_out = self.chunks_out.saturating_add(1);
         self.bytes_out = self.bytes_out.saturating_add(bytes.len());
-        let sink = Arc::clone(&self.results) as Arc<dyn Sink>;
+        let (sink, bytes) = (Arc::clone(&self.results) as Arc<dyn Sink>, Bulk::new(bytes));
         self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds });
     }
 

@@ -30,6 +30,7 @@ use super::worker_process::{Heard, WorkerProcess};
 use crate::channel::pipe::inbound::Glance;
 use crate::codec;
 use crate::error::{Failure, Result};
+use crate::pool::protocol::bulk;
 use crate::pool::protocol::records::{self, Said};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Sink};
@@ -546,6 +547,12 @@ fn hear(
     now: Instant,
 ) -> bool {
     scheduler.on(Event::Heard { place, message, fds }, now);
+    if message.capacity() == 0 {
+        // It was long, and is kept as it came: the next one may be as long.
+        *message = bulk::spare();
+    } else {
+        bulk::settle(message);
+    }
     !scheduler.is_garbled(place)
 }
 

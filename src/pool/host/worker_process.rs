@@ -33,11 +33,12 @@ use super::settings::Settings;
 use crate::channel::buffered::MAX_MESSAGE;
 use crate::channel::pipe::inbound::Glance;
 use crate::channel::pipe::link::RingLink;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::error::{Result, os};
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::{self, Duty};
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::{ClaimHandle, Epoch};
 use crate::pool::protocol::messages::{self, Request};
 use crate::pool::protocol::worker_memory::WorkerMemory;
@@ -102,7 +103,9 @@ pub(crate) struct WorkerProcess {
 
 /// A message that waits for room.
 struct Outgoing {
-    bytes: Vec<u8>,
+    front: Vec<u8>,
+    /// What follows, if that is long.
+    rest: Bulk,
     fds: Vec<Arc<OwnedFd>>,
     /// Bytes of it that went out. One that was begun must be finished: the worker has read its
     /// beginning.
@@ -122,6 +125,13 @@ pub(super) enum Heard {
     End,
     /// There is a message that is longer than any may be.
     TooLong,
+}
+
+impl Outgoing {
+    /// Bytes of it that have not gone out.
+    fn left(&self) -> usize {
+        self.front.len().saturating_add(self.rest.len()).saturating_sub(self.sent)
+    }
 }
 
 impl WorkerProcess {
@@ -245,11 +255,13 @@ impl WorkerProcess {
             limits: self.limits_for(&options.limits),
         };
         scratch.clear();
-        // One allocation for the whole message; 64 bytes hold a usual request.
-        scratch.reserve(job.bytes.len().saturating_add(64));
         messages::put_request(scratch, &request);
+        // Long arguments are sent from where they are.
+        if job.bytes.is_long() {
+            return self.send(scratch, job.bytes.clone(), job.fds.clone());
+        }
         scratch.extend_from_slice(&job.bytes);
-        self.send(scratch, job.fds.clone())
+        self.send(scratch, Bulk::Few(Vec::new()), job.fds.clone())
     }
 
     /// Returns the limits that the worker sets around each task: the tasks' own, and the CPU time
@@ -264,20 +276,21 @@ impl WorkerProcess {
         (!limits.is_empty()).then(|| Box::new(limits))
     }
 
-    /// Sends a message, or keeps it until there is room. Returns whether all that was ever sent has
-    /// gone out.
-    fn send(&mut self, bytes: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) -> bool {
+    /// Sends a message, `front` and then `rest`, or keeps it until there is room. Returns whether
+    /// all that was ever sent has gone out.
+    fn send(&mut self, front: &[u8], rest: Bulk, fds: Vec<Arc<OwnedFd>>) -> bool {
         let Some(link) = &mut self.link else { return true };
         // It looks for more before it sleeps only if we are on another processor.
         link.outbound().sender_is_on(threads::cpu().saturating_add(1));
         // Nothing may overtake what waits.
         if self.outgoing.is_empty()
             && fds.is_empty()
-            && matches!(link.push_quietly(bytes), Ok(true))
+            && rest.is_empty()
+            && matches!(link.push_quietly(front), Ok(true))
         {
             return true;
         }
-        self.outgoing.push_back(Outgoing { bytes: mem::take(bytes), fds, sent: 0 });
+        self.outgoing.push_back(Outgoing { front: front.to_vec(), rest, fds, sent: 0 });
         false
     }
 
@@ -293,7 +306,7 @@ impl WorkerProcess {
         }
         let WorkerProcess { link: Some(link), outgoing, .. } = self else { return false };
         outgoing.front().is_some_and(|next| {
-            link.outbound().has_room_for_next(next.bytes.len().saturating_sub(next.sent))
+            link.outbound().has_room_for_next(next.left())
         })
     }
 
@@ -332,17 +345,16 @@ impl WorkerProcess {
         // The pause is over; what is refused again sets it anew.
         self.congested_until = None;
         let Some(link) = &mut self.link else { return };
-        while let Some(Outgoing { bytes, fds, sent }) = self.outgoing.front_mut() {
-            match link.send_some(bytes, fds, sent) {
+        while let Some(next) = self.outgoing.front_mut() {
+            let parts = Parts { front: &next.front, rest: &next.rest };
+            match link.send_some(parts, &next.fds, &mut next.sent) {
                 Ok(true) => self.outgoing.pop_front(),
                 // The worker is gone; its pidfd tells the supervisor.
                 Err(SendTransportError::Disconnected) => return,
                 Ok(false) | Err(SendTransportError::Full) => {
                     // If the ring has room, the descriptors were what did not fit, and nothing
                     // tells when they would. Else the worker rings the doorbell when it has read.
-                    if !fds.is_empty()
-                        && link.outbound().has_room_for_next(bytes.len().saturating_sub(*sent))
-                    {
+                    if !next.fds.is_empty() && link.outbound().has_room_for_next(next.left()) {
                         self.congested_until = Instant::now().checked_add(CONGESTION);
                     }
                     return;
@@ -472,7 +484,7 @@ impl WorkerProcess {
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
         let mut request = Vec::new();
         messages::put_request(&mut request, &Request::Open(epoch));
-        self.send(&mut request, Vec::new());
+        self.send(&request, Bulk::Few(Vec::new()), Vec::new());
         self.pump();
         self.wake();
     }

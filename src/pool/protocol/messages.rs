@@ -97,6 +97,32 @@ pub(crate) fn framed<T, E>(
     done
 }
 
+/// Does what [`framed`] does for a value that may well be long: it is not moved if it is.
+#[inline]
+pub(crate) fn framed_long<T, E>(
+    onto: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+) -> Result<T, E> {
+    let start = onto.len();
+    onto.extend_from_slice(&[LONG, 0, 0, 0, 0]);
+    let value = onto.len();
+    let done = write(onto);
+    let length = onto.len().saturating_sub(value);
+    match u8::try_from(length) {
+        _ if done.is_err() => onto.truncate(start),
+        // Few bytes are moved to where they would be in the frame of a short value.
+        Ok(short) if length <= SHORT => {
+            onto[start] = short;
+            onto.drain(start.saturating_add(1)..value);
+        }
+        _ => {
+            let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+            onto[start.saturating_add(1)..value].copy_from_slice(&length);
+        }
+    }
+    done
+}
+
 /// Fills in the length of the frame that begins at `start`, where one byte was kept for it.
 #[inline]
 pub(crate) fn close_frame(onto: &mut Vec<u8>, start: usize) {
@@ -252,6 +278,19 @@ mod tests {
             })
             .expect("written");
         }
+        let mut others = Vec::new();
+        for value in [&b"one"[..], b"", &long, b"three"] {
+            framed_long::<_, ()>(&mut others, |onto| {
+                onto.extend_from_slice(value);
+                Ok(())
+            })
+            .expect("written");
+        }
+        let refused = framed_long(&mut others, |onto| {
+            onto.push(1);
+            Err::<(), _>("refused")
+        });
+        assert_eq!((refused, &others), (Err("refused"), &bytes));
         let refused = framed(&mut bytes, |onto| {
             onto.push(1);
             Err::<(), _>("refused")

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::retry::Retry;
 use crate::error::Failure;
 use crate::limits::Limits;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 
@@ -142,7 +143,7 @@ pub(crate) struct Job {
     /// Place of the worker that is to have it; `None` for any.
     pub(crate) place: Option<usize>,
     /// The arguments of each task, framed.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bulk,
     /// The descriptors of the arguments, in a job of one task.
     pub(crate) fds: Vec<Arc<OwnedFd>>,
 }
@@ -176,7 +177,7 @@ impl Job {
     pub(crate) fn one(&self, number: u64, failed: u32) -> Job {
         let place = u32::try_from(number.saturating_sub(self.first)).unwrap_or(u32::MAX);
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
-        let bytes = self.bytes[start..end].to_vec();
+        let bytes = Bulk::new(self.bytes[start..end].to_vec());
         let fds = if self.count == 1 { self.fds.clone() } else { Vec::new() };
         Job {
             sink: Arc::clone(&self.sink),
@@ -228,7 +229,7 @@ pub(crate) enum Content {
     /// The reply and value of each task, framed.
     Answers(Vec<u8>),
     /// The whole message of a single task, as its value is long or has descriptors.
-    Message { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
+    Message { bytes: Bulk, fds: Vec<Arc<OwnedFd>> },
     /// The failure of the only task, or of all of them.
     Failed(Failure),
 }

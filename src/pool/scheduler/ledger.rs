@@ -26,6 +26,7 @@ use std::time::Instant;
 use super::job::{CallId, Content, Delivery, Job, Sink, Tag};
 use crate::codec;
 use crate::error::Failure;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages::{self, Reply};
 
 /// Bytes from which on an answer is kept as it came, instead of being copied behind others.
@@ -206,7 +207,7 @@ impl Ledger {
         } else {
             sent.flush_but_last(&self.tag, &mut self.delivered);
             sent.deliver(
-                Content::Message { bytes: mem::take(message), fds },
+                Content::Message { bytes: Bulk::new(mem::take(message)), fds },
                 &self.tag,
                 &mut self.delivered,
             );

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Failure;
 use crate::pool::host::decode::Opened;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::scheduler::event::{Action, Event, Link};
 use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink, Tag};
@@ -267,7 +268,7 @@ pub(super) fn job(sink: &Arc<Recorder>, first: u64, count: u32, place: Option<us
         framed.expect("a frame");
     }
     let sink = Arc::clone(sink) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place, bytes, fds: Vec::new() }
+    Job { sink, first, count, failed: 0, put_off: 0, place, bytes: Bulk::new(bytes), fds: Vec::new() }
 }
 
 pub(super) fn plain() -> Arc<Recorder> {

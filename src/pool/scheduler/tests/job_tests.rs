@@ -1,5 +1,6 @@
 //! Tests of cutting jobs.
 
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::*;
 use crate::sys::program::code::Offset;
@@ -45,7 +46,7 @@ fn a_job_is_cut_between_its_tasks() {
         failed: 0,
         put_off: 0,
         place: None,
-        bytes,
+        bytes: Bulk::new(bytes),
         fds: Vec::new(),
     };
     let mut rest = job.split_off(7).expect("the rest");
