@@ -96,9 +96,12 @@ impl RingLink {
         self.inbound.drain_awake(&mut self.bell, onto, limit, each)
     }
 
-    /// See `Inbound::glance`.
-    pub(crate) fn glance(&self) -> Glance {
-        self.inbound.glance()
+    /// See `Inbound::glance`. `left` bytes of a message are still to be sent: it looks for room for
+    /// them as well.
+    pub(crate) fn glance(&self, own: u64, left: usize) -> Glance {
+        let mut glance = self.inbound.glance(own);
+        glance.room = (left > 0).then(|| self.outbound.prospect(left));
+        glance
     }
 
     /// See `Inbound::look_no_more`.
@@ -139,6 +142,15 @@ impl RingLink {
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
         self.outbound.send_some(&mut self.bell, parts, fds, sent)
+    }
+
+    /// See `Outbound::send_some_awake`.
+    pub(crate) fn send_some_awake(
+        &mut self,
+        parts: Parts<'_>,
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        self.outbound.send_some_awake(&mut self.bell, parts, sent)
     }
 
     /// See `Inbound::poll`.

@@ -228,6 +228,47 @@ impl Outbound {
         let ring = self.segment.ring(self.place);
         self.writer.send_some(ring, bell, parts, fds, sent)
     }
+
+    /// Does what `send_some` does for a message without descriptors, for who looks for room instead
+    /// of being told of it: without a call of the kernel, unless the receiver sleeps.
+    pub(crate) fn send_some_awake(
+        &mut self,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        if bell.is_over {
+            return Err(SendTransportError::Disconnected);
+        }
+        let ring = self.segment.ring(self.place);
+        self.writer.send_some_awake(ring, bell, parts, sent)
+    }
+
+    /// Returns a look at the room for what is left of a message.
+    pub(crate) fn prospect(&self, left: usize) -> Prospect {
+        let ring = self.segment.ring(self.place);
+        // As much as is worth going on for.
+        let bytes = ring.room_for(left).min(ring.capacity() / 4);
+        let producer = self.writer.producer.clone();
+        Prospect { segment: Arc::clone(&self.segment), place: self.place, producer, bytes }
+    }
+}
+
+/// A look at the room in a ring from beside its sending end.
+pub(crate) struct Prospect {
+    segment: Arc<Segment>,
+    place: usize,
+    /// The sending end as it was.
+    producer: Producer,
+    bytes: u64,
+}
+
+impl Prospect {
+    /// Returns true if there is as much room as was to be looked for.
+    pub(crate) fn is_there(&self) -> bool {
+        // What is corrupt is found by who sends.
+        self.producer.sees_room(self.segment.ring(self.place), self.bytes).unwrap_or(true)
+    }
 }
 
 impl Writer {
@@ -372,6 +413,27 @@ impl Writer {
             }
         };
         Ok(done)
+    }
+
+    fn send_some_awake(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        while *sent < parts.length() {
+            let (part, is_last) = next_part(ring, parts, *sent);
+            let kind = if is_last { Kind::Last } else { Kind::Part };
+            let room = Producer::room_for(kind, part.len());
+            if !self.producer.has_room(ring, room).map_err(corrupt)? {
+                break;
+            }
+            self.producer.push_quietly(ring, kind, part);
+            *sent += part.len();
+        }
+        wake(bell, self.producer.wake_now(ring))?;
+        Ok(*sent == parts.length())
     }
 
     /// Sends the last record of a message, or the only one.

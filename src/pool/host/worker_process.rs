@@ -389,20 +389,30 @@ impl WorkerProcess {
         }
     }
 
-    /// Reads what it has published by the short way, for who goes on looking. Returns `false` if
-    /// something is left that takes the longer way ([`exchange`](WorkerProcess::exchange)).
+    /// Reads what it has published, and sends what there is room for, for who goes on looking.
+    /// Returns `false` if something is left that takes the longer way ([`exchange`](WorkerProcess::exchange)).
     pub(super) fn hear_awake(
         &mut self,
         scratch: &mut Vec<u8>,
         mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>) -> bool,
     ) -> bool {
         let Some(link) = self.link.as_mut().filter(|_| !self.is_silent) else { return false };
+        while let Some(next) = self.outgoing.front_mut() {
+            if !next.fds.is_empty() {
+                return false;
+            }
+            let parts = Parts { front: &next.front, rest: &next.rest };
+            match link.send_some_awake(parts, &mut next.sent) {
+                Ok(true) => self.outgoing.pop_front(),
+                Ok(false) => break,
+                Err(_) => return false,
+            };
+        }
         let mut goes_on = true;
         let is_all = link.drain_awake(scratch, MAX_MESSAGE, |message, fds| {
             goes_on = goes_on && each(message, fds);
         });
-        // What waits for room has to go out as well.
-        is_all && goes_on && self.outgoing.is_empty()
+        is_all && goes_on
     }
 
     /// Returns whether it was last seen on another processor than `own`, so that looking at what it
@@ -415,14 +425,16 @@ impl WorkerProcess {
 
     /// Prepares a look at what it publishes, without the driver's lock and without wake-ups until
     /// [`look_no_more`](WorkerProcess::look_no_more). `None` if nothing more comes of it.
-    pub(super) fn glance(&self) -> Option<Glance> {
-        self.link.as_ref().filter(|_| !self.is_silent).map(RingLink::glance)
+    pub(super) fn glance(&self, own: u64) -> Option<Glance> {
+        let left = self.outgoing.front().map_or(0, Outgoing::left);
+        self.link.as_ref().filter(|_| !self.is_silent).map(|link| link.glance(own, left))
     }
 
     /// Has it wake this program again when it publishes something. Returns `false` if it has
-    /// published something meanwhile, without a wake-up.
+    /// published something meanwhile, without a wake-up, or if it is to make room for what waits,
+    /// and was not asked to tell.
     pub(super) fn look_no_more(&self) -> bool {
-        self.link.as_ref().is_none_or(RingLink::look_no_more)
+        self.link.as_ref().is_none_or(RingLink::look_no_more) && !self.has_outgoing()
     }
 
     /// Reads what it has published, in up to `max_batches` batches.
