@@ -36,7 +36,7 @@ pub(super) fn encode<Args: Serialize>(
         ends.keep();
         Ok(())
     };
-    unwind::catch(|| messages::framed_long(&mut bytes, encode))
+    unwind::catch(|| messages::framed(&mut bytes, true, encode))
         .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
         .map_err(|reason| Failure::BadArguments(format!("cannot be encoded: {reason}")))?;
     Ok((Bulk::new(bytes), fds))

@@ -348,12 +348,9 @@ where
             chunk.is_encoding = true;
             let most = chunk.last.saturating_add(messages::LONGEST);
             let fds = &mut chunk.fds;
-            let write = |onto: &mut Vec<u8>| codec::encode_within(&input, onto, most, fds);
-            let ends = if self.is_long {
-                messages::framed_long(&mut chunk.bytes, write)?
-            } else {
-                messages::framed(&mut chunk.bytes, write)?
-            };
+            let ends = messages::framed(&mut chunk.bytes, self.is_long, |onto| {
+                codec::encode_within(&input, onto, most, fds)
+            })?;
             self.is_long = chunk.bytes.len().saturating_sub(chunk.last) > messages::SHORT;
             // The end of a pipe can be sent once only, which does not go with retries.
             self.results.call().options.retry.check(&ends)?;

@@ -50,8 +50,9 @@ use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
 use crate::sys::process::{threads, tree};
 
-/// Bytes that each direction of a link holds: ten chunks of the largest size that a map makes.
-const CAPACITY: usize = 128 << 10;
+/// Bytes that each direction of a link holds: twenty chunks of the largest size that a map makes,
+/// and a long message by so large parts that the two sides seldom wait for each other.
+const CAPACITY: usize = 256 << 10;
 
 /// Time before descriptors are sent again that the system did not accept: nothing tells when it
 /// would.

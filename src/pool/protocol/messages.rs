@@ -82,45 +82,43 @@ pub(crate) const SHORT: usize = 253;
 pub(crate) const LONGEST: usize = u32::MAX as usize - 8;
 
 /// Appends a frame whose value `write` appends. On an error of `write`, `onto` is as it was.
+///
+/// A value that turns out long is moved, unless it `may_be_long`: then one that turns out short is.
 #[inline]
 pub(crate) fn framed<T, E>(
     onto: &mut Vec<u8>,
+    may_be_long: bool,
     write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
 ) -> Result<T, E> {
     let start = onto.len();
-    onto.push(0);
+    if may_be_long {
+        onto.extend_from_slice(&[LONG, 0, 0, 0, 0]);
+    } else {
+        onto.push(0);
+    }
     let done = write(onto);
     match done {
+        Ok(_) if may_be_long => close_wide_frame(onto, start),
         Ok(_) => close_frame(onto, start),
         Err(_) => onto.truncate(start),
     }
     done
 }
 
-/// Does what [`framed`] does for a value that may well be long: it is not moved if it is.
-#[inline]
-pub(crate) fn framed_long<T, E>(
-    onto: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
-) -> Result<T, E> {
-    let start = onto.len();
-    onto.extend_from_slice(&[LONG, 0, 0, 0, 0]);
-    let value = onto.len();
-    let done = write(onto);
+/// Fills in the length of the frame that begins at `start`, where five bytes were kept for it.
+fn close_wide_frame(onto: &mut Vec<u8>, start: usize) {
+    let (place, value) = (start.saturating_add(1), start.saturating_add(5));
     let length = onto.len().saturating_sub(value);
     match u8::try_from(length) {
-        _ if done.is_err() => onto.truncate(start),
-        // Few bytes are moved to where they would be in the frame of a short value.
         Ok(short) if length <= SHORT => {
             onto[start] = short;
-            onto.drain(start.saturating_add(1)..value);
+            onto.drain(place..value);
         }
         _ => {
             let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-            onto[start.saturating_add(1)..value].copy_from_slice(&length);
+            onto[place..value].copy_from_slice(&length);
         }
     }
-    done
 }
 
 /// Fills in the length of the frame that begins at `start`, where one byte was kept for it.
@@ -272,7 +270,7 @@ mod tests {
         let long = vec![7; 300];
         let mut bytes = Vec::new();
         for value in [&b"one"[..], b"", &long, b"three"] {
-            framed::<_, ()>(&mut bytes, |onto| {
+            framed::<_, ()>(&mut bytes, false, |onto| {
                 onto.extend_from_slice(value);
                 Ok(())
             })
@@ -280,18 +278,18 @@ mod tests {
         }
         let mut others = Vec::new();
         for value in [&b"one"[..], b"", &long, b"three"] {
-            framed_long::<_, ()>(&mut others, |onto| {
+            framed::<_, ()>(&mut others, true, |onto| {
                 onto.extend_from_slice(value);
                 Ok(())
             })
             .expect("written");
         }
-        let refused = framed_long(&mut others, |onto| {
+        let refused = framed(&mut others, true, |onto| {
             onto.push(1);
             Err::<(), _>("refused")
         });
         assert_eq!((refused, &others), (Err("refused"), &bytes));
-        let refused = framed(&mut bytes, |onto| {
+        let refused = framed(&mut bytes, false, |onto| {
             onto.push(1);
             Err::<(), _>("refused")
         });

@@ -261,7 +261,7 @@ pub(super) fn policy(processes: usize) -> Policy {
 pub(super) fn job(sink: &Arc<Recorder>, first: u64, count: u32, place: Option<usize>) -> Job {
     let mut bytes = Vec::new();
     for number in (first..).take(count as usize) {
-        let framed = messages::framed::<_, ()>(&mut bytes, |onto| {
+        let framed = messages::framed::<_, ()>(&mut bytes, false, |onto| {
             onto.push(number as u8);
             Ok(())
         });

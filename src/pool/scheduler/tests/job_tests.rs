@@ -32,7 +32,7 @@ fn a_job_is_cut_between_its_tasks() {
     let call = Call::new(Some(offset), "f", Arc::default(), true);
     let mut bytes = Vec::new();
     for n in 0..10_u8 {
-        messages::framed::<_, ()>(&mut bytes, |onto| {
+        messages::framed::<_, ()>(&mut bytes, false, |onto| {
             onto.resize(onto.len() + usize::from(n), n);
             Ok(())
         })

@@ -14,6 +14,7 @@ use crate::channel::pipe::ring::{Consumer, Kind, Producer};
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::error::Failure;
 use crate::pool::child::task_runner::{TaskRunner, Tasks, WorkerLink};
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::ClaimHandle;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::protocol::worker_memory::WorkerMemory;
@@ -263,7 +264,7 @@ impl Host {
 fn job(sink: &Arc<Outcomes>, first: u64, count: u32) -> Job {
     let bytes = [1, 0].repeat(count as usize);
     let sink = Arc::clone(sink) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds: Vec::new() }
+    Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes: Bulk::new(bytes), fds: Vec::new() }
 }
 
 /// A pool with one worker, which dies at a step or not at all.
