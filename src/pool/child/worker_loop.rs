@@ -14,6 +14,7 @@ use std::any::type_name;
 use std::cell::RefCell;
 use std::io;
 use std::mem;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,10 +190,13 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             with_runner(|runner| runner.open(epoch));
             true
         }
-        Some((Request::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
+        Some((
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits },
+            arguments,
+        )) => {
             // The pool checks entries before it sends them, so this is garbage.
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            REQUEST.set(Some(Todo { name, count, first, deadline, limits }));
+            REQUEST.set(Some(Todo { name, count, chunk, first, deadline, limits }));
             // Outcomes have gone to the link; the entry itself has none.
             let _ = entry(arguments, fds);
             TASK.set(None);
@@ -206,6 +210,8 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
 struct Todo {
     name: Option<String>,
     count: u32,
+    /// Number of tasks of a chunk; `None` if they are one.
+    chunk: Option<NonZeroU32>,
     first: u64,
     /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
@@ -224,9 +230,9 @@ fn run(
 ) {
     // Both are there, unless a task calls an entry by itself, which nothing offers.
     let Some(mut runner) = RUNNER.take() else { return };
-    let Some(Todo { name, count, first, deadline, limits }) = REQUEST.take() else { return };
+    let Some(Todo { name, count, chunk, first, deadline, limits }) = REQUEST.take() else { return };
     TASK.set(Some(CurrentTask { name, function, number: first, deadline: None }));
-    let mut tasks = Running { arguments, at: 0, next: first, deadline, limits, call };
+    let mut tasks = Running { arguments, at: 0, next: first, chunk, deadline, limits, call };
     runner.run(count, &mut fds, &mut tasks);
     // Before the runner is back: `current_task` gives nothing between two tasks.
     TASK.set(None);
@@ -241,6 +247,8 @@ struct Running<'a, C> {
     at: usize,
     /// Number of the next task in its map.
     next: u64,
+    /// Number of tasks of a chunk; `None` if they are one.
+    chunk: Option<NonZeroU32>,
     /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
     limits: Option<Box<Limits>>,
@@ -253,6 +261,10 @@ where
 {
     fn go_one_by_one(&self) -> bool {
         self.deadline.is_some() || self.limits.is_some()
+    }
+
+    fn together(&self) -> u32 {
+        self.chunk.map_or(u32::MAX, NonZeroU32::get)
     }
 
     fn prepare(&mut self, memory: &WorkerMemory) {

@@ -25,6 +25,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -250,6 +251,7 @@ impl WorkerProcess {
         let request = Request::Tasks {
             entry: call.entry,
             count: job.count,
+            chunk: NonZeroU32::new(job.chunk()).filter(|chunk| chunk.get() < job.count),
             first: job.first,
             name: options.name.clone(),
             deadline: options.deadline.map(|deadline| (deadline, grace)),
@@ -306,9 +308,7 @@ impl WorkerProcess {
             return false;
         }
         let WorkerProcess { link: Some(link), outgoing, .. } = self else { return false };
-        outgoing.front().is_some_and(|next| {
-            link.outbound().has_room_for_next(next.left())
-        })
+        outgoing.front().is_some_and(|next| link.outbound().has_room_for_next(next.left()))
     }
 
     /// Sends what there is room for, and reads what the worker has published; `each` gets every

@@ -13,8 +13,8 @@
 
 use std::mem;
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// Bytes from which on a message is long: its bytes are shared instead of copied, and its room is
 /// kept.
@@ -173,5 +173,49 @@ pub(crate) fn give_back() {
         let rooms = mem::take(&mut spares.rooms);
         drop(spares);
         drop(rooms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_where_it_is() {
+        for length in [10, LONG, 3 * LONG] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let mut first = Bulk::new(bytes.clone());
+            let whole = first.clone();
+            assert_eq!(first.is_long(), length >= LONG);
+            let mut rest = first.split_off(7);
+            let last = rest.split_off(2);
+            assert!(first[..] == bytes[..7] && rest[..] == bytes[7..9] && last[..] == bytes[9..]);
+            assert!(whole[..] == bytes[..]);
+        }
+    }
+
+    // One test, as there is one place for all that is kept.
+    #[test]
+    fn room_is_kept_for_a_while() {
+        give_back();
+        drop(Bulk::new(vec![1; 2 * LONG]));
+        let mut room = spare();
+        // Another test may have been faster; then there is nothing to see.
+        if room.capacity() < LONG {
+            return;
+        }
+        assert!(room.is_empty());
+        // A short message leaves the room to others, and long waiting gives it back.
+        for _ in 0..=SMALL_IN_A_ROW {
+            room.clear();
+            room.push(1);
+            let short = Bulk::new(room);
+            assert!(!short.is_long() && short[..] == [1]);
+            room = spare();
+        }
+        assert!(room.capacity() < LONG, "it was not given back");
+        let huge = vec![0; MAX_ROOM + 1];
+        drop(Bulk::new(huge));
+        assert!(spare().capacity() <= MAX_ROOM, "too much was kept");
     }
 }

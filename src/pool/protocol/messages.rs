@@ -17,6 +17,7 @@
 //! answer carries no number: the pool's ledger knows whose it is. An answer too many is garbage,
 //! for which the worker is killed.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub(crate) enum Request {
         entry: Option<Offset>,
         /// Number of tasks.
         count: u32,
+        /// Number of tasks of a chunk, if there are several: the chunks are begun one by one.
+        chunk: Option<NonZeroU32>,
         /// Number of the first task in its map.
         first: u64,
         /// Name of the tasks, unless they are called by their function.

@@ -48,7 +48,24 @@ impl Scheduler {
                 self.queue.push_front(rest);
             }
         }
+        let share = self.share_of(&job, place);
+        if let Some(rest) = job.split_off(share) {
+            self.queue.push_front(rest);
+        }
         self.give(place, job, now)
+    }
+
+    /// Returns how many tasks of a job a worker gets: as many chunks as it has room for, but no
+    /// more than its part if others wait.
+    fn share_of(&self, job: &Job, place: usize) -> u32 {
+        let chunks = job.chunks();
+        if chunks == 1 {
+            return job.count;
+        }
+        let room = self.workers.worker(place).map_or(1, WorkerRecord::room);
+        let waiting = self.workers.count(WorkerRecord::is_waiting).max(1);
+        let share = room.min(chunks.div_ceil(waiting)).max(1);
+        u32::try_from(share).unwrap_or(u32::MAX).saturating_mul(job.chunk())
     }
 
     /// Enters a job in a worker's ledger, and has the host send it. In this order: a worker that
@@ -85,7 +102,7 @@ impl Scheduler {
             if !self.takes_more(worker) {
                 continue;
             }
-            let jobs = worker.ledger.jobs();
+            let jobs = worker.ledger.chunks();
             if best.is_none_or(|(_, fewest)| jobs < fewest) {
                 best = Some((place, jobs));
             }

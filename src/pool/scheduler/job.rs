@@ -128,7 +128,8 @@ pub(crate) trait Sink: Send + Sync {
     fn is_cancelled(&self) -> bool;
 }
 
-/// A chunk of tasks of one call, with consecutive numbers.
+/// Tasks of one call, with consecutive numbers: a chunk, or several of the size that the user has
+/// chosen, which wait and go out together as long as one worker gets them.
 pub(crate) struct Job {
     pub(crate) sink: Arc<dyn Sink>,
     /// Number of the first in its call.
@@ -149,6 +150,18 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Returns the number of tasks of a chunk, the last of which may have fewer.
+    pub(crate) fn chunk(&self) -> u32 {
+        let chosen = self.sink.call().options.chunk_size;
+        chosen.map_or(u32::MAX, |size| u32::try_from(size).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// Returns the number of chunks.
+    pub(crate) fn chunks(&self) -> usize {
+        // The usual case, without a division.
+        if self.count == 1 { 1 } else { chunks(self.count, self.chunk()) }
+    }
+
     /// Cuts the job: keeps the first `at` tasks, and returns the others. `None` if there are no
     /// others.
     pub(crate) fn split_off(&mut self, at: u32) -> Option<Job> {
@@ -203,6 +216,11 @@ impl Job {
         }
         place
     }
+}
+
+/// Returns the number of chunks of `chunk` tasks that so many tasks are.
+pub(crate) fn chunks(tasks: u32, chunk: u32) -> usize {
+    tasks.div_ceil(chunk.max(1)) as usize
 }
 
 /// Name and pid of a worker, for errors.

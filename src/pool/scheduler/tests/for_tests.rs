@@ -268,7 +268,16 @@ pub(super) fn job(sink: &Arc<Recorder>, first: u64, count: u32, place: Option<us
         framed.expect("a frame");
     }
     let sink = Arc::clone(sink) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place, bytes: Bulk::new(bytes), fds: Vec::new() }
+    Job {
+        sink,
+        first,
+        count,
+        failed: 0,
+        put_off: 0,
+        place,
+        bytes: Bulk::new(bytes),
+        fds: Vec::new(),
+    }
 }
 
 pub(super) fn plain() -> Arc<Recorder> {
