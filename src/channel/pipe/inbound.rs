@@ -26,7 +26,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::doorbell::{Bell, Missing};
-use super::outbound::Prospect;
+use super::glance::Glance;
 use super::ring::{Consumer, Corrupt, Kind, Other, Record, Ring};
 use super::segment::Segment;
 use crate::channel::spin::Spin;
@@ -51,25 +51,6 @@ pub(crate) struct Inbound {
     begun: Vec<u8>,
     /// The outcome that `poll` found and `recv` has not returned yet.
     found: Option<Result<Vec<Arc<OwnedFd>>, RecvTransportError>>,
-}
-
-/// A look at a ring from beside its receiving end, which another thread may use meanwhile.
-pub(crate) struct Glance {
-    segment: Arc<Segment>,
-    place: usize,
-    /// The receiving end as it was.
-    consumer: Consumer,
-    /// The room that the sending end of the same link waits for, if it does.
-    pub(super) room: Option<Prospect>,
-}
-
-impl Glance {
-    /// Returns true if something was published that the receiving end had not taken when this was
-    /// made, or if there is the room that the sending end lacked.
-    pub(crate) fn is_any(&self) -> bool {
-        !self.consumer.is_empty(self.segment.ring(self.place))
-            || self.room.as_ref().is_some_and(Prospect::is_there)
-    }
 }
 
 /// The receiving end without the memory and what is kept, so that these can be borrowed at once.

@@ -10,7 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::doorbell::{Bell, Packets};
-use super::inbound::{Glance, Inbound, MovedInbound};
+use super::glance::Glance;
+use super::inbound::{Inbound, MovedInbound};
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};

@@ -19,13 +19,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::doorbell::Bell;
-use super::ring::{Corrupt, Kind, Other, Producer, Ring};
+use super::doorbell::{Bell, wake};
+use super::glance::Prospect;
+use super::parts::{first_part, next_part};
+use super::ring::{Corrupt, Kind, Producer, Ring};
 use super::segment::Segment;
 use crate::channel::spin::Spin;
 use crate::channel::transport::{Parts, SendTransportError};
 use crate::codec::MAX_FDS;
-use crate::sys::ipc::bell::{Heard, Peer, Sent};
+use crate::sys::ipc::bell::{Heard, Sent};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// Messages between checks for a receiver that is gone. (A send that has to wait notices at once.)
@@ -229,8 +231,7 @@ impl Outbound {
         self.writer.send_some(ring, bell, parts, fds, sent)
     }
 
-    /// Does what `send_some` does for a message without descriptors, for who looks for room instead
-    /// of being told of it: without a call of the kernel, unless the receiver sleeps.
+    /// `send_some` without descriptors, and without being told of room: for who looks for it.
     pub(crate) fn send_some_awake(
         &mut self,
         bell: &mut Bell,
@@ -246,28 +247,8 @@ impl Outbound {
 
     /// Returns a look at the room for what is left of a message.
     pub(crate) fn prospect(&self, left: usize) -> Prospect {
-        let ring = self.segment.ring(self.place);
-        // As much as is worth going on for.
-        let bytes = ring.room_for(left).min(ring.capacity() / 4);
         let producer = self.writer.producer.clone();
-        Prospect { segment: Arc::clone(&self.segment), place: self.place, producer, bytes }
-    }
-}
-
-/// A look at the room in a ring from beside its sending end.
-pub(crate) struct Prospect {
-    segment: Arc<Segment>,
-    place: usize,
-    /// The sending end as it was.
-    producer: Producer,
-    bytes: u64,
-}
-
-impl Prospect {
-    /// Returns true if there is as much room as was to be looked for.
-    pub(crate) fn is_there(&self) -> bool {
-        // What is corrupt is found by who sends.
-        self.producer.sees_room(self.segment.ring(self.place), self.bytes).unwrap_or(true)
+        Prospect::new(Arc::clone(&self.segment), self.place, producer, left)
     }
 }
 
@@ -357,8 +338,8 @@ impl Writer {
     /// Sends a part of a message that is not its last record. From `has_begun` on, the receiver is
     /// in the middle of a message.
     ///
-    /// A receiver that sleeps is woken when the ring is full or the message whole, not for each
-    /// part: on the processor that we are on, it would take one part at a time.
+    /// A receiver that sleeps is woken when the ring is full or the message whole: on our
+    /// processor, it would take one part at a time.
     fn send_part(
         &mut self,
         ring: Ring<'_>,
@@ -478,7 +459,6 @@ impl Writer {
         //    sees the end.
         let other = self.producer.announce_packet(ring);
         let producer = &mut self.producer;
-        // What is corrupt is found by who sends.
         // The kernel limits the descriptors in flight of a user. At the limit, a receiver that has
         // something to receive will make room; one that has received all will not, and then it is
         // an error.
@@ -545,7 +525,6 @@ impl Writer {
         let own = self.spin.own_cpu();
         ring.producer_is_on(own);
         let producer = &mut self.producer;
-        // What is corrupt is found right below.
         let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
         // Whether it helped or not, what follows looks again: a spin that ended early costs one
         // look more.
@@ -604,38 +583,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Splits the part off that goes first of a message that is too long for one record; `None` if it
-/// is not.
-fn first_part<'a>(ring: Ring<'_>, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
-}
-
-/// Returns the next part of a message of which `sent` bytes went out, and whether it is the last.
-fn next_part<'a>(ring: Ring<'_>, parts: Parts<'a>, sent: usize) -> (&'a [u8], bool) {
-    let longest = ring.longest();
-    match parts.front.get(sent..) {
-        // What is in front is a part by itself.
-        Some(front) if !front.is_empty() && !parts.rest.is_empty() => {
-            (&front[..front.len().min(longest)], false)
-        }
-        Some(front) if !front.is_empty() => {
-            (&front[..front.len().min(longest)], front.len() <= longest)
-        }
-        _ => {
-            let rest = &parts.rest[sent - parts.front.len()..];
-            (&rest[..rest.len().min(longest)], rest.len() <= longest)
-        }
-    }
-}
-
-/// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.
-fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
-    if other == Other::Sleeps && bell.wake() == Peer::Gone {
-        return Err(SendTransportError::Disconnected);
-    }
-    Ok(())
 }
 
 fn corrupt(_: Corrupt) -> SendTransportError {

@@ -591,10 +591,7 @@ impl Consumer {
 
     /// Takes the flag down: a producer need not wake whoever found a record by itself.
     pub(crate) fn lower_flag(&self, ring: Ring<'_>) {
-        // The load first, as in `wake_if_asleep`: it mostly is down.
-        if ring.control[CONSUMER_SLEEPS].load(Ordering::Relaxed) != 0 {
-            ring.control[CONSUMER_SLEEPS].swap(0, Ordering::AcqRel);
-        }
+        ring.control[CONSUMER_SLEEPS].swap(0, Ordering::AcqRel);
     }
 }
 

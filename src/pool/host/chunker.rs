@@ -105,8 +105,8 @@ struct Open {
 
 /// A chunk that is being filled.
 struct Chunk {
-    /// The arguments that are encoded, framed, the last of them perhaps in part; those of the chunks
-    /// before it in the same job as well.
+    /// The arguments that are encoded, framed, the last of them perhaps in part. Those of the
+    /// chunks before it in the same job come first.
     bytes: Vec<u8>,
     /// Number of tasks in the chunk, without one that has descriptors or could not be encoded.
     count: u32,

@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use super::settings::Settings;
 use super::worker_process::{Heard, WorkerProcess};
-use crate::channel::pipe::inbound::Glance;
+use crate::channel::pipe::glance::Glance;
 use crate::codec;
 use crate::error::{Failure, Result};
 use crate::pool::protocol::bulk;

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use super::settings::Settings;
 use crate::channel::buffered::MAX_MESSAGE;
-use crate::channel::pipe::inbound::Glance;
+use crate::channel::pipe::glance::Glance;
 use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::codec::Carried;
@@ -391,7 +391,8 @@ impl WorkerProcess {
     }
 
     /// Reads what it has published, and sends what there is room for, for who goes on looking.
-    /// Returns `false` if something is left that takes the longer way ([`exchange`](WorkerProcess::exchange)).
+    /// Returns `false` if something is left that takes the longer way
+    /// ([`exchange`](WorkerProcess::exchange)).
     pub(super) fn hear_awake(
         &mut self,
         scratch: &mut Vec<u8>,
