@@ -132,6 +132,12 @@ impl WorkerRecord {
         most.saturating_sub(self.ledger.chunks())
     }
 
+    /// Returns how long the chunks take that it has; `None` while that is not known.
+    pub(crate) fn work_ahead(&self) -> Option<Duration> {
+        let chunks = self.ledger.chunks() as u64;
+        (self.pace > 0).then(|| Duration::from_nanos(self.pace.saturating_mul(chunks)))
+    }
+
     /// Returns the number of tasks that it has finished or has.
     pub(crate) fn tasks_taken(&self) -> u64 {
         self.ledger.finished.saturating_add(self.ledger.tasks())

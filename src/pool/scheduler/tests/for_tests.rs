@@ -81,6 +81,7 @@ impl Sink for Recorder {
 pub(super) struct Worker {
     pub(super) given: VecDeque<u64>,
     pub(super) begun: u64,
+    pub(super) busy: Duration,
     pub(super) is_ready: bool,
     pub(super) running: Option<u64>,
     pub(super) running_since: Option<Instant>,
@@ -176,7 +177,7 @@ impl Pool {
     pub(super) fn words(&self, place: usize) -> Words {
         let worker = self.workers[place].as_ref().expect("a worker");
         let running_for = worker.running_since.map_or(Duration::ZERO, |since| self.now - since);
-        Words { begun: worker.begun, running_for, busy: Duration::ZERO, read_at: self.now }
+        Words { begun: worker.begun, running_for, busy: worker.busy, read_at: self.now }
     }
 
     pub(super) fn hear(&mut self, place: usize) {

@@ -65,6 +65,20 @@ fn tasks_that_follow_each_other_go_to_the_worker_that_answered() {
 }
 
 #[test]
+fn short_tasks_of_one_function_go_to_one_worker_for_a_while() {
+    for (took, of_the_first) in [(10, 6), (100, 1)] {
+        let (mut pool, sink) = (Pool::new(2), plain());
+        pool.submit(&sink, 0..1);
+        pool.workers[0].as_mut().expect("it").busy = Duration::from_micros(took);
+        assert_eq!(pool.work(0), 0);
+        // The first again, until it has work for so long that another one may be woken.
+        pool.submit(&sink, 1..8);
+        let given = |place: usize| pool.workers[place].as_ref().expect("it").given.len();
+        assert!(given(0) >= of_the_first && given(1) > 0, "{} and {}", given(0), given(1));
+    }
+}
+
+#[test]
 fn a_death_fails_the_task_that_ran_and_no_other() {
     let (mut pool, sink) = (Pool::new(1), plain());
     pool.submit(&sink, 0..3);
