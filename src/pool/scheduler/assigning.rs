@@ -99,8 +99,9 @@ impl Scheduler {
         (is_alike && is_soon && self.takes_more(worker)).then_some(place)
     }
 
-    /// Returns the worker for the next job: the one that has just finished its own; else one without
-    /// jobs, or the one with the fewest among those with room, unless the last one does as well.
+    /// Returns the worker for the next job: the one that has just finished its own; else one
+    /// without jobs, or the one with the fewest among those with room, unless the one that was
+    /// given the last job does as well.
     fn choose(&mut self) -> Option<usize> {
         // Tasks that follow each other go to one worker, which need not be woken.
         if let Some(place) = self.warm.take()
