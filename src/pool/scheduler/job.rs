@@ -259,6 +259,9 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
         Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
+        // The time of a whole call, which is up for all that waits.
+        Failure::Limit(limit) => Failure::Limit(*limit),
+        Failure::Lost(reason) => Failure::Lost(reason.clone()),
         // The other variants never hit several tasks at once, except an error of the system.
         other => Failure::NotRun(other.to_string()),
     }

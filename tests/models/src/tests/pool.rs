@@ -277,7 +277,16 @@ impl Host {
 fn job(sink: &Arc<Outcomes>, first: u64, count: u32) -> Job {
     let bytes = [1, 0].repeat(count as usize);
     let sink = Arc::clone(sink) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes: Bulk::new(bytes), fds: Vec::new() }
+    Job {
+        sink,
+        first,
+        count,
+        failed: 0,
+        put_off: 0,
+        place: None,
+        bytes: Bulk::new(bytes),
+        fds: Vec::new(),
+    }
 }
 
 /// A pool with one worker, which dies at a step or not at all.
