@@ -62,6 +62,7 @@ pub(crate) use parcel::{
     decode, decode_front, decode_plain, encode, encode_front, encode_plain, encode_with_ends,
     encode_within,
 };
+pub(crate) use shape::prepare;
 
 #[cfg(test)]
 #[path = "tests/value_tests.rs"]

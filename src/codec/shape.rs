@@ -144,6 +144,12 @@ thread_local! {
     static EXPECTED: RefCell<[Expected; SLOTS]> = RefCell::default();
 }
 
+/// Makes the tables of this thread, so that a copy of this process need not.
+pub(crate) fn prepare() {
+    let _ = KNOWN.try_with(|_| {});
+    let _ = EXPECTED.try_with(|_| {});
+}
+
 /// A number for the fields of a struct, from those so far and one more: where their names are.
 #[inline]
 pub(crate) fn mix(fields: usize, name: &'static str) -> usize {

@@ -9,6 +9,7 @@ use crate::error::Failure;
 use crate::pool::Retry;
 use crate::pool::host::decode::Opened;
 use crate::pool::host::map_results::MapResults;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::ClaimHandle;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::scheduler::job::{Call, Job, Options, Sink, Tag};
@@ -86,10 +87,19 @@ fn job(results: &Arc<MapResults>, first: u64, count: u32) -> Job {
     for number in first..first + u64::from(count) {
         let encode =
             |onto: &mut Vec<u8>| codec::encode_within(&number, onto, usize::MAX, &mut Vec::new());
-        messages::framed(&mut bytes, encode).expect("a number").keep();
+        messages::framed(&mut bytes, false, encode).expect("a number").keep();
     }
     let sink = Arc::clone(results) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds: Vec::new() }
+    Job {
+        sink,
+        first,
+        count,
+        failed: 0,
+        put_off: 0,
+        place: None,
+        bytes: Bulk::new(bytes),
+        fds: Vec::new(),
+    }
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

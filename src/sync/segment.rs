@@ -86,6 +86,11 @@ thread_local! {
     static LAST: RefCell<Weak<Segment>> = const { RefCell::new(Weak::new()) };
 }
 
+/// Makes the place for it in this thread, so that a copy of this process need not.
+pub(crate) fn prepare() {
+    let _ = LAST.try_with(|_| {});
+}
+
 /// A segment as a field of what crosses: its descriptor. Decoding refuses memory that is shorter
 /// than `LENGTH` bytes, so the object may use these without further checks.
 #[derive(Clone, Debug)]

@@ -24,6 +24,8 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ring::Other;
+use crate::channel::transport::SendTransportError;
 use crate::codec;
 use crate::sys::ipc::bell::{self, Heard, Peer, Sent};
 use crate::sys::ipc::socket::Mode;
@@ -204,4 +206,11 @@ impl Packets {
             heard => Ok(heard),
         }
     }
+}
+/// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.
+pub(super) fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
+    if other == Other::Sleeps && bell.wake() == Peer::Gone {
+        return Err(SendTransportError::Disconnected);
+    }
+    Ok(())
 }

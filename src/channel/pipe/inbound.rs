@@ -26,6 +26,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::doorbell::{Bell, Missing};
+use super::glance::Glance;
 use super::ring::{Consumer, Corrupt, Kind, Other, Record, Ring};
 use super::segment::Segment;
 use crate::channel::spin::Spin;
@@ -50,22 +51,6 @@ pub(crate) struct Inbound {
     begun: Vec<u8>,
     /// The outcome that `poll` found and `recv` has not returned yet.
     found: Option<Result<Vec<Arc<OwnedFd>>, RecvTransportError>>,
-}
-
-/// A look at a ring from beside its receiving end, which another thread may use meanwhile.
-pub(crate) struct Glance {
-    segment: Arc<Segment>,
-    place: usize,
-    /// The receiving end as it was.
-    consumer: Consumer,
-}
-
-impl Glance {
-    /// Returns true if something was published that the receiving end had not taken when this was
-    /// made.
-    pub(crate) fn is_any(&self) -> bool {
-        !self.consumer.is_empty(self.segment.ring(self.place))
-    }
 }
 
 /// The receiving end without the memory and what is kept, so that these can be borrowed at once.
@@ -101,6 +86,17 @@ impl Inbound {
         onto: &mut Vec<u8>,
         limit: u64,
         deadline: Deadline,
+    ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
+        self.recv_by(bell, onto, limit, Some(deadline))
+    }
+
+    /// `recv`; without a deadline, it neither waits nor asks to be woken.
+    fn recv_by(
+        &mut self,
+        bell: &mut Bell,
+        onto: &mut Vec<u8>,
+        limit: u64,
+        deadline: Option<Deadline>,
     ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
         let start = onto.len();
         // What an earlier call kept comes first; usually `onto` is empty, and the buffers change
@@ -164,8 +160,8 @@ impl Inbound {
         Ok(true)
     }
 
-    /// Does the short way of `drain` only, and leaves the flag as it is: for who goes on looking.
-    /// Returns true if nothing is left in the ring.
+    /// Does what `drain` does, but leaves the flag as it is, without a call of the kernel: for who
+    /// goes on looking. Returns true if nothing is left in the ring; if not, `drain` has to follow.
     pub(crate) fn drain_awake(
         &mut self,
         bell: &mut Bell,
@@ -173,26 +169,50 @@ impl Inbound {
         limit: u64,
         mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>),
     ) -> bool {
-        if !self.begun.is_empty() || self.found.is_some() || self.reader.is_over {
+        if self.found.is_some() || self.reader.is_over {
             return false;
         }
-        let ring = self.segment.ring(self.place);
-        self.reader.sip(ring, bell, onto, limit, &mut each);
-        self.is_empty()
+        for _ in 0..MAX_LONG_MESSAGES {
+            if self.begun.is_empty() {
+                let ring = self.segment.ring(self.place);
+                self.reader.sip(ring, bell, onto, limit, &mut each);
+            }
+            if self.is_empty() {
+                return true;
+            }
+            onto.clear();
+            match self.recv_by(bell, onto, limit, None) {
+                Ok(fds) => each(onto, fds),
+                Err(RecvTransportError::Empty) => return self.is_empty(),
+                // Asked for again by `drain`.
+                Err(RecvTransportError::Os(_)) => return false,
+                // For `drain`, which tells it.
+                Err(fault) => {
+                    self.found = Some(Err(fault));
+                    return false;
+                }
+            }
+        }
+        false
     }
 
     /// Takes the flag down, so that no wake-up comes over the socket, for who looks at the ring
-    /// instead; `look_no_more` has to follow.
-    pub(crate) fn glance(&self) -> Glance {
-        self.reader.consumer.lower_flag(self.segment.ring(self.place));
+    /// instead; `look_no_more` has to follow. `own` is the processor of who looks, so that a sender
+    /// without room looks for it, too.
+    pub(crate) fn glance(&self, own: u64) -> Glance {
+        let ring = self.segment.ring(self.place);
+        self.reader.consumer.lower_flag(ring);
+        ring.consumer_is_on(own);
         let consumer = self.reader.consumer.clone();
-        Glance { segment: Arc::clone(&self.segment), place: self.place, consumer }
+        Glance { segment: Arc::clone(&self.segment), place: self.place, consumer, room: None }
     }
 
     /// Raises the flag again. Returns true if nothing is in the ring; if something is, it came
     /// without a wake-up.
     pub(crate) fn look_no_more(&self) -> bool {
-        self.reader.consumer.raise_flag(self.segment.ring(self.place));
+        let ring = self.segment.ring(self.place);
+        ring.consumer_is_on(0);
+        self.reader.consumer.raise_flag(ring);
         self.is_empty()
     }
 
@@ -219,7 +239,7 @@ impl Inbound {
         }
         let ring = self.segment.ring(self.place);
         let mut target = Target { onto: &mut self.begun, start: 0, limit };
-        let done = self.reader.fill(ring, bell, &mut target, deadline);
+        let done = self.reader.fill(ring, bell, &mut target, Some(deadline));
         match done {
             Err(RecvTransportError::Empty) => return Ok(false),
             Err(RecvTransportError::Os(error)) => return Err(error),
@@ -322,13 +342,14 @@ impl Reader {
         }
     }
 
-    /// Takes records until a message is whole, in the steps that stand at the top of this file.
+    /// Takes records until a message is whole, in the steps that stand at the top of this file;
+    /// without a deadline, until there are no more.
     fn fill(
         &mut self,
         ring: Ring<'_>,
         bell: &mut Bell,
         target: &mut Target<'_>,
-        deadline: Deadline,
+        deadline: Option<Deadline>,
     ) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
         if self.is_over {
             return Err(RecvTransportError::Disconnected);
@@ -357,12 +378,17 @@ impl Reader {
                         RecvTransportError::Disconnected
                     });
                 }
-                Ok(None) => self.wait(ring, bell, deadline, &mut waiting)?,
+                Ok(None) => match deadline {
+                    Some(deadline) => self.wait(ring, bell, deadline, &mut waiting)?,
+                    None => return Err(RecvTransportError::Empty),
+                },
                 Err(corrupt) => return Err(self.garbage(bell, corrupt)),
             }
             // A peer that is always about to send does not keep us beyond the deadline.
             turns += 1;
-            if turns.is_multiple_of(CLOCK_INTERVAL) && deadline.is_over() {
+            if turns.is_multiple_of(CLOCK_INTERVAL)
+                && deadline.is_none_or(|deadline| deadline.is_over())
+            {
                 return Err(RecvTransportError::Empty);
             }
         }

@@ -10,7 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::doorbell::{Bell, Packets};
-use super::inbound::{Glance, Inbound, MovedInbound};
+use super::glance::Glance;
+use super::inbound::{Inbound, MovedInbound};
 use super::outbound::Outbound;
 use super::segment::Segment;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
@@ -96,9 +97,12 @@ impl RingLink {
         self.inbound.drain_awake(&mut self.bell, onto, limit, each)
     }
 
-    /// See `Inbound::glance`.
-    pub(crate) fn glance(&self) -> Glance {
-        self.inbound.glance()
+    /// See `Inbound::glance`. `left` bytes of a message are still to be sent: it looks for room for
+    /// them as well.
+    pub(crate) fn glance(&self, own: u64, left: usize) -> Glance {
+        let mut glance = self.inbound.glance(own);
+        glance.room = (left > 0).then(|| self.outbound.prospect(left));
+        glance
     }
 
     /// See `Inbound::look_no_more`.
@@ -134,11 +138,20 @@ impl RingLink {
     /// See `Outbound::send_some`.
     pub(crate) fn send_some(
         &mut self,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
-        self.outbound.send_some(&mut self.bell, bytes, fds, sent)
+        self.outbound.send_some(&mut self.bell, parts, fds, sent)
+    }
+
+    /// See `Outbound::send_some_awake`.
+    pub(crate) fn send_some_awake(
+        &mut self,
+        parts: Parts<'_>,
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        self.outbound.send_some_awake(&mut self.bell, parts, sent)
     }
 
     /// See `Inbound::poll`.

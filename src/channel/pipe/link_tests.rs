@@ -212,7 +212,7 @@ fn who_looks_is_not_woken_and_who_looks_no_more_is() {
     let (mut near, mut far) = RingLink::pair(4096).expect("pair");
     let is_told =
         |near: &RingLink| !poll::readable(&[near.as_fd()], Deadline::Now).expect("poll").is_empty();
-    let glance = near.glance();
+    let glance = near.glance(1, 0);
     assert!(!glance.is_any());
     far.send(b"one", &[], soon()).expect("send");
     assert!(glance.is_any() && !is_told(&near));

@@ -1,10 +1,12 @@
 //! Pipes: rings of bytes in shared memory, with a socket to sleep at and to carry descriptors.
 
 mod doorbell;
+pub(crate) mod glance;
 pub(crate) mod inbound;
 pub(crate) mod link;
 mod outbound;
 pub(crate) mod pair;
+mod parts;
 mod receiver;
 pub(crate) mod ring;
 mod segment;

@@ -19,13 +19,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::doorbell::Bell;
-use super::ring::{Corrupt, Kind, Other, Producer, Ring};
+use super::doorbell::{Bell, wake};
+use super::glance::Prospect;
+use super::parts::{first_part, next_part};
+use super::ring::{Corrupt, Kind, Producer, Ring};
 use super::segment::Segment;
 use crate::channel::spin::Spin;
 use crate::channel::transport::{Parts, SendTransportError};
 use crate::codec::MAX_FDS;
-use crate::sys::ipc::bell::{Heard, Peer, Sent};
+use crate::sys::ipc::bell::{Heard, Sent};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// Messages between checks for a receiver that is gone. (A send that has to wait notices at once.)
@@ -133,7 +135,7 @@ impl Outbound {
                 .has_room(ring, Producer::room_for(Kind::Last, bytes.len()))
                 .map_err(corrupt)?;
         if fits {
-            producer.push_quietly(ring, bytes);
+            producer.push_quietly(ring, Kind::Last, bytes);
         }
         Ok(fits)
     }
@@ -218,7 +220,7 @@ impl Outbound {
     pub(crate) fn send_some(
         &mut self,
         bell: &mut Bell,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
@@ -226,7 +228,27 @@ impl Outbound {
             return Err(SendTransportError::Disconnected);
         }
         let ring = self.segment.ring(self.place);
-        self.writer.send_some(ring, bell, bytes, fds, sent)
+        self.writer.send_some(ring, bell, parts, fds, sent)
+    }
+
+    /// `send_some` without descriptors, and without being told of room: for who looks for it.
+    pub(crate) fn send_some_awake(
+        &mut self,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        if bell.is_over {
+            return Err(SendTransportError::Disconnected);
+        }
+        let ring = self.segment.ring(self.place);
+        self.writer.send_some_awake(ring, bell, parts, sent)
+    }
+
+    /// Returns a look at the room for what is left of a message.
+    pub(crate) fn prospect(&self, left: usize) -> Prospect {
+        let producer = self.writer.producer.clone();
+        Prospect::new(Arc::clone(&self.segment), self.place, producer, left)
     }
 }
 
@@ -315,6 +337,9 @@ impl Writer {
 
     /// Sends a part of a message that is not its last record. From `has_begun` on, the receiver is
     /// in the middle of a message.
+    ///
+    /// A receiver that sleeps is woken when the ring is full or the message whole: on our
+    /// processor, it would take one part at a time.
     fn send_part(
         &mut self,
         ring: Ring<'_>,
@@ -324,33 +349,35 @@ impl Writer {
         has_begun: &mut bool,
     ) -> Result<(), SendTransportError> {
         self.wait_for_room(ring, bell, Producer::room_for(Kind::Part, part.len()), deadline)?;
-        let other = self.producer.push(ring, Kind::Part, 0, part);
+        self.producer.push_quietly(ring, Kind::Part, part);
         *has_begun = true;
-        wake(bell, other)
+        Ok(())
     }
 
     fn send_some(
         &mut self,
         ring: Ring<'_>,
         bell: &mut Bell,
-        bytes: &[u8],
+        parts: Parts<'_>,
         fds: &[Arc<OwnedFd>],
         sent: &mut usize,
     ) -> Result<bool, SendTransportError> {
         let done = loop {
-            let rest = &bytes[*sent..];
+            let left = parts.length() - *sent;
             // Each step is a part, or the last record with its descriptors. Nothing here waits.
-            let step = match first_part(ring, rest) {
-                None => self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len()),
-                Some((part, _)) => {
+            let step = match next_part(ring, parts, *sent) {
+                (rest, true) => {
+                    self.send_last(ring, bell, rest, fds, Deadline::Now).map(|()| rest.len())
+                }
+                (part, false) => {
                     self.send_part(ring, bell, part, Deadline::Now, &mut true).map(|()| part.len())
                 }
             };
             match step {
                 Ok(length) => *sent += length,
-                Err(SendTransportError::Full) if rest.len() > ring.longest() => {
+                Err(SendTransportError::Full) if left > ring.longest() => {
                     // A wish for more than the next part, so as not to be woken for each.
-                    let more = ring.room_for(rest.len()).min(ring.capacity() / 2);
+                    let more = ring.room_for(left).min(ring.capacity() / 2);
                     // As in `sleep_for_room`: the wish, then the look; but it is the caller who
                     // sleeps, at the descriptor.
                     self.producer.wish(ring, more);
@@ -362,11 +389,32 @@ impl Writer {
                 Err(SendTransportError::Full) => break false,
                 Err(fault) => return Err(fault),
             }
-            if *sent == bytes.len() {
+            if *sent == parts.length() {
                 break true;
             }
         };
         Ok(done)
+    }
+
+    fn send_some_awake(
+        &mut self,
+        ring: Ring<'_>,
+        bell: &mut Bell,
+        parts: Parts<'_>,
+        sent: &mut usize,
+    ) -> Result<bool, SendTransportError> {
+        while *sent < parts.length() {
+            let (part, is_last) = next_part(ring, parts, *sent);
+            let kind = if is_last { Kind::Last } else { Kind::Part };
+            let room = Producer::room_for(kind, part.len());
+            if !self.producer.has_room(ring, room).map_err(corrupt)? {
+                break;
+            }
+            self.producer.push_quietly(ring, kind, part);
+            *sent += part.len();
+        }
+        wake(bell, self.producer.wake_now(ring))?;
+        Ok(*sent == parts.length())
     }
 
     /// Sends the last record of a message, or the only one.
@@ -411,7 +459,6 @@ impl Writer {
         //    sees the end.
         let other = self.producer.announce_packet(ring);
         let producer = &mut self.producer;
-        // What is corrupt is found by who sends.
         // The kernel limits the descriptors in flight of a user. At the limit, a receiver that has
         // something to receive will make room; one that has received all will not, and then it is
         // an error.
@@ -468,6 +515,8 @@ impl Writer {
         bytes: u64,
         deadline: Deadline,
     ) -> Result<(), SendTransportError> {
+        // For the parts that were sent quietly: it is to make room.
+        wake(bell, self.producer.wake_now(ring))?;
         if matches!(deadline, Deadline::Now) {
             return self.sleep_for_room(ring, bell, bytes, deadline);
         }
@@ -476,7 +525,6 @@ impl Writer {
         let own = self.spin.own_cpu();
         ring.producer_is_on(own);
         let producer = &mut self.producer;
-        // What is corrupt is found right below.
         let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
         // Whether it helped or not, what follows looks again: a spin that ended early costs one
         // look more.
@@ -539,20 +587,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Splits the part off that goes first of a message that is too long for one record; `None` if it
-/// is not.
-fn first_part<'a>(ring: Ring<'_>, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    bytes.split_at_checked(ring.longest()).filter(|(_, rest)| !rest.is_empty())
-}
-
-/// Wakes the other side if it sleeps. A socket that is full of wake-ups needs no more of them.
-fn wake(bell: &mut Bell, other: Other) -> Result<(), SendTransportError> {
-    if other == Other::Sleeps && bell.wake() == Peer::Gone {
-        return Err(SendTransportError::Disconnected);
-    }
-    Ok(())
 }
 
 fn corrupt(_: Corrupt) -> SendTransportError {

@@ -307,11 +307,11 @@ impl Producer {
         self.wake_if_asleep(ring)
     }
 
-    /// Writes and publishes a whole message, but leaves a consumer that sleeps asleep, until
-    /// `wake_now`. A third of what `push` costs.
+    /// Writes and publishes a record without descriptors, but leaves a consumer that sleeps asleep,
+    /// until `wake_now`. A third of what `push` costs.
     #[inline]
-    pub(crate) fn push_quietly(&mut self, ring: Ring<'_>, payload: &[u8]) {
-        self.write(ring, Kind::Last, 0, payload);
+    pub(crate) fn push_quietly(&mut self, ring: Ring<'_>, kind: Kind, payload: &[u8]) {
+        self.write(ring, kind, 0, payload);
         // Release: who sees the tail sees the record.
         ring.control[TAIL].store(self.tail, Ordering::Release);
     }

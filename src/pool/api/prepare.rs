@@ -12,6 +12,7 @@ use crate::codec::{self, Ends};
 use crate::error::Failure;
 use crate::pool::child::worker_loop;
 use crate::pool::host::supervisor::Shared;
+use crate::pool::protocol::bulk::{self, Bulk};
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::{Call, Options};
 use crate::sys::program::code::{Contentless, Offset};
@@ -26,8 +27,8 @@ use crate::unwind;
 pub(super) fn encode<Args: Serialize>(
     args: &Args,
     check: impl FnOnce(&Ends) -> Result<(), String>,
-) -> Result<(Vec<u8>, Vec<Arc<OwnedFd>>), Failure> {
-    let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+) -> Result<(Bulk, Vec<Arc<OwnedFd>>), Failure> {
+    let (mut bytes, mut fds) = (bulk::spare(), Vec::new());
     let encode = |onto: &mut Vec<u8>| {
         let ends = codec::encode_within(args, onto, messages::LONGEST, &mut fds)?;
         check(&ends)?;
@@ -35,11 +36,10 @@ pub(super) fn encode<Args: Serialize>(
         ends.keep();
         Ok(())
     };
-    unwind::catch(|| messages::framed(&mut bytes, encode))
+    unwind::catch(|| messages::framed(&mut bytes, true, encode))
         .unwrap_or_else(|panic| Err(format!("{}: it panicked: {panic}", type_name::<Args>())))
         .map_err(|reason| Failure::BadArguments(format!("cannot be encoded: {reason}")))?;
-    bytes.shrink_to_fit();
-    Ok((bytes, fds))
+    Ok((Bulk::new(bytes), fds))
 }
 
 /// Makes what the tasks of a function have in common. Also returns why they cannot be run, if that

@@ -512,7 +512,7 @@ impl<'p> Tasks<'p> {
                 failed: 0,
                 put_off: 0,
                 place: Some(place),
-                // A copy for each worker: a job owns its arguments, as it may be sent again.
+                // For each worker: a job owns its arguments, as it may be sent again.
                 bytes: bytes.clone(),
                 fds: fds.clone(),
             };

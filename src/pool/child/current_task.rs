@@ -4,8 +4,10 @@
 //! of a task is copied when [`current_task`] is called, not when a task begins.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
+
+use super::lasting::Lasting;
 
 /// The initializer's value; `None` if there was none, or while [`with_worker_state`] lends
 /// it.
@@ -13,12 +15,12 @@ type State = Option<Box<dyn Any>>;
 
 thread_local! {
     /// The task that runs, with the number of the first of its request.
-    pub(super) static TASK: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
+    pub(super) static TASK: Lasting<CurrentTask> = const { Lasting::new() };
     /// Number of the task that runs. Apart from the rest, which is the same for all tasks of a
     /// request, as it is written at every task.
     pub(super) static NUMBER: Cell<u64> = const { Cell::new(0) };
     /// Number of the worker, and its state.
-    pub(super) static WORKER: RefCell<Option<(usize, State)>> = const { RefCell::new(None) };
+    pub(super) static WORKER: Lasting<(usize, State)> = const { Lasting::new() };
 }
 
 /// The task that this thread runs, in a pool's worker: what [`current_task`] returns.
@@ -106,9 +108,7 @@ impl CurrentTask {
 /// ```
 #[must_use]
 pub fn current_task() -> Option<CurrentTask> {
-    TASK.with_borrow(|task| {
-        task.as_ref().map(|task| CurrentTask { number: NUMBER.get(), ..task.clone() })
-    })
+    TASK.with(|task| task.look(|task| CurrentTask { number: NUMBER.get(), ..task.clone() }))
 }
 
 /// Returns the number of the worker whose main thread this is, from 1 to
@@ -128,7 +128,7 @@ pub fn current_task() -> Option<CurrentTask> {
 /// ```
 #[must_use]
 pub fn worker_id() -> Option<usize> {
-    WORKER.with_borrow(|worker| worker.as_ref().map(|(id, _)| *id))
+    WORKER.with(|worker| worker.look(|(id, _)| *id))
 }
 
 /// Calls `f` with the worker's state, which is what the pool's
@@ -164,16 +164,11 @@ pub fn with_worker_state<T: 'static, R>(f: impl FnOnce(&mut T) -> R) -> Option<R
     impl Drop for Borrowed {
         fn drop(&mut self) {
             let state = self.0.take();
-            WORKER.with_borrow_mut(|worker| {
-                if let Some((_, place)) = worker {
-                    *place = state;
-                }
-            });
+            WORKER.with(|worker| worker.with_mut(|(_, place)| *place = state));
         }
     }
     // Taken out, not borrowed, while `f` runs: a task may call `worker_id` or this function in it.
-    let mut borrowed = Borrowed(
-        WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|(_, state)| state.take())),
-    );
+    let mut borrowed =
+        Borrowed(WORKER.with(|worker| worker.with_mut(|(_, state)| state.take())).flatten());
     borrowed.0.as_mut()?.downcast_mut().map(f)
 }

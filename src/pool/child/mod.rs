@@ -5,6 +5,7 @@
 //! task, no worker state.
 
 mod current_task;
+mod lasting;
 pub(crate) mod task_runner;
 pub(crate) mod worker_loop;
 

@@ -98,6 +98,10 @@ pub(crate) trait Tasks {
     /// from its own begin.
     fn go_one_by_one(&self) -> bool;
 
+    /// Returns how many tasks may be begun together: as many as the user wants in a chunk. The
+    /// others can still be given to other workers while these run.
+    fn together(&self) -> u32;
+
     /// Prepares the next task or stride; called before it is claimed. A task that is claimed
     /// afterwards thus has its timer and its start in place, and one that is not claimed leaves
     /// both unused.
@@ -175,7 +179,8 @@ impl<L: WorkerLink> TaskRunner<L> {
     ///    left goes to other workers.
     /// 2. **Prepare**: set the timer and the start of a task with a deadline. Killed here: as in 1;
     ///    the start that was written belongs to no claimed task, and nobody reads it.
-    /// 3. **Claim** the next task, or a stride of tasks if none has to be begun by itself. If the
+    /// 3. **Claim** the next task, or a stride of tasks if none has to be begun by itself and all
+    ///    are of one chunk. If the
     ///    word is closed, the pool has taken back all that is left, and the rest of the request is
     ///    dropped. Killed after the claim: the first claimed task counts as the one that was
     ///    running, the others of its stride as not begun.
@@ -193,19 +198,25 @@ impl<L: WorkerLink> TaskRunner<L> {
         tasks: &mut impl Tasks,
     ) {
         while left > 0 && !self.is_over {
-            let mut to_do = if tasks.go_one_by_one() { 1 } else { self.stride.min(left) };
+            let mut stride = if tasks.go_one_by_one() { 1 } else { self.stride.min(left) };
             // Step 2, ahead of the claim: see the order above.
             tasks.prepare(&self.memory);
-            // Step 3. The word may close at any moment, but not between its look and its claim:
-            // both are one instruction.
-            if !self.memory.begin(to_do) {
-                break;
-            }
-            // Only what was claimed counts; `open` writes this number into the word.
-            self.begun += u64::from(to_do);
-            left -= to_do;
-            while to_do > 0 && !self.is_over {
-                self.is_over = self.stretch(&mut to_do, fds, tasks).is_err();
+            left -= stride;
+            while stride > 0 && !self.is_over {
+                let mut to_do = stride.min(tasks.together());
+                // Step 3. The word may close at any moment, but not between its look and its claim:
+                // both are one instruction.
+                if !self.memory.begin(to_do) {
+                    return;
+                }
+                // Only what was claimed counts; `open` writes this number into the word.
+                self.begun += u64::from(to_do);
+                stride -= to_do;
+                while to_do > 0 && !self.is_over {
+                    self.is_over = self.stretch(&mut to_do, fds, tasks).is_err();
+                }
+                // The next chunk may be a long one. Without the clock, which `pause` reads.
+                self.is_over |= stride > 0 && self.publish().is_err();
             }
             // After the stride and before the next claim: a worker that has been told to end by its
             // timer begins nothing more.

@@ -11,9 +11,9 @@
 //! [`run`] while one does: an entry has the signature of all entries, which has no place for it.
 
 use std::any::type_name;
-use std::cell::RefCell;
 use std::io;
 use std::mem;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::current_task::{CurrentTask, NUMBER, TASK, WORKER};
+use super::lasting::Lasting;
 use super::task_runner::{TaskRunner, Tasks, WorkerLink};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
@@ -70,10 +71,10 @@ const HANDICAP: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// The runner; `None` while it runs tasks, as `run` has taken it.
-    static RUNNER: RefCell<Option<Box<TaskRunner<RingLink>>>> = const { RefCell::new(None) };
+    static RUNNER: Lasting<Box<TaskRunner<RingLink>>> = const { Lasting::new() };
 
     /// The part of the request about the tasks that its entry is about to run.
-    static REQUEST: RefCell<Option<Todo>> = const { RefCell::new(None) };
+    static REQUEST: Lasting<Todo> = const { Lasting::new() };
 }
 
 /// The entry of an initializer. It leaves what the function returns in the worker's state, where
@@ -88,11 +89,7 @@ where
         // An initializer that cannot decode fails the worker's start: no task could do better.
         let arguments = codec::decode::<Args>(arguments, fds).map_err(Refusal::Arguments)?;
         let state = code::conjure::<F>().call(arguments);
-        WORKER.with_borrow_mut(|worker| {
-            if let Some((_, place)) = worker {
-                *place = Some(Box::new(state));
-            }
-        });
+        WORKER.with(|worker| worker.with_mut(|(_, place)| *place = Some(Box::new(state))));
         Ok(Parcel::default())
     }
 }
@@ -124,16 +121,20 @@ where
 
 /// Serves a pool: the main function of a worker's process.
 pub(crate) fn serve(duty: Duty) {
+    work(duty);
+    // The state is the user's; the panic of its destructor has been shown.
+    let _ = unwind::catch(|| drop(WORKER.with(Lasting::take)));
+    drop(RUNNER.with(Lasting::take));
+}
+
+/// Does what is to be done, up to the end.
+fn work(duty: Duty) {
     let Duty { mut link, memory, id, initializer, records } = duty;
     // Before the initializer, which may ask for its worker's number.
-    WORKER.set(Some((id, None)));
+    WORKER.with(|worker| worker.set((id, None)));
     // Called by the panic hook, perhaps while the task's name is borrowed or the thread is ending:
     // it then gives no name rather than a second panic.
-    unwind::name_tasks(|| {
-        let name = TASK
-            .try_with(|task| task.try_borrow().ok()?.as_ref().map(|task| task.name().to_owned()));
-        name.ok().flatten()
-    });
+    unwind::name_tasks(|| TASK.with(|task| task.look(|task| task.name().to_owned())));
     if let Some((socket, level)) = records {
         records::install(socket, level);
     }
@@ -147,7 +148,7 @@ pub(crate) fn serve(duty: Duty) {
     }
     let mut message = Vec::new();
     let mut fds = Vec::new();
-    RUNNER.set(Some(Box::new(TaskRunner::new(link, memory))));
+    RUNNER.with(|runner| runner.set(Box::new(TaskRunner::new(link, memory))));
     while with_runner(|runner| runner.receive(&mut message, &mut fds)) == Some(true) {
         if !obey(&message, mem::take(&mut fds))
             || with_runner(|runner| runner.rest().is_ok()) != Some(true)
@@ -163,7 +164,7 @@ pub(crate) fn serve(duty: Duty) {
 
 /// Calls `f` with the runner; `None` if a task has it, which cannot be between two requests.
 fn with_runner<T>(f: impl FnOnce(&mut TaskRunner<RingLink>) -> T) -> Option<T> {
-    RUNNER.with_borrow_mut(|runner| runner.as_deref_mut().map(f))
+    RUNNER.with(|runner| runner.with_mut(|runner| f(runner)))
 }
 
 /// Runs the initializer. Returns the reason if it failed.
@@ -189,13 +190,17 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             with_runner(|runner| runner.open(epoch));
             true
         }
-        Some((Request::Tasks { entry, count, first, name, deadline, limits }, arguments)) => {
+        Some((
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits },
+            arguments,
+        )) => {
             // The pool checks entries before it sends them, so this is garbage.
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            REQUEST.set(Some(Todo { name, count, first, deadline, limits }));
+            let todo = Todo { name, count, chunk, first, deadline, limits };
+            REQUEST.with(|request| request.set(todo));
             // Outcomes have gone to the link; the entry itself has none.
             let _ = entry(arguments, fds);
-            TASK.set(None);
+            TASK.with(Lasting::take);
             true
         }
         None => false,
@@ -206,6 +211,8 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
 struct Todo {
     name: Option<String>,
     count: u32,
+    /// Number of tasks of a chunk; `None` if they are one.
+    chunk: Option<NonZeroU32>,
     first: u64,
     /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
@@ -223,15 +230,18 @@ fn run(
     call: impl Fn(&[u8], &mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
 ) {
     // Both are there, unless a task calls an entry by itself, which nothing offers.
-    let Some(mut runner) = RUNNER.take() else { return };
-    let Some(Todo { name, count, first, deadline, limits }) = REQUEST.take() else { return };
-    TASK.set(Some(CurrentTask { name, function, number: first, deadline: None }));
-    let mut tasks = Running { arguments, at: 0, next: first, deadline, limits, call };
+    let Some(mut runner) = RUNNER.with(Lasting::take) else { return };
+    let Some(Todo { name, count, chunk, first, deadline, limits }) = REQUEST.with(Lasting::take)
+    else {
+        return;
+    };
+    TASK.with(|task| task.set(CurrentTask { name, function, number: first, deadline: None }));
+    let mut tasks = Running { arguments, at: 0, next: first, chunk, deadline, limits, call };
     runner.run(count, &mut fds, &mut tasks);
     // Before the runner is back: `current_task` gives nothing between two tasks.
-    TASK.set(None);
+    TASK.with(Lasting::take);
     // Back in its place for the next request.
-    RUNNER.set(Some(runner));
+    RUNNER.with(|place| place.set(runner));
 }
 
 /// The tasks of a request while they run.
@@ -241,6 +251,8 @@ struct Running<'a, C> {
     at: usize,
     /// Number of the next task in its map.
     next: u64,
+    /// Number of tasks of a chunk; `None` if they are one.
+    chunk: Option<NonZeroU32>,
     /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
     limits: Option<Box<Limits>>,
@@ -255,6 +267,10 @@ where
         self.deadline.is_some() || self.limits.is_some()
     }
 
+    fn together(&self) -> u32 {
+        self.chunk.map_or(u32::MAX, NonZeroU32::get)
+    }
+
     fn prepare(&mut self, memory: &WorkerMemory) {
         let Some((deadline, grace)) = self.deadline else { return };
         // The pool comes first, unless it may not signal this process. Without a timer (the user
@@ -262,10 +278,8 @@ where
         let _ = watch::begin_task(deadline, HANDICAP, grace);
         // The pool counts the deadline from here, so it comes before the timer, by `HANDICAP`.
         memory.starts(poll::monotonic());
-        TASK.with_borrow_mut(|task| {
-            if let Some(task) = task {
-                task.deadline = Instant::now().checked_add(deadline);
-            }
+        TASK.with(|task| {
+            task.with_mut(|task| task.deadline = Instant::now().checked_add(deadline))
         });
     }
 

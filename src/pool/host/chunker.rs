@@ -19,6 +19,7 @@
 
 use std::any::type_name;
 use std::marker::PhantomData;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use super::supervisor::Shared;
 use crate::codec;
 use crate::error::Failure;
 use crate::limits::LimitReached;
+use crate::pool::protocol::bulk::{self, Bulk};
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::{self, Content, Delivery, Job, Sink};
 use crate::unwind;
@@ -41,9 +43,6 @@ const CHUNK: u64 = 400_000;
 const MAX_TASKS: u64 = 8192;
 /// Bytes of arguments after which a chunk of free size is full.
 const MAX_BYTES: usize = 12 << 10;
-
-/// Bytes reserved for the arguments of a small chunk; one that needs no more is not shrunk.
-const FEW: usize = 16;
 
 /// Nanoseconds of work that each worker is to have in flight.
 const AHEAD: u64 = 2_000_000;
@@ -78,8 +77,14 @@ pub(crate) struct Chunker<I, Args> {
     bytes_out: usize,
     /// True if no more inputs come, or none are wanted.
     pub(crate) is_exhausted: bool,
-    /// Chunks that are not submitted yet.
+    /// True if the last arguments were long: the next ones probably are as well.
+    is_long: bool,
+    /// The job that the next chunk goes into, if they are small and of a size that the user chose.
+    open: Open,
+    /// Jobs that are not submitted yet.
     batch: Vec<Job>,
+    /// Number of chunks in them.
+    waiting: usize,
     /// Reason why no task of this call can be run.
     refusal: Option<Failure>,
     /// End of the time of the whole call; known once something was submitted.
@@ -87,9 +92,21 @@ pub(crate) struct Chunker<I, Args> {
     types: PhantomData<fn() -> Args>,
 }
 
+/// A job that is being made of chunks.
+#[derive(Default)]
+struct Open {
+    /// Number of the first task.
+    first: u64,
+    count: u32,
+    bytes: Vec<u8>,
+    /// Number of these bytes that count as being on their way.
+    counted: usize,
+}
+
 /// A chunk that is being filled.
 struct Chunk {
-    /// The arguments that are encoded, framed, the last of them perhaps in part.
+    /// The arguments that are encoded, framed, the last of them perhaps in part. Those of the
+    /// chunks before it in the same job come first.
     bytes: Vec<u8>,
     /// Number of tasks in the chunk, without one that has descriptors or could not be encoded.
     count: u32,
@@ -123,7 +140,10 @@ where
             chunks_out: 0,
             bytes_out: 0,
             is_exhausted: false,
+            is_long: false,
+            open: Open::default(),
             batch: Vec::new(),
+            waiting: 0,
             refusal,
             ends_at: None,
             types: PhantomData,
@@ -203,7 +223,7 @@ where
             // The first chunks go out as soon as there is one for each worker, so that all of them
             // have work; later ones in larger batches, but never held back for slow inputs.
             let is_enough =
-                self.batch.len() >= if since.is_some() { BATCH } else { self.pool.processes };
+                self.waiting >= if since.is_some() { BATCH } else { self.pool.processes };
             if is_enough || since.get_or_insert_with(Instant::now).elapsed() > BATCH_TIME {
                 self.hand_out();
                 since = Some(Instant::now());
@@ -216,7 +236,7 @@ where
     pub(crate) fn send_all(&mut self) {
         while !self.is_exhausted {
             self.make_chunk();
-            if self.batch.len() >= BATCH {
+            if self.waiting >= BATCH {
                 self.hand_out();
             }
         }
@@ -281,23 +301,20 @@ where
             return self.end_late();
         }
         let size = self.chunk_size();
-        let first = self.next;
-        let bytes = Vec::with_capacity(if size < 16 { FEW } else { MAX_BYTES + 64 });
+        let bytes = self.open(size);
         let mut chunk = Chunk { bytes, count: 0, last: 0, is_encoding: false, fds: Vec::new() };
         // Held, not caught: a panic of the user's iterator goes on after the chunk was saved.
         let pulled = unwind::hold(|| self.pull(&mut chunk, size));
         let Chunk { mut bytes, count, last, is_encoding, fds } = chunk;
         // The last arguments are cut off if they failed, or go alone as they have descriptors.
         let own = if is_encoding || !fds.is_empty() { bytes.split_off(last) } else { Vec::new() };
-        // A job may wait for long, and there are many of them.
-        if bytes.capacity() > FEW {
-            bytes.shrink_to_fit();
-        }
-        self.add(first, count, bytes, Vec::new());
+        self.add(count, bytes);
         let reason = match pulled {
             // One with descriptors goes alone.
             Ok(Ok(())) if !fds.is_empty() => {
-                return self.add(self.next.saturating_sub(1), 1, own, fds);
+                self.close();
+                self.count(1, own.len());
+                return self.push(self.next.saturating_sub(1), 1, own, fds);
             }
             Ok(Ok(())) => return,
             Ok(Err(reason)) => reason,
@@ -354,9 +371,10 @@ where
             chunk.is_encoding = true;
             let most = chunk.last.saturating_add(messages::LONGEST);
             let fds = &mut chunk.fds;
-            let ends = messages::framed(&mut chunk.bytes, |onto| {
+            let ends = messages::framed(&mut chunk.bytes, self.is_long, |onto| {
                 codec::encode_within(&input, onto, most, fds)
             })?;
+            self.is_long = chunk.bytes.len().saturating_sub(chunk.last) > messages::SHORT;
             // The end of a pipe can be sent once only, which does not go with retries.
             self.results.call().options.retry.check(&ends)?;
             ends.keep();
@@ -369,21 +387,64 @@ where
         Ok(())
     }
 
-    /// Adds a chunk to the batch.
-    fn add(&mut self, first: u64, count: u32, bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
-        if count == 0 {
-            return;
+    /// Returns the buffer that the next chunk goes into.
+    ///
+    /// Small chunks of one size are one job until a worker gets a part of it: they wait, go out and
+    /// come back together, but are begun one by one.
+    fn open(&mut self, size: u64) -> Vec<u8> {
+        let is_joined = self.results.call().options.chunk_size.is_some()
+            && self.open.bytes.len() < MAX_BYTES
+            && u64::from(self.open.count) < MAX_TASKS
+            && self.open.first.saturating_add(self.open.count.into()) == self.next;
+        if self.open.count > 0 && is_joined {
+            return mem::take(&mut self.open.bytes);
         }
-        self.out = self.out.saturating_add(u64::from(count));
+        self.close();
+        self.open.first = self.next;
+        let mut bytes = bulk::spare();
+        if size >= 16 {
+            bytes.reserve(MAX_BYTES + 64);
+        }
+        bytes
+    }
+
+    /// Adds a chunk to the job that is open.
+    fn add(&mut self, count: u32, bytes: Vec<u8>) {
+        if count > 0 {
+            self.count(count, bytes.len().saturating_sub(self.open.counted));
+        }
+        self.open.counted = bytes.len();
+        self.open.bytes = bytes;
+        self.open.count = self.open.count.saturating_add(count);
+    }
+
+    /// Counts a chunk.
+    fn count(&mut self, tasks: u32, bytes: usize) {
+        self.out = self.out.saturating_add(u64::from(tasks));
         self.chunks_out = self.chunks_out.saturating_add(1);
-        self.bytes_out = self.bytes_out.saturating_add(bytes.len());
-        let sink = Arc::clone(&self.results) as Arc<dyn Sink>;
+        self.bytes_out = self.bytes_out.saturating_add(bytes);
+        self.waiting = self.waiting.saturating_add(1);
+    }
+
+    /// Puts the job that is open into the batch.
+    fn close(&mut self) {
+        let Open { first, count, bytes, .. } = mem::take(&mut self.open);
+        if count > 0 {
+            self.push(first, count, bytes, Vec::new());
+        }
+    }
+
+    /// Adds a job to the batch.
+    fn push(&mut self, first: u64, count: u32, bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>>) {
+        let (sink, bytes) = (Arc::clone(&self.results) as Arc<dyn Sink>, Bulk::new(bytes));
         self.batch.push(Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds });
     }
 
     /// Submits the batch. If the pool takes no tasks, all of the batch fails, and no more inputs
     /// are pulled.
     fn hand_out(&mut self) {
+        self.close();
+        self.waiting = 0;
         if self.batch.is_empty() {
             return;
         }

@@ -27,9 +27,10 @@ use std::time::Instant;
 
 use super::settings::Settings;
 use super::worker_process::{Heard, WorkerProcess};
-use crate::channel::pipe::inbound::Glance;
+use crate::channel::pipe::glance::Glance;
 use crate::codec;
 use crate::error::{Failure, Result};
+use crate::pool::protocol::bulk;
 use crate::pool::protocol::records::{self, Said};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Sink};
@@ -263,7 +264,7 @@ impl Driver {
     fn give(&mut self, place: usize) {
         // Before it is sent: it may answer at once.
         if self.is_led {
-            self.glance(place);
+            self.glance(place, 0);
         }
         let Driver { scheduler, workers, scratch, to_wake, unheard, .. } = self;
         let (Some(Some(worker)), Some(job)) = (workers.get_mut(place), scheduler.last_given(place))
@@ -361,14 +362,16 @@ impl Driver {
             return self.attend(place);
         }
         let words = worker.words(now);
-        scheduler.on(Event::Listened { place, words, link: Link::Open }, now);
+        let link = if worker.has_outgoing() { Link::Full { retry_at: None } } else { Link::Open };
+        scheduler.on(Event::Listened { place, words, link }, now);
     }
 
     /// Prepares looks at what the workers that have tasks publish; none if one of them may need the
-    /// processor `own`, or if they are many. [`look_no_more`](Driver::look_no_more) has to follow
-    /// in any case.
+    /// processor `own`, or if they are many. Looks at other workers are ended.
+    /// [`look_no_more`](Driver::look_no_more) has to follow in any case.
     pub(super) fn glances(&mut self, own: u64) -> Vec<(u64, Glance)> {
         let mut glances = Vec::new();
+        let before = mem::take(&mut self.looked_at);
         for place in 0..self.workers.len() {
             if !self.scheduler.has_tasks(place) {
                 continue;
@@ -376,17 +379,25 @@ impl Driver {
             let worker = self.worker_mut(place);
             let is_elsewhere = worker.is_some_and(|worker| worker.is_elsewhere(own));
             if !is_elsewhere || glances.len() == self.max_glances {
-                return Vec::new();
+                glances.clear();
+                self.look_no_more();
+                break;
             }
-            glances.extend(self.glance(place));
+            glances.extend(self.glance(place, own));
+        }
+        for number in before {
+            if !self.looked_at.contains(&number) {
+                self.end_look(number);
+            }
         }
         glances
     }
 
-    /// Prepares a look at one worker: it does not wake this program until the looks are ended.
-    fn glance(&mut self, place: usize) -> Option<(u64, Glance)> {
+    /// Prepares a look at one worker, from the processor `own`: it does not wake this program until
+    /// the looks are ended.
+    fn glance(&mut self, place: usize, own: u64) -> Option<(u64, Glance)> {
         let worker = self.workers.get_mut(place)?.as_mut()?;
-        let glance = worker.glance()?;
+        let glance = worker.glance(own)?;
         let number = worker.number;
         if !self.looked_at.contains(&number) {
             self.looked_at.push(number);
@@ -398,15 +409,15 @@ impl Driver {
     /// heard.
     pub(super) fn look_no_more(&mut self) {
         while let Some(number) = self.looked_at.pop() {
-            if let Some(place) = self.place_of(number) {
-                self.end_look(place);
-            }
+            self.end_look(number);
         }
     }
 
     /// Ends the look at one worker.
-    fn end_look(&mut self, place: usize) {
-        if self.worker(place).is_some_and(|worker| !worker.look_no_more()) {
+    fn end_look(&mut self, number: u64) {
+        if let Some(place) = self.place_of(number)
+            && self.worker(place).is_some_and(|worker| !worker.look_no_more())
+        {
             self.attend(place);
         }
     }
@@ -546,6 +557,12 @@ fn hear(
     now: Instant,
 ) -> bool {
     scheduler.on(Event::Heard { place, message, fds }, now);
+    if message.capacity() == 0 {
+        // It was long, and is kept as it came: the next one may be as long.
+        *message = bulk::spare();
+    } else {
+        bulk::settle(message);
+    }
     !scheduler.is_garbled(place)
 }
 

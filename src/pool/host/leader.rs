@@ -12,8 +12,8 @@
 //! 1. The leader takes the seat: it locks it as long as it leads.
 //! 2. It looks at the rings of the workers that have tasks for a while, if these were last seen on
 //!    other processors. With the driver locked, it takes their flags down, so that they answer
-//!    without a call of the kernel. What they publish it hears; at the end of its looks, it raises
-//!    the flags and looks once more.
+//!    without a call of the kernel. What they publish it hears, and what waits for room in a ring
+//!    it sends; at the end of its looks, it raises the flags and looks once more.
 //! 3. It registers its eventfd with the sink that it waits for, under the sink's lock.
 //! 4. It looks whether its outcome is here, and leaves if so.
 //! 5. It sleeps on the leader's set, which has the links and its eventfd.
@@ -142,10 +142,12 @@ impl<'a, A: Awaited> Seat<'a, A> {
                 || is_here(self.awaited)
                 || driver.is_refused()
                 || deadline.is_over();
-            // Raised for all: the next looks are at those that have tasks by then.
-            driver.look_no_more();
+            if is_over {
+                driver.look_no_more();
+            }
             driver.settle();
             if !is_over {
+                // Those that have tasks by now; the flags of the others are raised.
                 glances = driver.glances(own);
             }
             self.pool.pass_on(driver);

@@ -38,6 +38,7 @@ use super::worker_process::WorkerProcess;
 use crate::channel::spin::Spin;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
+use crate::pool::protocol::bulk;
 use crate::pool::protocol::records::{self, Said};
 use crate::pool::scheduler::event::Event;
 use crate::pool::scheduler::job::{CallId, Job, Options};
@@ -196,6 +197,7 @@ impl Shared {
                 let _ = unwind::catch(|| sink.wake());
             }
         }
+        bulk::give_back();
         // Last, also after a panic: a thread that waits for the pool sees all outcomes delivered.
         *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.over.notify_all();

@@ -25,19 +25,21 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::settings::Settings;
 use crate::channel::buffered::MAX_MESSAGE;
-use crate::channel::pipe::inbound::Glance;
+use crate::channel::pipe::glance::Glance;
 use crate::channel::pipe::link::RingLink;
-use crate::channel::transport::{RecvTransportError, SendTransportError};
+use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 use crate::codec::Carried;
 use crate::error::{Result, os};
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::{self, Duty};
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::{ClaimHandle, Epoch};
 use crate::pool::protocol::messages::{self, Request};
 use crate::pool::protocol::worker_memory::WorkerMemory;
@@ -49,8 +51,9 @@ use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
 use crate::sys::process::{threads, tree};
 
-/// Bytes that each direction of a link holds: ten chunks of the largest size that a map makes.
-const CAPACITY: usize = 128 << 10;
+/// Bytes that each direction of a link holds: twenty chunks of the largest size that a map makes,
+/// and a long message by so large parts that the two sides seldom wait for each other.
+const CAPACITY: usize = 256 << 10;
 
 /// Time before descriptors are sent again that the system did not accept: nothing tells when it
 /// would.
@@ -102,7 +105,9 @@ pub(crate) struct WorkerProcess {
 
 /// A message that waits for room.
 struct Outgoing {
-    bytes: Vec<u8>,
+    front: Vec<u8>,
+    /// What follows, if that is long.
+    rest: Bulk,
     fds: Vec<Arc<OwnedFd>>,
     /// Bytes of it that went out. One that was begun must be finished: the worker has read its
     /// beginning.
@@ -122,6 +127,13 @@ pub(super) enum Heard {
     End,
     /// There is a message that is longer than any may be.
     TooLong,
+}
+
+impl Outgoing {
+    /// Bytes of it that have not gone out.
+    fn left(&self) -> usize {
+        self.front.len().saturating_add(self.rest.len()).saturating_sub(self.sent)
+    }
 }
 
 impl WorkerProcess {
@@ -239,17 +251,20 @@ impl WorkerProcess {
         let request = Request::Tasks {
             entry: call.entry,
             count: job.count,
+            chunk: NonZeroU32::new(job.chunk()).filter(|chunk| chunk.get() < job.count),
             first: job.first,
             name: options.name.clone(),
             deadline: options.deadline.map(|deadline| (deadline, grace)),
             limits: self.limits_for(&options.limits),
         };
         scratch.clear();
-        // One allocation for the whole message; 64 bytes hold a usual request.
-        scratch.reserve(job.bytes.len().saturating_add(64));
         messages::put_request(scratch, &request);
+        // Long arguments are sent from where they are.
+        if job.bytes.is_long() {
+            return self.send(scratch, job.bytes.clone(), job.fds.clone());
+        }
         scratch.extend_from_slice(&job.bytes);
-        self.send(scratch, job.fds.clone())
+        self.send(scratch, Bulk::Few(Vec::new()), job.fds.clone())
     }
 
     /// Returns the limits that the worker sets around each task: the tasks' own, and the CPU time
@@ -264,20 +279,21 @@ impl WorkerProcess {
         (!limits.is_empty()).then(|| Box::new(limits))
     }
 
-    /// Sends a message, or keeps it until there is room. Returns whether all that was ever sent has
-    /// gone out.
-    fn send(&mut self, bytes: &mut Vec<u8>, fds: Vec<Arc<OwnedFd>>) -> bool {
+    /// Sends a message, `front` and then `rest`, or keeps it until there is room. Returns whether
+    /// all that was ever sent has gone out.
+    fn send(&mut self, front: &[u8], rest: Bulk, fds: Vec<Arc<OwnedFd>>) -> bool {
         let Some(link) = &mut self.link else { return true };
         // It looks for more before it sleeps only if we are on another processor.
         link.outbound().sender_is_on(threads::cpu().saturating_add(1));
         // Nothing may overtake what waits.
         if self.outgoing.is_empty()
             && fds.is_empty()
-            && matches!(link.push_quietly(bytes), Ok(true))
+            && rest.is_empty()
+            && matches!(link.push_quietly(front), Ok(true))
         {
             return true;
         }
-        self.outgoing.push_back(Outgoing { bytes: mem::take(bytes), fds, sent: 0 });
+        self.outgoing.push_back(Outgoing { front: front.to_vec(), rest, fds, sent: 0 });
         false
     }
 
@@ -292,9 +308,7 @@ impl WorkerProcess {
             return false;
         }
         let WorkerProcess { link: Some(link), outgoing, .. } = self else { return false };
-        outgoing.front().is_some_and(|next| {
-            link.outbound().has_room_for_next(next.bytes.len().saturating_sub(next.sent))
-        })
+        outgoing.front().is_some_and(|next| link.outbound().has_room_for_next(next.left()))
     }
 
     /// Sends what there is room for, and reads what the worker has published; `each` gets every
@@ -332,17 +346,16 @@ impl WorkerProcess {
         // The pause is over; what is refused again sets it anew.
         self.congested_until = None;
         let Some(link) = &mut self.link else { return };
-        while let Some(Outgoing { bytes, fds, sent }) = self.outgoing.front_mut() {
-            match link.send_some(bytes, fds, sent) {
+        while let Some(next) = self.outgoing.front_mut() {
+            let parts = Parts { front: &next.front, rest: &next.rest };
+            match link.send_some(parts, &next.fds, &mut next.sent) {
                 Ok(true) => self.outgoing.pop_front(),
                 // The worker is gone; its pidfd tells the supervisor.
                 Err(SendTransportError::Disconnected) => return,
                 Ok(false) | Err(SendTransportError::Full) => {
                     // If the ring has room, the descriptors were what did not fit, and nothing
                     // tells when they would. Else the worker rings the doorbell when it has read.
-                    if !fds.is_empty()
-                        && link.outbound().has_room_for_next(bytes.len().saturating_sub(*sent))
-                    {
+                    if !next.fds.is_empty() && link.outbound().has_room_for_next(next.left()) {
                         self.congested_until = Instant::now().checked_add(CONGESTION);
                     }
                     return;
@@ -377,20 +390,31 @@ impl WorkerProcess {
         }
     }
 
-    /// Reads what it has published by the short way, for who goes on looking. Returns `false` if
-    /// something is left that takes the longer way ([`exchange`](WorkerProcess::exchange)).
+    /// Reads what it has published, and sends what there is room for, for who goes on looking.
+    /// Returns `false` if something is left that takes the longer way
+    /// ([`exchange`](WorkerProcess::exchange)).
     pub(super) fn hear_awake(
         &mut self,
         scratch: &mut Vec<u8>,
         mut each: impl FnMut(&mut Vec<u8>, Vec<Arc<OwnedFd>>) -> bool,
     ) -> bool {
         let Some(link) = self.link.as_mut().filter(|_| !self.is_silent) else { return false };
+        while let Some(next) = self.outgoing.front_mut() {
+            if !next.fds.is_empty() {
+                return false;
+            }
+            let parts = Parts { front: &next.front, rest: &next.rest };
+            match link.send_some_awake(parts, &mut next.sent) {
+                Ok(true) => self.outgoing.pop_front(),
+                Ok(false) => break,
+                Err(_) => return false,
+            };
+        }
         let mut goes_on = true;
         let is_all = link.drain_awake(scratch, MAX_MESSAGE, |message, fds| {
             goes_on = goes_on && each(message, fds);
         });
-        // What waits for room has to go out as well.
-        is_all && goes_on && self.outgoing.is_empty()
+        is_all && goes_on
     }
 
     /// Returns whether it was last seen on another processor than `own`, so that looking at what it
@@ -403,14 +427,16 @@ impl WorkerProcess {
 
     /// Prepares a look at what it publishes, without the driver's lock and without wake-ups until
     /// [`look_no_more`](WorkerProcess::look_no_more). `None` if nothing more comes of it.
-    pub(super) fn glance(&self) -> Option<Glance> {
-        self.link.as_ref().filter(|_| !self.is_silent).map(RingLink::glance)
+    pub(super) fn glance(&self, own: u64) -> Option<Glance> {
+        let left = self.outgoing.front().map_or(0, Outgoing::left);
+        self.link.as_ref().filter(|_| !self.is_silent).map(|link| link.glance(own, left))
     }
 
     /// Has it wake this program again when it publishes something. Returns `false` if it has
-    /// published something meanwhile, without a wake-up.
+    /// published something meanwhile, without a wake-up, or if it is to make room for what waits,
+    /// and was not asked to tell.
     pub(super) fn look_no_more(&self) -> bool {
-        self.link.as_ref().is_none_or(RingLink::look_no_more)
+        self.link.as_ref().is_none_or(RingLink::look_no_more) && !self.has_outgoing()
     }
 
     /// Reads what it has published, in up to `max_batches` batches.
@@ -472,7 +498,7 @@ impl WorkerProcess {
         self.outgoing.retain(|outgoing| outgoing.sent > 0);
         let mut request = Vec::new();
         messages::put_request(&mut request, &Request::Open(epoch));
-        self.send(&mut request, Vec::new());
+        self.send(&request, Bulk::Few(Vec::new()), Vec::new());
         self.pump();
         self.wake();
     }

@@ -17,6 +17,7 @@
 //! answer carries no number: the pool's ledger knows whose it is. An answer too many is garbage,
 //! for which the worker is killed.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub(crate) enum Request {
         entry: Option<Offset>,
         /// Number of tasks.
         count: u32,
+        /// Number of tasks of a chunk, if there are several: the chunks are begun one by one.
+        chunk: Option<NonZeroU32>,
         /// Number of the first task in its map.
         first: u64,
         /// Name of the tasks, unless they are called by their function.
@@ -82,19 +85,43 @@ pub(crate) const SHORT: usize = 253;
 pub(crate) const LONGEST: usize = u32::MAX as usize - 8;
 
 /// Appends a frame whose value `write` appends. On an error of `write`, `onto` is as it was.
+///
+/// A value that turns out long is moved, unless it `may_be_long`: then one that turns out short is.
 #[inline]
 pub(crate) fn framed<T, E>(
     onto: &mut Vec<u8>,
+    may_be_long: bool,
     write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
 ) -> Result<T, E> {
     let start = onto.len();
-    onto.push(0);
+    if may_be_long {
+        onto.extend_from_slice(&[LONG, 0, 0, 0, 0]);
+    } else {
+        onto.push(0);
+    }
     let done = write(onto);
     match done {
+        Ok(_) if may_be_long => close_wide_frame(onto, start),
         Ok(_) => close_frame(onto, start),
         Err(_) => onto.truncate(start),
     }
     done
+}
+
+/// Fills in the length of the frame that begins at `start`, where five bytes were kept for it.
+fn close_wide_frame(onto: &mut Vec<u8>, start: usize) {
+    let (place, value) = (start.saturating_add(1), start.saturating_add(5));
+    let length = onto.len().saturating_sub(value);
+    match u8::try_from(length) {
+        Ok(short) if length <= SHORT => {
+            onto[start] = short;
+            onto.drain(place..value);
+        }
+        _ => {
+            let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+            onto[place..value].copy_from_slice(&length);
+        }
+    }
 }
 
 /// Fills in the length of the frame that begins at `start`, where one byte was kept for it.
@@ -246,13 +273,26 @@ mod tests {
         let long = vec![7; 300];
         let mut bytes = Vec::new();
         for value in [&b"one"[..], b"", &long, b"three"] {
-            framed::<_, ()>(&mut bytes, |onto| {
+            framed::<_, ()>(&mut bytes, false, |onto| {
                 onto.extend_from_slice(value);
                 Ok(())
             })
             .expect("written");
         }
-        let refused = framed(&mut bytes, |onto| {
+        let mut others = Vec::new();
+        for value in [&b"one"[..], b"", &long, b"three"] {
+            framed::<_, ()>(&mut others, true, |onto| {
+                onto.extend_from_slice(value);
+                Ok(())
+            })
+            .expect("written");
+        }
+        let refused = framed(&mut others, true, |onto| {
+            onto.push(1);
+            Err::<(), _>("refused")
+        });
+        assert_eq!((refused, &others), (Err("refused"), &bytes));
+        let refused = framed(&mut bytes, false, |onto| {
             onto.push(1);
             Err::<(), _>("refused")
         });

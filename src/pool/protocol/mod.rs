@@ -5,6 +5,7 @@
     reason = "what workers and iterators claim may be any number"
 )]
 
+pub(crate) mod bulk;
 pub(crate) mod claim;
 pub(crate) mod messages;
 pub(crate) mod records;

@@ -16,6 +16,9 @@ use super::worker::WorkerRecord;
 /// are done sooner than they could be taken back.
 const LATE: Duration = Duration::from_micros(500);
 
+/// Work by which a worker may be ahead of the others: to wake one of them takes about as long.
+const SOON: Duration = Duration::from_micros(60);
+
 /// Workers that are looked at, at the most, once one with room was found: in a pool of hundreds, a
 /// good worker found soon beats the best one.
 const LOOKED_AT: usize = 16;
@@ -48,13 +51,31 @@ impl Scheduler {
                 self.queue.push_front(rest);
             }
         }
+        let share = self.share_of(&job, place);
+        if let Some(rest) = job.split_off(share) {
+            self.queue.push_front(rest);
+        }
         self.give(place, job, now)
+    }
+
+    /// Returns how many tasks of a job a worker gets: as many chunks as it has room for, but no
+    /// more than its part if others wait.
+    fn share_of(&self, job: &Job, place: usize) -> u32 {
+        let chunks = job.chunks();
+        if chunks == 1 {
+            return job.count;
+        }
+        let room = self.workers.worker(place).map_or(1, WorkerRecord::room);
+        let waiting = self.workers.count(WorkerRecord::is_waiting).max(1);
+        let share = room.min(chunks.div_ceil(waiting)).max(1);
+        u32::try_from(share).unwrap_or(u32::MAX).saturating_mul(job.chunk())
     }
 
     /// Enters a job in a worker's ledger, and has the host send it. In this order: a worker that
     /// dies before the job is sent is settled from its ledger.
     fn give(&mut self, place: usize, job: Job, now: Instant) -> Option<Action> {
         self.workers.worker_mut(place)?.give(job, now);
+        self.last = Some(place);
         self.note_look(place);
         Some(Action::Give { place })
     }
@@ -65,8 +86,22 @@ impl Scheduler {
         worker.state.is_open() && !is_spent && worker.room() > 0
     }
 
-    /// Returns the worker for the next job: the one that has just finished its own, one without
-    /// jobs, else the one with the fewest among those with room.
+    /// Returns the worker that was given the last job, if it comes to one more like that about as
+    /// soon as the worker in `other` does.
+    fn same_again(&self, other: usize) -> Option<usize> {
+        let place = self.last?;
+        let (worker, job) = (self.workers.worker(place)?, self.queue.front()?);
+        let entry = |job: &Job| job.sink.call().entry;
+        // Only tasks of the same function are taken to be as short. If they are not, `share` sees.
+        let is_alike = worker.ledger.last().is_some_and(|last| entry(last) == entry(job));
+        let of_other = self.workers.worker(other)?.work_ahead().unwrap_or_default();
+        let is_soon = worker.work_ahead()? < of_other.saturating_add(SOON);
+        (is_alike && is_soon && self.takes_more(worker)).then_some(place)
+    }
+
+    /// Returns the worker for the next job: the one that has just finished its own; else one
+    /// without jobs, or the one with the fewest among those with room, unless the one that was
+    /// given the last job does as well.
     fn choose(&mut self) -> Option<usize> {
         // Tasks that follow each other go to one worker, which need not be woken.
         if let Some(place) = self.warm.take()
@@ -85,7 +120,7 @@ impl Scheduler {
             if !self.takes_more(worker) {
                 continue;
             }
-            let jobs = worker.ledger.jobs();
+            let jobs = worker.ledger.chunks();
             if best.is_none_or(|(_, fewest)| jobs < fewest) {
                 best = Some((place, jobs));
             }
@@ -95,6 +130,10 @@ impl Scheduler {
             }
         }
         let (place, jobs) = best?;
+        // Short tasks in runs: one worker after the other is awake for them, not all at once.
+        if let Some(last) = self.same_again(place) {
+            return Some(last);
+        }
         // The next search begins with the next worker, unless this one gets several in a row.
         // Idle workers are found in turn; a worker that is filled up is filled before the next one,
         // so that the search is short.

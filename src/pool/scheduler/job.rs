@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::retry::Retry;
 use crate::error::Failure;
 use crate::limits::Limits;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 
@@ -127,7 +128,8 @@ pub(crate) trait Sink: Send + Sync {
     fn is_cancelled(&self) -> bool;
 }
 
-/// A chunk of tasks of one call, with consecutive numbers.
+/// Tasks of one call, with consecutive numbers: a chunk, or several of the size that the user has
+/// chosen, which wait and go out together as long as one worker gets them.
 pub(crate) struct Job {
     pub(crate) sink: Arc<dyn Sink>,
     /// Number of the first in its call.
@@ -142,12 +144,24 @@ pub(crate) struct Job {
     /// Place of the worker that is to have it; `None` for any.
     pub(crate) place: Option<usize>,
     /// The arguments of each task, framed.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bulk,
     /// The descriptors of the arguments, in a job of one task.
     pub(crate) fds: Vec<Arc<OwnedFd>>,
 }
 
 impl Job {
+    /// Returns the number of tasks of a chunk, the last of which may have fewer.
+    pub(crate) fn chunk(&self) -> u32 {
+        let chosen = self.sink.call().options.chunk_size;
+        chosen.map_or(u32::MAX, |size| u32::try_from(size).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// Returns the number of chunks.
+    pub(crate) fn chunks(&self) -> usize {
+        // The usual case, without a division.
+        if self.count == 1 { 1 } else { chunks(self.count, self.chunk()) }
+    }
+
     /// Cuts the job: keeps the first `at` tasks, and returns the others. `None` if there are no
     /// others.
     pub(crate) fn split_off(&mut self, at: u32) -> Option<Job> {
@@ -176,7 +190,7 @@ impl Job {
     pub(crate) fn one(&self, number: u64, failed: u32) -> Job {
         let place = u32::try_from(number.saturating_sub(self.first)).unwrap_or(u32::MAX);
         let (start, end) = (self.place_of(place), self.place_of(place.saturating_add(1)));
-        let bytes = self.bytes[start..end].to_vec();
+        let bytes = Bulk::new(self.bytes[start..end].to_vec());
         let fds = if self.count == 1 { self.fds.clone() } else { Vec::new() };
         Job {
             sink: Arc::clone(&self.sink),
@@ -204,6 +218,11 @@ impl Job {
     }
 }
 
+/// Returns the number of chunks of `chunk` tasks that so many tasks are.
+pub(crate) fn chunks(tasks: u32, chunk: u32) -> usize {
+    tasks.div_ceil(chunk.max(1)) as usize
+}
+
 /// Name and pid of a worker, for errors.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
@@ -228,7 +247,7 @@ pub(crate) enum Content {
     /// The reply and value of each task, framed.
     Answers(Vec<u8>),
     /// The whole message of a single task, as its value is long or has descriptors.
-    Message { bytes: Vec<u8>, fds: Vec<Arc<OwnedFd>> },
+    Message { bytes: Bulk, fds: Vec<Arc<OwnedFd>> },
     /// The failure of the only task, or of all of them.
     Failed(Failure),
 }
@@ -240,6 +259,9 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
         Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
+        // The time of a whole call, which is up for all that waits.
+        Failure::Limit(limit) => Failure::Limit(*limit),
+        Failure::Lost(reason) => Failure::Lost(reason.clone()),
         // The other variants never hit several tasks at once, except an error of the system.
         other => Failure::NotRun(other.to_string()),
     }

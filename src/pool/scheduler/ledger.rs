@@ -23,9 +23,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::job::{CallId, Content, Delivery, Job, Sink, Tag};
+use super::job::{self, CallId, Content, Delivery, Job, Sink, Tag};
 use crate::codec;
 use crate::error::Failure;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages::{self, Reply};
 
 /// Bytes from which on an answer is kept as it came, instead of being copied behind others.
@@ -35,6 +36,8 @@ const LONG_ANSWER: usize = 4096;
 pub(crate) struct Ledger {
     /// Jobs that have unfinished tasks.
     sent: VecDeque<Sent>,
+    /// Number of chunks in them that have unfinished tasks.
+    chunks: usize,
     /// The worker's name and pid, for deliveries.
     pub(crate) tag: Arc<Tag>,
     /// Number of tasks that are finished, failed ones included.
@@ -62,6 +65,8 @@ pub(crate) struct Ledger {
 /// A job that was given.
 struct Sent {
     job: Job,
+    /// Number of tasks of a chunk.
+    chunk: u32,
     /// Number of its tasks that are finished.
     done: u32,
     /// Number of these that were delivered.
@@ -75,6 +80,7 @@ impl Ledger {
     pub(crate) fn new(tag: Arc<Tag>, fd_quota: usize, now: Instant) -> Ledger {
         Ledger {
             sent: VecDeque::new(),
+            chunks: 0,
             tag,
             finished: 0,
             failures: 0,
@@ -93,6 +99,11 @@ impl Ledger {
         self.sent.len()
     }
 
+    /// Returns the number of chunks with unfinished tasks.
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks
+    }
+
     /// Returns the number of unfinished tasks.
     pub(crate) fn tasks(&self) -> u64 {
         self.sent.iter().map(|sent| u64::from(sent.job.count.saturating_sub(sent.done))).sum()
@@ -109,7 +120,9 @@ impl Ledger {
         if self.sent.is_empty() {
             self.since = now;
         }
-        self.sent.push_back(Sent { job, done: 0, delivered: 0, answers: Vec::new() });
+        let chunk = job.chunk();
+        self.chunks = self.chunks.saturating_add(job.chunks());
+        self.sent.push_back(Sent { job, chunk, done: 0, delivered: 0, answers: Vec::new() });
     }
 
     /// The job of the next task to finish.
@@ -184,7 +197,7 @@ impl Ledger {
         let Some(sent) = self.sent.front_mut() else { return self.is_garbled = true };
         self.finished = self.finished.saturating_add(1);
         let number = sent.job.first.saturating_add(sent.done.into());
-        sent.done = sent.done.saturating_add(1);
+        self.chunks = self.chunks.saturating_sub(sent.go_on(1));
         if verdict != Reply::Returned {
             // Each attempt counts, also one that is retried.
             self.failures = self.failures.saturating_add(1);
@@ -206,7 +219,7 @@ impl Ledger {
         } else {
             sent.flush_but_last(&self.tag, &mut self.delivered);
             sent.deliver(
-                Content::Message { bytes: mem::take(message), fds },
+                Content::Message { bytes: Bulk::new(mem::take(message)), fds },
                 &self.tag,
                 &mut self.delivered,
             );
@@ -245,7 +258,7 @@ impl Ledger {
                 }
             }
             sent.answers.extend_from_slice(&answers[start..at]);
-            sent.done = sent.done.saturating_add(here);
+            self.chunks = self.chunks.saturating_sub(sent.go_on(here));
             left = left.saturating_sub(here);
             self.finished = self.finished.saturating_add(u64::from(here));
             self.pop_if_done();
@@ -288,6 +301,7 @@ impl Ledger {
             }
         }
         back.extend(sent.map(|sent| sent.job));
+        self.chunks = self.sent.iter().map(Sent::chunks).sum();
         back
     }
 
@@ -303,6 +317,7 @@ impl Ledger {
         let back = self.take_back(begun);
         // Nothing was running: it ended between two tasks.
         let Some(mut sent) = self.sent.pop_front() else { return (back, None) };
+        self.chunks = self.chunks.saturating_sub(sent.chunks());
         sent.flush(&self.tag, &mut self.delivered);
         let number = sent.job.first.saturating_add(sent.done.into());
         let victim =
@@ -348,6 +363,18 @@ impl Failed {
 }
 
 impl Sent {
+    /// Returns the number of chunks with unfinished tasks.
+    fn chunks(&self) -> usize {
+        job::chunks(self.job.count.saturating_sub(self.done), self.chunk)
+    }
+
+    /// Counts tasks that are finished. Returns how many chunks that finishes.
+    fn go_on(&mut self, tasks: u32) -> usize {
+        let before = self.chunks();
+        self.done = self.done.saturating_add(tasks);
+        before.saturating_sub(self.chunks())
+    }
+
     /// Delivers the answers that were gathered.
     fn flush(&mut self, tag: &Arc<Tag>, delivered: &mut Vec<Arc<dyn Sink>>) {
         // Not by the answers: there may be fewer, of a worker that lies.

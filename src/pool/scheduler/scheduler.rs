@@ -73,6 +73,8 @@ pub(crate) struct Scheduler {
     /// Place of the worker that has finished its tasks last: it may still be looking for more, and
     /// has its memory in a processor's cache.
     pub(super) warm: Option<usize>,
+    /// Place of the worker that was given a job last.
+    pub(super) last: Option<usize>,
     /// The calls that have a time of their own.
     pub(super) expiries: Expiries,
     /// Earliest time of anything that became due since the host asked last.
@@ -92,6 +94,7 @@ impl Scheduler {
             actions: VecDeque::new(),
             cursor: 0,
             warm: None,
+            last: None,
             expiries: Expiries::default(),
             soonest: None,
         }

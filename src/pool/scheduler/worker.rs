@@ -17,10 +17,10 @@ use crate::pool::protocol::messages::WAKE_INTERVAL;
 /// by a turn of the system's scheduler.
 const AHEAD: u64 = 1_000_000;
 
-/// Jobs that a worker has, at the least: the one that it runs, and the next.
+/// Chunks that a worker has, at the least: the one that it runs, and the next.
 const MIN_JOBS: usize = 2;
 
-/// Jobs that a worker has, at the most.
+/// Chunks that a worker has, at the most.
 const MAX_JOBS: u64 = 1024;
 
 /// Time that a worker has to begin a task, beside twice the task's deadline.
@@ -56,7 +56,7 @@ pub(crate) struct WorkerRecord {
     heard: (u64, bool),
     /// Time at work, and number of tasks finished, when its pace was measured last.
     paced: (Duration, u64),
-    /// Nanoseconds that one of its jobs takes; 0 while that is not known.
+    /// Nanoseconds that a chunk of its jobs takes; 0 while that is not known.
     pace: u64,
     /// Private memory in bytes when it became ready.
     pub(crate) resident: Option<u64>,
@@ -116,12 +116,12 @@ impl WorkerRecord {
             && self.taken_back_at != Some(self.ledger.finished)
     }
 
-    /// Returns the number of jobs that it may have in addition.
+    /// Returns the number of chunks that it may have in addition.
     pub(crate) fn room(&self) -> usize {
         if self.is_full {
             return 0;
         }
-        // As many jobs as take `AHEAD`: long tasks stay in the queue, where any worker can get
+        // As many chunks as take `AHEAD`: long tasks stay in the queue, where any worker can get
         // them.
         let most = match self.pace {
             0 => MIN_JOBS,
@@ -129,7 +129,13 @@ impl WorkerRecord {
                 .unwrap_or(MIN_JOBS)
                 .max(MIN_JOBS),
         };
-        most.saturating_sub(self.ledger.jobs())
+        most.saturating_sub(self.ledger.chunks())
+    }
+
+    /// Returns how long the chunks take that it has; `None` while that is not known.
+    pub(crate) fn work_ahead(&self) -> Option<Duration> {
+        let chunks = self.ledger.chunks() as u64;
+        (self.pace > 0).then(|| Duration::from_nanos(self.pace.saturating_mul(chunks)))
     }
 
     /// Returns the number of tasks that it has finished or has.
@@ -239,7 +245,7 @@ impl WorkerRecord {
         let each = nanoseconds.checked_div(finished).unwrap_or(0);
         if let Some(job) = self.ledger.head() {
             job.sink.call().took(each);
-            let job = each.saturating_mul(u64::from(job.count));
+            let job = each.saturating_mul(u64::from(job.count.min(job.chunk())));
             let old = self.pace;
             self.pace =
                 if old == 0 { job } else { (old / 4).saturating_mul(3).saturating_add(job / 4) };

@@ -34,6 +34,7 @@ use crate::signal::Signal;
 use crate::start::boot::{self, Role};
 use crate::start::wire::{self, Job, Report};
 use crate::start::{fork, method, preload, stdio, zygote};
+use crate::sync::segment;
 use crate::sys::fd;
 use crate::sys::ipc::lifeline::{Fate, Tether};
 use crate::sys::ipc::socket::Mode;
@@ -45,6 +46,7 @@ use crate::sys::program::code::Refusal;
 #[cfg(feature = "cage")]
 use crate::sys::program::stack;
 use crate::sys::program::{profile, title};
+use crate::sys::wait::robust;
 use crate::unwind;
 
 /// True in a process that was executed to be a child or a fork server and has not got its job yet.
@@ -72,7 +74,13 @@ pub(crate) fn live(role: Role, control: OwnedFd, lifeline: OwnedFd) -> ! {
     unwind::install_hook();
     exit::arm();
     match role {
-        Role::Zygote => zygote::serve(control, lifeline, live_as_clone),
+        Role::Zygote => {
+            // What each clone would else write to memory that it shares with the fork server.
+            codec::prepare();
+            segment::prepare();
+            let _ = robust::own();
+            zygote::serve(control, lifeline, live_as_clone)
+        }
         Role::Child => live_as_executed(control, lifeline),
     }
 }

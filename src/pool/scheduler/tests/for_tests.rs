@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Failure;
 use crate::pool::host::decode::Opened;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::scheduler::event::{Action, Event, Link};
 use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink, Tag};
@@ -80,6 +81,7 @@ impl Sink for Recorder {
 pub(super) struct Worker {
     pub(super) given: VecDeque<u64>,
     pub(super) begun: u64,
+    pub(super) busy: Duration,
     pub(super) is_ready: bool,
     pub(super) running: Option<u64>,
     pub(super) running_since: Option<Instant>,
@@ -175,7 +177,7 @@ impl Pool {
     pub(super) fn words(&self, place: usize) -> Words {
         let worker = self.workers[place].as_ref().expect("a worker");
         let running_for = worker.running_since.map_or(Duration::ZERO, |since| self.now - since);
-        Words { begun: worker.begun, running_for, busy: Duration::ZERO, read_at: self.now }
+        Words { begun: worker.begun, running_for, busy: worker.busy, read_at: self.now }
     }
 
     pub(super) fn hear(&mut self, place: usize) {
@@ -260,14 +262,23 @@ pub(super) fn policy(processes: usize) -> Policy {
 pub(super) fn job(sink: &Arc<Recorder>, first: u64, count: u32, place: Option<usize>) -> Job {
     let mut bytes = Vec::new();
     for number in (first..).take(count as usize) {
-        let framed = messages::framed::<_, ()>(&mut bytes, |onto| {
+        let framed = messages::framed::<_, ()>(&mut bytes, false, |onto| {
             onto.push(number as u8);
             Ok(())
         });
         framed.expect("a frame");
     }
     let sink = Arc::clone(sink) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place, bytes, fds: Vec::new() }
+    Job {
+        sink,
+        first,
+        count,
+        failed: 0,
+        put_off: 0,
+        place,
+        bytes: Bulk::new(bytes),
+        fds: Vec::new(),
+    }
 }
 
 pub(super) fn plain() -> Arc<Recorder> {

@@ -1,5 +1,6 @@
 //! Tests of cutting jobs.
 
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages;
 use crate::pool::scheduler::job::*;
 use crate::sys::program::code::Offset;
@@ -31,7 +32,7 @@ fn a_job_is_cut_between_its_tasks() {
     let call = Call::new(Some(offset), "f", Arc::default(), true);
     let mut bytes = Vec::new();
     for n in 0..10_u8 {
-        messages::framed::<_, ()>(&mut bytes, |onto| {
+        messages::framed::<_, ()>(&mut bytes, false, |onto| {
             onto.resize(onto.len() + usize::from(n), n);
             Ok(())
         })
@@ -45,7 +46,7 @@ fn a_job_is_cut_between_its_tasks() {
         failed: 0,
         put_off: 0,
         place: None,
-        bytes,
+        bytes: Bulk::new(bytes),
         fds: Vec::new(),
     };
     let mut rest = job.split_off(7).expect("the rest");

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::codec;
 use crate::error::Failure;
 use crate::pool::host::map_results::MapResults;
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::scheduler::job::{Call, Job, Sink, Tag};
 use crate::pool::scheduler::ledger::Ledger;
 
@@ -37,7 +38,7 @@ fn with_two_jobs() -> (Ledger, Arc<MapResults>) {
                 failed: 0,
                 put_off: 0,
                 place: None,
-                bytes: vec![0; 2],
+                bytes: Bulk::new(vec![0; 2]),
                 fds: Vec::new(),
             },
             Instant::now(),

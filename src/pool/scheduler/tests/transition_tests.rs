@@ -34,6 +34,26 @@ fn tasks_go_to_whoever_has_nothing_to_do() {
 }
 
 #[test]
+fn chunks_that_wait_together_are_shared_out_and_no_worker_gets_more_than_its_room() {
+    let mut pool = Pool::new(3);
+    let sink = Recorder::new(Options { chunk_size: Some(2), ..Options::default() });
+    pool.submit_jobs(vec![job(&sink, 0, 7, None)]).expect("a pool that takes tasks");
+    let given = |pool: &Pool| -> Vec<Vec<u64>> {
+        pool.workers.iter().flatten().map(|worker| worker.given.iter().copied().collect()).collect()
+    };
+    assert_eq!(given(&pool), [vec![0, 1, 2, 3], vec![4, 5], vec![6]]);
+    // Two chunks each, as nothing is known of how long they take; the rest waits.
+    pool.submit_jobs(vec![job(&sink, 7, 9, None)]).expect("a pool that takes tasks");
+    assert_eq!(given(&pool), [vec![0, 1, 2, 3], vec![4, 5, 7, 8], vec![6, 9, 10]]);
+    assert_eq!(pool.scheduler.queued(), 5);
+    // A chunk that is done makes room for one, and half of one does not.
+    assert_eq!(pool.work(0), 0);
+    assert_eq!(pool.scheduler.queued(), 5);
+    assert_eq!(pool.work(0), 1);
+    assert_eq!(pool.scheduler.queued(), 3);
+}
+
+#[test]
 fn tasks_that_follow_each_other_go_to_the_worker_that_answered() {
     let (mut pool, sink) = (Pool::new(3), plain());
     for number in 0..4 {
@@ -41,6 +61,20 @@ fn tasks_that_follow_each_other_go_to_the_worker_that_answered() {
         let given = &pool.workers[0].as_ref().expect("it").given;
         assert_eq!(*given, [number], "not to the worker that has just answered");
         assert_eq!(pool.work(0), number);
+    }
+}
+
+#[test]
+fn short_tasks_of_one_function_go_to_one_worker_for_a_while() {
+    for (took, of_the_first) in [(10, 6), (100, 1)] {
+        let (mut pool, sink) = (Pool::new(2), plain());
+        pool.submit(&sink, 0..1);
+        pool.workers[0].as_mut().expect("it").busy = Duration::from_micros(took);
+        assert_eq!(pool.work(0), 0);
+        // The first again, until it has work for so long that another one may be woken.
+        pool.submit(&sink, 1..8);
+        let given = |place: usize| pool.workers[place].as_ref().expect("it").given.len();
+        assert!(given(0) >= of_the_first && given(1) > 0, "{} and {}", given(0), given(1));
     }
 }
 

@@ -14,6 +14,7 @@ use crate::channel::pipe::ring::{Consumer, Kind, Producer};
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::error::Failure;
 use crate::pool::child::task_runner::{TaskRunner, Tasks, WorkerLink};
+use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::ClaimHandle;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::protocol::worker_memory::WorkerMemory;
@@ -93,12 +94,18 @@ impl WorkerLink for WorkerEnd {
 /// Tasks that count their runs and return their numbers.
 struct Numbers {
     next: u8,
+    /// How many may be begun together.
+    together: u32,
     runs: Runs,
 }
 
 impl Tasks for Numbers {
     fn go_one_by_one(&self) -> bool {
         false
+    }
+
+    fn together(&self) -> u32 {
+        self.together
     }
 
     fn prepare(&mut self, _: &WorkerMemory) {}
@@ -126,7 +133,8 @@ fn serve(link: WorkerEnd, memory: WorkerMemory, runs: &Runs) {
         match message[0] {
             OPEN => runner.open(u16::from(message[1])),
             _ => {
-                let mut tasks = Numbers { next: message[2], runs: Arc::clone(runs) };
+                let (next, together) = (message[2], u32::from(message[3]));
+                let mut tasks = Numbers { next, together, runs: Arc::clone(runs) };
                 runner.run(u32::from(message[1]), &mut fds, &mut tasks);
             }
         }
@@ -145,7 +153,12 @@ struct Outcomes {
 
 impl Outcomes {
     fn new() -> Arc<Outcomes> {
-        let call = Call::new(None, "f", Arc::new(Options::default()), true);
+        Outcomes::of_chunks(None)
+    }
+
+    fn of_chunks(chunk_size: Option<usize>) -> Arc<Outcomes> {
+        let options = Options { chunk_size, ..Options::default() };
+        let call = Call::new(None, "f", Arc::new(options), true);
         Arc::new(Outcomes { call, is_cancelled: AtomicBool::new(false), of: Mutex::default() })
     }
 
@@ -208,7 +221,8 @@ impl Host {
             Action::Give { place } => {
                 let job = self.scheduler.last_given(place).expect("what it gives");
                 let first = u8::try_from(job.first).expect("few");
-                self.send(&[RUN, u8::try_from(job.count).expect("few"), first]);
+                let chunk = u8::try_from(job.chunk()).unwrap_or(u8::MAX);
+                self.send(&[RUN, u8::try_from(job.count).expect("few"), first, chunk]);
             }
             Action::Recall { place, why } => {
                 let (_, epoch) = self.memory.close(&mut self.claim);
@@ -263,7 +277,16 @@ impl Host {
 fn job(sink: &Arc<Outcomes>, first: u64, count: u32) -> Job {
     let bytes = [1, 0].repeat(count as usize);
     let sink = Arc::clone(sink) as Arc<dyn Sink>;
-    Job { sink, first, count, failed: 0, put_off: 0, place: None, bytes, fds: Vec::new() }
+    Job {
+        sink,
+        first,
+        count,
+        failed: 0,
+        put_off: 0,
+        place: None,
+        bytes: Bulk::new(bytes),
+        fds: Vec::new(),
+    }
 }
 
 /// A pool with one worker, which dies at a step or not at all.
@@ -355,6 +378,26 @@ fn who_dies_at_a_task_has_done_those_before_and_none_after() {
             host.settle();
             let done = check(&host, &runs, &[&call]);
             assert!(end != End::Done || done == TASKS);
+            end != End::Done
+        });
+    });
+}
+
+/// Chunks of one that go to the worker together.
+#[test]
+fn who_dies_at_a_chunk_has_done_those_before_and_none_after() {
+    model(|| {
+        for_each_death(1, |dies_at| {
+            let (mut host, runs, worker) = pool(dies_at);
+            let call = Outcomes::of_chunks(Some(1));
+            host.scheduler.submit([job(&call, 0, 4)], host.now).expect("taken");
+            host.on(Event::Tick);
+            world().wait_for(&runs.is_any);
+            host.on(Event::PendingCancelled);
+            host.send(&[]);
+            let end = worker.join().expect("join");
+            host.settle();
+            check(&host, &runs, &[&call]);
             end != End::Done
         });
     });

@@ -1,5 +1,7 @@
 //! What both sides of a pool share.
 
+#[path = "../../../../../src/pool/protocol/bulk.rs"]
+pub(crate) mod bulk;
 #[path = "../../../../../src/pool/protocol/claim.rs"]
 pub(crate) mod claim;
 #[path = "../../../../../src/pool/protocol/messages.rs"]
