@@ -1,5 +1,6 @@
 //! The wrapper whose methods are futures.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use super::readiness::{Direction, Readiness, Step, Watch};
 use super::source::{self, Source};
-use super::waiting::Told;
 use crate::channel::{HasRoom, RoomGate, Unsent};
 use crate::error::{Result, os};
 use crate::process::Waitable;
@@ -77,8 +77,8 @@ pub struct Async<T> {
     pub(super) told: OnceLock<Epoll>,
     /// The message of which a part is sent.
     pub(super) unsent: Option<Unsent>,
-    /// What a set has told of.
-    pub(super) tokens: Told,
+    /// Tokens that a set has told of and the stream has not given yet.
+    pub(super) tokens: VecDeque<u64>,
 }
 
 /// Time after which one who waits for room looks again, if a process was killed before it told.
@@ -112,7 +112,7 @@ impl<T> Async<T> {
             room: Watcher::default(),
             told: OnceLock::new(),
             unsent: None,
-            tokens: Told::default(),
+            tokens: VecDeque::new(),
         }
     }
 
@@ -121,7 +121,7 @@ impl<T> Async<T> {
     /// ```
     /// use multiproc::{Async, Queue};
     ///
-    /// let queue = Async::new(Queue::bounded(2)?);
+    /// let queue = Async::new(Queue::<u8>::bounded(2)?);
     /// assert_eq!(queue.get_ref().capacity(), Some(2));
     /// # Ok::<(), multiproc::Error>(())
     /// ```

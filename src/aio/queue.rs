@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use super::asynchronous::Async;
 use super::readiness::{Readiness, Step};
 use super::receive::{asked, item, looked, recv_fault};
-use super::send::sink;
+use super::send::{Sent, lost, sink};
 use crate::channel::{
     JoinableQueue, Queue, QueueReceiver, QueueSender, RecvError, SendError, SendFailure,
-    SendTransportError, SimpleQueue, TryRecvError, TrySendError,
+    SendTransportError, SimpleQueue, TryRecvError, TrySendError, Unsent,
 };
 use crate::process::Waitable;
 

@@ -1,6 +1,7 @@
 //! Sending, and sinks.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use serde::Serialize;
@@ -101,6 +102,9 @@ pub(super) fn lost(error: SendTransportError) -> SendError<()> {
     SendError::new(error, ())
 }
 
+/// The outcome of a step of a sink.
+pub(super) type Sent = Result<(), SendError<()>>;
+
 /// Declares for an end the sink, which sends by `$try_send`.
 macro_rules! sink {
     ([$($generics:tt)*] $end:ty, $value:ident by $try_send:ident) => {
@@ -110,48 +114,51 @@ macro_rules! sink {
             ///
             /// # Errors
             /// Nobody will receive it, or the system refuses.
-            pub async fn flush(&mut self) -> std::result::Result<(), crate::SendError<()>> {
-                std::future::poll_fn(|context| self.poll_unsent(context)).await.map_err(crate::aio::send::lost)
+            pub async fn flush(&mut self) -> Sent {
+                poll_fn(|context| self.poll_unsent(context)).await.map_err(lost)
             }
         }
 
         impl<$($generics)*> futures_sink::Sink<$value> for Async<$end> {
-            type Error = crate::SendError<()>;
+            type Error = SendError<()>;
 
             fn poll_ready(
-                mut self: std::pin::Pin<&mut Self>,
-                context: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::result::Result<(), crate::SendError<()>>> {
-                self.poll_unsent(context).map_err(crate::aio::send::lost)
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Sent> {
+                self.poll_unsent(context).map_err(lost)
             }
 
             /// Sends the value, or keeps it encoded until there is room.
-            fn start_send(mut self: std::pin::Pin<&mut Self>, value: $value) -> std::result::Result<(), crate::SendError<()>> {
+            fn start_send(mut self: Pin<&mut Self>, value: $value) -> Sent {
                 if self.unsent.is_some() {
                     // Against the rules of sinks; nothing may overtake what has begun.
-                    return Err(crate::aio::send::lost(crate::channel::SendTransportError::Os(std::io::ErrorKind::WouldBlock.into())));
+                    let error = std::io::ErrorKind::WouldBlock.into();
+                    return Err(lost(
+                        SendTransportError::Os(error),
+                    ));
                 }
                 match self.end.$try_send(value) {
                     Ok(()) => self.note_rest(),
-                    Err(crate::TrySendError::Full(value)) => {
-                        self.unsent = Some(crate::channel::Unsent::of(&value).map_err(crate::aio::send::lost)?);
+                    Err(TrySendError::Full(value)) => {
+                        self.unsent = Some(Unsent::of(&value).map_err(lost)?);
                     }
-                    Err(error) => return Err(crate::aio::send::lost(error.into_parts().1)),
+                    Err(error) => return Err(lost(error.into_parts().1)),
                 }
                 Ok(())
             }
 
             fn poll_flush(
-                mut self: std::pin::Pin<&mut Self>,
-                context: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::result::Result<(), crate::SendError<()>>> {
-                self.poll_unsent(context).map_err(crate::aio::send::lost)
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Sent> {
+                self.poll_unsent(context).map_err(lost)
             }
 
             fn poll_close(
-                self: std::pin::Pin<&mut Self>,
-                context: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::result::Result<(), crate::SendError<()>>> {
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Sent> {
                 self.poll_flush(context)
             }
         }

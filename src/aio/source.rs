@@ -63,7 +63,7 @@ pub(super) fn check_reactor() -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "the reactor of async-io runs in the process that this one was forked from: do not await in \
-         a forked process, or start it by another method",
+        "the reactor of async-io runs in the process that this one was forked from: do not await \
+         in a forked process, or start it by another method",
     ))
 }

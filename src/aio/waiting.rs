@@ -1,6 +1,5 @@
 //! Waiting for many things at once.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
@@ -74,10 +73,6 @@ fn watch<M: Waitable>(set: &WaitSet<M>, source: &OnceLock<Source>) -> io::Result
     Ok(Watch::new(source, Direction::Readable, Some(ROUND)))
 }
 
-/// Tokens that a set has told of and a stream has not given yet.
-#[derive(Debug, Default)]
-pub(super) struct Told(VecDeque<u64>);
-
 impl<M: Waitable + Unpin> Stream for Async<WaitSet<M>> {
     type Item = Result<u64>;
 
@@ -85,7 +80,7 @@ impl<M: Waitable + Unpin> Stream for Async<WaitSet<M>> {
     /// told of again as long as it is ready.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<u64>>> {
         // What was taken out since, or has another token, is not told of.
-        while let Some(token) = self.tokens.0.pop_front() {
+        while let Some(token) = self.tokens.pop_front() {
             if self.end.get(token).is_some() {
                 return Poll::Ready(Some(Ok(token)));
             }
@@ -98,8 +93,8 @@ impl<M: Waitable + Unpin> Stream for Async<WaitSet<M>> {
         self.values.readiness = readiness;
         polled.map(|outcome| match outcome {
             Ok(tokens) => {
-                self.tokens.0.extend(tokens);
-                self.tokens.0.pop_front().map(Ok)
+                self.tokens.extend(tokens);
+                self.tokens.pop_front().map(Ok)
             }
             Err(error) => Some(Err(error)),
         })

@@ -272,7 +272,9 @@ impl<S, R> PushesOut for Connection<S, R> {
     fn push(&mut self, unsent: &mut Unsent) -> Result<bool, SendTransportError> {
         self.sole.check(WHAT).map_err(SendTransportError::Os)?;
         match &mut self.link {
-            Link::Ring(link) => unsent.push_by(|bytes, fds, sent| link.send_some(bytes, fds, sent)),
+            Link::Ring(link) => {
+                unsent.push_by(|bytes, fds, sent| link.send_some(bytes.into(), fds, sent))
+            }
             // A message that has begun is the stream's own to go on with.
             Link::Stream(stream) => unsent.push_by(|bytes, fds, sent| {
                 if *sent == 0 {

@@ -526,8 +526,7 @@ impl Writer {
         ring.producer_is_on(own);
         let producer = &mut self.producer;
         let has_room = || producer.has_room(ring, bytes).unwrap_or(true);
-        // Whether it helped or not, what follows looks again: a spin that ended early costs one
-        // look more.
+        // Whether it helped or not, what follows looks again.
         let helped = self.spin.until(own, ring.consumer_cpu(), has_room);
         self.sleep_for_room(ring, bell, bytes, deadline)?;
         if let Err(since) = helped {
@@ -562,21 +561,18 @@ impl Writer {
                 self.producer.withdraw_wish(ring);
                 return Ok(());
             }
-            // 3. What lies in the socket is old, or for this wish. A packet is for who receives at
-            //    this end of a connection: it stays where it is.
+            // 3. A packet is for who receives at this end of a connection: it stays where it is.
             match bell.hear_no_packet().map_err(SendTransportError::Os)? {
                 // The last copy of the other end is closed: nobody will make room any more.
                 Heard::End => return Err(SendTransportError::Disconnected),
-                // It may have come since the look, for this wish: then there is room by now, and
-                // nobody would tell of it again.
-                Heard::Wake if looks < CHECK_INTERVAL => looks += 1,
+                // Old, or for this wish and since the look: nobody would tell of that room again.
+                Heard::Wake if looks < CHECK_INTERVAL || !deadline.is_over() => looks += 1,
                 // At the deadline, the wish stays: the descriptor tells when there is room.
                 _ if deadline.is_over() => {
                     self.lacked = bytes;
                     return Err(SendTransportError::Full);
                 }
-                Heard::Wake => {}
-                Heard::Nothing => {
+                Heard::Nothing | Heard::Wake => {
                     bell.sleep(deadline).map_err(SendTransportError::Os)?;
                 }
                 // It is for who receives at this end, and the wake-ups are behind it.

@@ -152,7 +152,9 @@ impl<T> HasRoom for Sender<T> {
 impl<T> PushesOut for Sender<T> {
     fn push(&mut self, unsent: &mut Unsent) -> Result<bool, SendTransportError> {
         self.sole.check(WHAT).map_err(SendTransportError::Os)?;
-        unsent.push_by(|bytes, fds, sent| self.outbound.send_some(&mut self.bell, bytes, fds, sent))
+        unsent.push_by(|bytes, fds, sent| {
+            self.outbound.send_some(&mut self.bell, bytes.into(), fds, sent)
+        })
     }
 }
 
