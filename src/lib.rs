@@ -209,8 +209,11 @@ pub use limits::{LimitReached, Limits};
 pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use pool::{
     CurrentTask, IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress,
-    Retry, Task, Tasks, TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
+    Retry, Task, Tasks, TimedOut, WorkerStats, Workplace, current_task, with_worker_state,
+    worker_id,
 };
+#[doc(hidden)]
+pub use pool::{elsewhere, station};
 pub use process::{
     Child, Context, CurrentProcess, Handle, ParentProcess, Process, Run, StillRunning, Waitable,
     active_children, at_exit, at_forkserver_child, cpu_count, current_process, parent_process,

@@ -305,7 +305,7 @@ where
         // Arrived counts here, not given: an outcome may wait for one before it.
         let running = self.chunker.pulled().saturating_sub(self.arrived);
         let running =
-            usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
+            usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().hands());
         watch.show(self.chunker.total(), self.arrived, running, is_last);
     }
 }

@@ -20,6 +20,8 @@ mod map_task;
 mod prepare;
 mod progress;
 mod singly;
+#[doc(hidden)]
+pub mod station;
 mod stats;
 mod task;
 mod tasks;

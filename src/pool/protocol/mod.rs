@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod claim;
+pub(crate) mod failures;
 pub(crate) mod messages;
 pub(crate) mod records;
 pub(crate) mod unpublished;

@@ -64,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) chunk_size: Option<usize>,
     /// Time that all tasks of the call have together, from the first that is submitted.
     pub(crate) total: Option<Duration>,
+    /// True if no task is to be run again when the machine that had it is gone.
+    pub(crate) once: bool,
 }
 
 impl Call {
@@ -240,6 +242,7 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         Failure::Cancelled(reason) => Failure::Cancelled(reason.clone()),
         Failure::NotRun(reason) => Failure::NotRun(reason.clone()),
         Failure::BadArguments(reason) => Failure::BadArguments(reason.clone()),
+        Failure::NodeLost(reason) => Failure::NodeLost(reason.clone()),
         // The other variants never hit several tasks at once, except an error of the system.
         other => Failure::NotRun(other.to_string()),
     }
