@@ -200,7 +200,7 @@ impl Hands for Node {
 
 fn pool(hands: usize) -> (Node, Pool) {
     let node = Node::new(hands);
-    let pool = Pool::builder().processes(8).on(node.clone()).build().expect("pool");
+    let pool = Pool::builder().processes(8).on(&node).build().expect("pool");
     (node, pool)
 }
 

@@ -294,14 +294,14 @@ impl PoolBuilder {
     /// - What was begun of a chunk of a map stays with its worker.
     ///
     /// ```no_run
-    /// # fn f(cluster: impl multiproc::Workplace + 'static) -> multiproc::Result<()> {
-    /// let pool = multiproc::Pool::builder().on(cluster).build()?;
+    /// # fn f(cluster: impl multiproc::Workplace + Clone + 'static) -> multiproc::Result<()> {
+    /// let pool = multiproc::Pool::builder().on(&cluster).build()?;
     /// assert_eq!(pool.apply(u32::pow, (2, 3))?, 8);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn on(mut self, workplace: impl Workplace + 'static) -> PoolBuilder {
-        self.workplace = Some(Box::new(workplace));
+    pub fn on<W: Workplace + Clone + 'static>(mut self, workplace: &W) -> PoolBuilder {
+        self.workplace = Some(Box::new(workplace.clone()));
         self
     }
 

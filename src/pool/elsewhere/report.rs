@@ -37,9 +37,10 @@ pub enum Report {
     Ended {
         /// The place.
         place: usize,
-        /// Number of tasks that it had begun; `None` if that is not known.
+        /// Number of tasks that it had begun; `None` if that is not known, so that all that it was
+        /// given may have been.
         begun: Option<u64>,
-        /// True if it is lost with its machine.
+        /// True if it is gone with its machine: no fault of its tasks.
         is_lost: bool,
         /// Why.
         why: String,

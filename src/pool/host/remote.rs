@@ -27,7 +27,7 @@ use crate::pool::protocol::messages::{self, Reply, Request};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Tag};
 use crate::pool::scheduler::scheduler::{Phase, Scheduler};
-use crate::pool::scheduler::state::Words;
+use crate::pool::scheduler::state::{UNKNOWN, Words};
 
 /// The workers of one pool, all of which are elsewhere. In the driver, behind its lock.
 pub(crate) struct Remote {
@@ -184,7 +184,7 @@ impl Remote {
         let Some(post) = self.posts.get_mut(place).and_then(Option::take) else { return };
         // What is not known to be begun counts as begun: it must not be run a second time by
         // mistake.
-        let words = Words { begun: begun.unwrap_or(u64::MAX), ..post.words(self.slack, now) };
+        let words = Words { begun: begun.unwrap_or(UNKNOWN), ..post.words(self.slack, now) };
         scheduler.on(Event::Ended { place, words, unpublished: None, why }, now);
     }
 

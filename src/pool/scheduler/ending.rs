@@ -9,7 +9,7 @@ use super::event::Recall;
 use super::job::{self, CallId, Content, Delivery, Job};
 use super::ledger::{self, Failed};
 use super::scheduler::{Phase, Scheduler};
-use super::state::{Cause, Due, KillReason, Words, WorkerState};
+use super::state::{Cause, Due, KillReason, UNKNOWN, Words, WorkerState};
 use super::worker::WorkerRecord;
 use crate::error::Failure;
 use crate::limits::LimitReached;
@@ -65,7 +65,8 @@ impl Scheduler {
             && !back.is_empty();
         if denies {
             self.put_off(back);
-        } else if is_lost {
+        // How far it got is known if it left in order.
+        } else if is_lost && words.begun == UNKNOWN {
             self.requeue_lost(back, &text);
         } else {
             self.queue.requeue(back);
