@@ -98,6 +98,13 @@ impl Key {
         Ok(Key(hex(&bytes).into_bytes()))
     }
 
+    /// Returns a random key as the text of its file.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn text_for_tests(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
     /// Returns the bytes of the key, for a process that is to have it.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
