@@ -36,18 +36,19 @@
 //!
 //! # What holds, and what does not
 //!
-//! What a pool promises on one machine holds: one outcome for each task, the reason of each failure,
-//! deadlines, cancelling, retries, limits and cage (on the node), bounded memory, statistics and log
-//! records. What differs is in [`PoolBuilder::on`](multiproc::PoolBuilder::on). Beside that:
+//! What a pool promises on one machine holds: one outcome for each task, the reason of each
+//! failure, deadlines, cancelling, retries, limits and cage (on the node), bounded memory,
+//! statistics and log records. What differs is in [`PoolBuilder::on`](multiproc::PoolBuilder::on).
+//! Beside that:
 //!
 //! - A node is lost after five seconds of silence. What it may have begun is run again, up to three
 //!   times in all, unless it is to run [`once`](multiproc::Tasks::once).
 //! - A node whose owner is silent for four seconds ends the owner's tasks.
 //! - A broker that is away stops nothing that runs. When it is back, even without anything that it
 //!   knew, everything goes on; nothing of a task is kept by the broker.
-//! - Tasks wait as long as there are no nodes. If every node that is there refuses the pool for good
-//!   (another platform, no Landlock for its cage, an initializer that fails), they fail with the
-//!   reasons.
+//! - Tasks wait as long as there are no nodes. If every node that is there refuses the pool for
+//!   good (another platform, no Landlock for its cage, an initializer that fails), they fail with
+//!   the reasons.
 //! - A task that is being run when its pool's program meets its end may have done part of its work.
 //!
 //! # The broker
@@ -59,9 +60,9 @@
 //! # What is not there yet
 //!
 //! Shared memory does not cross: a `SharedSlice` among the arguments is refused. What was begun of
-//! a chunk of a map stays with its worker, where a pool of one machine would give what waits behind a
-//! long task to others: use `chunk_size(1)` for long tasks of uneven length. Two pools on one node
-//! have a set of workers each.
+//! a chunk of a map stays with its worker, where a pool of one machine would give what waits behind
+//! a long task to others: use `chunk_size(1)` for long tasks of uneven length. Two pools on one
+//! node have a set of workers each.
 
 mod broker;
 mod cluster;

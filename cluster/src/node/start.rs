@@ -133,7 +133,7 @@ async fn fetch(
 fn execute(file: &File, orders: &Orders, kept: &Mutex<Option<ChildStdin>>) -> Result<(), String> {
     let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
     command.arg0("multiproc-station").stdin(Stdio::piped()).stderr(Stdio::piped());
-    // What a task sees of the environment is this node's, without what makes it a node of a cluster.
+    // What a task sees of the environment is this node's, without what makes it a node.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MULTIPROC_") {
             command.env_remove(name);

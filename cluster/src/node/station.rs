@@ -132,17 +132,17 @@ impl log::Log for Forwarder {
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        // Records go with everything else.
+    }
 }
 
 /// A station at work.
 struct Clerk {
-    client: Client,
+    voice: Voice,
+    /// The session's.
     key: Key,
     line: Line,
-    subject: Subject,
-    session: Id,
-    /// `None` until the pool's workers are ready.
     bench: Bench,
     /// Time of the owner's last sign of life.
     heard: Instant,
@@ -160,65 +160,78 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     let (records, mut logged) = mpsc::unbounded_channel();
     // A program whose initialisers have set a logger keeps it.
     let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
-    let hire = &orders.hire;
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let client = orders
-        .way
-        .connect(&format!("station of {}", orders.name), true)
+    let voice = Voice::connect(&orders, key).await.map_err(|error| error.to_string())?;
+    let mut packets = voice
+        .client
+        .subscribe(wire::session_subject(&voice.session))
         .await
-        .map_err(|error| text(&error))?;
-    let mut packets = client
-        .subscribe(wire::session_subject(&hire.session))
-        .await
-        .map_err(|error| text(&error))?;
-    let subject = Subject::from(wire::pool_subject(&hire.pool));
-    let alone = |alone: &Alone| {
-        let inner = [&hire.session.0, &*wire::encode(alone, &[])].concat();
-        let sealed = key.seal(Direction::Alone, &inner);
-        client.publish(subject.clone(), [&hire.session.0, &*sealed].concat().into())
-    };
-    let station = match prepare(&orders, &alone).await {
+        .map_err(|error| error.to_string())?;
+    let station = match prepare(&orders, &voice).await {
         Ok(station) => station,
         Err(reason) => {
-            let _ = alone(&Alone::Refused { reason, is_final: true }).await;
-            let _ = client.flush().await;
+            voice.say(&Alone::Refused { reason, is_final: true }).await;
+            let _ = voice.client.flush().await;
             leave();
         }
     };
-    let nonce = Id::random().map_err(|error| text(&error))?;
+    let nonce = Id::random().map_err(|error| error.to_string())?;
     let (said, mut outcomes) = mpsc::unbounded_channel();
     let now = Instant::now();
+    let hands = u32::try_from(orders.hands).unwrap_or(u32::MAX);
+    let ready = Alone::Ready { nonce, pid: std::process::id(), hands };
     let mut clerk = Clerk {
-        client: client.clone(),
-        key: key.of_session(&hire.session, &nonce),
+        key: voice.key.of_session(&voice.session, &nonce),
+        voice,
         line: Line::new(now),
-        subject: subject.clone(),
-        session: hire.session,
         bench: Bench::new(station, orders.hands, said),
         heard: now,
         connected: now,
         news_at: None,
         is_draining: false,
     };
-    let hands = u32::try_from(orders.hands).unwrap_or(u32::MAX);
-    let ready = Alone::Ready { nonce, pid: std::process::id(), hands };
-    let since = Instant::now();
     while !clerk.is_welcome(&mut packets).await {
-        if since.elapsed() > UNANSWERED {
+        if now.elapsed() > UNANSWERED {
             leave();
         }
-        if broker::is_connected(&client) {
-            let _ = alone(&ready).await;
-        }
+        clerk.voice.say(&ready).await;
     }
     clerk.work(&mut packets, &mut outcomes, &mut logged, &mut draining).await
 }
 
+/// The way to the owner.
+struct Voice {
+    client: Client,
+    /// The cluster's.
+    key: Key,
+    subject: Subject,
+    session: Id,
+}
+
+impl Voice {
+    /// Connects to the broker.
+    async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
+        let client = orders.way.connect(&format!("station of {}", orders.name), true).await?;
+        let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
+        Ok(Voice { client, key, subject, session: orders.hire.session })
+    }
+
+    /// Says something outside of the line. It is lost without a connection, and said again.
+    async fn say(&self, alone: &Alone) {
+        let inner = [&self.session.0, &*wire::encode(alone, &[])].concat();
+        self.send(&self.key.seal(Direction::Alone, &inner)).await;
+    }
+
+    /// Sends something sealed.
+    async fn send(&self, sealed: &[u8]) {
+        if broker::is_connected(&self.client) {
+            let message = [&self.session.0, sealed].concat();
+            let _ = self.client.publish(self.subject.clone(), message.into()).await;
+        }
+    }
+}
+
 /// Makes the pool ready, and tells the owner meanwhile that it will take a while.
-async fn prepare<F>(orders: &Orders, alone: &impl Fn(&Alone) -> F) -> Result<Station, String>
-where
-    F: Future<Output = Result<(), async_nats::PublishError>>,
-{
+async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, String> {
     let (charter, hands) = (Charter::new(orders.hire.charter.clone()), orders.hands);
     let mut made = tokio::task::spawn_blocking(move || {
         let station = Station::open(&charter, hands)?;
@@ -229,9 +242,7 @@ where
         match tokio::time::timeout(Duration::from_secs(1), &mut made).await {
             Ok(Ok(station)) => return station,
             Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => {
-                let _ = alone(&Alone::Preparing).await;
-            }
+            Err(_) => voice.say(&Alone::Preparing).await,
         }
     }
 }
@@ -312,14 +323,12 @@ impl Clerk {
     /// Sends what is to go out.
     async fn send(&mut self) {
         let now = Instant::now();
-        if !broker::is_connected(&self.client) {
+        if !broker::is_connected(&self.voice.client) {
             return;
         }
         self.connected = now;
         while let Some(packet) = self.line.packet(now) {
-            let sealed = self.key.seal(Direction::ToOwner, &packet);
-            let message = [&self.session.0, &*sealed].concat();
-            let _ = self.client.publish(self.subject.clone(), message.into()).await;
+            self.voice.send(&self.key.seal(Direction::ToOwner, &packet)).await;
         }
     }
 
@@ -327,10 +336,10 @@ impl Clerk {
     async fn leave_if_over(&mut self) {
         let now = Instant::now();
         if self.is_draining && self.bench.running() == 0 && self.line.is_settled() {
-            let _ = self.client.flush().await;
+            let _ = self.voice.client.flush().await;
             leave();
         }
-        if !broker::is_connected(&self.client) {
+        if !broker::is_connected(&self.voice.client) {
             if now >= self.connected + AWAY {
                 leave();
             }
