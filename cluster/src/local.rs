@@ -7,9 +7,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::{Error, Result};
 use crate::key::{Id, Key};
@@ -93,6 +96,7 @@ struct Minded {
 impl Drop for Minded {
     fn drop(&mut self) {
         // Nodes end with their standard input as well; this does not wait for them to notice.
+        self.nodes.iter().for_each(kill_group);
         for child in self.nodes.iter_mut().chain([&mut self.server]) {
             let _ = child.kill();
             let _ = child.wait();
@@ -104,7 +108,8 @@ impl Drop for Minded {
 /// The minder: starts all, says where the broker is, follows orders from standard input, and ends
 /// all when that ends.
 ///
-/// Orders, for tests of bad luck: `kill node N`, `start node`, `stop server`, `start server`.
+/// Orders, for tests of bad luck: `kill node N` (with its stations, as if its machine were gone),
+/// `end node N` (the daemon alone), `start node`, `stop server`, `start server`.
 pub(crate) fn mind() -> std::result::Result<(), String> {
     let asked = std::env::var(MINDER).unwrap_or_default();
     let numbers = asked.split_once(' ').and_then(|(nodes, hands)| {
@@ -154,9 +159,12 @@ impl Minded {
     fn follow(&mut self, order: &str, url: &str, hands: usize) {
         let words: Vec<&str> = order.split_whitespace().collect();
         match *words {
-            ["kill", "node", number] => {
+            [how @ ("kill" | "end"), "node", number] => {
                 let number = number.parse::<usize>().unwrap_or(0);
                 if let Some(node) = self.nodes.get_mut(number.wrapping_sub(1)) {
+                    if how == "kill" {
+                        kill_group(node);
+                    }
                     let _ = node.kill();
                     let _ = node.wait();
                 }
@@ -232,6 +240,14 @@ fn written_port(folder: &Path) -> Option<u16> {
     behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// Kills a node and its stations, unless it was reaped.
+fn kill_group(node: &Child) {
+    let group = i32::try_from(node.id()).ok().and_then(Pid::from_raw);
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
 /// Starts a node: this program's own file.
 fn node(number: usize, url: &str, hands: usize) -> Result<Child> {
     Command::new("/proc/self/exe")
@@ -242,6 +258,8 @@ fn node(number: usize, url: &str, hands: usize) -> Result<Child> {
         .env(config::TETHERED, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
+        // With its stations, and apart from this process.
+        .process_group(0)
         .spawn()
         .map_err(|error| Error::os("cannot start a node on this machine", error))
 }

@@ -50,6 +50,9 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 /// Time that the news that a hand has begun something waits for other news.
 const NEWS: Duration = Duration::from_millis(100);
 
+/// Time in which the owner is told that the node has ended.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 /// Messages that are heard in a row before what follows from them is sent.
 const BATCH: usize = 256;
 
@@ -93,18 +96,31 @@ fn leave() -> ! {
     std::process::abort()
 }
 
-/// Watches standard input: ends the process with its node, and tells when it is to drain.
-fn watch(drain: UnboundedSender<()>) {
+/// What a station hears from its node.
+enum Order {
+    /// To finish what it runs, and leave.
+    Drain,
+    /// The node has ended.
+    Orphaned,
+}
+
+/// Watches standard input: tells when the station is to drain, and ends the process with its node,
+/// after a moment in which the owner is told.
+fn watch(orders: UnboundedSender<Order>) {
     let watcher = move || {
         let mut byte = [0];
         loop {
             match std::io::stdin().lock().read(&mut byte) {
                 Ok(1..) if byte[0] == DRAIN => {
-                    let _ = drain.send(());
+                    let _ = orders.send(Order::Drain);
                 }
                 Ok(1..) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => leave(),
+                Ok(0) | Err(_) => {
+                    let _ = orders.send(Order::Orphaned);
+                    std::thread::sleep(FAREWELL);
+                    leave()
+                }
             }
         }
     };
@@ -155,8 +171,8 @@ struct Clerk {
 
 /// Connects, makes the pool ready, and serves.
 async fn serve(orders: Orders, key: Key) -> Result<(), String> {
-    let (drain, mut draining) = mpsc::unbounded_channel();
-    watch(drain);
+    let (orders_of_node, mut ordered) = mpsc::unbounded_channel();
+    watch(orders_of_node);
     let (records, mut logged) = mpsc::unbounded_channel();
     // A program whose initialisers have set a logger keeps it.
     let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
@@ -166,6 +182,10 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         .subscribe(wire::session_subject(&voice.session))
         .await
         .map_err(|error| error.to_string())?;
+    // Nothing is said before it could be heard, nor answered before that would be.
+    if !matches!(tokio::time::timeout(AWAY, voice.client.flush()).await, Ok(Ok(()))) {
+        return Err("the broker is away".to_owned());
+    }
     let station = match prepare(&orders, &voice).await {
         Ok(station) => station,
         Err(reason) => {
@@ -195,7 +215,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
         clerk.voice.say(&ready).await;
     }
-    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut draining).await
+    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut ordered).await
 }
 
 /// The way to the owner.
@@ -267,7 +287,7 @@ impl Clerk {
         packets: &mut async_nats::Subscriber,
         outcomes: &mut UnboundedReceiver<Said>,
         logged: &mut UnboundedReceiver<ToOwner>,
-        draining: &mut UnboundedReceiver<()>,
+        ordered: &mut UnboundedReceiver<Order>,
     ) -> Result<(), String> {
         loop {
             let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
@@ -278,10 +298,7 @@ impl Clerk {
                 },
                 Some(said) = outcomes.recv() => self.hear_hand(said),
                 Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
-                Some(()) = draining.recv() => {
-                    self.is_draining = true;
-                    self.line.say(&wire::encode(&ToOwner::Leaving, &[]));
-                }
+                Some(order) = ordered.recv() => self.follow(&order),
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             // What else is there already goes the same way, so that packets are few.
@@ -296,6 +313,18 @@ impl Clerk {
             self.send().await;
             self.leave_if_over().await;
         }
+    }
+
+    /// Follows the node.
+    fn follow(&mut self, order: &Order) {
+        let told = match order {
+            Order::Drain => {
+                self.is_draining = true;
+                ToOwner::Leaving
+            }
+            Order::Orphaned => ToOwner::Failed { reason: "its daemon has ended".to_owned() },
+        };
+        self.line.say(&wire::encode(&told, &[]));
     }
 
     /// Says what is to be said of the hands.

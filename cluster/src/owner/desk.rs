@@ -296,6 +296,10 @@ impl Desk {
             }
             Alone::Missing => self.store(),
             Alone::Refused { reason, is_final } => {
+                // Its station has said why; that it ended then is no news.
+                if matches!(contract.stage, Stage::Refused { .. }) {
+                    return;
+                }
                 let text = format!("node {} does not work: {reason}", contract.node.name);
                 log::warn!("{text}");
                 if !is_asked {

@@ -229,7 +229,7 @@ impl Driver {
     /// Carries out one action.
     fn perform(&mut self, action: Action) {
         if let Some(remote) = &mut self.remote {
-            return remote.perform(action, &mut self.scheduler);
+            return remote.perform(action, &mut self.scheduler, Instant::now());
         }
         match action {
             Action::Give { place } => self.give(place),

@@ -19,13 +19,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::settings::Settings;
 use crate::error::Failure;
 use crate::pool::elsewhere::hands::Hands;
 use crate::pool::elsewhere::report::Report;
 use crate::pool::protocol::messages::{self, Reply, Request};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Tag};
+use crate::pool::scheduler::policy::Policy;
 use crate::pool::scheduler::scheduler::{Phase, Scheduler};
 use crate::pool::scheduler::state::{UNKNOWN, Words};
 
@@ -73,17 +73,16 @@ impl Post {
 }
 
 impl Remote {
-    /// The workers of a pool with these settings, none of which is there yet.
-    pub(super) fn new(hands: Box<dyn Hands>, settings: &Settings) -> Remote {
-        let places = settings.processes;
-        let posts = std::iter::repeat_with(|| None).take(places).collect();
-        let (grace, slack) = (settings.grace, settings.distance().slack);
+    /// The workers of a pool with this policy, none of which is there yet.
+    pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy) -> Remote {
+        let posts = std::iter::repeat_with(|| None).take(policy.processes).collect();
+        let (grace, slack) = (policy.grace, policy.distance.slack);
         Remote { hands, posts, is_unflushed: false, grace, slack }
     }
 
     /// Asks for the first worker of each place: a scheduler begins with places for which workers
     /// are being started. Called once the bell reaches the pool.
-    pub(super) fn want_all(&mut self) {
+    pub(crate) fn want_all(&mut self) {
         for place in 0..self.posts.len() {
             self.hands.want(place);
         }
@@ -110,16 +109,15 @@ impl Remote {
     }
 
     /// Sends what was passed on.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if std::mem::take(&mut self.is_unflushed) {
             self.hands.flush();
         }
     }
 
     /// Carries out one action.
-    pub(super) fn perform(&mut self, action: Action, scheduler: &mut Scheduler) {
+    pub(crate) fn perform(&mut self, action: Action, scheduler: &mut Scheduler, now: Instant) {
         self.is_unflushed = true;
-        let now = Instant::now();
         match action {
             Action::Give { place } => {
                 if let Some(job) = scheduler.last_given(place) {
@@ -189,8 +187,8 @@ impl Remote {
     }
 
     /// Turns a report into events.
-    pub(super) fn hear(&mut self, report: Report, scheduler: &mut Scheduler) {
-        let (now, slack) = (Instant::now(), self.slack);
+    pub(crate) fn hear(&mut self, report: Report, scheduler: &mut Scheduler, now: Instant) {
+        let slack = self.slack;
         match report {
             Report::Started { place, name, pid } => {
                 if self.posts.get(place).is_none_or(Option::is_some) {

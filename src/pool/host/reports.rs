@@ -18,8 +18,9 @@ use crate::pool::scheduler::scheduler::Scheduler;
 impl Driver {
     /// A driver of workers that are elsewhere.
     pub(super) fn of_remote(settings: Settings, hands: Box<dyn Hands>) -> Driver {
-        let remote = Remote::new(hands, &settings);
-        let scheduler = Scheduler::new(settings.remote_policy());
+        let policy = settings.remote_policy();
+        let remote = Remote::new(hands, &policy);
+        let scheduler = Scheduler::new(policy);
         let mut driver = Driver::new(settings);
         driver.scheduler = scheduler;
         driver.remote = Some(remote);
@@ -46,7 +47,8 @@ impl Driver {
     /// Hears what workers elsewhere have said. Returns `false` if the pool is over.
     pub(super) fn hear_reports(&mut self, reports: impl IntoIterator<Item = Report>) -> bool {
         let Driver { remote: Some(remote), scheduler, .. } = self else { return false };
-        reports.into_iter().for_each(|report| remote.hear(report, scheduler));
+        let now = Instant::now();
+        reports.into_iter().for_each(|report| remote.hear(report, scheduler, now));
         self.settle();
         true
     }
