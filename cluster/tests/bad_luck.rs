@@ -335,3 +335,82 @@ fn a_node_that_is_told_to_leave_finishes_what_it_runs() {
     assert_eq!(behind.join().expect("value"), 7);
     std::fs::remove_file(path).expect("removed");
 }
+
+/// A way between a node and the broker that can be cut without anybody being told, as by a cable.
+struct Cable {
+    address: String,
+    is_cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Cable {
+    /// A cable to the broker at this address.
+    fn new(to: &str) -> Cable {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = format!("nats://{}", listener.local_addr().expect("address"));
+        let is_cut = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        let (to, cut) = (to.trim_start_matches("nats://").to_owned(), is_cut.clone());
+        // Ends with this process.
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = std::net::TcpStream::connect(&to) else { continue };
+                for (mut from, mut into) in [
+                    (near.try_clone().expect("copy"), far.try_clone().expect("copy")),
+                    (far, near),
+                ] {
+                    let cut = cut.clone();
+                    std::thread::spawn(move || {
+                        let mut buffer = vec![0; 1 << 16];
+                        while let Ok(count @ 1..) = from.read(&mut buffer) {
+                            // Held back, not refused: the ends see silence.
+                            while cut.load(Ordering::SeqCst) {
+                                std::thread::sleep(Duration::from_millis(10));
+                            }
+                            if into.write_all(&buffer[..count]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = into.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Cable { address, is_cut }
+    }
+}
+
+#[test]
+fn a_node_behind_a_cut_cable_is_lost_and_found() {
+    let cluster = cluster(0, 1);
+    let (url, key) = cluster.local_address().expect("local");
+    let cable = Cable::new(&url);
+    let path = std::env::temp_dir().join(format!("cable-key-{}", std::process::id()));
+    std::fs::write(&path, key.text_for_tests()).expect("written");
+    let mut node = Command::new(env!("CARGO_BIN_EXE_multiproc-node"))
+        .args(["--hands", "1", "--name", "behind", "--key-file"])
+        .arg(&path)
+        .arg(&cable.address)
+        .spawn()
+        .expect("started");
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let mark = Mark::new("cable");
+    let task = pool.tasks().once().submit(sleep_long, (mark.text(),));
+    wait_for("it begins", || mark.runs() == 1);
+    cable.is_cut.store(true, Ordering::SeqCst);
+    let since = Instant::now();
+    let error = task.join().unwrap_err();
+    assert!(matches!(error.failure(), Failure::NodeLost(_)), "{error}");
+    assert!(error.to_string().contains("no sign of life"), "{error}");
+    let noticed = since.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&noticed), "{noticed:?}");
+    let waiting = pool.submit(u32::pow, (3, 2));
+    assert!(!waiting.wait(Duration::from_millis(100)));
+    cable.is_cut.store(false, Ordering::SeqCst);
+    let since = Instant::now();
+    assert_eq!(waiting.join().expect("value"), 9);
+    assert!(since.elapsed() < Duration::from_secs(15), "found after {:?}", since.elapsed());
+    assert_eq!(mark.runs(), 1);
+    send(node.id(), Signal::TERM);
+    send(node.id(), Signal::TERM);
+    node.wait().expect("ended");
+    std::fs::remove_file(path).expect("removed");
+}

@@ -9,7 +9,8 @@ use crate::ci::cargo;
 /// The variable with the path of the broker's program.
 const SERVER: &str = "MULTIPROC_NATS_SERVER";
 
-/// Runs the tests of `multiproc-cluster`, with a short torture, and its benchmark in short.
+/// Runs the tests of `multiproc-cluster`, with a short torture, its example and its benchmark in
+/// short.
 pub(crate) fn check() -> Result<(), String> {
     let server = server()?;
     let path = server.to_string_lossy();
@@ -17,6 +18,8 @@ pub(crate) fn check() -> Result<(), String> {
     // One at a time: each has a broker, nodes and workers of its own, and some count seconds.
     let package = ["test", "--locked", "--package", "multiproc-cluster"];
     cargo(&[&package[..], &["--", "--test-threads", "1"]].concat(), &environment)?;
+    let example = ["run", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
+    cargo(&[&example[..], &["--example", "cluster_thumbs", "--", "210"]].concat(), &environment)?;
     cargo(&["bench", "--locked", "--package", "multiproc-cluster", "--", "--quick"], &environment)
 }
 
