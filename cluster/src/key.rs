@@ -45,6 +45,8 @@ pub(crate) enum Direction {
     Hire = 4,
     /// A station's first word, or its node's about it.
     Alone = 5,
+    /// A station's word to its node.
+    Status = 6,
 }
 
 impl Key {

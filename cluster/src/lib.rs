@@ -67,6 +67,8 @@
 mod broker;
 mod cluster;
 mod error;
+#[cfg(test)]
+mod garbage_tests;
 mod hook;
 mod key;
 mod line;

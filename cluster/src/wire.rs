@@ -5,6 +5,7 @@
 //! multiproc.node.<node>           owner -> node           Hire
 //! multiproc.pool.<pool>           station -> owner        session id | single message or packet
 //! multiproc.session.<session>     owner -> station        packet of the line
+//! multiproc.status.<node>         station -> its node     Status, each second
 //! ```
 //!
 //! Announcements, hires and the first words of a station are single messages, sealed with the
@@ -44,6 +45,23 @@ pub(crate) fn pool_subject(pool: &Id) -> String {
 /// Where a station hears.
 pub(crate) fn session_subject(session: &Id) -> String {
     format!("multiproc.session.{session}")
+}
+
+/// Where a node hears of its stations.
+pub(crate) fn status_subject(node: &Id) -> String {
+    format!("multiproc.status.{node}")
+}
+
+/// How a station stands.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) session: Id,
+    /// Tasks that it has begun, and time that its workers have spent on them, in microseconds.
+    pub(crate) begun: u64,
+    pub(crate) busy: u64,
+    /// Workers that run something, and chunks that wait for them.
+    pub(crate) running: u32,
+    pub(crate) waiting: u32,
 }
 
 /// What a node says of itself.

@@ -311,12 +311,17 @@ fn send(pid: u32, signal: Signal) {
 
 #[test]
 fn a_node_that_is_told_to_leave_finishes_what_it_runs() {
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let metrics = free.local_addr().expect("address");
+    drop(free);
     let cluster = cluster(0, 1);
     let (url, key) = cluster.local_address().expect("local");
     let path = std::env::temp_dir().join(format!("node-key-{}", std::process::id()));
     std::fs::write(&path, key.text_for_tests()).expect("written");
     let mut node = Command::new(env!("CARGO_BIN_EXE_multiproc-node"))
-        .args(["--hands", "1", "--name", "leaver", "--key-file"])
+        .args(["--hands", "1", "--name", "leaver", "--status", "1"])
+        .args(["--metrics", &metrics.to_string(), "--key-file"])
         .arg(&path)
         .arg(&url)
         .spawn()
@@ -326,6 +331,13 @@ fn a_node_that_is_told_to_leave_finishes_what_it_runs() {
     let running = pool.submit(sleep_and_count, (mark.text(),));
     let behind = pool.tasks().once().submit(nap, (7,));
     wait_for("it begins", || mark.runs() == 1);
+    let metric = |name: &str| {
+        let text = ask(metrics);
+        let line = text.lines().find(|line| line.starts_with(&format!("multiproc_node_{name} ")));
+        line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse::<f64>().ok())
+    };
+    assert_eq!(metric("hands"), Some(1.0));
+    assert_eq!(metric("connected"), Some(1.0));
     send(node.id(), Signal::TERM);
     assert_eq!(running.join().expect("value"), 1);
     assert!(node.wait().expect("ended").success());
@@ -334,6 +346,16 @@ fn a_node_that_is_told_to_leave_finishes_what_it_runs() {
     cluster.tell_minder("start node").expect("told");
     assert_eq!(behind.join().expect("value"), 7);
     std::fs::remove_file(path).expect("removed");
+}
+
+/// Asks a node for its metrics.
+fn ask(address: std::net::SocketAddr) -> String {
+    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answered");
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    text
 }
 
 /// A way between a node and the broker that can be cut without anybody being told, as by a cable.
@@ -353,10 +375,9 @@ impl Cable {
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let Ok(far) = std::net::TcpStream::connect(&to) else { continue };
-                for (mut from, mut into) in [
-                    (near.try_clone().expect("copy"), far.try_clone().expect("copy")),
-                    (far, near),
-                ] {
+                for (mut from, mut into) in
+                    [(near.try_clone().expect("copy"), far.try_clone().expect("copy")), (far, near)]
+                {
                     let cut = cut.clone();
                     std::thread::spawn(move || {
                         let mut buffer = vec![0; 1 << 16];

@@ -123,3 +123,93 @@ fn what_is_cancelled_does_not_run_on() {
     assert_eq!(pool.apply(u32::pow, (2, 2)).expect("value"), 4);
     assert_eq!(mark.runs(), 1);
 }
+
+#[test]
+fn workers_are_what_they_would_be_here() {
+    fn load(words: Vec<String>) -> Vec<String> {
+        words
+    }
+    fn knows(word: String) -> bool {
+        multiproc::with_worker_state(|words: &mut Vec<String>| words.contains(&word))
+            .expect("a state")
+    }
+    fn name() -> String {
+        multiproc::current_process().name().to_owned()
+    }
+    let cluster = cluster(2, 2);
+    let builder = Pool::builder().on(&cluster).name("far").max_tasks_per_child(50);
+    let pool = builder.initializer(load, (vec!["salt".to_owned()],)).build().expect("pool");
+    let there = || pool.stats().workers.iter().filter(|worker| worker.pid.is_some()).count();
+    wait_for("four workers", || there() == 4);
+    assert_eq!(pool.map(knows, ["sea", "salt"].map(str::to_owned)).expect("values"), [false, true]);
+    let mut names = pool.broadcast(name, ()).expect("values");
+    names.sort();
+    assert_eq!(names, ["far-1", "far-1", "far-2", "far-2"]);
+    // Each worker is replaced several times meanwhile.
+    let pids = pool.tasks().chunk_size(1).map(|_: u32| std::process::id(), 0..600).expect("pids");
+    let different: std::collections::HashSet<u32> = pids.into_iter().collect();
+    assert!(different.len() >= 8, "{different:?}");
+    assert_eq!(pool.stats().failures(), 0);
+}
+
+#[test]
+fn inputs_are_pulled_as_outcomes_are_taken() {
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let pulled = std::cell::Cell::new(0_u64);
+    let inputs = (0_u64..).inspect(|n| pulled.set(n + 1));
+    let mut outcomes = pool.tasks().chunk_size(1).imap(|n: u64| n, inputs);
+    for n in 0..1000 {
+        assert_eq!(outcomes.next().expect("endless").expect("value"), n);
+    }
+    assert!(pulled.get() < 20_000, "{} were pulled", pulled.get());
+}
+
+/// A logger that keeps what it is told.
+struct Kept(std::sync::Mutex<Vec<String>>);
+
+impl log::Log for Kept {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.target() == "cluster" {
+            let line = format!("{} {}", record.level(), record.args());
+            self.0.lock().expect("kept").push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn what_tasks_log_is_logged_here() {
+    static KEPT: Kept = Kept(std::sync::Mutex::new(Vec::new()));
+    let _ = log::set_logger(&KEPT);
+    log::set_max_level(log::LevelFilter::Info);
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).name("far").build().expect("pool");
+    pool.apply(|| log::warn!(target: "cluster", "it is late"), ()).expect("done");
+    let is_here = || KEPT.0.lock().expect("kept").iter().any(|line| line.contains("it is late"));
+    wait_for("the record comes", is_here);
+    let kept = KEPT.0.lock().expect("kept").join("\n");
+    assert!(kept.contains("WARN [local-1] [far-1] it is late"), "{kept}");
+}
+
+#[cfg(feature = "cage")]
+#[test]
+fn a_cage_holds_there() {
+    fn reads(path: String) -> bool {
+        std::fs::read(path).is_ok()
+    }
+    let file = std::env::temp_dir().join(format!("caged-{}", std::process::id()));
+    std::fs::write(&file, "x").expect("written");
+    let path = file.display().to_string();
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    assert!(pool.apply(reads, (path.clone(),)).expect("value"));
+    let caged = Pool::builder().on(&cluster).cage(multiproc::Cage::new()).build().expect("pool");
+    assert!(!caged.apply(reads, (path,)).expect("value"));
+    std::fs::remove_file(file).expect("removed");
+}

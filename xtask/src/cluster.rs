@@ -16,7 +16,7 @@ pub(crate) fn check() -> Result<(), String> {
     let path = server.to_string_lossy();
     let environment = [(SERVER, &*path), ("MULTIPROC_CLUSTER_ROUNDS", "6")];
     // One at a time: each has a broker, nodes and workers of its own, and some count seconds.
-    let package = ["test", "--locked", "--package", "multiproc-cluster"];
+    let package = ["test", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
     cargo(&[&package[..], &["--", "--test-threads", "1"]].concat(), &environment)?;
     let example = ["run", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
     cargo(&[&example[..], &["--example", "cluster_thumbs", "--", "210"]].concat(), &environment)?;

@@ -14,7 +14,7 @@ pub(super) fn picture(number: u64) -> Vec<u8> {
     let wave = |x: u32, y: u32| (x * y / 7 + x * u32::try_from(number % 13).unwrap_or(1)) as u8;
     let image =
         RgbImage::from_fn(side, side, |x, y| Rgb([wave(x, y), wave(y, x + 40), (x ^ y) as u8]));
-    let format = if number % 2 == 0 { ImageFormat::Png } else { ImageFormat::Jpeg };
+    let format = if number.is_multiple_of(2) { ImageFormat::Png } else { ImageFormat::Jpeg };
     if image.write_to(&mut Cursor::new(&mut bytes), format).is_err() {
         bytes.clear();
     }

@@ -1,6 +1,7 @@
 //! The arguments of the program `multiproc-node`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::config::{self, Config};
 use super::daemon;
@@ -23,6 +24,9 @@ Options:
                         $MULTIPROC_KEY)
   --tls-ca PATH         file with the certificates that the broker's is checked by; asks for TLS
   --credentials PATH    file with the credentials for the broker
+  --metrics ADDRESS     answers at this address, such as 127.0.0.1:9464, with its metrics, in the
+                        text format of Prometheus
+  --status SECONDS      writes a line of status so often
   --help                this text
   --version             the version
 
@@ -63,6 +67,7 @@ enum Asked {
 fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
     let mut way = Way::default();
     let (mut key, mut name, mut hands) = (None, None, None);
+    let (mut metrics, mut status) = (None, None);
     while let Some(argument) = arguments.next() {
         let mut value = || {
             let none = || Error::config(format!("{argument} needs a value"));
@@ -75,6 +80,17 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
             "--name" => name = Some(value()?),
             "--key-file" => key = Some(Key::from_file(value()?)?),
             "--tls-ca" => way.authorities = Some(value()?.into()),
+            "--metrics" => {
+                let text = value()?;
+                let wrong = |_| Error::config(format!("\"{text}\" is no address with a port"));
+                metrics = Some(text.parse().map_err(wrong)?);
+            }
+            "--status" => {
+                let text = value()?;
+                let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+                let wrong = || Error::config(format!("\"{text}\" is no number of seconds"));
+                status = Some(Duration::from_secs(seconds.ok_or_else(wrong)?));
+            }
             "--credentials" => way.credentials = Some(value()?.into()),
             url if !url.starts_with('-') && way.url.is_empty() => way.url = argument,
             _ => return Err(Error::config(format!("\"{argument}\" is no option"))),
@@ -92,6 +108,8 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
         key,
         name: name.unwrap_or_else(config::host),
         hands: hands.unwrap_or_else(multiproc::cpu_count),
+        metrics,
+        status,
         is_tethered: false,
     })))
 }
@@ -118,6 +136,8 @@ mod tests {
             (&["--hands", "0", "u"], "no number of workers"),
             (&["--what"], "no option"),
             (&["u", "v"], "no option"),
+            (&["--metrics", "9464", "u"], "no address"),
+            (&["--status", "0", "u"], "no number of seconds"),
             (&["--key-file", "/does/not/exist", "u"], "cannot read the key file"),
         ] {
             let error = asked(arguments).expect_err("refused").to_string();

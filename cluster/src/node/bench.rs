@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use multiproc::station::{Chunk, Station};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::wire::{self, ToOwner};
+use crate::key::Id;
+use crate::wire::{self, Status, ToOwner};
 
 /// What came of a chunk.
 pub(crate) struct Said {
@@ -47,6 +48,9 @@ pub(crate) struct Bench {
     station: Station,
     slots: Vec<Slot>,
     serial: u64,
+    /// Tasks begun, and time spent on them, by all hands in all lives.
+    begun: u64,
+    busy: Duration,
     /// Where the pool's thread puts what came of chunks.
     said: UnboundedSender<Said>,
     /// Messages of each hand that were not told yet; an empty list tells only how it stands.
@@ -57,12 +61,32 @@ impl Bench {
     /// The hands of a station, without anything to do.
     pub(crate) fn new(station: Station, hands: usize, said: UnboundedSender<Said>) -> Bench {
         let slots = std::iter::repeat_with(Slot::default).take(hands).collect();
-        Bench { station, slots, serial: 0, said, news: BTreeMap::new() }
+        Bench {
+            station,
+            slots,
+            serial: 0,
+            begun: 0,
+            busy: Duration::ZERO,
+            said,
+            news: BTreeMap::new(),
+        }
     }
 
     /// Returns the number of hands that run something.
     pub(crate) fn running(&self) -> usize {
         self.slots.iter().filter(|slot| slot.running.is_some()).count()
+    }
+
+    /// Says how the hands stand.
+    pub(crate) fn status(&self, session: Id) -> Status {
+        let waiting: usize = self.slots.iter().map(|slot| slot.waiting.len()).sum();
+        Status {
+            session,
+            begun: self.begun,
+            busy: u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX),
+            running: u32::try_from(self.running()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+        }
     }
 
     /// Gives a hand a chunk. A life that is new to it ends the one before.
@@ -98,6 +122,7 @@ impl Bench {
             let _ = said.send(Said { hand: number, serial, messages, is_last });
         })?;
         slot.begun += u64::from(chunk.count());
+        self.begun += u64::from(chunk.count());
         slot.running = Some(Running { chunk, serial, since: Instant::now() });
         self.news.entry(number).or_default();
         Ok(())
@@ -115,7 +140,9 @@ impl Bench {
             return Ok(());
         };
         let now = Instant::now();
-        slot.busy += now.saturating_duration_since(running.since);
+        let passed = now.saturating_duration_since(running.since);
+        slot.busy += passed;
+        self.busy += passed;
         running.since = now;
         self.news.entry(hand).or_default().extend(messages);
         if is_last {

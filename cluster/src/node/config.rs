@@ -1,6 +1,8 @@
 //! How a node is told what it is to be: by its program's arguments, or by the environment.
 
 use std::env;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::broker::Way;
 use crate::error::{Error, Result};
@@ -27,6 +29,10 @@ pub(crate) struct Config {
     pub(crate) key: Key,
     pub(crate) name: String,
     pub(crate) hands: usize,
+    /// Where it answers those who ask for its metrics.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Interval at which it writes a line of status.
+    pub(crate) status: Option<Duration>,
     /// True if it ends when its standard input does.
     pub(crate) is_tethered: bool,
 }
@@ -46,6 +52,8 @@ impl Config {
             key: key()?,
             name: env::var(NAME).ok().filter(|name| !name.is_empty()).unwrap_or_else(host),
             hands: hands.unwrap_or_else(multiproc::cpu_count),
+            metrics: None,
+            status: None,
             is_tethered: env::var_os(TETHERED).is_some(),
         })
     }

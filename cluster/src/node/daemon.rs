@@ -11,11 +11,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::config::Config;
+use super::metrics::Metrics;
 use super::start::{Event, Programs, Start};
 use crate::broker;
 use crate::error::{Error, Result};
 use crate::key::{Direction, Id};
-use crate::wire::{self, Announcement, Hire, NODES, TARGET, VERSION};
+use crate::wire::{self, Announcement, Hire, NODES, Status, TARGET, VERSION};
 
 /// Interval of announcements.
 const ANNOUNCE: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ struct Daemon {
     client: Client,
     programs: Arc<Programs>,
     events: mpsc::UnboundedSender<Event>,
+    metrics: Metrics,
     /// The stations, by session; `None` for one that has ended.
     stations: HashMap<Id, Option<Start>>,
     is_draining: bool,
@@ -64,15 +66,26 @@ async fn run(config: Config) -> Result<()> {
         .await
         .map_err(|error| Error::broker("cannot listen for requests", error))?;
     let (events, mut heard) = mpsc::unbounded_channel();
+    let mut statuses = client
+        .subscribe(wire::status_subject(&node))
+        .await
+        .map_err(|error| Error::broker("cannot listen to stations", error))?;
+    let metrics = Metrics::new(&config.name, config.hands);
+    if let Some(address) = config.metrics {
+        metrics.serve(address).await?;
+    }
     let (programs, stations) = (Arc::default(), HashMap::new());
+    let is_draining = false;
     let mut daemon =
-        Daemon { config, node, client, programs, events, stations, is_draining: false };
+        Daemon { config, node, client, programs, events, metrics, stations, is_draining };
     eprintln!(
         "multiproc-node: {} offers {} workers at {}",
         daemon.config.name, daemon.config.hands, daemon.config.way.url
     );
     let mut tether = daemon.config.is_tethered.then(tether);
     let mut clock = tokio::time::interval(ANNOUNCE);
+    let often = daemon.config.status;
+    let mut lines = tokio::time::interval(often.unwrap_or(ANNOUNCE));
     loop {
         tokio::select! {
             _ = clock.tick() => daemon.announce().await,
@@ -80,6 +93,10 @@ async fn run(config: Config) -> Result<()> {
                 Some(message) => daemon.hear(&message.payload),
                 None => return Err(Error::broker("the connection is closed", "no subscription")),
             },
+            Some(message) = statuses.next() => daemon.hear_status(&message.payload),
+            _ = lines.tick(), if often.is_some() => {
+                eprintln!("multiproc-node: {}", daemon.metrics.line());
+            }
             Some(event) = heard.recv() => daemon.see(event).await,
             () = any(&mut signals) => {
                 // The second time, at once: stations end with their standard input.
@@ -131,6 +148,7 @@ async fn torn(tether: &mut Option<mpsc::UnboundedReceiver<()>>) {
 impl Daemon {
     /// Tells all owners of this node.
     async fn announce(&self) {
+        self.metrics.stands(broker::is_connected(&self.client), self.is_draining);
         let said = Announcement {
             version: VERSION,
             node: self.node,
@@ -146,9 +164,20 @@ impl Daemon {
         }
     }
 
+    /// Hears how a station stands.
+    fn hear_status(&self, sealed: &[u8]) {
+        let Some(bytes) = self.config.key.open(Direction::Status, sealed) else { return };
+        if let Some((status, [])) = wire::decode::<Status>(bytes)
+            && self.stations.get(&status.session).is_some_and(Option::is_some)
+        {
+            self.metrics.heard(status);
+        }
+    }
+
     /// Hears a request to work for a pool.
     fn hear(&mut self, sealed: &[u8]) {
         let Some(bytes) = self.config.key.open(Direction::Hire, sealed) else {
+            self.metrics.refused();
             eprintln!("multiproc-node: a request was refused, as it was made with another key");
             return;
         };
@@ -159,6 +188,7 @@ impl Daemon {
         }
         eprintln!("multiproc-node: works for {}", hire.owner);
         let session = hire.session;
+        self.metrics.started();
         let start = Start::begin(
             hire,
             &self.config,
@@ -174,6 +204,7 @@ impl Daemon {
         let Event { session, subject, alone, is_end } = event;
         if is_end && let Some(station) = self.stations.get_mut(&session) {
             *station = None;
+            self.metrics.ended(session);
         }
         // One that has left has said so itself.
         if let Some(alone) = alone.filter(|_| !(is_end && self.is_draining)) {

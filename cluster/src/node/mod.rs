@@ -2,6 +2,7 @@
 //!
 //! - `config`: how a node is told what it is to be.
 //! - `daemon`: announces the node, fetches programs, starts stations, drains.
+//! - `metrics`: what the node tells those who look after it.
 //! - `start`: one start of a station: program, process, what becomes of it.
 //! - `station`: the process of the owner's own program that runs the tasks of one pool.
 //! - `bench`: the hands of a station, and what they have.
@@ -13,5 +14,6 @@ pub(crate) mod arguments;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod daemon;
+pub(crate) mod metrics;
 pub(crate) mod start;
 pub(crate) mod station;

@@ -50,6 +50,9 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 /// Time that the news that a hand has begun something waits for other news.
 const NEWS: Duration = Duration::from_millis(100);
 
+/// Interval at which the node is told how a station stands.
+const STATUS: Duration = Duration::from_secs(1);
+
 /// Time in which the owner is told that the node has ended.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -166,6 +169,8 @@ struct Clerk {
     connected: Instant,
     /// Time at which the news that can wait are told.
     news_at: Option<Instant>,
+    /// Time at which the node is told next how this station stands.
+    status_at: Instant,
     is_draining: bool,
 }
 
@@ -207,6 +212,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         heard: now,
         connected: now,
         news_at: None,
+        status_at: now,
         is_draining: false,
     };
     while !clerk.is_welcome(&mut packets).await {
@@ -225,6 +231,7 @@ struct Voice {
     key: Key,
     subject: Subject,
     session: Id,
+    node: Id,
 }
 
 impl Voice {
@@ -232,7 +239,8 @@ impl Voice {
     async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
         let client = orders.way.connect(&format!("station of {}", orders.name), true).await?;
         let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
-        Ok(Voice { client, key, subject, session: orders.hire.session })
+        let (session, node) = (orders.hire.session, orders.hire.node);
+        Ok(Voice { client, key, subject, session, node })
     }
 
     /// Says something outside of the line. It is lost without a connection, and said again.
@@ -291,6 +299,7 @@ impl Clerk {
     ) -> Result<(), String> {
         loop {
             let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
+            let due = due.min(self.status_at);
             tokio::select! {
                 message = packets.next() => match message {
                     Some(message) => self.hear(&message.payload),
@@ -311,6 +320,7 @@ impl Clerk {
             }
             self.tell();
             self.send().await;
+            self.tell_node().await;
             self.leave_if_over().await;
         }
     }
@@ -358,6 +368,21 @@ impl Clerk {
         self.connected = now;
         while let Some(packet) = self.line.packet(now) {
             self.voice.send(&self.key.seal(Direction::ToOwner, &packet)).await;
+        }
+    }
+
+    /// Tells the node how this station stands, now and then.
+    async fn tell_node(&mut self) {
+        let now = Instant::now();
+        if now < self.status_at {
+            return;
+        }
+        self.status_at = now + STATUS;
+        let status = wire::encode(&self.bench.status(self.voice.session), &[]);
+        let sealed = self.voice.key.seal(Direction::Status, &status);
+        if broker::is_connected(&self.voice.client) {
+            let subject = wire::status_subject(&self.voice.node);
+            let _ = self.voice.client.publish(subject, sealed.into()).await;
         }
     }
 

@@ -224,6 +224,10 @@ impl WorkerRecord {
             let ran = ran.max(waits.saturating_sub(slack));
             return deadline.map(|deadline| deadline.saturating_sub(ran));
         }
+        // Elsewhere, a task may be on its way for long: whoever brings it there sees to it.
+        if self.distance.is_remote {
+            return None;
+        }
         // A worker that is ready begins at once; if not, somebody has stopped it.
         let begins = deadline
             .map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(slack).min(STUCK));
