@@ -1,6 +1,9 @@
 //! Pools on the nodes of a cluster on this machine, beside a pool of this machine: with the figures
-//! that are aimed at. `cargo bench -p multiproc-cluster`; `--quick` looks whether it works.
+//! that are aimed at, and beside Dask and Ray where Python can import them (`MULTIPROC_PEERS` is a
+//! folder that pip has installed them to: `pip install --target FOLDER distributed ray`).
+//! `cargo bench -p multiproc-cluster`; `--quick` looks whether it works.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use multiproc::Pool;
@@ -75,6 +78,32 @@ fn line(what: &str, goal: &str, cluster: f64, local: f64) {
     println!("{what:<44} {goal:>12} {cluster:>12.0} {local:>12.0}");
 }
 
+/// Measures others, in processes of their own.
+fn peers() {
+    let mut python = Command::new("python3");
+    python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers.py"));
+    if let Some(folder) = std::env::var_os("MULTIPROC_PEERS") {
+        python.env("PYTHONPATH", folder);
+    }
+    println!(
+        "\n{:<24} {:>12} {:>12} {:>12}",
+        "others, two workers", "apply [us]", "trivial", "1 ms"
+    );
+    match python.output() {
+        Ok(output) => {
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
+                match *line.split('\t').collect::<Vec<_>>() {
+                    [name, trip, trivial, compute] => {
+                        println!("{name:<24} {trip:>12} {trivial:>12} {compute:>12}");
+                    }
+                    _ => println!("{}", line.replace('\t', ": ")),
+                }
+            }
+        }
+        Err(why) => println!("not measured: python3: {why}"),
+    }
+}
+
 fn main() {
     let is_quick = std::env::args().any(|argument| argument == "--quick");
     let (many, few, runs) = if is_quick { (20_000, 1_000, 1) } else { (1_000_000, 30_000, 3) };
@@ -105,4 +134,8 @@ fn main() {
     let count = if is_quick { 50 } else { 2_000 };
     line("apply, round trip [us]", "1000", round_trip(&there, count), round_trip(&here, count));
     println!("{:<44} {:>12} {ratio:>12.2}", "tasks of 1 ms, cluster : here", "0.90");
+    if !is_quick {
+        drop((there, here, cluster));
+        peers();
+    }
 }

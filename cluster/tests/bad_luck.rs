@@ -122,13 +122,20 @@ fn what_is_to_run_once_is_not_run_again() {
 fn a_broker_that_comes_back_empty_has_lost_nothing() {
     let cluster = cluster(2, 1);
     let pool = Pool::builder().on(&cluster).build().expect("pool");
-    let mut values = Vec::new();
+    let (mut values, mut back) = (Vec::new(), None);
     for outcome in pool.tasks().chunk_size(1).imap(nap, 0..200) {
         values.push(outcome.expect("value"));
         if values.len() == 50 {
             cluster.tell_minder("stop server").expect("told");
             std::thread::sleep(Duration::from_millis(500));
             cluster.tell_minder("start server").expect("told");
+            back = Some(Instant::now());
+        } else if values.len() == 60
+            && let Some(back) = back
+        {
+            // More than was on its way back when the broker was killed.
+            assert!(back.elapsed() < Duration::from_secs(5), "work again: {:?}", back.elapsed());
+            println!("work again after {:?}", back.elapsed());
         }
     }
     assert!(values.iter().copied().eq(0..200), "{values:?}");
