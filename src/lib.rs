@@ -220,8 +220,11 @@ pub use log::{Level, LogRecord, Logger, get_logger, log_to_stderr};
 pub use pool::OutcomeStream;
 pub use pool::{
     CurrentTask, IMap, MapTask, Outcomes, Pool, PoolBuilder, PoolStats, ProcessMap, Progress,
-    Retry, Task, Tasks, TimedOut, WorkerStats, current_task, with_worker_state, worker_id,
+    Retry, Task, Tasks, TimedOut, WorkerStats, Workplace, current_task, with_worker_state,
+    worker_id,
 };
+#[doc(hidden)]
+pub use pool::{elsewhere, station};
 pub use process::{
     AddError, Child, Context, CurrentProcess, Handle, Output, ParentProcess, Process, Run,
     StillRunning, WaitSet, Waitable, active_children, at_exit, at_forkserver_child, cpu_count,

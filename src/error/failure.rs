@@ -69,6 +69,11 @@ pub enum Failure {
     /// What became of it is not known, for this reason: somebody else in this program took its
     /// status, its worker said what makes no sense, or the system cannot be asked at the moment.
     Lost(String),
+    /// The machine on which a task was last run is gone, for this reason, and the task may have
+    /// been run there. Only tasks of a pool whose workers are elsewhere
+    /// ([`PoolBuilder::on`](crate::PoolBuilder::on)) can fail so: after several attempts, or after
+    /// the first one with [`Tasks::once`](crate::Tasks::once).
+    NodeLost(String),
 }
 
 impl Failure {
@@ -213,6 +218,7 @@ impl fmt::Display for Failure {
             Failure::Limit(limit) => write!(f, "reached {limit}"),
             Failure::Cancelled(reason) => write!(f, "was cancelled: {reason}"),
             Failure::Lost(reason) => write!(f, "was lost: {reason}"),
+            Failure::NodeLost(reason) => write!(f, "was lost with its node: {reason}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{examples, fuzz, models, report, tidy};
+use crate::{cluster, examples, fuzz, models, report, tidy};
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Result<(), String> {
@@ -23,13 +23,17 @@ pub(crate) fn run() -> Result<(), String> {
         cargo(&["test", "--locked", "--package", "xtask", "--package", "report"], &[])
     })?;
     step("tests of the features", || {
-        cargo(&["test", "--locked", "--all-features", "--lib", "--test", "cage"], &[])?;
+        cargo(
+            &["test", "--locked", "--all-features", "--lib", "--test", "cage", "--test", "awaited"],
+            &[],
+        )?;
         cargo(&["test", "--locked", "--all-features", "--doc"], &[])
     })?;
+    step("clusters, with a short torture", cluster::check)?;
     step("models of the state machines", models::check)?;
     step("documentation", || {
         cargo(
-            &["doc", "--no-deps", "--locked", "--all-features"],
+            &["doc", "--workspace", "--no-deps", "--locked", "--all-features"],
             &[("RUSTDOCFLAGS", "-D warnings")],
         )
     })?;

@@ -1,8 +1,9 @@
 //! The project's chores: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask examples`, `cargo xtask
-//! models`, `cargo xtask fuzz`, `cargo xtask report`.
+//! models`, `cargo xtask fuzz`, `cargo xtask cluster`, `cargo xtask report`.
 
 mod ci;
 mod circles;
+mod cluster;
 mod examples;
 mod fuzz;
 mod models;
@@ -19,8 +20,13 @@ fn main() -> ExitCode {
         Some("examples") => examples::check(),
         Some("models") => models::check(),
         Some("fuzz") => fuzz::run(),
+        Some("cluster") => cluster::check(),
         Some("report") => report::run(std::env::args().skip(2)),
-        _ => Err("usage: cargo xtask ci | tidy | examples | models | fuzz | report".to_owned()),
+        _ => {
+            let usage =
+                "usage: cargo xtask ci | tidy | examples | models | fuzz | cluster | report";
+            Err(usage.to_owned())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

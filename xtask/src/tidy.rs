@@ -62,6 +62,14 @@ pub(crate) fn check() -> Result<(), String> {
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
         source(&name, &text, &mut broken);
     }
+    let beside = rust_files(&root.join("cluster/src"));
+    circles::find(&root.join("cluster/src"), &beside, &mut broken);
+    folders(&root, &beside, &mut broken);
+    for path in beside {
+        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+        form(&name, &text, &mut broken);
+    }
     tables(&root, &mut broken)?;
     conformance(&root, &mut broken)?;
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
@@ -97,12 +105,8 @@ fn folders(root: &Path, files: &[PathBuf], broken: &mut Vec<String>) {
     }
 }
 
-/// The rules for one source file of the library.
-fn source(name: &str, text: &str, broken: &mut Vec<String>) {
-    let code: Vec<(usize, &str)> = (1..)
-        .zip(text.lines())
-        .map(|(number, line)| (number, line.split("//").next().unwrap_or("")))
-        .collect();
+/// The rules for the form of one source file, of the library or of a crate beside it.
+fn form(name: &str, text: &str, broken: &mut Vec<String>) {
     if !text.starts_with("//! ") {
         broken.push(format!("{name}: does not begin by saying what it is"));
     }
@@ -111,6 +115,15 @@ fn source(name: &str, text: &str, broken: &mut Vec<String>) {
     }
     functions(name, text, broken);
     prose(name, text, broken);
+}
+
+/// The rules for one source file of the library.
+fn source(name: &str, text: &str, broken: &mut Vec<String>) {
+    let code: Vec<(usize, &str)> = (1..)
+        .zip(text.lines())
+        .map(|(number, line)| (number, line.split("//").next().unwrap_or("")))
+        .collect();
+    form(name, text, broken);
     let may_be_unsafe = UNSAFE.iter().any(|place| name.starts_with(place));
     let is_list = name.ends_with("/mod.rs") || name == "src/lib.rs";
     for (number, line) in &code {

@@ -14,12 +14,17 @@ use crate::codec::{self, Carried};
 use crate::error::{Cause, Result};
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::{self, Initializer};
+use crate::pool::elsewhere::hands::Workplace;
 use crate::pool::host::settings::Settings;
 use crate::process;
 use crate::process::cpu_count;
 use crate::start::method::{self, StartMethod};
 use crate::sys::program::code::{Contentless, Offset};
 use crate::target::{Captureless, Target};
+
+/// Places for workers that are elsewhere, unless the user says how many: more than a few machines
+/// have to offer.
+const ELSEWHERE: usize = 128;
 
 /// Settings of a [`Pool`] that is not started yet: what [`Pool::builder`] returns.
 ///
@@ -59,6 +64,8 @@ pub struct PoolBuilder {
     temporary: Option<PathBuf>,
     #[cfg(feature = "cage")]
     cage: Option<crate::Cage>,
+    /// Where the workers are, if not on this machine.
+    workplace: Option<Box<dyn Workplace>>,
 }
 
 impl PoolBuilder {
@@ -79,11 +86,13 @@ impl PoolBuilder {
             temporary: None,
             #[cfg(feature = "cage")]
             cage: None,
+            workplace: None,
         }
     }
 
     /// Sets the number of workers, from 1 to 65535. Default: one for each processor that this
-    /// process may use ([`cpu_count`]).
+    /// process may use ([`cpu_count`]). Where workers are elsewhere ([`on`](PoolBuilder::on)), it
+    /// is the largest number of them, by default 128.
     pub fn processes(mut self, processes: usize) -> PoolBuilder {
         self.processes = Some(processes);
         self
@@ -273,6 +282,29 @@ impl PoolBuilder {
         self
     }
 
+    /// Has the workers elsewhere than on this machine: on the nodes of a cluster, with the crate
+    /// `multiproc-cluster`. All else stays as it is; what is different:
+    ///
+    /// - Workers come and go with their machines. Tasks wait as long as there are none.
+    /// - A task that a lost machine may have begun is run again, up to three times in all, and then
+    ///   fails with [`Failure::NodeLost`](crate::Failure::NodeLost), unless it is to be run
+    ///   [`once`](crate::Tasks::once).
+    /// - Arguments and results with descriptors in them (channels, locks, shared memory) cannot
+    ///   leave their machine: such tasks fail.
+    /// - What was begun of a chunk of a map stays with its worker.
+    ///
+    /// ```no_run
+    /// # fn f(cluster: impl multiproc::Workplace + Clone + 'static) -> multiproc::Result<()> {
+    /// let pool = multiproc::Pool::builder().on(&cluster).build()?;
+    /// assert_eq!(pool.apply(u32::pow, (2, 3))?, 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on<W: Workplace + Clone + 'static>(mut self, workplace: &W) -> PoolBuilder {
+        self.workplace = Some(Box::new(workplace.clone()));
+        self
+    }
+
     /// Starts the workers. Returns when all processes are started; they become ready while the
     /// program goes on.
     ///
@@ -287,7 +319,9 @@ impl PoolBuilder {
     /// ```
     pub fn build(self) -> Result<Pool> {
         let bad = |text: &str| Cause::BadInput(text.to_owned());
-        let processes = self.processes.unwrap_or_else(cpu_count);
+        let here = self.workplace.is_none();
+        let processes =
+            self.processes.unwrap_or_else(|| if here { cpu_count() } else { ELSEWHERE });
         if processes == 0 {
             return Err(bad("number of processes must be at least 1").into());
         }
@@ -303,7 +337,7 @@ impl PoolBuilder {
         if let Some(cage) = &self.cage {
             cage.check().map_err(Cause::BadInput)?;
         }
-        Pool::start(Settings {
+        let settings = Settings {
             processes,
             name: self.name,
             initializer: self.initializer.transpose()?,
@@ -318,7 +352,11 @@ impl PoolBuilder {
             temporary: self.temporary,
             #[cfg(feature = "cage")]
             cage: self.cage,
-        })
+        };
+        match self.workplace {
+            Some(workplace) => Pool::start_on(settings, &*workplace),
+            None => Pool::start(settings),
+        }
     }
 
     /// Starts the workers for as long as `f` runs, then waits until all that it submitted is done

@@ -14,6 +14,9 @@ use super::stats::{self, PoolStats};
 use super::task::Task;
 use super::tasks::Tasks;
 use crate::error::{Cause, Error, Result, TaskError, os};
+use crate::pool::elsewhere::bell::Listener;
+use crate::pool::elsewhere::hands::Workplace;
+use crate::pool::host::charter;
 use crate::pool::host::settings::Settings;
 use crate::pool::host::supervisor::Shared;
 use crate::pool::host::worker_process::WorkerProcess;
@@ -80,7 +83,7 @@ use crate::target::{Captureless, Target};
 /// ```
 pub struct Pool {
     /// State shared by the pool's handles and its supervisor.
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The supervisor's thread; taken when the pool is dropped.
     supervisor: Option<JoinHandle<()>>,
 }
@@ -129,13 +132,32 @@ impl Pool {
         for (place, worker) in workers.into_iter().enumerate() {
             shared.install(place, worker)?;
         }
+        let pool = Pool::supervised(shared)?;
+        // From here on the supervisor ends them.
+        started.keep();
+        Ok(pool)
+    }
+
+    /// Makes the pool of workers that are elsewhere, with these settings.
+    pub(super) fn start_on(settings: Settings, workplace: &dyn Workplace) -> Result<Pool> {
+        let charter = charter::write(&settings).map_err(Cause::BadInput)?;
+        let places = settings.processes;
+        let hands = workplace.open(charter, places).map_err(Cause::BadInput)?;
+        let bell = hands.bell();
+        let shared = Arc::new(Shared::with(settings, Some(hands))?);
+        let weak: Weak<dyn Listener> = Arc::downgrade(&shared) as _;
+        bell.reach(weak);
+        shared.want_all();
+        Pool::supervised(shared)
+    }
+
+    /// Starts the thread of a pool.
+    fn supervised(shared: Arc<Shared>) -> Result<Pool> {
         let kept = Arc::clone(&shared);
         let supervisor = thread::Builder::new()
             .name("multiproc-pool".to_owned())
             .spawn(move || kept.live())
             .map_err(os("cannot start a pool's thread"))?;
-        // From here on the supervisor ends them.
-        started.keep();
         enter(&shared);
         Ok(Pool { shared, supervisor: Some(supervisor) })
     }

@@ -237,7 +237,7 @@ where
         // Arrived counts here, not given: an outcome may wait for one before it.
         let running = self.chunker.pulled().saturating_sub(self.arrived);
         let running =
-            usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().processes);
+            usize::try_from(running).unwrap_or(usize::MAX).min(self.chunker.pool().hands());
         self.progress.show(self.chunker.total(), self.arrived, running, is_last);
     }
 

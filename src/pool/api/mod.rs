@@ -21,6 +21,8 @@ mod map_task;
 mod prepare;
 mod progress;
 mod singly;
+#[doc(hidden)]
+pub mod station;
 mod stats;
 #[cfg(feature = "async")]
 mod stream;

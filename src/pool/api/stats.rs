@@ -115,6 +115,16 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
             stats.busy = stats.busy.saturating_add(process.busy());
             stats.resident = process.weigh();
         }
+        if let (Some(worker), Some((tag, busy))) =
+            (&place.worker, driver.remote().and_then(|remote| remote.seen(number)))
+        {
+            given = worker.ledger.tasks().saturating_add(given);
+            stats.name = tag.name.clone();
+            stats.pid = Some(tag.pid);
+            stats.tasks = stats.tasks.saturating_add(worker.ledger.finished);
+            stats.failures = stats.failures.saturating_add(worker.ledger.failures);
+            stats.busy = stats.busy.saturating_add(busy);
+        }
         stats
     });
     let workers = workers.collect();

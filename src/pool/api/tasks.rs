@@ -166,6 +166,25 @@ impl<'p> Tasks<'p> {
         self
     }
 
+    /// Runs each of these tasks once at the most, also where workers are elsewhere
+    /// ([`PoolBuilder::on`](crate::PoolBuilder::on)): a task that a lost machine may have begun
+    /// fails with [`Failure::NodeLost`]. Default: it is run again, up to three times in all.
+    ///
+    /// Changes nothing where workers are processes of this machine: there a task is run at most
+    /// once unless a retry was asked for.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.tasks().once().apply(|a: u32| a + 1, (1,))?, 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// [`Failure::NodeLost`]: crate::Failure::NodeLost
+    pub fn once(mut self) -> Tasks<'p> {
+        Arc::make_mut(&mut self.options).once = true;
+        self
+    }
+
     /// Sets which failures are tried again: see [`Retry`]. Default: none.
     pub fn retry(mut self, retry: Retry) -> Tasks<'p> {
         Arc::make_mut(&mut self.options).retry = retry;
@@ -363,7 +382,7 @@ impl<'p> Tasks<'p> {
         let items = items.into_iter();
         // CPython's measure, four chunks for each worker, as nothing is known yet of how long tasks
         // take.
-        let by_count = items.size_hint().0.div_ceil(self.pool.processes.saturating_mul(4)).max(1);
+        let by_count = items.size_hint().0.div_ceil(self.pool.hands().saturating_mul(4)).max(1);
         Arc::make_mut(&mut self.options).chunk_size.get_or_insert(by_count);
         let pool = Arc::clone(&self.pool);
         let mut chunker = self.chunker(target, items);
@@ -497,7 +516,8 @@ impl<'p> Tasks<'p> {
         R: Serialize + DeserializeOwned,
     {
         let pool = self.pool;
-        let count = u32::try_from(pool.processes).unwrap_or(u32::MAX);
+        let places = pool.occupied();
+        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let (call, refusal) = call::<F, Args>(target, self.options, true, &pool);
         let results = Arc::new(MapResults::new(call));
         let encoded = refusal.map_or_else(
@@ -505,9 +525,9 @@ impl<'p> Tasks<'p> {
             Err,
         );
         let submitted = encoded.and_then(|(bytes, fds)| {
-            let job = |place| Job {
+            let job = |(number, place)| Job {
                 sink: Arc::clone(&results) as Arc<dyn Sink>,
-                first: place as u64,
+                first: number,
                 count: 1,
                 failed: 0,
                 put_off: 0,
@@ -516,7 +536,7 @@ impl<'p> Tasks<'p> {
                 bytes: bytes.clone(),
                 fds: fds.clone(),
             };
-            pool.submit((0..pool.processes).map(job))
+            pool.submit((0..).zip(places).map(job))
         });
         if let Err(failure) = submitted {
             let content = Content::Failed(failure);

@@ -222,8 +222,7 @@ where
             self.make_chunk();
             // The first chunks go out as soon as there is one for each worker, so that all of them
             // have work; later ones in larger batches, but never held back for slow inputs.
-            let is_enough =
-                self.waiting >= if since.is_some() { BATCH } else { self.pool.processes };
+            let is_enough = self.waiting >= if since.is_some() { BATCH } else { self.pool.hands() };
             if is_enough || since.get_or_insert_with(Instant::now).elapsed() > BATCH_TIME {
                 self.hand_out();
                 since = Some(Instant::now());
@@ -248,25 +247,25 @@ where
     /// way.
     pub(crate) fn worth_waking_for(&self, arrived: u64) -> u64 {
         let pace = self.results.call().pace();
-        let soon =
-            ((self.pool.processes as u64).saturating_mul(SOON)).checked_div(pace).unwrap_or(1);
+        let soon = ((self.pool.hands() as u64).saturating_mul(SOON)).checked_div(pace).unwrap_or(1);
         soon.min(self.next.saturating_sub(arrived) / 2).max(1)
     }
 
     /// Returns the number of chunks that are to be in flight.
     fn window(&self) -> u64 {
+        let ahead = AHEAD.saturating_mul(self.pool.stretch());
         let chunk = self
             .results
             .call()
             .pace()
             .saturating_mul(self.out.checked_div(self.chunks_out).unwrap_or(1));
-        (self.pool.processes as u64)
-            .saturating_mul(AHEAD.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
+        (self.pool.hands() as u64)
+            .saturating_mul(ahead.checked_div(chunk).unwrap_or(2).clamp(2, MAX_CHUNKS))
     }
 
     /// Returns whether the arguments in flight leave room for more.
     fn has_room(&self) -> bool {
-        let processes = self.pool.processes;
+        let processes = self.pool.hands();
         // Two chunks for each worker are out whatever their size, or large inputs would run one by
         // one.
         self.chunks_out < (processes as u64).saturating_mul(2)
@@ -283,12 +282,16 @@ where
         let by_time = match self.results.call().pace() {
             // Nothing is known yet: single tasks find out soonest.
             0 => 1,
-            pace => CHUNK.checked_div(pace).unwrap_or(1).clamp(1, MAX_TASKS),
+            pace => CHUNK
+                .saturating_mul(self.pool.stretch())
+                .checked_div(pace)
+                .unwrap_or(1)
+                .clamp(1, MAX_TASKS),
         };
         match self.inputs.size_hint() {
             // Three chunks for each worker: those that finish early find something to take.
             (least, Some(most)) if least == most => by_time
-                .min((least as u64).div_ceil((self.pool.processes as u64).saturating_mul(3)))
+                .min((least as u64).div_ceil((self.pool.hands() as u64).saturating_mul(3)))
                 .max(1),
             _ => by_time,
         }

@@ -25,6 +25,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::remote::Remote;
 use super::settings::Settings;
 use super::worker_process::{Heard, WorkerProcess};
 use crate::channel::pipe::glance::Glance;
@@ -79,6 +80,8 @@ pub(crate) struct Driver {
     is_refused: bool,
     /// Time at which the supervisor comes back if nobody wakes it; `None` for never.
     sleeps_until: Option<Instant>,
+    /// The workers of a pool whose workers are elsewhere; its places have no processes then.
+    pub(super) remote: Option<Remote>,
     /// Reasons why workers could not be ended, for [`Pool::join`](crate::Pool::join).
     pub(super) unended: Vec<String>,
 }
@@ -103,6 +106,7 @@ impl Driver {
             is_led: false,
             is_refused: false,
             sleeps_until: None,
+            remote: None,
             unended: Vec::new(),
         }
     }
@@ -165,6 +169,9 @@ impl Driver {
 
     /// Queues jobs, and sends workers with room what waits.
     fn enter(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<(), Failure> {
+        if self.remote.is_some() {
+            return self.enter_remote(jobs);
+        }
         let now = Instant::now();
         // If jobs waited before these, no worker has room: there is nothing to assign.
         if self.scheduler.submit(jobs, now)? {
@@ -210,6 +217,9 @@ impl Driver {
         while let Some(action) = self.scheduler.next_action(now) {
             self.perform(action);
         }
+        if let Some(remote) = &mut self.remote {
+            remote.flush();
+        }
         for place in mem::take(&mut self.to_wake) {
             if let Some(worker) = self.worker_mut(place) {
                 worker.wake();
@@ -219,6 +229,9 @@ impl Driver {
 
     /// Carries out one action.
     fn perform(&mut self, action: Action) {
+        if let Some(remote) = &mut self.remote {
+            return remote.perform(action, &mut self.scheduler, Instant::now());
+        }
         match action {
             Action::Give { place } => self.give(place),
             Action::Listen { place } => self.attend(place),
@@ -450,6 +463,9 @@ impl Driver {
     pub(super) fn abandon(&mut self) {
         let now = Instant::now();
         self.scheduler.on(Event::Abandoned, now);
+        if let Some(remote) = &mut self.remote {
+            remote.abandon(&mut self.scheduler);
+        }
         for (place, worker) in self.workers.iter_mut().enumerate() {
             let Some(worker) = worker.take() else { continue };
             // Without reading what it said: that may be what the supervisor has failed at.

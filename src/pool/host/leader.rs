@@ -234,7 +234,7 @@ impl Shared {
     }
 
     /// Passes on the outcomes that have come, and leaves the rest to the supervisor.
-    fn pass_on(&self, mut driver: MutexGuard<'_, Driver>) {
+    pub(super) fn pass_on(&self, mut driver: MutexGuard<'_, Driver>) {
         let touched = driver.scheduler.take_touched();
         let mut is_left = driver.needs_supervisor();
         drop(driver);

@@ -16,12 +16,15 @@
     reason = "what workers and iterators claim may be any number"
 )]
 
+pub(crate) mod charter;
 pub(crate) mod chunker;
 pub(crate) mod decode;
 mod driver;
 mod event_sets;
 pub(crate) mod leader;
 pub(crate) mod map_results;
+pub(crate) mod remote;
+mod reports;
 pub(crate) mod settings;
 pub(crate) mod slot;
 pub(crate) mod supervisor;

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::Initializer;
-use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::policy::{Distance, Policy};
 use crate::process::Process;
 use crate::start::method::StartMethod;
+
+/// Time that the news of a task takes from another machine, at the most, as long as that machine is
+/// not taken for lost.
+const LATENESS: Duration = Duration::from_secs(5);
 
 /// The settings of a pool. The driver keeps them for the workers that it starts later, and clones
 /// them for the supervisor, which starts workers without the lock.
@@ -53,7 +57,27 @@ impl Settings {
             max_restarts: self.max_restarts,
             grace: self.grace,
             limits_workers: !self.limits.of_worker().is_empty(),
+            distance: Distance::HERE,
         }
+    }
+
+    /// Returns the part of the settings that the scheduler acts on where workers are elsewhere:
+    /// the limits of workers are then seen to by the pools that run them.
+    pub(crate) fn remote_policy(&self) -> Policy {
+        let distance = self.distance();
+        Policy {
+            max_tasks: None,
+            max_growth: None,
+            limits_workers: false,
+            distance,
+            ..self.policy()
+        }
+    }
+
+    /// Returns the way to workers that are elsewhere. Whoever runs a task ends it within the grace
+    /// after its deadline, and then says so.
+    pub(crate) fn distance(&self) -> Distance {
+        Distance::remote(self.grace.saturating_add(LATENESS))
     }
 
     /// Returns the name of the worker in place `id`, counted from 1: CPython's, unless the pool has

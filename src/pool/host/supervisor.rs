@@ -26,6 +26,7 @@
 //! [`STUCK`]: crate::pool::scheduler::worker::STUCK
 
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use super::worker_process::WorkerProcess;
 use crate::channel::spin::Spin;
 use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
+use crate::pool::elsewhere::hands::Hands;
 use crate::pool::protocol::bulk;
 use crate::pool::protocol::records::{self, Said};
 use crate::pool::scheduler::event::Event;
@@ -73,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) owner: (Generation, u32),
     /// Number of places for workers.
     pub(crate) processes: usize,
+    /// Number of workers that are there, where that changes: see [`hands`](Shared::hands).
+    pub(super) present: Option<AtomicUsize>,
     /// Options of tasks that set none of their own; shared by all of them, as a task is too short
     /// to clone them.
     pub(crate) defaults: Arc<Options>,
@@ -84,11 +88,23 @@ impl Shared {
     /// # Errors
     /// The system has no descriptors for an epoll set and an eventfd.
     pub(crate) fn new(settings: Settings) -> Result<Shared> {
+        Shared::with(settings, None)
+    }
+
+    /// A pool with its workers elsewhere, if `hands` has them.
+    ///
+    /// # Errors
+    /// As for [`new`](Shared::new).
+    pub(crate) fn with(settings: Settings, hands: Option<Box<dyn Hands>>) -> Result<Shared> {
         let sets = EventSets::new().map_err(os("cannot make a pool's waiting place"))?;
         let processes = settings.processes;
         let defaults = Options { deadline: settings.deadline, ..Options::default() };
         Ok(Shared {
-            driver: Mutex::new(Driver::new(settings)),
+            present: hands.is_some().then(AtomicUsize::default),
+            driver: Mutex::new(match hands {
+                Some(hands) => Driver::of_remote(settings, hands),
+                None => Driver::new(settings),
+            }),
             over: Condvar::new(),
             is_over: Mutex::new(false),
             supervisor: OnceLock::new(),
@@ -198,6 +214,9 @@ impl Shared {
             }
         }
         bulk::give_back();
+        // Elsewhere they are told with nothing locked.
+        let remote = self.lock().take_remote();
+        drop(remote);
         // Last, also after a panic: a thread that waits for the pool sees all outcomes delivered.
         *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.over.notify_all();

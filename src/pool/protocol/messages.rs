@@ -245,13 +245,17 @@ pub(crate) enum Reply {
     NotRun = 5,
     /// Several tasks in a row returned. See [`block_head`].
     Block = 6,
+    /// The task failed in another way, such as by the death of its worker. The encoded failure
+    /// follows (see [`failures`](super::failures)). Pools of other machines send this; a worker
+    /// that does harms its own task only.
+    Failed = 7,
 }
 
 impl Reply {
     /// The reply of a byte; `None` for a byte that no worker sends.
     pub(crate) fn of(byte: u8) -> Option<Reply> {
-        use Reply::{BadArguments, BadResult, Block, NotRun, Panicked, Ready, Returned};
-        [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block]
+        use Reply::{BadArguments, BadResult, Block, Failed, NotRun, Panicked, Ready, Returned};
+        [Ready, Returned, Panicked, BadArguments, BadResult, NotRun, Block, Failed]
             .into_iter()
             .find(|verdict| *verdict as u8 == byte)
     }

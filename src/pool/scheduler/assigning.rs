@@ -12,10 +12,6 @@ use super::job::{self, Job};
 use super::scheduler::Scheduler;
 use super::worker::WorkerRecord;
 
-/// Time that a task must have been running before those behind it are given to others. Short tasks
-/// are done sooner than they could be taken back.
-const LATE: Duration = Duration::from_micros(500);
-
 /// Work by which a worker may be ahead of the others: to wake one of them takes about as long.
 const SOON: Duration = Duration::from_micros(60);
 
@@ -148,9 +144,10 @@ impl Scheduler {
         if self.sharing_at(now).is_none_or(|at| at > now) {
             return;
         }
+        let late = self.policy.distance.late;
         let is_late = |worker: &WorkerRecord| {
             let waits = now.saturating_duration_since(worker.ledger.since);
-            worker.could_share() && waits >= LATE
+            worker.could_share() && waits >= late
         };
         let late =
             (0..self.workers.len()).find(|place| self.workers.worker(*place).is_some_and(is_late));
@@ -167,8 +164,9 @@ impl Scheduler {
         if !self.queue.is_shared_empty() || !is_any_waiting() {
             return None;
         }
+        let late = self.policy.distance.late;
         let sharing = self.workers.workers().filter(|worker| worker.could_share());
-        sharing.map(|worker| worker.ledger.since.checked_add(LATE).unwrap_or(now).max(now)).min()
+        sharing.map(|worker| worker.ledger.since.checked_add(late).unwrap_or(now).max(now)).min()
     }
 
     /// Queues what was taken back for `waiting` workers. A single chunk is cut into as many pieces

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::event::Recall;
 use super::job::{self, CallId, Content, Delivery, Job};
+use super::ledger::{self, Failed};
 use super::scheduler::{Phase, Scheduler};
-use super::state::{Cause, Due, KillReason, Words, WorkerState};
+use super::state::{Cause, Due, KillReason, UNKNOWN, Words, WorkerState};
+use super::worker::WorkerRecord;
 use crate::error::Failure;
 use crate::limits::LimitReached;
 
@@ -39,6 +41,7 @@ impl Scheduler {
             worker.ledger.hear_block(count, answers);
         }
         // An initializer that failed has told why, which says more than the exit code.
+        let is_lost = ledger::is_lost(&why);
         let unready = worker.ledger.ready.clone().and_then(Result::err);
         let text = unready.unwrap_or_else(|| why.to_string());
         let is_unasked = matches!(worker.state.kill_reason(), None | Some(KillReason::Rogue(_)));
@@ -54,25 +57,27 @@ impl Scheduler {
         let has_failed = failed.is_some();
         // It was ready and had tasks, and says that it began none of them: either somebody has
         // ended it from outside, or its word lies. Another worker may do better, but not for ever.
-        let denies =
-            !has_failed && !was_dismissed && is_unasked && worker.is_ready() && !back.is_empty();
+        let denies = !has_failed
+            && !was_dismissed
+            && !is_lost
+            && is_unasked
+            && worker.is_ready()
+            && !back.is_empty();
         if denies {
             self.put_off(back);
+        // How far it got is known if it left in order.
+        } else if is_lost && words.begun == UNKNOWN {
+            self.requeue_lost(back, &text);
         } else {
             self.queue.requeue(back);
         }
-        if let Some(failed) = failed {
-            match failed.settle(&worker.ledger.tag) {
-                Ok(sink) => self.touched.push(sink),
-                // To be retried: in front, as it has waited for its turn before.
-                Err(job) => self.queue.push_front(job),
-            }
-        }
+        self.settle_failed(failed, &worker);
         let tag = &worker.ledger.tag;
         let reason = format!("worker {} (pid {}) {text}", tag.name, tag.pid);
         // A death in a task says something about the task; one without a task says that the next
         // worker may die as well.
-        let is_expected = has_failed || denies || was_dismissed || worker.ledger.finished > 0;
+        let is_expected =
+            has_failed || denies || is_lost || was_dismissed || worker.ledger.finished > 0;
         self.workers.ended(place, &worker, is_expected, now);
         // What was just put back has no worker to go to in a pool that is over.
         self.fail_all_if_over();
@@ -94,6 +99,14 @@ impl Scheduler {
         };
         self.phase = Phase::Broken(format!("the pool's workers cannot start: {reason}{hint}"));
         self.end_workers(Duration::ZERO, now);
+    }
+
+    /// Gives up the pool, as no worker can be had.
+    pub(super) fn on_hopeless(&mut self, why: String, now: Instant) {
+        if matches!(self.phase, Phase::Running | Phase::Closing) {
+            self.phase = Phase::Broken(why);
+            self.end_workers(Duration::ZERO, now);
+        }
     }
 
     /// Terminates the pool: tasks that are not finished fail, and workers are ended.
@@ -134,8 +147,29 @@ impl Scheduler {
         }
     }
 
+    /// Delivers the failure of a task that ended with its worker, or has it tried again.
+    fn settle_failed(&mut self, failed: Option<Failed>, worker: &WorkerRecord) {
+        match failed.map(|failed| failed.settle(&worker.ledger.tag)) {
+            Some(Ok(sink)) => self.touched.push(sink),
+            // To be retried: in front, as it has waited for its turn before.
+            Some(Err(job)) => self.queue.push_front(job),
+            None => {}
+        }
+    }
+
+    /// Queues the jobs that a lost machine had. It may have begun them, so those whose tasks are to
+    /// be run once at the most fail.
+    fn requeue_lost(&mut self, back: Vec<Job>, reason: &str) {
+        let (once, back): (Vec<_>, Vec<_>) =
+            back.into_iter().partition(|job| job.sink.call().options.once);
+        for job in once {
+            self.fail(job, Failure::NodeLost(reason.to_owned()));
+        }
+        self.queue.requeue(back);
+    }
+
     /// Delivers a failure of all tasks of a job.
-    pub(super) fn fail(&mut self, job: Job, failure: Failure) {
+    pub(crate) fn fail(&mut self, job: Job, failure: Failure) {
         job.sink.deliver(Delivery {
             first: job.first,
             count: job.count,

@@ -59,6 +59,8 @@ pub(crate) enum Event<'a> {
     /// Time has passed; the host sends this at the time of
     /// [`next_look`](super::scheduler::Scheduler::next_look) at the latest.
     Tick,
+    /// No worker can be had, for this reason, and waiting would not help.
+    Hopeless { why: String },
     /// The host has failed and carries out no more actions. It reports all workers as ended next.
     Abandoned,
 }

@@ -65,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) chunk_size: Option<usize>,
     /// Time that all tasks of the call have together, from the first that is submitted.
     pub(crate) total: Option<Duration>,
+    /// True if no task is to be run again when the machine that had it is gone.
+    pub(crate) once: bool,
 }
 
 impl Call {
@@ -262,6 +264,7 @@ pub(crate) fn again(failure: &Failure) -> Failure {
         // The time of a whole call, which is up for all that waits.
         Failure::Limit(limit) => Failure::Limit(*limit),
         Failure::Lost(reason) => Failure::Lost(reason.clone()),
+        Failure::NodeLost(reason) => Failure::NodeLost(reason.clone()),
         // The other variants never hit several tasks at once, except an error of the system.
         other => Failure::NotRun(other.to_string()),
     }

@@ -27,10 +27,15 @@ use super::job::{self, CallId, Content, Delivery, Job, Sink, Tag};
 use crate::codec;
 use crate::error::Failure;
 use crate::pool::protocol::bulk::Bulk;
+use crate::pool::protocol::failures;
 use crate::pool::protocol::messages::{self, Reply};
 
 /// Bytes from which on an answer is kept as it came, instead of being copied behind others.
 const LONG_ANSWER: usize = 4096;
+
+/// Attempts of a task that may end with the loss of their machine before the task fails with it,
+/// unless a retry allows more: a task that takes its machines down must not go round for ever.
+const LOSSES: u32 = 3;
 
 /// The jobs of one worker, in the order in which they were given.
 pub(crate) struct Ledger {
@@ -329,6 +334,11 @@ impl Ledger {
     }
 }
 
+/// Returns whether a failure is no fault of the task's or its worker's, but the loss of a machine.
+pub(super) fn is_lost(failure: &Failure) -> bool {
+    matches!(failure, Failure::NodeLost(_))
+}
+
 /// A task that failed with its worker.
 pub(crate) struct Failed {
     pub(crate) job: Job,
@@ -347,7 +357,9 @@ impl Failed {
         // `exit(0)` of a function without a result: `decode` makes its value.
         let is_success = call.returns_nothing && matches!(failure, Failure::Exited(0));
         // A cancelled call has no use for a retry.
-        if !is_success && !job.sink.is_cancelled() && retry.wants(&failure, job.failed) {
+        let goes_again = retry.wants(&failure, job.failed)
+            || (is_lost(&failure) && !call.options.once && job.failed < LOSSES);
+        if !is_success && !job.sink.is_cancelled() && goes_again {
             job.failed = job.failed.saturating_add(1);
             return Err(job);
         }
@@ -422,6 +434,7 @@ pub(crate) fn failure(verdict: Reply, reason: &[u8]) -> Failure {
         },
         Reply::BadArguments => Failure::BadArguments(format!("cannot be decoded: {}", text())),
         Reply::NotRun => Failure::NotRun(text()),
+        Reply::Failed => failures::decode(reason),
         // Not failures: a worker that sends them here counts wrongly.
         Reply::Ready | Reply::Returned | Reply::BadResult | Reply::Block => {
             Failure::BadResult(text())

@@ -173,6 +173,7 @@ impl Scheduler {
             Event::Cancelled { call, kills } => self.on_cancelled(call, kills),
             Event::PendingCancelled => self.on_pending_cancelled(),
             Event::Tick => self.on_tick(now),
+            Event::Hopeless { why } => self.on_hopeless(why, now),
             Event::Abandoned => {
                 self.phase = Phase::Broken("the pool's own thread has failed".to_owned());
             }
@@ -270,7 +271,8 @@ impl Scheduler {
     /// Enters a worker that was started. One for which the pool has no use any more is ended at
     /// once.
     fn on_started(&mut self, place: usize, tag: Arc<Tag>, fd_quota: usize, now: Instant) {
-        self.workers.put(place, WorkerRecord::new(tag, fd_quota, now));
+        let worker = WorkerRecord::new(tag, fd_quota, self.policy.distance, now);
+        self.workers.put(place, worker);
         if matches!(self.phase, Phase::Terminated | Phase::Broken(_)) {
             // The pool was ended while the worker was being started.
             self.terminate(place, KillReason::Terminated, Duration::ZERO, now);
@@ -490,6 +492,7 @@ impl Scheduler {
             Phase::Closing => self.queue.is_empty(),
             Phase::Terminated | Phase::Broken(_) => true,
         };
-        ends && self.workers.is_gone()
+        // Elsewhere, a place that waits for its worker waits for nothing that exists.
+        ends && self.workers.is_gone(self.policy.distance.is_remote)
     }
 }

@@ -71,6 +71,10 @@ pub(crate) enum KillReason {
     Rogue(&'static str),
 }
 
+/// The number of tasks that a worker has begun of which that is not known: all that it was given
+/// may have been begun.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
+
 /// A reading of the memory that a worker shares with its pool. None of it is to be
 /// trusted beyond the worker's own tasks.
 #[derive(Clone, Copy, Debug)]

@@ -10,21 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::job::{Job, Tag};
 use super::ledger::Ledger;
+use super::policy::Distance;
 use super::state::{Cause, KillReason, Words, WorkerState};
 use crate::pool::protocol::messages::WAKE_INTERVAL;
-
-/// Nanoseconds of work that a busy worker has in its ring: enough for the supervisor to come late
-/// by a turn of the system's scheduler.
-const AHEAD: u64 = 1_000_000;
 
 /// Chunks that a worker has, at the least: the one that it runs, and the next.
 const MIN_JOBS: usize = 2;
 
 /// Chunks that a worker has, at the most.
 const MAX_JOBS: u64 = 1024;
-
-/// Time that a worker has to begin a task, beside twice the task's deadline.
-const BEGIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Longest time that a worker has to begin a task, whatever its deadline. A worker that takes
 /// longer was stopped by somebody, and its tasks go to others.
@@ -62,11 +56,18 @@ pub(crate) struct WorkerRecord {
     pub(crate) resident: Option<u64>,
     /// Time of the last measurement of its memory, and the number of tasks finished then.
     pub(crate) weighed: (Instant, u64),
+    /// The way to it.
+    distance: Distance,
 }
 
 impl WorkerRecord {
     /// A worker that was just started and has been given nothing.
-    pub(crate) fn new(tag: Arc<Tag>, fd_quota: usize, now: Instant) -> WorkerRecord {
+    pub(crate) fn new(
+        tag: Arc<Tag>,
+        fd_quota: usize,
+        distance: Distance,
+        now: Instant,
+    ) -> WorkerRecord {
         let words =
             Words { begun: 0, running_for: Duration::ZERO, busy: Duration::ZERO, read_at: now };
         WorkerRecord {
@@ -84,6 +85,7 @@ impl WorkerRecord {
             pace: 0,
             resident: None,
             weighed: (now, 0),
+            distance,
         }
     }
 
@@ -121,11 +123,12 @@ impl WorkerRecord {
         if self.is_full {
             return 0;
         }
-        // As many chunks as take `AHEAD`: long tasks stay in the queue, where any worker can get
+        // As many chunks as take `ahead`: long tasks stay in the queue, where any worker can get
         // them.
+        let ahead = self.distance.ahead;
         let most = match self.pace {
             0 => MIN_JOBS,
-            pace => usize::try_from(AHEAD.checked_div(pace).unwrap_or(0).min(MAX_JOBS))
+            pace => usize::try_from(ahead.checked_div(pace).unwrap_or(0).min(MAX_JOBS))
                 .unwrap_or(MIN_JOBS)
                 .max(MIN_JOBS),
         };
@@ -188,6 +191,10 @@ impl WorkerRecord {
 
     /// Schedules another hearing soon, as it may publish something without waking the pool.
     fn look_soon(&mut self, now: Instant) {
+        // From elsewhere nothing comes unheard.
+        if self.distance.is_remote {
+            return;
+        }
         self.look_by(now.checked_add(WAKE_INTERVAL.saturating_mul(2)));
     }
 
@@ -214,18 +221,22 @@ impl WorkerRecord {
             return None;
         }
         let waits = now.saturating_duration_since(self.ledger.since);
+        let slack = self.distance.slack;
         if self.is_running() {
             let since_read = now.saturating_duration_since(self.words.read_at);
             let ran = self.words.running_for.saturating_add(since_read);
             // The start is what the worker says. It is believed for a while only: a hostile worker
             // says what it likes, and its task has been waited for since `since` at least.
-            let ran = ran.max(waits.saturating_sub(BEGIN_LIMIT));
+            let ran = ran.max(waits.saturating_sub(slack));
             return deadline.map(|deadline| deadline.saturating_sub(ran));
         }
+        // Elsewhere, a task may be on its way for long: whoever brings it there sees to it.
+        if self.distance.is_remote {
+            return None;
+        }
         // A worker that is ready begins at once; if not, somebody has stopped it.
-        let begins = deadline.map_or(STUCK, |deadline| {
-            deadline.saturating_mul(2).saturating_add(BEGIN_LIMIT).min(STUCK)
-        });
+        let begins = deadline
+            .map_or(STUCK, |deadline| deadline.saturating_mul(2).saturating_add(slack).min(STUCK));
         self.is_ready().then(|| begins.saturating_sub(waits))
     }
 

@@ -225,9 +225,11 @@ impl WorkerSet {
         vacancies
     }
 
-    /// Returns whether there is no worker, and none is being started.
-    pub(crate) fn is_gone(&self) -> bool {
+    /// Returns whether there is no worker, and none is being started, unless those do not count.
+    pub(crate) fn is_gone(&self, starts_count_not: bool) -> bool {
         // A worker that is being started counts: its process exists before it is reported.
-        self.places.iter().all(|place| place.worker.is_none() && !place.is_starting)
+        self.places
+            .iter()
+            .all(|place| place.worker.is_none() && (starts_count_not || !place.is_starting))
     }
 }

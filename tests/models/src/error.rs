@@ -39,6 +39,7 @@ pub(crate) enum Failure {
     Limit(LimitReached),
     Cancelled(String),
     Lost(String),
+    NodeLost(String),
 }
 
 impl fmt::Display for Failure {

@@ -11,7 +11,7 @@ use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::scheduler::event::{Action, Event, Link};
 use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink, Tag};
-use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::policy::{Distance, Policy};
 use crate::pool::scheduler::scheduler::Scheduler;
 use crate::pool::scheduler::state::Words;
 
@@ -256,6 +256,7 @@ pub(super) fn policy(processes: usize) -> Policy {
         max_restarts: 2,
         grace: GRACE,
         limits_workers: false,
+        distance: Distance::HERE,
     }
 }
 

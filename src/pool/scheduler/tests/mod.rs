@@ -10,4 +10,5 @@ mod for_tests;
 mod job_tests;
 mod ledger_tests;
 mod random_tests;
+mod remote_tests;
 mod transition_tests;

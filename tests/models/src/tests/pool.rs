@@ -20,7 +20,7 @@ use crate::pool::protocol::messages::{self, Reply};
 use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::pool::scheduler::event::{Action, Event, Link};
 use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink, Tag};
-use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::policy::{Distance, Policy};
 use crate::pool::scheduler::scheduler::Scheduler;
 use crate::pool::scheduler::state::Words;
 use crate::sys::program::code::Refusal;
@@ -310,6 +310,7 @@ fn pool(dies_at: usize) -> (Host, Runs, crate::backend::JoinHandle<End>) {
         max_restarts: 9,
         grace: Duration::ZERO,
         limits_workers: false,
+        distance: Distance::HERE,
     };
     let mut host = Host {
         scheduler: Scheduler::new(policy),

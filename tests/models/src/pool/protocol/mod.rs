@@ -4,6 +4,7 @@
 pub(crate) mod bulk;
 #[path = "../../../../../src/pool/protocol/claim.rs"]
 pub(crate) mod claim;
+pub(crate) mod failures;
 #[path = "../../../../../src/pool/protocol/messages.rs"]
 pub(crate) mod messages;
 #[path = "../../../../../src/pool/protocol/unpublished.rs"]

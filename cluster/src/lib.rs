@@ -1,0 +1,91 @@
+//! The pools of [`multiproc`] beyond one machine: the same `Pool`, `Tasks` and handles, with their
+//! workers on the nodes of a cluster, over a [NATS](https://nats.io) server.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use multiproc::Pool;
+//! use multiproc_cluster::Cluster;
+//!
+//! fn thumbnail(path: String) -> usize { path.len() } // something big
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cluster = Cluster::connect("nats://broker:4222")?;
+//! let pool = Pool::builder().on(&cluster).build()?;
+//! let inputs = (0..1000).map(|n| format!("{n}.jpeg"));
+//! for outcome in pool.tasks().deadline(Duration::from_secs(5)).imap(thumbnail, inputs) {
+//!     println!("{}", outcome?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Nodes
+//!
+//! A node is the program `multiproc-node`, or any program that uses this crate, started with
+//! `MULTIPROC_JOIN=nats://broker:4222`. Nodes come and go at any time. A node fetches the file of
+//! the program that owns a pool from the broker, checks it by its SHA-256, and executes it from a
+//! sealed memory file: what runs there is the very program that runs here, so functions are found
+//! where they are here, and nothing has to be installed.
+//!
+//! # The key
+//!
+//! Whoever has the cluster's key may run code on all nodes; nobody else may, not even who controls
+//! the broker: everything that makes a node do something is sealed with the key. Nodes and programs
+//! take it from the file that `MULTIPROC_KEY_FILE` names, or from `MULTIPROC_KEY`. What is sent can
+//! be read by the broker, so use TLS, and the broker's permissions, where that matters.
+//!
+//! # What holds, and what does not
+//!
+//! What a pool promises on one machine holds: one outcome for each task, the reason of each
+//! failure, deadlines, cancelling, retries, limits and cage (on the node), bounded memory,
+//! statistics and log records. What differs is in [`PoolBuilder::on`](multiproc::PoolBuilder::on).
+//! Beside that:
+//!
+//! - A node is lost after five seconds of silence. What it may have begun is run again, up to three
+//!   times in all, unless it is to run [`once`](multiproc::Tasks::once).
+//! - A node whose owner is silent for four seconds ends the owner's tasks.
+//! - A broker that is away stops nothing that runs. When it is back, even without anything that it
+//!   knew, everything goes on; nothing of a task is kept by the broker.
+//! - Tasks wait as long as there are no nodes. If every node that is there refuses the pool for
+//!   good (another platform, no Landlock for its cage, an initializer that fails), they fail with
+//!   the reasons.
+//! - A task that is being run when its pool's program meets its end may have done part of its work.
+//!
+//! # The broker
+//!
+//! Any `nats-server` from 2.9.10 (Debian 12) on, with JetStream (`-js`), whose memory store keeps
+//! programs for nodes. Messages need no more than its usual limit of 1 MiB; longer arguments and
+//! results are cut up.
+//!
+//! # What is not there yet
+//!
+//! Shared memory does not cross: a `SharedSlice` among the arguments is refused. What was begun of
+//! a chunk of a map stays with its worker, where a pool of one machine would give what waits behind
+//! a long task to others: use `chunk_size(1)` for long tasks of uneven length. Two pools on one
+//! node have a set of workers each.
+
+mod broker;
+mod cluster;
+mod error;
+#[cfg(test)]
+mod garbage_tests;
+mod hook;
+mod key;
+mod line;
+mod local;
+mod node;
+mod owner;
+mod program;
+mod roll;
+mod wire;
+
+pub use cluster::{Cluster, ClusterBuilder};
+pub use error::{Error, Result};
+pub use key::Key;
+pub use roll::NodeInfo;
+
+/// What the program `multiproc-node` is made of.
+#[doc(hidden)]
+pub mod program_of_node {
+    pub use crate::node::arguments::main;
+}

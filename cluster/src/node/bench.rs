@@ -1,0 +1,231 @@
+//! The hands of a station: what each has, runs and has done.
+//!
+//! A hand begins one chunk at a time; the others wait here, where they can be taken back. So what a
+//! hand has begun is exact at any moment, and everything behind that was not begun.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use multiproc::station::{Chunk, Station};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::key::Id;
+use crate::wire::{self, Status, ToOwner};
+
+/// What came of a chunk.
+pub(crate) struct Said {
+    hand: usize,
+    /// Which chunk.
+    serial: u64,
+    messages: Vec<Vec<u8>>,
+    is_last: bool,
+}
+
+/// A hand.
+#[derive(Default)]
+struct Slot {
+    life: u32,
+    /// Number of tasks that it has begun in this life.
+    begun: u64,
+    /// Time that it has spent on tasks in this life.
+    busy: Duration,
+    /// Chunks that it has not begun.
+    waiting: VecDeque<Vec<u8>>,
+    running: Option<Running>,
+    /// True once its owner has given it something, and has not dropped it.
+    is_taken: bool,
+}
+
+/// A chunk that runs.
+struct Running {
+    chunk: Chunk,
+    serial: u64,
+    since: Instant,
+}
+
+/// All hands.
+pub(crate) struct Bench {
+    station: Station,
+    slots: Vec<Slot>,
+    serial: u64,
+    /// Tasks begun, and time spent on them, by all hands in all lives.
+    begun: u64,
+    busy: Duration,
+    /// Where the pool's thread puts what came of chunks.
+    said: UnboundedSender<Said>,
+    /// Messages of each hand that were not told yet; an empty list tells only how it stands.
+    news: BTreeMap<usize, Vec<Vec<u8>>>,
+}
+
+impl Bench {
+    /// The hands of a station, without anything to do.
+    pub(crate) fn new(station: Station, hands: usize, said: UnboundedSender<Said>) -> Bench {
+        let slots = std::iter::repeat_with(Slot::default).take(hands).collect();
+        Bench {
+            station,
+            slots,
+            serial: 0,
+            begun: 0,
+            busy: Duration::ZERO,
+            said,
+            news: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the number of hands that run something.
+    pub(crate) fn running(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.running.is_some()).count()
+    }
+
+    /// Says how the hands stand.
+    pub(crate) fn status(&self, session: Id) -> Status {
+        let waiting: usize = self.slots.iter().map(|slot| slot.waiting.len()).sum();
+        Status {
+            session,
+            begun: self.begun,
+            busy: u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX),
+            running: u32::try_from(self.running()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Gives a hand a chunk. A life that is new to it ends the one before.
+    ///
+    /// # Errors
+    /// The chunk makes no sense here.
+    pub(crate) fn give(&mut self, hand: u32, life: u32, request: &[u8]) -> Result<(), String> {
+        let number = hand as usize;
+        let Some(slot) = self.slots.get_mut(number) else {
+            return Err(format!("there is no hand {hand}"));
+        };
+        if slot.life != life {
+            clear(slot);
+            *slot = Slot { life, ..Slot::default() };
+            self.news.remove(&number);
+        }
+        slot.is_taken = true;
+        slot.waiting.push_back(request.to_vec());
+        self.begin(number)
+    }
+
+    /// Has a hand begin its next chunk, if it runs none.
+    fn begin(&mut self, number: usize) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(number) else { return Ok(()) };
+        if slot.running.is_some() {
+            return Ok(());
+        }
+        let Some(request) = slot.waiting.pop_front() else { return Ok(()) };
+        self.serial += 1;
+        let (serial, said) = (self.serial, self.said.clone());
+        let chunk = self.station.run(number, &request, move |messages, is_last| {
+            // The station's loop is gone only when the process is about to be.
+            let _ = said.send(Said { hand: number, serial, messages, is_last });
+        })?;
+        slot.begun += u64::from(chunk.count());
+        self.begun += u64::from(chunk.count());
+        slot.running = Some(Running { chunk, serial, since: Instant::now() });
+        self.news.entry(number).or_default();
+        Ok(())
+    }
+
+    /// Takes in what came of a chunk.
+    ///
+    /// # Errors
+    /// The next chunk makes no sense.
+    pub(crate) fn hear(&mut self, said: Said, is_draining: bool) -> Result<(), String> {
+        let Said { hand, serial, messages, is_last } = said;
+        let Some(slot) = self.slots.get_mut(hand) else { return Ok(()) };
+        // Of a chunk that was killed.
+        let Some(running) = slot.running.as_mut().filter(|running| running.serial == serial) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(running.since);
+        slot.busy += passed;
+        self.busy += passed;
+        running.since = now;
+        self.news.entry(hand).or_default().extend(messages);
+        if is_last {
+            slot.running = None;
+            if !is_draining {
+                return self.begin(hand);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what a hand has not begun. Returns what its owner is told.
+    pub(crate) fn recall(&mut self, hand: u32, life: u32) -> Option<ToOwner> {
+        let slot = self.slots.get_mut(hand as usize)?;
+        let begun = if slot.life == life {
+            slot.waiting.clear();
+            slot.begun
+        } else {
+            // A life in which it was given nothing.
+            0
+        };
+        Some(ToOwner::Recalled { hand, life, begun })
+    }
+
+    /// Kills what a hand runs, and forgets the rest. Returns what its owner is told.
+    pub(crate) fn drop_hand(&mut self, hand: u32, life: u32) -> Option<ToOwner> {
+        let slot = self.slots.get_mut(hand as usize)?;
+        let mut begun = 0;
+        if slot.life == life {
+            clear(slot);
+            begun = slot.begun;
+            slot.is_taken = false;
+        }
+        Some(ToOwner::Dropped { hand, life, begun })
+    }
+
+    /// Forgets what no hand has begun, and returns what is told of the hands that are done.
+    pub(crate) fn drain(&mut self) -> Vec<ToOwner> {
+        let mut told = Vec::new();
+        for (hand, slot) in (0_u32..).zip(&mut self.slots) {
+            slot.waiting.clear();
+            if slot.running.is_none() && std::mem::take(&mut slot.is_taken) {
+                told.push(ToOwner::Dropped { hand, life: slot.life, begun: slot.begun });
+            }
+        }
+        told
+    }
+
+    /// Takes what is to be told of the hands, encoded. Without `all`, only of those of which
+    /// something came: that others have begun can wait.
+    pub(crate) fn news(&mut self, all: bool) -> Vec<Vec<u8>> {
+        let mut told = Vec::new();
+        let slots = &self.slots;
+        self.news.retain(|number, messages| {
+            if messages.is_empty() && !all {
+                return true;
+            }
+            let Some(slot) = slots.get(*number) else { return false };
+            let lengths = messages.iter().map(|one| u32::try_from(one.len()).unwrap_or(u32::MAX));
+            let heard = ToOwner::Heard {
+                hand: u32::try_from(*number).unwrap_or(u32::MAX),
+                life: slot.life,
+                begun: slot.begun,
+                busy: u64::try_from(slot.busy.as_micros()).unwrap_or(u64::MAX),
+                lengths: lengths.collect(),
+            };
+            let tail: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+            told.push(wire::encode(&heard, &tail));
+            false
+        });
+        told
+    }
+
+    /// Returns whether there is news that can wait.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+}
+
+/// Kills what a hand runs, and forgets the rest.
+fn clear(slot: &mut Slot) {
+    slot.waiting.clear();
+    if let Some(running) = slot.running.take() {
+        running.chunk.kill();
+    }
+}

@@ -1,0 +1,19 @@
+//! The node's side: a daemon that is asked to work for pools, and a station for each pool.
+//!
+//! - `config`: how a node is told what it is to be.
+//! - `daemon`: announces the node, fetches programs, starts stations, drains.
+//! - `metrics`: what the node tells those who look after it.
+//! - `start`: one start of a station: program, process, what becomes of it.
+//! - `station`: the process of the owner's own program that runs the tasks of one pool.
+//! - `bench`: the hands of a station, and what they have.
+//!
+//! The daemon executes nothing but what a sealed request names by its SHA-256, from a sealed memory
+//! file. It never looks into tasks; the station does, which is the very program that made them.
+
+pub(crate) mod arguments;
+pub(crate) mod bench;
+pub(crate) mod config;
+pub(crate) mod daemon;
+pub(crate) mod metrics;
+pub(crate) mod start;
+pub(crate) mod station;

@@ -1,0 +1,452 @@
+//! A station: the process of an owner's program, on a node, that runs the tasks of one pool.
+//!
+//! It is the very file that the owner runs, executed with one variable in its environment, so that
+//! its hook leads here instead of to `main`. What it is to do stands on its standard input.
+//!
+//! # Its end
+//!
+//! However it ends, its workers end with it, as they are tied to it by the core's lifeline. It ends
+//!
+//! - when its owner says that the pool is over;
+//! - when nothing was heard of its owner for [`SILENCE`], or of the broker for [`AWAY`];
+//! - when its node ends, which it sees at its standard input;
+//! - when it has finished what it ran, after its node was told to leave.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Subject};
+use futures_util::{FutureExt, StreamExt};
+use multiproc::elsewhere::Charter;
+use multiproc::station::{Station, has_borrowed_rights};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::bench::{Bench, Said};
+use crate::broker::{self, Way};
+use crate::key::{Direction, Id, Key};
+use crate::line::Line;
+use crate::wire::{self, Alone, Hire, ToOwner, ToStation};
+
+/// The variable that makes a program a station.
+pub(crate) const VARIABLE: &str = "MULTIPROC_STATION";
+
+/// The byte at standard input that has a station finish and leave.
+pub(crate) const DRAIN: u8 = b'd';
+
+/// Silence of the owner after which a station ends. Shorter than the time after which the owner
+/// takes its node for lost, so that what it gives to others does not run here as well.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// Time without a connection to the broker after which a station ends.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// Interval at which a station says that it is ready, until it is answered.
+const READY: Duration = Duration::from_millis(200);
+
+/// Time for which it does.
+const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// Time that the news that a hand has begun something waits for other news.
+const NEWS: Duration = Duration::from_millis(100);
+
+/// Interval at which the node is told how a station stands.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// Time in which the owner is told that the node has ended.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Messages that are heard in a row before what follows from them is sent.
+const BATCH: usize = 256;
+
+/// What a station is to do.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Orders {
+    pub(crate) way: Way,
+    pub(crate) key: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) hands: usize,
+    pub(crate) hire: Hire,
+}
+
+/// Runs a station. Never returns in order: it ends by itself.
+pub(crate) fn main() -> Result<(), String> {
+    // A forged environment could have code of its choice called with rights that its author has
+    // not.
+    if has_borrowed_rights() {
+        return Err("refusing to run with borrowed rights".to_owned());
+    }
+    let mut input = std::io::stdin().lock();
+    let mut length = [0; 4];
+    let no_orders = |error: std::io::Error| format!("cannot read its orders: {error}");
+    input.read_exact(&mut length).map_err(no_orders)?;
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    input.read_exact(&mut bytes).map_err(no_orders)?;
+    let (orders, _) = wire::decode::<Orders>(&bytes).ok_or("its orders make no sense")?;
+    drop(input);
+    let key = Key::new(&orders.key).map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start its runtime: {error}"))?;
+    runtime.block_on(serve(orders, key))
+}
+
+/// Ends this process at once, and its workers with it: no exit handler is to take its time.
+fn leave() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    // Not reached: the signal cannot be blocked.
+    std::process::abort()
+}
+
+/// What a station hears from its node.
+enum Order {
+    /// To finish what it runs, and leave.
+    Drain,
+    /// The node has ended.
+    Orphaned,
+}
+
+/// Watches standard input: tells when the station is to drain, and ends the process with its node,
+/// after a moment in which the owner is told.
+fn watch(orders: UnboundedSender<Order>) {
+    let watcher = move || {
+        let mut byte = [0];
+        loop {
+            match std::io::stdin().lock().read(&mut byte) {
+                Ok(1..) if byte[0] == DRAIN => {
+                    let _ = orders.send(Order::Drain);
+                }
+                Ok(1..) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => {
+                    let _ = orders.send(Order::Orphaned);
+                    std::thread::sleep(FAREWELL);
+                    leave()
+                }
+            }
+        }
+    };
+    if std::thread::Builder::new().name("node-watch".to_owned()).spawn(watcher).is_err() {
+        leave();
+    }
+}
+
+/// Sends log records of tasks to the owner.
+struct Forwarder(UnboundedSender<ToOwner>);
+
+impl log::Log for Forwarder {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // Not those of the client, which would make more of them by being sent.
+        !["async_nats", "rustls", "tokio"].iter().any(|name| metadata.target().starts_with(name))
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let _ = self.0.send(ToOwner::Record {
+                level: record.level() as u8,
+                target: record.target().to_owned(),
+                message: record.args().to_string(),
+            });
+        }
+    }
+
+    fn flush(&self) {
+        // Records go with everything else.
+    }
+}
+
+/// A station at work.
+struct Clerk {
+    voice: Voice,
+    /// The session's.
+    key: Key,
+    line: Line,
+    bench: Bench,
+    /// Time of the owner's last sign of life.
+    heard: Instant,
+    /// Time of the broker's.
+    connected: Instant,
+    /// Time at which the news that can wait are told.
+    news_at: Option<Instant>,
+    /// Time at which the node is told next how this station stands.
+    status_at: Instant,
+    is_draining: bool,
+}
+
+/// Connects, makes the pool ready, and serves.
+async fn serve(orders: Orders, key: Key) -> Result<(), String> {
+    let (orders_of_node, mut ordered) = mpsc::unbounded_channel();
+    watch(orders_of_node);
+    let (records, mut logged) = mpsc::unbounded_channel();
+    // A program whose initialisers have set a logger keeps it.
+    let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
+    let voice = Voice::connect(&orders, key).await.map_err(|error| error.to_string())?;
+    let mut packets = voice
+        .client
+        .subscribe(wire::session_subject(&voice.session))
+        .await
+        .map_err(|error| error.to_string())?;
+    // Nothing is said before it could be heard, nor answered before that would be.
+    if !matches!(tokio::time::timeout(AWAY, voice.client.flush()).await, Ok(Ok(()))) {
+        return Err("the broker is away".to_owned());
+    }
+    let station = match prepare(&orders, &voice).await {
+        Ok(station) => station,
+        Err(reason) => {
+            voice.say(&Alone::Refused { reason, is_final: true }).await;
+            let _ = voice.client.flush().await;
+            leave();
+        }
+    };
+    let nonce = Id::random().map_err(|error| error.to_string())?;
+    let (said, mut outcomes) = mpsc::unbounded_channel();
+    let now = Instant::now();
+    let hands = u32::try_from(orders.hands).unwrap_or(u32::MAX);
+    let ready = Alone::Ready { nonce, pid: std::process::id(), hands };
+    let mut clerk = Clerk {
+        key: voice.key.of_session(&voice.session, &nonce),
+        voice,
+        line: Line::new(now),
+        bench: Bench::new(station, orders.hands, said),
+        heard: now,
+        connected: now,
+        news_at: None,
+        status_at: now,
+        is_draining: false,
+    };
+    while !clerk.is_welcome(&mut packets).await {
+        if now.elapsed() > UNANSWERED {
+            leave();
+        }
+        clerk.voice.say(&ready).await;
+    }
+    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut ordered).await
+}
+
+/// The way to the owner.
+struct Voice {
+    client: Client,
+    /// The cluster's.
+    key: Key,
+    subject: Subject,
+    session: Id,
+    node: Id,
+}
+
+impl Voice {
+    /// Connects to the broker.
+    async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
+        let client = orders.way.connect(&format!("station of {}", orders.name), true).await?;
+        let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
+        let (session, node) = (orders.hire.session, orders.hire.node);
+        Ok(Voice { client, key, subject, session, node })
+    }
+
+    /// Says something outside of the line. It is lost without a connection, and said again.
+    async fn say(&self, alone: &Alone) {
+        let inner = [&self.session.0, &*wire::encode(alone, &[])].concat();
+        self.send(&self.key.seal(Direction::Alone, &inner)).await;
+    }
+
+    /// Sends something sealed.
+    async fn send(&self, sealed: &[u8]) {
+        if broker::is_connected(&self.client) {
+            let message = [&self.session.0, sealed].concat();
+            let _ = self.client.publish(self.subject.clone(), message.into()).await;
+        }
+    }
+}
+
+/// Makes the pool ready, and tells the owner meanwhile that it will take a while.
+async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, String> {
+    let (charter, hands) = (Charter::new(orders.hire.charter.clone()), orders.hands);
+    let mut made = tokio::task::spawn_blocking(move || {
+        let station = Station::open(&charter, hands)?;
+        station.prove()?;
+        Ok(station)
+    });
+    loop {
+        match tokio::time::timeout(Duration::from_secs(1), &mut made).await {
+            Ok(Ok(station)) => return station,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => voice.say(&Alone::Preparing).await,
+        }
+    }
+}
+
+impl Clerk {
+    /// Waits a moment for the owner's first packet.
+    async fn is_welcome(&mut self, packets: &mut async_nats::Subscriber) -> bool {
+        match tokio::time::timeout(READY, packets.next()).await {
+            Ok(Some(message)) => {
+                let before = self.heard;
+                self.hear(&message.payload);
+                self.heard > before
+            }
+            Ok(None) => leave(),
+            Err(_) => false,
+        }
+    }
+
+    /// Serves until it is time to leave.
+    async fn work(
+        &mut self,
+        packets: &mut async_nats::Subscriber,
+        outcomes: &mut UnboundedReceiver<Said>,
+        logged: &mut UnboundedReceiver<ToOwner>,
+        ordered: &mut UnboundedReceiver<Order>,
+    ) -> Result<(), String> {
+        loop {
+            let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
+            let due = due.min(self.status_at);
+            tokio::select! {
+                message = packets.next() => match message {
+                    Some(message) => self.hear(&message.payload),
+                    None => leave(),
+                },
+                Some(said) = outcomes.recv() => self.hear_hand(said),
+                Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
+                Some(order) = ordered.recv() => self.follow(&order),
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            // What else is there already goes the same way, so that packets are few.
+            for _ in 0..BATCH {
+                let Some(Some(message)) = packets.next().now_or_never() else { break };
+                self.hear(&message.payload);
+            }
+            while let Ok(said) = outcomes.try_recv() {
+                self.hear_hand(said);
+            }
+            self.tell();
+            self.send().await;
+            self.tell_node().await;
+            self.leave_if_over().await;
+        }
+    }
+
+    /// Follows the node.
+    fn follow(&mut self, order: &Order) {
+        let told = match order {
+            Order::Drain => {
+                self.is_draining = true;
+                ToOwner::Leaving
+            }
+            Order::Orphaned => ToOwner::Failed { reason: "its daemon has ended".to_owned() },
+        };
+        self.line.say(&wire::encode(&told, &[]));
+    }
+
+    /// Says what is to be said of the hands.
+    fn tell(&mut self) {
+        let now = Instant::now();
+        let all = self.is_draining || self.news_at.is_some_and(|at| at <= now);
+        self.say_news(all);
+        self.news_at = match self.bench.has_news() {
+            true => self.news_at.filter(|at| *at > now).or(Some(now + NEWS)),
+            false => None,
+        };
+        if self.is_draining {
+            for told in self.bench.drain() {
+                self.line.say(&wire::encode(&told, &[]));
+            }
+        }
+    }
+
+    fn say_news(&mut self, all: bool) {
+        for told in self.bench.news(all) {
+            self.line.say(&told);
+        }
+    }
+
+    /// Sends what is to go out.
+    async fn send(&mut self) {
+        let now = Instant::now();
+        if !broker::is_connected(&self.voice.client) {
+            return;
+        }
+        self.connected = now;
+        while let Some(packet) = self.line.packet(now) {
+            self.voice.send(&self.key.seal(Direction::ToOwner, &packet)).await;
+        }
+    }
+
+    /// Tells the node how this station stands, now and then.
+    async fn tell_node(&mut self) {
+        let now = Instant::now();
+        if now < self.status_at {
+            return;
+        }
+        self.status_at = now + STATUS;
+        let status = wire::encode(&self.bench.status(self.voice.session), &[]);
+        let sealed = self.voice.key.seal(Direction::Status, &status);
+        if broker::is_connected(&self.voice.client) {
+            let subject = wire::status_subject(&self.voice.node);
+            let _ = self.voice.client.publish(subject, sealed.into()).await;
+        }
+    }
+
+    /// Ends the process if there is nothing more to do, or nobody to do it for.
+    async fn leave_if_over(&mut self) {
+        let now = Instant::now();
+        if self.is_draining && self.bench.running() == 0 && self.line.is_settled() {
+            let _ = self.voice.client.flush().await;
+            leave();
+        }
+        if !broker::is_connected(&self.voice.client) {
+            if now >= self.connected + AWAY {
+                leave();
+            }
+            // Silence says nothing while nothing could be heard.
+            self.heard = now;
+        } else if now >= self.heard + SILENCE {
+            leave();
+        }
+    }
+
+    /// Hears a packet of the owner's.
+    fn hear(&mut self, sealed: &[u8]) {
+        // Not of this session, or made by somebody else.
+        let Some(packet) = self.key.open(Direction::ToStation, sealed) else { return };
+        let now = Instant::now();
+        self.heard = now;
+        let mut messages = Vec::new();
+        if self.line.hear(packet, now, &mut messages).is_err() {
+            leave();
+        }
+        for message in messages {
+            let Some((told, tail)) = wire::decode::<ToStation>(&message) else { leave() };
+            self.obey(told, tail);
+        }
+    }
+
+    /// Does what the owner says.
+    fn obey(&mut self, told: ToStation, tail: &[u8]) {
+        let answer = match told {
+            ToStation::Give { hand, life } => match self.bench.give(hand, life, tail) {
+                Ok(()) => None,
+                Err(reason) => Some(ToOwner::Failed { reason }),
+            },
+            ToStation::Recall { hand, life } => {
+                // What came of tasks is told before what was begun.
+                self.say_news(true);
+                self.bench.recall(hand, life)
+            }
+            ToStation::Drop { hand, life, answers } => {
+                self.say_news(true);
+                self.bench.drop_hand(hand, life).filter(|_| answers)
+            }
+            ToStation::Bye => leave(),
+        };
+        if let Some(answer) = answer {
+            self.line.say(&wire::encode(&answer, &[]));
+        }
+    }
+
+    /// Hears what came of a chunk.
+    fn hear_hand(&mut self, said: Said) {
+        if let Err(reason) = self.bench.hear(said, self.is_draining) {
+            self.line.say(&wire::encode(&ToOwner::Failed { reason }, &[]));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The owner's side: a pool, as its program sees the nodes.
+//!
+//! - `hands`: what the core's pool calls, in any thread; it becomes commands.
+//! - `contract`: what is known of one node that works for the pool.
+//! - `desk`: the task on the runtime that follows commands, hears nodes and reports to the pool.
+//!
+//! The pool keeps each task until its outcome is here. What a node was given and has not answered
+//! when it is lost goes back to the pool's queue, so neither a node nor the broker can lose a task.
+
+pub(crate) mod contract;
+pub(crate) mod desk;
+pub(crate) mod hands;

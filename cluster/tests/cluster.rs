@@ -1,0 +1,215 @@
+//! Pools on the nodes of a cluster on this machine. They need `nats-server`.
+
+use std::time::{Duration, Instant};
+
+use multiproc::{Failure, LimitReached, Limits, Pool, Retry, Signal};
+use multiproc_cluster::Cluster;
+
+/// A minute: longer than any test waits for what is not to happen.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A cluster with so many nodes.
+fn cluster(nodes: usize, hands: usize) -> Cluster {
+    Cluster::local(nodes, hands).expect("a cluster: is there a nats-server?")
+}
+
+/// Waits until `is_so` holds.
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < MINUTE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A file that tasks and tests tell each other by.
+struct Mark(std::path::PathBuf);
+
+impl Mark {
+    fn new(name: &str) -> Mark {
+        let mark = Mark(std::env::temp_dir().join(format!("{name}-{}", std::process::id())));
+        let _ = std::fs::remove_file(&mark.0);
+        mark
+    }
+
+    fn text(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn runs(&self) -> usize {
+        std::fs::read(&self.0).map_or(0, |bytes| bytes.len())
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Says in a file that it ran, then sleeps.
+fn sleep_long(mark: String) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(mark).expect("mark");
+    file.write_all(b"x").expect("written");
+    drop(file);
+    std::thread::sleep(MINUTE);
+}
+
+#[test]
+fn a_pool_on_two_nodes_does_what_one_here_does() {
+    let cluster = cluster(2, 1);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    assert_eq!(pool.apply(u32::pow, (2, 3)).expect("value"), 8);
+    let squares = pool.map(|n: u64| n * n, 0..10_000).expect("values");
+    assert!(squares.iter().copied().eq((0..10_000).map(|n| n * n)));
+    // A megabyte and one byte, there and back.
+    let long = vec![7_u8; (1 << 20) + 1];
+    let back = pool.apply(|bytes: Vec<u8>| bytes, (long.clone(),)).expect("value");
+    assert!(back == long);
+    let back = pool.apply(|bytes: Vec<u8>| bytes, (vec![1_u8; 20 << 20],)).expect("value");
+    assert_eq!(back.len(), 20 << 20);
+    let nodes = cluster.nodes();
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    pool.close();
+    pool.join().expect("joined");
+}
+
+#[test]
+fn failures_are_what_they_would_be_here() {
+    fn fail(how: u32) {
+        match how {
+            0 => panic!("no luck"),
+            1 => std::process::exit(3),
+            2 => std::process::abort(),
+            3 => std::thread::sleep(MINUTE),
+            _ => {
+                let much = vec![1_u8; 1 << 30];
+                std::hint::black_box(much);
+            }
+        }
+    }
+    let cluster = cluster(1, 2);
+    let limits = Limits::new().resident(128 << 20);
+    let pool = Pool::builder().on(&cluster).limits(limits).build().expect("pool");
+    let error = pool.apply(fail, (0,)).unwrap_err();
+    assert_eq!(error.panic().map(|panic| panic.message()), Some("no luck"));
+    assert!(error.to_string().contains("local-1/"), "names its node: {error}");
+    let error = pool.apply(fail, (1,)).unwrap_err();
+    assert!(matches!(error.failure(), Failure::Exited(3)), "{error}");
+    let error = pool.apply(fail, (2,)).unwrap_err();
+    assert_eq!(error.signal(), Some(Signal::ABRT));
+    let deadline = Duration::from_millis(50);
+    let error = pool.tasks().deadline(deadline).apply(fail, (3,)).unwrap_err();
+    assert_eq!(error.limit(), Some(&LimitReached::Deadline(deadline)));
+    let error = pool.apply(fail, (4,)).unwrap_err();
+    assert_eq!(error.limit(), Some(&LimitReached::Resident(128 << 20)));
+    let error = pool.tasks().retry(Retry::times(2)).apply(fail, (1,)).unwrap_err();
+    assert_eq!(error.attempts(), 3);
+}
+
+#[test]
+fn what_is_cancelled_does_not_run_on() {
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let mark = Mark::new("cancelled");
+    let running = pool.submit(sleep_long, (mark.text(),));
+    let waiting = pool.submit(sleep_long, (mark.text(),));
+    wait_for("it begins", || mark.runs() == 1);
+    assert!(waiting.cancel());
+    assert!(running.cancel());
+    assert!(running.join().unwrap_err().is_cancelled());
+    assert!(waiting.join().unwrap_err().is_cancelled());
+    assert_eq!(pool.apply(u32::pow, (2, 2)).expect("value"), 4);
+    assert_eq!(mark.runs(), 1);
+}
+
+#[test]
+fn workers_are_what_they_would_be_here() {
+    fn load(words: Vec<String>) -> Vec<String> {
+        words
+    }
+    fn knows(word: String) -> bool {
+        multiproc::with_worker_state(|words: &mut Vec<String>| words.contains(&word))
+            .expect("a state")
+    }
+    fn name() -> String {
+        multiproc::current_process().name().to_owned()
+    }
+    let cluster = cluster(2, 2);
+    let builder = Pool::builder().on(&cluster).name("far").max_tasks_per_child(50);
+    let pool = builder.initializer(load, (vec!["salt".to_owned()],)).build().expect("pool");
+    let there = || pool.stats().workers.iter().filter(|worker| worker.pid.is_some()).count();
+    wait_for("four workers", || there() == 4);
+    assert_eq!(pool.map(knows, ["sea", "salt"].map(str::to_owned)).expect("values"), [false, true]);
+    let mut names = pool.broadcast(name, ()).expect("values");
+    names.sort();
+    assert_eq!(names, ["far-1", "far-1", "far-2", "far-2"]);
+    // Each worker is replaced several times meanwhile.
+    let pids = pool.tasks().chunk_size(1).map(|_: u32| std::process::id(), 0..600).expect("pids");
+    let different: std::collections::HashSet<u32> = pids.into_iter().collect();
+    assert!(different.len() >= 8, "{different:?}");
+    assert_eq!(pool.stats().failures(), 0);
+}
+
+#[test]
+fn inputs_are_pulled_as_outcomes_are_taken() {
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let pulled = std::cell::Cell::new(0_u64);
+    let inputs = (0_u64..).inspect(|n| pulled.set(n + 1));
+    let mut outcomes = pool.tasks().chunk_size(1).imap(|n: u64| n, inputs);
+    for n in 0..1000 {
+        assert_eq!(outcomes.next().expect("endless").expect("value"), n);
+    }
+    assert!(pulled.get() < 20_000, "{} were pulled", pulled.get());
+}
+
+/// A logger that keeps what it is told.
+struct Kept(std::sync::Mutex<Vec<String>>);
+
+impl log::Log for Kept {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.target() == "cluster" {
+            let line = format!("{} {}", record.level(), record.args());
+            self.0.lock().expect("kept").push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn what_tasks_log_is_logged_here() {
+    static KEPT: Kept = Kept(std::sync::Mutex::new(Vec::new()));
+    let _ = log::set_logger(&KEPT);
+    log::set_max_level(log::LevelFilter::Info);
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).name("far").build().expect("pool");
+    pool.apply(|| log::warn!(target: "cluster", "it is late"), ()).expect("done");
+    let is_here = || KEPT.0.lock().expect("kept").iter().any(|line| line.contains("it is late"));
+    wait_for("the record comes", is_here);
+    let kept = KEPT.0.lock().expect("kept").join("\n");
+    assert!(kept.contains("WARN [local-1] [far-1] it is late"), "{kept}");
+}
+
+#[cfg(feature = "cage")]
+#[test]
+fn a_cage_holds_there() {
+    fn reads(path: String) -> bool {
+        std::fs::read(path).is_ok()
+    }
+    let file = std::env::temp_dir().join(format!("caged-{}", std::process::id()));
+    std::fs::write(&file, "x").expect("written");
+    let path = file.display().to_string();
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    assert!(pool.apply(reads, (path.clone(),)).expect("value"));
+    let caged = Pool::builder().on(&cluster).cage(multiproc::Cage::new()).build().expect("pool");
+    assert!(!caged.apply(reads, (path,)).expect("value"));
+    std::fs::remove_file(file).expect("removed");
+}

@@ -1,0 +1,102 @@
+//! A pool's settings as a charter, and back.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde::{Deserialize, Serialize};
+
+use super::settings::Settings;
+use crate::codec;
+use crate::limits::Limits;
+use crate::pool::child::worker_loop::Initializer;
+use crate::pool::elsewhere::charter::Charter;
+use crate::process;
+use crate::start::method::StartMethod;
+use crate::sys::program::code::Offset;
+
+/// What of a pool's settings holds on every machine.
+#[derive(Serialize, Deserialize)]
+struct Terms {
+    name: Option<String>,
+    /// Entry and encoded arguments.
+    initializer: Option<(Offset, Vec<u8>)>,
+    max_tasks: Option<u64>,
+    max_growth: Option<u64>,
+    method: StartMethod,
+    /// Level of the least important log records that are wanted, as a number; 0 for none.
+    records: usize,
+    max_restarts: u32,
+    grace: Duration,
+    deadline: Option<Duration>,
+    limits: Limits,
+    #[cfg(feature = "cage")]
+    cage: Option<crate::Cage>,
+}
+
+/// Writes the settings of a pool whose workers are elsewhere.
+///
+/// # Errors
+/// The initializer's arguments have descriptors in them, which cannot leave this machine.
+pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
+    let initializer = match &settings.initializer {
+        Some(initializer) if !initializer.fds.is_empty() => {
+            return Err("the arguments of the initializer have descriptors in them (of files, \
+                        channels, locks or shared memory), which cannot leave this machine"
+                .to_owned());
+        }
+        Some(initializer) => Some((initializer.entry, initializer.bytes.clone())),
+        None => None,
+    };
+    let records = if settings.forwards_records { log::max_level() } else { LevelFilter::Off };
+    let terms = Terms {
+        name: settings.name.clone(),
+        initializer,
+        max_tasks: settings.max_tasks,
+        max_growth: settings.max_growth,
+        // Workers there are not copies of this program: see `read`.
+        method: settings.method,
+        records: records as usize,
+        max_restarts: settings.max_restarts,
+        grace: settings.grace,
+        deadline: settings.deadline,
+        limits: settings.limits.clone(),
+        #[cfg(feature = "cage")]
+        cage: settings.cage.clone(),
+    };
+    let mut bytes = Vec::new();
+    codec::encode_plain(&terms, &mut bytes)?;
+    Ok(Charter::new(bytes))
+}
+
+/// Reads the settings of a pool of so many workers here, and the level of log records that are
+/// wanted of it.
+///
+/// # Errors
+/// The bytes are no charter.
+pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, usize), String> {
+    let terms: Terms = codec::decode_plain(charter.bytes())?;
+    let initializer =
+        terms.initializer.map(|(entry, bytes)| Initializer { entry, bytes, fds: Vec::new() });
+    let settings = Settings {
+        processes,
+        name: terms.name,
+        initializer,
+        max_tasks: terms.max_tasks,
+        max_growth: terms.max_growth,
+        // A fork would be a copy of the process that serves the pool, with its threads.
+        method: match terms.method {
+            StartMethod::Fork => StartMethod::Forkserver,
+            method => method,
+        },
+        forwards_records: terms.records > 0,
+        max_restarts: terms.max_restarts,
+        grace: terms.grace,
+        deadline: terms.deadline,
+        // Looked up here: the owner's directory need not exist on this machine.
+        temporary: terms.limits.wants_dir().then(process::temporary_directory),
+        limits: terms.limits,
+        #[cfg(feature = "cage")]
+        cage: terms.cage,
+    };
+    Ok((settings, terms.records))
+}

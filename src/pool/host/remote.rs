@@ -1,0 +1,287 @@
+//! Workers that are elsewhere: the other way to carry out what the scheduler decides.
+//!
+//! A pool's own workers are processes of this machine, and the driver carries actions out on them.
+//! Where workers are elsewhere, it hands actions to [`Remote`] instead, which passes them on to a
+//! [`Hands`] of another crate and turns its reports into the scheduler's events. Both ways serve
+//! the same scheduler, so queueing, retries, deadlines, cancelling and statistics exist once.
+//!
+//! # What is different
+//!
+//! - A place is filled when there is somebody to fill it: [`Action::Start`] is a wish, and
+//!   [`Report::Started`] may come at any time after it, or never.
+//! - [`Action::Recall`] is answered later. Until then the place counts as full, so nothing is sent
+//!   behind the recall that its answer does not speak of.
+//! - What a worker has begun is known from its reports only. Of one that is lost, everything that
+//!   it was given may have been begun.
+//! - A deadline is enforced where the task runs. The pool comes later, by the policy's slack.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Failure;
+use crate::pool::elsewhere::hands::Hands;
+use crate::pool::elsewhere::report::Report;
+use crate::pool::protocol::messages::{self, Reply, Request};
+use crate::pool::scheduler::event::{Action, Event, Link, Recall};
+use crate::pool::scheduler::job::{Job, Tag};
+use crate::pool::scheduler::policy::Policy;
+use crate::pool::scheduler::scheduler::{Phase, Scheduler};
+use crate::pool::scheduler::state::{UNKNOWN, Words};
+
+/// The workers of one pool, all of which are elsewhere. In the driver, behind its lock.
+pub(crate) struct Remote {
+    hands: Box<dyn Hands>,
+    /// The worker in each place.
+    posts: Vec<Option<Post>>,
+    /// True if something was passed on since the last flush.
+    is_unflushed: bool,
+    /// Time between SIGTERM and SIGKILL, unless tasks set their own.
+    grace: Duration,
+    /// Time by which this pool comes later with a deadline than the one that runs the task.
+    slack: Duration,
+}
+
+/// What is known of a worker elsewhere.
+struct Post {
+    tag: Arc<Tag>,
+    begun: u64,
+    busy: Duration,
+    /// Time at which its task began, as far as is known here.
+    since: Instant,
+    /// The recalls that were not answered, oldest first.
+    recalls: VecDeque<Recall>,
+    /// True once it was told to kill what it runs.
+    is_killed: bool,
+}
+
+impl Post {
+    /// Its words, as its reports have them: its task began `slack` later than it was said to.
+    fn words(&self, slack: Duration, now: Instant) -> Words {
+        Words {
+            begun: self.begun,
+            running_for: now.saturating_duration_since(self.since).saturating_sub(slack),
+            busy: self.busy,
+            read_at: now,
+        }
+    }
+
+    /// The state of the way to it.
+    fn link(&self) -> Link {
+        if self.recalls.is_empty() { Link::Open } else { Link::Full { retry_at: None } }
+    }
+}
+
+impl Remote {
+    /// The workers of a pool with this policy, none of which is there yet.
+    pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy) -> Remote {
+        let posts = std::iter::repeat_with(|| None).take(policy.processes).collect();
+        let (grace, slack) = (policy.grace, policy.distance.slack);
+        Remote { hands, posts, is_unflushed: false, grace, slack }
+    }
+
+    /// Asks for the first worker of each place: a scheduler begins with places for which workers
+    /// are being started. Called once the bell reaches the pool.
+    pub(crate) fn want_all(&mut self) {
+        for place in 0..self.posts.len() {
+            self.hands.want(place);
+        }
+        self.hands.flush();
+    }
+
+    /// Returns the number of workers.
+    pub(super) fn count(&self) -> usize {
+        self.posts.iter().flatten().count()
+    }
+
+    /// Returns the places that have a worker.
+    pub(super) fn occupied(&self) -> Vec<usize> {
+        (0_usize..)
+            .zip(&self.posts)
+            .filter_map(|(place, post)| post.as_ref().map(|_| place))
+            .collect()
+    }
+
+    /// Name, pid and time at work of the worker in a place.
+    pub(crate) fn seen(&self, place: usize) -> Option<(&Tag, Duration)> {
+        let post = self.posts.get(place)?.as_ref()?;
+        Some((&post.tag, post.busy))
+    }
+
+    /// Sends what was passed on.
+    pub(crate) fn flush(&mut self) {
+        if std::mem::take(&mut self.is_unflushed) {
+            self.hands.flush();
+        }
+    }
+
+    /// Carries out one action.
+    pub(crate) fn perform(&mut self, action: Action, scheduler: &mut Scheduler, now: Instant) {
+        self.is_unflushed = true;
+        match action {
+            Action::Give { place } => {
+                if let Some(job) = scheduler.last_given(place) {
+                    self.hands.give(place, request_of(job, self.grace));
+                }
+            }
+            Action::Listen { place } => self.listened(place, scheduler, now),
+            Action::Recall { place, why } => {
+                let Some(post) = self.post(place) else { return };
+                post.recalls.push_back(why);
+                self.hands.recall(place);
+                scheduler.on(Event::Full { place }, now);
+            }
+            // Only what policies of this machine ask for.
+            Action::Weigh { place } => scheduler.on(Event::Weighed { place, bytes: None }, now),
+            Action::Continue { .. } => {}
+            Action::Dismiss { place } | Action::GiveUp { place } => {
+                self.release(place, scheduler, now);
+            }
+            Action::Terminate { place } | Action::Kill { place } => {
+                if matches!(scheduler.phase, Phase::Terminated | Phase::Broken(_)) {
+                    return self.release(place, scheduler, now);
+                }
+                let Some(post) = self.post(place) else { return };
+                if !std::mem::replace(&mut post.is_killed, true) {
+                    self.hands.kill(place);
+                }
+            }
+            Action::Start { place } => self.hands.want(place),
+        }
+    }
+
+    /// The worker in a place.
+    fn post(&mut self, place: usize) -> Option<&mut Post> {
+        self.posts.get_mut(place)?.as_mut()
+    }
+
+    /// Reports how a worker stands.
+    fn listened(&mut self, place: usize, scheduler: &mut Scheduler, now: Instant) {
+        let slack = self.slack;
+        let Some(post) = self.post(place) else { return };
+        // After garbage nothing that follows can be understood.
+        let link = if scheduler.is_garbled(place) { Link::Ended } else { post.link() };
+        scheduler.on(Event::Listened { place, words: post.words(slack, now), link }, now);
+    }
+
+    /// Forgets a worker that has nothing to do, or whose tasks fail in any case.
+    fn release(&mut self, place: usize, scheduler: &mut Scheduler, now: Instant) {
+        self.hands.release(place);
+        self.end(place, None, Failure::Exited(0), scheduler, now);
+    }
+
+    /// Settles a worker that is gone.
+    fn end(
+        &mut self,
+        place: usize,
+        begun: Option<u64>,
+        why: Failure,
+        scheduler: &mut Scheduler,
+        now: Instant,
+    ) {
+        let Some(post) = self.posts.get_mut(place).and_then(Option::take) else { return };
+        // What is not known to be begun counts as begun: it must not be run a second time by
+        // mistake.
+        let words = Words { begun: begun.unwrap_or(UNKNOWN), ..post.words(self.slack, now) };
+        scheduler.on(Event::Ended { place, words, unpublished: None, why }, now);
+    }
+
+    /// Turns a report into events.
+    pub(crate) fn hear(&mut self, report: Report, scheduler: &mut Scheduler, now: Instant) {
+        let slack = self.slack;
+        match report {
+            Report::Started { place, name, pid } => {
+                if self.posts.get(place).is_none_or(Option::is_some) {
+                    return;
+                }
+                let tag = Arc::new(Tag { name, pid });
+                self.posts[place] = Some(Post {
+                    tag: Arc::clone(&tag),
+                    begun: 0,
+                    busy: Duration::ZERO,
+                    since: now,
+                    recalls: VecDeque::new(),
+                    is_killed: false,
+                });
+                scheduler.on(Event::Started { place, tag, fd_quota: 0 }, now);
+                // It is offered when it is ready.
+                let (mut message, fds) = (vec![Reply::Ready as u8], Vec::new());
+                scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
+                self.listened(place, scheduler, now);
+            }
+            Report::Heard { place, begun, busy, messages } => {
+                let Some(post) = self.post(place) else { return };
+                if begun > post.begun || !messages.is_empty() {
+                    post.since = now;
+                }
+                post.begun = begun.max(post.begun);
+                post.busy = busy.max(post.busy);
+                for mut message in messages {
+                    if scheduler.is_garbled(place) {
+                        break;
+                    }
+                    let fds = Vec::new();
+                    scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
+                }
+                self.listened(place, scheduler, now);
+            }
+            Report::Recalled { place, begun } => {
+                let Some(post) = self.post(place) else { return };
+                post.begun = begun.max(post.begun);
+                // An answer without a question is of a node that counts wrongly.
+                let Some(why) = post.recalls.pop_front() else { return };
+                let words = post.words(slack, now);
+                scheduler.on(Event::Recalled { place, words, why }, now);
+                self.listened(place, scheduler, now);
+            }
+            Report::Ended { place, begun, is_lost, why } => {
+                let why = if is_lost { Failure::NodeLost(why) } else { Failure::Lost(why) };
+                self.end(place, begun, why, scheduler, now);
+            }
+            Report::Hopeless { why } => scheduler.on(Event::Hopeless { why }, now),
+        }
+    }
+
+    /// Forgets all workers of a pool that cannot go on.
+    pub(super) fn abandon(&mut self, scheduler: &mut Scheduler) {
+        for place in 0..self.posts.len() {
+            let why = Failure::Lost("the pool's own thread has failed".to_owned());
+            self.hands.release(place);
+            self.end(place, None, why, scheduler, Instant::now());
+        }
+        self.is_unflushed = true;
+        self.flush();
+    }
+}
+
+/// Makes the message of a job.
+fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
+    let call = job.sink.call();
+    let options = &call.options;
+    let request = Request::Tasks {
+        entry: call.entry,
+        count: job.count,
+        chunk: NonZeroU32::new(job.chunk()).filter(|chunk| chunk.get() < job.count),
+        first: job.first,
+        name: options.name.clone(),
+        deadline: options.deadline.map(|deadline| (deadline, options.grace.unwrap_or(grace))),
+        limits: (!options.limits.is_empty()).then(|| Box::new(options.limits.clone())),
+    };
+    // 64 bytes hold a usual request.
+    let mut message = Vec::with_capacity(job.bytes.len().saturating_add(64));
+    messages::put_request(&mut message, &request);
+    message.extend_from_slice(&job.bytes);
+    message
+}
+
+/// Returns why a job cannot go elsewhere, if it cannot.
+pub(super) fn unfit(job: &Job) -> Option<Failure> {
+    (!job.fds.is_empty()).then(|| {
+        Failure::BadArguments(format!(
+            "{} descriptors (of files, channels, locks or shared memory) are among them, and \
+             those cannot leave this machine",
+            job.fds.len()
+        ))
+    })
+}
