@@ -97,10 +97,11 @@ impl Drop for Minded {
     fn drop(&mut self) {
         // Nodes end with their standard input as well; this does not wait for them to notice.
         self.nodes.iter().for_each(kill_group);
-        for child in self.nodes.iter_mut().chain([&mut self.server]) {
+        for child in &mut self.nodes {
             let _ = child.kill();
             let _ = child.wait();
         }
+        stop(&mut self.server);
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -109,7 +110,7 @@ impl Drop for Minded {
 /// all when that ends.
 ///
 /// Orders, for tests of bad luck: `kill node N` (with its stations, as if its machine were gone),
-/// `end node N` (the daemon alone), `start node`, `stop server`, `start server`.
+/// `end node N` (the daemon alone), `start node`, `stop server`, `start server`, `die`.
 pub(crate) fn mind() -> std::result::Result<(), String> {
     let asked = std::env::var(MINDER).unwrap_or_default();
     let numbers = asked.split_once(' ').and_then(|(nodes, hands)| {
@@ -173,10 +174,8 @@ impl Minded {
                 let number = self.nodes.len() + 1;
                 self.nodes.extend(node(number, url, hands));
             }
-            ["stop", "server"] => {
-                let _ = self.server.kill();
-                let _ = self.server.wait();
-            }
+            ["stop", "server"] => stop(&mut self.server),
+            ["die"] => std::process::abort(),
             ["start", "server"] => {
                 let port = url.rsplit(':').next().unwrap_or_default();
                 if let Ok(server) = server(&self.folder, Some(port)) {
@@ -188,27 +187,48 @@ impl Minded {
     }
 }
 
+/// Runs the broker, with its folder as the first argument. Kills it when standard input ends, and
+/// removes the folder: a broker is not tied to its parent otherwise, which may be killed, too.
+const TETHER: &str = "folder=$1; shift; \"$@\" & broker=$!; cat > /dev/null; kill -9 $broker; \
+                      wait $broker; rm -rf \"$folder\"";
+
+/// Kills the broker.
+fn stop(server: &mut Child) {
+    drop(server.stdin.take());
+    let _ = server.wait();
+}
+
 /// Starts the broker: on a port that is free, unless one is given.
 fn server(folder: &Path, port: Option<&str>) -> Result<Child> {
     let program = std::env::var_os(SERVER).unwrap_or_else(|| "nats-server".into());
+    let cannot = |error| {
+        let what = format!(
+            "cannot run {}, the broker (Debian's package nats-server; {SERVER} names another path)",
+            program.to_string_lossy()
+        );
+        Error::os(what, error)
+    };
+    // The shell below does not tell whether it is there.
     Command::new(&program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(cannot)?;
+    Command::new("sh")
+        .args(["-c", TETHER, "sh"])
+        .arg(folder)
+        .arg(&program)
         .args(["-js", "-a", "127.0.0.1", "-p", port.unwrap_or("-1")])
         .arg("-sd")
         .arg(folder.join("store"))
         .arg("--ports_file_dir")
         .arg(folder)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| {
-            let what = format!(
-                "cannot run {}, the broker (Debian's package nats-server; {SERVER} names another \
-                 path)",
-                program.to_string_lossy()
-            );
-            Error::os(what, error)
-        })
+        .map_err(cannot)
 }
 
 /// Waits until the broker has written which port it has.

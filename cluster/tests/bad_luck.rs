@@ -442,3 +442,17 @@ fn a_node_behind_a_cut_cable_is_lost_and_found() {
     node.wait().expect("ended");
     std::fs::remove_file(path).expect("removed");
 }
+
+#[test]
+fn nothing_is_left_of_a_local_cluster_whose_minder_is_killed() {
+    let cluster = cluster(1, 1);
+    let (url, _) = cluster.local_address().expect("local");
+    let address = url.trim_start_matches("nats://").to_owned();
+    assert!(std::net::TcpStream::connect(&address).is_ok());
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let node = pool.apply(std::os::unix::process::parent_id, ()).expect("value");
+    cluster.tell_minder("die").expect("told");
+    wait_for("the broker ends", || std::net::TcpStream::connect(&address).is_err());
+    // The station, and so all workers.
+    wait_for("the node ends", || !std::path::Path::new(&format!("/proc/{node}")).exists());
+}

@@ -10,3 +10,6 @@
 pub(crate) mod contract;
 pub(crate) mod desk;
 pub(crate) mod hands;
+
+#[cfg(test)]
+mod stranger_tests;
