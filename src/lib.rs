@@ -55,6 +55,9 @@
 //! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the
 //!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
+//! - With the feature `async`, futures under any executor: `child.await` and `task.await`; `Async`
+//!   around an end of a channel, a queue, a listener or a set, with `Stream` and `Sink`;
+//!   `Tasks::stream`, whose inputs and outcomes are streams.
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
 //!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a
 //!   [`WaitSet`] for many thousands, again and again, [`Writable`] ends among them.
