@@ -38,8 +38,8 @@ pub(super) enum Step<T> {
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
     event: Option<Event>,
-    /// Kept from wait to wait, as to make one wakes the reactor's thread. One that began earlier has
-    /// one look too early, at most.
+    /// Kept from wait to wait, as to make one wakes the reactor's thread. One that began earlier
+    /// has one look too early, at most.
     round: Option<Round>,
     is_watching: bool,
 }
@@ -163,8 +163,8 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let round = self.readiness.round.take();
         if round.is_some() {
-            // What was there goes after the lock does: with its waker may go a task, and with that a
-            // future of the same end.
+            // What was there goes after the lock does: with its waker may go a task, and with
+            // that a future of the same end.
             let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
             let old = std::mem::replace(&mut *spare, round);
             drop(spare);
