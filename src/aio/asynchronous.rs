@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::readiness::{Direction, Readiness, Step, Watch};
+use super::readiness::{Direction, Readiness, Round, Step, Watch};
 use super::source::{self, Source};
 use crate::channel::{HasRoom, RoomGate, Unsent};
 use crate::error::{Result, os};
@@ -90,6 +90,8 @@ const ROUND: Duration = Duration::from_secs(1);
 pub(super) struct Watcher {
     pub(super) source: OnceLock<Source>,
     pub(super) readiness: Readiness,
+    /// What the last future of a queue had and the next may have.
+    pub(super) round: Mutex<Option<Round>>,
     /// Who waits, for the other direction of the same socket, which may take its wake-up away.
     pub(super) waker: Option<Waker>,
 }

@@ -56,8 +56,8 @@ macro_rules! gets {
             /// # Ok::<(), multiproc::Error>(())
             /// ```
             pub async fn get(&self) -> Result<T, RecvError> {
-                let mut readiness = Readiness::default();
-                poll_fn(|context| poll_get(self, &mut readiness, context, $take)).await
+                let mut lent = Readiness::with_round_of(&self.values.round);
+                poll_fn(|context| poll_get(self, &mut lent.readiness, context, $take)).await
             }
         }
 

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_io::{ReadableOwned, Timer, WritableOwned};
 
 use super::source::Source;
+use crate::sys::per_process::Generation;
 
 /// Number of looks in one poll after which a future lets others go on: somebody may make the
 /// descriptor readable again and again.
@@ -37,7 +38,38 @@ pub(super) enum Step<T> {
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
     event: Option<Event>,
-    round: Option<Timer>,
+    /// Kept from wait to wait, as to make one wakes the reactor's thread. One that began earlier
+    /// has one look too early, at most.
+    round: Option<Round>,
+    is_watching: bool,
+}
+
+/// When to look again.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// `Some` until it is dropped.
+    timer: Option<Timer>,
+    length: Duration,
+    made_in: Generation,
+}
+
+impl Round {
+    fn begin(length: Duration) -> Round {
+        Round { timer: Some(Timer::after(length)), length, made_in: Generation::current() }
+    }
+
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        self.timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready())
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        // In a forked copy, a lock of the reactor's may be held by a thread that is not there.
+        if !self.made_in.is_current() {
+            std::mem::forget(self.timer.take());
+        }
+    }
 }
 
 /// An event that the reactor tells of.
@@ -48,6 +80,13 @@ enum Event {
 }
 
 impl Readiness {
+    /// One that takes over the round of another, if there is one, and leaves its own there in the
+    /// end.
+    pub(super) fn with_round_of(spare: &Mutex<Option<Round>>) -> Lent<'_> {
+        let round = spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Lent { readiness: Readiness { round, ..Readiness::default() }, spare }
+    }
+
     /// Takes steps with `state` until one gives an outcome or has to wait; what is watched then,
     /// `watch` says.
     pub(super) fn poll<S, T>(
@@ -60,7 +99,8 @@ impl Readiness {
         for _ in 0..MAX_LOOKS {
             match step(state) {
                 Step::Done(outcome) => {
-                    *self = Readiness::default();
+                    self.event = None;
+                    self.is_watching = false;
                     return Poll::Ready(Ok(outcome));
                 }
                 Step::Again => {}
@@ -81,28 +121,54 @@ impl Readiness {
         context: &mut Context<'_>,
         watch: impl FnOnce() -> io::Result<Watch>,
     ) -> Poll<io::Result<()>> {
-        if self.event.is_none() && self.round.is_none() {
+        if !self.is_watching {
             let Watch { source, round } = watch()?;
             self.event = source.map(|(source, direction)| match direction {
                 Direction::Readable => Event::Readable(source.readable_owned()),
                 Direction::Writable => Event::Writable(source.writable_owned()),
             });
-            self.round = round.map(Timer::after);
+            let kept = self.round.take().filter(|kept| Some(kept.length) == round);
+            self.round = kept.or_else(|| round.map(Round::begin));
+            self.is_watching = true;
         }
         let told = match self.event.as_mut() {
             Some(Event::Readable(event)) => Pin::new(event).poll(context),
             Some(Event::Writable(event)) => Pin::new(event).poll(context),
             None => Poll::Pending,
         };
-        let is_over =
-            self.round.as_mut().is_some_and(|round| Pin::new(round).poll(context).is_ready());
+        let is_over = self.round.as_mut().is_some_and(|round| round.is_over(context));
         if told.is_pending() && !is_over {
             return Poll::Pending;
         }
-        *self = Readiness::default();
+        self.event = None;
+        self.is_watching = false;
+        if is_over {
+            self.round = None;
+        }
         match told {
             Poll::Pending => Poll::Ready(Ok(())),
             told => told,
+        }
+    }
+}
+
+/// The readiness of one of many futures of the same end.
+#[derive(Debug)]
+pub(super) struct Lent<'a> {
+    pub(super) readiness: Readiness,
+    spare: &'a Mutex<Option<Round>>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let round = self.readiness.round.take();
+        if round.is_some() {
+            // What was there goes after the lock does: with its waker may go a task, and with
+            // that a future of the same end.
+            let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            let old = std::mem::replace(&mut *spare, round);
+            drop(spare);
+            drop(old);
         }
     }
 }
