@@ -244,8 +244,8 @@ impl Lock {
         self.acquire_until(Deadline::at(deadline))
     }
 
-    /// Waits until nobody else holds the lock, and takes it, without blocking the thread that polls.
-    /// For any executor. (Feature `async`.)
+    /// Waits until nobody else holds the lock, and takes it, without blocking the thread that
+    /// polls. For any executor. (Feature `async`.)
     ///
     /// Who holds a lock is for the kernel to know, which knows threads of processes: the lock is
     /// taken in the last poll, by the thread that polls, and its guard stays in that thread. So a

@@ -219,8 +219,8 @@ impl RwLock {
         self.write_until(Deadline::at(deadline))
     }
 
-    /// Waits until nobody writes or waits to write, and takes the lock to read, without blocking the
-    /// thread that polls. For any executor. (Feature `async`.)
+    /// Waits until nobody writes or waits to write, and takes the lock to read, without blocking
+    /// the thread that polls. For any executor. (Feature `async`.)
     ///
     /// As with [`Lock::acquire_async`](crate::Lock::acquire_async), the thread of the last poll is
     /// the holder, and the guard stays in it. A task waits also for what its own thread holds to
@@ -346,8 +346,8 @@ impl RwLock {
     }
 }
 
-/// Whether there is nothing to wait for. Another task of this thread may hold what is in the way, so
-/// it is no deadlock.
+/// Whether there is nothing to wait for. Another task of this thread may hold what is in the way,
+/// so it is no deadlock.
 #[cfg(feature = "async")]
 fn is_settled<G>(acquired: &Result<G, AcquireError<G>>) -> bool {
     !matches!(acquired, Err(AcquireError::Busy | AcquireError::Deadlock))

@@ -1,24 +1,26 @@
 //! Waiting for a lock without a thread of one's own: what the futures of the feature `async` do.
 //!
-//! A sleep in `futex(2)` cannot be polled, and a wake-up of one sleeper that a helper swallows would
-//! leave another process asleep at a free lock. So for each object that tasks of this process wait
-//! for, a thread goes through the *turnstile* in their place: it takes the object by the ordinary,
-//! blocking and robust way, gives it back at once, which wakes the next sleeper as any release does,
-//! and then calls the task at the front, which tries by itself on the thread that polls it. The
-//! thread owns nothing when it calls; a task that is dropped, or a process that is killed at any
-//! step, takes nothing along.
+//! A sleep in `futex(2)` cannot be polled, and a wake-up of one sleeper that a helper swallows
+//! would leave another process asleep at a free lock. So for each object that tasks of this process
+//! wait for, a thread goes through the *turnstile* in their place: it takes the object by the
+//! ordinary, blocking and robust way, gives it back at once, which wakes the next sleeper as any
+//! release does, and then calls the task at the front, which tries by itself on the thread that
+//! polls it. The thread owns nothing when it calls; a task that is dropped, or a process that is
+//! killed at any step, takes nothing along.
 //!
-//! 1. A task tries, and if that is in vain stands in the line of the object, and a thread is started
-//!    if the line has none.
-//! 2. The thread passes the turnstile for a bounded time, again and again while somebody is in line.
+//! 1. A task tries, and if that is in vain stands in the line of the object, and a thread is
+//!    started if the line has none.
+//! 2. The thread passes the turnstile for a bounded time, again and again while somebody is in
+//!    line.
 //! 3. It takes the front out of the line and calls it. It waits until that task has tried or is
-//!    dropped, for `PATIENCE` at the most: an executor that is busy holds up nobody else.
+//!    dropped, for `TURN` at the most: an executor that is busy holds up nobody else.
 //! 4. A task that another one was faster than stands in front again.
 //!
 //! The thread ends when its line has been empty for `LINGER`. A forked copy of the process has
 //! neither the thread nor the lines; a future that is polled there stands in a line of the copy.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,7 +36,7 @@ use crate::sys::wait::poll::Deadline;
 /// Time that the thread waits in the object before it looks whether anybody is still in line.
 const ROUND: Duration = Duration::from_millis(250);
 /// Time that the thread waits for the task that it called.
-const PATIENCE: Duration = Duration::from_millis(20);
+const TURN: Duration = Duration::from_millis(20);
 /// Time after which a thread without tasks ends.
 const LINGER: Duration = Duration::from_secs(2);
 /// Time between two looks of a task for which no thread could be started.
@@ -184,13 +186,15 @@ where
         // The waker is code of the executor's: cloned and dropped without the lock.
         let mut waker = waker.clone();
         let mut lines = lines();
-        if !lines.by_key.contains_key(&key) {
-            let Ok(()) = start(key, (self.passage)()) else { return false };
-            lines.by_key.insert(key, Line::default());
-        }
         let number = self.ticket.as_ref().map_or(lines.next, |ticket| ticket.number);
         lines.next = lines.next.max(number + 1);
-        let Some(line) = lines.by_key.get_mut(&key) else { return false };
+        let line = match lines.by_key.entry(key) {
+            Entry::Occupied(line) => line.into_mut(),
+            Entry::Vacant(vacant) => {
+                let Ok(()) = start(key, (self.passage)()) else { return false };
+                vacant.insert(Line::default())
+            }
+        };
         let mut old = None;
         match line.waiting.iter_mut().find(|place| place.number == number) {
             Some(place) => {
@@ -281,9 +285,12 @@ fn call(key: Key, waits: bool) {
         first.waker
     };
     waker.wake();
-    let until = Instant::now() + PATIENCE;
+    if !waits {
+        return;
+    }
+    let until = Instant::now() + TURN;
     let mut lines = lines();
-    while waits {
+    loop {
         let Some(line) = lines.by_key.get_mut(&key) else { return };
         let left = until.saturating_duration_since(Instant::now());
         if line.called.is_none() || left.is_zero() {
