@@ -39,8 +39,8 @@ use crate::sys::wait::robust;
 /// all are dropped, in any order. A poisoned lock tells at each acquisition, at the nested ones,
 /// too.
 ///
-/// It cannot be awaited: its holder is a thread, and two tasks of one thread would hold it at a time.
-/// Await a [`Lock`].
+/// It cannot be awaited: its holder is a thread, and two tasks of one thread would hold it at a
+/// time. Await a [`Lock`].
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RLock {
     lock: Lock,
