@@ -204,6 +204,18 @@ fn readers(options: &Options) -> Table {
     table
 }
 
+/// Polls once, as an executor does that has the task at hand. It sleeps only if that is in vain: what
+/// it costs to set up an executor is not counted for a free lock.
+#[cfg(feature = "async")]
+fn awaited(lock: &Lock) {
+    let mut acquiring = std::pin::pin!(lock.acquire_async());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match acquiring.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(acquired) => drop(acquired),
+        std::task::Poll::Pending => drop(async_io::block_on(acquiring)),
+    }
+}
+
 fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
     let (turns, count) = options.pick((3, 20_000), (31, 200_000));
     let page = Page::new();
@@ -222,6 +234,8 @@ fn table(options: &Options, crowd: Crowd, python: Option<(f64, f64)>) -> Table {
         Contender::new("multiproc RwLock, writing", || run(&|| drop(rwlock.write()), count)),
         Contender::new("a bare futex, not robust", || run(&|| page.raw(), count)),
     ];
+    #[cfg(feature = "async")]
+    contenders.push(Contender::new("multiproc Lock, awaited", || run(&|| awaited(&lock), count)));
     if crowd != Crowd::Processes(2) {
         contenders.push(Contender::new("std Mutex, within a process", || {
             run(&|| drop(mutex.lock()), count)

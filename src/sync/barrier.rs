@@ -25,6 +25,8 @@ use crate::sys::wait::poll::Deadline;
 /// If one of them dies while it waits, the barrier is broken: the others get
 /// [`BarrierError::Broken`], until it is [reset](Barrier::reset).
 ///
+/// It cannot be awaited yet: who has arrived is a thread.
+///
 /// ```
 /// use multiproc::{Barrier, Process};
 ///

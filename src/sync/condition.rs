@@ -24,6 +24,10 @@ use crate::sys::wait::poll::Deadline;
 /// A process that dies while it waits is as if it had not waited; one that dies after it was
 /// notified, before it went on, passes that on to the next.
 ///
+/// It cannot be awaited yet: a notification for a future that is dropped would have to be passed
+/// on, as that for a dead process is. Await an [`Event`](crate::Event) or a
+/// [`Semaphore`](crate::Semaphore).
+///
 /// ```
 /// use multiproc::{Condition, Process};
 ///

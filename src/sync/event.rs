@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::raw::event;
 use super::segment::{Crossing, Segment};
+#[cfg(feature = "async")]
+use super::turnstile;
 use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 
@@ -159,6 +161,48 @@ impl Event {
     #[must_use]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         event::wait(self.word(), Deadline::at(deadline))
+    }
+
+    /// Waits until the flag is set, without blocking the thread that polls. For any executor.
+    /// (Feature `async`.)
+    ///
+    /// As with [`wait`](Event::wait), a flag that is set and cleared again since this call is not
+    /// missed, even if the future was not polled in between. While tasks of this process wait, a
+    /// thread of the library sleeps in their place.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time: it takes nothing.
+    ///
+    /// ```
+    /// use multiproc::{Event, Process};
+    ///
+    /// let ready = Event::new()?;
+    /// let child = Process::new(|ready: Event| ready.set(), (ready.clone(),)).start()?;
+    /// async_io::block_on(ready.wait_async());
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn wait_async(&self) -> impl Future<Output = ()> + Send {
+        let word = self.word();
+        let since = event::times(word);
+        turnstile::until(
+            (std::ptr::from_ref(word).addr(), 4),
+            since,
+            move || event::wait_since(word, since, Deadline::Now).then_some(()),
+            || self.clone(),
+        )
+    }
+}
+
+#[cfg(feature = "async")]
+impl turnstile::Passage for Event {
+    fn pass(&self, since: u32, deadline: Deadline) -> bool {
+        event::wait_since(self.word(), since, deadline)
+    }
+
+    fn is_for_one(&self) -> bool {
+        false
     }
 }
 

@@ -17,6 +17,8 @@ use super::error::{AcquireError, How, Poisoned};
 use super::owner;
 use super::raw::mutex::{self, NotTaken, Taken};
 use super::segment::{Crossing, Segment};
+#[cfg(feature = "async")]
+use super::turnstile;
 use crate::error::{Cause, Result};
 use crate::sys::wait::poll::Deadline;
 use crate::sys::wait::robust::{self, OWNER, RobustCell};
@@ -242,6 +244,51 @@ impl Lock {
         self.acquire_until(Deadline::at(deadline))
     }
 
+    /// Waits until nobody else holds the lock, and takes it, without blocking the thread that
+    /// polls. For any executor. (Feature `async`.)
+    ///
+    /// Who holds a lock is for the kernel to know, which knows threads of processes: the lock is
+    /// taken in the last poll, by the thread that polls, and its guard stays in that thread. So a
+    /// task that holds the guard over an `.await` is not `Send`; drop the guard before, or run the
+    /// task on an executor of one thread. Two tasks of one thread exclude each other like others; a
+    /// task that waits for what it holds itself waits for ever, where
+    /// [`acquire`](Lock::acquire) says [`Deadlock`](AcquireError::Deadlock).
+    ///
+    /// While tasks of this process wait, a thread of the library takes the lock for them and gives
+    /// it back at once, so that at these moments [`try_acquire`](Lock::try_acquire) of others may
+    /// find it held. Tasks are called in the order in which they came; others may be faster.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time: it has taken nothing before it is ready, and the next
+    /// in line is called. For a time limit, use the executor's.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// use multiproc::Lock;
+    ///
+    /// let lock = Lock::new()?;
+    /// async_io::block_on(async {
+    ///     let _guard = lock.acquire_async().await?;
+    ///     assert!(lock.locked());
+    ///     Ok::<(), multiproc::Error>(())
+    /// })?;
+    /// assert!(!lock.locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn acquire_async(
+        &self,
+    ) -> impl Future<Output = Result<LockGuard<'_>, AcquireError<LockGuard<'_>>>> + Send {
+        turnstile::until(
+            (std::ptr::from_ref(self.cell()).addr(), 0),
+            0,
+            || Some(self.try_acquire()).filter(|got| !matches!(got, Err(AcquireError::Busy))),
+            || self.clone(),
+        )
+    }
+
     /// Common part of all public ways to acquire: takes the lock, then says whether it is poisoned.
     pub(super) fn acquire_until(
         &self,
@@ -282,6 +329,17 @@ impl Lock {
             NotTaken::Busy => AcquireError::Busy,
             NotTaken::Own => AcquireError::Deadlock,
         })?;
+        Self::see_death(cell, taken);
+        // 3. From here on, a death is one of a holder.
+        cell.fields[HOLDER].store(own.pid(), Ordering::Relaxed);
+        // Nothing of what the caller does next comes before.
+        compiler_fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Poisons the lock if it was taken from a holder that died.
+    #[inline]
+    fn see_death(cell: &RobustCell, taken: Taken) {
         if taken == Taken::FromDead {
             let holder = cell.fields[HOLDER].load(Ordering::Relaxed);
             // Who died on the way in or out has not touched what the lock protects.
@@ -290,11 +348,6 @@ impl Lock {
                 cell.fields[POISON].store(DIED, Ordering::Relaxed);
             }
         }
-        // 3. From here on, a death is one of a holder.
-        cell.fields[HOLDER].store(own.pid(), Ordering::Relaxed);
-        // Nothing of what the caller does next comes before.
-        compiler_fence(Ordering::SeqCst);
-        Ok(())
     }
 
     /// Releases the lock, if this thread holds it; poisons it if the thread is panicking.
@@ -436,6 +489,30 @@ impl<'de> Deserialize<'de> for Lock {
             return Err(D::Error::custom("a lock beyond the end of its memory"));
         }
         Ok(Lock { segment, place })
+    }
+}
+
+#[cfg(feature = "async")]
+impl turnstile::Passage for Lock {
+    /// Takes the lock and gives it back, and is never its holder.
+    ///
+    /// 1. `mutex::lock_as` takes the word.
+    /// 2. If the last owner died as the holder, the lock is poisoned, as in `take`.
+    /// 3. `HOLDER` becomes 0: a death from here on is one of nobody.
+    /// 4. `mutex::unlock_as`, which wakes the next one.
+    ///
+    /// Killed between 1 and 3, it leaves what the dead owner left, and the next one does the same.
+    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+        let (own, cell) = (robust::own(), self.cell());
+        match mutex::lock_as(own, cell, deadline) {
+            Ok(taken) => {
+                Self::see_death(cell, taken);
+                cell.fields[HOLDER].store(0, Ordering::Relaxed);
+                mutex::unlock_as(own, cell);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 

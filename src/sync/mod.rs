@@ -35,6 +35,8 @@ mod rwlock;
 pub(crate) mod segment;
 mod semaphore;
 mod table;
+#[cfg(feature = "async")]
+mod turnstile;
 mod value;
 
 pub use barrier::{Barrier, BarrierError};

@@ -38,6 +38,9 @@ use crate::sys::wait::robust;
 /// Each [`acquire`](RLock::acquire) of the holder gives one more guard, and the lock is free when
 /// all are dropped, in any order. A poisoned lock tells at each acquisition, at the nested ones,
 /// too.
+///
+/// It cannot be awaited: its holder is a thread, and two tasks of one thread would hold it at a
+/// time. Await a [`Lock`].
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RLock {
     lock: Lock,

@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::error::{AcquireError, How, Poisoned};
+#[cfg(feature = "async")]
+use super::raw::gate::Refused;
 use super::raw::gate::{Gate, PANICKED};
 use super::table::Table;
+#[cfg(feature = "async")]
+use super::turnstile;
 use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 
@@ -215,6 +219,74 @@ impl RwLock {
         self.write_until(Deadline::at(deadline))
     }
 
+    /// Waits until nobody writes or waits to write, and takes the lock to read, without blocking
+    /// the thread that polls. For any executor. (Feature `async`.)
+    ///
+    /// As with [`Lock::acquire_async`](crate::Lock::acquire_async), the thread of the last poll is
+    /// the holder, and the guard stays in it. A task waits also for what its own thread holds to
+    /// write, as another task may have it.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time: it has taken nothing before it is ready.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// let lock = multiproc::RwLock::new()?;
+    /// async_io::block_on(async {
+    ///     let _reader = lock.read_async().await?;
+    ///     assert_eq!(lock.to_string(), "<RwLock(1 read)>");
+    ///     Ok::<(), multiproc::Error>(())
+    /// })?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn read_async(
+        &self,
+    ) -> impl Future<Output = Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>>> + Send {
+        turnstile::until(
+            (std::ptr::from_ref(&self.table.cells()[0]).addr(), 1),
+            0,
+            || Some(self.try_read()).filter(is_settled),
+            || Reading(self.clone()),
+        )
+    }
+
+    /// Waits until nobody else reads or writes, and takes the lock to write, without blocking the
+    /// thread that polls. For any executor. (Feature `async`.)
+    ///
+    /// All else is as with [`read_async`](RwLock::read_async). Readers wait behind it for as long
+    /// as a writer waits, as in [`write`](RwLock::write), with a gap now and then.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time: it has taken nothing before it is ready. Readers may
+    /// wait behind it for a quarter of a second longer.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`], with the guard; [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// let lock = multiproc::RwLock::new()?;
+    /// async_io::block_on(async {
+    ///     let _writer = lock.write_async().await?;
+    ///     assert_eq!(lock.to_string(), "<RwLock(written)>");
+    ///     Ok::<(), multiproc::Error>(())
+    /// })?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn write_async(
+        &self,
+    ) -> impl Future<Output = Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>>> + Send {
+        turnstile::until(
+            (std::ptr::from_ref(&self.table.cells()[0]).addr(), 2),
+            0,
+            || Some(self.try_write()).filter(is_settled),
+            || Writing(self.clone()),
+        )
+    }
+
     fn read_until(&self, deadline: Deadline) -> Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>> {
         let place = self.gate().read(deadline)?;
         self.or_poisoned(ReadGuard { table: &self.table, place, thread: PhantomData })
@@ -271,6 +343,45 @@ impl RwLock {
     /// [`is_poisoned`](RwLock::is_poisoned).
     pub fn clear_poison(&self) {
         self.gate().clear_poison();
+    }
+}
+
+/// Whether there is nothing to wait for. Another task of this thread may hold what is in the way,
+/// so it is no deadlock.
+#[cfg(feature = "async")]
+fn is_settled<G>(acquired: &Result<G, AcquireError<G>>) -> bool {
+    !matches!(acquired, Err(AcquireError::Busy | AcquireError::Deadlock))
+}
+
+/// Passes as a reader, whose death does nothing.
+#[cfg(feature = "async")]
+struct Reading(RwLock);
+
+#[cfg(feature = "async")]
+impl turnstile::Passage for Reading {
+    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+        match self.0.gate().read(deadline) {
+            Ok(place) => self.0.gate().end_reading(place),
+            // A task is to have the error.
+            Err(why) => return why == Refused::Full,
+        }
+        true
+    }
+
+    /// Many can read at a time.
+    fn is_for_one(&self) -> bool {
+        false
+    }
+}
+
+/// Passes as a writer that dies, if at all, before it has written.
+#[cfg(feature = "async")]
+struct Writing(RwLock);
+
+#[cfg(feature = "async")]
+impl turnstile::Passage for Writing {
+    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+        self.0.gate().pass(deadline).is_ok()
     }
 }
 

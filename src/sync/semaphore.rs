@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::error::AcquireError;
 use super::permit::{self, Permit};
 use super::table::Table;
+#[cfg(feature = "async")]
+use super::turnstile;
 use crate::error::{Cause, Result};
 use crate::sys::wait::poll::Deadline;
 
@@ -144,6 +146,41 @@ impl Semaphore {
         permit::acquire(&self.table, Deadline::at(deadline))
     }
 
+    /// Waits for a permit without blocking the thread that polls. For any executor. (Feature
+    /// `async`.)
+    ///
+    /// As with [`Lock::acquire_async`](crate::Lock::acquire_async), the thread of the last poll is
+    /// the holder, and the permit stays in it; one that is [forgotten](Permit::forget) is nobody's.
+    /// While tasks of this process wait, a thread of the library takes a permit for them and gives
+    /// it back at once: at these moments [`value`](Semaphore::value) is one less.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time: it has taken nothing before it is ready.
+    ///
+    /// # Errors
+    /// [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// let slots = multiproc::Semaphore::new(1)?;
+    /// async_io::block_on(async {
+    ///     let _permit = slots.acquire_async().await?;
+    ///     assert_eq!(slots.value(), 0);
+    ///     Ok::<(), multiproc::Error>(())
+    /// })?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn acquire_async(
+        &self,
+    ) -> impl Future<Output = Result<Permit<'_>, AcquireError<Permit<'_>>>> + Send {
+        turnstile::until(
+            (std::ptr::from_ref(&self.table.cells()[0]).addr(), 3),
+            0,
+            || Some(self.try_acquire()).filter(|got| !matches!(got, Err(AcquireError::Busy))),
+            || self.clone(),
+        )
+    }
+
     /// Adds a permit, above the number at the start if need be, and wakes one who waits for one.
     /// CPython's `release()`.
     ///
@@ -173,6 +210,15 @@ impl Semaphore {
     #[must_use]
     pub fn value(&self) -> u64 {
         permit::permits(&self.table).value()
+    }
+}
+
+#[cfg(feature = "async")]
+impl turnstile::Passage for Semaphore {
+    /// Takes a permit and gives it back, which wakes the next one who sleeps.
+    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+        // Too many: a task is to have the error.
+        !matches!(permit::acquire(&self.table, deadline), Err(AcquireError::Busy))
     }
 }
 
@@ -288,6 +334,36 @@ impl BoundedSemaphore {
         deadline: Instant,
     ) -> Result<Permit<'_>, AcquireError<Permit<'_>>> {
         self.semaphore.acquire_deadline(deadline)
+    }
+
+    /// Waits for a permit without blocking the thread that polls. For any executor. (Feature
+    /// `async`.)
+    ///
+    /// As with [`Lock::acquire_async`](crate::Lock::acquire_async), the thread of the last poll is
+    /// the holder, and the permit stays in it; one that is [forgotten](Permit::forget) is nobody's.
+    /// While tasks of this process wait, a thread of the library takes a permit for them and gives
+    /// it back at once: at these moments [`value`](BoundedSemaphore::value) is one less.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time: it has taken nothing before it is ready.
+    ///
+    /// # Errors
+    /// [`AcquireError::TooMany`].
+    ///
+    /// ```
+    /// let slots = multiproc::BoundedSemaphore::new(1)?;
+    /// async_io::block_on(async {
+    ///     let _permit = slots.acquire_async().await?;
+    ///     assert_eq!(slots.value(), 0);
+    ///     Ok::<(), multiproc::Error>(())
+    /// })?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn acquire_async(
+        &self,
+    ) -> impl Future<Output = Result<Permit<'_>, AcquireError<Permit<'_>>>> + Send {
+        self.semaphore.acquire_async()
     }
 
     /// Adds a permit in the place of one that was [forgotten](Permit::forget). CPython's

@@ -24,7 +24,18 @@ pub(crate) fn run() -> Result<(), String> {
     })?;
     step("tests of the features", || {
         cargo(
-            &["test", "--locked", "--all-features", "--lib", "--test", "cage", "--test", "awaited"],
+            &[
+                "test",
+                "--locked",
+                "--all-features",
+                "--lib",
+                "--test",
+                "cage",
+                "--test",
+                "awaited",
+                "--test",
+                "awaited_locks",
+            ],
             &[],
         )?;
         cargo(&["test", "--locked", "--all-features", "--doc"], &[])

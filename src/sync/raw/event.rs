@@ -67,7 +67,16 @@ pub(crate) fn clear(word: &AtomicU32) {
 /// anybody.
 pub(crate) fn wait(word: &AtomicU32, deadline: Deadline) -> bool {
     // What counts as "since I came" is decided here, before anything else is looked at.
-    let times = word.load(Ordering::Acquire) >> TIMES;
+    wait_since(word, times(word), deadline)
+}
+
+/// Returns how often the flag was cleared, for `wait_since`.
+pub(crate) fn times(word: &AtomicU32) -> u32 {
+    word.load(Ordering::Acquire) >> TIMES
+}
+
+/// Waits until the flag is set or has been since `times` was read; false if not until `deadline`.
+pub(crate) fn wait_since(word: &AtomicU32, times: u32, deadline: Deadline) -> bool {
     loop {
         let seen = word.load(Ordering::Acquire);
         if seen & SET != 0 || seen >> TIMES != times {

@@ -160,6 +160,20 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
+    /// Waits until the lock could be taken to write, and opens it again: `write` without its fourth
+    /// step. Killed at any step, it has written nothing.
+    #[cfg(feature = "async")]
+    pub(crate) fn pass(self, deadline: Deadline) -> Result<(), Refused> {
+        let own = robust::own();
+        self.lock(own, deadline)?;
+        self.state().store(CLOSING, Ordering::SeqCst);
+        fence();
+        let drained = self.drain(own, deadline);
+        self.state().store(OPEN, Ordering::SeqCst);
+        mutex::unlock_as(own, self.mutex);
+        drained
+    }
+
     /// Ends reading. A forked copy has only the copy of a guard, and changes nothing.
     pub(crate) fn end_reading(self, place: usize) {
         release(robust::own(), &self.readers[place]);
