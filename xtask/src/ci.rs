@@ -23,7 +23,10 @@ pub(crate) fn run() -> Result<(), String> {
         cargo(&["test", "--locked", "--package", "xtask", "--package", "report"], &[])
     })?;
     step("tests of the features", || {
-        cargo(&["test", "--locked", "--all-features", "--lib", "--test", "cage"], &[])?;
+        cargo(
+            &["test", "--locked", "--all-features", "--lib", "--test", "cage", "--test", "traced"],
+            &[],
+        )?;
         cargo(&["test", "--locked", "--all-features", "--doc"], &[])
     })?;
     step("models of the state machines", models::check)?;
