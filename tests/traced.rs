@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multiproc::{Pool, StartMethod};
+use multiproc::{Pool, Process, StartMethod};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -35,6 +35,7 @@ fn main() {
         a_flood_is_bounded,
         ever_new_callsites_are_bounded,
         threads_and_no_task,
+        children_are_spans,
     ] as &[Test]);
 }
 
@@ -333,4 +334,33 @@ fn threads_and_no_task() {
     ] {
         assert_eq!(lines.iter().filter(|seen| *seen == line).count(), 1, "{line}: {lines:?}");
     }
+}
+
+fn children_are_spans() {
+    for_each_method(|method: StartMethod| {
+        let notes = Notes::default();
+        let subscriber = tracing_subscriber::registry().with(notes.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let start = |name: &str, target: fn(bool)| {
+                let process = Process::from_pointer(target, (true,)).name(name);
+                process.start_method(method).start().expect("started")
+            };
+            let _within = tracing::info_span!("outer").entered();
+            start("good", |_| ()).join().expect("it returns");
+            start("bad", |bad| assert!(!bad, "no luck")).join().expect_err("it panics");
+        });
+        let lines = std::mem::take(&mut notes.0.lock().unwrap().lines);
+        let seen: Vec<_> =
+            lines.iter().map(|line| line.split(" function").next().unwrap_or_default()).collect();
+        let expected = [
+            "open outer",
+            "open outer/process process:str=\"good\"",
+            "close outer/process outcome:str=\"returned\"",
+            "open outer/process process:str=\"bad\"",
+            "ERROR outer/process message:text=no luck process:str=\"bad\"",
+            "close outer/process outcome:str=\"panicked\"",
+            "close outer",
+        ];
+        assert_eq!(seen, expected);
+    });
 }
