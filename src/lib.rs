@@ -51,7 +51,9 @@
 //!   that was in the dead one's hand.
 //! - [`Pool`]: many tasks on a few processes, which survives whatever they do. A task fails alone,
 //!   with the reason ([`TaskError`]); deadlines, retries, cancelling, chunks by themselves, handles
-//!   that are futures. On any iterator in one line: [`process_map`](ProcessMap::process_map).
+//!   that are futures. With the feature `tracing`, tasks are spans, and what workers say is in
+//!   them ([`PoolBuilder::forward_logs`]). On any iterator in one line:
+//!   [`process_map`](ProcessMap::process_map).
 //! - [`Limits`] for processes, pools and tasks, [deadlines](Process::deadline), and, with the
 //!   feature `cage`, a cage for hostile code: no network, no files but those named, no new
 //!   processes. The error names the limit that was hit ([`LimitReached`]).
@@ -196,6 +198,8 @@ mod start;
 mod sync;
 mod sys;
 mod target;
+#[cfg(feature = "tracing")]
+mod trace;
 mod unwind;
 
 #[cfg(feature = "async")]

@@ -35,6 +35,8 @@ pub(crate) fn run() -> Result<(), String> {
                 "awaited",
                 "--test",
                 "awaited_locks",
+                "--test",
+                "traced",
             ],
             &[],
         )?;

@@ -210,6 +210,16 @@ impl PoolBuilder {
     ///
     /// A worker waits for a second, at the most, for a logger that is slow; then the record is
     /// lost.
+    ///
+    /// With the feature `tracing`, this also holds for the spans and events of workers. Each task
+    /// is a span of the level info (target `multiproc::task`, name `task`, fields `name`, `number`,
+    /// `process`, `pid` and `outcome`) from its begin to its end, within the span that was current
+    /// where the task was submitted. What the worker's code makes comes out within it, in order,
+    /// in the subscriber of the thread that made the pool; what belongs to no task, within a span
+    /// `worker`. A task that panics or fails, or takes its worker along, is one event of the level
+    /// error, with `task`, `place`, `backtrace`, `process` and `pid`. A worker sends nothing above
+    /// the level that the program's subscribers want when the worker starts. All of it comes out
+    /// before [`Pool::join`](crate::Pool::join) returns, but perhaps after the task's own `join`.
     pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
         self.forwards_records = forward;
         self

@@ -78,8 +78,10 @@ impl Station {
         said: impl Fn(Vec<Vec<u8>>, bool) + Send + Sync + 'static,
     ) -> Result<Chunk, String> {
         let garbage = || "the request makes no sense".to_owned();
-        let Some((Request::Tasks { entry, count, chunk, first, name, deadline, limits }, frames)) =
-            messages::understand(request)
+        let Some((
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits, .. },
+            frames,
+        )) = messages::understand(request)
         else {
             return Err(garbage());
         };

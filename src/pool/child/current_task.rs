@@ -8,6 +8,9 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::lasting::Lasting;
+#[cfg(feature = "tracing")]
+use crate::trace::teller;
+use crate::unwind::Panic;
 
 /// The initializer's value; `None` if there was none, or while [`with_worker_state`] lends
 /// it.
@@ -21,6 +24,19 @@ thread_local! {
     pub(super) static NUMBER: Cell<u64> = const { Cell::new(0) };
     /// Number of the worker, and its state.
     pub(super) static WORKER: Lasting<(usize, State)> = const { Lasting::new() };
+}
+
+/// Reports the panic of the task that this thread runs: one event of `tracing`, if the program
+/// listens to those, or else one record of `log`, which does nothing without a logger.
+#[cold]
+pub(super) fn report(panic: &Panic) {
+    #[cfg(feature = "tracing")]
+    if teller::panicked(panic) {
+        return;
+    }
+    let name = TASK.with(|task| task.look(|task| task.name().to_owned())).unwrap_or_default();
+    let backtrace = panic.backtrace().map(|text| format!("\n{text}")).unwrap_or_default();
+    log::error!(target: "multiproc::task", "task {name} panicked: {panic}{backtrace}");
 }
 
 /// The task that this thread runs, in a pool's worker: what [`current_task`] returns.

@@ -23,6 +23,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::current_task;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::pool::protocol::claim::Epoch;
 use crate::pool::protocol::messages::{self, Reply};
@@ -335,7 +336,10 @@ impl<L: WorkerLink> TaskRunner<L> {
             Ok(Err(Refusal::Result(reason))) => {
                 self.refuse(start, Reply::BadResult, reason.as_bytes())
             }
-            Err(panic) => self.refuse(start, Reply::Panicked, &messages::panic_bytes(&panic)),
+            Err(panic) => {
+                current_task::report(&panic);
+                self.refuse(start, Reply::Panicked, &messages::panic_bytes(&panic))
+            }
         }
     }
 

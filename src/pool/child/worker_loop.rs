@@ -36,6 +36,8 @@ use crate::sys::parcel::Parcel;
 use crate::sys::program::code::{self, Entry, Offset, Refusal};
 use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
+#[cfg(feature = "tracing")]
+use crate::trace::teller;
 use crate::unwind;
 
 /// The data that a worker starts with: the argument of [`serve`].
@@ -51,6 +53,8 @@ pub(crate) struct Duty {
     pub(crate) initializer: Option<Initializer>,
     /// The socket for log records, and the level of the least important to be sent.
     pub(crate) records: Option<(Carried, usize)>,
+    /// The greatest level of spans and events to be told over that socket; 0 for none.
+    pub(crate) trace_level: u8,
 }
 
 /// A function to run in each worker before its first task, with its encoded arguments.
@@ -129,14 +133,14 @@ pub(crate) fn serve(duty: Duty) {
 
 /// Does what is to be done, up to the end.
 fn work(duty: Duty) {
-    let Duty { mut link, memory, id, initializer, records } = duty;
+    let Duty { mut link, memory, id, initializer, records, trace_level } = duty;
     // Before the initializer, which may ask for its worker's number.
     WORKER.with(|worker| worker.set((id, None)));
     // Called by the panic hook, perhaps while the task's name is borrowed or the thread is ending:
     // it then gives no name rather than a second panic.
     unwind::name_tasks(|| TASK.with(|task| task.look(|task| task.name().to_owned())));
     if let Some((socket, level)) = records {
-        records::install(socket, level);
+        records::install(socket, level, trace_level);
     }
     let mut ready = vec![Reply::Ready as u8];
     if let Some(reason) = initializer.and_then(initialize) {
@@ -191,12 +195,12 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             true
         }
         Some((
-            Request::Tasks { entry, count, chunk, first, name, deadline, limits },
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits, traced },
             arguments,
         )) => {
             // The pool checks entries before it sends them, so this is garbage.
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            let todo = Todo { name, count, chunk, first, deadline, limits };
+            let todo = Todo { name, count, chunk, first, deadline, limits, traced };
             REQUEST.with(|request| request.set(todo));
             // Outcomes have gone to the link; the entry itself has none.
             let _ = entry(arguments, fds);
@@ -218,6 +222,8 @@ struct Todo {
     deadline: Option<(Duration, Duration)>,
     /// Limits of each task.
     limits: Option<Box<Limits>>,
+    /// The job's number in what is told of its tasks.
+    traced: Option<u64>,
 }
 
 /// Runs the tasks of the current request. `call` decodes the arguments of one task, taking their
@@ -231,12 +237,11 @@ fn run(
 ) {
     // Both are there, unless a task calls an entry by itself, which nothing offers.
     let Some(mut runner) = RUNNER.with(Lasting::take) else { return };
-    let Some(Todo { name, count, chunk, first, deadline, limits }) = REQUEST.with(Lasting::take)
-    else {
-        return;
-    };
+    let Some(todo) = REQUEST.with(Lasting::take) else { return };
+    let Todo { name, count, chunk, first, deadline, limits, traced } = todo;
     TASK.with(|task| task.set(CurrentTask { name, function, number: first, deadline: None }));
-    let mut tasks = Running { arguments, at: 0, next: first, chunk, deadline, limits, call };
+    let mut tasks =
+        Running { arguments, at: 0, next: first, chunk, deadline, limits, traced, call };
     runner.run(count, &mut fds, &mut tasks);
     // Before the runner is back: `current_task` gives nothing between two tasks.
     TASK.with(Lasting::take);
@@ -256,6 +261,8 @@ struct Running<'a, C> {
     /// Time that each may take, and time that this process has then to end.
     deadline: Option<(Duration, Duration)>,
     limits: Option<Box<Limits>>,
+    /// The job's number in what is told of its tasks; `None` if nothing is told.
+    traced: Option<u64>,
     call: C,
 }
 
@@ -296,12 +303,49 @@ where
             Some(limits) => Some(limits.for_task().map_err(not_in_force)?),
             None => None,
         };
+        if self.traced.is_some() {
+            return self.next_traced(arguments, onto, fds);
+        }
         (self.call)(arguments, onto, fds)
     }
 
     fn is_last(&mut self) -> bool {
         // If the timer has fired, the task is done in its grace, as the last one here.
         self.deadline.is_some() && watch::end_task()
+    }
+}
+
+impl<C> Running<'_, C>
+where
+    C: Fn(&[u8], &mut Vec<u8>, &mut Vec<Arc<OwnedFd>>) -> Result<(), Refusal>,
+{
+    /// Runs the task whose number was set, and tells of its begin and its end. Of a panic, the
+    /// runner tells, which catches it.
+    #[cold]
+    fn next_traced(
+        &self,
+        arguments: &[u8],
+        onto: &mut Vec<u8>,
+        fds: &mut Vec<Arc<OwnedFd>>,
+    ) -> Result<(), Refusal> {
+        #[cfg(feature = "tracing")]
+        TASK.with(|task| {
+            task.look(|task| {
+                teller::begun(self.traced.unwrap_or_default(), NUMBER.get(), task.name());
+            })
+        });
+        let done = (self.call)(arguments, onto, fds);
+        #[cfg(feature = "tracing")]
+        match &done {
+            Ok(()) => teller::returned(),
+            Err(Refusal::Arguments(reason)) => {
+                teller::failed(&format!("its arguments could not be decoded: {reason}"));
+            }
+            Err(Refusal::Result(reason)) => {
+                teller::failed(&format!("its result could not be sent: {reason}"));
+            }
+        }
+        done
     }
 }
 

@@ -32,7 +32,7 @@ use crate::channel::pipe::glance::Glance;
 use crate::codec;
 use crate::error::{Failure, Result};
 use crate::pool::protocol::bulk;
-use crate::pool::protocol::records::{self, Said};
+use crate::pool::protocol::records::{self, Said, Source};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Sink};
 use crate::pool::scheduler::scheduler::Scheduler;
@@ -481,11 +481,11 @@ impl Driver {
     pub(super) fn take_records(
         &mut self,
         place: usize,
-        said: &mut Vec<(String, Said)>,
+        said: &mut Vec<(Arc<Source>, Said)>,
     ) -> Option<OwnedFd> {
         let worker = self.worker_mut(place)?;
         let (records, is_over) = records::take(worker.records.as_ref()?);
-        said.extend(records.into_iter().map(|said| (worker.tag.name.clone(), said)));
+        said.extend(records.into_iter().map(|said| (Arc::clone(&worker.source), said)));
         if is_over { worker.records.take() } else { None }
     }
 

@@ -266,6 +266,8 @@ fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
         first: job.first,
         name: options.name.clone(),
         deadline: options.deadline.map(|deadline| (deadline, options.grace.unwrap_or(grace))),
+        // Spans and events of other machines stay there.
+        traced: None,
         limits: (!options.limits.is_empty()).then(|| Box::new(options.limits.clone())),
     };
     // 64 bytes hold a usual request.

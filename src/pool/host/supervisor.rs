@@ -41,13 +41,15 @@ use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
 use crate::pool::elsewhere::hands::Hands;
 use crate::pool::protocol::bulk;
-use crate::pool::protocol::records::{self, Said};
+use crate::pool::protocol::records::{self, Said, Source};
 use crate::pool::scheduler::event::Event;
 use crate::pool::scheduler::job::{CallId, Job, Options};
 use crate::pool::scheduler::scheduler::Phase;
 use crate::pool::scheduler::worker::STUCK;
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::wait::poll::Deadline;
+#[cfg(feature = "tracing")]
+use crate::trace::origin::Listener;
 use crate::unwind;
 
 /// Pause before the supervisor goes on after the system refused it memory or descriptors: nothing
@@ -55,6 +57,10 @@ use crate::unwind;
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// State shared by a pool's handles and its supervisor. Lives as long as the last of them, or of
+/// Rounds in which the last records of a worker are read, at the most: a process that it has left
+/// behind may go on sending.
+const LAST_ROUNDS: u32 = 64;
+
 /// the tasks.
 pub(crate) struct Shared {
     /// The scheduler and the workers. See [`lock`](Shared::lock).
@@ -80,6 +86,9 @@ pub(crate) struct Shared {
     /// Options of tasks that set none of their own; shared by all of them, as a task is too short
     /// to clone them.
     pub(crate) defaults: Arc<Options>,
+    /// The subscriber of the thread that made the pool: it hears what workers tell.
+    #[cfg(feature = "tracing")]
+    listener: Listener,
 }
 
 impl Shared {
@@ -113,6 +122,8 @@ impl Shared {
             owner: (Generation::current(), pid()),
             processes,
             defaults: Arc::new(defaults),
+            #[cfg(feature = "tracing")]
+            listener: Listener::current(),
         })
     }
 
@@ -201,6 +212,14 @@ impl Shared {
     /// Runs the supervisor until the pool is over. Should it panic (a fault of this library, or no
     /// memory), all workers are killed and all tasks fail, so that nobody waits for ever.
     pub(crate) fn live(&self) {
+        #[cfg(feature = "tracing")]
+        self.listener.with(|| self.live_here());
+        #[cfg(not(feature = "tracing"))]
+        self.live_here();
+    }
+
+    /// The life of the supervisor, in its thread.
+    fn live_here(&self) {
         let _ = self.supervisor.set(thread::current().id());
         if unwind::catch(|| self.keep()).is_err() {
             let touched = {
@@ -232,8 +251,8 @@ impl Shared {
             for sink in &turn.left.touched {
                 sink.wake();
             }
-            for (worker, said) in &turn.said {
-                records::give(worker, said);
+            for (source, said) in turn.said {
+                records::give(&source, said);
             }
             for warning in &turn.warnings {
                 get_logger().warning(warning);
@@ -293,7 +312,12 @@ impl Shared {
 
     /// Reads what the descriptors of `events` tell of. Returns `false` if a worker's end could not
     /// be read.
-    fn hear(&self, driver: &mut Driver, events: &[u64], said: &mut Vec<(String, Said)>) -> bool {
+    fn hear(
+        &self,
+        driver: &mut Driver,
+        events: &[u64],
+        said: &mut Vec<(Arc<Source>, Said)>,
+    ) -> bool {
         let mut is_all_told = true;
         for event in events {
             match event_sets::told(*event) {
@@ -333,7 +357,12 @@ impl Shared {
 
     /// Reaps a worker whose pidfd says that it has ended, and settles its tasks. Returns `false` if
     /// the system does not say how it ended yet.
-    fn see_end(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) -> bool {
+    fn see_end(
+        &self,
+        driver: &mut Driver,
+        place: usize,
+        said: &mut Vec<(Arc<Source>, Said)>,
+    ) -> bool {
         // Ended by an earlier event of this turn.
         let Some(worker) = driver.worker(place) else { return true };
         let why = match worker.child.try_join() {
@@ -346,7 +375,7 @@ impl Shared {
             Err(error) => error.into_failure(),
         };
         // Its descriptors are removed before they are closed, in `end`.
-        self.forget(driver, place, said);
+        self.forget(driver, place, said, &why);
         driver.end(place, why);
         true
     }
@@ -359,29 +388,46 @@ impl Shared {
         &self,
         driver: &mut Driver,
         place: usize,
-        said: &mut Vec<(String, Said)>,
+        said: &mut Vec<(Arc<Source>, Said)>,
     ) -> Option<String> {
         let tag = Arc::clone(&driver.worker(place)?.tag);
         let why =
             format!("may not end worker {} (pid {}): it runs as another user", tag.name, tag.pid);
-        self.forget(driver, place, said);
-        driver.end(place, Failure::Lost(why.clone()));
+        let lost = Failure::Lost(why.clone());
+        self.forget(driver, place, said, &lost);
+        driver.end(place, lost);
         driver.unended.push(why.clone());
         Some(why)
     }
 
-    /// Reads a worker's last log records, and removes its descriptors from the epoll set.
-    fn forget(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) {
-        self.take_records(driver, place, said);
+    /// Reads what a worker said last, enters its end behind that, and removes its descriptors from
+    /// the epoll set.
+    fn forget(
+        &self,
+        driver: &mut Driver,
+        place: usize,
+        said: &mut Vec<(Arc<Source>, Said)>,
+        #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "it has no span"))]
+        why: &Failure,
+    ) {
+        for _ in 0..LAST_ROUNDS {
+            let before = said.len();
+            self.take_records(driver, place, said);
+            if said.len() == before {
+                break;
+            }
+        }
         let Some(worker) = driver.worker(place) else { return };
         let end = worker.fds().ok().map(|(_, end)| end);
         for fd in end.into_iter().chain(worker.records_fd()) {
             self.sets.forget(fd);
         }
+        #[cfg(feature = "tracing")]
+        said.push((Arc::clone(&worker.source), Said::Ended(why.to_string())));
     }
 
     /// Reads what a worker has logged, to be passed on without the lock.
-    fn take_records(&self, driver: &mut Driver, place: usize, said: &mut Vec<(String, Said)>) {
+    fn take_records(&self, driver: &mut Driver, place: usize, said: &mut Vec<(Arc<Source>, Said)>) {
         if let Some(ended) = driver.take_records(place, said) {
             self.sets.forget(ended.as_fd());
         }
@@ -415,8 +461,8 @@ impl Shared {
 /// Work that one turn left to be done without the lock.
 struct Turn {
     left: Left,
-    /// Log records, with the name of their worker.
-    said: Vec<(String, Said)>,
+    /// What workers have said beside their answers.
+    said: Vec<(Arc<Source>, Said)>,
     /// Warnings for the library's own log.
     warnings: Vec<String>,
 }

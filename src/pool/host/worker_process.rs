@@ -42,6 +42,7 @@ use crate::pool::child::worker_loop::{self, Duty};
 use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::{ClaimHandle, Epoch};
 use crate::pool::protocol::messages::{self, Request};
+use crate::pool::protocol::records::{self, Source};
 use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::pool::scheduler::job::{Job, Tag};
 use crate::pool::scheduler::state::Words;
@@ -76,6 +77,8 @@ pub(crate) struct WorkerProcess {
     pub(super) number: u64,
     /// Its name and pid, for errors; shared with what it delivers, as that outlives it.
     pub(crate) tag: Arc<Tag>,
+    /// What it is to those who hear what it says beside its answers.
+    pub(crate) source: Arc<Source>,
     /// The process, which the supervisor reaps.
     pub(crate) child: Child<()>,
     /// The pool's end of the link; `None` once it was dismissed.
@@ -157,7 +160,9 @@ impl WorkerProcess {
         let level = log::max_level();
         // The level is fixed here: a worker does not learn of later changes, so `records::give`
         // filters again.
-        let (records, far_records) = if settings.forwards_records && level > log::LevelFilter::Off {
+        let trace_level = if settings.forwards_records { records::trace_level() } else { 0 };
+        let is_wanted = level > log::LevelFilter::Off || trace_level > 0;
+        let (records, far_records) = if settings.forwards_records && is_wanted {
             let (near, far) = socket::pair().map_err(cannot)?;
             (Some(near), Some((Carried::from(far), level as usize)))
         } else {
@@ -169,12 +174,14 @@ impl WorkerProcess {
             id,
             initializer: settings.initializer.clone(),
             records: far_records,
+            trace_level,
         };
         // `for_pool` gives it a session of its own, so that signals reach all that its tasks start.
         let process = Process::new(worker_loop::serve, (duty,)).name(name.clone()).for_pool();
         let child = settings.prepare(process).start()?;
         Ok(WorkerProcess {
             number,
+            source: Arc::new(Source::new(name.clone(), child.pid(), trace_level)),
             tag: Arc::new(Tag { name, pid: child.pid() }),
             child,
             link: Some(link),
@@ -248,6 +255,10 @@ impl WorkerProcess {
         let call = job.sink.call();
         let options = &call.options;
         let grace = options.grace.unwrap_or(self.grace);
+        #[cfg(feature = "tracing")]
+        let traced = self.source.given(&call.origin);
+        #[cfg(not(feature = "tracing"))]
+        let traced = None;
         let request = Request::Tasks {
             entry: call.entry,
             count: job.count,
@@ -256,6 +267,7 @@ impl WorkerProcess {
             name: options.name.clone(),
             deadline: options.deadline.map(|deadline| (deadline, grace)),
             limits: self.limits_for(&options.limits),
+            traced,
         };
         scratch.clear();
         messages::put_request(scratch, &request);

@@ -55,6 +55,8 @@ pub(crate) enum Request {
         deadline: Option<(Duration, Duration)>,
         /// Limits of each task; `None` if there are none.
         limits: Option<Box<Limits>>,
+        /// The job's number in what the worker tells of its tasks; `None` if it tells nothing.
+        traced: Option<u64>,
     },
     /// Open the claim word. Tasks that stood before this message and were not begun have been taken
     /// back: the worker skips them, and begins with what follows.

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Carried};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
+#[cfg(feature = "tracing")]
+use crate::trace::{feed, feed::Feed, origin::Origin, teller, told::Told};
 
 /// Time that a worker waits for room in the socket; then it drops the record. A task must not hang
 /// because the program's logger does.
@@ -27,9 +29,62 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// does not keep the supervisor from the others.
 const RECORDS_AT_ONCE: usize = 64;
 
+/// What a worker says beside its answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Said {
+    /// A record of `log`.
+    Record(Logged),
+    /// Something about spans and events of `tracing`.
+    #[cfg(feature = "tracing")]
+    Told(Told),
+    /// The worker has ended, and why: entered by the pool, behind all that the worker said.
+    #[cfg(feature = "tracing")]
+    #[serde(skip)]
+    Ended(String),
+}
+
+/// The worker that says something.
+#[derive(Debug)]
+pub(crate) struct Source {
+    name: String,
+    /// Its spans, if it tells of them.
+    #[cfg(feature = "tracing")]
+    feed: Option<Feed>,
+}
+
+impl Source {
+    /// A worker that was started just now. `trace_level` is the greatest level that it tells of.
+    #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "nothing is told"))]
+    pub(crate) fn new(name: String, pid: u32, trace_level: u8) -> Source {
+        Source {
+            #[cfg(feature = "tracing")]
+            feed: (trace_level > 0).then(|| Feed::new(name.clone(), pid)),
+            name,
+        }
+    }
+
+    /// Notes that the worker is given a job of this origin; returns the number by which the worker
+    /// tells of it, if it does.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn given(&self, origin: &Origin) -> Option<u64> {
+        self.feed.as_ref().map(|feed| feed.given(origin))
+    }
+}
+
+/// The greatest level of spans and events that this program wants of its workers; 0 for none.
+pub(crate) fn trace_level() -> u8 {
+    #[cfg(feature = "tracing")]
+    return feed::max_level();
+    #[cfg(not(feature = "tracing"))]
+    0
+}
+
+/// Bytes of a record's message that are sent, at the most: the rest of it is cut off.
+const LONGEST_MESSAGE: usize = socket::LARGEST - 8 * 1024;
+
 /// A log record in transit: what `log::Record` borrows, owned.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Said {
+pub(crate) struct Logged {
     /// The level as a number: `Error` is 1, `Trace` is 5.
     level: usize,
     target: String,
@@ -42,10 +97,17 @@ pub(crate) struct Said {
 /// The logger that a worker installs.
 struct Forwarder(Arc<OwnedFd>);
 
-/// Installs the forwarding logger in a worker, for records of `level` and above.
+/// Installs the forwarding logger in a worker, for records of `level` and above, and the
+/// subscriber that tells of spans and events up to `trace_level`.
 ///
-/// Does nothing if the process has a logger already: a forked worker has its parent's.
-pub(crate) fn install(Carried(socket): Carried, level: usize) {
+/// Installs no logger if the process has one already: a forked worker has its parent's.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "nothing is told"))]
+pub(crate) fn install(Carried(socket): Carried, level: usize, trace_level: u8) {
+    #[cfg(feature = "tracing")]
+    {
+        let socket = Arc::clone(&socket);
+        teller::install(trace_level, Arc::new(move |told| tell(&socket, told)));
+    }
     if log::set_boxed_logger(Box::new(Forwarder(socket))).is_ok() {
         log::set_max_level(filter(level));
     }
@@ -71,7 +133,7 @@ impl Log for Forwarder {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut said = Said {
+        let mut logged = Logged {
             level: record.level() as usize,
             target: record.target().to_owned(),
             message: record.args().to_string(),
@@ -79,37 +141,49 @@ impl Log for Forwarder {
             file: record.file().map(str::to_owned),
             line: record.line(),
         };
-        let Ok(mut parcel) = codec::encode(&said) else { return };
-        // A record that is larger than a message may be is sent with its message cut. Each round
-        // removes at least a byte of the message, so the loop ends.
-        while parcel.bytes.len() > socket::LARGEST && !said.message.is_empty() {
-            let over = (parcel.bytes.len().saturating_sub(socket::LARGEST)).max(1);
-            // The encoding is no shorter than the text, so what is too much of it is too much of
-            // the text.
-            let most = said.message.len().saturating_sub(over);
-            shorten(&mut said.message, most);
-            shorten(&mut said.target, 1024);
-            let Ok(shorter) = codec::encode(&said) else { return };
-            parcel = shorter;
-        }
-        loop {
-            match socket::send(self.0.as_fd(), &[&parcel.bytes], &[]) {
-                // The pool reads its records between other work, and the socket may be full
-                // until then.
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if !poll::one_writable(self.0.as_fd(), Deadline::after(SEND_TIMEOUT))
-                        .unwrap_or(false)
-                    {
-                        return;
-                    }
-                }
-                // Sent; or the pool is gone, and this worker goes soon.
-                _ => return,
-            }
-        }
+        shorten(&mut logged.message, LONGEST_MESSAGE);
+        shorten(&mut logged.target, 1024);
+        send(&self.0, &Said::Record(logged));
     }
 
     fn flush(&self) {}
+}
+
+/// Tells of spans and events; a text that is longer than a message may be is cut.
+#[cfg(feature = "tracing")]
+fn tell(socket: &OwnedFd, mut told: Told) {
+    told.shorten(LONGEST_MESSAGE);
+    let mut said = Said::Told(told);
+    // Each has at most as many texts as fit at the last of these lengths.
+    for most in [4096, 512, 128] {
+        if codec::encode(&said).is_ok_and(|parcel| parcel.bytes.len() <= socket::LARGEST) {
+            break;
+        }
+        if let Said::Told(told) = &mut said {
+            told.shorten(most);
+        }
+    }
+    send(socket, &said);
+}
+
+/// Sends what a worker says. Waits a while for room, then drops it.
+fn send(socket: &OwnedFd, said: &Said) {
+    let Ok(parcel) = codec::encode(said) else { return };
+    loop {
+        match socket::send(socket.as_fd(), &[&parcel.bytes], &[]) {
+            // The pool reads its records between other work, and the socket may be full until
+            // then.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if !poll::one_writable(socket.as_fd(), Deadline::after(SEND_TIMEOUT))
+                    .unwrap_or(false)
+                {
+                    return;
+                }
+            }
+            // Sent; or the pool is gone, and this worker goes soon.
+            _ => return,
+        }
+    }
 }
 
 /// Reads the records that a worker has sent. Also returns whether its socket has ended. Datagrams
@@ -126,8 +200,27 @@ pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     (all, false)
 }
 
+/// Passes what a worker has said on to this program's logger or subscriber.
+pub(crate) fn give(source: &Source, said: Said) {
+    match said {
+        Said::Record(logged) => log_again(&source.name, &logged),
+        #[cfg(feature = "tracing")]
+        Said::Told(told) => {
+            if let Some(feed) = &source.feed {
+                feed.take_in(told);
+            }
+        }
+        #[cfg(feature = "tracing")]
+        Said::Ended(why) => {
+            if let Some(feed) = &source.feed {
+                feed.end(&why);
+            }
+        }
+    }
+}
+
 /// Passes a worker's record on to this program's logger, with the worker's name before its message.
-pub(crate) fn give(worker: &str, said: &Said) {
+fn log_again(worker: &str, said: &Logged) {
     let Some(level) = filter(said.level).to_level() else { return };
     // The program may have lowered its level since the worker was started.
     if level > log::max_level() {

@@ -13,6 +13,8 @@ use crate::limits::Limits;
 use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
+#[cfg(feature = "tracing")]
+use crate::trace::origin::Origin;
 
 /// The common part of all tasks of one call of the pool. Shared by all jobs of the call.
 #[derive(Debug)]
@@ -33,6 +35,9 @@ pub(crate) struct Call {
     /// Nanoseconds that a task takes, a moving average; 0 while that is not known. Written with the
     /// driver locked, read by the chunker without.
     pace: AtomicU64,
+    /// The span that was current where the call was made.
+    #[cfg(feature = "tracing")]
+    pub(crate) origin: Origin,
 }
 
 /// Identifies a call among all of this process.
@@ -78,7 +83,17 @@ impl Call {
         is_map: bool,
     ) -> Call {
         let (returns_nothing, pace) = (false, AtomicU64::new(0));
-        Call { id: CallId::new(), entry, function, options, is_map, returns_nothing, pace }
+        Call {
+            id: CallId::new(),
+            entry,
+            function,
+            options,
+            is_map,
+            returns_nothing,
+            pace,
+            #[cfg(feature = "tracing")]
+            origin: Origin::current(),
+        }
     }
 
     /// Returns the name of a task in errors, with its number if the call has several.

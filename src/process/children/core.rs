@@ -44,6 +44,8 @@ use crate::sys::per_process::{Generation, pid};
 use crate::sys::process::pidfd::Status;
 use crate::sys::process::{pidfd, reserve, tree};
 use crate::sys::wait::poll::{self, Deadline};
+#[cfg(feature = "tracing")]
+use crate::trace::child_span::ChildSpan;
 
 /// A child, as all its handles share it.
 pub(crate) struct Core {
@@ -77,6 +79,9 @@ pub(crate) struct Core {
     /// A descriptor that turns readable at the end, once somebody asked for one; it stays so until
     /// the last handle goes.
     sentinel: OnceLock<OwnedFd>,
+    /// Its span in this program's subscriber.
+    #[cfg(feature = "tracing")]
+    span: ChildSpan,
 }
 
 /// The phase of its life, as far as this process has seen it.
@@ -185,6 +190,17 @@ impl Core {
                 _lifeline: description.lifeline,
             }))),
             sentinel: OnceLock::new(),
+            #[cfg(feature = "tracing")]
+            span: ChildSpan::default(),
+        }
+    }
+
+    /// Opens its span. Called with nothing locked, as a subscriber is code of the user's. A pool's
+    /// worker has none: its tasks have theirs.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn open_span(&self) {
+        if !self.spec.serves_pool {
+            self.span.open(&self.spec.name, self.pid, self.function);
         }
     }
 
@@ -391,6 +407,11 @@ impl Core {
         drop(phase);
         // After the lock is let go of: the registry may be asking this child at the moment.
         (self.forget)(self.id);
+        #[cfg(feature = "tracing")]
+        {
+            let failure = (!end.is_success()).then(|| end.failure());
+            self.span.close(&self.name(), self.pid, failure.as_ref());
+        }
         if let Some(directory) = &self.private_dir {
             removal::remove(directory.clone());
         }

@@ -45,6 +45,9 @@ pub(crate) fn add(description: Description, launched: Launched) -> Arc<Core> {
     let id = registry.last;
     let core = Arc::new(Core::new(id, remove, description, launched));
     registry.children.insert(id, Arc::clone(&core));
+    drop(registry);
+    #[cfg(feature = "tracing")]
+    core.open_span();
     core
 }
 

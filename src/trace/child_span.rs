@@ -1,0 +1,53 @@
+//! The span of a child, in the program that started it.
+
+use std::sync::{Mutex, PoisonError};
+
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::error::Failure;
+
+/// The span of a child, open until its end is seen.
+#[derive(Debug, Default)]
+pub(crate) struct ChildSpan(Mutex<Option<Span>>);
+
+impl ChildSpan {
+    /// Opens the span of a child that was started just now, within the span that is current.
+    pub(crate) fn open(&self, name: &str, pid: u32, function: &str) {
+        let span = tracing::info_span!(
+            target: "multiproc::process", "process", process = name, pid, function, outcome = Empty
+        );
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(span);
+    }
+
+    /// Notes how the child ended, with one event if it failed, and closes its span. Does nothing
+    /// the second time.
+    pub(crate) fn close(&self, name: &str, pid: u32, failure: Option<&Failure>) {
+        let span = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(span) = span else { return };
+        let Some(failure) = failure else {
+            span.record("outcome", "returned");
+            return;
+        };
+        let panic = match failure {
+            Failure::Panicked(panic) => Some(panic),
+            _ => None,
+        };
+        let place = panic.and_then(|panic| panic.location()).map(ToString::to_string);
+        let message = panic.map_or_else(|| failure.to_string(), |panic| panic.message().to_owned());
+        tracing::error!(
+            target: "multiproc::process",
+            parent: &span,
+            process = name,
+            pid,
+            place,
+            backtrace = panic.and_then(|panic| panic.backtrace()),
+            "{message}"
+        );
+        if panic.is_some() {
+            span.record("outcome", "panicked");
+        } else {
+            span.record("outcome", message.as_str());
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What one worker tells, put into the program's subscriber.
+//!
+//! A worker runs its tasks one after the other, and tells in order, so what it tells between
+//! `Begun` and `Done` is of that task. It names the job that a task is of by the number that
+//! [`Feed::given`] gave out; jobs are begun in the order in which they were given, so those before
+//! it were taken back, and are forgotten.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::field::Empty;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Id, Metadata, Span, dispatcher};
+
+use super::callsites;
+use super::origin::Origin;
+use super::told::{self, Told, Value};
+
+/// Spans of one worker that are open at a time, at the most; those beyond are left out, and what is
+/// within them is of the task.
+const MAX_SPANS: usize = 1024;
+
+/// Jobs of one worker whose origin is remembered, at the most.
+const MAX_JOBS: usize = 4096;
+
+/// What the program knows of one worker's spans.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    name: String,
+    pid: u32,
+    jobs: Mutex<Jobs>,
+    open: Mutex<Open>,
+}
+
+/// Jobs that the worker was given.
+#[derive(Debug, Default)]
+struct Jobs {
+    last: u64,
+    origins: VecDeque<(u64, Origin)>,
+}
+
+/// Spans that are open.
+#[derive(Debug, Default)]
+struct Open {
+    task: Option<Span>,
+    /// The name of the task that runs.
+    label: String,
+    /// The span of the worker, for what is of no task; made when it is needed.
+    worker: Option<Span>,
+    spans: HashMap<u64, Span>,
+}
+
+impl Feed {
+    /// The feed of a worker that was started just now.
+    pub(crate) fn new(name: String, pid: u32) -> Feed {
+        Feed { name, pid, jobs: Mutex::default(), open: Mutex::default() }
+    }
+
+    /// Notes that the worker is given a job of this origin; returns the job's number for it. Runs
+    /// no code of the subscriber.
+    pub(crate) fn given(&self, origin: &Origin) -> u64 {
+        let mut jobs = lock(&self.jobs);
+        jobs.last = jobs.last.wrapping_add(1);
+        let number = jobs.last;
+        if jobs.origins.len() < MAX_JOBS {
+            jobs.origins.push_back((number, origin.clone()));
+        }
+        number
+    }
+
+    /// The origin of a job, and forgets those of the jobs before it.
+    fn origin(&self, job: u64) -> Origin {
+        let mut passed = Vec::new();
+        let mut jobs = lock(&self.jobs);
+        while jobs.origins.front().is_some_and(|(number, _)| *number < job) {
+            passed.extend(jobs.origins.pop_front());
+        }
+        let origin = jobs.origins.front().filter(|(number, _)| *number == job);
+        let origin = origin.map(|(_, origin)| origin.clone()).unwrap_or_default();
+        // Dropping a span may call the subscriber: not under the lock.
+        drop(jobs);
+        drop(passed);
+        origin
+    }
+
+    /// Puts what the worker tells into the subscriber of this thread.
+    pub(crate) fn take_in(&self, told: Told) {
+        match told {
+            Told::Begun { job, number, name } => self.begin(job, number, name),
+            Told::Done { outcome } => self.end_task(&outcome),
+            Told::Failed { message, place, backtrace } => {
+                self.fail(&message, place.as_deref(), backtrace.as_deref());
+            }
+            Told::Event { within, mut site, values } => {
+                site.is_span = false;
+                let parent = self.parent(within);
+                let (metadata, values) = callsites::find(site, values);
+                if is_wanted(metadata) {
+                    callsites::with_values(metadata, &values, |values| {
+                        Event::child_of(parent, metadata, values);
+                    });
+                }
+            }
+            Told::Span { id, within, mut site, values } => {
+                site.is_span = true;
+                let parent = self.parent(within);
+                let (metadata, values) = callsites::find(site, values);
+                if !is_wanted(metadata) || lock(&self.open).spans.len() >= MAX_SPANS {
+                    return;
+                }
+                let span = callsites::with_values(metadata, &values, |values| {
+                    Span::child_of(parent, metadata, values)
+                });
+                let before = lock(&self.open).spans.insert(id, span);
+                drop(before);
+            }
+            Told::Values { id, values } => {
+                let span = lock(&self.open).spans.get(&id).cloned();
+                let Some(span) = span else { return };
+                for (name, value) in &values {
+                    record(&span, name, value);
+                }
+            }
+            Told::Closed { id } => {
+                let span = lock(&self.open).spans.remove(&id);
+                drop(span);
+            }
+        }
+    }
+
+    /// Opens a task's span.
+    fn begin(&self, job: u64, number: u64, name: String) {
+        self.end_task("not told");
+        let origin = self.origin(job);
+        let span = tracing::info_span!(
+            target: "multiproc::task",
+            parent: origin.id(),
+            "task",
+            name = name.as_str(),
+            number,
+            process = self.name.as_str(),
+            pid = self.pid,
+            outcome = Empty
+        );
+        let mut open = lock(&self.open);
+        open.task = Some(span);
+        open.label = name;
+    }
+
+    /// Closes the task's span, if one is open.
+    fn end_task(&self, outcome: &str) {
+        let task = lock(&self.open).task.take();
+        if let Some(task) = task {
+            task.record("outcome", outcome);
+        }
+    }
+
+    /// Makes one event of a failure.
+    fn fail(&self, message: &str, place: Option<&str>, backtrace: Option<&str>) {
+        let parent = self.parent(None);
+        let task = lock(&self.open).label.clone();
+        tracing::error!(
+            target: "multiproc::task",
+            parent: parent,
+            task = task.as_str(),
+            place,
+            backtrace,
+            process = self.name.as_str(),
+            pid = self.pid,
+            "{message}"
+        );
+    }
+
+    /// The worker has ended: closes all of its spans, the innermost first. `why` is the outcome of
+    /// the task that ran, of which there is then one event.
+    pub(crate) fn end(&self, why: &str) {
+        if lock(&self.open).task.is_some() {
+            self.fail(why, None, None);
+        }
+        let spans = std::mem::take(&mut lock(&self.open).spans);
+        let mut spans: Vec<_> = spans.into_iter().collect();
+        spans.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        spans.into_iter().for_each(drop);
+        self.end_task(why);
+        let worker = lock(&self.open).worker.take();
+        drop(worker);
+        let origins = std::mem::take(&mut lock(&self.jobs).origins);
+        drop(origins);
+    }
+
+    /// The number of the span that something is within: the one that the worker says, or that of
+    /// the task, or that of the worker.
+    fn parent(&self, within: Option<u64>) -> Option<Id> {
+        let open = lock(&self.open);
+        let span = within.and_then(|id| open.spans.get(&id)).or(open.task.as_ref());
+        if let Some(id) = span.or(open.worker.as_ref()).map(Span::id) {
+            return id;
+        }
+        drop(open);
+        let span = tracing::info_span!(
+            target: "multiproc::worker",
+            parent: None,
+            "worker",
+            process = self.name.as_str(),
+            pid = self.pid
+        );
+        let id = span.id();
+        lock(&self.open).worker = Some(span);
+        id
+    }
+}
+
+/// Locks what no code of the subscriber runs under.
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns whether this thread's subscriber wants what a callsite makes.
+fn is_wanted(metadata: &'static Metadata<'static>) -> bool {
+    *metadata.level() <= LevelFilter::current()
+        && dispatcher::get_default(|dispatch| dispatch.enabled(metadata))
+}
+
+/// Records a value of a span, if the span has a field of that name.
+fn record(span: &Span, name: &str, value: &Value) {
+    match value {
+        Value::Signed(value) => span.record(name, value),
+        Value::Unsigned(value) => span.record(name, value),
+        Value::Float(value) => span.record(name, value),
+        Value::Bool(value) => span.record(name, value),
+        Value::Str(value) => span.record(name, value.as_str()),
+        Value::Text(value) => span.record(name, tracing::field::display(value)),
+    };
+}
+
+/// The number of the greatest level that this program's subscribers want; 0 if they want nothing.
+pub(crate) fn max_level() -> u8 {
+    LevelFilter::current().into_level().map_or(0, told::number)
+}
