@@ -278,18 +278,24 @@ impl Lock {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     #[cfg(feature = "async")]
+    #[inline]
     pub fn acquire_async(
         &self,
     ) -> impl Future<Output = Result<LockGuard<'_>, AcquireError<LockGuard<'_>>>> + Send {
         turnstile::until(
             (std::ptr::from_ref(self.cell()).addr(), 0),
             0,
-            || Some(self.try_acquire()).filter(|got| !matches!(got, Err(AcquireError::Busy))),
+            || match self.acquire_until(Deadline::now()) {
+                // Held by others, or by another task of this thread.
+                Err(AcquireError::Busy | AcquireError::Deadlock) => None,
+                acquired => Some(acquired),
+            },
             || self.clone(),
         )
     }
 
     /// Common part of all public ways to acquire: takes the lock, then says whether it is poisoned.
+    #[inline]
     pub(super) fn acquire_until(
         &self,
         deadline: Deadline,

@@ -97,6 +97,7 @@ struct Ticket {
 
 impl Ticket {
     /// Leaves the line. If the task was called, the thread need not wait for it.
+    #[inline(never)]
     fn give_back(&self) {
         if !self.process.is_current() {
             return;
@@ -123,8 +124,8 @@ pub(super) struct Until<L, P> {
     key: Key,
     since: u32,
     ticket: Option<Ticket>,
-    /// If no thread could be started: when to look again.
-    rounds: Option<Timer>,
+    /// If no thread could be started: when to look again. Seldom, and large.
+    rounds: Option<Box<Timer>>,
 }
 
 /// Waits until `look` finds something. `passage` makes what the thread of the line at `key` passes.
@@ -145,30 +146,14 @@ where
 {
     type Output = T;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
         if let Some(found) = (this.look)() {
             this.leave();
             return Poll::Ready(found);
         }
-        if this.stand_in_line(context.waker()) {
-            return Poll::Pending;
-        }
-        // No thread looks in our place: in rounds, by the clock of the executor's reactor.
-        this.leave();
-        let rounds = this.rounds.get_or_insert_with(|| Timer::after(LOOK_AGAIN));
-        while Pin::new(&mut *rounds).poll(context).is_ready() {
-            rounds.set_after(LOOK_AGAIN);
-        }
-        Poll::Pending
-    }
-}
-
-impl<L, P> Until<L, P> {
-    fn leave(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.give_back();
-        }
+        this.wait(context)
     }
 }
 
@@ -177,6 +162,21 @@ where
     P: Fn() -> G,
     G: Passage,
 {
+    /// Stands in line, or looks in rounds.
+    #[inline(never)]
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<T> {
+        if self.stand_in_line(context.waker()) {
+            return Poll::Pending;
+        }
+        // No thread looks in our place: in rounds, by the clock of the executor's reactor.
+        self.leave();
+        let rounds = self.rounds.get_or_insert_with(|| Box::new(Timer::after(LOOK_AGAIN)));
+        while Pin::new(&mut **rounds).poll(context).is_ready() {
+            rounds.set_after(LOOK_AGAIN);
+        }
+        Poll::Pending
+    }
+
     /// Stands in line: in the place that it has, in front if it was called in vain, or else at the
     /// end. False if the line has no thread and none can be started.
     fn stand_in_line(&mut self, waker: &Waker) -> bool {
@@ -221,7 +221,17 @@ where
     }
 }
 
+impl<L, P> Until<L, P> {
+    #[inline]
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.give_back();
+        }
+    }
+}
+
 impl<L, P> Drop for Until<L, P> {
+    #[inline]
     fn drop(&mut self) {
         self.leave();
     }
