@@ -48,7 +48,7 @@ const ARTICLE: [&str; 12] = [
 ];
 
 /// Other programs that print the same each time.
-const OTHERS: [&str; 4] = ["log_collector", "parallel_sum", "pipeline", "thumbs"];
+const OTHERS: [&str; 5] = ["log_collector", "parallel_sum", "pipeline", "thumbs", "traced"];
 
 /// How long a program may take; the longest sleeps for three seconds.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -87,7 +87,7 @@ fn build(profile: &str) -> Result<Vec<PathBuf>, String> {
             "--locked",
             "--examples",
             "--features",
-            "cage,progress",
+            "cage,progress,tracing",
             "--profile",
             profile,
             "--message-format=json-render-diagnostics",
