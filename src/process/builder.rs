@@ -287,6 +287,9 @@ impl<T> Process<T> {
 
     /// Starts the process, and returns before its function runs. CPython's `start()`.
     ///
+    /// With the feature `tracing`, the child is a span `process` of the level info until its end is
+    /// seen, within the span that is current here; one event of the level error tells of a failure.
+    ///
     /// The first start with the forkserver method also starts the fork server, which takes some
     /// milliseconds.
     ///

@@ -237,3 +237,47 @@ fn record(span: &Span, name: &str, value: &Value) {
 pub(crate) fn max_level() -> u8 {
     LevelFilter::current().into_level().map_or(0, told::number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::told::Site;
+
+    /// What no honest worker tells: wrong levels, fields that are not there, spans that never were.
+    #[test]
+    fn garbage_is_taken_in() {
+        let subscriber = tracing_subscriber::registry();
+        dispatcher::with_default(&subscriber.into(), || {
+            let feed = Feed::new("worker".to_owned(), 1);
+            for (level, fields) in [(0, 0), (200, 1), (3, 40), (5, 300)] {
+                for is_span in [false, true] {
+                    let site = Site {
+                        is_span,
+                        name: "\0".repeat(5000 * fields),
+                        target: String::new(),
+                        level,
+                        module: None,
+                        file: None,
+                        line: Some(u32::MAX),
+                        fields: vec!["same".to_owned(); fields],
+                    };
+                    let values = vec![(255, Value::Bool(true)), (0, Value::Float(f64::NAN))];
+                    let (within, id) = (Some(u64::MAX), 0);
+                    let event = Told::Event { within, site: site.clone(), values: values.clone() };
+                    feed.take_in(event);
+                    feed.take_in(Told::Span { id, within: Some(0), site, values });
+                }
+            }
+            feed.take_in(Told::Done { outcome: String::new() });
+            feed.take_in(Told::Closed { id: 77 });
+            let values =
+                vec![("same".to_owned(), Value::Signed(1)), ("?".to_owned(), Value::Bool(false))];
+            feed.take_in(Told::Values { id: 0, values });
+            feed.given(&Origin::current());
+            feed.take_in(Told::Begun { job: u64::MAX, number: 0, name: String::new() });
+            assert!(lock(&feed.jobs).origins.is_empty());
+            feed.end("killed");
+            assert!(lock(&feed.open).spans.is_empty() && lock(&feed.open).task.is_none());
+        });
+    }
+}

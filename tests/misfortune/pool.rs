@@ -625,6 +625,8 @@ pub(crate) fn records_of_workers_reach_the_logger() {
         until("it was heard", || heard(&format!("WARN the task [talker-1] number {n}")));
     }
     until("a long one was cut", || heard("INFO misfortune::pool [talker-1] long long"));
+    let task = "ERROR multiproc::task [talker-1] task misfortune::pool::records_of_workers";
+    until("the panic was heard", || heard(task));
     assert!(!heard("DEBUG"));
 }
 

@@ -48,7 +48,7 @@ const ARTICLE: [&str; 12] = [
 ];
 
 /// Other programs that print the same each time.
-const OTHERS: [&str; 4] = ["log_collector", "parallel_sum", "pipeline", "thumbs"];
+const OTHERS: [&str; 5] = ["log_collector", "parallel_sum", "pipeline", "thumbs", "traced"];
 
 /// Servers, which try themselves when they are told `--check`, and print the same each time.
 const SERVERS: [&str; 1] = ["async_pool"];
@@ -95,7 +95,7 @@ fn build(profile: &str) -> Result<Vec<PathBuf>, String> {
             "--locked",
             "--examples",
             "--features",
-            "async,cage,progress",
+            "async,cage,progress,tracing",
             "--profile",
             profile,
             "--message-format=json-render-diagnostics",

@@ -208,6 +208,9 @@ impl PoolBuilder {
     /// the worker's name before the message. Default: it does, if there is a logger when the worker
     /// starts.
     ///
+    /// A task that panics is one record of the level error and the target `multiproc::task`, with
+    /// the name of the task, the message, the place and, if there is one, the backtrace.
+    ///
     /// A worker waits for a second, at the most, for a logger that is slow; then the record is
     /// lost.
     ///
