@@ -30,6 +30,7 @@ const TESTS: &[Test] = tests![
     a_holder_that_is_killed_is_told_of,
     a_hundred_tasks_at_one_lock,
     a_future_that_is_dropped_loses_nothing,
+    whatever_is_dropped_is_left_to_the_next,
     an_executor_goes_on_with_other_tasks,
     readers_and_writers_wait_for_each_other,
     permits_come_back,
@@ -113,6 +114,50 @@ fn a_holder_that_is_killed_is_told_of() {
         drop(poisoned);
         child.join().expect_err("killed");
     });
+}
+
+/// Checks that of two futures in line, the second gets the object whenever the first is dropped:
+/// after so many polls, and before or after it was called. `$held` is what both wait for.
+macro_rules! is_left_to_the_next {
+    ($held:expr, $wait:expr) => {
+        for polls in 0..3 {
+            for is_called in [false, polls > 0] {
+                let held = $held;
+                let (first_calls, calls) = (Arc::new(Calls::default()), Arc::default());
+                let mut first = Box::pin($wait);
+                for _ in 0..polls {
+                    assert!(poll_once(first.as_mut(), &first_calls).is_pending());
+                }
+                let mut second = Box::pin($wait);
+                assert!(poll_once(second.as_mut(), &calls).is_pending());
+                if is_called {
+                    drop(held);
+                    first_calls.wait();
+                    drop(first);
+                } else {
+                    drop(first);
+                    drop(held);
+                }
+                let late = async {
+                    async_io::Timer::after(LONG).await;
+                    panic!("nothing is left after {polls} polls, called: {is_called}");
+                };
+                let got = async { drop(second.await) };
+                async_io::block_on(futures_lite::future::or(got, late));
+            }
+        }
+    };
+}
+
+fn whatever_is_dropped_is_left_to_the_next() {
+    let lock = Lock::new().expect("new");
+    is_left_to_the_next!(lock.acquire().expect("acquire"), lock.acquire_async());
+    let semaphore = Semaphore::new(1).expect("new");
+    is_left_to_the_next!(semaphore.acquire().expect("acquire"), semaphore.acquire_async());
+    let gate = RwLock::new().expect("new");
+    is_left_to_the_next!(gate.write().expect("write"), gate.write_async());
+    is_left_to_the_next!(gate.write().expect("write"), gate.read_async());
+    is_left_to_the_next!(gate.read().expect("read"), gate.write_async());
 }
 
 /// Takes the lock again and again, beside us.
