@@ -9,8 +9,7 @@ use crate::ci::cargo;
 /// The variable with the path of the broker's program.
 const SERVER: &str = "MULTIPROC_NATS_SERVER";
 
-/// Runs the tests of `multiproc-cluster`, with a short torture, its example and its benchmark in
-/// short.
+/// Runs the tests of `multiproc-cluster`, with a short torture, and its example.
 pub(crate) fn check() -> Result<(), String> {
     let server = server()?;
     let path = server.to_string_lossy();
@@ -19,8 +18,7 @@ pub(crate) fn check() -> Result<(), String> {
     let package = ["test", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
     cargo(&[&package[..], &["--", "--test-threads", "1"]].concat(), &environment)?;
     let example = ["run", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
-    cargo(&[&example[..], &["--example", "cluster_thumbs", "--", "210"]].concat(), &environment)?;
-    cargo(&["bench", "--locked", "--package", "multiproc-cluster", "--", "--quick"], &environment)
+    cargo(&[&example[..], &["--example", "cluster_thumbs", "--", "210"]].concat(), &environment)
 }
 
 /// The broker's program: the one that is named or installed, or else one that is installed now.
