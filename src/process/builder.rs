@@ -327,7 +327,7 @@ impl<T> Process<T> {
             StartMethod::Fork if exit::is_leaving() => return Err(Cause::Exiting.into()),
             StartMethod::Fork => {
                 // A fork has to be alone.
-                removal::finish(Deadline::after(exit::REMOVAL));
+                removal::finish(exit::REMOVAL);
                 reaper::finish(Deadline::after(exit::REMOVAL));
                 start_fork(order, promise, work.entry, work.closure)?
             }

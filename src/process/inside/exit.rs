@@ -123,7 +123,7 @@ pub(crate) fn wind_down() {
             let _ = child.wait(Deadline::Never);
         }
     }
-    removal::finish(Deadline::after(REMOVAL));
+    removal::finish(REMOVAL);
     get_logger().debug("running the remaining \"atexit\" finalizers");
 }
 
