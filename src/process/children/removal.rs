@@ -74,8 +74,8 @@ fn carry_out(mut removal: Removal) -> Option<Removal> {
 /// Waits until nothing is being removed and the thread has ended, at the most for `timeout`: before
 /// a fork, which must be alone, and at the end of the program.
 pub(crate) fn finish(timeout: Duration) {
-    // The clock is not asked if there is nothing to wait for: in a new process that alone costs four
-    // page faults.
+    // The clock is not asked if there is nothing to wait for: in a new process that alone costs
+    // four page faults.
     if REMOVALS.get().is_some_and(|removals| !removals.finish(Deadline::after(timeout))) {
         get_logger().warning("private directories are left: there was no time to remove them");
     }
