@@ -49,7 +49,6 @@ use crate::sys::process::clone::Promise;
 use crate::sys::process::reserve;
 use crate::sys::program::code::{Contentless, Crossing, Entry, FnPointer, Offset, Refusal};
 use crate::sys::program::title;
-use crate::sys::wait::poll::Deadline;
 use crate::target::{Captureless, Target, function_entry, pointer_entry};
 
 /// A process that is not started yet: the function to run, and the way to run it.
@@ -328,7 +327,7 @@ impl<T> Process<T> {
             StartMethod::Fork => {
                 // A fork has to be alone.
                 removal::finish(exit::REMOVAL);
-                reaper::finish(Deadline::after(exit::REMOVAL));
+                reaper::finish(exit::REMOVAL);
                 start_fork(order, promise, work.entry, work.closure)?
             }
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,

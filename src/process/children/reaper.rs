@@ -61,10 +61,9 @@ fn await_end((core, turns): Dying) -> Option<Dying> {
     }
 }
 
-/// Waits until the thread has ended, at the most until `deadline`: before a fork, which must be
-/// alone.
-pub(crate) fn finish(deadline: Deadline) {
+/// Waits until the thread has ended, at the most for `timeout`: before a fork, which must be alone.
+pub(crate) fn finish(timeout: Duration) {
     if let Some(dying) = DYING.get() {
-        dying.finish(deadline);
+        dying.finish(Deadline::after(timeout));
     }
 }
