@@ -61,6 +61,8 @@ impl Post {
     fn words(&self, slack: Duration, now: Instant) -> Words {
         Words {
             begun: self.begun,
+            // Whoever brings tasks there sees that they are begun.
+            is_closed: false,
             running_for: now.saturating_duration_since(self.since).saturating_sub(slack),
             busy: self.busy,
             read_at: now,

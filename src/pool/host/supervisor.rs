@@ -17,13 +17,13 @@
 //! 3. The eventfd is in the epoll set, so a wake-up between unlocking and sleeping is not lost: the
 //!    sleep ends at once.
 //!
-//! After something has happened, the supervisor sleeps no longer than [`STUCK`], so that tasks that
-//! follow each other find it awake in time without a call; when nothing has come for that long, it
-//! sleeps for good.
+//! After something has happened, the supervisor sleeps no longer than [`NOT_BEGUN`], so that tasks
+//! that follow each other find it awake in time without a call; when nothing has come for that
+//! long, it sleeps for good.
 //!
 //! Links of workers wake a user thread instead that waits for an outcome: see `leader`.
 //!
-//! [`STUCK`]: crate::pool::scheduler::worker::STUCK
+//! [`NOT_BEGUN`]: crate::pool::scheduler::worker::NOT_BEGUN
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicUsize;
@@ -45,7 +45,7 @@ use crate::pool::protocol::records::{self, Said, Source};
 use crate::pool::scheduler::event::Event;
 use crate::pool::scheduler::job::{CallId, Job, Options};
 use crate::pool::scheduler::scheduler::Phase;
-use crate::pool::scheduler::worker::STUCK;
+use crate::pool::scheduler::worker::NOT_BEGUN;
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::wait::poll::Deadline;
 #[cfg(feature = "tracing")]
@@ -303,7 +303,7 @@ impl Shared {
         if left.until.is_none() && !events.is_empty() {
             // Short tasks that follow each other do not wake the supervisor, so it comes back by
             // itself until none has come for a while.
-            left.until = Instant::now().checked_add(STUCK);
+            left.until = Instant::now().checked_add(NOT_BEGUN);
         }
         driver.supervisor_sleeps_until(left.until);
         let until = left.until.map_or(Deadline::Never, Deadline::At);

@@ -238,6 +238,7 @@ impl WorkerProcess {
     pub(super) fn words(&self, now: Instant) -> Words {
         Words {
             begun: self.memory.begun(&self.claim),
+            is_closed: self.memory.is_closed(),
             running_for: self.memory.running_for(),
             busy: self.memory.busy(),
             read_at: now,

@@ -97,6 +97,12 @@ impl ClaimHandle {
         (begun, epoch)
     }
 
+    /// Returns whether the word is closed: the worker has not come to the last opening yet.
+    pub(crate) fn is_closed(word: &AtomicU64) -> bool {
+        // Relaxed: only a hint that the worker is alive, which no task depends on.
+        word.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
     /// Returns how many tasks are begun, without closing the word.
     pub(crate) fn begun(&self, word: &AtomicU64) -> u64 {
         // SeqCst, as in `begin`: the count must not be older than answers that were read before.
@@ -137,14 +143,14 @@ mod tests {
         let (word, mut gate) = (AtomicU64::new(0), ClaimHandle::default());
         assert!(begin(&word, 1));
         let (_, first) = gate.close(&word);
-        assert!(!begin(&word, 1));
+        assert!(!begin(&word, 1) && ClaimHandle::is_closed(&word));
         let (begun, second) = gate.close(&word);
         assert_eq!(begun, 1, "the worker's vain attempts do not count");
         assert_ne!(first, second);
         open(&word, first, 1);
         assert!(!begin(&word, 1));
         open(&word, second, 1);
-        assert!(begin(&word, 1));
+        assert!(begin(&word, 1) && !ClaimHandle::is_closed(&word));
         assert_eq!(gate.begun(&word), 2);
     }
 

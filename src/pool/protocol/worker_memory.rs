@@ -103,6 +103,11 @@ impl WorkerMemory {
         gate.begun(self.word(CLAIM))
     }
 
+    /// Returns, in the pool, whether the worker may begin nothing: see [`ClaimHandle::is_closed`].
+    pub(crate) fn is_closed(&self) -> bool {
+        ClaimHandle::is_closed(self.word(CLAIM))
+    }
+
     /// Returns, in the pool, for how long the task that began last with a deadline has been
     /// running, as far as the worker can be believed: a start in the future counts as now.
     pub(crate) fn running_for(&self) -> Duration {

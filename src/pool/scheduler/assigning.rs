@@ -92,40 +92,40 @@ impl Scheduler {
         let is_alike = worker.ledger.last().is_some_and(|last| entry(last) == entry(job));
         let of_other = self.workers.worker(other)?.work_ahead().unwrap_or_default();
         let is_soon = worker.work_ahead()? < of_other.saturating_add(SOON);
-        (is_alike && is_soon && self.takes_more(worker)).then_some(place)
+        (is_alike && is_soon && self.takes_more(worker) && !worker.is_stalled()).then_some(place)
     }
 
     /// Returns the worker for the next job: the one that has just finished its own; else one
     /// without jobs, or the one with the fewest among those with room, unless the one that was
-    /// given the last job does as well.
+    /// given the last job does as well. One that does not react gets the job only if no other
+    /// worker has room.
     fn choose(&mut self) -> Option<usize> {
         // Tasks that follow each other go to one worker, which need not be woken.
         if let Some(place) = self.warm.take()
-            && self
-                .workers
-                .worker(place)
-                .is_some_and(|worker| worker.is_idle() && self.takes_more(worker))
+            && self.workers.worker(place).is_some_and(|worker| {
+                worker.is_idle() && !worker.is_stalled() && self.takes_more(worker)
+            })
         {
             return Some(place);
         }
         let count = self.workers.len();
-        let mut best: Option<(usize, usize)> = None;
+        let mut best: Option<(usize, (bool, usize))> = None;
         for step in 0..count {
             let place = self.cursor.wrapping_add(step).checked_rem(count).unwrap_or(0);
             let Some(worker) = self.workers.worker(place) else { continue };
             if !self.takes_more(worker) {
                 continue;
             }
-            let jobs = worker.ledger.chunks();
-            if best.is_none_or(|(_, fewest)| jobs < fewest) {
-                best = Some((place, jobs));
+            let load = (worker.is_stalled(), worker.ledger.chunks());
+            if best.is_none_or(|(_, least)| load < least) {
+                best = Some((place, load));
             }
             // Nobody has fewer than none.
-            if jobs == 0 || step > LOOKED_AT {
+            if load == (false, 0) || step > LOOKED_AT {
                 break;
             }
         }
-        let (place, jobs) = best?;
+        let (place, (_, jobs)) = best?;
         // Short tasks in runs: one worker after the other is awake for them, not all at once.
         if let Some(last) = self.same_again(place) {
             return Some(last);
@@ -138,17 +138,15 @@ impl Scheduler {
         Some(place)
     }
 
-    /// Recalls a worker that has tasks behind a long one, if other workers wait. One worker at
-    /// a time: its tasks may be enough for all of them.
+    /// Recalls a worker that has tasks behind a long one, or has not begun its own, if other
+    /// workers wait. One worker at a time: its tasks may be enough for all of them. If it is too
+    /// early for that, the time is recorded.
     pub(super) fn share(&mut self, now: Instant) {
-        if self.sharing_at(now).is_none_or(|at| at > now) {
-            return;
+        let at = self.sharing_at(now);
+        if at.is_none_or(|at| at > now) {
+            return self.note_due(at);
         }
-        let late = self.policy.distance.late;
-        let is_late = |worker: &WorkerRecord| {
-            let waits = now.saturating_duration_since(worker.ledger.since);
-            worker.could_share() && waits >= late
-        };
+        let is_late = |worker: &WorkerRecord| worker.shares_at(now).is_some_and(|at| at <= now);
         let late =
             (0..self.workers.len()).find(|place| self.workers.worker(*place).is_some_and(is_late));
         if let Some(place) = late {
@@ -164,9 +162,7 @@ impl Scheduler {
         if !self.queue.is_shared_empty() || !is_any_waiting() {
             return None;
         }
-        let late = self.policy.distance.late;
-        let sharing = self.workers.workers().filter(|worker| worker.could_share());
-        sharing.map(|worker| worker.ledger.since.checked_add(late).unwrap_or(now).max(now)).min()
+        self.workers.workers().filter_map(|worker| worker.shares_at(now)).min()
     }
 
     /// Queues what was taken back for `waiting` workers. A single chunk is cut into as many pieces

@@ -124,7 +124,7 @@ impl Scheduler {
                 Ok(at) => {
                     // The first job of a call starts its time, which may end before anything else
                     // is due.
-                    self.soonest = self.soonest.into_iter().chain(at).min();
+                    self.note_due(at);
                     self.queue.push_back(job);
                 }
                 // Not an error of the submission: the other jobs of the call had their time.
@@ -240,8 +240,12 @@ impl Scheduler {
     /// Records when a worker is to be looked at, so that a user thread that gave it a job can tell
     /// whether the supervisor would be late.
     pub(super) fn note_look(&mut self, place: usize) {
-        let look_at = self.workers.worker(place).and_then(|worker| worker.look_at);
-        self.soonest = self.soonest.into_iter().chain(look_at).min();
+        self.note_due(self.workers.worker(place).and_then(|worker| worker.look_at));
+    }
+
+    /// Records a time at which something is due.
+    pub(super) fn note_due(&mut self, at: Option<Instant>) {
+        self.soonest = self.soonest.into_iter().chain(at).min();
     }
 
     /// Returns the earliest time of anything that became due since [`next_look`] was called.
@@ -330,6 +334,10 @@ impl Scheduler {
                 self.actions.push_back(Action::Weigh { place });
             }
             self.workers.started_well();
+        }
+        if self.workers.worker(place).is_some_and(WorkerRecord::is_waiting) {
+            // By whoever has heard that: nobody else may come to it for long.
+            self.share(now);
         }
         let Some(worker) = self.workers.worker_mut(place) else { return };
         if worker.ledger.finished == 0 {

@@ -81,6 +81,8 @@ pub(crate) const UNKNOWN: u64 = u64::MAX;
 pub(crate) struct Words {
     /// Number of tasks that it has claimed since it started.
     pub(crate) begun: u64,
+    /// True if it was recalled, and has not come to what opens its claim word again.
+    pub(crate) is_closed: bool,
     /// Time since the task that it claimed last with a deadline.
     pub(crate) running_for: Duration,
     /// Time that it has spent on tasks so far.

@@ -24,6 +24,9 @@ const MAX_JOBS: u64 = 1024;
 /// longer was stopped by somebody, and its tasks go to others.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
+/// Time after which a task that its worker has not begun goes to another worker, if one waits.
+pub(crate) const NOT_BEGUN: Duration = Duration::from_millis(200);
+
 /// A worker that was started and has not ended.
 pub(crate) struct WorkerRecord {
     /// The stage of its life.
@@ -68,8 +71,13 @@ impl WorkerRecord {
         distance: Distance,
         now: Instant,
     ) -> WorkerRecord {
-        let words =
-            Words { begun: 0, running_for: Duration::ZERO, busy: Duration::ZERO, read_at: now };
+        let words = Words {
+            begun: 0,
+            is_closed: false,
+            running_for: Duration::ZERO,
+            busy: Duration::ZERO,
+            read_at: now,
+        };
         WorkerRecord {
             state: WorkerState::Starting,
             ledger: Ledger::new(tag, fd_quota, now),
@@ -101,7 +109,13 @@ impl WorkerRecord {
 
     /// Returns whether it would run a task at once if it were given one.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.state.is_open() && self.is_ready() && self.is_idle()
+        self.state.is_open() && self.is_ready() && self.is_idle() && !self.is_stalled()
+    }
+
+    /// Returns whether it was recalled between two tasks and has not reacted to that, as of its
+    /// words: it may have been stopped, or have no processor.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.words.is_closed && !self.is_running()
     }
 
     /// Returns whether it runs a task, as of its words.
@@ -109,13 +123,32 @@ impl WorkerRecord {
         self.words.begun > self.ledger.finished
     }
 
-    /// Returns whether it has tasks that another worker could do, as far as is known: those that it
-    /// has claimed do not come back.
-    pub(crate) fn could_share(&self) -> bool {
-        self.state.is_open()
-            && !self.is_recalling
-            && self.ledger.has_several()
-            && self.taken_back_at != Some(self.ledger.finished)
+    /// Returns when tasks that it has could go to another worker; `None` if it has none to give, as
+    /// far as is known: those that it has claimed do not come back.
+    pub(crate) fn shares_at(&self, now: Instant) -> Option<Instant> {
+        if !self.state.is_open()
+            || self.is_recalling
+            || self.taken_back_at == Some(self.ledger.finished)
+        {
+            return None;
+        }
+        // A time beyond what the clock can count is no time to share at.
+        let at = |wait| self.ledger.since.checked_add(wait).map(|at| at.max(now));
+        if self.ledger.has_several() {
+            return at(self.distance.late);
+        }
+        // Its only task, if it was not begun by then.
+        let is_seen = self.not_begun_by().is_some_and(|by| self.words.read_at >= by);
+        if is_seen { at(NOT_BEGUN) } else { None }
+    }
+
+    /// Returns by when it is to have begun the first task that it has; `None` if it has begun one,
+    /// or if it is elsewhere, where that is not known.
+    fn not_begun_by(&self) -> Option<Instant> {
+        if self.is_idle() || self.is_running() || self.distance.is_remote {
+            return None;
+        }
+        self.ledger.since.checked_add(NOT_BEGUN)
     }
 
     /// Returns the number of chunks that it may have in addition.
@@ -149,7 +182,9 @@ impl WorkerRecord {
     /// Enters a job that it is given.
     pub(crate) fn give(&mut self, job: Job, now: Instant) {
         let has_several = job.count > 1;
-        self.ledger.enter(job, now);
+        // One that has not begun what it had before does not get more time for that.
+        let since = if self.is_stalled() { self.ledger.since } else { now };
+        self.ledger.enter(job, since);
         self.taken_back_at = None;
         // It publishes the first of several without waking the pool.
         if has_several || self.ledger.jobs() > 1 {
@@ -160,19 +195,23 @@ impl WorkerRecord {
 
     /// Takes in its words, after all that it had published was heard.
     pub(crate) fn listened(&mut self, words: Words, now: Instant) {
+        let has_reacted = self.words.is_closed && !words.is_closed;
         self.words = words;
         // What is finished of a chunk goes to the user now: the rest may take long.
         self.ledger.flush();
         self.look_at = None;
         let heard = (self.ledger.finished, self.ledger.ready.is_some());
         // Something has come since: more may follow without a wake-up.
-        if heard != self.heard {
+        if heard != self.heard || has_reacted {
             self.heard = heard;
             // Something has come of it, so its next task begins at this time, at the latest.
             self.ledger.since = now;
             if self.ledger.jobs() > 0 {
                 self.look_soon(now);
             }
+        }
+        if self.is_stalled() {
+            self.look_for_life(now);
         }
         self.measure_pace();
         self.look_when_due(now);
@@ -198,8 +237,16 @@ impl WorkerRecord {
         self.look_by(now.checked_add(WAKE_INTERVAL.saturating_mul(2)));
     }
 
-    /// Schedules a hearing for when its task could be overdue, at the earliest.
+    /// Schedules a hearing of a worker that does not react: it tells nobody when it goes on. At
+    /// intervals that double, as it may have been stopped for long.
+    fn look_for_life(&mut self, now: Instant) {
+        let waits = now.saturating_duration_since(self.ledger.since);
+        self.look_by(now.checked_add(waits.max(WAKE_INTERVAL)));
+    }
+
+    /// Schedules a hearing for when its task could be overdue, at the earliest, or has to be begun.
     fn look_when_due(&mut self, now: Instant) {
+        self.look_by(self.not_begun_by().filter(|by| *by > now));
         let Some(left) = self.time_left(now) else { return };
         // A task that begins at this moment is overdue after its own deadline at the earliest.
         let own = self.ledger.head().and_then(|job| job.sink.call().options.deadline);

@@ -83,6 +83,9 @@ pub(super) struct Worker {
     pub(super) begun: u64,
     pub(super) busy: Duration,
     pub(super) is_ready: bool,
+    pub(super) is_closed: bool,
+    /// True while it does not react to anything.
+    pub(super) is_stopped: bool,
     pub(super) running: Option<u64>,
     pub(super) running_since: Option<Instant>,
     pub(super) published: VecDeque<Vec<u8>>,
@@ -139,6 +142,7 @@ impl Pool {
                     self.hear(place);
                     if let Some(worker) = &mut self.workers[place] {
                         worker.given.clear();
+                        worker.is_closed = true;
                         let words = self.words(place);
                         self.on(Event::Recalled { place, words, why });
                     }
@@ -177,7 +181,8 @@ impl Pool {
     pub(super) fn words(&self, place: usize) -> Words {
         let worker = self.workers[place].as_ref().expect("a worker");
         let running_for = worker.running_since.map_or(Duration::ZERO, |since| self.now - since);
-        Words { begun: worker.begun, running_for, busy: worker.busy, read_at: self.now }
+        let (begun, is_closed, busy) = (worker.begun, worker.is_closed, worker.busy);
+        Words { begun, is_closed, running_for, busy, read_at: self.now }
     }
 
     pub(super) fn hear(&mut self, place: usize) {
@@ -190,7 +195,8 @@ impl Pool {
     }
 
     pub(super) fn listen(&mut self, place: usize, link: Link) {
-        if self.workers[place].is_some() {
+        if let Some(worker) = &mut self.workers[place] {
+            worker.is_closed &= worker.is_stopped;
             self.hear(place);
             let words = self.words(place);
             self.on(Event::Listened { place, words, link });

@@ -11,4 +11,5 @@ mod job_tests;
 mod ledger_tests;
 mod random_tests;
 mod remote_tests;
+mod sharing_tests;
 mod transition_tests;

@@ -228,32 +228,6 @@ fn a_task_that_is_done_in_the_grace_counts_and_its_worker_goes() {
 }
 
 #[test]
-fn a_worker_that_begins_nothing_is_replaced() {
-    let (mut pool, sink) = (Pool::new(1), plain());
-    pool.submit(&sink, 0..1);
-    pool.tick(5 * SECOND);
-    let recall = Action::Recall { place: 0, why: Recall::Overdue { is_frozen: true } };
-    assert_eq!(pool.seen(), [recall, Action::Terminate { place: 0 }]);
-    pool.tick(Duration::ZERO);
-    assert_eq!(pool.seen(), [Action::Kill { place: 0 }]);
-    pool.die(0, Failure::Exited(9));
-    pool.tick(SECOND);
-    pool.started(0);
-    assert_eq!((pool.work(0), sink.outcome(0).as_deref()), (0, Some("0")));
-}
-
-#[test]
-fn a_worker_that_is_stopped_in_a_task_is_continued_if_others_wait() {
-    let (mut pool, sink) = (Pool::new(1), plain());
-    pool.submit(&sink, 0..3);
-    pool.begin(0);
-    pool.listen(0, Link::Open);
-    pool.tick(5 * SECOND);
-    pool.tick(Duration::ZERO);
-    assert_eq!(pool.seen(), [Action::Continue { place: 0 }]);
-}
-
-#[test]
 fn garbled_answers_end_the_worker_that_sent_them() {
     let (mut pool, sink) = (Pool::new(1), plain());
     pool.submit(&sink, 0..2);
@@ -491,9 +465,9 @@ fn a_full_link_gets_no_more_until_there_is_room() {
 
 #[test]
 fn a_caller_learns_that_the_host_has_to_come_sooner() {
-    let sink = Recorder::new(Options { deadline: Some(SECOND), ..Options::default() });
+    let sink = Recorder::new(Options { deadline: Some(SECOND / 10), ..Options::default() });
     let mut pool = Pool::new(1);
     assert_eq!((pool.scheduler.next_look(pool.now), pool.scheduler.soonest()), (None, None));
     pool.submit(&sink, 0..1);
-    assert_eq!(pool.scheduler.soonest(), Some(pool.now + SECOND));
+    assert_eq!(pool.scheduler.soonest(), Some(pool.now + SECOND / 10));
 }

@@ -249,7 +249,9 @@ impl Host {
     fn words(&self) -> Words {
         let begun = self.memory.begun(&self.claim);
         let zero = Duration::ZERO;
-        Words { begun, running_for: zero, busy: zero, read_at: self.now }
+        // It decides between workers only, and here is one.
+        let is_closed = false;
+        Words { begun, is_closed, running_for: zero, busy: zero, read_at: self.now }
     }
 
     fn hear(&mut self) {
