@@ -177,6 +177,7 @@ impl Driver {
         if self.scheduler.submit(jobs, now)? {
             // In the submitting thread: a worker with room has the task before this call returns.
             self.run_at(now);
+            self.scheduler.note_held_up();
         }
         Ok(())
     }

@@ -237,10 +237,24 @@ impl Scheduler {
         self.workers.count(|worker| !worker.is_idle())
     }
 
-    /// Records when a worker is to be looked at, so that a user thread that gave it a job can tell
-    /// whether the supervisor would be late.
+    /// Records when a worker is to be looked at or killed, so that a user thread that gave it a job
+    /// or heard it can tell whether the supervisor would be late.
     pub(super) fn note_look(&mut self, place: usize) {
-        self.note_due(self.workers.worker(place).and_then(|worker| worker.look_at));
+        let Some(worker) = self.workers.worker(place) else { return };
+        self.note_due(worker.look_at.into_iter().chain(worker.state.due_at()).min());
+    }
+
+    /// Records when to check whether workers were stopped that jobs have begun to wait for: those
+    /// that no worker has room for make nothing else due.
+    pub(crate) fn note_held_up(&mut self) {
+        if !self.queue.is_empty() {
+            self.note_due(self.stop_checks());
+        }
+    }
+
+    /// Returns the earliest time at which to check whether a worker was stopped.
+    fn stop_checks(&self) -> Option<Instant> {
+        (0..self.workers.len()).filter_map(|place| self.stop_check(place)).min()
     }
 
     /// Records a time at which something is due.
@@ -264,9 +278,8 @@ impl Scheduler {
             self.workers.workers().flat_map(|worker| [worker.state.due_at(), worker.look_at]);
         let of_workers = of_workers.flatten().min();
         // Walks all workers: a pool has few, and this is called once for each turn.
-        let stops = (0..self.workers.len()).filter_map(|place| self.stop_check(place)).min();
         let starts = self.workers.next_start(now, |place| self.phase.wants(&self.queue, place));
-        [of_workers, self.sharing_at(now), stops, starts, self.expiries.next()]
+        [of_workers, self.sharing_at(now), self.stop_checks(), starts, self.expiries.next()]
             .into_iter()
             .flatten()
             .min()

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::for_tests::{Pool, SECOND, job, plain, policy};
+use super::for_tests::{GRACE, Pool, SECOND, job, plain, policy};
 use crate::error::Failure;
 use crate::pool::scheduler::event::{Action, Link, Recall};
+use crate::pool::scheduler::policy::Policy;
 
 #[test]
 fn a_worker_that_begins_nothing_is_replaced() {
@@ -31,6 +32,35 @@ fn a_worker_that_is_stopped_in_a_task_is_continued_if_others_wait() {
     pool.tick(5 * SECOND);
     pool.tick(Duration::ZERO);
     assert_eq!(pool.seen(), [Action::Continue { place: 0 }]);
+}
+
+#[test]
+fn a_task_that_begins_to_wait_for_a_stopped_one_has_the_supervisor_come() {
+    let (mut pool, sink) = (Pool::with(Policy { max_tasks: Some(1), ..policy(1) }), plain());
+    pool.ready(0);
+    pool.submit(&sink, 0..1);
+    pool.begin(0);
+    pool.listen(0, Link::Open);
+    assert_eq!(pool.scheduler.next_look(pool.now), None);
+    pool.submit(&sink, 1..2);
+    pool.scheduler.note_held_up();
+    assert_eq!(pool.scheduler.soonest(), Some(pool.now + 5 * SECOND));
+    pool.tick(5 * SECOND);
+    assert_eq!(pool.seen(), [Action::Continue { place: 0 }]);
+}
+
+#[test]
+fn a_worker_that_is_to_leave_has_the_supervisor_come_to_kill_it() {
+    let (mut pool, sink) = (Pool::with(Policy { max_tasks: Some(1), ..policy(1) }), plain());
+    pool.ready(0);
+    pool.submit(&sink, 0..1);
+    pool.scheduler.next_look(pool.now);
+    // By a user thread.
+    pool.work(0);
+    assert_eq!(pool.seen(), [Action::Dismiss { place: 0 }]);
+    assert_eq!(pool.scheduler.soonest(), Some(pool.now + GRACE));
+    pool.tick(GRACE);
+    assert_eq!(pool.seen(), [Action::Kill { place: 0 }]);
 }
 
 /// The first of two workers is stopped.
