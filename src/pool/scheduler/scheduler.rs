@@ -241,7 +241,8 @@ impl Scheduler {
     /// or heard it can tell whether the supervisor would be late.
     pub(super) fn note_look(&mut self, place: usize) {
         let Some(worker) = self.workers.worker(place) else { return };
-        self.note_due(worker.look_at.into_iter().chain(worker.state.due_at()).min());
+        let of_worker = [worker.look_at, worker.state.due_at(), self.stop_check(place)];
+        self.note_due(of_worker.into_iter().flatten().min());
     }
 
     /// Records when to check whether workers were stopped that jobs have begun to wait for: those

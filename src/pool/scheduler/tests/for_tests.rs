@@ -250,6 +250,9 @@ impl Pool {
     pub(super) fn submit_jobs(&mut self, jobs: Vec<Job>) -> Result<bool, Failure> {
         let submitted = self.scheduler.submit(jobs, self.now);
         self.run();
+        if submitted.is_ok() {
+            self.scheduler.note_held_up();
+        }
         submitted
     }
 }

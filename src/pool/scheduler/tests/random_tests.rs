@@ -63,6 +63,56 @@ fn every_task_has_one_outcome() {
     }
 }
 
+/// User threads submit and hear workers while the supervisor sleeps: they have to know of all that
+/// becomes due by that.
+#[test]
+fn nothing_is_due_before_the_supervisor_comes() {
+    for run in 0..RUNS {
+        let mut chance = Chance(run);
+        let mut pool = Pool::with(Policy {
+            max_tasks: (chance.below(3) == 0).then_some(1),
+            max_restarts: 1000,
+            ..policy(1 + chance.below(3) as usize)
+        });
+        let mut calls = Vec::new();
+        let mut comes_at = None;
+        for number in 0..STEPS {
+            let mut is_turn = false;
+            pool.now += Duration::from_micros(1 << chance.below(10));
+            match chance.below(8) {
+                0 | 1 => submit(&mut pool, &mut calls, &mut chance),
+                2..=6 => {
+                    let place = chance.place(&pool);
+                    work(&mut pool, place, &mut chance);
+                }
+                _ => {
+                    is_turn = true;
+                    step(&mut pool, &mut calls, &mut chance);
+                }
+            }
+            is_turn |= comes_at.is_some_and(|at| at <= pool.now);
+            // What user threads carry out themselves; the rest wakes the supervisor.
+            let is_left = |action: &Action| {
+                !matches!(action, Action::Recall { .. } | Action::Terminate { .. })
+            };
+            is_turn |= pool.seen.iter().any(is_left);
+            carry_out(&mut pool, &mut chance);
+            if is_turn {
+                pool.tick(Duration::ZERO);
+                carry_out(&mut pool, &mut chance);
+                comes_at = pool.scheduler.next_look(pool.now);
+                continue;
+            }
+            comes_at = comes_at.into_iter().chain(pool.scheduler.soonest()).min();
+            let due = pool.scheduler.next_look(pool.now);
+            // A worker with several tasks is looked at soon, and tasks may be shared that late.
+            let slack = SECOND / 1000;
+            let is_known = due.is_none_or(|due| comes_at.is_some_and(|at| at <= due + slack));
+            assert!(is_known, "run {run}, step {number}: it comes at {comes_at:?}, for {due:?}");
+        }
+    }
+}
+
 /// Lets one thing happen.
 fn step(pool: &mut Pool, calls: &mut Vec<Call>, chance: &mut Chance) {
     let place = chance.place(pool);

@@ -43,7 +43,6 @@ fn a_task_that_begins_to_wait_for_a_stopped_one_has_the_supervisor_come() {
     pool.listen(0, Link::Open);
     assert_eq!(pool.scheduler.next_look(pool.now), None);
     pool.submit(&sink, 1..2);
-    pool.scheduler.note_held_up();
     assert_eq!(pool.scheduler.soonest(), Some(pool.now + 5 * SECOND));
     pool.tick(5 * SECOND);
     assert_eq!(pool.seen(), [Action::Continue { place: 0 }]);
