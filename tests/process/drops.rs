@@ -52,6 +52,7 @@ fn a_dropped_child_is_killed_with_its_tree() {
         // No call of the library from here on that could take the status.
         until("nothing is left of the child", || is_gone(pid));
         until("it has ended", || !is_running(sleeper));
+        until("the thread has ended, with its descriptors", || !is_reaping());
     });
 }
 
@@ -104,6 +105,7 @@ fn a_dropped_child_is_killed_without_descriptors() {
         // Asked by name: no descriptor is needed for that.
         until("nothing is left of the child", || is_gone(pid));
         drop(hoard);
+        until("the thread has ended, with its descriptors", || !is_reaping());
     });
 }
 
