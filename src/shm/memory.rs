@@ -19,9 +19,6 @@ use crate::error::{Cause, Error, Result};
 use crate::sys::memory::bytes;
 use crate::sys::memory::shared::{Shared, SharedFile};
 
-/// From here on, huge pages can be had.
-const HUGE: usize = 2 << 20;
-
 /// Memory that everybody who has a handle reads and writes.
 ///
 /// It is anonymous, and goes when the last process lets it go: a handle crosses as an argument, a
@@ -267,9 +264,7 @@ impl<A: Access> SharedMemory<A> {
         let mapped = mapped.map_err(|error| {
             Error::os(format!("cannot map {} bytes of shared memory", file.length()), error)
         })?;
-        if mapped.length() >= HUGE {
-            mapped.advise_huge();
-        }
+        mapped.advise_huge();
         let inner = Inner { title, mapped, file };
         Ok(SharedMemory { inner: Arc::new(inner), access: PhantomData })
     }

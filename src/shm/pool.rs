@@ -30,7 +30,12 @@ pub(super) enum Contents {
 /// Takes at least `length` bytes, of which there must be one: used memory if some will do, else
 /// new.
 pub(super) fn take(length: usize, contents: Contents) -> io::Result<Exclusive> {
-    let Some(mut used) = find(length) else { return Exclusive::create(length) };
+    let Some(mut used) = find(length) else {
+        return match contents {
+            Contents::Zeroed => Exclusive::create(length),
+            Contents::Any => Exclusive::create_to_fill(length),
+        };
+    };
     if contents == Contents::Zeroed {
         used.bytes_mut()[..length].fill(0);
     }

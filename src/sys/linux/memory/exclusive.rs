@@ -19,12 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::frozen::Frozen;
+use super::huge::{self, HUGE};
 use super::read_map::ReadMap;
 use super::{memfd, sealed};
 use crate::sys::per_process::{Generation, PerProcess};
-
-/// From here on, huge pages can be had.
-const HUGE: usize = 2 << 20;
 
 /// Memory of this process alone, as a box is of its owner.
 #[derive(Debug)]
@@ -84,7 +82,19 @@ impl Exclusive {
     /// # Errors
     /// No descriptor or memory is left; EFBIG beyond the limit of file sizes.
     pub(crate) fn create(length: usize) -> io::Result<Exclusive> {
-        let map = Arc::new(WriteMap::of(memfd::create("multiproc", length)?, length)?);
+        Exclusive::of(memfd::create("multiproc", length)?, length)
+    }
+
+    /// `create`, for memory that is going to be written to whole: it may have its pages already.
+    pub(crate) fn create_to_fill(length: usize) -> io::Result<Exclusive> {
+        let file = memfd::create("multiproc", length)?;
+        huge::back(file.as_fd(), length);
+        Exclusive::of(file, length)
+    }
+
+    /// Maps a file that nobody else has.
+    fn of(file: OwnedFd, length: usize) -> io::Result<Exclusive> {
+        let map = Arc::new(WriteMap::of(file, length)?);
         let exclusive = Exclusive { map: Arc::clone(&map), owner: Generation::current() };
         let mapped = MAPPED.get_or_init(|_| Mutex::default());
         mapped.lock().unwrap_or_else(PoisonError::into_inner).insert(map.address(), map);

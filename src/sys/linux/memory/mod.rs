@@ -17,6 +17,7 @@ pub(crate) mod bytes;
 pub(crate) mod copy;
 pub(crate) mod exclusive;
 pub(crate) mod frozen;
+pub(crate) mod huge;
 pub(crate) mod memfd;
 pub(crate) mod read_map;
 pub(crate) mod sealed;

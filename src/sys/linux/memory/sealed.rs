@@ -12,15 +12,16 @@ use super::bytes;
 use super::read_map::ReadMap;
 #[cfg(feature = "cage")]
 use super::shared::SharedFile;
-use super::{memfd, shared};
+use super::{huge, memfd, shared};
 
 /// Puts `parts` into a memory file that can never change again.
 ///
 /// # Errors
 /// EFBIG beyond the limit of file sizes; EMFILE; ENOMEM.
 pub(crate) fn seal(parts: &[&[u8]]) -> io::Result<OwnedFd> {
-    memfd::check_size(parts.iter().map(|part| part.len() as u64).sum())?;
-    let mut file = File::from(memfd::create_empty("multiproc")?);
+    let length = parts.iter().map(|part| part.len()).sum();
+    let mut file = File::from(memfd::create("multiproc", length)?);
+    huge::back(file.as_fd(), length);
     for part in parts {
         file.write_all(part)?;
     }

@@ -17,6 +17,7 @@ use std::sync::atomic::{
 use rustix::fs::{FallocateFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::huge::HUGE;
 use super::memfd;
 use crate::sys::fd;
 
@@ -273,9 +274,12 @@ impl Shared {
 
     /// Asks for huge pages, where the kernel is set up to give them.
     pub(crate) fn advise_huge(&self) {
-        // SAFETY: advice for our own mapping; it changes no byte.
-        let _ =
-            unsafe { rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage) };
+        if self.length >= HUGE {
+            // SAFETY: advice for our own mapping; it changes no byte.
+            let _ = unsafe {
+                rustix::mm::madvise(self.start.as_ptr(), self.length, Advice::LinuxHugepage)
+            };
+        }
     }
 
     /// The address, for those who promise more than cells need.
