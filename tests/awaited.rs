@@ -10,6 +10,8 @@ mod dropped;
 mod executors;
 #[path = "awaited/tokio_fd.rs"]
 mod tokio_fd;
+#[path = "awaited/unblocked.rs"]
+mod unblocked;
 
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    support::run(&[TESTS, dropped::TESTS, tokio_fd::TESTS].concat());
+    support::run(&[TESTS, dropped::TESTS, tokio_fd::TESTS, unblocked::TESTS].concat());
 }
 
 const TESTS: &[support::Test] = tests![
