@@ -228,16 +228,15 @@ impl<T: Waitable> Async<T> {
     /// ```
     pub async fn ready(&self) -> Result<()> {
         let mut readiness = Readiness::default();
-        // The descriptor of what never wakes for nothing is all that is to be known of it.
-        let mut is_told = false;
         poll_fn(|context| {
-            readiness.poll(
+            readiness.poll_told(
                 context,
                 &mut (),
                 |()| self.watch_values(),
-                |()| {
+                |(), is_told| {
+                    // The descriptor of what never wakes for nothing is all that is to be known of
+                    // it.
                     let is_ready = is_told && !self.end.may_wake_for_nothing();
-                    is_told = true;
                     match self.end.poll_ready() {
                         Err(error) => Step::Done(Err(error)),
                         Ok(asked) if asked || is_ready => Step::Done(Ok(())),

@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_process_that_is_stopped_again_and_again,
     standard_streams_that_are_read_late,
     ends_that_come_late,
+    what_is_polled_again_is_not_ready,
     objects_that_others_hold,
 ];
 
@@ -256,6 +257,23 @@ fn ends_that_come_late() {
             true
         }) {}
     }
+}
+
+/// Executors may poll for nothing: that is no word of the descriptor.
+fn what_is_polled_again_is_not_ready() {
+    fn wait(may: Semaphore) {
+        may.acquire().expect("acquire").forget();
+    }
+    let may = no_permits();
+    let child = Process::new(wait, (may.clone(),)).start().expect("start");
+    let waited = Async::new(&child);
+    let mut ready = Box::pin(waited.ready());
+    for _ in 0..5 {
+        assert!(async_io::block_on(future::poll_once(&mut ready)).is_none());
+    }
+    may.release();
+    async_io::block_on(ready).expect("ready");
+    assert!(child.try_join().expect("join").is_some());
 }
 
 fn objects_that_others_hold() {
