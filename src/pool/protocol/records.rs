@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Carried};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
+use crate::text;
 #[cfg(feature = "tracing")]
 use crate::trace::{feed, feed::Feed, origin::Origin, teller, told::Told};
 
@@ -63,11 +64,11 @@ impl Source {
         }
     }
 
-    /// Notes that the worker is given a job of this origin; returns the number by which the worker
-    /// tells of it, if it does.
+    /// Notes that the worker is given a job of `count` tasks of this origin; returns the number by
+    /// which the worker tells of it, if it does.
     #[cfg(feature = "tracing")]
-    pub(crate) fn given(&self, origin: &Origin) -> Option<u64> {
-        self.feed.as_ref().map(|feed| feed.given(origin))
+    pub(crate) fn given(&self, origin: &Origin, count: u32) -> Option<u64> {
+        self.feed.as_ref().map(|feed| feed.given(origin, count))
     }
 }
 
@@ -136,7 +137,7 @@ impl Log for Forwarder {
         let mut logged = Logged {
             level: record.level() as usize,
             target: record.target().to_owned(),
-            message: record.args().to_string(),
+            message: text::print(*record.args()),
             module: record.module_path().map(str::to_owned),
             file: record.file().map(str::to_owned),
             line: record.line(),
