@@ -8,16 +8,22 @@
 //!
 //! The other process blocks in all of them, so one await is measured against one blocking call.
 //! `async_io::block_on` polls the reactor on the thread that waits; tokio's executor is woken by the
-//! reactor's own thread, which is a wake-up more.
+//! reactor's own thread, which is a wake-up more. An end in tokio's `AsyncFd` is told of by tokio's
+//! reactor.
 
 mod lanes;
 mod support;
 
 use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
 
 use lanes::{pin, unpin};
-use multiproc::{Async, Connection, Pool, Process, Queue, Receiver, Sender, connection, pipe};
+use multiproc::{
+    Async, Connection, Lock, Pool, Process, Queue, Receiver, Sender, connection, pipe,
+};
 use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::Runtime;
 
 /// Where this process runs.
@@ -27,7 +33,9 @@ const GOAL: Goal = Goal::AtMost(1.2);
 
 fn main() {
     let options = Options::from_arguments();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    // With its reactor, as programs have it.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_io().build().expect("a runtime");
     pin(HERE);
     for (place, cpu) in [("one core", HERE), ("two cores", 1)] {
         for (kind, trip) in [
@@ -46,6 +54,7 @@ fn main() {
     for (section, title, measure) in [
         ("child", "Start and end of an empty function", child as fn(&Bench<'_>)),
         ("task", "Submission and end of an empty task", task),
+        ("lock", "Acquisition and release of a free lock", lock),
     ] {
         if options.wants(section) {
             let title = format!("{title} ({section})");
@@ -82,8 +91,19 @@ impl Bench<'_> {
     fn compare(
         &self,
         full: u32,
+        blocking: impl FnMut(u32),
+        awaiting: impl FnMut(Executor<'_>, u32),
+    ) {
+        self.compare_with(full, blocking, awaiting, None::<(&str, fn(u32))>);
+    }
+
+    /// `compare`, and one contender more.
+    fn compare_with(
+        &self,
+        full: u32,
         mut blocking: impl FnMut(u32),
         awaiting: impl FnMut(Executor<'_>, u32),
+        more: Option<(&str, impl FnMut(u32))>,
     ) {
         let (turns, count) = self.options.pick((2, full / 10), (20, full));
         let each = |f: &mut dyn FnMut()| vec![seconds(f) / f64::from(count)];
@@ -92,11 +112,17 @@ impl Bench<'_> {
             let awaiting = &awaiting;
             move || each(&mut || awaiting.borrow_mut()(executor, count))
         };
-        let mut contenders = [
-            Contender::new("blocking", || each(&mut || blocking(count))),
-            Contender::new("awaited, async_io::block_on", awaited(Executor::AsyncIo)),
-            Contender::new("awaited, tokio on one thread", awaited(Executor::Tokio(self.runtime))),
+        let mut contenders = vec![
+            Contender::new("multiproc, blocking", || each(&mut || blocking(count))),
+            Contender::new("multiproc, async_io::block_on", awaited(Executor::AsyncIo)),
+            Contender::new(
+                "multiproc, tokio on one thread",
+                awaited(Executor::Tokio(self.runtime)),
+            ),
         ];
+        if let Some((name, mut work)) = more {
+            contenders.push(Contender::new(name, move || each(&mut || work(count))));
+        }
         let samples = in_turns(&mut contenders, turns);
         let mut table = Table::new(&self.title);
         for (place, (contender, taken)) in contenders.iter().zip(&samples).enumerate() {
@@ -125,7 +151,9 @@ fn pipe_trip(bench: &Bench<'_>, cpu: usize) {
     let (async_sender, async_receiver, other) = ends();
     let (mut async_sender, mut async_receiver) =
         (Async::new(async_sender), Async::new(async_receiver));
-    bench.compare(
+    let (mut tokio_sender, mut tokio_receiver, third) = ends();
+    let watched = watched_by_tokio(bench.runtime, &tokio_receiver);
+    bench.compare_with(
         2000,
         |count| {
             for number in 0..count {
@@ -141,10 +169,37 @@ fn pipe_trip(bench: &Bench<'_>, cpu: usize) {
                 }
             });
         },
+        Some(("multiproc, in tokio's AsyncFd", |count| {
+            bench.runtime.block_on(async {
+                for number in 0..count {
+                    tokio_sender.try_send(number).expect("send");
+                    assert_eq!(recv_in_tokio(&mut tokio_receiver, &watched).await, number);
+                }
+            });
+        })),
     );
-    drop((sender, async_sender));
-    for child in [child, other] {
+    drop((sender, async_sender, tokio_sender));
+    for child in [child, other, third] {
         child.join().expect("join");
+    }
+}
+
+/// Has tokio's reactor watch an end.
+#[expect(deprecated, reason = "the other way is unsafe; what is owned stays open")]
+fn watched_by_tokio(runtime: &Runtime, end: &impl AsFd) -> AsyncFd<OwnedFd> {
+    let owned = end.as_fd().try_clone_to_owned().expect("a duplicate");
+    let _inside = runtime.enter();
+    AsyncFd::with_interest(owned, Interest::READABLE).expect("AsyncFd")
+}
+
+/// Receives as a program does that has tokio's reactor watch our end.
+async fn recv_in_tokio(receiver: &mut Receiver<u32>, watched: &AsyncFd<OwnedFd>) -> u32 {
+    loop {
+        match receiver.try_recv() {
+            Err(error) if error.is_empty() => {}
+            outcome => return outcome.expect("recv"),
+        }
+        watched.readable().await.expect("readable").clear_ready();
     }
 }
 
@@ -263,6 +318,25 @@ fn task(bench: &Bench<'_>) {
             executor.run(async {
                 for _ in 0..count {
                     pool.submit(nothing, ()).await.expect("await");
+                }
+            });
+        },
+    );
+}
+
+fn lock(bench: &Bench<'_>) {
+    let lock = Lock::new().expect("lock");
+    bench.compare(
+        200_000,
+        |count| {
+            for _ in 0..count {
+                drop(lock.acquire().expect("acquire"));
+            }
+        },
+        |executor, count| {
+            executor.run(async {
+                for _ in 0..count {
+                    drop(lock.acquire_async().await.expect("acquire"));
                 }
             });
         },

@@ -8,6 +8,10 @@ mod common;
 mod dropped;
 #[path = "awaited/executors.rs"]
 mod executors;
+#[path = "awaited/tokio_fd.rs"]
+mod tokio_fd;
+#[path = "awaited/unblocked.rs"]
+mod unblocked;
 
 use std::time::Duration;
 
@@ -31,7 +35,7 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    support::run(&[TESTS, dropped::TESTS].concat());
+    support::run(&[TESTS, dropped::TESTS, tokio_fd::TESTS, unblocked::TESTS].concat());
 }
 
 const TESTS: &[support::Test] = tests![

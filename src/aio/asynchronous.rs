@@ -40,6 +40,55 @@ use crate::sys::wait::epoll::Epoll;
 /// still in the channel, and one that was to be sent is either sent or not. The methods say what
 /// that means for long messages. A waiting future may be moved to another thread.
 ///
+/// # Tokio's own reactor
+/// Under tokio, the reactor's thread wakes tokio's, which is a wake-up more. A program that counts
+/// them can do without this wrapper, and have tokio's reactor watch a duplicate of the end's
+/// descriptor. Try first, and wait after an `Empty` only, as that has the descriptor tell; then
+/// clear what the reactor noted, and try again.
+///
+/// ```
+/// use std::os::fd::{AsFd, OwnedFd};
+/// use multiproc::{Process, Receiver, Sender, TryRecvError, pipe};
+/// use tokio::io::unix::AsyncFd;
+///
+/// async fn recv(
+///     receiver: &mut Receiver<u32>,
+///     watched: &AsyncFd<OwnedFd>,
+/// ) -> Result<u32, TryRecvError> {
+///     loop {
+///         match receiver.try_recv() {
+///             Err(error) if error.is_empty() => {}
+///             outcome => return outcome,
+///         }
+///         watched.readable().await.map_err(TryRecvError::Os)?.clear_ready();
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, mut receiver) = pipe()?;
+/// let count = |mut sender: Sender<u32>| (0..3).for_each(|n| sender.send(n).unwrap());
+/// let child = Process::new(count, (sender,)).start()?;
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+/// runtime.block_on(async {
+///     let watched = AsyncFd::new(receiver.as_fd().try_clone_to_owned()?)?;
+///     for number in 0..3 {
+///         assert_eq!(recv(&mut receiver, &watched).await?, number);
+///     }
+///     assert!(recv(&mut receiver, &watched).await.unwrap_err().is_disconnected());
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })?;
+/// child.join()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// (From 1.54 on, tokio would rather have `unsafe { AsyncFd::register(..) }`; its condition, that
+/// the descriptor stays open, is kept by one that is owned.) A sender waits likewise after a
+/// [`Full`](crate::TrySendError::Full), a connection for values after an `Empty`, a set after a
+/// [`try_wait`](crate::WaitSet::try_wait) that found nothing. A queue is to be asked once a second
+/// all the same: a process that was killed may have put something without a word. A listener is
+/// better awaited here, as what it waits for changes.
+///
 /// # Forked processes
 /// A reactor does not survive a fork: in a process that was started by
 /// [`StartMethod::Fork`](crate::StartMethod::Fork) from a program that has awaited something, these
@@ -179,16 +228,15 @@ impl<T: Waitable> Async<T> {
     /// ```
     pub async fn ready(&self) -> Result<()> {
         let mut readiness = Readiness::default();
-        // The descriptor of what never wakes for nothing is all that is to be known of it.
-        let mut is_told = false;
         poll_fn(|context| {
-            readiness.poll(
+            readiness.poll_told(
                 context,
                 &mut (),
                 |()| self.watch_values(),
-                |()| {
+                |(), is_told| {
+                    // The descriptor of what never wakes for nothing is all that is to be known of
+                    // it.
                     let is_ready = is_told && !self.end.may_wake_for_nothing();
-                    is_told = true;
                     match self.end.poll_ready() {
                         Err(error) => Step::Done(Err(error)),
                         Ok(asked) if asked || is_ready => Step::Done(Ok(())),

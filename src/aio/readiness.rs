@@ -93,11 +93,24 @@ impl Readiness {
         &mut self,
         context: &mut Context<'_>,
         state: &mut S,
-        mut watch: impl FnMut(&mut S) -> io::Result<Watch>,
+        watch: impl FnMut(&mut S) -> io::Result<Watch>,
         mut step: impl FnMut(&mut S) -> Step<T>,
     ) -> Poll<io::Result<T>> {
+        self.poll_told(context, state, watch, |state, _| step(state))
+    }
+
+    /// `poll`, for steps that have to know whether the descriptor has told of something since the
+    /// step before. (An executor may poll for nothing.)
+    pub(super) fn poll_told<S, T>(
+        &mut self,
+        context: &mut Context<'_>,
+        state: &mut S,
+        mut watch: impl FnMut(&mut S) -> io::Result<Watch>,
+        mut step: impl FnMut(&mut S, bool) -> Step<T>,
+    ) -> Poll<io::Result<T>> {
+        let mut is_told = false;
         for _ in 0..MAX_LOOKS {
-            match step(state) {
+            match step(state, is_told) {
                 Step::Done(outcome) => {
                     self.event = None;
                     self.is_watching = false;
@@ -106,7 +119,7 @@ impl Readiness {
                 Step::Again => {}
                 Step::Wait => match self.poll_event(context, || watch(state)) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Ok(told)) => is_told = told,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 },
             }
@@ -115,12 +128,12 @@ impl Readiness {
         Poll::Pending
     }
 
-    /// Returns `Ready` when the reactor has told of the descriptor, or a round is over.
+    /// Returns `Ready` when the reactor has told of the descriptor (true), or a round is over.
     fn poll_event(
         &mut self,
         context: &mut Context<'_>,
         watch: impl FnOnce() -> io::Result<Watch>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<bool>> {
         if !self.is_watching {
             let Watch { source, round } = watch()?;
             self.event = source.map(|(source, direction)| match direction {
@@ -146,8 +159,8 @@ impl Readiness {
             self.round = None;
         }
         match told {
-            Poll::Pending => Poll::Ready(Ok(())),
-            told => told,
+            Poll::Pending => Poll::Ready(Ok(false)),
+            Poll::Ready(told) => Poll::Ready(told.map(|()| true)),
         }
     }
 }

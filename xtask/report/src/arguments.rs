@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The benchmarks, in the order in which they are run.
-pub(crate) const BENCHES: [&str; 5] = ["start", "channel", "lock", "pool", "growth"];
+pub(crate) const BENCHES: [&str; 6] = ["start", "channel", "lock", "pool", "async", "growth"];
 
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {

@@ -16,7 +16,9 @@ pub(crate) fn bench(bench: &str, sections: &[&str], quick: bool) -> Result<Resul
     let started = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["bench", "--quiet", "--locked", "--bench", bench, "--", "--json"]);
+    command.args(["bench", "--quiet", "--locked", "--bench", bench]);
+    // What needs a feature is measured with it alone, the rest as who uses no feature has it.
+    command.args((bench == "async").then_some("--features=async")).args(["--", "--json"]);
     command.args(quick.then_some("--quick")).args(sections);
     peers::announce(&mut command);
     let output = command
