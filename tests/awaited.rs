@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "awaited/closed.rs"]
+mod closed;
 #[path = "misfortune/common.rs"]
 mod common;
 #[path = "awaited/dropped.rs"]
@@ -35,7 +37,9 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    support::run(&[TESTS, dropped::TESTS, tokio_fd::TESTS, unblocked::TESTS].concat());
+    support::run(
+        &[TESTS, closed::TESTS, dropped::TESTS, tokio_fd::TESTS, unblocked::TESTS].concat(),
+    );
 }
 
 const TESTS: &[support::Test] = tests![
