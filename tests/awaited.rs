@@ -10,6 +10,8 @@ mod common;
 mod dropped;
 #[path = "awaited/executors.rs"]
 mod executors;
+#[path = "awaited/held.rs"]
+mod held;
 #[path = "awaited/tokio_fd.rs"]
 mod tokio_fd;
 #[path = "awaited/unblocked.rs"]
@@ -38,7 +40,8 @@ use tests;
 
 fn main() {
     support::run(
-        &[TESTS, closed::TESTS, dropped::TESTS, tokio_fd::TESTS, unblocked::TESTS].concat(),
+        &[TESTS, closed::TESTS, dropped::TESTS, held::TESTS, tokio_fd::TESTS, unblocked::TESTS]
+            .concat(),
     );
 }
 
