@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_subscriber_that_comes_after_the_pool_hears_of_new_workers,
     a_subscriber_may_use_the_pool,
     spans_that_are_left_in_any_order_are_closed,
+    who_listens_and_sleeps_holds_up_no_task,
 ];
 
 /// Writes down what it hears, a line each.
@@ -356,4 +357,60 @@ fn spans_that_are_left_in_any_order_are_closed() {
     assert!(at("close inner") < at("close outer"), "{lines:?}");
     // The second task is not within what the first one has left.
     assert!(lines.iter().filter(|line| *line == "open task").count() == 2, "{lines:?}");
+}
+
+/// Sleeps at each event and record until the test lets it go on.
+static SLEEP: Mutex<()> = Mutex::new(());
+
+struct Sleepy;
+
+impl<S: Subscriber> Layer<S> for Sleepy {
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        drop(SLEEP.lock());
+    }
+}
+
+impl log::Log for Sleepy {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.target() == "much" {
+            drop(SLEEP.lock());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn who_listens_and_sleeps_holds_up_no_task() {
+    fn tells(is_logged: bool) -> Duration {
+        let begun = Instant::now();
+        for number in 0..3000 {
+            if is_logged {
+                log::info!(target: "much", "record {number}");
+            } else {
+                tracing::info!(number, "event");
+            }
+        }
+        begun.elapsed()
+    }
+    log::set_boxed_logger(Box::new(Sleepy)).expect("the first");
+    log::set_max_level(log::LevelFilter::Info);
+    let subscriber = tracing_subscriber::registry().with(Sleepy);
+    dispatcher::with_default(&subscriber.into(), || {
+        for is_logged in [true, false] {
+            let pool = Pool::builder().processes(1).forward_logs(true).build().expect("pool");
+            pool.submit(|| (), ()).join().expect("the worker is there");
+            let asleep = SLEEP.lock().expect("no panic");
+            let outcome = pool.submit(tells, (is_logged,)).join_timeout(Duration::from_secs(60));
+            let spent = outcome.expect("it returns").expect("in time");
+            // It waits once for room, for a second.
+            assert!(spent < Duration::from_secs(20), "{spent:?}");
+            drop(asleep);
+            pool.submit(|| (), ()).join().expect("the pool goes on");
+        }
+    });
+    log::set_max_level(log::LevelFilter::Off);
 }

@@ -10,6 +10,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -167,6 +168,10 @@ fn tell(socket: &OwnedFd, mut told: Told) {
     send(socket, &said);
 }
 
+/// Nobody made room for the last of what this process said: the program's logger sleeps, and what
+/// follows does not wait for it again until there is room.
+static IS_UNHEARD: AtomicBool = AtomicBool::new(false);
+
 /// Sends what a worker says. Waits a while for room, then drops it.
 fn send(socket: &OwnedFd, said: &Said) {
     let Ok(parcel) = codec::encode(said) else { return };
@@ -175,14 +180,19 @@ fn send(socket: &OwnedFd, said: &Said) {
             // The pool reads its records between other work, and the socket may be full until
             // then.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if !poll::one_writable(socket.as_fd(), Deadline::after(SEND_TIMEOUT))
-                    .unwrap_or(false)
+                if IS_UNHEARD.load(Ordering::Relaxed)
+                    || !poll::one_writable(socket.as_fd(), Deadline::after(SEND_TIMEOUT))
+                        .unwrap_or(false)
                 {
+                    IS_UNHEARD.store(true, Ordering::Relaxed);
                     return;
                 }
             }
             // Sent; or the pool is gone, and this worker goes soon.
-            _ => return,
+            _ => {
+                IS_UNHEARD.store(false, Ordering::Relaxed);
+                return;
+            }
         }
     }
 }
