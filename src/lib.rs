@@ -198,6 +198,7 @@ mod start;
 mod sync;
 mod sys;
 mod target;
+mod text;
 #[cfg(feature = "tracing")]
 mod trace;
 mod unwind;

@@ -2,12 +2,16 @@
 
 mod support;
 
+#[path = "awaited/closed.rs"]
+mod closed;
 #[path = "misfortune/common.rs"]
 mod common;
 #[path = "awaited/dropped.rs"]
 mod dropped;
 #[path = "awaited/executors.rs"]
 mod executors;
+#[path = "awaited/held.rs"]
+mod held;
 #[path = "awaited/tokio_fd.rs"]
 mod tokio_fd;
 #[path = "awaited/unblocked.rs"]
@@ -35,7 +39,10 @@ macro_rules! tests {
 use tests;
 
 fn main() {
-    support::run(&[TESTS, dropped::TESTS, tokio_fd::TESTS, unblocked::TESTS].concat());
+    support::run(
+        &[TESTS, closed::TESTS, dropped::TESTS, held::TESTS, tokio_fd::TESTS, unblocked::TESTS]
+            .concat(),
+    );
 }
 
 const TESTS: &[support::Test] = tests![

@@ -3,6 +3,9 @@
 
 mod support;
 
+#[path = "traced/reports.rs"]
+mod reports;
+
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
@@ -23,21 +26,24 @@ macro_rules! tests {
         &[$((stringify!($test), $test as fn())),*]
     };
 }
+use tests;
 
 fn main() {
-    support::run(tests![
-        events_come_out_within_their_task,
-        tasks_are_within_the_span_that_submitted_them,
-        fields_keep_their_types,
-        the_worker_filters_by_level,
-        a_panic_is_one_event,
-        a_killed_worker_closes_its_spans,
-        a_flood_is_bounded,
-        ever_new_callsites_are_bounded,
-        threads_and_no_task,
-        children_are_spans,
-    ] as &[Test]);
+    support::run(&[TESTS, reports::TESTS].concat());
 }
+
+const TESTS: &[Test] = tests![
+    events_come_out_within_their_task,
+    tasks_are_within_the_span_that_submitted_them,
+    fields_keep_their_types,
+    the_worker_filters_by_level,
+    a_panic_is_one_event,
+    a_killed_worker_closes_its_spans,
+    a_flood_is_bounded,
+    ever_new_callsites_are_bounded,
+    threads_and_no_task,
+    children_are_spans,
+];
 
 /// Writes down what a subscriber hears, with the path of spans before it.
 #[derive(Clone, Default)]

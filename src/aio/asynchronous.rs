@@ -40,6 +40,9 @@ use crate::sys::wait::epoll::Epoll;
 /// still in the channel, and one that was to be sent is either sent or not. The methods say what
 /// that means for long messages. A waiting future may be moved to another thread.
 ///
+/// Where something is there each time, every 128th outcome or so lets other tasks go on first: the
+/// future is `Pending` once, and wakes its task at once.
+///
 /// # Tokio's own reactor
 /// Under tokio, the reactor's thread wakes tokio's, which is a wake-up more. A program that counts
 /// them can do without this wrapper, and have tokio's reactor watch a duplicate of the end's
@@ -143,6 +146,8 @@ pub(super) struct Watcher {
     pub(super) round: Mutex<Option<Round>>,
     /// Who waits, for the other direction of the same socket, which may take its wake-up away.
     pub(super) waker: Option<Waker>,
+    /// The descriptor was one that sleeps, and is one again when it is given back.
+    pub(super) was_blocking: bool,
 }
 
 impl<T> Async<T> {
@@ -196,7 +201,8 @@ impl<T> Async<T> {
         &mut self.end
     }
 
-    /// Gives the thing back. Of a message of which a part is sent, the rest is lost.
+    /// Gives the thing back, as it was: a pipe of a child sleeps again where it has to wait. Of a
+    /// message of which a part is sent, the rest is lost.
     ///
     /// ```
     /// use multiproc::{Async, Queue};
@@ -206,6 +212,11 @@ impl<T> Async<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn into_inner(self) -> T {
+        if self.values.was_blocking
+            && let Some(source) = self.values.source.get()
+        {
+            source.set_blocking();
+        }
         self.end
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::asynchronous::Async;
+use super::asynchronous::{Async, Watcher};
 use super::readiness::{Direction, Step, Watch};
 use super::source::{self, Source};
 use crate::channel::{Connection, SendError, SendFailure, Unsent};
@@ -28,6 +28,7 @@ fn poll_pipe<E: std::os::fd::AsFd>(
     if values.source.get().is_none() {
         // Only now, so that who takes the pipe out of the wrapper before finds it as it was.
         fd::set_nonblocking(end.as_fd())?;
+        values.was_blocking = true;
         let made = Source::of(end.as_fd())?;
         values.source.get_or_init(|| made);
     }
@@ -77,8 +78,13 @@ impl AsyncWrite for Async<ChildStdin> {
         Poll::Ready(Ok(()))
     }
 
-    /// Does nothing: the pipe is closed by dropping it.
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Closes the pipe: the child reads the end of the file. To write to it is an error from then
+    /// on.
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A pipe whose reader is gone takes its place. Both duplicates of the old one go.
+        let (_, broken) = fd::pipe()?;
+        self.end = ChildStdin::from(broken);
+        self.values = Watcher::default();
         Poll::Ready(Ok(()))
     }
 }
@@ -182,7 +188,8 @@ impl<S, R> AsyncWrite for ByteStream<S, R> {
         Poll::Ready(done.map_err(|error| SendError::new(error, ()).into()))
     }
 
-    /// Sends what is unsent; the other side is told of the end when this is dropped.
+    /// Sends what is unsent. The other side may still send, so it is told of the end only when this
+    /// is dropped.
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
     }

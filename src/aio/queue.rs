@@ -13,7 +13,7 @@ use super::readiness::{Readiness, Step};
 use super::receive::{asked, item, looked, recv_fault};
 use super::send::{Sent, lost, sink};
 use crate::channel::{
-    JoinableQueue, Queue, QueueReceiver, QueueSender, RecvError, SendError, SendFailure,
+    JoinableQueue, PushesOut, Queue, QueueReceiver, QueueSender, RecvError, SendError, SendFailure,
     SendTransportError, SimpleQueue, TryRecvError, TrySendError, Unsent,
 };
 use crate::process::Waitable;

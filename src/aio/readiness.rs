@@ -1,5 +1,6 @@
 //! One wait for the reactor's word, and the loop that leads to it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,23 @@ use crate::sys::per_process::Generation;
 /// Number of looks in one poll after which a future lets others go on: somebody may make the
 /// descriptor readable again and again.
 const MAX_LOOKS: u32 = 64;
+
+/// Outcomes in a row, on one thread, that were there at once, after which a future lets others go
+/// on: a loop over a channel that always has something would keep the thread to itself.
+const MAX_IN_A_ROW: u32 = 128;
+
+thread_local! {
+    static IN_A_ROW: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Returns true, once, after many outcomes in a row that were there at once.
+fn is_turn_of_others() -> bool {
+    IN_A_ROW.with(|count| {
+        let is_theirs = count.get() >= MAX_IN_A_ROW;
+        count.set(if is_theirs { 0 } else { count.get() + 1 });
+        is_theirs
+    })
+}
 
 /// What a descriptor is to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +127,11 @@ impl Readiness {
         mut step: impl FnMut(&mut S, bool) -> Step<T>,
     ) -> Poll<io::Result<T>> {
         let mut is_told = false;
+        // Before anything is taken, so nothing is lost.
+        if is_turn_of_others() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         for _ in 0..MAX_LOOKS {
             match step(state, is_told) {
                 Step::Done(outcome) => {
@@ -118,7 +141,10 @@ impl Readiness {
                 }
                 Step::Again => {}
                 Step::Wait => match self.poll_event(context, || watch(state)) {
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        IN_A_ROW.set(0);
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Ok(told)) => is_told = told,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 },

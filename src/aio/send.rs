@@ -155,11 +155,16 @@ macro_rules! sink {
                 self.poll_unsent(context).map_err(lost)
             }
 
+            /// Sends what is unsent. A `Sender` ends its pipe then, as to drop it does: the
+            /// receiver gets what was sent, and then hears of the end. A queue goes on, and so does
+            /// a connection, whose other direction may be in use: these end when they are dropped.
             fn poll_close(
-                self: Pin<&mut Self>,
+                mut self: Pin<&mut Self>,
                 context: &mut Context<'_>,
             ) -> Poll<Sent> {
-                self.poll_flush(context)
+                let closed = std::task::ready!(self.poll_unsent(context));
+                PushesOut::hang_up(&mut self.end);
+                Poll::Ready(closed.map_err(lost))
             }
         }
     };

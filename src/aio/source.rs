@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use async_io::Async as Watched;
@@ -34,6 +34,14 @@ impl Source {
         // not read from it.
         let watched = Watched::new_nonblocking(fd::duplicate(fd)?)?;
         Ok(Source { watched: Some(Arc::new(watched)), made_in: Generation::current() })
+    }
+
+    /// Has reads and writes by the descriptor, and by that which it is a duplicate of, sleep again.
+    pub(super) fn set_blocking(&self) {
+        // A forked copy has the flags in common with its original.
+        if self.made_in.is_current() {
+            let _ = fd::set_blocking(self.watched().as_fd());
+        }
     }
 
     /// Returns the descriptor as the reactor has it.

@@ -95,6 +95,10 @@ pub(crate) trait PushesOut {
         false
     }
 
+    /// Ends the channel, as to drop the end does, if it is one that only sends and that nobody else
+    /// has.
+    fn hang_up(&mut self) {}
+
     /// Returns true if something to receive may be here of which the descriptor does not tell, as
     /// who waited for room has taken the wake-up.
     fn has_unheard_value(&self) -> bool {

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{de, ser};
 
+use crate::text;
+
 /// Advice for a type that asks the format what comes next; it ends an error.
 pub(crate) const ADVICE: &str =
     "wrap the value in `multiproc::SelfDescribing` (feature `self-describing`)";
@@ -93,15 +95,15 @@ impl std::error::Error for CodecError {}
 
 impl ser::Error for CodecError {
     #[cold]
-    fn custom<T: fmt::Display>(text: T) -> CodecError {
-        CodecError::text(text.to_string())
+    fn custom<T: fmt::Display>(said: T) -> CodecError {
+        CodecError::text(text::print(format_args!("{said}")))
     }
 }
 
 impl de::Error for CodecError {
     #[cold]
-    fn custom<T: fmt::Display>(text: T) -> CodecError {
-        CodecError::text(text.to_string())
+    fn custom<T: fmt::Display>(said: T) -> CodecError {
+        CodecError::text(text::print(format_args!("{said}")))
     }
 
     #[cold]

@@ -12,9 +12,13 @@ use std::iter;
 use serde::{Deserialize, Serialize};
 
 use super::io_facts::IoFacts;
+use crate::{text, unwind};
 
 /// The most links of a chain. An error whose `source` never ends is cut here.
 const LONGEST_CHAIN: usize = 128;
+
+/// Bytes that stand before each text where an error shows its causes.
+const LINK: usize = 16;
 
 /// An error that another process met, of whatever type it was there: its text, its causes, each
 /// with its text, and a backtrace if it had one. It implements [`std::error::Error`].
@@ -65,15 +69,16 @@ impl RemoteError {
         let links = iter::successors(Some(error), |&error| error.source())
             .take(LONGEST_CHAIN)
             .map(|error| {
-                let text = print(format_args!("{error}"));
+                let text = text::print(format_args!("{error}"));
                 let io = match error.downcast_ref::<RemoteError>() {
                     Some(remote) => remote.io,
                     None => IoFacts::of(error, &text),
                 };
                 (text, io)
             })
-            .collect();
-        RemoteError::from_links(links, backtrace_of(error))
+            .collect::<Vec<(String, Option<IoFacts>)>>();
+        let texts = links.iter().map(|(text, _)| text.len() + LINK).sum();
+        RemoteError::from_links(links, backtrace_of(error, texts))
     }
 
     /// Makes the chain of what stands in a list, outermost first.
@@ -150,20 +155,58 @@ impl RemoteError {
     }
 }
 
-/// Prints what may fail to print itself, where `to_string` would panic.
-fn print(what: fmt::Arguments<'_>) -> String {
-    let mut text = String::new();
-    // What was printed before the failure is better than nothing.
-    let _ = text.write_fmt(what);
-    text
-}
+/// What stands above a backtrace.
+const HEADING: &str = "\nStack backtrace:\n";
+
+/// Bytes beside its texts that an error may print before its backtrace.
+const SLACK: usize = 4096;
+
+/// Bytes of a backtrace that are taken, at the most.
+const LONGEST_BACKTRACE: usize = 1 << 20;
 
 /// Returns the backtrace of an error, which std lets nobody ask for yet: errors that have one show
-/// it at the end of their `Debug`, under this heading.
-fn backtrace_of(error: &(dyn StdError + 'static)) -> Option<String> {
-    let shown = print(format_args!("{error:?}"));
-    let backtrace = shown.split_once("\nStack backtrace:\n")?.1.trim_end();
+/// it at the end of their `Debug`, under a heading, behind their texts, which are `texts` bytes
+/// long.
+///
+/// Nobody but this function asks for that `Debug`, so nothing of it may do harm. It is broken off
+/// where the heading should have come: others print what they hold, which may be huge, or lead
+/// back to itself and so never end but with the stack. A panic in it is caught.
+fn backtrace_of(error: &(dyn StdError + 'static), texts: usize) -> Option<String> {
+    // Further lines are indented there, and each cause is numbered.
+    let most = texts.saturating_mul(4).saturating_add(SLACK);
+    let mut shown = Shown { text: String::new(), most, has_heading: false };
+    unwind::catch(|| write!(shown, "{error:?}").is_ok()).ok()?;
+    let backtrace = shown.text.split_once(HEADING)?.1.trim_end();
     (!backtrace.is_empty()).then(|| backtrace.to_owned())
+}
+
+/// The `Debug` of an error, as far as it is taken.
+struct Shown {
+    text: String,
+    most: usize,
+    has_heading: bool,
+}
+
+impl Write for Shown {
+    fn write_str(&mut self, mut part: &str) -> fmt::Result {
+        loop {
+            let room = self.most.saturating_sub(self.text.len()).min(part.len());
+            let end = (0..=room).rev().find(|end| part.is_char_boundary(*end)).unwrap_or(0);
+            let before = self.text.len().saturating_sub(HEADING.len());
+            self.text.push_str(&part[..end]);
+            part = &part[end..];
+            // It may come in several parts.
+            let new = &self.text.as_bytes()[before..];
+            if !self.has_heading && new.windows(HEADING.len()).any(|at| at == HEADING.as_bytes()) {
+                self.has_heading = true;
+                self.most = self.text.len().saturating_add(LONGEST_BACKTRACE);
+            } else if part.is_empty() {
+                return Ok(());
+            } else {
+                return Err(fmt::Error);
+            }
+        }
+    }
 }
 
 impl From<RemoteError> for Told {

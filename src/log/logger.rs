@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Level;
 use crate::identity;
+use crate::text;
 
 /// The library's logger; there is one, from [`get_logger`].
 pub struct Logger {
@@ -278,7 +279,9 @@ impl Logger {
         if self.to_stderr.load(Ordering::Relaxed) {
             // One write a line, so that lines of several processes do not mix; to a closed stream,
             // nothing.
-            let line = format!("[{}/{}] {}\n", record.level, record.process, record.message);
+            let mut line = format!("[{}/{}] ", record.level, record.process);
+            line.push_str(&text::print(record.message));
+            line.push('\n');
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
         // Called without the lock: a handler may add another, or log.

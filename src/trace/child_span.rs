@@ -2,14 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tracing::Span;
 use tracing::field::Empty;
 
+use super::origin::{Kept, Place};
 use crate::error::Failure;
 
 /// The span of a child, open until its end is seen.
 #[derive(Debug, Default)]
-pub(crate) struct ChildSpan(Mutex<Option<Span>>);
+pub(crate) struct ChildSpan(Mutex<Option<Kept>>);
 
 impl ChildSpan {
     /// Opens the span of a child that was started just now, within the span that is current.
@@ -17,7 +17,7 @@ impl ChildSpan {
         let span = tracing::info_span!(
             target: "multiproc::process", "process", process = name, pid, function, outcome = Empty
         );
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(span);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept::new(span));
     }
 
     /// Notes how the child ended, with one event if it failed, and closes its span. Does nothing
@@ -35,15 +35,18 @@ impl ChildSpan {
         };
         let place = panic.and_then(|panic| panic.location()).map(ToString::to_string);
         let message = panic.map_or_else(|| failure.to_string(), |panic| panic.message().to_owned());
-        tracing::error!(
-            target: "multiproc::process",
-            parent: &span,
-            process = name,
-            pid,
-            place,
-            backtrace = panic.and_then(|panic| panic.backtrace()),
-            "{message}"
-        );
+        // The thread that sees the end may have another subscriber than the one that started it.
+        Place::within(&span).enter(|parent| {
+            tracing::error!(
+                target: "multiproc::process",
+                parent: parent,
+                process = name,
+                pid,
+                place,
+                backtrace = panic.and_then(|panic| panic.backtrace()),
+                "{message}"
+            );
+        });
         if panic.is_some() {
             span.record("outcome", "panicked");
         } else {

@@ -10,11 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::field::Empty;
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Id, Metadata, Span, dispatcher};
+use tracing::{Event, Metadata, Span, dispatcher};
 
 use super::callsites;
-use super::origin::Origin;
+use super::origin::{Kept, Origin, Place};
 use super::told::{self, Told, Value};
+use crate::unwind;
 
 /// Spans of one worker that are open at a time, at the most; those beyond are left out, and what is
 /// within them is of the task.
@@ -36,18 +37,29 @@ pub(crate) struct Feed {
 #[derive(Debug, Default)]
 struct Jobs {
     last: u64,
-    origins: VecDeque<(u64, Origin)>,
+    origins: VecDeque<Given>,
+}
+
+/// A job that the worker was given.
+#[derive(Debug)]
+struct Given {
+    number: u64,
+    origin: Origin,
+    /// Tasks of it that have not begun.
+    left: u32,
 }
 
 /// Spans that are open.
 #[derive(Debug, Default)]
 struct Open {
-    task: Option<Span>,
+    task: Option<Kept>,
+    /// Where the task was submitted, for what is within none of its spans.
+    origin: Place,
     /// The name of the task that runs.
     label: String,
     /// The span of the worker, for what is of no task; made when it is needed.
-    worker: Option<Span>,
-    spans: HashMap<u64, Span>,
+    worker: Option<Kept>,
+    spans: HashMap<u64, Kept>,
 }
 
 impl Feed {
@@ -56,30 +68,38 @@ impl Feed {
         Feed { name, pid, jobs: Mutex::default(), open: Mutex::default() }
     }
 
-    /// Notes that the worker is given a job of this origin; returns the job's number for it. Runs
-    /// no code of the subscriber.
-    pub(crate) fn given(&self, origin: &Origin) -> u64 {
+    /// Notes that the worker is given a job of `count` tasks of this origin; returns the job's
+    /// number for it. Runs no code of the subscriber.
+    pub(crate) fn given(&self, origin: &Origin, count: u32) -> u64 {
         let mut jobs = lock(&self.jobs);
         jobs.last = jobs.last.wrapping_add(1);
         let number = jobs.last;
         if jobs.origins.len() < MAX_JOBS {
-            jobs.origins.push_back((number, origin.clone()));
+            jobs.origins.push_back(Given { number, origin: origin.clone(), left: count });
         }
         number
     }
 
-    /// The origin of a job, and forgets those of the jobs before it.
+    /// The origin of a task of a job that begins, and forgets those of the jobs before it, and of
+    /// this one with its last task: what waits for the end of a span that was current is not to
+    /// wait for the worker's next task.
     fn origin(&self, job: u64) -> Origin {
         let mut passed = Vec::new();
         let mut jobs = lock(&self.jobs);
-        while jobs.origins.front().is_some_and(|(number, _)| *number < job) {
+        while jobs.origins.front().is_some_and(|given| given.number < job) {
             passed.extend(jobs.origins.pop_front());
         }
-        let origin = jobs.origins.front().filter(|(number, _)| *number == job);
-        let origin = origin.map(|(_, origin)| origin.clone()).unwrap_or_default();
+        let mut origin = Origin::default();
+        if let Some(given) = jobs.origins.front_mut().filter(|given| given.number == job) {
+            origin = given.origin.clone();
+            given.left = given.left.saturating_sub(1);
+            if given.left == 0 {
+                passed.extend(jobs.origins.pop_front());
+            }
+        }
         // Dropping a span may call the subscriber: not under the lock.
         drop(jobs);
-        drop(passed);
+        drop_each(passed);
         origin
     }
 
@@ -93,29 +113,32 @@ impl Feed {
             }
             Told::Event { within, mut site, values } => {
                 site.is_span = false;
-                let parent = self.parent(within);
                 let (metadata, values) = callsites::find(site, values);
-                if is_wanted(metadata) {
-                    callsites::with_values(metadata, &values, |values| {
-                        Event::child_of(parent, metadata, values);
-                    });
-                }
+                self.place(within).enter(|parent| {
+                    if is_wanted(metadata) {
+                        callsites::with_values(metadata, &values, |values| {
+                            Event::child_of(parent, metadata, values);
+                        });
+                    }
+                });
             }
             Told::Span { id, within, mut site, values } => {
                 site.is_span = true;
-                let parent = self.parent(within);
                 let (metadata, values) = callsites::find(site, values);
-                if !is_wanted(metadata) || lock(&self.open).spans.len() >= MAX_SPANS {
-                    return;
-                }
-                let span = callsites::with_values(metadata, &values, |values| {
-                    Span::child_of(parent, metadata, values)
+                let span = self.place(within).enter(|parent| {
+                    if !is_wanted(metadata) || lock(&self.open).spans.len() >= MAX_SPANS {
+                        return None;
+                    }
+                    Some(callsites::with_values(metadata, &values, |values| {
+                        Span::child_of(parent, metadata, values)
+                    }))
                 });
-                let before = lock(&self.open).spans.insert(id, span);
+                let Some(span) = span else { return };
+                let before = lock(&self.open).spans.insert(id, Kept::new(span));
                 drop(before);
             }
             Told::Values { id, values } => {
-                let span = lock(&self.open).spans.get(&id).cloned();
+                let span = lock(&self.open).spans.get(&id).map(|span| Span::clone(span));
                 let Some(span) = span else { return };
                 for (name, value) in &values {
                     record(&span, name, value);
@@ -132,24 +155,30 @@ impl Feed {
     fn begin(&self, job: u64, number: u64, name: String) {
         self.end_task("not told");
         let origin = self.origin(job);
-        let span = tracing::info_span!(
-            target: "multiproc::task",
-            parent: origin.id(),
-            "task",
-            name = name.as_str(),
-            number,
-            process = self.name.as_str(),
-            pid = self.pid,
-            outcome = Empty
-        );
+        let span = origin.place().enter(|parent| {
+            tracing::info_span!(
+                target: "multiproc::task",
+                parent: parent,
+                "task",
+                name = name.as_str(),
+                number,
+                process = self.name.as_str(),
+                pid = self.pid,
+                outcome = Empty
+            )
+        });
         let mut open = lock(&self.open);
-        open.task = Some(span);
+        open.task = Some(Kept::new(span));
+        open.origin = origin.place().top();
         open.label = name;
     }
 
     /// Closes the task's span, if one is open.
     fn end_task(&self, outcome: &str) {
-        let task = lock(&self.open).task.take();
+        let (task, _origin) = {
+            let mut open = lock(&self.open);
+            (open.task.take(), std::mem::take(&mut open.origin))
+        };
         if let Some(task) = task {
             task.record("outcome", outcome);
         }
@@ -157,44 +186,49 @@ impl Feed {
 
     /// Makes one event of a failure.
     fn fail(&self, message: &str, place: Option<&str>, backtrace: Option<&str>) {
-        let parent = self.parent(None);
         let task = lock(&self.open).label.clone();
-        tracing::error!(
-            target: "multiproc::task",
-            parent: parent,
-            task = task.as_str(),
-            place,
-            backtrace,
-            process = self.name.as_str(),
-            pid = self.pid,
-            "{message}"
-        );
+        self.place(None).enter(|parent| {
+            tracing::error!(
+                target: "multiproc::task",
+                parent: parent,
+                task = task.as_str(),
+                place,
+                backtrace,
+                process = self.name.as_str(),
+                pid = self.pid,
+                "{message}"
+            );
+        });
     }
 
     /// The worker has ended: closes all of its spans, the innermost first. `why` is the outcome of
     /// the task that ran, of which there is then one event.
     pub(crate) fn end(&self, why: &str) {
+        // A subscriber may panic in each of these steps. The others are taken nevertheless, and no
+        // two panics meet.
         if lock(&self.open).task.is_some() {
-            self.fail(why, None, None);
+            let _ = unwind::catch(|| self.fail(why, None, None));
         }
         let spans = std::mem::take(&mut lock(&self.open).spans);
         let mut spans: Vec<_> = spans.into_iter().collect();
         spans.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
-        spans.into_iter().for_each(drop);
-        self.end_task(why);
+        drop_each(spans);
+        let _ = unwind::catch(|| self.end_task(why));
         let worker = lock(&self.open).worker.take();
-        drop(worker);
+        drop_each(worker);
         let origins = std::mem::take(&mut lock(&self.jobs).origins);
-        drop(origins);
+        drop_each(origins);
     }
 
-    /// The number of the span that something is within: the one that the worker says, or that of
-    /// the task, or that of the worker.
-    fn parent(&self, within: Option<u64>) -> Option<Id> {
+    /// The place of something: within the span that the worker says, or that of the task, or that
+    /// of the worker.
+    fn place(&self, within: Option<u64>) -> Place {
         let open = lock(&self.open);
         let span = within.and_then(|id| open.spans.get(&id)).or(open.task.as_ref());
-        if let Some(id) = span.or(open.worker.as_ref()).map(Span::id) {
-            return id;
+        if let Some(span) = span.or(open.worker.as_ref()) {
+            let place = Place::within(span);
+            // Spans that the subscriber does not want are none.
+            return if place.is_within() { place } else { open.origin.clone() };
         }
         drop(open);
         let span = tracing::info_span!(
@@ -204,15 +238,22 @@ impl Feed {
             process = self.name.as_str(),
             pid = self.pid
         );
-        let id = span.id();
-        lock(&self.open).worker = Some(span);
-        id
+        let place = Place::within(&span);
+        lock(&self.open).worker = Some(Kept::new(span));
+        place
     }
 }
 
 /// Locks what no code of the subscriber runs under.
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Drops spans, for which the subscriber is called: a panic of its in one leaves the others.
+fn drop_each<T>(spans: impl IntoIterator<Item = T>) {
+    for span in spans {
+        let _ = unwind::catch(|| drop(span));
+    }
 }
 
 /// Returns whether this thread's subscriber wants what a callsite makes.
@@ -273,7 +314,7 @@ mod tests {
             let values =
                 vec![("same".to_owned(), Value::Signed(1)), ("?".to_owned(), Value::Bool(false))];
             feed.take_in(Told::Values { id: 0, values });
-            feed.given(&Origin::current());
+            feed.given(&Origin::current(), 1);
             feed.take_in(Told::Begun { job: u64::MAX, number: 0, name: String::new() });
             assert!(lock(&feed.jobs).origins.is_empty());
             feed.end("killed");

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
+use crate::text;
+
 /// Fields of a span or event that cross, at the most; as many as the macros of `tracing` allow.
 pub(super) const MAX_FIELDS: usize = 32;
 
@@ -191,6 +193,6 @@ impl Visit for Collector {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, Value::Text(format!("{value:?}")));
+        self.add(field, Value::Text(text::print(format_args!("{value:?}"))));
     }
 }

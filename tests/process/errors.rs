@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use multiproc::{Pool, PortableError, Process, RemoteError, Run};
@@ -18,6 +20,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     an_error_goes_through_several_processes,
     backtraces_cross,
     an_error_that_cannot_be_shown_crosses,
+    an_error_whose_debug_panics_or_never_ends_crosses,
 ];
 
 /// An error with a cause, of which serde knows nothing.
@@ -213,4 +216,63 @@ fn an_error_that_cannot_be_shown_crosses() {
     let child = Process::new(|| Err(Mute)?, ()).start().expect("start");
     let outcome: Result<(), PortableError> = child.join().expect("join");
     assert_eq!(outcome.expect_err("it fails").to_string(), "half a te");
+}
+
+/// An error that `Display` shows, and `Debug` cannot.
+struct Awkward {
+    way: u32,
+}
+
+impl fmt::Debug for Awkward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.way {
+            0 => panic!("it has no Debug"),
+            _ => loop {
+                f.write_str("this is a long story without an end, ")?;
+            },
+        }
+    }
+}
+
+impl fmt::Display for Awkward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}", self.way)
+    }
+}
+
+impl Error for Awkward {}
+
+/// An error that holds itself.
+struct Knot(Arc<OnceLock<Knot>>);
+
+impl fmt::Debug for Knot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Knot").field(&self.0.get()).finish()
+    }
+}
+
+impl fmt::Display for Knot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a knot")
+    }
+}
+
+impl Error for Knot {}
+
+fn an_error_whose_debug_panics_or_never_ends_crosses() {
+    fn fails(way: u32) -> Result<(), PortableError> {
+        if way == 2 {
+            let knot = Knot(Arc::default());
+            let _ = knot.0.set(Knot(Arc::clone(&knot.0)));
+            Err(anyhow::Error::new(knot).context("outer"))?;
+        }
+        Err(Awkward { way })?
+    }
+    for way in 0..3 {
+        let child = Process::new(fails, (way,)).env("RUST_BACKTRACE", "1").start().expect("start");
+        let outcome = child.join_timeout(Duration::from_secs(20)).expect("it returns an error");
+        let error = outcome.expect("it ends").expect_err("it fails");
+        let expected = if way == 2 { "outer".to_owned() } else { format!("error {way}") };
+        assert_eq!(error.to_string(), expected);
+    }
 }

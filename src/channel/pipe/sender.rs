@@ -156,6 +156,13 @@ impl<T> PushesOut for Sender<T> {
             self.outbound.send_some(&mut self.bell, bytes.into(), fds, sent)
         })
     }
+
+    fn hang_up(&mut self) {
+        // A forked copy has the socket in common with its original.
+        if self.sole.check(WHAT).is_ok() {
+            self.bell.shut();
+        }
+    }
 }
 
 impl<T> AsFd for Sender<T> {

@@ -248,14 +248,15 @@ impl Shared {
             let (turn, until) = self.turn(&events);
             // With nothing locked, as a callback may submit or cancel tasks. Each sink that got an
             // outcome is woken once for the whole turn.
+            // What panics here is theirs, and has been shown: the pool goes on without it.
             for sink in &turn.left.touched {
-                sink.wake();
+                let _ = unwind::catch(|| sink.wake());
             }
             for (source, said) in turn.said {
-                records::give(&source, said);
+                let _ = unwind::catch(|| records::give(&source, said));
             }
             for warning in &turn.warnings {
-                get_logger().warning(warning);
+                let _ = unwind::catch(|| get_logger().warning(warning));
             }
             // Starting takes long, and things have happened meanwhile: look at once instead of
             // sleeping.

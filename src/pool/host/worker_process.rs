@@ -257,7 +257,7 @@ impl WorkerProcess {
         let options = &call.options;
         let grace = options.grace.unwrap_or(self.grace);
         #[cfg(feature = "tracing")]
-        let traced = self.source.given(&call.origin);
+        let traced = self.source.given(&call.origin, job.count);
         #[cfg(not(feature = "tracing"))]
         let traced = None;
         let request = Request::Tasks {

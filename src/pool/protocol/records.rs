@@ -10,6 +10,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Carried};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
+use crate::text;
 #[cfg(feature = "tracing")]
 use crate::trace::{feed, feed::Feed, origin::Origin, teller, told::Told};
 
@@ -63,11 +65,11 @@ impl Source {
         }
     }
 
-    /// Notes that the worker is given a job of this origin; returns the number by which the worker
-    /// tells of it, if it does.
+    /// Notes that the worker is given a job of `count` tasks of this origin; returns the number by
+    /// which the worker tells of it, if it does.
     #[cfg(feature = "tracing")]
-    pub(crate) fn given(&self, origin: &Origin) -> Option<u64> {
-        self.feed.as_ref().map(|feed| feed.given(origin))
+    pub(crate) fn given(&self, origin: &Origin, count: u32) -> Option<u64> {
+        self.feed.as_ref().map(|feed| feed.given(origin, count))
     }
 }
 
@@ -136,7 +138,7 @@ impl Log for Forwarder {
         let mut logged = Logged {
             level: record.level() as usize,
             target: record.target().to_owned(),
-            message: record.args().to_string(),
+            message: text::print(*record.args()),
             module: record.module_path().map(str::to_owned),
             file: record.file().map(str::to_owned),
             line: record.line(),
@@ -166,6 +168,10 @@ fn tell(socket: &OwnedFd, mut told: Told) {
     send(socket, &said);
 }
 
+/// Nobody made room for the last of what this process said: the program's logger sleeps, and what
+/// follows does not wait for it again until there is room.
+static IS_UNHEARD: AtomicBool = AtomicBool::new(false);
+
 /// Sends what a worker says. Waits a while for room, then drops it.
 fn send(socket: &OwnedFd, said: &Said) {
     let Ok(parcel) = codec::encode(said) else { return };
@@ -174,14 +180,19 @@ fn send(socket: &OwnedFd, said: &Said) {
             // The pool reads its records between other work, and the socket may be full until
             // then.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if !poll::one_writable(socket.as_fd(), Deadline::after(SEND_TIMEOUT))
-                    .unwrap_or(false)
+                if IS_UNHEARD.load(Ordering::Relaxed)
+                    || !poll::one_writable(socket.as_fd(), Deadline::after(SEND_TIMEOUT))
+                        .unwrap_or(false)
                 {
+                    IS_UNHEARD.store(true, Ordering::Relaxed);
                     return;
                 }
             }
             // Sent; or the pool is gone, and this worker goes soon.
-            _ => return,
+            _ => {
+                IS_UNHEARD.store(false, Ordering::Relaxed);
+                return;
+            }
         }
     }
 }
