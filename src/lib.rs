@@ -60,6 +60,8 @@
 //! - With the feature `async`, futures under any executor: `child.await` and `task.await`; `Async`
 //!   around an end of a channel, a queue, a listener or a set, with `Stream` and `Sink`;
 //!   `Tasks::stream`, whose inputs and outcomes are streams.
+//! - What children log in the program's own logger ([`Process::forward_logs`]), and what they write
+//!   line by line with their name before it ([`Stdio::lines`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
 //!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a
 //!   [`WaitSet`] for many thousands, again and again, [`Writable`] ends among them.
@@ -192,6 +194,7 @@ mod pool;
 mod process;
 #[cfg(doctest)]
 mod readme;
+mod relay;
 mod shm;
 mod signal;
 mod start;
@@ -237,6 +240,7 @@ pub use process::{
     StillRunning, WaitSet, Waitable, active_children, at_exit, at_forkserver_child, cpu_count,
     current_process, parent_process, restart_forkserver, set_forkserver_preload, wait,
 };
+pub use relay::Line;
 pub use shm::{
     Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList,
     SharedArray, SharedBuffer, SharedMemory, SharedSlice,

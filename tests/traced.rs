@@ -36,6 +36,7 @@ fn main() {
         ever_new_callsites_are_bounded,
         threads_and_no_task,
         children_are_spans,
+        what_children_tell_is_within_their_spans,
     ] as &[Test]);
 }
 
@@ -363,4 +364,53 @@ fn children_are_spans() {
         ];
         assert_eq!(seen, expected);
     });
+}
+
+fn tells(is_killed: bool) {
+    let outer = tracing::info_span!("first", is_killed);
+    let _within = outer.entered();
+    tracing::debug!("not wanted");
+    tracing::info_span!("second").in_scope(|| tracing::warn!(number = 7_u64, "within"));
+    if is_killed {
+        std::process::abort();
+    }
+    tracing::info!("done");
+}
+
+fn what_children_tell_is_within_their_spans() {
+    for method in support::METHODS {
+        let notes = Notes::default();
+        let filter = tracing_subscriber::filter::LevelFilter::INFO;
+        let subscriber = tracing_subscriber::registry().with(filter).with(notes.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for (is_killed, is_asked) in [(false, true), (true, true), (false, false)] {
+                let process = Process::new(tells, (is_killed,)).name("it").start_method(method);
+                let child = process.forward_logs(is_asked).stack_size(1 << 20).start();
+                assert_eq!(child.expect("started").join().is_err(), is_killed);
+            }
+        });
+        let lines = std::mem::take(&mut notes.0.lock().unwrap().lines);
+        let seen: Vec<_> =
+            lines.iter().map(|line| line.split(" function").next().unwrap_or_default()).collect();
+        let told = |is_killed: bool| {
+            vec![
+                "open process process:str=\"it\"".to_owned(),
+                format!("open process/first is_killed:bool={is_killed}"),
+                "open process/first/second".to_owned(),
+                "WARN process/first/second message:text=within number:u64=7".to_owned(),
+                "close process/first/second".to_owned(),
+            ]
+        };
+        let mut expected = told(false);
+        expected.extend([
+            "INFO process/first message:text=done".to_owned(),
+            "close process/first".to_owned(),
+            "close process outcome:str=\"returned\"".to_owned(),
+        ]);
+        expected.extend(told(true));
+        expected.push("close process/first".to_owned());
+        assert_eq!(seen[..expected.len()], expected, "{method}");
+        assert_eq!(seen.len(), expected.len() + 4, "{seen:?}");
+        assert!(seen[expected.len()].starts_with("ERROR process message:text="), "{seen:?}");
+    }
 }

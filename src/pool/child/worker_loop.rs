@@ -29,8 +29,8 @@ use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
 use crate::pool::protocol::messages::{self, Reply, Request};
-use crate::pool::protocol::records;
 use crate::pool::protocol::worker_memory::WorkerMemory;
+use crate::relay::records;
 use crate::sys::limits::watch;
 use crate::sys::parcel::Parcel;
 use crate::sys::program::code::{self, Entry, Offset, Refusal};
@@ -139,8 +139,9 @@ fn work(duty: Duty) {
     // Called by the panic hook, perhaps while the task's name is borrowed or the thread is ending:
     // it then gives no name rather than a second panic.
     unwind::name_tasks(|| TASK.with(|task| task.look(|task| task.name().to_owned())));
-    if let Some((socket, level)) = records {
-        records::install(socket, level, trace_level);
+    if let Some((Carried(socket), level)) = records {
+        records::install_teller(&socket, trace_level);
+        records::install(socket, level);
     }
     let mut ready = vec![Reply::Ready as u8];
     if let Some(reason) = initializer.and_then(initialize) {
