@@ -61,7 +61,8 @@
 //!   around an end of a channel, a queue, a listener or a set, with `Stream` and `Sink`;
 //!   `Tasks::stream`, whose inputs and outcomes are streams.
 //! - What children log in the program's own logger ([`Process::forward_logs`]), and what they write
-//!   line by line with their name before it ([`Stdio::lines`]).
+//!   line by line with their name before it ([`Stdio::lines`]); the context of a trace goes along
+//!   with children and tasks ([`set_trace_context`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
 //!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a
 //!   [`WaitSet`] for many thousands, again and again, [`Writable`] ends among them.
@@ -203,6 +204,7 @@ mod sys;
 mod target;
 #[cfg(feature = "tracing")]
 mod trace;
+mod trace_context;
 mod unwind;
 
 #[cfg(feature = "async")]
@@ -259,4 +261,5 @@ pub use sys::program::code::FnPointer;
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;
+pub use trace_context::{set_trace_context, trace_context};
 pub use unwind::{Location, Panic};

@@ -30,6 +30,7 @@ fn main() {
         tasks_are_within_the_span_that_submitted_them,
         fields_keep_their_types,
         the_worker_filters_by_level,
+        workers_follow_a_filter_that_changes,
         a_panic_is_one_event,
         a_killed_worker_closes_its_spans,
         a_flood_is_bounded,
@@ -205,6 +206,31 @@ fn the_worker_filters_by_level() {
         assert_eq!(pool.apply(asks_what_is_enabled, ()).expect("asked"), (true, true));
     });
     assert!(lines.contains(&"DEBUG task message:text=not sent".to_owned()), "{lines:?}");
+}
+
+fn workers_follow_a_filter_that_changes() {
+    let notes = Notes::default();
+    let (filter, handle) =
+        tracing_subscriber::reload::Layer::new(tracing_subscriber::filter::LevelFilter::INFO);
+    let subscriber = tracing_subscriber::registry().with(filter).with(notes.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        let pool = Pool::new(1).expect("pool");
+        let ask = || pool.apply(asks_what_is_enabled, ()).expect("asked");
+        let set = |level| {
+            handle.reload(tracing_subscriber::filter::LevelFilter::from_level(level)).expect("set");
+        };
+        assert_eq!(ask(), (true, false));
+        set(tracing::Level::DEBUG);
+        assert_eq!(ask(), (true, true));
+        set(tracing::Level::WARN);
+        assert_eq!(ask(), (false, false));
+        set(tracing::Level::INFO);
+        assert_eq!(ask(), (true, false));
+        pool.close();
+        pool.join().expect("joined");
+    });
+    let lines = std::mem::take(&mut notes.0.lock().unwrap().lines);
+    assert_eq!(lines.iter().filter(|line| line.contains("not sent")).count(), 1, "{lines:?}");
 }
 
 fn panics() {

@@ -53,6 +53,7 @@ use crate::sys::process::reserve;
 use crate::sys::program::code::{Contentless, Crossing, Entry, FnPointer, Offset, Refusal};
 use crate::sys::program::title;
 use crate::target::{Captureless, Target, function_entry, pointer_entry};
+use crate::trace_context;
 
 /// A process that is not started yet: the function to run, and the way to run it.
 ///
@@ -353,7 +354,14 @@ impl<T> Process<T> {
         if identity::current().daemon {
             return Err(Cause::DaemonHasNoChildren.into());
         }
-        let mut environment = self.environment.apply()?;
+        let mut environment = self.environment;
+        // A worker's tasks bring their own.
+        if !self.spec.serves_pool
+            && let Some(context) = trace_context::to_pass_on()
+        {
+            environment.set_default(trace_context::VARIABLE, &context);
+        }
+        let mut environment = environment.apply()?;
         let mut work = self.work.ready(self.function, method)?;
         #[cfg_attr(
             not(feature = "cage"),

@@ -10,7 +10,7 @@ use crate::circles;
 const FLOORS: [&[&str]; 12] = [
     &["sys"],
     // Beside the floors proper: used by all.
-    &["cage", "error", "identity", "limits", "log", "signal", "unwind"],
+    &["cage", "error", "identity", "limits", "log", "signal", "trace_context", "unwind"],
     &["codec"],
     &["trace"],
     &["relay"],

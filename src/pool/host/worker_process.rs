@@ -257,7 +257,7 @@ impl WorkerProcess {
         let options = &call.options;
         let grace = options.grace.unwrap_or(self.grace);
         #[cfg(feature = "tracing")]
-        let traced = self.source.given(&call.origin);
+        let traced = self.source.given(&call.origin).map(|number| (number, records::trace_level()));
         #[cfg(not(feature = "tracing"))]
         let traced = None;
         let request = Request::Tasks {
@@ -269,6 +269,7 @@ impl WorkerProcess {
             deadline: options.deadline.map(|deadline| (deadline, grace)),
             limits: self.limits_for(&options.limits),
             traced,
+            context: call.context.as_deref().map(str::to_owned),
         };
         scratch.clear();
         messages::put_request(scratch, &request);
