@@ -8,14 +8,14 @@ use crate::sys::wait::whole;
 use crate::unwind;
 
 /// A longer line is passed on in parts of this length, in bytes.
-pub(super) const LONGEST: usize = 64 << 10;
+pub(crate) const LONGEST: usize = 64 << 10;
 
 /// Bytes that are written to this process's own stream at a time, or a little more.
 const AT_A_TIME: usize = 64 << 10;
 
 /// The lines of one stream of one child.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     process: String,
     pid: u32,
     /// 1 for standard output, 2 for standard error.
@@ -29,12 +29,12 @@ pub(super) struct Lines {
 
 impl Lines {
     /// No line yet.
-    pub(super) fn new(process: String, pid: u32, number: i32, to: LinesTo) -> Lines {
+    pub(crate) fn new(process: String, pid: u32, number: i32, to: LinesTo) -> Lines {
         Lines { process, pid, number, to, begun: Vec::new(), ready: Vec::new() }
     }
 
     /// Passes on the lines that `bytes` complete, and keeps what is behind them.
-    pub(super) fn take_in(&mut self, bytes: &[u8]) {
+    pub(crate) fn take_in(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             match piece.strip_suffix(b"\n") {
                 Some(piece) => {
@@ -48,7 +48,7 @@ impl Lines {
     }
 
     /// Passes on a line that has no end, if there is one: no more comes, or not from the child.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if !self.begun.is_empty() {
             self.end(false);
             self.write();

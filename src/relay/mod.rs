@@ -13,7 +13,7 @@
 //! - The thread ends with the last stream, and before a fork, which has to be alone.
 
 mod line;
-mod lines;
+pub(crate) mod lines;
 pub(crate) mod reader;
 pub(crate) mod records;
 pub(crate) mod stream;
