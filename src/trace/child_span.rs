@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tracing::Span;
 use tracing::field::Empty;
 
 use super::origin::{Kept, Place};
@@ -18,6 +19,12 @@ impl ChildSpan {
             target: "multiproc::process", "process", process = name, pid, function, outcome = Empty
         );
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept::new(span));
+    }
+
+    /// Returns it, for what the child tells to be within; none if it is not open.
+    pub(crate) fn get(&self) -> Span {
+        let span = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        span.as_deref().cloned().unwrap_or_else(Span::none)
     }
 
     /// Notes how the child ended, with one event if it failed, and closes its span. Does nothing
