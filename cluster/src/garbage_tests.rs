@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use crate::key::{Digest, Direction, Id, Key};
 use crate::line::Line;
-use crate::wire::{self, Alone, Announcement, Hire, Status, TARGET, ToOwner, ToStation, VERSION};
+use crate::wire::{
+    self, Alone, Announcement, Hire, Sent, Status, TARGET, ToOwner, ToStation, VERSION,
+};
 
 const ROUNDS: u64 = 40_000;
 
@@ -61,7 +63,7 @@ fn originals() -> Vec<Vec<u8>> {
         target: TARGET.to_owned(),
         program: Digest([1; 32]),
         length: 5,
-        charter: vec![1, 2, 3],
+        charter: Sent::Here(vec![1, 2, 3]),
     };
     let heard = ToOwner::Heard { hand: 3, life: 9, begun: 7, busy: 5, lengths: vec![2, 3] };
     let record =
@@ -74,7 +76,7 @@ fn originals() -> Vec<Vec<u8>> {
         wire::encode(&record, &[]),
         wire::encode(&status, &[]),
         wire::encode(&ToStation::Give { hand: 1, life: 2 }, &[b"request"]),
-        wire::encode(&Alone::Refused { reason: "no".to_owned(), is_final: true }, &[]),
+        wire::encode(&Alone::refused("no", true), &[]),
     ]
 }
 

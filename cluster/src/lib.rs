@@ -66,6 +66,7 @@
 
 mod broker;
 mod cluster;
+mod contents;
 mod error;
 #[cfg(test)]
 mod garbage_tests;
@@ -75,7 +76,6 @@ mod line;
 mod local;
 mod node;
 mod owner;
-mod program;
 mod roll;
 mod wire;
 

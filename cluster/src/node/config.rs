@@ -48,7 +48,7 @@ impl Config {
             Err(_) => None,
         };
         Ok(Config {
-            way: Way { url, ..Way::default() },
+            way: Way::from_environment(&url),
             key: key()?,
             name: env::var(NAME).ok().filter(|name| !name.is_empty()).unwrap_or_else(host),
             hands: hands.unwrap_or_else(multiproc::cpu_count),

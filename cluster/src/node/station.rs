@@ -26,10 +26,14 @@ use super::bench::{Bench, Said};
 use crate::broker::{self, Way};
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
-use crate::wire::{self, Alone, Hire, ToOwner, ToStation};
+use crate::wire::{self, Alone, Hire, Sent, ToOwner, ToStation};
 
 /// The variable that makes a program a station.
 pub(crate) const VARIABLE: &str = "MULTIPROC_STATION";
+
+/// Its values: to serve, and to end at once, which shows that the program runs here.
+pub(crate) const SERVE: &str = "serve";
+pub(crate) const PROBE: &str = "probe";
 
 /// The byte at standard input that has a station finish and leave.
 pub(crate) const DRAIN: u8 = b'd';
@@ -194,7 +198,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     let station = match prepare(&orders, &voice).await {
         Ok(station) => station,
         Err(reason) => {
-            voice.say(&Alone::Refused { reason, is_final: true }).await;
+            voice.say(&Alone::refused(&reason, true)).await;
             let _ = voice.client.flush().await;
             leave();
         }
@@ -260,7 +264,10 @@ impl Voice {
 
 /// Makes the pool ready, and tells the owner meanwhile that it will take a while.
 async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, String> {
-    let (charter, hands) = (Charter::new(orders.hire.charter.clone()), orders.hands);
+    let Sent::Here(charter) = orders.hire.charter.clone() else {
+        return Err("its node has not got the pool's settings".to_owned());
+    };
+    let (charter, hands) = (Charter::new(charter), orders.hands);
     let mut made = tokio::task::spawn_blocking(move || {
         let station = Station::open(&charter, hands)?;
         station.prove()?;

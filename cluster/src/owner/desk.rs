@@ -26,10 +26,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::contract::{ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage};
 use super::hands::Command;
 use crate::broker;
-use crate::key::{Direction, Id, Key};
-use crate::program::Program;
+use crate::contents::Content;
+use crate::key::{Digest, Direction, Id, Key};
 use crate::roll::Roll;
-use crate::wire::{self, Alone, Announcement, Hire, TARGET, ToOwner, ToStation, VERSION};
+use crate::wire::{self, Alone, Announcement, Hire, Sent, TARGET, ToOwner, ToStation, VERSION};
 
 /// Interval at which the desk looks whether something is due, at the longest.
 const TICK: Duration = Duration::from_millis(250);
@@ -43,8 +43,10 @@ pub(crate) struct Setup {
     pub(crate) key: Key,
     pub(crate) pool: Id,
     pub(crate) owner: String,
-    pub(crate) charter: Vec<u8>,
-    pub(crate) program: Arc<Program>,
+    pub(crate) charter: Sent,
+    pub(crate) program: Content,
+    /// What nodes may ask for, by its name: the program, and settings that are long.
+    pub(crate) contents: HashMap<Digest, Content>,
     pub(crate) bell: Bell,
     pub(crate) roll: Arc<Roll>,
     /// What the nodes of this pool say, and all nodes of themselves.
@@ -66,8 +68,8 @@ pub(crate) struct Desk {
     posts: HashMap<usize, (Id, usize)>,
     /// What the pool is to be told.
     reports: Vec<Report>,
-    /// True while the program is being stored anew.
-    storing: Option<tokio::task::JoinHandle<()>>,
+    /// What is being stored anew.
+    storing: HashMap<Digest, tokio::task::JoinHandle<()>>,
     is_over: bool,
 }
 
@@ -81,7 +83,7 @@ impl Desk {
             wanting: BTreeSet::new(),
             posts: HashMap::new(),
             reports: Vec::new(),
-            storing: None,
+            storing: HashMap::new(),
             is_over: false,
         };
         let mut closing = Vec::new();
@@ -294,7 +296,7 @@ impl Desk {
                     (*first, *last) = (Instant::now(), Instant::now());
                 }
             }
-            Alone::Missing => self.store(),
+            Alone::Missing { digest } => self.store(digest),
             Alone::Refused { reason, is_final } => {
                 // Its station has said why; that it ended then is no news.
                 if matches!(contract.stage, Stage::Refused { .. }) {
@@ -330,17 +332,19 @@ impl Desk {
         self.reports.push(Report::Hopeless { why });
     }
 
-    /// Stores the program at the broker again, which has lost it.
-    fn store(&mut self) {
-        if self.storing.as_ref().is_some_and(|storing| !storing.is_finished()) {
+    /// Stores something at the broker again, which has lost it.
+    fn store(&mut self, digest: Digest) {
+        let Some(content) = self.setup.contents.get(&digest).cloned() else { return };
+        if self.storing.get(&digest).is_some_and(|storing| !storing.is_finished()) {
             return;
         }
-        let (client, program) = (self.setup.client.clone(), Arc::clone(&self.setup.program));
-        self.storing = Some(tokio::spawn(async move {
-            if let Err(error) = program.store(&client).await {
+        let client = self.setup.client.clone();
+        let storing = tokio::spawn(async move {
+            if let Err(error) = content.store(&client, true).await {
                 log::warn!("{error}");
             }
-        }));
+        });
+        self.storing.insert(digest, storing);
     }
 
     /// Does what a station says. Returns `false` if that makes no sense.
