@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use async_nats::Client;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use multiproc::Workplace;
-use multiproc::elsewhere::{Bell, Charter, Hands};
+use multiproc::elsewhere::{Bell, Charter, Hands, Report};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::broker::Way;
 use crate::contents::Content;
 use crate::error::{Error, Result};
 use crate::hook;
@@ -23,6 +23,7 @@ use crate::node::config;
 use crate::owner::desk::{Desk, Setup};
 use crate::owner::hands::{Command, Remote};
 use crate::roll::{NodeInfo, Roll};
+use crate::way::Way;
 use crate::wire::{self, NODES, Sent};
 
 /// The nodes that a broker leads to: where a pool can have its workers, by
@@ -302,7 +303,7 @@ impl Cluster {
             .map_err(|error| Error::broker("cannot listen for the nodes of a pool", error))?;
         let (desk, commands) = mpsc::unbounded_channel::<Vec<Command>>();
         let bell = Bell::new();
-        self.0.runtime.spawn(Desk::run(Setup {
+        let desk_of_pool = Desk::run(Setup {
             client: self.0.client.clone(),
             key: self.0.key.clone(),
             pool,
@@ -315,14 +316,22 @@ impl Cluster {
             said,
             nodes,
             commands,
-        }));
+        });
+        let failed = bell.clone();
+        self.0.runtime.spawn(async move {
+            // Nobody may wait for a desk that is not there.
+            if AssertUnwindSafe(desk_of_pool).catch_unwind().await.is_err() {
+                let why = "the part of the program that speaks with nodes has failed".to_owned();
+                failed.report(vec![Report::Hopeless { why }]);
+            }
+        });
         Ok(Remote { bell, batch: Vec::new(), desk, cluster: Arc::clone(&self.0) as _ })
     }
 }
 
 /// Connects, and listens for nodes.
 async fn meet(way: &Way) -> Result<(Client, async_nats::Subscriber)> {
-    let client = way.connect("multiproc owner", false).await?;
+    let client = way.connect("multiproc owner").await?;
     let nodes = client
         .subscribe(NODES)
         .await

@@ -77,6 +77,7 @@ mod local;
 mod node;
 mod owner;
 mod roll;
+mod way;
 mod wire;
 
 pub use cluster::{Cluster, ClusterBuilder};

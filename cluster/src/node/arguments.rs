@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::config::{self, Config};
 use super::{daemon, journal};
-use crate::broker::Way;
 use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::way::Way;
 
 /// The variable with the broker's address, where it is no argument.
 const BROKER: &str = "MULTIPROC_BROKER";

@@ -4,9 +4,9 @@ use std::env;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::broker::Way;
 use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::way::Way;
 
 /// The variable whose value is the broker's address, and which makes a program a node.
 pub(crate) const JOIN: &str = "MULTIPROC_JOIN";

@@ -60,7 +60,18 @@ pub(crate) fn main(config: Config) -> ExitCode {
 async fn run(config: Config) -> Result<()> {
     let term = |kind| signal(kind).map_err(|error| Error::os("cannot await signals", error));
     let mut signals = (term(SignalKind::terminate())?, term(SignalKind::interrupt())?);
-    let client = config.way.connect(&format!("node {}", config.name), true).await?;
+    let metrics = Metrics::new(&config.name, config.hands);
+    if let Some(address) = config.metrics {
+        metrics.serve(address).await?;
+    }
+    let mut tether = config.is_tethered.then(tether);
+    let name = format!("node {}", config.name);
+    let waits = |error: &Error| journal::note(format_args!("waits for the broker: {error}"));
+    let client = tokio::select! {
+        client = config.way.connect_patiently(&name, waits) => client?,
+        () = any(&mut signals) => return Ok(()),
+        () = torn(&mut tether) => return Ok(()),
+    };
     let node = Id::random()?;
     let mut hires = client
         .subscribe(wire::node_subject(&node))
@@ -71,10 +82,6 @@ async fn run(config: Config) -> Result<()> {
         .subscribe(wire::status_subject(&node))
         .await
         .map_err(|error| Error::broker("cannot listen to stations", error))?;
-    let metrics = Metrics::new(&config.name, config.hands);
-    if let Some(address) = config.metrics {
-        metrics.serve(address).await?;
-    }
     let (programs, stations) = (Arc::default(), HashMap::new());
     let is_draining = false;
     let mut daemon =
@@ -85,7 +92,6 @@ async fn run(config: Config) -> Result<()> {
         daemon.config.hands,
         daemon.config.way.shown()
     ));
-    let mut tether = daemon.config.is_tethered.then(tether);
     let mut clock = tokio::time::interval(ANNOUNCE);
     let often = daemon.config.status;
     let mut lines = tokio::time::interval(often.unwrap_or(ANNOUNCE));

@@ -10,10 +10,11 @@ use futures_util::StreamExt;
 use multiproc::Pool;
 
 use crate::Cluster;
-use crate::broker::{self, Way};
+use crate::broker;
 use crate::contents::Content;
 use crate::key::{Digest, Direction, Id, Key};
 use crate::local::Local;
+use crate::way::Way;
 use crate::wire::{self, Alone, Announcement, Hire, NODES, Sent, TARGET, VERSION};
 
 /// A minute: longer than any test waits for what is not to happen.
@@ -25,7 +26,7 @@ fn with<F: Future<Output = ()>>(nodes: usize, f: impl FnOnce(Local, Client) -> F
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let way = Way { url: local.url.clone(), ..Way::default() };
-        let client = way.connect("owner by hand", false).await.expect("connected");
+        let client = way.connect("owner by hand").await.expect("connected");
         tokio::time::timeout(MINUTE, f(local, client)).await.expect("in time");
     });
 }

@@ -23,9 +23,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{Bench, Said};
-use crate::broker::{self, Way};
+use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
+use crate::way::Way;
 use crate::wire::{self, Alone, Hire, Sent, ToOwner, ToStation};
 
 /// The variable that makes a program a station.
@@ -241,7 +242,9 @@ struct Voice {
 impl Voice {
     /// Connects to the broker.
     async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
-        let client = orders.way.connect(&format!("station of {}", orders.name), true).await?;
+        let name = format!("station of {}", orders.name);
+        // Its node tells what is the matter with the broker.
+        let client = orders.way.connect_patiently(&name, |_| {}).await?;
         let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
         let (session, node) = (orders.hire.session, orders.hire.node);
         Ok(Voice { client, key, subject, session, node })

@@ -34,6 +34,9 @@ use crate::wire::{self, Alone, Announcement, Hire, Sent, TARGET, ToOwner, ToStat
 /// Interval at which the desk looks whether something is due, at the longest.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Time in which every node that is there has announced itself.
+const COMPLETE: Duration = Duration::from_millis(2500);
+
 /// Messages that are heard in a row before what follows from them is done.
 const BATCH: usize = 256;
 
@@ -71,6 +74,10 @@ pub(crate) struct Desk {
     /// What is being stored anew.
     storing: HashMap<Digest, tokio::task::JoinHandle<()>>,
     is_over: bool,
+    /// Time from which on a node that was not heard of is taken for one that is not there.
+    complete_at: Instant,
+    /// True once the pool was told that no node works for it.
+    is_given_up: bool,
 }
 
 impl Desk {
@@ -85,7 +92,12 @@ impl Desk {
             reports: Vec::new(),
             storing: HashMap::new(),
             is_over: false,
+            complete_at: Instant::now() + COMPLETE,
+            is_given_up: false,
         };
+        for node in desk.setup.roll.open_nodes() {
+            desk.hire(node).await;
+        }
         let mut closing = Vec::new();
         while !desk.is_over {
             desk.wait(&mut closing).await;
@@ -113,11 +125,11 @@ impl Desk {
             },
             message = self.setup.said.next() => match message {
                 Some(message) => self.hear(&message),
-                None => self.is_over = true,
+                None => self.end_with_the_connection(),
             },
             message = self.setup.nodes.next() => match message {
                 Some(message) => self.hear_node(&message).await,
-                None => self.is_over = true,
+                None => self.end_with_the_connection(),
             },
             () = tokio::time::sleep_until(due.into()) => {}
         }
@@ -224,7 +236,6 @@ impl Desk {
         self.sessions.insert(session, id);
         self.contracts.insert(id, Contract { node, session, stage });
         self.ask(id).await;
-        self.give_up_if_hopeless();
     }
 
     /// Sends the request to work, if the node was not heard yet.
@@ -311,14 +322,25 @@ impl Desk {
                 let again = (!is_final).then(|| Instant::now() + REFUSED);
                 contract.stage = Stage::Refused { reason: reason.clone(), again };
                 self.setup.roll.refused(id, Some(reason));
-                self.give_up_if_hopeless();
             }
         }
+    }
+
+    /// Ends the pool: the client has ended, and does not connect again.
+    fn end_with_the_connection(&mut self) {
+        let why = "the connection to the broker has ended";
+        let nodes: Vec<Id> = self.contracts.keys().copied().collect();
+        nodes.into_iter().for_each(|id| self.lose(id, why));
+        self.reports.push(Report::Hopeless { why: why.to_owned() });
+        self.is_over = true;
     }
 
     /// Ends the pool if every node refuses it for good: to wait would help nobody.
     fn give_up_if_hopeless(&mut self) {
         let mut reasons = Vec::new();
+        if self.is_given_up || Instant::now() < self.complete_at {
+            return;
+        }
         for contract in self.contracts.values() {
             match &contract.stage {
                 Stage::Refused { reason, again: None } => {
@@ -327,6 +349,10 @@ impl Desk {
                 _ => return,
             }
         }
+        if reasons.is_empty() {
+            return;
+        }
+        self.is_given_up = true;
         reasons.sort();
         let why = format!("no node works for the pool: {}", reasons.join("; "));
         self.reports.push(Report::Hopeless { why });
@@ -434,6 +460,7 @@ impl Desk {
         for id in silent {
             self.forget(id);
         }
+        self.give_up_if_hopeless();
     }
 
     /// Has free hands fill the places that want one, of the node with the most first.
