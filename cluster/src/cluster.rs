@@ -1,6 +1,5 @@
 //! The cluster, as its programs see it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -271,22 +270,30 @@ impl Cluster {
                 self.0.program.get_or_init(|| program).clone()
             }
         };
-        let (client, stored) = (self.0.client.clone(), program.clone());
-        self.wait(async move { stored.store(&client, false).await })??;
-        Ok(program)
+        self.stored(program)
+    }
+
+    /// Puts something into the broker's store, unless it is there.
+    fn stored(&self, content: Content) -> Result<Content> {
+        let client = self.0.client.clone();
+        self.wait(async move { content.store(&client, false).await.map(|()| content) })?
     }
 
     /// Makes the desk of a pool.
     fn open_pool(&self, charter: &Charter) -> Result<Remote> {
         let program = self.stored_program()?;
-        let mut contents = HashMap::from([(program.digest, program.clone())]);
+        let kept = charter.memories().to_vec();
+        let (mut contents, mut memories) = (vec![program.clone()], Vec::new());
+        for memory in &kept {
+            let content = self.stored(Content::memory(memory)?)?;
+            memories.push(content.name());
+            contents.push(content);
+        }
         let charter = if charter.bytes().len() > wire::LONGEST_HERE {
             let content = Content::bytes("a pool's settings", charter.bytes().to_vec());
-            let (client, stored) = (self.0.client.clone(), content.clone());
-            self.wait(async move { stored.store(&client, false).await })??;
-            let (digest, length) = (content.digest, content.length);
-            contents.insert(digest, content);
-            Sent::Stored { digest, length }
+            let content = self.stored(content)?;
+            contents.push(content.clone());
+            Sent::Stored(content.name())
         } else {
             Sent::Here(charter.bytes().to_vec())
         };
@@ -309,6 +316,8 @@ impl Cluster {
             pool,
             owner: format!("pool of process {} on {}", std::process::id(), config::host()),
             charter,
+            memories,
+            kept,
             program,
             contents,
             bell: bell.clone(),

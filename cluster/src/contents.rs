@@ -6,14 +6,15 @@
 //! given, and asks the owner, who keeps the bytes, to store them again.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::Client;
+use multiproc::elsewhere::Memory;
 use rustix::fs::{MemfdFlags, SealFlags};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::timeout;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use crate::broker;
 use crate::error::{Error, Result};
 use crate::key::Digest;
+use crate::wire::Named;
 
 /// Time in which the broker has to give the next bytes. Its client would wait for ever for those
 /// that the store has lost.
@@ -31,6 +33,8 @@ const NEXT: Duration = Duration::from_secs(5);
 enum Source {
     File(Arc<File>),
     Bytes(Arc<[u8]>),
+    /// Of no more use once nobody has it.
+    Memory(Weak<OwnedFd>),
 }
 
 /// What an owner has for its nodes.
@@ -66,6 +70,23 @@ impl Content {
         Ok(Content { what, source: Source::File(Arc::new(file)), digest, length })
     }
 
+    /// Constant memory, which this does not keep.
+    ///
+    /// # Errors
+    /// The system does not let it be read.
+    pub(crate) fn memory(memory: &Memory) -> Result<Content> {
+        let what = "shared memory";
+        let copy = memory.fd().try_clone();
+        let copy = copy.map_err(|error| Error::os(format!("cannot read {what}"), error))?;
+        let Content { digest, length, .. } = Content::file(what, File::from(copy))?;
+        Ok(Content { what, source: Source::Memory(Arc::downgrade(memory.fd())), digest, length })
+    }
+
+    /// Its name and length.
+    pub(crate) fn name(&self) -> Named {
+        Named { digest: self.digest, length: self.length }
+    }
+
     /// Bytes.
     pub(crate) fn bytes(what: &'static str, bytes: Vec<u8>) -> Content {
         let (digest, length) = Digest::of_bytes(&bytes);
@@ -89,6 +110,14 @@ impl Content {
         let stored = match &self.source {
             Source::File(file) => store.put(name.as_str(), &mut Cursor { file, at: 0 }).await,
             Source::Bytes(bytes) => store.put(name.as_str(), &mut &**bytes).await,
+            Source::Memory(memory) => {
+                let Some(memory) = memory.upgrade() else { return Ok(()) };
+                let copy = memory.try_clone();
+                let file = File::from(
+                    copy.map_err(|error| Error::os(format!("cannot read {}", self.what), error))?,
+                );
+                store.put(name.as_str(), &mut Cursor { file: &file, at: 0 }).await
+            }
         };
         stored.map(drop).map_err(|error| {
             Error::broker(format!("cannot store {} at the broker", self.what), error)

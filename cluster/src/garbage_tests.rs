@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::key::{Digest, Direction, Id, Key};
 use crate::line::Line;
 use crate::wire::{
-    self, Alone, Announcement, Hire, Sent, Status, TARGET, ToOwner, ToStation, VERSION,
+    self, Alone, Announcement, Hire, Named, Sent, Status, TARGET, ToOwner, ToStation, VERSION,
 };
 
 const ROUNDS: u64 = 40_000;
@@ -64,6 +64,7 @@ fn originals() -> Vec<Vec<u8>> {
         program: Digest([1; 32]),
         length: 5,
         charter: Sent::Here(vec![1, 2, 3]),
+        memories: vec![Named { digest: Digest([2; 32]), length: 9 }],
     };
     let heard = ToOwner::Heard { hand: 3, life: 9, begun: 7, busy: 5, lengths: vec![2, 3] };
     let record =
@@ -75,7 +76,7 @@ fn originals() -> Vec<Vec<u8>> {
         wire::encode(&heard, &[b"ab", b"cde"]),
         wire::encode(&record, &[]),
         wire::encode(&status, &[]),
-        wire::encode(&ToStation::Give { hand: 1, life: 2 }, &[b"request"]),
+        wire::encode(&ToStation::Give { hand: 1, life: 2, memories: Vec::new() }, &[b"request"]),
         wire::encode(&Alone::refused("no", true), &[]),
     ]
 }

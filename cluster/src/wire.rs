@@ -91,13 +91,22 @@ pub(crate) struct Hire {
     pub(crate) program: Digest,
     pub(crate) length: u64,
     pub(crate) charter: Sent,
+    /// The constant memory that the charter refers to.
+    pub(crate) memories: Vec<Named>,
+}
+
+/// Bytes in the broker's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) digest: Digest,
+    pub(crate) length: u64,
 }
 
 /// Bytes that an owner sends along, or that a node fetches, as they are too long for a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Sent {
     Here(Vec<u8>),
-    Stored { digest: Digest, length: u64 },
+    Stored(Named),
 }
 
 /// Bytes that are sent along at the most: a broker takes messages of 1 MiB.
@@ -133,11 +142,14 @@ impl Alone {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToStation {
     /// A chunk for a hand; the request follows. A life that is new to the hand ends the one before.
-    Give { hand: u32, life: u32 },
+    /// It refers to these memories.
+    Give { hand: u32, life: u32, memories: Vec<Named> },
     /// To forget what the hand has not begun.
     Recall { hand: u32, life: u32 },
     /// To kill what the hand runs, and forget the rest; with `answers`, to say when that is done.
     Drop { hand: u32, life: u32, answers: bool },
+    /// To forget memory that no task refers to any more.
+    Forget { digest: Digest },
     /// The pool is over.
     Bye,
 }

@@ -5,6 +5,7 @@
 //! - `metrics`: what the node tells those who look after it.
 //! - `start`: one start of a station: program, settings, what becomes of it.
 //! - `execute`: the program as a process: whether it runs here, and how it ended.
+//! - `fetch`, `larder`: what the broker keeps for it; the memory that its tasks refer to.
 //! - `journal`: what the node writes to standard error.
 //! - `station`: the process of the owner's own program that runs the tasks of one pool.
 //! - `bench`: the hands of a station, and what they have.
@@ -17,7 +18,9 @@ pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod daemon;
 mod execute;
+mod fetch;
 pub(crate) mod journal;
+mod larder;
 pub(crate) mod metrics;
 #[cfg(test)]
 mod program_tests;

@@ -11,7 +11,7 @@ use multiproc::Pool;
 
 use crate::Cluster;
 use crate::broker;
-use crate::contents::Content;
+use crate::contents::{self, Content};
 use crate::key::{Digest, Direction, Id, Key};
 use crate::local::Local;
 use crate::way::Way;
@@ -52,6 +52,7 @@ async fn said(client: &Client, key: &Key, program: (Digest, u64)) -> Alone {
         program: program.0,
         length: program.1,
         charter: Sent::Here(Vec::new()),
+        memories: Vec::new(),
     };
     let sealed = key.seal(Direction::Hire, &wire::encode(&hire, &[]));
     client.publish(wire::node_subject(&announced.node), sealed.into()).await.expect("asked");
@@ -155,6 +156,36 @@ fn a_store_that_has_lost_what_it_acknowledged_is_put_right() {
         assert!(store.info(program.digest.name()).await.is_ok());
         local.tell("start node").expect("told");
         works(&local).await;
+    });
+}
+
+#[test]
+fn shared_memory_with_something_else_under_its_name_is_put_right() {
+    with(1, |local, client| async move {
+        let store = earlier_store(&client).await;
+        let right = vec![3_u8; 300_000];
+        let content = Content::bytes("shared memory", right.clone());
+        let name = content.digest.name();
+        store.put(name.as_str(), &mut &*vec![4_u8; 300_000]).await.expect("stored");
+        let cluster = Cluster::at(&local.url).key(local.key.clone()).connect().expect("connected");
+        let slice = multiproc::SharedSlice::from_slice(&right).expect("slice");
+        let kept = slice.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let pool = Pool::builder().on(&cluster).build().expect("pool");
+            let sum = |slice: multiproc::SharedSlice<u8>| slice.iter().map(|n| u64::from(*n)).sum();
+            let task = pool.submit::<_, _, u64>(sum, (slice,));
+            (task.join().expect("value"), pool)
+        });
+        let (sum, pool) = done.await.expect("done");
+        assert_eq!(sum, 900_000);
+        // By its owner, who was asked.
+        contents::load(&client, content.digest, content.length).await.expect("put right");
+        drop(kept);
+        // Nobody has it any more: the broker need not keep it.
+        while store.info(name.as_str()).await.is_ok_and(|info| !info.deleted) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::task::spawn_blocking(move || drop(pool)).await.expect("dropped");
     });
 }
 

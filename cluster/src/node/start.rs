@@ -13,14 +13,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::Config;
 use super::execute::{execute, probe};
-use super::journal;
+use super::fetch::fetch;
 use super::station::{self, Orders};
-use crate::contents::{self, Unloadable};
 use crate::key::{Digest, Id};
-use crate::wire::{self, Alone, Hire, Sent};
-
-/// Attempts to fetch what the store has lost, a second apart.
-const ATTEMPTS: u32 = 20;
+use crate::wire::{self, Alone, Hire, Named, Sent};
 
 /// Interval at which the owner is told that it will take a while.
 const PREPARING: Duration = Duration::from_secs(1);
@@ -116,9 +112,11 @@ async fn prepare(
     programs: &Programs,
     tell: &impl Fn(Option<Alone>, bool),
 ) -> Result<Arc<File>, Alone> {
-    if let Sent::Stored { digest, length } = hire.charter {
-        let file = fetch(client, digest, length, tell).await?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let missing = |alone| tell(Some(alone), false);
+    let unfit = |reason: String| Alone::refused(&reason, false);
+    if let Sent::Stored(named) = hire.charter {
+        let file = fetch(client, named, &missing).await.map_err(unfit)?;
+        let mut bytes = vec![0; usize::try_from(named.length).unwrap_or(0)];
         let read = file.read_exact_at(&mut bytes, 0);
         read.map_err(|error| Alone::refused(&format!("cannot read the settings: {error}"), false))?;
         hire.charter = Sent::Here(bytes);
@@ -127,7 +125,8 @@ async fn prepare(
     if let Some(file) = programs.get(&hire.program) {
         return Ok(Arc::clone(file));
     }
-    let file = Arc::new(fetch(client, hire.program, hire.length, tell).await?);
+    let named = Named { digest: hire.program, length: hire.length };
+    let file = Arc::new(fetch(client, named, &missing).await.map_err(unfit)?);
     let tried = Arc::clone(&file);
     // A thread of its own, as it waits for the process.
     match tokio::task::spawn_blocking(move || probe(&tried)).await {
@@ -138,30 +137,4 @@ async fn prepare(
     programs.retain(|_, file| Arc::strong_count(file) > 1);
     programs.insert(hire.program, Arc::clone(&file));
     Ok(file)
-}
-
-/// Fetches something from the broker's store, and has its owner store it again if it is not there.
-///
-/// # Errors
-/// What the owner is told.
-async fn fetch(
-    client: &Client,
-    digest: Digest,
-    length: u64,
-    tell: &impl Fn(Option<Alone>, bool),
-) -> Result<File, Alone> {
-    let mut last = String::new();
-    for _ in 0..ATTEMPTS {
-        match contents::load(client, digest, length).await {
-            Ok(file) => return Ok(file),
-            Err(Unloadable::NoRoom(reason)) => return Err(Alone::refused(&reason, false)),
-            Err(Unloadable::Missing(why)) => {
-                journal::note(format_args!("asks for {} again: {why}", digest.name()));
-                tell(Some(Alone::Missing { digest }), false);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                last = why;
-            }
-        }
-    }
-    Err(Alone::refused(&format!("cannot fetch what the pool needs: {last}"), false))
 }

@@ -14,22 +14,28 @@
 //! While the desk has no connection to the broker itself, silence says nothing, and counts for
 //! nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
-use multiproc::elsewhere::{Bell, Report};
+use multiproc::elsewhere::{Bell, Memory, Report};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::contract::{ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage};
+use super::contract::{
+    ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage, serving, serving_mut,
+};
 use super::hands::Command;
+use super::records;
+use super::shelf::Shelf;
 use crate::broker;
 use crate::contents::Content;
-use crate::key::{Digest, Direction, Id, Key};
+use crate::key::{Direction, Id, Key};
 use crate::roll::Roll;
-use crate::wire::{self, Alone, Announcement, Hire, Sent, TARGET, ToOwner, ToStation, VERSION};
+use crate::wire::{
+    self, Alone, Announcement, Hire, Named, Sent, TARGET, ToOwner, ToStation, VERSION,
+};
 
 /// Interval at which the desk looks whether something is due, at the longest.
 const TICK: Duration = Duration::from_millis(250);
@@ -47,15 +53,27 @@ pub(crate) struct Setup {
     pub(crate) pool: Id,
     pub(crate) owner: String,
     pub(crate) charter: Sent,
+    /// The constant memory that the charter refers to, by name, and as what it is.
+    pub(crate) memories: Vec<Named>,
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) kept: Vec<Memory>,
     pub(crate) program: Content,
-    /// What nodes may ask for, by its name: the program, and settings that are long.
-    pub(crate) contents: HashMap<Digest, Content>,
+    /// What nodes may ask for that is stored already.
+    pub(crate) contents: Vec<Content>,
     pub(crate) bell: Bell,
     pub(crate) roll: Arc<Roll>,
     /// What the nodes of this pool say, and all nodes of themselves.
     pub(crate) said: Subscriber,
     pub(crate) nodes: Subscriber,
     pub(crate) commands: UnboundedReceiver<Vec<Command>>,
+}
+
+/// Who fills a place.
+struct Post {
+    node: Id,
+    hand: usize,
+    /// What is to be said to it once the memory that the first of it refers to is stored.
+    held: VecDeque<Command>,
 }
 
 /// The desk of one pool.
@@ -67,12 +85,11 @@ pub(crate) struct Desk {
     sessions: HashMap<Id, Id>,
     /// Places that want a worker.
     wanting: BTreeSet<usize>,
-    /// Node and hand of each place that has one.
-    posts: HashMap<usize, (Id, usize)>,
+    /// The places that have a hand.
+    posts: HashMap<usize, Post>,
+    shelf: Shelf,
     /// What the pool is to be told.
     reports: Vec<Report>,
-    /// What is being stored anew.
-    storing: HashMap<Digest, tokio::task::JoinHandle<()>>,
     is_over: bool,
     /// Time from which on a node that was not heard of is taken for one that is not there.
     complete_at: Instant,
@@ -82,15 +99,17 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Runs until the pool is over.
-    pub(crate) async fn run(setup: Setup) {
+    pub(crate) async fn run(mut setup: Setup) {
+        let contents = std::mem::take(&mut setup.contents);
+        let shelf = Shelf::new(setup.client.clone(), contents);
         let mut desk = Desk {
             setup,
             contracts: HashMap::new(),
             sessions: HashMap::new(),
             wanting: BTreeSet::new(),
             posts: HashMap::new(),
+            shelf,
             reports: Vec::new(),
-            storing: HashMap::new(),
             is_over: false,
             complete_at: Instant::now() + COMPLETE,
             is_given_up: false,
@@ -102,6 +121,7 @@ impl Desk {
         while !desk.is_over {
             desk.wait(&mut closing).await;
             desk.look(Instant::now());
+            desk.go_on();
             desk.offer();
             desk.send().await;
             if !desk.reports.is_empty() {
@@ -131,6 +151,7 @@ impl Desk {
                 Some(message) => self.hear_node(&message).await,
                 None => self.end_with_the_connection(),
             },
+            () = self.shelf.wait() => {}
             () = tokio::time::sleep_until(due.into()) => {}
         }
         // What else is there already goes the same way, so that packets and reports are few.
@@ -160,14 +181,9 @@ impl Desk {
                 Command::Want(place) => {
                     self.wanting.insert(place);
                 }
-                Command::Give(place, request) => {
-                    if let Some((serving, hand)) = self.post(place) {
-                        serving.tell(hand, |hand, life| ToStation::Give { hand, life }, &request);
-                    }
-                }
-                Command::Recall(place) => {
-                    if let Some((serving, hand)) = self.post(place) {
-                        serving.tell(hand, |hand, life| ToStation::Recall { hand, life }, &[]);
+                Command::Give(place, ..) | Command::Recall(place) => {
+                    if let Some(post) = self.posts.get_mut(&place) {
+                        post.held.push_back(command);
                     }
                 }
                 Command::Release(place) => {
@@ -178,6 +194,9 @@ impl Desk {
                     self.wanting.remove(&place);
                 }
                 Command::Kill(place) => {
+                    if let Some(post) = self.posts.get_mut(&place) {
+                        post.held.clear();
+                    }
                     if let Some((serving, hand)) = self.post(place) {
                         serving.kill(hand);
                     }
@@ -190,9 +209,33 @@ impl Desk {
         }
     }
 
+    /// Says what was held back, in its order, as far as what it refers to is stored.
+    fn go_on(&mut self) {
+        for post in self.posts.values_mut() {
+            let contract = self.contracts.get_mut(&post.node);
+            let Some(serving) = contract.and_then(serving_mut) else { continue };
+            while let Some(command) = post.held.pop_front() {
+                match &command {
+                    Command::Give(_, request, memories) => {
+                        let Some(memories) = self.shelf.names(memories) else {
+                            post.held.push_front(command);
+                            break;
+                        };
+                        let give = |hand, life| ToStation::Give { hand, life, memories };
+                        serving.tell(post.hand, give, request);
+                    }
+                    _ => {
+                        let recall = |hand, life| ToStation::Recall { hand, life };
+                        serving.tell(post.hand, recall, &[]);
+                    }
+                }
+            }
+        }
+    }
+
     /// The station and hand of a place.
     fn post(&mut self, place: usize) -> Option<(&mut Serving, usize)> {
-        let (node, hand) = *self.posts.get(&place)?;
+        let Post { node, hand, .. } = *self.posts.get(&place)?;
         let serving = self.contracts.get_mut(&node).and_then(serving_mut)?;
         Some((serving, hand))
     }
@@ -253,6 +296,7 @@ impl Desk {
             program: self.setup.program.digest,
             length: self.setup.program.length,
             charter: self.setup.charter.clone(),
+            memories: self.setup.memories.clone(),
         };
         let sealed = self.setup.key.seal(Direction::Hire, &wire::encode(&hire, &[]));
         if broker::is_connected(&self.setup.client) {
@@ -307,7 +351,7 @@ impl Desk {
                     (*first, *last) = (Instant::now(), Instant::now());
                 }
             }
-            Alone::Missing { digest } => self.store(digest),
+            Alone::Missing { digest } => self.shelf.store_again(digest),
             Alone::Refused { reason, is_final } => {
                 // Its station has said why; that it ended then is no news.
                 if matches!(contract.stage, Stage::Refused { .. }) {
@@ -358,21 +402,6 @@ impl Desk {
         self.reports.push(Report::Hopeless { why });
     }
 
-    /// Stores something at the broker again, which has lost it.
-    fn store(&mut self, digest: Digest) {
-        let Some(content) = self.setup.contents.get(&digest).cloned() else { return };
-        if self.storing.get(&digest).is_some_and(|storing| !storing.is_finished()) {
-            return;
-        }
-        let client = self.setup.client.clone();
-        let storing = tokio::spawn(async move {
-            if let Err(error) = content.store(&client, true).await {
-                log::warn!("{error}");
-            }
-        });
-        self.storing.insert(digest, storing);
-    }
-
     /// Does what a station says. Returns `false` if that makes no sense.
     fn obey(&mut self, id: Id, message: &[u8]) -> bool {
         let Some((said, tail)) = wire::decode::<ToOwner>(message) else { return false };
@@ -410,7 +439,7 @@ impl Desk {
             ToOwner::Leaving => serving.is_leaving = true,
             ToOwner::Failed { reason } => self.lose(id, &reason),
             ToOwner::Record { level, target, message } => {
-                pass_on(&contract.node.name, level, &target, &message);
+                records::pass_on(&contract.node.name, level, &target, &message);
             }
         }
         true
@@ -461,6 +490,11 @@ impl Desk {
             self.forget(id);
         }
         self.give_up_if_hopeless();
+        for digest in self.shelf.sweep() {
+            for serving in self.contracts.values_mut().filter_map(serving_mut) {
+                serving.line.say(&wire::encode(&ToStation::Forget { digest }, &[]));
+            }
+        }
     }
 
     /// Has free hands fill the places that want one, of the node with the most first.
@@ -477,7 +511,7 @@ impl Desk {
             let Some(serving) = serving_mut(contract) else { return };
             let Some(hand) = serving.fill(place) else { return };
             self.wanting.remove(&place);
-            self.posts.insert(place, (id, hand));
+            self.posts.insert(place, Post { node: id, hand, held: VecDeque::new() });
             let name = format!("{name}/{}", hand + 1);
             self.reports.push(Report::Started { place, name, pid: serving.pid });
         }
@@ -543,33 +577,4 @@ impl Desk {
         self.send().await;
         let _ = tokio::time::timeout(TICK, self.setup.client.flush()).await;
     }
-}
-
-/// The station of a contract, if it works.
-fn serving(contract: &Contract) -> Option<&Serving> {
-    match &contract.stage {
-        Stage::Serving(serving) => Some(serving),
-        _ => None,
-    }
-}
-
-/// The station of a contract, if it works.
-fn serving_mut(contract: &mut Contract) -> Option<&mut Serving> {
-    match &mut contract.stage {
-        Stage::Serving(serving) => Some(serving),
-        _ => None,
-    }
-}
-
-/// Gives a log record of a node's to this program's logger.
-fn pass_on(node: &str, level: u8, target: &str, message: &str) {
-    let level = log::Level::iter().find(|known| *known as usize == usize::from(level));
-    let Some(level) = level.filter(|level| *level <= log::max_level()) else { return };
-    log::logger().log(
-        &log::Record::builder()
-            .level(level)
-            .target(target)
-            .args(format_args!("[{node}] {message}"))
-            .build(),
-    );
 }
