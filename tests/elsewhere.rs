@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use multiproc::elsewhere::{Bell, Charter, Hands, Report};
+use multiproc::elsewhere::{Bell, Charter, Hands, Memory, Report};
 use multiproc::station::{Chunk, Station};
 use multiproc::{Failure, LimitReached, Pool, Retry, Signal, Workplace};
 
@@ -36,7 +36,7 @@ struct Posts {
 #[derive(Default)]
 struct Post {
     place: Option<usize>,
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<(Vec<u8>, Vec<Memory>)>,
     running: Option<Chunk>,
     begun: u64,
 }
@@ -76,7 +76,8 @@ impl Node {
         if hand.running.is_some() {
             return;
         }
-        let (Some(request), Some(place)) = (hand.waiting.pop_front(), hand.place) else { return };
+        let Some(place) = hand.place else { return };
+        let Some((request, memories)) = hand.waiting.pop_front() else { return };
         let node = self.clone();
         let said = move |messages, is_last: bool| {
             let begun = {
@@ -94,7 +95,8 @@ impl Node {
             node.0.bell.report(vec![Report::Heard { place, begun, busy, messages }]);
         };
         let station = self.0.station.lock().expect("station");
-        let chunk = station.as_ref().expect("open").run(number, &request, said).expect("runs");
+        let chunk = station.as_ref().expect("open").run(number, &request, &memories, said);
+        let chunk = chunk.expect("runs");
         hand.begun += u64::from(chunk.count());
         hand.running = Some(chunk);
     }
@@ -155,10 +157,10 @@ impl Hands for Node {
         self.posts().wanted.push_back(place);
     }
 
-    fn give(&mut self, place: usize, request: Vec<u8>) {
+    fn give(&mut self, place: usize, request: Vec<u8>, memories: Vec<Memory>) {
         let mut posts = self.posts();
         let Some(number) = self.hand_of(&posts, place) else { return };
-        posts.hands[number].waiting.push_back(request);
+        posts.hands[number].waiting.push_back((request, memories));
         self.begin(number, &mut posts);
     }
 
@@ -369,12 +371,28 @@ fn tasks_wait_for_workers() {
 }
 
 #[test]
+fn a_shared_slice_goes_along() {
+    let (_node, pool) = pool(2);
+    let numbers = multiproc::SharedSlice::from_slice(&[1_u64, 2, 3, 4]).expect("slice");
+    let sum = |n: u64, of: multiproc::SharedSlice<u64>| n + of.iter().sum::<u64>();
+    assert_eq!(pool.apply(sum, (5, numbers.clone())).expect("value"), 15);
+    assert_eq!(pool.apply(sum, (5, numbers.slice(1..2))).expect("value"), 7);
+    let tasks: Vec<_> = (0..20).map(|n| pool.submit(sum, (n, numbers.clone()))).collect();
+    for (n, task) in (0..20).zip(tasks) {
+        assert_eq!(task.join().expect("value"), n + 10);
+    }
+}
+
+#[test]
 fn descriptors_stay_on_their_machine() {
     let (_node, pool) = pool(1);
+    let (sender, _receiver) = multiproc::pipe::<u32>().expect("pipe");
+    let error = pool.apply(|_: multiproc::Sender<u32>| (), (sender,)).unwrap_err().to_string();
+    assert!(error.contains("this machine: a"), "{error}");
     let lock = multiproc::Lock::new().expect("lock");
     let error = pool.apply(|_lock: multiproc::Lock| (), (lock,)).unwrap_err();
     assert!(matches!(error.failure(), Failure::BadArguments(_)), "{error}");
-    assert!(error.to_string().contains("cannot leave this machine"), "{error}");
+    assert!(error.to_string().contains("this machine: shared memory that can change"), "{error}");
     let error = pool.apply(|| multiproc::Lock::new().expect("lock"), ()).map(drop).unwrap_err();
     assert!(matches!(error.failure(), Failure::BadResult(_)), "{error}");
     assert!(error.to_string().contains("cannot leave their machine"), "{error}");

@@ -1,18 +1,19 @@
 //! The cluster, as its programs see it.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use async_nats::Client;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use multiproc::Workplace;
-use multiproc::elsewhere::{Bell, Charter, Hands};
+use multiproc::elsewhere::{Bell, Charter, Hands, Report};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::broker::Way;
+use crate::contents::Content;
 use crate::error::{Error, Result};
 use crate::hook;
 use crate::key::{Id, Key};
@@ -20,9 +21,9 @@ use crate::local::Local;
 use crate::node::config;
 use crate::owner::desk::{Desk, Setup};
 use crate::owner::hands::{Command, Remote};
-use crate::program::Program;
 use crate::roll::{NodeInfo, Roll};
-use crate::wire::{self, NODES};
+use crate::way::Way;
+use crate::wire::{self, NODES, Sent};
 
 /// The nodes that a broker leads to: where a pool can have its workers, by
 /// [`PoolBuilder::on`](multiproc::PoolBuilder::on). Copies are of the same cluster.
@@ -48,7 +49,7 @@ struct Inner {
     client: Client,
     key: Key,
     roll: Arc<Roll>,
-    program: OnceLock<Arc<Program>>,
+    program: OnceLock<Content>,
     local: Mutex<Option<Local>>,
 }
 
@@ -78,13 +79,15 @@ impl ClusterBuilder {
     }
 
     /// Sets the file with the certificates by which the broker's is checked, in PEM, and asks for
-    /// TLS. Default: the system's, for a URL that begins with `tls://`.
+    /// TLS. Default: the file that `MULTIPROC_TLS_CA` names, or else the system's certificates,
+    /// where the URL begins with `tls://`.
     pub fn tls(mut self, authorities: impl Into<PathBuf>) -> ClusterBuilder {
         self.way.authorities = Some(authorities.into());
         self
     }
 
-    /// Sets the file with the credentials for the broker (a JWT and an nkey).
+    /// Sets the file with the credentials for the broker (a JWT and an nkey). Default: the one that
+    /// `MULTIPROC_CREDENTIALS` names.
     pub fn credentials(mut self, file: impl Into<PathBuf>) -> ClusterBuilder {
         self.way.credentials = Some(file.into());
         self
@@ -93,6 +96,19 @@ impl ClusterBuilder {
     /// Sets name and password for the broker.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> ClusterBuilder {
         self.way.user = Some((name.into(), password.into()));
+        self
+    }
+
+    /// Sets the token for the broker.
+    pub fn token(mut self, token: impl Into<String>) -> ClusterBuilder {
+        self.way.token = Some(token.into());
+        self
+    }
+
+    /// Sets the file with the seed of the nkey for the broker. Default: the one that
+    /// `MULTIPROC_NKEY` names.
+    pub fn nkey(mut self, seed: impl Into<PathBuf>) -> ClusterBuilder {
+        self.way.nkey = Some(seed.into());
         self
     }
 
@@ -111,7 +127,8 @@ impl ClusterBuilder {
 
 impl Cluster {
     /// Connects to the broker at `url`, with the key that the environment names
-    /// (`MULTIPROC_KEY_FILE` or `MULTIPROC_KEY`), for ten seconds at the longest.
+    /// (`MULTIPROC_KEY_FILE` or `MULTIPROC_KEY`), for ten seconds at the longest. A name and a
+    /// password, or a token, may be in the URL: `nats://name:password@broker:4222`.
     ///
     /// # Errors
     /// There is no key, the broker is not there, or it refuses.
@@ -122,7 +139,7 @@ impl Cluster {
     /// Returns the settings of a cluster, to be changed and then
     /// [connected](ClusterBuilder::connect).
     pub fn at(url: &str) -> ClusterBuilder {
-        ClusterBuilder { way: Way { url: url.to_owned(), ..Way::default() }, key: None }
+        ClusterBuilder { way: Way::from_environment(url), key: None }
     }
 
     /// Starts a cluster on this machine, for trying out: a broker, and `nodes` nodes with `hands`
@@ -158,22 +175,36 @@ impl Cluster {
             .enable_all()
             .build()
             .map_err(|error| Error::os("cannot start the runtime of a cluster", error))?;
-        let client = runtime.block_on(way.connect("multiproc owner", false))?;
-        let nodes = runtime
-            .block_on(async { client.subscribe(NODES).await })
-            .map_err(|error| Error::broker("cannot listen for nodes", error))?;
         let roll = Arc::new(Roll::default());
-        runtime.spawn(keep_roll(nodes, Arc::clone(&roll), key.clone()));
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, connected) = std::sync::mpsc::channel();
+        let (way, kept, keys) = (way.clone(), Arc::clone(&roll), key.clone());
+        // All of it in a thread of its own: this one may be a runtime's already.
         let thread = std::thread::Builder::new()
             .name("multiproc-cluster".to_owned())
             .spawn(move || {
-                // Until the last copy of the cluster is dropped.
-                let _ = runtime.block_on(stopped);
+                runtime.block_on(async {
+                    let is_connected = match meet(&way).await {
+                        Ok((client, nodes)) => {
+                            tokio::spawn(keep_roll(nodes, kept, keys));
+                            tell.send(Ok(client)).is_ok()
+                        }
+                        Err(error) => {
+                            let _ = tell.send(Err(error));
+                            false
+                        }
+                    };
+                    if is_connected {
+                        // Until the last copy of the cluster is dropped.
+                        let _ = stopped.await;
+                    }
+                });
                 runtime.shutdown_background();
             })
             .map_err(|error| Error::os("cannot start the thread of a cluster", error))?;
+        let gone = |_| Error::config("the thread of a cluster has ended");
+        let client = connected.recv().map_err(gone)??;
         Ok(Cluster(Arc::new(Inner {
             runtime: handle,
             stop: Some(stop),
@@ -231,22 +262,41 @@ impl Cluster {
     }
 
     /// The running program, in the broker's store.
-    fn stored_program(&self) -> Result<Arc<Program>> {
+    fn stored_program(&self) -> Result<Content> {
         let program = match self.0.program.get() {
-            Some(program) => Arc::clone(program),
+            Some(program) => program.clone(),
             None => {
-                let program = Arc::new(Program::running()?);
-                Arc::clone(self.0.program.get_or_init(|| program))
+                let program = Content::program()?;
+                self.0.program.get_or_init(|| program).clone()
             }
         };
-        let (client, stored) = (self.0.client.clone(), Arc::clone(&program));
-        self.wait(async move { stored.store(&client).await })??;
-        Ok(program)
+        self.stored(program)
+    }
+
+    /// Puts something into the broker's store, unless it is there.
+    fn stored(&self, content: Content) -> Result<Content> {
+        let client = self.0.client.clone();
+        self.wait(async move { content.store(&client, false).await.map(|()| content) })?
     }
 
     /// Makes the desk of a pool.
     fn open_pool(&self, charter: &Charter) -> Result<Remote> {
         let program = self.stored_program()?;
+        let kept = charter.memories().to_vec();
+        let (mut contents, mut memories) = (vec![program.clone()], Vec::new());
+        for memory in &kept {
+            let content = self.stored(Content::memory(memory)?)?;
+            memories.push(content.name());
+            contents.push(content);
+        }
+        let charter = if charter.bytes().len() > wire::LONGEST_HERE {
+            let content = Content::bytes("a pool's settings", charter.bytes().to_vec());
+            let content = self.stored(content)?;
+            contents.push(content.clone());
+            Sent::Stored(content.name())
+        } else {
+            Sent::Here(charter.bytes().to_vec())
+        };
         let pool = Id::random()?;
         let client = self.0.client.clone();
         let subscribed = self.wait(async move {
@@ -260,21 +310,42 @@ impl Cluster {
             .map_err(|error| Error::broker("cannot listen for the nodes of a pool", error))?;
         let (desk, commands) = mpsc::unbounded_channel::<Vec<Command>>();
         let bell = Bell::new();
-        self.0.runtime.spawn(Desk::run(Setup {
+        let desk_of_pool = Desk::run(Setup {
             client: self.0.client.clone(),
             key: self.0.key.clone(),
             pool,
             owner: format!("pool of process {} on {}", std::process::id(), config::host()),
-            charter: charter.bytes().to_vec(),
+            charter,
+            memories,
+            kept,
             program,
+            contents,
             bell: bell.clone(),
             roll: Arc::clone(&self.0.roll),
             said,
             nodes,
             commands,
-        }));
+        });
+        let failed = bell.clone();
+        self.0.runtime.spawn(async move {
+            // Nobody may wait for a desk that is not there.
+            if AssertUnwindSafe(desk_of_pool).catch_unwind().await.is_err() {
+                let why = "the part of the program that speaks with nodes has failed".to_owned();
+                failed.report(vec![Report::Hopeless { why }]);
+            }
+        });
         Ok(Remote { bell, batch: Vec::new(), desk, cluster: Arc::clone(&self.0) as _ })
     }
+}
+
+/// Connects, and listens for nodes.
+async fn meet(way: &Way) -> Result<(Client, async_nats::Subscriber)> {
+    let client = way.connect("multiproc owner").await?;
+    let nodes = client
+        .subscribe(NODES)
+        .await
+        .map_err(|error| Error::broker("cannot listen for nodes", error))?;
+    Ok((client, nodes))
 }
 
 /// Keeps the roll.

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use crate::key::{Digest, Direction, Id, Key};
 use crate::line::Line;
-use crate::wire::{self, Alone, Announcement, Hire, Status, TARGET, ToOwner, ToStation, VERSION};
+use crate::wire::{
+    self, Alone, Announcement, Hire, Named, Sent, Status, TARGET, ToOwner, ToStation, VERSION,
+};
 
 const ROUNDS: u64 = 40_000;
 
@@ -61,7 +63,8 @@ fn originals() -> Vec<Vec<u8>> {
         target: TARGET.to_owned(),
         program: Digest([1; 32]),
         length: 5,
-        charter: vec![1, 2, 3],
+        charter: Sent::Here(vec![1, 2, 3]),
+        memories: vec![Named { digest: Digest([2; 32]), length: 9 }],
     };
     let heard = ToOwner::Heard { hand: 3, life: 9, begun: 7, busy: 5, lengths: vec![2, 3] };
     let record =
@@ -73,8 +76,8 @@ fn originals() -> Vec<Vec<u8>> {
         wire::encode(&heard, &[b"ab", b"cde"]),
         wire::encode(&record, &[]),
         wire::encode(&status, &[]),
-        wire::encode(&ToStation::Give { hand: 1, life: 2 }, &[b"request"]),
-        wire::encode(&Alone::Refused { reason: "no".to_owned(), is_final: true }, &[]),
+        wire::encode(&ToStation::Give { hand: 1, life: 2, memories: Vec::new() }, &[b"request"]),
+        wire::encode(&Alone::refused("no", true), &[]),
     ]
 }
 

@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "an initialiser is an entry of a section, which is unsafe to say")]
 
 use std::ffi::{c_char, c_int};
+use std::io::Write;
 use std::process::ExitCode;
 
 use multiproc::station::has_borrowed_rights;
@@ -39,7 +40,11 @@ pub(crate) fn keep() {
 extern "C" fn hook(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     let is = |name: &str| std::env::var_os(name).is_some();
     let role: fn() -> Result<(), String> = if is(station::VARIABLE) {
-        station::main
+        if std::env::var(station::VARIABLE).as_deref() == Ok(station::PROBE) {
+            probed
+        } else {
+            station::main
+        }
     } else if is(local::MINDER) {
         local::mind
     } else if is(JOIN) {
@@ -61,10 +66,16 @@ extern "C" fn hook(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     match ended {
         Ok(()) => std::process::exit(0),
         Err(why) => {
-            eprintln!("multiproc-cluster: {why}");
+            // What cannot be written is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "multiproc-cluster: {why}");
             std::process::exit(1)
         }
     }
+}
+
+/// Ends at once: a program that gets here runs on this machine.
+fn probed() -> Result<(), String> {
+    Ok(())
 }
 
 /// Makes this program a node.

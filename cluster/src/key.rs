@@ -199,7 +199,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name of a program: the SHA-256 of its file.
+/// The name of a program, or of other bytes: their SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Digest(pub(crate) [u8; 32]);
 
@@ -221,7 +221,12 @@ impl Digest {
         }
     }
 
-    /// The name of the program in the object store.
+    /// The digest of bytes, and their length.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> (Digest, u64) {
+        (Digest(Hash::hash(bytes)), bytes.len() as u64)
+    }
+
+    /// The name in the object store.
     pub(crate) fn name(&self) -> String {
         hex(&self.0)
     }

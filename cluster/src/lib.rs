@@ -57,15 +57,24 @@
 //! programs for nodes. Messages need no more than its usual limit of 1 MiB; longer arguments and
 //! results are cut up.
 //!
+//! # Shared memory
+//!
+//! A [`SharedSlice`](multiproc::SharedSlice) among the arguments of a task, or of an initializer,
+//! goes by its content: a pool stores it at the broker once, under its SHA-256, and each node that
+//! has a task with it fetches it once, into memory that its workers share. It is checked there, and
+//! kept until nobody has the slice any more. So a table that a million tasks look into is sent once
+//! to each node.
+//!
 //! # What is not there yet
 //!
-//! Shared memory does not cross: a `SharedSlice` among the arguments is refused. What was begun of
-//! a chunk of a map stays with its worker, where a pool of one machine would give what waits behind
-//! a long task to others: use `chunk_size(1)` for long tasks of uneven length. Two pools on one
-//! node have a set of workers each.
+//! Of all that has a descriptor, only a `SharedSlice` crosses, and only in arguments: the rest is
+//! refused, by its name. What was begun of a chunk of a map stays with its worker, where a pool of
+//! one machine would give what waits behind a long task to others: use `chunk_size(1)` for long
+//! tasks of uneven length. Two pools on one node have a set of workers each.
 
 mod broker;
 mod cluster;
+mod contents;
 mod error;
 #[cfg(test)]
 mod garbage_tests;
@@ -75,8 +84,8 @@ mod line;
 mod local;
 mod node;
 mod owner;
-mod program;
 mod roll;
+mod way;
 mod wire;
 
 pub use cluster::{Cluster, ClusterBuilder};

@@ -10,6 +10,9 @@ use crate::wire::{self, Announcement};
 /// Time after its last announcement for which a node is still on the roll.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
+/// Time after which nothing is kept of it.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
 /// A node of a cluster, as its program sees it: what
 /// [`Cluster::nodes`](crate::Cluster::nodes) returns.
 #[derive(Clone, Debug)]
@@ -40,6 +43,15 @@ struct Entry {
     refusal: Option<String>,
 }
 
+/// The longest name of a node that is shown, in characters.
+const LONGEST_NAME: usize = 64;
+
+/// A name as it can stand in a line of text: it is whatever its node says.
+fn printable(name: &str) -> String {
+    let sign = |sign: char| if sign.is_control() { '?' } else { sign };
+    name.chars().take(LONGEST_NAME).map(sign).collect()
+}
+
 /// The roll.
 #[derive(Default)]
 pub(crate) struct Roll {
@@ -63,12 +75,15 @@ impl Roll {
             }
             return None;
         };
-        let (said, _) = wire::decode::<Announcement>(bytes)?;
+        let (mut said, _) = wire::decode::<Announcement>(bytes)?;
+        said.name = printable(&said.name);
         let mut entries = self.lock();
         let (at, copy) = (Instant::now(), said.clone());
         match entries.get_mut(&said.node) {
             Some(entry) => (entry.said, entry.at) = (copy, at),
             None => {
+                // Those that are long gone are forgotten as others come.
+                entries.retain(|_, entry| entry.at.elapsed() < FORGOTTEN);
                 let entry = Entry { said: copy, at, tasks: 0, losses: 0, refusal: None };
                 entries.insert(said.node, entry);
             }
@@ -79,7 +94,8 @@ impl Roll {
     /// Counts tasks that a node has begun.
     pub(crate) fn worked(&self, node: Id, tasks: u64) {
         if let Some(entry) = self.lock().get_mut(&node) {
-            entry.tasks += tasks;
+            // Nodes say what they like.
+            entry.tasks = entry.tasks.saturating_add(tasks);
         }
     }
 
@@ -95,6 +111,13 @@ impl Roll {
         if let Some(entry) = self.lock().get_mut(&node) {
             entry.refusal = reason;
         }
+    }
+
+    /// Returns what the nodes have said that have announced themselves lately, and work.
+    pub(crate) fn open_nodes(&self) -> Vec<Announcement> {
+        let entries = self.lock();
+        let lately = entries.values().filter(|entry| entry.at.elapsed() < REMEMBERED);
+        lately.map(|entry| entry.said.clone()).filter(|said| said.is_open).collect()
     }
 
     /// Returns the nodes that have announced themselves lately, by name.

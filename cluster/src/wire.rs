@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::key::{Digest, Id};
 
 /// The version of all of this: sides of different versions refuse each other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The triple of what this was built for, as far as it decides whether a program can run.
 pub(crate) const TARGET: &str = concat_target();
@@ -90,8 +90,30 @@ pub(crate) struct Hire {
     pub(crate) target: String,
     pub(crate) program: Digest,
     pub(crate) length: u64,
-    pub(crate) charter: Vec<u8>,
+    pub(crate) charter: Sent,
+    /// The constant memory that the charter refers to.
+    pub(crate) memories: Vec<Named>,
 }
+
+/// Bytes in the broker's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) digest: Digest,
+    pub(crate) length: u64,
+}
+
+/// Bytes that an owner sends along, or that a node fetches, as they are too long for a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Sent {
+    Here(Vec<u8>),
+    Stored(Named),
+}
+
+/// Bytes that are sent along at the most: a broker takes messages of 1 MiB.
+pub(crate) const LONGEST_HERE: usize = 128 << 10;
+
+/// Bytes of a reason, at the most.
+const LONGEST_REASON: usize = 16 << 10;
 
 /// What a station, or its node, says before there is a line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,19 +124,32 @@ pub(crate) enum Alone {
     Refused { reason: String, is_final: bool },
     /// It will take a while longer.
     Preparing,
-    /// The program is not in the object store.
-    Missing,
+    /// Something of the owner's is not in the object store, or something else under its name.
+    Missing { digest: Digest },
+}
+
+impl Alone {
+    /// A refusal, with as much of the reason as a message holds.
+    pub(crate) fn refused(reason: &str, is_final: bool) -> Alone {
+        let longest = reason.len().min(LONGEST_REASON);
+        let end = (0..=longest).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+        let reason = reason[..end].to_owned();
+        Alone::Refused { reason, is_final }
+    }
 }
 
 /// What an owner tells a station, over the line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToStation {
     /// A chunk for a hand; the request follows. A life that is new to the hand ends the one before.
-    Give { hand: u32, life: u32 },
+    /// It refers to these memories.
+    Give { hand: u32, life: u32, memories: Vec<Named> },
     /// To forget what the hand has not begun.
     Recall { hand: u32, life: u32 },
     /// To kill what the hand runs, and forget the rest; with `answers`, to say when that is done.
     Drop { hand: u32, life: u32, answers: bool },
+    /// To forget memory that no task refers to any more.
+    Forget { digest: Digest },
     /// The pool is over.
     Bye,
 }

@@ -109,6 +109,33 @@ fn failures_are_what_they_would_be_here() {
 }
 
 #[test]
+fn settings_longer_than_a_message_arrive() {
+    fn keep(bytes: Vec<u8>) -> Vec<u8> {
+        bytes
+    }
+    fn count() -> usize {
+        multiproc::with_worker_state(|bytes: &mut Vec<u8>| bytes.len()).expect("a state")
+    }
+    let cluster = cluster(2, 1);
+    let length = (1 << 20) + 1;
+    let builder = Pool::builder().on(&cluster).initializer(keep, (vec![7_u8; length],));
+    let pool = builder.build().expect("pool");
+    assert_eq!(pool.apply(count, ()).expect("value"), length);
+}
+
+#[test]
+fn a_refusal_longer_than_a_message_arrives() {
+    fn fail() {
+        panic!("{}", "no luck ".repeat(1 << 20))
+    }
+    let cluster = cluster(1, 1);
+    let builder = Pool::builder().on(&cluster).initializer(fail, ());
+    let pool = builder.max_restarts(0).build().expect("pool");
+    let error = pool.apply(u32::pow, (2, 2)).unwrap_err();
+    assert!(error.to_string().contains("no luck no luck"), "{error}");
+}
+
+#[test]
 fn what_is_cancelled_does_not_run_on() {
     let cluster = cluster(1, 1);
     let pool = Pool::builder().on(&cluster).build().expect("pool");

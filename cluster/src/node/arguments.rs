@@ -4,10 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::config::{self, Config};
-use super::daemon;
-use crate::broker::Way;
+use super::{daemon, journal};
 use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::way::Way;
+
+/// The variable with the broker's address, where it is no argument.
+const BROKER: &str = "MULTIPROC_BROKER";
 
 /// What `--help` says.
 const HELP: &str = "\
@@ -15,7 +18,10 @@ Runs tasks of the pools of multiproc programs on this machine.
 
 Usage: multiproc-node [OPTIONS] URL
 
-  URL                   the broker: nats://host:4222, or tls://host:4222
+  URL                   the broker: nats://host:4222, or tls://host:4222; with a name and a
+                        password or a token before the host, nats://name:password@host:4222, which
+                        other users of this machine can see unless the program takes the URL from
+                        $MULTIPROC_BROKER
 
 Options:
   --hands N             workers for each pool (default: one for each processor)
@@ -23,7 +29,9 @@ Options:
   --key-file PATH       file with the cluster's key (default: $MULTIPROC_KEY_FILE, or the key in
                         $MULTIPROC_KEY)
   --tls-ca PATH         file with the certificates that the broker's is checked by; asks for TLS
-  --credentials PATH    file with the credentials for the broker
+                        (default: $MULTIPROC_TLS_CA)
+  --credentials PATH    file with the credentials for the broker (default: $MULTIPROC_CREDENTIALS)
+  --nkey PATH           file with the seed of the nkey for the broker (default: $MULTIPROC_NKEY)
   --metrics ADDRESS     answers at this address, such as 127.0.0.1:9464, with its metrics, in the
                         text format of Prometheus
   --status SECONDS      writes a line of status so often
@@ -46,7 +54,7 @@ pub fn main() -> ExitCode {
         }
         Ok(Asked::Node(config)) => daemon::main(*config),
         Err(error) => {
-            eprintln!("multiproc-node: {error} (--help says how it is used)");
+            journal::note(format_args!("{error} (--help says how it is used)"));
             ExitCode::from(2)
         }
     }
@@ -65,7 +73,7 @@ enum Asked {
 /// # Errors
 /// They make no sense, or there is no key.
 fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
-    let mut way = Way::default();
+    let mut way = Way::from_environment("");
     let (mut key, mut name, mut hands) = (None, None, None);
     let (mut metrics, mut status) = (None, None);
     while let Some(argument) = arguments.next() {
@@ -92,9 +100,13 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
                 status = Some(Duration::from_secs(seconds.ok_or_else(wrong)?));
             }
             "--credentials" => way.credentials = Some(value()?.into()),
+            "--nkey" => way.nkey = Some(value()?.into()),
             url if !url.starts_with('-') && way.url.is_empty() => way.url = argument,
             _ => return Err(Error::config(format!("\"{argument}\" is no option"))),
         }
+    }
+    if way.url.is_empty() {
+        way.url = std::env::var(BROKER).unwrap_or_default();
     }
     if way.url.is_empty() {
         return Err(Error::config("no broker is named"));

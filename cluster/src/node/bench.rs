@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use multiproc::elsewhere::Memory;
 use multiproc::station::{Chunk, Station};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::key::Id;
-use crate::wire::{self, Status, ToOwner};
+use super::larder::Larder;
+use crate::key::{Digest, Id};
+use crate::wire::{self, Named, Status, ToOwner};
 
 /// What came of a chunk.
 pub(crate) struct Said {
@@ -30,7 +32,7 @@ struct Slot {
     /// Time that it has spent on tasks in this life.
     busy: Duration,
     /// Chunks that it has not begun.
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<(Vec<u8>, Vec<Named>)>,
     running: Option<Running>,
     /// True once its owner has given it something, and has not dropped it.
     is_taken: bool,
@@ -46,6 +48,7 @@ struct Running {
 /// All hands.
 pub(crate) struct Bench {
     station: Station,
+    larder: Larder,
     slots: Vec<Slot>,
     serial: u64,
     /// Tasks begun, and time spent on them, by all hands in all lives.
@@ -59,10 +62,16 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// The hands of a station, without anything to do.
-    pub(crate) fn new(station: Station, hands: usize, said: UnboundedSender<Said>) -> Bench {
+    pub(crate) fn new(
+        station: Station,
+        hands: usize,
+        larder: Larder,
+        said: UnboundedSender<Said>,
+    ) -> Bench {
         let slots = std::iter::repeat_with(Slot::default).take(hands).collect();
         Bench {
             station,
+            larder,
             slots,
             serial: 0,
             begun: 0,
@@ -93,7 +102,13 @@ impl Bench {
     ///
     /// # Errors
     /// The chunk makes no sense here.
-    pub(crate) fn give(&mut self, hand: u32, life: u32, request: &[u8]) -> Result<(), String> {
+    pub(crate) fn give(
+        &mut self,
+        hand: u32,
+        life: u32,
+        request: &[u8],
+        memories: Vec<Named>,
+    ) -> Result<(), String> {
         let number = hand as usize;
         let Some(slot) = self.slots.get_mut(number) else {
             return Err(format!("there is no hand {hand}"));
@@ -104,20 +119,41 @@ impl Bench {
             self.news.remove(&number);
         }
         slot.is_taken = true;
-        slot.waiting.push_back(request.to_vec());
+        memories.iter().for_each(|named| self.larder.want(*named));
+        slot.waiting.push_back((request.to_vec(), memories));
         self.begin(number)
     }
 
-    /// Has a hand begin its next chunk, if it runs none.
+    /// Takes in memory that came, and has hands begin what waited for it.
+    ///
+    /// # Errors
+    /// It cannot be had here, or a chunk makes no sense.
+    pub(crate) fn keep(
+        &mut self,
+        digest: Digest,
+        came: Result<Memory, String>,
+    ) -> Result<(), String> {
+        self.larder.keep(digest, came?);
+        (0..self.slots.len()).try_for_each(|number| self.begin(number))
+    }
+
+    /// Forgets memory.
+    pub(crate) fn forget(&mut self, digest: &Digest) {
+        self.larder.forget(digest);
+    }
+
+    /// Has a hand begin its next chunk, if it runs none, and what the chunk refers to is here.
     fn begin(&mut self, number: usize) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(number) else { return Ok(()) };
         if slot.running.is_some() {
             return Ok(());
         }
-        let Some(request) = slot.waiting.pop_front() else { return Ok(()) };
+        let memories = slot.waiting.front().and_then(|(_, names)| self.larder.take(names));
+        let Some(memories) = memories else { return Ok(()) };
+        let Some((request, _)) = slot.waiting.pop_front() else { return Ok(()) };
         self.serial += 1;
         let (serial, said) = (self.serial, self.said.clone());
-        let chunk = self.station.run(number, &request, move |messages, is_last| {
+        let chunk = self.station.run(number, &request, &memories, move |messages, is_last| {
             // The station's loop is gone only when the process is about to be.
             let _ = said.send(Said { hand: number, serial, messages, is_last });
         })?;

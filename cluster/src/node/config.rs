@@ -4,9 +4,9 @@ use std::env;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::broker::Way;
 use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::way::Way;
 
 /// The variable whose value is the broker's address, and which makes a program a node.
 pub(crate) const JOIN: &str = "MULTIPROC_JOIN";
@@ -48,7 +48,7 @@ impl Config {
             Err(_) => None,
         };
         Ok(Config {
-            way: Way { url, ..Way::default() },
+            way: Way::from_environment(&url),
             key: key()?,
             name: env::var(NAME).ok().filter(|name| !name.is_empty()).unwrap_or_else(host),
             hands: hands.unwrap_or_else(multiproc::cpu_count),

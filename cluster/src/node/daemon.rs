@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::config::Config;
+use super::journal;
 use super::metrics::Metrics;
 use super::start::{Event, Programs, Start};
 use crate::broker;
@@ -39,7 +40,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("multiproc-node: cannot start its runtime: {error}");
+            journal::note(format_args!("cannot start its runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -49,7 +50,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("multiproc-node: {error}");
+            journal::note(format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
@@ -59,7 +60,18 @@ pub(crate) fn main(config: Config) -> ExitCode {
 async fn run(config: Config) -> Result<()> {
     let term = |kind| signal(kind).map_err(|error| Error::os("cannot await signals", error));
     let mut signals = (term(SignalKind::terminate())?, term(SignalKind::interrupt())?);
-    let client = config.way.connect(&format!("node {}", config.name), true).await?;
+    let metrics = Metrics::new(&config.name, config.hands);
+    if let Some(address) = config.metrics {
+        metrics.serve(address).await?;
+    }
+    let mut tether = config.is_tethered.then(tether);
+    let name = format!("node {}", config.name);
+    let waits = |error: &Error| journal::note(format_args!("waits for the broker: {error}"));
+    let client = tokio::select! {
+        client = config.way.connect_patiently(&name, waits) => client?,
+        () = any(&mut signals) => return Ok(()),
+        () = torn(&mut tether) => return Ok(()),
+    };
     let node = Id::random()?;
     let mut hires = client
         .subscribe(wire::node_subject(&node))
@@ -70,19 +82,16 @@ async fn run(config: Config) -> Result<()> {
         .subscribe(wire::status_subject(&node))
         .await
         .map_err(|error| Error::broker("cannot listen to stations", error))?;
-    let metrics = Metrics::new(&config.name, config.hands);
-    if let Some(address) = config.metrics {
-        metrics.serve(address).await?;
-    }
     let (programs, stations) = (Arc::default(), HashMap::new());
     let is_draining = false;
     let mut daemon =
         Daemon { config, node, client, programs, events, metrics, stations, is_draining };
-    eprintln!(
-        "multiproc-node: {} offers {} workers at {}",
-        daemon.config.name, daemon.config.hands, daemon.config.way.url
-    );
-    let mut tether = daemon.config.is_tethered.then(tether);
+    journal::note(format_args!(
+        "{} offers {} workers at {}",
+        daemon.config.name,
+        daemon.config.hands,
+        daemon.config.way.shown()
+    ));
     let mut clock = tokio::time::interval(ANNOUNCE);
     let often = daemon.config.status;
     let mut lines = tokio::time::interval(often.unwrap_or(ANNOUNCE));
@@ -95,7 +104,7 @@ async fn run(config: Config) -> Result<()> {
             },
             Some(message) = statuses.next() => daemon.hear_status(&message.payload),
             _ = lines.tick(), if often.is_some() => {
-                eprintln!("multiproc-node: {}", daemon.metrics.line());
+                journal::note(daemon.metrics.line());
             }
             Some(event) = heard.recv() => daemon.see(event).await,
             () = any(&mut signals) => {
@@ -110,7 +119,7 @@ async fn run(config: Config) -> Result<()> {
         if daemon.is_draining && daemon.stations.values().all(Option::is_none) {
             // The last words of stations and this one are on their way.
             let _ = tokio::time::timeout(ANNOUNCE, daemon.client.flush()).await;
-            eprintln!("multiproc-node: {} has left", daemon.config.name);
+            journal::note(format_args!("{} has left", daemon.config.name));
             return Ok(());
         }
     }
@@ -178,7 +187,7 @@ impl Daemon {
     fn hear(&mut self, sealed: &[u8]) {
         let Some(bytes) = self.config.key.open(Direction::Hire, sealed) else {
             self.metrics.refused();
-            eprintln!("multiproc-node: a request was refused, as it was made with another key");
+            journal::note("a request was refused, as it was made with another key");
             return;
         };
         let Some((hire, _)) = wire::decode::<Hire>(bytes) else { return };
@@ -186,7 +195,7 @@ impl Daemon {
         if hire.node != self.node || self.stations.contains_key(&hire.session) || self.is_draining {
             return;
         }
-        eprintln!("multiproc-node: works for {}", hire.owner);
+        journal::note(format_args!("works for {}", hire.owner));
         let session = hire.session;
         self.metrics.started();
         let start = Start::begin(
@@ -219,7 +228,7 @@ impl Daemon {
 
     /// Takes nothing more, and has stations finish what they run.
     async fn drain(&mut self) {
-        eprintln!("multiproc-node: {} finishes what it runs, and leaves", self.config.name);
+        journal::note(format_args!("{} finishes what it runs, and leaves", self.config.name));
         self.is_draining = true;
         self.announce().await;
         for station in self.stations.values().flatten() {

@@ -74,8 +74,8 @@ impl Metrics {
     pub(crate) fn ended(&self, session: Id) {
         self.with(|counts| {
             if let Some(last) = counts.stations.remove(&session) {
-                counts.begun += last.begun;
-                counts.busy += last.busy;
+                counts.begun = counts.begun.saturating_add(last.begun);
+                counts.busy = counts.busy.saturating_add(last.busy);
             }
         });
     }
@@ -159,8 +159,8 @@ impl Counts {
         for station in self.stations.values() {
             running += u64::from(station.running);
             waiting += u64::from(station.waiting);
-            begun += station.begun;
-            busy += station.busy;
+            begun = u64::saturating_add(begun, station.begun);
+            busy = u64::saturating_add(busy, station.busy);
         }
         (running, waiting, begun, busy)
     }

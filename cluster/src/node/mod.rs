@@ -3,7 +3,10 @@
 //! - `config`: how a node is told what it is to be.
 //! - `daemon`: announces the node, fetches programs, starts stations, drains.
 //! - `metrics`: what the node tells those who look after it.
-//! - `start`: one start of a station: program, process, what becomes of it.
+//! - `start`: one start of a station: program, settings, what becomes of it.
+//! - `execute`: the program as a process: whether it runs here, and how it ended.
+//! - `fetch`, `larder`: what the broker keeps for it; the memory that its tasks refer to.
+//! - `journal`: what the node writes to standard error.
 //! - `station`: the process of the owner's own program that runs the tasks of one pool.
 //! - `bench`: the hands of a station, and what they have.
 //!
@@ -14,6 +17,12 @@ pub(crate) mod arguments;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod daemon;
+mod execute;
+mod fetch;
+pub(crate) mod journal;
+mod larder;
 pub(crate) mod metrics;
+#[cfg(test)]
+mod program_tests;
 pub(crate) mod start;
 pub(crate) mod station;

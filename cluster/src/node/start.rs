@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::process::ChildStdin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,20 +12,19 @@ use async_nats::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::Config;
+use super::execute::{execute, probe};
+use super::fetch::fetch;
 use super::station::{self, Orders};
 use crate::key::{Digest, Id};
-use crate::program::{self, Unloadable};
-use crate::wire::{self, Alone, Hire};
+use crate::wire::{self, Alone, Hire, Named, Sent};
 
-/// Attempts to fetch a program that the store has lost, a second apart.
-const ATTEMPTS: u32 = 20;
+/// Interval at which the owner is told that it will take a while.
+const PREPARING: Duration = Duration::from_secs(1);
 
-/// Lines of a station's standard error that are kept, to say why it failed.
-const LINES: usize = 5;
-
-/// The programs that were fetched, as sealed memory files.
+/// The programs that were fetched and found to run here, as sealed memory files. Locked while one
+/// is fetched, so that it is fetched once, whoever asks for it.
 #[derive(Default)]
-pub(crate) struct Programs(Mutex<HashMap<Digest, Arc<File>>>);
+pub(crate) struct Programs(tokio::sync::Mutex<HashMap<Digest, Arc<File>>>);
 
 /// What a start has to say to the owner.
 pub(crate) struct Event {
@@ -53,7 +51,7 @@ impl Start {
         events: UnboundedSender<Event>,
     ) -> Start {
         let input = Arc::new(Mutex::new(None));
-        let orders = Orders {
+        let mut orders = Orders {
             way: config.way.clone(),
             key: config.key.bytes().to_vec(),
             name: config.name.clone(),
@@ -67,7 +65,8 @@ impl Start {
                 let subject = wire::pool_subject(&pool);
                 let _ = events.send(Event { session, subject, alone, is_end });
             };
-            let file = match fetch(&client, &orders.hire, &programs, &tell).await {
+            let ready = prepare(&client, &mut orders.hire, &programs, &tell);
+            let file = match meanwhile(ready, || tell(Some(Alone::Preparing), false)).await {
                 Ok(file) => file,
                 Err(alone) => return tell(Some(alone), true),
             };
@@ -78,7 +77,7 @@ impl Start {
                 Ok(Err(reason)) => Some(reason),
                 Err(error) => Some(error.to_string()),
             };
-            tell(reason.map(|reason| Alone::Refused { reason, is_final: false }), true);
+            tell(reason.map(|reason| Alone::refused(&reason, false)), true);
         });
         Start { input }
     }
@@ -92,89 +91,50 @@ impl Start {
     }
 }
 
-/// Fetches the program, from memory or from the broker's store.
-async fn fetch(
+/// Waits for something, and calls `beat` again and again meanwhile.
+async fn meanwhile<T>(something: impl Future<Output = T>, beat: impl Fn()) -> T {
+    let mut something = std::pin::pin!(something);
+    loop {
+        match tokio::time::timeout(PREPARING, &mut something).await {
+            Ok(done) => return done,
+            Err(_) => beat(),
+        }
+    }
+}
+
+/// Gets all that a station is made of: the program, which runs here, and the pool's settings.
+///
+/// # Errors
+/// What the owner is told.
+async fn prepare(
     client: &Client,
-    hire: &Hire,
+    hire: &mut Hire,
     programs: &Programs,
     tell: &impl Fn(Option<Alone>, bool),
 ) -> Result<Arc<File>, Alone> {
-    let known = || {
-        let programs = programs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        programs.get(&hire.program).map(Arc::clone)
-    };
-    for _ in 0..ATTEMPTS {
-        if let Some(file) = known() {
-            return Ok(file);
-        }
-        match program::load(client, hire.program, hire.length).await {
-            Ok(file) => {
-                let mut programs = programs.0.lock().unwrap_or_else(PoisonError::into_inner);
-                return Ok(Arc::clone(programs.entry(hire.program).or_insert(Arc::new(file))));
-            }
-            Err(Unloadable::Missing) => {
-                tell(Some(Alone::Missing), false);
-                tell(Some(Alone::Preparing), false);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(Unloadable::Broken(reason)) => {
-                return Err(Alone::Refused { reason, is_final: false });
-            }
-        }
+    let missing = |alone| tell(Some(alone), false);
+    let unfit = |reason: String| Alone::refused(&reason, false);
+    if let Sent::Stored(named) = hire.charter {
+        let file = fetch(client, named, &missing).await.map_err(unfit)?;
+        let mut bytes = vec![0; usize::try_from(named.length).unwrap_or(0)];
+        let read = file.read_exact_at(&mut bytes, 0);
+        read.map_err(|error| Alone::refused(&format!("cannot read the settings: {error}"), false))?;
+        hire.charter = Sent::Here(bytes);
     }
-    let reason = "the broker's store has not got the program".to_owned();
-    Err(Alone::Refused { reason, is_final: false })
-}
-
-/// Executes the program as a station, and waits for its end.
-///
-/// # Errors
-/// How it ended, unless it ended in order.
-fn execute(file: &File, orders: &Orders, kept: &Mutex<Option<ChildStdin>>) -> Result<(), String> {
-    let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    command.arg0("multiproc-station").stdin(Stdio::piped()).stderr(Stdio::piped());
-    // What a task sees of the environment is this node's, without what makes it a node.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MULTIPROC_") {
-            command.env_remove(name);
-        }
+    let mut programs = programs.0.lock().await;
+    if let Some(file) = programs.get(&hire.program) {
+        return Ok(Arc::clone(file));
     }
-    command.env(station::VARIABLE, "1");
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot execute the program on this machine: {error}"))?;
-    if let Some(mut input) = child.stdin.take() {
-        let bytes = wire::encode(orders, &[]);
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-        // A station that has ended already says so below.
-        let _ = input.write_all(&[&length, &*bytes].concat());
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+    let named = Named { digest: hire.program, length: hire.length };
+    let file = Arc::new(fetch(client, named, &missing).await.map_err(unfit)?);
+    let tried = Arc::clone(&file);
+    // A thread of its own, as it waits for the process.
+    match tokio::task::spawn_blocking(move || probe(&tried)).await {
+        Ok(runs) => runs?,
+        Err(error) => return Err(Alone::refused(&error.to_string(), false)),
     }
-    // What it writes is this node's own to show; the last lines say why it failed.
-    let mut last = Vec::new();
-    if let Some(errors) = child.stderr.take() {
-        for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            eprintln!("{line}");
-            last.push(line);
-            if last.len() > LINES {
-                last.remove(0);
-            }
-        }
-    }
-    let status = child.wait().map_err(|error| format!("cannot wait for the station: {error}"))?;
-    *kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    if status.success() { Ok(()) } else { Err(told(status, &last)) }
-}
-
-/// Says how a station ended.
-fn told(status: ExitStatus, last: &[String]) -> String {
-    let how = match status.signal() {
-        Some(signal) => format!("was killed by {}", multiproc::Signal::new(signal)),
-        None => format!("ended with code {}", status.code().unwrap_or(-1)),
-    };
-    match last.is_empty() {
-        true => format!("its station {how}"),
-        false => format!("its station {how}, after it wrote: {}", last.join(" | ")),
-    }
+    // Those that no station runs are of programs that were built anew, as a rule.
+    programs.retain(|_, file| Arc::strong_count(file) > 1);
+    programs.insert(hire.program, Arc::clone(&file));
+    Ok(file)
 }

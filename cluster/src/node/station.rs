@@ -17,19 +17,25 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
 use futures_util::{FutureExt, StreamExt};
-use multiproc::elsewhere::Charter;
+use multiproc::elsewhere::{Charter, Memory};
 use multiproc::station::{Station, has_borrowed_rights};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{Bench, Said};
-use crate::broker::{self, Way};
+use super::larder::{self, Fetched, Larder};
+use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
-use crate::wire::{self, Alone, Hire, ToOwner, ToStation};
+use crate::way::Way;
+use crate::wire::{self, Alone, Hire, Sent, ToOwner, ToStation};
 
 /// The variable that makes a program a station.
 pub(crate) const VARIABLE: &str = "MULTIPROC_STATION";
+
+/// Its values: to serve, and to end at once, which shows that the program runs here.
+pub(crate) const SERVE: &str = "serve";
+pub(crate) const PROBE: &str = "probe";
 
 /// The byte at standard input that has a station finish and leave.
 pub(crate) const DRAIN: u8 = b'd';
@@ -193,14 +199,16 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     }
     let station = match prepare(&orders, &voice).await {
         Ok(station) => station,
-        Err(reason) => {
-            voice.say(&Alone::Refused { reason, is_final: true }).await;
+        Err((reason, is_final)) => {
+            voice.say(&Alone::refused(&reason, is_final)).await;
             let _ = voice.client.flush().await;
             leave();
         }
     };
     let nonce = Id::random().map_err(|error| error.to_string())?;
     let (said, mut outcomes) = mpsc::unbounded_channel();
+    let (news, mut fetched) = mpsc::unbounded_channel();
+    let larder = Larder::new(voice.client.clone(), news);
     let now = Instant::now();
     let hands = u32::try_from(orders.hands).unwrap_or(u32::MAX);
     let ready = Alone::Ready { nonce, pid: std::process::id(), hands };
@@ -208,7 +216,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         key: voice.key.of_session(&voice.session, &nonce),
         voice,
         line: Line::new(now),
-        bench: Bench::new(station, orders.hands, said),
+        bench: Bench::new(station, orders.hands, larder, said),
         heard: now,
         connected: now,
         news_at: None,
@@ -221,7 +229,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
         clerk.voice.say(&ready).await;
     }
-    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut ordered).await
+    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut ordered, &mut fetched).await
 }
 
 /// The way to the owner.
@@ -237,7 +245,9 @@ struct Voice {
 impl Voice {
     /// Connects to the broker.
     async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
-        let client = orders.way.connect(&format!("station of {}", orders.name), true).await?;
+        let name = format!("station of {}", orders.name);
+        // Its node tells what is the matter with the broker.
+        let client = orders.way.connect_patiently(&name, |_| {}).await?;
         let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
         let (session, node) = (orders.hire.session, orders.hire.node);
         Ok(Voice { client, key, subject, session, node })
@@ -259,20 +269,48 @@ impl Voice {
 }
 
 /// Makes the pool ready, and tells the owner meanwhile that it will take a while.
-async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, String> {
-    let (charter, hands) = (Charter::new(orders.hire.charter.clone()), orders.hands);
+///
+/// # Errors
+/// The reason, and whether it stays the same.
+async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, (String, bool)> {
+    let Sent::Here(charter) = orders.hire.charter.clone() else {
+        return Err(("its node has not got the pool's settings".to_owned(), true));
+    };
+    let memories = memories(orders, voice).await.map_err(|reason| (reason, false))?;
+    let (charter, hands) = (Charter::new(charter, memories), orders.hands);
     let mut made = tokio::task::spawn_blocking(move || {
         let station = Station::open(&charter, hands)?;
         station.prove()?;
-        Ok(station)
+        Ok::<_, String>(station)
     });
     loop {
         match tokio::time::timeout(Duration::from_secs(1), &mut made).await {
-            Ok(Ok(station)) => return station,
-            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(Ok(station)) => return station.map_err(|reason| (reason, true)),
+            Ok(Err(error)) => return Err((error.to_string(), true)),
             Err(_) => voice.say(&Alone::Preparing).await,
         }
     }
+}
+
+/// Fetches the memories that the pool's settings refer to.
+async fn memories(orders: &Orders, voice: &Voice) -> Result<Vec<Memory>, String> {
+    let mut memories = Vec::new();
+    for named in &orders.hire.memories {
+        let (news, mut heard) = mpsc::unbounded_channel();
+        let tell = |alone| drop(news.send(alone));
+        let mut fetching = std::pin::pin!(larder::memory(&voice.client, *named, &tell));
+        let memory = loop {
+            tokio::select! {
+                came = &mut fetching => break came?,
+                Some(alone) = heard.recv() => voice.say(&alone).await,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    voice.say(&Alone::Preparing).await;
+                }
+            }
+        };
+        memories.push(memory);
+    }
+    Ok(memories)
 }
 
 impl Clerk {
@@ -296,6 +334,7 @@ impl Clerk {
         outcomes: &mut UnboundedReceiver<Said>,
         logged: &mut UnboundedReceiver<ToOwner>,
         ordered: &mut UnboundedReceiver<Order>,
+        fetched: &mut UnboundedReceiver<Fetched>,
     ) -> Result<(), String> {
         loop {
             let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
@@ -308,6 +347,7 @@ impl Clerk {
                 Some(said) = outcomes.recv() => self.hear_hand(said),
                 Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
                 Some(order) = ordered.recv() => self.follow(&order),
+                Some(news) = fetched.recv() => self.hear_fetched(news).await,
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             // What else is there already goes the same way, so that packets are few.
@@ -423,10 +463,14 @@ impl Clerk {
     /// Does what the owner says.
     fn obey(&mut self, told: ToStation, tail: &[u8]) {
         let answer = match told {
-            ToStation::Give { hand, life } => match self.bench.give(hand, life, tail) {
-                Ok(()) => None,
-                Err(reason) => Some(ToOwner::Failed { reason }),
-            },
+            ToStation::Give { hand, life, memories } => {
+                let given = self.bench.give(hand, life, tail, memories);
+                given.err().map(|reason| ToOwner::Failed { reason })
+            }
+            ToStation::Forget { digest } => {
+                self.bench.forget(&digest);
+                None
+            }
             ToStation::Recall { hand, life } => {
                 // What came of tasks is told before what was begun.
                 self.say_news(true);
@@ -440,6 +484,18 @@ impl Clerk {
         };
         if let Some(answer) = answer {
             self.line.say(&wire::encode(&answer, &[]));
+        }
+    }
+
+    /// Hears of what is fetched.
+    async fn hear_fetched(&mut self, fetched: Fetched) {
+        match fetched {
+            Fetched::Said(alone) => self.voice.say(&alone).await,
+            Fetched::Came(digest, came) => {
+                if let Err(reason) = self.bench.keep(digest, came) {
+                    self.line.say(&wire::encode(&ToOwner::Failed { reason }, &[]));
+                }
+            }
         }
     }
 

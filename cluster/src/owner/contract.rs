@@ -146,3 +146,19 @@ impl Serving {
         packets.map(|packet| self.key.seal(Direction::ToStation, &packet)).collect()
     }
 }
+
+/// The station of a contract, if it works.
+pub(super) fn serving(contract: &Contract) -> Option<&Serving> {
+    match &contract.stage {
+        Stage::Serving(serving) => Some(serving),
+        _ => None,
+    }
+}
+
+/// The station of a contract, if it works.
+pub(super) fn serving_mut(contract: &mut Contract) -> Option<&mut Serving> {
+    match &mut contract.stage {
+        Stage::Serving(serving) => Some(serving),
+        _ => None,
+    }
+}

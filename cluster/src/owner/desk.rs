@@ -14,25 +14,34 @@
 //! While the desk has no connection to the broker itself, silence says nothing, and counts for
 //! nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
-use multiproc::elsewhere::{Bell, Report};
+use multiproc::elsewhere::{Bell, Memory, Report};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::contract::{ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage};
+use super::contract::{
+    ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage, serving, serving_mut,
+};
 use super::hands::Command;
+use super::records;
+use super::shelf::Shelf;
 use crate::broker;
+use crate::contents::Content;
 use crate::key::{Direction, Id, Key};
-use crate::program::Program;
 use crate::roll::Roll;
-use crate::wire::{self, Alone, Announcement, Hire, TARGET, ToOwner, ToStation, VERSION};
+use crate::wire::{
+    self, Alone, Announcement, Hire, Named, Sent, TARGET, ToOwner, ToStation, VERSION,
+};
 
 /// Interval at which the desk looks whether something is due, at the longest.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Time in which every node that is there has announced itself.
+const COMPLETE: Duration = Duration::from_millis(2500);
 
 /// Messages that are heard in a row before what follows from them is done.
 const BATCH: usize = 256;
@@ -43,14 +52,28 @@ pub(crate) struct Setup {
     pub(crate) key: Key,
     pub(crate) pool: Id,
     pub(crate) owner: String,
-    pub(crate) charter: Vec<u8>,
-    pub(crate) program: Arc<Program>,
+    pub(crate) charter: Sent,
+    /// The constant memory that the charter refers to, by name, and as what it is.
+    pub(crate) memories: Vec<Named>,
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) kept: Vec<Memory>,
+    pub(crate) program: Content,
+    /// What nodes may ask for that is stored already.
+    pub(crate) contents: Vec<Content>,
     pub(crate) bell: Bell,
     pub(crate) roll: Arc<Roll>,
     /// What the nodes of this pool say, and all nodes of themselves.
     pub(crate) said: Subscriber,
     pub(crate) nodes: Subscriber,
     pub(crate) commands: UnboundedReceiver<Vec<Command>>,
+}
+
+/// Who fills a place.
+struct Post {
+    node: Id,
+    hand: usize,
+    /// What is to be said to it once the memory that the first of it refers to is stored.
+    held: VecDeque<Command>,
 }
 
 /// The desk of one pool.
@@ -62,32 +85,43 @@ pub(crate) struct Desk {
     sessions: HashMap<Id, Id>,
     /// Places that want a worker.
     wanting: BTreeSet<usize>,
-    /// Node and hand of each place that has one.
-    posts: HashMap<usize, (Id, usize)>,
+    /// The places that have a hand.
+    posts: HashMap<usize, Post>,
+    shelf: Shelf,
     /// What the pool is to be told.
     reports: Vec<Report>,
-    /// True while the program is being stored anew.
-    storing: Option<tokio::task::JoinHandle<()>>,
     is_over: bool,
+    /// Time from which on a node that was not heard of is taken for one that is not there.
+    complete_at: Instant,
+    /// True once the pool was told that no node works for it.
+    is_given_up: bool,
 }
 
 impl Desk {
     /// Runs until the pool is over.
-    pub(crate) async fn run(setup: Setup) {
+    pub(crate) async fn run(mut setup: Setup) {
+        let contents = std::mem::take(&mut setup.contents);
+        let shelf = Shelf::new(setup.client.clone(), contents);
         let mut desk = Desk {
             setup,
             contracts: HashMap::new(),
             sessions: HashMap::new(),
             wanting: BTreeSet::new(),
             posts: HashMap::new(),
+            shelf,
             reports: Vec::new(),
-            storing: None,
             is_over: false,
+            complete_at: Instant::now() + COMPLETE,
+            is_given_up: false,
         };
+        for node in desk.setup.roll.open_nodes() {
+            desk.hire(node).await;
+        }
         let mut closing = Vec::new();
         while !desk.is_over {
             desk.wait(&mut closing).await;
             desk.look(Instant::now());
+            desk.go_on();
             desk.offer();
             desk.send().await;
             if !desk.reports.is_empty() {
@@ -111,12 +145,13 @@ impl Desk {
             },
             message = self.setup.said.next() => match message {
                 Some(message) => self.hear(&message),
-                None => self.is_over = true,
+                None => self.end_with_the_connection(),
             },
             message = self.setup.nodes.next() => match message {
                 Some(message) => self.hear_node(&message).await,
-                None => self.is_over = true,
+                None => self.end_with_the_connection(),
             },
+            () = self.shelf.wait() => {}
             () = tokio::time::sleep_until(due.into()) => {}
         }
         // What else is there already goes the same way, so that packets and reports are few.
@@ -146,14 +181,9 @@ impl Desk {
                 Command::Want(place) => {
                     self.wanting.insert(place);
                 }
-                Command::Give(place, request) => {
-                    if let Some((serving, hand)) = self.post(place) {
-                        serving.tell(hand, |hand, life| ToStation::Give { hand, life }, &request);
-                    }
-                }
-                Command::Recall(place) => {
-                    if let Some((serving, hand)) = self.post(place) {
-                        serving.tell(hand, |hand, life| ToStation::Recall { hand, life }, &[]);
+                Command::Give(place, ..) | Command::Recall(place) => {
+                    if let Some(post) = self.posts.get_mut(&place) {
+                        post.held.push_back(command);
                     }
                 }
                 Command::Release(place) => {
@@ -164,6 +194,9 @@ impl Desk {
                     self.wanting.remove(&place);
                 }
                 Command::Kill(place) => {
+                    if let Some(post) = self.posts.get_mut(&place) {
+                        post.held.clear();
+                    }
                     if let Some((serving, hand)) = self.post(place) {
                         serving.kill(hand);
                     }
@@ -176,9 +209,33 @@ impl Desk {
         }
     }
 
+    /// Says what was held back, in its order, as far as what it refers to is stored.
+    fn go_on(&mut self) {
+        for post in self.posts.values_mut() {
+            let contract = self.contracts.get_mut(&post.node);
+            let Some(serving) = contract.and_then(serving_mut) else { continue };
+            while let Some(command) = post.held.pop_front() {
+                match &command {
+                    Command::Give(_, request, memories) => {
+                        let Some(memories) = self.shelf.names(memories) else {
+                            post.held.push_front(command);
+                            break;
+                        };
+                        let give = |hand, life| ToStation::Give { hand, life, memories };
+                        serving.tell(post.hand, give, request);
+                    }
+                    _ => {
+                        let recall = |hand, life| ToStation::Recall { hand, life };
+                        serving.tell(post.hand, recall, &[]);
+                    }
+                }
+            }
+        }
+    }
+
     /// The station and hand of a place.
     fn post(&mut self, place: usize) -> Option<(&mut Serving, usize)> {
-        let (node, hand) = *self.posts.get(&place)?;
+        let Post { node, hand, .. } = *self.posts.get(&place)?;
         let serving = self.contracts.get_mut(&node).and_then(serving_mut)?;
         Some((serving, hand))
     }
@@ -222,7 +279,6 @@ impl Desk {
         self.sessions.insert(session, id);
         self.contracts.insert(id, Contract { node, session, stage });
         self.ask(id).await;
-        self.give_up_if_hopeless();
     }
 
     /// Sends the request to work, if the node was not heard yet.
@@ -240,6 +296,7 @@ impl Desk {
             program: self.setup.program.digest,
             length: self.setup.program.length,
             charter: self.setup.charter.clone(),
+            memories: self.setup.memories.clone(),
         };
         let sealed = self.setup.key.seal(Direction::Hire, &wire::encode(&hire, &[]));
         if broker::is_connected(&self.setup.client) {
@@ -294,7 +351,7 @@ impl Desk {
                     (*first, *last) = (Instant::now(), Instant::now());
                 }
             }
-            Alone::Missing => self.store(),
+            Alone::Missing { digest } => self.shelf.store_again(digest),
             Alone::Refused { reason, is_final } => {
                 // Its station has said why; that it ended then is no news.
                 if matches!(contract.stage, Stage::Refused { .. }) {
@@ -309,14 +366,25 @@ impl Desk {
                 let again = (!is_final).then(|| Instant::now() + REFUSED);
                 contract.stage = Stage::Refused { reason: reason.clone(), again };
                 self.setup.roll.refused(id, Some(reason));
-                self.give_up_if_hopeless();
             }
         }
+    }
+
+    /// Ends the pool: the client has ended, and does not connect again.
+    fn end_with_the_connection(&mut self) {
+        let why = "the connection to the broker has ended";
+        let nodes: Vec<Id> = self.contracts.keys().copied().collect();
+        nodes.into_iter().for_each(|id| self.lose(id, why));
+        self.reports.push(Report::Hopeless { why: why.to_owned() });
+        self.is_over = true;
     }
 
     /// Ends the pool if every node refuses it for good: to wait would help nobody.
     fn give_up_if_hopeless(&mut self) {
         let mut reasons = Vec::new();
+        if self.is_given_up || Instant::now() < self.complete_at {
+            return;
+        }
         for contract in self.contracts.values() {
             match &contract.stage {
                 Stage::Refused { reason, again: None } => {
@@ -325,22 +393,13 @@ impl Desk {
                 _ => return,
             }
         }
+        if reasons.is_empty() {
+            return;
+        }
+        self.is_given_up = true;
         reasons.sort();
         let why = format!("no node works for the pool: {}", reasons.join("; "));
         self.reports.push(Report::Hopeless { why });
-    }
-
-    /// Stores the program at the broker again, which has lost it.
-    fn store(&mut self) {
-        if self.storing.as_ref().is_some_and(|storing| !storing.is_finished()) {
-            return;
-        }
-        let (client, program) = (self.setup.client.clone(), Arc::clone(&self.setup.program));
-        self.storing = Some(tokio::spawn(async move {
-            if let Err(error) = program.store(&client).await {
-                log::warn!("{error}");
-            }
-        }));
     }
 
     /// Does what a station says. Returns `false` if that makes no sense.
@@ -380,7 +439,7 @@ impl Desk {
             ToOwner::Leaving => serving.is_leaving = true,
             ToOwner::Failed { reason } => self.lose(id, &reason),
             ToOwner::Record { level, target, message } => {
-                pass_on(&contract.node.name, level, &target, &message);
+                records::pass_on(&contract.node.name, level, &target, &message);
             }
         }
         true
@@ -430,6 +489,12 @@ impl Desk {
         for id in silent {
             self.forget(id);
         }
+        self.give_up_if_hopeless();
+        for digest in self.shelf.sweep() {
+            for serving in self.contracts.values_mut().filter_map(serving_mut) {
+                serving.line.say(&wire::encode(&ToStation::Forget { digest }, &[]));
+            }
+        }
     }
 
     /// Has free hands fill the places that want one, of the node with the most first.
@@ -446,7 +511,7 @@ impl Desk {
             let Some(serving) = serving_mut(contract) else { return };
             let Some(hand) = serving.fill(place) else { return };
             self.wanting.remove(&place);
-            self.posts.insert(place, (id, hand));
+            self.posts.insert(place, Post { node: id, hand, held: VecDeque::new() });
             let name = format!("{name}/{}", hand + 1);
             self.reports.push(Report::Started { place, name, pid: serving.pid });
         }
@@ -512,33 +577,4 @@ impl Desk {
         self.send().await;
         let _ = tokio::time::timeout(TICK, self.setup.client.flush()).await;
     }
-}
-
-/// The station of a contract, if it works.
-fn serving(contract: &Contract) -> Option<&Serving> {
-    match &contract.stage {
-        Stage::Serving(serving) => Some(serving),
-        _ => None,
-    }
-}
-
-/// The station of a contract, if it works.
-fn serving_mut(contract: &mut Contract) -> Option<&mut Serving> {
-    match &mut contract.stage {
-        Stage::Serving(serving) => Some(serving),
-        _ => None,
-    }
-}
-
-/// Gives a log record of a node's to this program's logger.
-fn pass_on(node: &str, level: u8, target: &str, message: &str) {
-    let level = log::Level::iter().find(|known| *known as usize == usize::from(level));
-    let Some(level) = level.filter(|level| *level <= log::max_level()) else { return };
-    log::logger().log(
-        &log::Record::builder()
-            .level(level)
-            .target(target)
-            .args(format_args!("[{node}] {message}"))
-            .build(),
-    );
 }

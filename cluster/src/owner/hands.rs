@@ -3,14 +3,14 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use multiproc::elsewhere::{Bell, Hands};
+use multiproc::elsewhere::{Bell, Hands, Memory};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What the pool wants done.
 #[derive(Debug)]
 pub(crate) enum Command {
     Want(usize),
-    Give(usize, Vec<u8>),
+    Give(usize, Vec<u8>, Vec<Memory>),
     Recall(usize),
     Release(usize),
     Kill(usize),
@@ -42,8 +42,8 @@ impl Hands for Remote {
         self.batch.push(Command::Want(place));
     }
 
-    fn give(&mut self, place: usize, request: Vec<u8>) {
-        self.batch.push(Command::Give(place, request));
+    fn give(&mut self, place: usize, request: Vec<u8>, memories: Vec<Memory>) {
+        self.batch.push(Command::Give(place, request, memories));
     }
 
     fn recall(&mut self, place: usize) {

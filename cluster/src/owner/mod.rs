@@ -2,6 +2,8 @@
 //!
 //! - `hands`: what the core's pool calls, in any thread; it becomes commands.
 //! - `contract`: what is known of one node that works for the pool.
+//! - `shelf`: what it has for its nodes: program, settings, constant memory.
+//! - `records`: log records of nodes.
 //! - `desk`: the task on the runtime that follows commands, hears nodes and reports to the pool.
 //!
 //! The pool keeps each task until its outcome is here. What a node was given and has not answered
@@ -10,6 +12,8 @@
 pub(crate) mod contract;
 pub(crate) mod desk;
 pub(crate) mod hands;
+mod records;
+pub(crate) mod shelf;
 
 #[cfg(test)]
 mod stranger_tests;

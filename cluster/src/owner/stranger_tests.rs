@@ -1,16 +1,17 @@
 //! Nodes that have the key and are not what they should be: of another version, for another
 //! machine, or lying. They need `nats-server`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use futures_util::StreamExt;
 use multiproc::Pool;
 
-use crate::broker::Way;
 use crate::key::{Direction, Id, Key};
+use crate::line::Line;
 use crate::local::Local;
-use crate::wire::{self, Alone, Announcement, Hire, NODES, TARGET, VERSION};
+use crate::way::Way;
+use crate::wire::{self, Alone, Announcement, Hire, NODES, TARGET, ToOwner, VERSION};
 use crate::{Cluster, Result};
 
 /// A broker without nodes, and a cluster there.
@@ -54,7 +55,7 @@ fn refusal(change: fn(&mut Announcement)) -> String {
     let (local, cluster) = cluster();
     let (url, key) = (local.url.clone(), local.key.clone());
     beside(move || async move {
-        let client = Way { url, ..Way::default() }.connect("stranger", false).await?;
+        let client = Way { url, ..Way::default() }.connect("stranger").await?;
         let mut said = announcement(Id::random()?);
         change(&mut said);
         announce(client, key, said).await;
@@ -76,9 +77,12 @@ fn a_node_for_other_programs_is_named() {
     assert!(text.contains("node stranger: it runs programs for vax-vms"), "{text}");
 }
 
-/// Says that it works, and then what makes no sense.
-async fn lie(url: String, key: Key) -> Result<()> {
-    let client = Way { url, ..Way::default() }.connect("liar", false).await?;
+/// What a liar says of its work, over the line, as a message or several.
+type Lie = fn() -> Vec<Vec<u8>>;
+
+/// Says that it works, and then what is not so.
+async fn lie(url: String, key: Key, lie: Lie) -> Result<()> {
+    let client = Way { url, ..Way::default() }.connect("liar").await?;
     let node = Id::random()?;
     let hires = client.subscribe(wire::node_subject(&node)).await;
     let mut hires = hires.map_err(|error| crate::Error::broker("liar", error))?;
@@ -97,19 +101,29 @@ async fn lie(url: String, key: Key) -> Result<()> {
         // Given a task by then.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let session = key.of_session(&hire.session, &nonce);
+        let mut line = Line::new(Instant::now());
+        for message in lie() {
+            line.say(&message);
+        }
+        while let Some(packet) = line.packet(Instant::now()) {
+            let _ = say(session.seal(Direction::ToOwner, &packet)).await;
+        }
+        // Followed by what is no packet, so that it is left in the end.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let _ = say(session.seal(Direction::ToOwner, b"what makes no sense")).await;
     }
     Ok(())
 }
 
-#[test]
-fn a_node_that_lies_is_left() {
+/// Has a node lie, and then one that works join it: the pool's task is done, or fails for what the
+/// liar did.
+fn survives(what: Lie) {
     let (mut local, cluster) = cluster();
     let (url, key) = (local.url.clone(), local.key.clone());
-    beside(move || lie(url, key));
+    beside(move || lie(url, key, what));
     let pool = Pool::builder().on(&cluster).build().expect("pool");
     let task = pool.submit(u32::pow, (2, 3));
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     let lied = || cluster.nodes().iter().any(|node| node.name == "stranger" && node.losses > 0);
     while !lied() {
         assert!(since.elapsed() < Duration::from_secs(30), "{:?}", cluster.nodes());
@@ -119,6 +133,83 @@ fn a_node_that_lies_is_left() {
     // Whoever lies three times about it has it fail; one that works has it done.
     match task.join() {
         Ok(value) => assert_eq!(value, 8),
-        Err(error) => assert!(error.to_string().contains("makes no sense"), "{error}"),
+        Err(error) => assert!(error.to_string().contains("stranger"), "{error}"),
     }
+    // Nor did the pool take harm, as soon as the liar does not get the task.
+    let done = || (0..20).any(|_| pool.apply(u32::pow, (2, 4)).is_ok_and(|value| value == 16));
+    assert!(done(), "no task is done");
+}
+
+fn heard(hand: u32, life: u32, begun: u64, messages: &[&[u8]]) -> Vec<u8> {
+    let lengths = messages.iter().map(|one| u32::try_from(one.len()).expect("short")).collect();
+    wire::encode(&ToOwner::Heard { hand, life, begun, busy: u64::MAX, lengths }, messages)
+}
+
+#[test]
+fn a_node_that_says_what_is_no_packet_is_left() {
+    survives(Vec::new);
+}
+
+#[test]
+fn a_node_that_speaks_of_hands_and_lives_that_it_has_not_got_changes_nothing() {
+    survives(|| {
+        vec![
+            heard(7, 1, 1, &[b"x"]),
+            heard(0, 99, 1, &[b"x"]),
+            heard(u32::MAX, u32::MAX, u64::MAX, &[]),
+            wire::encode(&ToOwner::Dropped { hand: 9, life: 1, begun: 3 }, &[]),
+            wire::encode(&ToOwner::Recalled { hand: 0, life: 1, begun: u64::MAX }, &[]),
+            wire::encode(&ToOwner::Recalled { hand: 3, life: 1, begun: 0 }, &[]),
+        ]
+    });
+}
+
+#[test]
+fn a_node_with_outcomes_of_tasks_that_it_never_had_is_left() {
+    // Of a task that was given, and of many that were not: none of them is one.
+    survives(|| vec![heard(0, 1, u64::MAX, &[b"", b"\x00", b"\x01\x02\x03", &[255; 64]])]);
+    survives(|| vec![heard(0, 1, 0, &[&[0; 9], &[1; 9], &[2; 9], &[3; 9], &[4; 9]])]);
+}
+
+#[test]
+fn a_node_that_drops_what_it_was_not_asked_to_is_one_that_leaves() {
+    survives(|| {
+        let dropped = ToOwner::Dropped { hand: 0, life: 1, begun: 0 };
+        vec![wire::encode(&dropped, &[]), wire::encode(&dropped, &[])]
+    });
+}
+
+#[test]
+fn a_record_with_signs_for_a_terminal_is_a_record() {
+    survives(|| {
+        let record = |level| ToOwner::Record {
+            level,
+            target: "\x1b[2J".to_owned(),
+            message: "\x1b]0;name\x07\n".repeat(1000),
+        };
+        vec![wire::encode(&record(0), &[]), wire::encode(&record(255), &[])]
+    });
+}
+
+#[test]
+fn names_are_taken_for_no_more_than_they_are() {
+    let (local, cluster) = cluster();
+    let (url, key) = (local.url.clone(), local.key.clone());
+    beside(move || async move {
+        let client = Way { url, ..Way::default() }.connect("stranger").await?;
+        let mut said = announcement(Id::random()?);
+        said.name = format!("\x1b[2Jone\ntwo{}", "o".repeat(100_000));
+        // More than there is memory for, if it were believed.
+        said.hands = u32::MAX;
+        announce(client, key, said).await;
+        Ok(())
+    });
+    let since = Instant::now();
+    while cluster.nodes().is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(30), "it does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let name = cluster.nodes().remove(0).name;
+    assert!(name.chars().count() <= 64 && !name.contains(char::is_control), "{name:?}");
+    assert!(name.starts_with("?[2Jone?two"), "{name:?}");
 }

@@ -303,8 +303,9 @@ impl PoolBuilder {
     /// - A task that a lost machine may have begun is run again, up to three times in all, and then
     ///   fails with [`Failure::NodeLost`](crate::Failure::NodeLost), unless it is to be run
     ///   [`once`](crate::Tasks::once).
-    /// - Arguments and results with descriptors in them (channels, locks, shared memory) cannot
-    ///   leave their machine: such tasks fail.
+    /// - A [`SharedSlice`](crate::SharedSlice) among the arguments goes by its content, once to
+    ///   each machine that needs it. Other descriptors (of files, channels, locks, memory that can
+    ///   change), and all that are in results, cannot leave their machine: such tasks fail.
     /// - What was begun of a chunk of a map stays with its worker.
     ///
     /// ```no_run

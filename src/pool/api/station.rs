@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::handle::Pool;
 use crate::pool::elsewhere::charter::Charter;
+use crate::pool::elsewhere::memory::Memory;
 use crate::pool::host::charter;
 use crate::pool::host::supervisor::Shared;
 use crate::pool::protocol::bulk::Bulk;
@@ -67,7 +68,8 @@ impl Station {
         self.pool.broadcast(|| (), ()).map(drop).map_err(|error| error.failure().to_string())
     }
 
-    /// Runs a chunk of tasks in the worker of a hand, counted from 0. `said` is called, in a thread
+    /// Runs a chunk of tasks in the worker of a hand, counted from 0, with the memories that it
+    /// refers to. `said` is called, in a thread
     /// of the pool's, with the messages for the owner, and with `true` when they are the last.
     ///
     /// # Errors
@@ -76,6 +78,7 @@ impl Station {
         &self,
         hand: usize,
         request: &[u8],
+        memories: &[Memory],
         said: impl Fn(Vec<Vec<u8>>, bool) + Send + Sync + 'static,
     ) -> Result<Chunk, String> {
         let garbage = || "the request makes no sense".to_owned();
@@ -110,7 +113,7 @@ impl Station {
             put_off: 0,
             place: Some(hand),
             bytes: Bulk::new(frames.to_vec()),
-            fds: Vec::new(),
+            fds: memories.iter().map(|memory| Arc::clone(memory.fd())).collect(),
         };
         passing.lock().next = first;
         self.pool.shared.submit([job]).map_err(|failure| failure.to_string())?;

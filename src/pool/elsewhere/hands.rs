@@ -2,6 +2,7 @@
 
 use super::bell::Bell;
 use super::charter::Charter;
+use super::memory::Memory;
 
 /// Where the workers of a pool are, if not on this machine: for
 /// [`PoolBuilder::on`](crate::PoolBuilder::on). The crate `multiproc-cluster` has one.
@@ -26,8 +27,8 @@ pub trait Hands: Send {
     fn want(&mut self, place: usize);
 
     /// Sends the worker in a place a chunk of tasks: to be answered, in order, by the messages of
-    /// `Report::Heard`.
-    fn give(&mut self, place: usize, request: Vec<u8>);
+    /// `Report::Heard`. The memories are what it refers to, by their order.
+    fn give(&mut self, place: usize, request: Vec<u8>, memories: Vec<Memory>);
 
     /// Has what the worker in a place has not begun taken back: answered by `Report::Recalled`.
     fn recall(&mut self, place: usize);

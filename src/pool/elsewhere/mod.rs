@@ -8,9 +8,11 @@
 pub(crate) mod bell;
 pub(crate) mod charter;
 pub(crate) mod hands;
+pub(crate) mod memory;
 pub(crate) mod report;
 
 pub use bell::Bell;
 pub use charter::Charter;
 pub use hands::{Hands, Workplace};
+pub use memory::Memory;
 pub use report::Report;

@@ -1,15 +1,17 @@
 //! A pool's settings as a charter, and back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
-use crate::codec;
+use crate::codec::{self, Carried};
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::Initializer;
 use crate::pool::elsewhere::charter::Charter;
+use crate::pool::elsewhere::memory::Memory;
 use crate::process;
 use crate::start::method::StartMethod;
 use crate::sys::program::code::Offset;
@@ -36,17 +38,17 @@ struct Terms {
 /// Writes the settings of a pool whose workers are elsewhere.
 ///
 /// # Errors
-/// The initializer's arguments have descriptors in them, which cannot leave this machine.
+/// The initializer's arguments have descriptors in them that cannot leave this machine.
 pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
-    let initializer = match &settings.initializer {
-        Some(initializer) if !initializer.fds.is_empty() => {
-            return Err("the arguments of the initializer have descriptors in them (of files, \
-                        channels, locks or shared memory), which cannot leave this machine"
-                .to_owned());
-        }
-        Some(initializer) => Some((initializer.entry, initializer.bytes.clone())),
-        None => None,
-    };
+    let initializer = settings.initializer.as_ref();
+    let fds = initializer.into_iter().flat_map(|initializer| &initializer.fds);
+    let memories = Memory::all(fds.map(|fd| &fd.0)).map_err(|others| {
+        format!(
+            "the arguments of the initializer have descriptors in them, which cannot leave this \
+             machine: {others}"
+        )
+    })?;
+    let initializer = initializer.map(|initializer| (initializer.entry, initializer.bytes.clone()));
     let records = if settings.forwards_records { log::max_level() } else { LevelFilter::Off };
     let terms = Terms {
         name: settings.name.clone(),
@@ -65,7 +67,7 @@ pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
     };
     let mut bytes = Vec::new();
     codec::encode_plain(&terms, &mut bytes)?;
-    Ok(Charter::new(bytes))
+    Ok(Charter::new(bytes, memories))
 }
 
 /// Reads the settings of a pool of so many workers here, and the level of log records that are
@@ -75,8 +77,9 @@ pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
 /// The bytes are no charter.
 pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, usize), String> {
     let terms: Terms = codec::decode_plain(charter.bytes())?;
-    let initializer =
-        terms.initializer.map(|(entry, bytes)| Initializer { entry, bytes, fds: Vec::new() });
+    let memories = charter.memories().iter();
+    let fds = memories.map(|memory| Carried(Arc::clone(memory.fd()))).collect();
+    let initializer = terms.initializer.map(|(entry, bytes)| Initializer { entry, bytes, fds });
     let settings = Settings {
         processes,
         name: terms.name,

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Failure;
 use crate::pool::elsewhere::hands::Hands;
+use crate::pool::elsewhere::memory::Memory;
 use crate::pool::elsewhere::report::Report;
 use crate::pool::protocol::messages::{self, Reply, Request};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
@@ -124,7 +125,9 @@ impl Remote {
         match action {
             Action::Give { place } => {
                 if let Some(job) = scheduler.last_given(place) {
-                    self.hands.give(place, request_of(job, self.grace));
+                    // What cannot go was refused before: see `unfit`.
+                    let memories = Memory::all(&job.fds).unwrap_or_default();
+                    self.hands.give(place, request_of(job, self.grace), memories);
                 }
             }
             Action::Listen { place } => self.listened(place, scheduler, now),
@@ -282,11 +285,8 @@ fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
 
 /// Returns why a job cannot go elsewhere, if it cannot.
 pub(super) fn unfit(job: &Job) -> Option<Failure> {
-    (!job.fds.is_empty()).then(|| {
-        Failure::BadArguments(format!(
-            "{} descriptors (of files, channels, locks or shared memory) are among them, and \
-             those cannot leave this machine",
-            job.fds.len()
-        ))
-    })
+    let others = Memory::all(&job.fds).err()?;
+    Some(Failure::BadArguments(format!(
+        "descriptors are among them that cannot leave this machine: {others}"
+    )))
 }

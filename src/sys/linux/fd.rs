@@ -171,3 +171,19 @@ pub(crate) fn read_small(path: &str) -> io::Result<String> {
     io::Read::read_to_string(&mut File::open(path)?, &mut text)?;
     Ok(text)
 }
+
+/// Says what a descriptor is of, as a person would name it.
+pub(crate) fn name(fd: BorrowedFd<'_>) -> String {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let target = std::fs::read_link(path).map(|path| path.to_string_lossy().into_owned());
+    let target = target.unwrap_or_default();
+    let kind = target.split_once(":[").map(|(kind, _)| kind);
+    match kind {
+        Some("pipe") => "a pipe".to_owned(),
+        Some("socket") => "a socket or a connection".to_owned(),
+        _ if target.starts_with("/memfd:") => "shared memory that can change".to_owned(),
+        _ if target.starts_with("anon_inode:") => format!("a descriptor ({target})"),
+        _ if target.is_empty() => "a descriptor".to_owned(),
+        _ => format!("the file {target}"),
+    }
+}

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::for_tests::{Recorder, SECOND, job, policy};
 use crate::pool::elsewhere::bell::Bell;
 use crate::pool::elsewhere::hands::Hands;
+use crate::pool::elsewhere::memory::Memory;
 use crate::pool::elsewhere::report::Report;
 use crate::pool::host::remote::Remote;
 use crate::pool::protocol::messages::{self, Reply, Request};
@@ -69,7 +70,7 @@ impl Hands for Noted {
         self.note(Asked::Want(place));
     }
 
-    fn give(&mut self, place: usize, request: Vec<u8>) {
+    fn give(&mut self, place: usize, request: Vec<u8>, _: Vec<Memory>) {
         self.note(Asked::Give(place, request));
     }
 

@@ -8,6 +8,7 @@ use rustix::fs::SealFlags;
 
 use super::read_map::ReadMap;
 use super::shared;
+use crate::sys::fd;
 
 /// The seals by which bytes are as constant as a reference says they are.
 const CONSTANT: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
@@ -52,6 +53,20 @@ impl Frozen {
     }
 }
 
+/// Returns whether what a descriptor is of is constant memory, with something in it.
+///
+/// # Errors
+/// It is not: the text says what it is.
+pub(crate) fn is_constant(fd: &OwnedFd) -> Result<(), String> {
+    let seals = shared::seals(fd.as_fd());
+    if seals.is_ok_and(|seals| seals.contains(CONSTANT))
+        && shared::check_ordinary(fd.as_fd()).is_ok()
+    {
+        return Ok(());
+    }
+    Err(fd::name(fd.as_fd()))
+}
+
 fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
@@ -59,7 +74,6 @@ fn refused(why: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::fd;
     use crate::sys::memory::sealed;
     use crate::sys::memory::shared::SharedFile;
 
