@@ -21,5 +21,6 @@ mod sync;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod trace_context;
 mod unwind;
 mod world;
