@@ -18,7 +18,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use support::{Test, for_each_method};
+use support::{Test, for_each_method, until};
 
 /// Names test functions for the harness: a test's name is its function's.
 macro_rules! tests {
@@ -228,6 +228,9 @@ fn workers_follow_a_filter_that_changes() {
         assert_eq!(ask(), (true, false));
         set(tracing::Level::DEBUG);
         assert_eq!(ask(), (true, true));
+        // What a task says comes out after its value, through the filter of that time.
+        let is_said = |line: &String| line.contains("not sent");
+        until("it has come out", || notes.0.lock().expect("notes").lines.iter().any(is_said));
         set(tracing::Level::WARN);
         assert_eq!(ask(), (false, false));
         set(tracing::Level::INFO);
