@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_logger_that_panics_leaves_the_pool_alone,
     a_waker_that_panics_leaves_the_pool_alone,
     a_span_is_closed_with_the_last_task_submitted_in_it,
+    a_span_is_closed_when_its_tasks_are_taken_back,
     each_subscriber_hears_of_what_was_submitted_under_it,
     a_subscriber_that_comes_after_the_pool_hears_of_new_workers,
     a_subscriber_may_use_the_pool,
@@ -251,6 +252,36 @@ fn a_span_is_closed_with_the_last_task_submitted_in_it() {
         drop(many);
         lines.wait_for("close many");
         assert_eq!(lines.count("open many/task"), 100);
+    });
+}
+
+fn a_span_is_closed_when_its_tasks_are_taken_back() {
+    fn nap(milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+    let lines = Lines::default();
+    dispatcher::with_default(&lines.subscriber(), || {
+        let pool = Pool::new(1).expect("pool");
+        pool.submit(nap, (0,)).join().expect("the worker is there");
+        // Behind a task that runs, and cancelled.
+        let long = pool.submit(nap, (600_000,));
+        let mine = tracing::info_span!("mine");
+        let tasks: Vec<_> =
+            mine.in_scope(|| (0..5).map(|_| pool.submit(nap, (0,)).cancel_on_drop()).collect());
+        let map = mine.in_scope(|| pool.tasks().map_async(nap, [0; 500]).cancel_on_drop());
+        drop((mine, tasks, map));
+        lines.wait_for("close mine");
+        assert!(!long.is_ready());
+        drop(long.cancel_on_drop());
+        // The rest of a map without an end, given ahead.
+        let endless = tracing::info_span!("endless");
+        endless.in_scope(|| {
+            let outcomes = pool.tasks().chunk_size(2).imap(nap, std::iter::repeat(1));
+            assert!(outcomes.take(10).all(|outcome| outcome.is_ok()));
+        });
+        drop(endless);
+        lines.wait_for("close endless");
+        pool.submit(nap, (0,)).join().expect("the pool goes on");
     });
 }
 
