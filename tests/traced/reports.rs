@@ -11,7 +11,7 @@ use tracing::{Dispatch, Event, Id, Subscriber, dispatcher};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::support::Test;
+use crate::support::{Test, for_each_method};
 use crate::tests;
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = tests![
     what_tells_while_it_is_printed_is_heard_too,
     a_subscriber_that_panics_leaves_the_pool_alone,
     a_logger_that_panics_leaves_the_pool_alone,
+    a_handler_that_panics_leaves_who_logs_alone,
     a_waker_that_panics_leaves_the_pool_alone,
     a_span_is_closed_with_the_last_task_submitted_in_it,
     a_span_is_closed_when_its_tasks_are_taken_back,
@@ -208,6 +209,14 @@ fn a_subscriber_that_panics_leaves_the_pool_alone() {
         use_pool(&pool);
         pool.close();
         assert!(pool.join_timeout(Duration::from_secs(30)).expect("join"));
+        for_each_method(|method| {
+            let child = Process::new(|| 7, ()).start_method(method).start().expect("start");
+            assert_eq!(child.join().expect("join"), 7);
+            let aborts = || -> () { std::process::abort() };
+            let child = Process::new(aborts, ()).start_method(method).start().expect("start");
+            assert!(child.join().expect_err("it aborts").to_string().contains("SIGABRT"));
+            drop(Process::new(|| (), ()).kill_on_drop(true).start().expect("start"));
+        });
     });
 }
 
@@ -219,6 +228,25 @@ fn a_logger_that_panics_leaves_the_pool_alone() {
     pool.close();
     assert!(pool.join_timeout(Duration::from_secs(30)).expect("join"));
     log::set_max_level(log::LevelFilter::Off);
+}
+
+fn a_handler_that_panics_leaves_who_logs_alone() {
+    log::set_boxed_logger(Box::new(Panicking)).expect("the first");
+    log::set_max_level(log::LevelFilter::Info);
+    let lines = Lines::default();
+    get_logger().set_level(Level::Info);
+    get_logger().add_handler(|_| panic!("no records, please"));
+    get_logger().add_handler({
+        let lines = lines.clone();
+        move |record| lines.add(record.message.to_string())
+    });
+    get_logger().info("here");
+    assert_eq!(lines.count("here"), 1);
+    for_each_method(|method| {
+        // A forked child has the handlers, which hear of its steps.
+        let child = Process::new(|| 7, ()).start_method(method).start().expect("start");
+        assert_eq!(child.join().expect("join"), 7);
+    });
 }
 
 fn a_waker_that_panics_leaves_the_pool_alone() {
