@@ -60,6 +60,9 @@
 //! - With the feature `async`, futures under any executor: `child.await` and `task.await`; `Async`
 //!   around an end of a channel, a queue, a listener or a set, with `Stream` and `Sink`;
 //!   `Tasks::stream`, whose inputs and outcomes are streams.
+//! - What children log in the program's own logger ([`Process::forward_logs`]), and what they write
+//!   line by line with their name before it ([`Stdio::lines`]); the context of a trace goes along
+//!   with children and tasks ([`set_trace_context`]).
 //! - Names, [`current_process`], [`parent_process`], [`active_children`], [`log_to_stderr`];
 //!   [`wait`] for many at once: ends of processes, values, [`Room`] for values, tasks; a
 //!   [`WaitSet`] for many thousands, again and again, [`Writable`] ends among them.
@@ -192,6 +195,7 @@ mod pool;
 mod process;
 #[cfg(doctest)]
 mod readme;
+mod relay;
 mod shm;
 mod signal;
 mod start;
@@ -201,6 +205,7 @@ mod target;
 mod text;
 #[cfg(feature = "tracing")]
 mod trace;
+mod trace_context;
 mod unwind;
 
 #[cfg(feature = "async")]
@@ -238,6 +243,7 @@ pub use process::{
     StillRunning, WaitSet, Waitable, active_children, at_exit, at_forkserver_child, cpu_count,
     current_process, parent_process, restart_forkserver, set_forkserver_preload, wait,
 };
+pub use relay::Line;
 pub use shm::{
     Access, Atomic, Item, ListError, OutOfBounds, ReadOnly, ReadWrite, SetError, ShareableList,
     SharedArray, SharedBuffer, SharedMemory, SharedSlice,
@@ -256,4 +262,5 @@ pub use sys::program::code::FnPointer;
 #[doc(hidden)]
 pub use target::Captureless;
 pub use target::Target;
+pub use trace_context::{set_trace_context, trace_context};
 pub use unwind::{Location, Panic};

@@ -37,12 +37,14 @@ const TESTS: &[Test] = tests![
     tasks_are_within_the_span_that_submitted_them,
     fields_keep_their_types,
     the_worker_filters_by_level,
+    workers_follow_a_filter_that_changes,
     a_panic_is_one_event,
     a_killed_worker_closes_its_spans,
     a_flood_is_bounded,
     ever_new_callsites_are_bounded,
     threads_and_no_task,
     children_are_spans,
+    what_children_tell_is_within_their_spans,
 ];
 
 /// Writes down what a subscriber hears, with the path of spans before it.
@@ -212,6 +214,31 @@ fn the_worker_filters_by_level() {
     assert!(lines.contains(&"DEBUG task message:text=not sent".to_owned()), "{lines:?}");
 }
 
+fn workers_follow_a_filter_that_changes() {
+    let notes = Notes::default();
+    let (filter, handle) =
+        tracing_subscriber::reload::Layer::new(tracing_subscriber::filter::LevelFilter::INFO);
+    let subscriber = tracing_subscriber::registry().with(filter).with(notes.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        let pool = Pool::new(1).expect("pool");
+        let ask = || pool.apply(asks_what_is_enabled, ()).expect("asked");
+        let set = |level| {
+            handle.reload(tracing_subscriber::filter::LevelFilter::from_level(level)).expect("set");
+        };
+        assert_eq!(ask(), (true, false));
+        set(tracing::Level::DEBUG);
+        assert_eq!(ask(), (true, true));
+        set(tracing::Level::WARN);
+        assert_eq!(ask(), (false, false));
+        set(tracing::Level::INFO);
+        assert_eq!(ask(), (true, false));
+        pool.close();
+        pool.join().expect("joined");
+    });
+    let lines = std::mem::take(&mut notes.0.lock().unwrap().lines);
+    assert_eq!(lines.iter().filter(|line| line.contains("not sent")).count(), 1, "{lines:?}");
+}
+
 fn panics() {
     let _within = tracing::info_span!("risky").entered();
     panic!("no luck");
@@ -369,4 +396,53 @@ fn children_are_spans() {
         ];
         assert_eq!(seen, expected);
     });
+}
+
+fn tells(is_killed: bool) {
+    let outer = tracing::info_span!("first", is_killed);
+    let _within = outer.entered();
+    tracing::debug!("not wanted");
+    tracing::info_span!("second").in_scope(|| tracing::warn!(number = 7_u64, "within"));
+    if is_killed {
+        std::process::abort();
+    }
+    tracing::info!("done");
+}
+
+fn what_children_tell_is_within_their_spans() {
+    for method in support::METHODS {
+        let notes = Notes::default();
+        let filter = tracing_subscriber::filter::LevelFilter::INFO;
+        let subscriber = tracing_subscriber::registry().with(filter).with(notes.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for (is_killed, is_asked) in [(false, true), (true, true), (false, false)] {
+                let process = Process::new(tells, (is_killed,)).name("it").start_method(method);
+                let child = process.forward_logs(is_asked).stack_size(1 << 20).start();
+                assert_eq!(child.expect("started").join().is_err(), is_killed);
+            }
+        });
+        let lines = std::mem::take(&mut notes.0.lock().unwrap().lines);
+        let seen: Vec<_> =
+            lines.iter().map(|line| line.split(" function").next().unwrap_or_default()).collect();
+        let told = |is_killed: bool| {
+            vec![
+                "open process process:str=\"it\"".to_owned(),
+                format!("open process/first is_killed:bool={is_killed}"),
+                "open process/first/second".to_owned(),
+                "WARN process/first/second message:text=within number:u64=7".to_owned(),
+                "close process/first/second".to_owned(),
+            ]
+        };
+        let mut expected = told(false);
+        expected.extend([
+            "INFO process/first message:text=done".to_owned(),
+            "close process/first".to_owned(),
+            "close process outcome:str=\"returned\"".to_owned(),
+        ]);
+        expected.extend(told(true));
+        expected.push("close process/first".to_owned());
+        assert_eq!(seen[..expected.len()], expected, "{method}");
+        assert_eq!(seen.len(), expected.len() + 4, "{seen:?}");
+        assert!(seen[expected.len()].starts_with("ERROR process message:text="), "{seen:?}");
+    }
 }

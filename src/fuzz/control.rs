@@ -96,6 +96,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         parent_pid: 7,
         method: StartMethod::Spawn,
         log: LogSettings::now(),
+        records: None,
         decode_limits: crate::DecodeLimits::new(),
         preload: Vec::new(),
         environment: Some(environment.clone()),

@@ -17,6 +17,7 @@ mod list;
 mod locks;
 mod pool;
 mod queue;
+mod relayed;
 mod ring;
 mod stream;
 mod target;

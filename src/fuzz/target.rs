@@ -1,5 +1,6 @@
 //! All targets, by name.
 
+use super::relayed::{lines, records};
 use super::{
     address, control, growable, handles, handshake, list, locks, pool, queue, ring, stream, values,
 };
@@ -22,10 +23,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "handles", run: handles::run, seeds: handles::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "growable", run: growable::run, seeds: growable::seeds },
+    Target { name: "lines", run: lines::run, seeds: lines::seeds },
     Target { name: "list", run: list::run, seeds: list::seeds },
     Target { name: "locks", run: locks::run, seeds: locks::seeds },
     Target { name: "pool", run: pool::run, seeds: pool::seeds },
     Target { name: "queue", run: queue::run, seeds: queue::seeds },
+    Target { name: "records", run: records::run, seeds: records::seeds },
     Target { name: "ring", run: ring::run, seeds: ring::seeds },
     Target { name: "stream", run: stream::run, seeds: stream::seeds },
     Target { name: "values", run: values::run, seeds: values::seeds },

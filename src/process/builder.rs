@@ -7,7 +7,8 @@
 //! 3. Arm this process's own end, and take the status of a few children that have ended.
 //! 4. Keep a descriptor in reserve, so that the child can be waited for whatever comes.
 //! 5. Launch, by the method.
-//! 6. Keep what was given away with the arguments, and enter the child into the registry.
+//! 6. Keep what was given away with the arguments, enter the child into the registry, and begin to
+//!    pass on what it says beside its result.
 //!
 //! A failure before 5 leaves nothing behind: directories and descriptors are dropped, and an end of
 //! a pipe among the arguments is still this process's. Killed between 5 and 6, this process leaves
@@ -29,6 +30,7 @@ use super::children::handle::{self, Handle};
 use super::children::{OnDrop, reaper, registry, removal};
 use super::environment::EnvironmentChange;
 use super::inside::{bootstrap, exit, hook};
+use super::relaying::Relaying;
 use super::work_dir::WorkDir;
 use super::{Child, Run, run};
 use crate::channel::buffered::MAX_MESSAGE;
@@ -36,10 +38,11 @@ use crate::codec::{self, Ends};
 use crate::error::{Cause, Result, os};
 use crate::identity;
 use crate::log::LogSettings;
+use crate::relay::reader;
 use crate::start::fork;
 use crate::start::method::{self, StartMethod};
 use crate::start::preload;
-use crate::start::stdio::{Stdio, Streams};
+use crate::start::stdio::{Pipes, Stdio, Streams};
 use crate::start::wire::Job;
 use crate::start::{Launched, Order, ProcessSpec, launch};
 #[cfg(feature = "cage")]
@@ -50,6 +53,7 @@ use crate::sys::process::reserve;
 use crate::sys::program::code::{Contentless, Crossing, Entry, FnPointer, Offset, Refusal};
 use crate::sys::program::title;
 use crate::target::{Captureless, Target, function_entry, pointer_entry};
+use crate::trace_context;
 
 /// A process that is not started yet: the function to run, and the way to run it.
 ///
@@ -84,6 +88,7 @@ pub struct Process<T> {
     pub(super) temporary: Option<PathBuf>,
     pub(super) stdio: [Stdio; 3],
     pub(super) on_drop: OnDrop,
+    pub(super) forwards_records: bool,
     result: PhantomData<fn() -> T>,
 }
 
@@ -239,6 +244,7 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
             temporary: None,
             stdio: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
             on_drop: OnDrop::Detach,
+            forwards_records: false,
             result: PhantomData,
         }
     }
@@ -317,7 +323,7 @@ impl<T> Process<T> {
         bootstrap::refuse_while_bootstrapping()?;
         let method = self.method.unwrap_or_else(method::start_method);
         let on_drop = self.on_drop;
-        let Ready { order, work, description } = self.ready(method)?;
+        let Ready { order, work, description, relaying } = self.ready(method)?;
         exit::arm();
         registry::sweep();
         reserve::keep().map_err(os("cannot keep a descriptor in reserve"))?;
@@ -328,23 +334,34 @@ impl<T> Process<T> {
                 // A fork has to be alone.
                 removal::finish(exit::REMOVAL);
                 reaper::finish(exit::REMOVAL);
+                let _silence = reader::silence(exit::REMOVAL);
                 start_fork(order, promise, work.entry, work.closure)?
             }
             StartMethod::Forkserver | StartMethod::Spawn => launch(order, method)?,
         };
         work.ends.keep();
+        let mut pipes = Pipes::default();
         let [_, stdout, stderr] = &mut launched.pipes.0;
-        let pipes = [stdout.take(), stderr.take()];
-        Ok(Child::new(Handle::new(registry::add(description, launched)), pipes, on_drop))
+        (pipes.0[1], pipes.0[2]) = (stdout.take(), stderr.take());
+        let core = registry::add(description, launched);
+        relaying.begin(&core, &mut pipes)?;
+        let [_, stdout, stderr] = pipes.0;
+        Ok(Child::new(Handle::new(core), [stdout, stderr], on_drop))
     }
 
     /// Steps 1 and 2: checks everything, and makes what the process and its handles need.
     fn ready(self, method: StartMethod) -> Result<Ready> {
-        let current = identity::current();
-        if current.daemon {
+        if identity::current().daemon {
             return Err(Cause::DaemonHasNoChildren.into());
         }
-        let mut environment = self.environment.apply()?;
+        let mut environment = self.environment;
+        // A worker's tasks bring their own.
+        if !self.spec.serves_pool
+            && let Some(context) = trace_context::to_pass_on()
+        {
+            environment.set_default(trace_context::VARIABLE, &context);
+        }
+        let mut environment = environment.apply()?;
         let mut work = self.work.ready(self.function, method)?;
         #[cfg_attr(
             not(feature = "cage"),
@@ -357,30 +374,21 @@ impl<T> Process<T> {
         if let (Some(cage), Some(own)) = (&mut spec.cage, &work_dir.private) {
             *cage = mem::take(cage).write(own.path());
         }
+        let mut stdio = self.stdio;
+        let relaying = Relaying::prepare(&mut stdio, self.forwards_records, &mut work.arguments)?;
         #[cfg_attr(not(feature = "cage"), expect(unused_mut, reason = "a cage parts them"))]
-        let mut streams = Streams::open(self.stdio)?;
+        let mut streams = Streams::open(stdio)?;
         #[cfg(feature = "cage")]
         let has_own_streams = spec.is_caged() && streams.part()?;
         #[cfg(feature = "cage")]
         let (own_lifeline, lifeline) = own_lifeline(&spec)?;
-        let job = Job {
-            spec: spec.clone(),
-            entry: work.offset,
-            program: title::program().to_owned(),
-            parent_name: current.name(),
-            parent_pid: current.pid,
-            method,
-            log: LogSettings::now(),
-            decode_limits: codec::decode_limits(),
-            preload: preload::current(),
-            environment: None,
-            streams: [false; 3],
-            directory: false,
-            #[cfg(feature = "cage")]
-            has_own_streams,
-        };
         let order = Order {
-            job,
+            job: Job {
+                records: relaying.wanted(),
+                #[cfg(feature = "cage")]
+                has_own_streams,
+                ..job(spec.clone(), work.offset, method)
+            },
             arguments: mem::take(&mut work.arguments),
             streams,
             #[cfg(feature = "cage")]
@@ -395,7 +403,29 @@ impl<T> Process<T> {
             #[cfg(feature = "cage")]
             lifeline: own_lifeline,
         };
-        Ok(Ready { order, work, description })
+        Ok(Ready { order, work, description, relaying })
+    }
+}
+
+/// The message of a process of this description, with what it has of this one as that is now.
+fn job(spec: ProcessSpec, entry: Option<Offset>, method: StartMethod) -> Job {
+    let current = identity::current();
+    Job {
+        spec,
+        entry,
+        program: title::program().to_owned(),
+        parent_name: current.name(),
+        parent_pid: current.pid,
+        method,
+        log: LogSettings::now(),
+        records: None,
+        decode_limits: codec::decode_limits(),
+        preload: preload::current(),
+        environment: None,
+        streams: [false; 3],
+        directory: false,
+        #[cfg(feature = "cage")]
+        has_own_streams: false,
     }
 }
 
@@ -404,6 +434,7 @@ struct Ready {
     order: Order,
     work: ReadyWork,
     description: Description,
+    relaying: Relaying,
 }
 
 /// Makes both ends of a lifeline for a process in a cage: this program's, and the process's.
@@ -464,8 +495,9 @@ fn start_fork(
     closure: Option<Closure>,
 ) -> Result<Launched> {
     fork::launch(order, promise, (entry, closure), |order, link, ready, work| {
-        let Order { job, arguments, .. } = order;
-        bootstrap::live_as_fork(&job, link, ready, move || match work {
+        let Order { job, mut arguments, .. } = order;
+        let records = job.records.and_then(|wanted| Some((arguments.fds.pop()?, wanted)));
+        bootstrap::live_as_fork(&job, link, records, ready, move || match work {
             (_, Some(closure)) => closure(),
             (Some(entry), None) => entry(&arguments.bytes, arguments.fds),
             (None, None) => Err(Refusal::Arguments("there is nothing to run".into())),

@@ -20,6 +20,11 @@ pub(super) struct EnvironmentChange {
 }
 
 impl EnvironmentChange {
+    /// Sets a variable that is neither set nor removed yet.
+    pub(super) fn set_default(&mut self, name: &str, value: &str) {
+        self.variables.entry(name.into()).or_insert_with(|| Some(value.into()));
+    }
+
     /// Makes the environment, or `None` if there is nothing to change.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod forkserver;
 mod inside;
 mod options;
 mod output;
+mod relaying;
 mod restrict;
 mod run;
 mod unchecked;

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use crate::error::{Result, os};
+use crate::relay::{Line, LinesTo};
 use crate::sys::fd;
 #[cfg(feature = "cage")]
 use crate::sys::streams::{self, Parted};
@@ -25,12 +27,13 @@ use crate::sys::streams::{self, Parted};
 #[derive(Debug)]
 pub struct Stdio(Kind);
 
-/// The four kinds of streams.
+/// The kinds of streams.
 #[derive(Debug)]
 enum Kind {
     Inherit,
     Null,
     Piped,
+    Lines(LinesTo),
     Given(OwnedFd),
 }
 
@@ -73,6 +76,66 @@ impl Stdio {
     #[must_use]
     pub fn piped() -> Stdio {
         Stdio(Kind::Piped)
+    }
+
+    /// Gives the process a pipe, and passes on what it writes to this program's own stream of the
+    /// same kind: line by line, with `name: ` before each, the name being that with which the
+    /// process was started. For standard output and error.
+    ///
+    /// Lines of several processes never mix: each is written whole. A last line without its end is
+    /// passed on, too; one that is longer than 64 KiB is passed on in parts, each as a line.
+    ///
+    /// All that the process itself wrote has come out when [`join`](crate::Child::join) and its
+    /// like return. Others that it started and left behind may go on writing; nobody waits for
+    /// them. The bytes go past the buffers and the lock of [`std::io::Stdout`].
+    ///
+    /// One thread does this for all processes, as long as there are any; a process that writes
+    /// faster than the stream takes it waits. It costs this program one descriptor for each stream.
+    /// The process writes to a pipe, and not to a terminal, whatever this program's stream is.
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let build = Process::new(|| println!("compiling"), ()).name("build");
+    /// // Prints "build: compiling".
+    /// build.stdout(Stdio::lines()).stderr(Stdio::lines()).start()?.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn lines() -> Stdio {
+        Stdio(Kind::Lines(LinesTo::Own))
+    }
+
+    /// Gives the process a pipe, and calls `function` with each [`Line`] that it writes, as
+    /// [`lines`](Stdio::lines) passes them on: to log them, say.
+    ///
+    /// The calls for one stream come one after the other, in the thread that reads the streams of
+    /// all processes, or in one that sees the end of this process. So the function should be quick:
+    /// others wait meanwhile. It may start and join processes; joined in there, a process may have
+    /// lines that come out later. A thread that holds a lock which the function takes must not join
+    /// the process. If the function panics, the line is lost, and the next one comes.
+    ///
+    /// ```
+    /// use multiproc::{Process, Stdio};
+    ///
+    /// let to_log = Stdio::lines_to(|line| log::warn!("{line}"));
+    /// Process::new(|| eprintln!("disk full"), ()).name("backup").stderr(to_log).start()?.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn lines_to(function: impl Fn(&Line<'_>) + Send + Sync + 'static) -> Stdio {
+        Stdio(Kind::Lines(LinesTo::Function(Arc::new(function))))
+    }
+
+    /// Returns where the lines go, and makes it a pipe, if it is to be passed on line by line.
+    pub(crate) fn take_lines(&mut self) -> Option<LinesTo> {
+        if !matches!(self.0, Kind::Lines(_)) {
+            return None;
+        }
+        match std::mem::replace(self, Stdio::piped()).0 {
+            Kind::Lines(to) => Some(to),
+            _ => None,
+        }
     }
 
     /// Makes a pipe of what would be inherited.
@@ -141,7 +204,7 @@ impl Streams {
                         fd::above_stdio(given).map_err(os("cannot pass on a standard stream"))?;
                     Some(End::Owned(given))
                 }
-                Kind::Piped => {
+                Kind::Piped | Kind::Lines(_) => {
                     let (read, write) =
                         fd::pipe().map_err(os("cannot open a pipe for a standard stream"))?;
                     let (theirs, ours) = if number == 0 { (read, write) } else { (write, read) };

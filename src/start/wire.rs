@@ -32,6 +32,7 @@ use super::method::StartMethod;
 use super::spec::ProcessSpec;
 use crate::codec::{self, DecodeLimits};
 use crate::log::LogSettings;
+use crate::relay::records::Wanted;
 use crate::sys::ipc::socket::{self, Mode, Received};
 use crate::sys::limits::watch::NOTE_HEAD;
 use crate::sys::memory::sealed::{self, Mapping};
@@ -46,7 +47,7 @@ use crate::unwind::Panic;
 ///
 /// Descriptors: the child's end of a lifeline of its own if it is caged, then the
 /// streams that `streams` says, then the working directory if `directory` says so, then those of
-/// the arguments.
+/// the arguments, then the socket for records if `records` is something.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) spec: ProcessSpec,
@@ -58,6 +59,8 @@ pub(crate) struct Job {
     pub(crate) parent_pid: u32,
     pub(crate) method: StartMethod,
     pub(crate) log: LogSettings,
+    /// What of its records goes to its parent.
+    pub(crate) records: Option<Wanted>,
     /// Limits of the messages that it decodes.
     pub(crate) decode_limits: DecodeLimits,
     /// Functions for the child's own fork server to run before its first clone.

@@ -31,6 +31,12 @@ impl ChildSpan {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept::new(span));
     }
 
+    /// Returns it, for what the child tells to be within; none if it is not open.
+    pub(crate) fn get(&self) -> Span {
+        let span = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        span.as_ref().map_or_else(Span::none, |span| Span::clone(span))
+    }
+
     /// Notes how the child ended, with one event if it failed, and closes its span. Does nothing
     /// the second time.
     pub(crate) fn close(&self, name: &str, pid: u32, failure: Option<&Failure>) {

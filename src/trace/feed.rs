@@ -72,6 +72,12 @@ impl Feed {
         Feed { name, pid, jobs: Mutex::default(), open: Mutex::default() }
     }
 
+    /// The same, with what is of no task within `span`.
+    pub(crate) fn within(self, span: Span) -> Feed {
+        lock(&self.open).worker = Some(Kept::new(span));
+        self
+    }
+
     /// Notes that the worker is given a job of `count` tasks of this origin; returns the job's
     /// number for it. Runs no code of the subscriber.
     pub(crate) fn given(&self, origin: &Origin, count: u32) -> u64 {

@@ -5,13 +5,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{Interest, Subscriber};
-use tracing::{Dispatch, Event, Metadata, dispatcher};
+use tracing::{Dispatch, Event, Metadata, callsite, dispatcher};
 use tracing_core::span::Current;
 
 use super::told::{self, Collector, Site, Told};
@@ -28,10 +28,12 @@ thread_local! {
     static WITHIN: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The number of the greatest level that is told of.
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
 /// Tells of spans and events of a level.
 struct Teller {
     send: Send,
-    most: LevelFilter,
     last: AtomicU64,
     /// How often each open span is held, and its metadata.
     held: Mutex<HashMap<u64, (u64, &'static Metadata<'static>)>>,
@@ -43,17 +45,29 @@ pub(crate) fn install(level: u8, send: Send) {
     if level == 0 || SEND.set(Arc::clone(&send)).is_err() {
         return;
     }
-    let teller = Teller {
-        send,
-        most: LevelFilter::from_level(told::level(level)),
-        last: AtomicU64::new(1),
-        held: Mutex::default(),
-    };
+    LEVEL.store(level, Ordering::Relaxed);
+    let teller = Teller { send, last: AtomicU64::new(1), held: Mutex::default() };
     let dispatch = Dispatch::new(teller);
     // A fork has its parent's subscriber, which would write to the parent's files: for the thread
     // that runs the tasks, this one goes before it.
     if dispatcher::set_global_default(dispatch.clone()).is_err() {
         std::mem::forget(dispatcher::set_default(&dispatch));
+    }
+}
+
+/// Makes it the greatest level that is told of, from the next span or event on; 0 for none.
+pub(crate) fn set_level(level: u8) {
+    if LEVEL.swap(level, Ordering::Relaxed) != level {
+        // What each callsite knows of it.
+        callsite::rebuild_interest_cache();
+    }
+}
+
+/// The filter of the level that is told of now.
+fn filter() -> LevelFilter {
+    match LEVEL.load(Ordering::Relaxed) {
+        0 => LevelFilter::OFF,
+        level => LevelFilter::from_level(told::level(level)),
     }
 }
 
@@ -117,11 +131,11 @@ impl Subscriber for Teller {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.most
+        *metadata.level() <= filter()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.most)
+        Some(filter())
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::circles;
 
 /// The floors, lowest first: what stands on one may use what stands on it or below.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["sys"],
     // Beside the floors proper: used by all.
-    &["cage", "error", "identity", "limits", "log", "signal", "text", "unwind"],
+    &["cage", "error", "identity", "limits", "log", "signal", "text", "trace_context", "unwind"],
     &["codec"],
     &["trace"],
+    &["relay"],
     &["shm"],
     &["sync"],
     &["channel"],

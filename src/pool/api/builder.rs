@@ -221,7 +221,8 @@ impl PoolBuilder {
     /// in the subscriber of the thread that made the pool; what belongs to no task, within a span
     /// `worker`. A task that panics or fails, or takes its worker along, is one event of the level
     /// error, with `task`, `place`, `backtrace`, `process` and `pid`. A worker sends nothing above
-    /// the level that the program's subscribers want when the worker starts. All of it comes out
+    /// the level that the program's subscribers want: it follows a filter that changes with the
+    /// next tasks that it is given, unless nothing was wanted when it started. All of it comes out
     /// before [`Pool::join`](crate::Pool::join) returns, but perhaps after the task's own `join`.
     pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
         self.forwards_records = forward;

@@ -21,6 +21,7 @@ use crate::pool::protocol::failures;
 use crate::pool::protocol::messages::{self, Reply, Request};
 use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink};
 use crate::sys::process::exit;
+use crate::trace_context;
 
 /// Returns whether this process has more rights than the one that executed it, and so must not do
 /// what its environment says.
@@ -79,7 +80,7 @@ impl Station {
     ) -> Result<Chunk, String> {
         let garbage = || "the request makes no sense".to_owned();
         let Some((
-            Request::Tasks { entry, count, chunk, first, name, deadline, limits, .. },
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits, context, .. },
             frames,
         )) = messages::understand(request)
         else {
@@ -92,7 +93,8 @@ impl Station {
         let limits = limits.map(|limits| *limits).unwrap_or_default();
         let chunk_size = chunk.map(|chunk| chunk.get() as usize);
         let options = Options { name, deadline, grace, limits, chunk_size, ..Options::default() };
-        let call = Call::new(entry, "task", Arc::new(options), true);
+        let mut call = Call::new(entry, "task", Arc::new(options), true);
+        call.context = context.and_then(trace_context::accept).map(Arc::from);
         let passing = Arc::new(Passing {
             call,
             waiting: Mutex::default(),

@@ -29,8 +29,8 @@ use crate::channel::transport::{RecvTransportError, SendTransportError};
 use crate::codec::{self, Carried, Ends};
 use crate::limits::Limits;
 use crate::pool::protocol::messages::{self, Reply, Request};
-use crate::pool::protocol::records;
 use crate::pool::protocol::worker_memory::WorkerMemory;
+use crate::relay::records;
 use crate::sys::limits::watch;
 use crate::sys::parcel::Parcel;
 use crate::sys::program::code::{self, Entry, Offset, Refusal};
@@ -38,6 +38,7 @@ use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
 #[cfg(feature = "tracing")]
 use crate::trace::teller;
+use crate::trace_context;
 use crate::unwind;
 
 /// The data that a worker starts with: the argument of [`serve`].
@@ -139,8 +140,9 @@ fn work(duty: Duty) {
     // Called by the panic hook, perhaps while the task's name is borrowed or the thread is ending:
     // it then gives no name rather than a second panic.
     unwind::name_tasks(|| TASK.with(|task| task.look(|task| task.name().to_owned())));
-    if let Some((socket, level)) = records {
-        records::install(socket, level, trace_level);
+    if let Some((Carried(socket), level)) = records {
+        records::install_teller(&socket, trace_level);
+        records::install(socket, level);
     }
     let mut ready = vec![Reply::Ready as u8];
     if let Some(reason) = initializer.and_then(initialize) {
@@ -195,12 +197,12 @@ fn obey(message: &[u8], fds: Vec<Arc<OwnedFd>>) -> bool {
             true
         }
         Some((
-            Request::Tasks { entry, count, chunk, first, name, deadline, limits, traced },
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits, traced, context },
             arguments,
         )) => {
             // The pool checks entries before it sends them, so this is garbage.
             let Some(entry) = entry.and_then(Offset::entry) else { return false };
-            let todo = Todo { name, count, chunk, first, deadline, limits, traced };
+            let todo = Todo { name, count, chunk, first, deadline, limits, traced, context };
             REQUEST.with(|request| request.set(todo));
             // Outcomes have gone to the link; the entry itself has none.
             let _ = entry(arguments, fds);
@@ -222,8 +224,18 @@ struct Todo {
     deadline: Option<(Duration, Duration)>,
     /// Limits of each task.
     limits: Option<Box<Limits>>,
-    /// The job's number in what is told of its tasks.
-    traced: Option<u64>,
+    /// The job's number in what is told of its tasks, and the greatest level that is told of.
+    traced: Option<(u64, u8)>,
+    /// The context of the trace that they are part of.
+    context: Option<String>,
+}
+
+/// Tells of what the program wants by now; returns the job's number.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "nothing is told"))]
+fn follow((number, level): (u64, u8)) -> u64 {
+    #[cfg(feature = "tracing")]
+    teller::set_level(level);
+    number
 }
 
 /// Runs the tasks of the current request. `call` decodes the arguments of one task, taking their
@@ -238,13 +250,16 @@ fn run(
     // Both are there, unless a task calls an entry by itself, which nothing offers.
     let Some(mut runner) = RUNNER.with(Lasting::take) else { return };
     let Some(todo) = REQUEST.with(Lasting::take) else { return };
-    let Todo { name, count, chunk, first, deadline, limits, traced } = todo;
+    let Todo { name, count, chunk, first, deadline, limits, traced, context } = todo;
+    let traced = traced.map(follow);
+    trace_context::enter(context);
     TASK.with(|task| task.set(CurrentTask { name, function, number: first, deadline: None }));
     let mut tasks =
         Running { arguments, at: 0, next: first, chunk, deadline, limits, traced, call };
     runner.run(count, &mut fds, &mut tasks);
     // Before the runner is back: `current_task` gives nothing between two tasks.
     TASK.with(Lasting::take);
+    trace_context::enter(None);
     // Back in its place for the next request.
     RUNNER.with(|place| place.set(runner));
 }

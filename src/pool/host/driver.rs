@@ -31,10 +31,10 @@ use super::worker_process::{Heard, WorkerProcess};
 use crate::channel::pipe::glance::Glance;
 use crate::error::{Failure, Result};
 use crate::pool::protocol::bulk;
-use crate::pool::protocol::records::{self, Said, Source};
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Sink};
 use crate::pool::scheduler::scheduler::Scheduler;
+use crate::relay::records::{self, Said, Source};
 
 /// Rounds of one turn in which sending and listening may make room for each other, before the
 /// driver looks at what is due and the supervisor at other descriptors.

@@ -270,6 +270,7 @@ fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
         deadline: options.deadline.map(|deadline| (deadline, options.grace.unwrap_or(grace))),
         // Spans and events of other machines stay there.
         traced: None,
+        context: call.context.as_deref().map(str::to_owned),
         limits: (!options.limits.is_empty()).then(|| Box::new(options.limits.clone())),
     };
     // 64 bytes hold a usual request.

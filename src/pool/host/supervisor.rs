@@ -41,11 +41,11 @@ use crate::error::{Failure, Result, os};
 use crate::log::get_logger;
 use crate::pool::elsewhere::hands::Hands;
 use crate::pool::protocol::bulk;
-use crate::pool::protocol::records::{self, Said, Source};
 use crate::pool::scheduler::event::Event;
 use crate::pool::scheduler::job::{CallId, Job, Options};
 use crate::pool::scheduler::scheduler::Phase;
 use crate::pool::scheduler::worker::NOT_BEGUN;
+use crate::relay::records::{self, Said, Source};
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::wait::poll::Deadline;
 #[cfg(feature = "tracing")]

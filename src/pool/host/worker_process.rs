@@ -42,11 +42,11 @@ use crate::pool::child::worker_loop::{self, Duty};
 use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::claim::{ClaimHandle, Epoch};
 use crate::pool::protocol::messages::{self, Request};
-use crate::pool::protocol::records::{self, Source};
 use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::pool::scheduler::job::{Job, Tag};
 use crate::pool::scheduler::state::Words;
 use crate::process::{Child, Process};
+use crate::relay::records::{self, Source};
 use crate::signal::Signal;
 use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
@@ -257,7 +257,10 @@ impl WorkerProcess {
         let options = &call.options;
         let grace = options.grace.unwrap_or(self.grace);
         #[cfg(feature = "tracing")]
-        let traced = self.source.given(&call.origin, job.count);
+        let traced = self
+            .source
+            .given(&call.origin, job.count)
+            .map(|number| (number, records::trace_level()));
         #[cfg(not(feature = "tracing"))]
         let traced = None;
         let request = Request::Tasks {
@@ -269,6 +272,7 @@ impl WorkerProcess {
             deadline: options.deadline.map(|deadline| (deadline, grace)),
             limits: self.limits_for(&options.limits),
             traced,
+            context: call.context.as_deref().map(str::to_owned),
         };
         scratch.clear();
         messages::put_request(scratch, &request);

@@ -55,8 +55,11 @@ pub(crate) enum Request {
         deadline: Option<(Duration, Duration)>,
         /// Limits of each task; `None` if there are none.
         limits: Option<Box<Limits>>,
-        /// The job's number in what the worker tells of its tasks; `None` if it tells nothing.
-        traced: Option<u64>,
+        /// The job's number in what the worker tells of its tasks, and the greatest level of spans
+        /// and events that it is to tell of from now on; `None` if it tells nothing.
+        traced: Option<(u64, u8)>,
+        /// The context of the trace that the tasks are part of.
+        context: Option<String>,
     },
     /// Open the claim word. Tasks that stood before this message and were not begun have been taken
     /// back: the worker skips them, and begins with what follows.

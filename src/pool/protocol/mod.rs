@@ -9,6 +9,5 @@ pub(crate) mod bulk;
 pub(crate) mod claim;
 pub(crate) mod failures;
 pub(crate) mod messages;
-pub(crate) mod records;
 pub(crate) mod unpublished;
 pub(crate) mod worker_memory;

@@ -15,6 +15,7 @@ use crate::pool::protocol::messages;
 use crate::sys::program::code::Offset;
 #[cfg(feature = "tracing")]
 use crate::trace::origin::Origin;
+use crate::trace_context;
 
 /// The common part of all tasks of one call of the pool. Shared by all jobs of the call.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Call {
     /// Nanoseconds that a task takes, a moving average; 0 while that is not known. Written with the
     /// driver locked, read by the chunker without.
     pace: AtomicU64,
+    /// The context of the trace that the call is part of.
+    pub(crate) context: Option<Arc<str>>,
     /// The span that was current where the call was made.
     #[cfg(feature = "tracing")]
     pub(crate) origin: Origin,
@@ -91,6 +94,7 @@ impl Call {
             is_map,
             returns_nothing,
             pace,
+            context: trace_context::to_pass_on(),
             #[cfg(feature = "tracing")]
             origin: Origin::current(),
         }

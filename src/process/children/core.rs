@@ -7,7 +7,8 @@
 //! 3. `waitid` takes the status. From here on the number may be reused; nobody uses it any more.
 //! 4. The report is read from the socket. If that fails for want of a descriptor, the phase is
 //!    `Reaped`, and the next look goes on here.
-//! 5. The phase is `Ended`, the registry forgets the child, its directory is removed.
+//! 5. The phase is `Ended`, the registry forgets the child, the rest of what it said beside its
+//!    result is passed on, its directory is removed.
 //!
 //! All of it happens under the lock of `phase`, but for the last step, so that several threads may
 //! wait for one child. Killed in between, this process takes its children along (the lifeline), and
@@ -31,6 +32,7 @@ use super::private_dir::PrivateDir;
 use super::removal;
 use crate::error::{Cause, Error, Failure, JoinError, Result};
 use crate::limits::LimitReached;
+use crate::relay::reader::Relayed;
 use crate::signal::Signal;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, StopRequest};
@@ -79,6 +81,8 @@ pub(crate) struct Core {
     /// A descriptor that turns readable at the end, once somebody asked for one; it stays so until
     /// the last handle goes.
     sentinel: OnceLock<OwnedFd>,
+    /// What it says beside its result, if that was asked for.
+    relayed: OnceLock<Relayed>,
     /// Its span in this program's subscriber.
     #[cfg(feature = "tracing")]
     span: ChildSpan,
@@ -190,6 +194,7 @@ impl Core {
                 _lifeline: description.lifeline,
             }))),
             sentinel: OnceLock::new(),
+            relayed: OnceLock::new(),
             #[cfg(feature = "tracing")]
             span: ChildSpan::default(),
         }
@@ -201,6 +206,24 @@ impl Core {
     pub(crate) fn open_span(&self) {
         if !self.spec.serves_pool {
             self.span.open(&self.spec.name, self.pid, self.function);
+        }
+    }
+
+    /// Returns its span.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn span(&self) -> tracing::Span {
+        self.span.get()
+    }
+
+    /// Keeps what passes on what it says, from its start on.
+    pub(crate) fn set_relayed(&self, relayed: Relayed) {
+        let _ = self.relayed.set(relayed);
+    }
+
+    /// Returns when all that it said before its end has been passed on.
+    fn finish_relayed(&self) {
+        if let Some(relayed) = self.relayed.get() {
+            relayed.finish();
         }
     }
 
@@ -382,7 +405,12 @@ impl Core {
     fn collect(&self, pidfd: Option<&Pidfd<'_>>) -> io::Result<Option<Arc<End>>> {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (link, status, mut unopened) = match &mut *phase {
-            Phase::Ended(end) => return Ok(Some(Arc::clone(end))),
+            Phase::Ended(end) => {
+                let end = Arc::clone(end);
+                drop(phase);
+                self.finish_relayed();
+                return Ok(Some(end));
+            }
             Phase::Reaped(link, status, unopened) => (Arc::clone(link), *status, unopened.take()),
             Phase::Running(link) => {
                 let status = match pidfd {
@@ -407,6 +435,7 @@ impl Core {
         drop(phase);
         // After the lock is let go of: the registry may be asking this child at the moment.
         (self.forget)(self.id);
+        self.finish_relayed();
         #[cfg(feature = "tracing")]
         {
             let failure = (!end.is_success()).then(|| end.failure());

@@ -30,6 +30,7 @@ use crate::codec;
 use crate::error::Cause;
 use crate::identity::{self, Identity, ParentIdentity};
 use crate::log::get_logger;
+use crate::relay::records::{self, Wanted};
 use crate::signal::Signal;
 use crate::start::boot::{self, Role};
 use crate::start::wire::{self, Job, Report};
@@ -109,7 +110,8 @@ fn live_as_executed(control: OwnedFd, lifeline: OwnedFd) -> ! {
         environment.install();
     }
     let parentage = parentage::set(control, tether, false);
-    carry_out(&job, parentage, Ok(()), || run_entry(&job, &arguments, codec::table(fds.collect())))
+    let (fds, records) = part_records(&job, fds);
+    carry_out(&job, parentage, records, Ok(()), || run_entry(&job, &arguments, fds))
 }
 
 /// A child of the forkserver method: a copy of the fork server, tied and waiting for its job.
@@ -142,9 +144,10 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
     let ready = set_up(&mut job, &mut fds);
     profile::begin_in_copy(server);
     let parentage = parentage::set(control, tether, true);
-    carry_out(&job, parentage, ready, || {
+    let (fds, records) = part_records(&job, fds);
+    carry_out(&job, parentage, records, ready, || {
         preload::run_for_child();
-        run_entry(&job, &arguments, codec::table(fds.collect()))
+        run_entry(&job, &arguments, fds)
     })
 }
 
@@ -152,6 +155,7 @@ fn live_as_clone(clone: zygote::Clone) -> ! {
 pub(crate) fn live_as_fork(
     job: &Job,
     link: fork::Link,
+    records: Option<Records>,
     ready: io::Result<()>,
     work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
 ) -> ! {
@@ -159,7 +163,7 @@ pub(crate) fn live_as_fork(
     unwind::install_hook();
     let parentage = parentage::set(link.control, link.tether, true);
     exit::arm_first();
-    carry_out(job, parentage, ready, work)
+    carry_out(job, parentage, records, ready, work)
 }
 
 /// Receives the job, its arguments and its descriptors. Returns `None` if the parent is gone or has
@@ -204,6 +208,19 @@ fn set_up(job: &mut Job, fds: &mut impl Iterator<Item = OwnedFd>) -> io::Result<
     Ok(())
 }
 
+/// The socket on which this process says what it logs, and what of it is wanted.
+type Records = (Arc<OwnedFd>, Wanted);
+
+/// Parts the descriptors that are left into those of the arguments and the socket for records.
+fn part_records(
+    job: &Job,
+    fds: impl Iterator<Item = OwnedFd>,
+) -> (Vec<Arc<OwnedFd>>, Option<Records>) {
+    let mut fds = codec::table(fds.collect());
+    let records = job.records.and_then(|wanted| Some((fds.pop()?, wanted)));
+    (fds, records)
+}
+
 /// Calls the function that the job names, if that is in this program's code.
 fn run_entry(job: &Job, arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parcel, Refusal> {
     match job.entry.and_then(|entry| entry.entry()) {
@@ -216,6 +233,7 @@ fn run_entry(job: &Job, arguments: &[u8], fds: Vec<Arc<OwnedFd>>) -> Result<Parc
 fn carry_out(
     job: &Job,
     parentage: &'static parentage::Parentage,
+    records: Option<Records>,
     ready: io::Result<()>,
     work: impl FnOnce() -> Result<Parcel, Refusal> + Send,
 ) -> ! {
@@ -231,6 +249,9 @@ fn carry_out(
     method::force_start_method(Some(job.method));
     preload::inherit(job.preload.clone());
     job.log.apply();
+    if let Some((socket, wanted)) = &records {
+        records::install(Arc::clone(socket), wanted.level.into());
+    }
     codec::set_decode_limits(job.decode_limits);
     BOOTSTRAPPING.store(false, Ordering::Relaxed);
     let ready = ready.and_then(|()| restrict(job, parentage));
@@ -238,23 +259,13 @@ fn carry_out(
     let generation = Generation::current();
     let (report, payload) = match ready {
         Err(error) => (Report::NotRun(error.to_string()), Parcel::default()),
-        Ok(()) => {
-            get_logger().info("child process calling self.run()");
-            match on_its_stack(job, work) {
-                Ok(Ok(Ok(value))) => (Report::Returned, value),
-                Ok(Ok(Err(Refusal::Arguments(reason)))) => {
-                    (Report::BadArguments(reason), Parcel::default())
-                }
-                Ok(Ok(Err(Refusal::Result(reason)))) => {
-                    (Report::BadResult(reason), Parcel::default())
-                }
-                Ok(Err(panic)) => (Report::Panicked(panic), Parcel::default()),
-                Err(error) => (
-                    Report::NotRun(format!("cannot start a thread of that stack: {error}")),
-                    Parcel::default(),
-                ),
+        Ok(()) => call(job, || {
+            // Here, as a fork has its parent's subscriber in all threads but this.
+            if let Some((socket, wanted)) = &records {
+                records::install_teller(socket, wanted.trace_level);
             }
-        }
+            work()
+        }),
     };
     let code = i32::from(!matches!(report, Report::Returned));
     if Generation::current() != generation {
@@ -266,6 +277,19 @@ fn carry_out(
     get_logger().info(format_args!("process exiting with exitcode {code}"));
     parentage.report(&report, &payload);
     exit::leave(code)
+}
+
+/// Step 7: calls the function, and says what came of it.
+fn call(job: &Job, work: impl FnOnce() -> Result<Parcel, Refusal> + Send) -> (Report, Parcel) {
+    get_logger().info("child process calling self.run()");
+    let report = match on_its_stack(job, work) {
+        Ok(Ok(Ok(value))) => return (Report::Returned, value),
+        Ok(Ok(Err(Refusal::Arguments(reason)))) => Report::BadArguments(reason),
+        Ok(Ok(Err(Refusal::Result(reason)))) => Report::BadResult(reason),
+        Ok(Err(panic)) => Report::Panicked(panic),
+        Err(error) => Report::NotRun(format!("cannot start a thread of that stack: {error}")),
+    };
+    (report, Parcel::default())
 }
 
 /// Time after its deadline at which a process ends itself: whoever waits for it gets there first,

@@ -9,3 +9,4 @@ pub(crate) mod futex;
 mod list_head;
 pub(crate) mod poll;
 pub(crate) mod robust;
+pub(crate) mod whole;

@@ -1,11 +1,12 @@
-//! Log records of workers, forwarded to the program's logger.
+//! Log records of workers and children, forwarded to the program's logger, and what they tell of
+//! spans and events.
 //!
-//! A worker installs a logger that sends each record over a socket of its own, apart from
-//! the link: records are not answers, may be lost, and come from any thread of the worker. The
-//! supervisor reads the socket (`take`) with the driver locked and passes the records on (`give`)
-//! with nothing locked, as a logger is code of the user's.
+//! A process that forwards installs a logger that sends each record over a socket of its own, apart
+//! from whatever else leads to it: records are not answers, may be lost, and come from any thread.
+//! The program reads the socket (`take`), a pool with its driver locked, and passes the records on
+//! (`give`) with nothing of its own locked, as a logger is code of the user's.
 //!
-//! A death of the worker at any moment loses at most the record that was not sent yet: a message
+//! A death of the process at any moment loses at most the record that was not sent yet: a message
 //! of the socket is whole or not there.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,22 +17,23 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Carried};
+use crate::codec;
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
 use crate::text;
 #[cfg(feature = "tracing")]
-use crate::trace::{feed, feed::Feed, origin::Origin, teller, told::Told};
+use crate::trace::{feed, feed::Feed, origin::Listener, origin::Origin, teller, told::Told};
+use crate::unwind;
 
-/// Time that a worker waits for room in the socket; then it drops the record. A task must not hang
+/// Time that a process waits for room in the socket; then it drops the record. It must not hang
 /// because the program's logger does.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Records read from one worker in one turn, at the most, so that a worker that logs without pause
-/// does not keep the supervisor from the others.
+/// Records read from one process in one turn, at the most, so that one that logs without pause does
+/// not keep the reader from the others.
 const RECORDS_AT_ONCE: usize = 64;
 
-/// What a worker says beside its answers.
+/// What a process says beside its answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
     /// A record of `log`.
@@ -39,13 +41,13 @@ pub(crate) enum Said {
     /// Something about spans and events of `tracing`.
     #[cfg(feature = "tracing")]
     Told(Told),
-    /// The worker has ended, and why: entered by the pool, behind all that the worker said.
+    /// The process has ended, and why: entered here, behind all that it said.
     #[cfg(feature = "tracing")]
     #[serde(skip)]
     Ended(String),
 }
 
-/// The worker that says something.
+/// The process that says something.
 #[derive(Debug)]
 pub(crate) struct Source {
     name: String,
@@ -63,6 +65,13 @@ impl Source {
             feed: (trace_level > 0).then(|| Feed::new(name.clone(), pid)),
             name,
         }
+    }
+
+    /// A child that was started just now, whose spans and events are within `span`.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn within(self, span: tracing::Span) -> Source {
+        let feed = self.feed.map(|feed| feed.within(span));
+        Source { feed, ..self }
     }
 
     /// Notes that the worker is given a job of `count` tasks of this origin; returns the number by
@@ -118,22 +127,104 @@ pub(crate) struct Logged {
     line: Option<u32>,
 }
 
-/// The logger that a worker installs.
+/// What a program wants to hear of a process beside its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    /// The level of the least important records, as a number; 0 for none.
+    pub(crate) level: u8,
+    /// The greatest level of spans and events; 0 for none.
+    pub(crate) trace_level: u8,
+}
+
+impl Wanted {
+    /// What this program's logger and subscriber want now; `None` if they want nothing.
+    ///
+    /// The levels are fixed here: a process does not learn of later changes, so `give` filters
+    /// again.
+    pub(crate) fn now() -> Option<Wanted> {
+        #[expect(clippy::cast_possible_truncation, reason = "0 to 5")]
+        let level = log::max_level() as usize as u8;
+        let trace_level = trace_level();
+        (level > 0 || trace_level > 0).then_some(Wanted { level, trace_level })
+    }
+}
+
+/// The logger that a process installs.
 struct Forwarder(Arc<OwnedFd>);
 
-/// Installs the forwarding logger in a worker, for records of `level` and above, and the
-/// subscriber that tells of spans and events up to `trace_level`.
+/// Installs the forwarding logger in a process, for records of `level` and above.
 ///
-/// Installs no logger if the process has one already: a forked worker has its parent's.
-#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "nothing is told"))]
-pub(crate) fn install(Carried(socket): Carried, level: usize, trace_level: u8) {
-    #[cfg(feature = "tracing")]
-    {
-        let socket = Arc::clone(&socket);
-        teller::install(trace_level, Arc::new(move |told| tell(&socket, told)));
-    }
+/// Installs none if the process has one already: a fork has its parent's.
+pub(crate) fn install(socket: Arc<OwnedFd>, level: usize) {
     if log::set_boxed_logger(Box::new(Forwarder(socket))).is_ok() {
         log::set_max_level(filter(level));
+    }
+}
+
+/// Installs the subscriber that tells of spans and events up to `level`: for this thread, and for
+/// the others if the process has no subscriber.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "nothing is told"))]
+pub(crate) fn install_teller(socket: &Arc<OwnedFd>, level: u8) {
+    #[cfg(feature = "tracing")]
+    {
+        let socket = Arc::clone(socket);
+        teller::install(level, Arc::new(move |told| tell(&socket, told)));
+    }
+}
+
+/// Whether more can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Open,
+    Closed,
+}
+
+/// The records of a child that was started by itself, and whom they come out for.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    source: Source,
+    /// The subscriber of the thread that started the child.
+    #[cfg(feature = "tracing")]
+    listener: Listener,
+}
+
+impl Channel {
+    /// The records of this child, for the subscriber of this thread.
+    pub(crate) fn new(source: Source) -> Channel {
+        Channel {
+            source,
+            #[cfg(feature = "tracing")]
+            listener: Listener::current(),
+        }
+    }
+
+    /// Passes on some of what is in the socket. Returns how many that were.
+    pub(super) fn pass_on(&self, socket: &OwnedFd) -> (Left, usize) {
+        let (records, is_over) = take(socket);
+        let count = records.len();
+        self.heard(|| {
+            for said in records {
+                // The next one still comes if this one makes a logger panic; the hook has shown it.
+                let _ = unwind::catch(|| give(&self.source, said));
+            }
+        });
+        (if is_over { Left::Closed } else { Left::Open }, count)
+    }
+
+    /// The child has ended, and all that it said was passed on: closes its spans.
+    pub(super) fn end(&self) {
+        #[cfg(feature = "tracing")]
+        self.heard(|| {
+            let _ = unwind::catch(|| give(&self.source, Said::Ended("ended".to_owned())));
+        });
+    }
+
+    /// Calls `f` with the subscriber that is to hear of it.
+    fn heard(&self, f: impl FnOnce()) {
+        #[cfg(feature = "tracing")]
+        return self.listener.with(f);
+        #[cfg(not(feature = "tracing"))]
+        f();
     }
 }
 
@@ -194,13 +285,12 @@ fn tell(socket: &OwnedFd, mut told: Told) {
 /// follows does not wait for it again until there is room.
 static IS_UNHEARD: AtomicBool = AtomicBool::new(false);
 
-/// Sends what a worker says. Waits a while for room, then drops it.
+/// Sends what a process says. Waits a while for room, then drops it.
 fn send(socket: &OwnedFd, said: &Said) {
     let Ok(parcel) = codec::encode(said) else { return };
     loop {
         match socket::send(socket.as_fd(), &[&parcel.bytes], &[]) {
-            // The pool reads its records between other work, and the socket may be full until
-            // then.
+            // The program reads it between other work, and the socket may be full until then.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 if IS_UNHEARD.load(Ordering::Relaxed)
                     || !poll::one_writable(socket.as_fd(), Deadline::after(SEND_TIMEOUT))
@@ -210,7 +300,7 @@ fn send(socket: &OwnedFd, said: &Said) {
                     return;
                 }
             }
-            // Sent; or the pool is gone, and this worker goes soon.
+            // Sent; or the program is gone, and this process goes soon.
             _ => {
                 IS_UNHEARD.store(false, Ordering::Relaxed);
                 return;
@@ -219,7 +309,7 @@ fn send(socket: &OwnedFd, said: &Said) {
     }
 }
 
-/// Reads the records that a worker has sent. Also returns whether its socket has ended. Datagrams
+/// Reads the records that a process has sent. Also returns whether its socket has ended. Datagrams
 /// that are no records are skipped: a task may write what it likes.
 pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     let mut all = Vec::new();
@@ -233,7 +323,7 @@ pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     (all, false)
 }
 
-/// Passes what a worker has said on to this program's logger or subscriber.
+/// Passes what a process has said on to this program's logger or subscriber.
 pub(crate) fn give(source: &Source, said: Said) {
     match said {
         Said::Record(logged) => log_again(&source.name, &logged),
@@ -252,18 +342,23 @@ pub(crate) fn give(source: &Source, said: Said) {
     }
 }
 
-/// Passes a worker's record on to this program's logger, with the worker's name before its message.
-fn log_again(worker: &str, said: &Logged) {
+/// Passes a process's record on to this program's logger, with the process's name before its
+/// message, unless it stands there already.
+fn log_again(process: &str, said: &Logged) {
     let Some(level) = filter(said.level).to_level() else { return };
-    // The program may have lowered its level since the worker was started.
+    // The program may have lowered its level since the process was started.
     if level > log::max_level() {
         return;
     }
+    // The library's own records say of which process they are.
+    let named = said.message.strip_prefix('[').and_then(|text| text.strip_prefix(process));
+    let is_named = said.target == "multiproc" && named.is_some_and(|text| text.starts_with("] "));
+    let name = if is_named { String::new() } else { format!("[{process}] ") };
     log::logger().log(
         &Record::builder()
             .level(level)
             .target(&said.target)
-            .args(format_args!("[{worker}] {}", said.message))
+            .args(format_args!("{name}{}", said.message))
             .module_path(said.module.as_deref())
             .file(said.file.as_deref())
             .line(said.line)
