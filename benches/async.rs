@@ -51,9 +51,15 @@ fn main() {
         }
     }
     unpin();
+    for (place, cpu) in [("one core", HERE), ("two cores", 1)] {
+        let section = format!("task, {place}");
+        if options.wants(&section) {
+            let title = format!("Submission and end of an empty task ({section})");
+            task(&Bench { options: &options, runtime: &runtime, title }, cpu);
+        }
+    }
     for (section, title, measure) in [
         ("child", "Start and end of an empty function", child as fn(&Bench<'_>)),
-        ("task", "Submission and end of an empty task", task),
         ("lock", "Acquisition and release of a free lock", lock),
     ] {
         if options.wants(section) {
@@ -305,8 +311,11 @@ fn child(bench: &Bench<'_>) {
     );
 }
 
-fn task(bench: &Bench<'_>) {
-    let pool = Pool::new(1).expect("pool");
+fn task(bench: &Bench<'_>, cpu: usize) {
+    // Its own thread runs where there is room.
+    let pool = Pool::builder().processes(1).initializer(pin, (cpu,)).build().expect("pool");
+    pool.apply(nothing, ()).expect("apply");
+    pin(HERE);
     bench.compare(
         1000,
         |count| {
@@ -322,6 +331,7 @@ fn task(bench: &Bench<'_>) {
             });
         },
     );
+    unpin();
 }
 
 fn lock(bench: &Bench<'_>) {

@@ -1,6 +1,13 @@
-//! Locks, semaphores and events that are awaited: under several executors, beside other processes.
+//! Locks and the like that are awaited: under several executors, beside other processes.
 
 mod support;
+
+#[path = "misfortune/common.rs"]
+mod common;
+#[path = "awaited_locks/falls_back.rs"]
+mod falls_back;
+#[path = "awaited_locks/members.rs"]
+mod members;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -15,14 +22,16 @@ use multiproc::{AcquireError, Event, Lock, Process, RwLock, Semaphore};
 
 use support::Test;
 
+/// Names test functions for the harness: a test's name is its function's.
 macro_rules! tests {
     ($($test:ident),* $(,)?) => {
         &[$((stringify!($test), $test as fn())),*]
     };
 }
+use tests;
 
 fn main() {
-    support::run(TESTS);
+    support::run(&[TESTS, members::TESTS, falls_back::TESTS].concat());
 }
 
 const TESTS: &[Test] = tests![
@@ -57,7 +66,7 @@ fn holds(lock: Lock, held: Event, go: Event) {
 }
 
 /// Polls once, with a waker that counts.
-fn poll_once<F: Future>(future: Pin<&mut F>, calls: &Arc<Calls>) -> Poll<F::Output> {
+fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>, calls: &Arc<Calls>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(&Waker::from(Arc::clone(calls))))
 }
 

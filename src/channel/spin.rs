@@ -58,6 +58,17 @@ impl Spin {
         &mut self,
         own: u64,
         peer: u64,
+        is_so: impl FnMut() -> bool,
+    ) -> Result<(), Instant> {
+        self.until_within(Duration::MAX, own, peer, is_so)
+    }
+
+    /// `until`, for no longer than `limit`.
+    pub(crate) fn until_within(
+        &mut self,
+        limit: Duration,
+        own: u64,
+        peer: u64,
         mut is_so: impl FnMut() -> bool,
     ) -> Result<(), Instant> {
         // The other side would run only after we sleep.
@@ -67,7 +78,7 @@ impl Spin {
         // Every eighth nap is looked through, to find out if both sides only wait for each other's
         // waking.
         let is_probe = self.naps > 0 && self.naps.is_multiple_of(EVERY);
-        let most = if is_probe { PROBE } else { self.budget };
+        let most = if is_probe { PROBE } else { self.budget }.min(limit);
         let mut pauses = 1_u32;
         // The clock costs as much as some looks: not for what is there at once.
         let mut started = None;

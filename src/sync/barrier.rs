@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "async")]
+use super::awaited::deputy::{Deputy, Orders};
 use super::raw::members::{Entered, Full, Member, Missed};
 use super::table::Table;
 use crate::error::{Cause, Error, Result};
@@ -24,8 +26,6 @@ use crate::sys::wait::poll::Deadline;
 ///
 /// If one of them dies while it waits, the barrier is broken: the others get
 /// [`BarrierError::Broken`], until it is [reset](Barrier::reset).
-///
-/// It cannot be awaited yet: who has arrived is a thread.
 ///
 /// ```
 /// use multiproc::{Barrier, Process};
@@ -164,7 +164,52 @@ impl Barrier {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn wait(&self) -> Result<usize, BarrierError> {
-        self.wait_until(Deadline::within(self.timeout), || ())
+        self.wait_until(Deadline::within(self.timeout), &|| false, || ())
+    }
+
+    /// Waits until all parties are there, without blocking the thread that polls. For any executor.
+    /// (Feature `async`.) Returns the order of arrival in this round.
+    ///
+    /// A thread of the library waits in the future's place, from the first poll on. It counts as a
+    /// party by itself, whichever thread polls.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time. If it has come and the others have not, the barrier
+    /// is broken, as by one that gave up in time: who waits for it would wait for ever.
+    ///
+    /// # Errors
+    /// See [`BarrierError`]. [`BarrierError::TooMany`] also says that no thread can be made.
+    ///
+    /// ```
+    /// use multiproc::{Barrier, Process};
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// let step = |barrier: Barrier| barrier.wait().unwrap();
+    /// let child = Process::new(step, (barrier.clone(),)).start()?;
+    /// let own = async_io::block_on(barrier.wait_async())?;
+    /// assert_eq!(own + child.join()?, 1); // 0 for one of them, 1 for the other
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn wait_async(&self) -> impl Future<Output = Result<usize, BarrierError>> + Send {
+        let barrier = self.clone();
+        async move {
+            let table = barrier.table.clone();
+            let errand = move |orders: &Orders<Result<usize, BarrierError>>| {
+                // Dropped before it came: nobody has seen it.
+                if orders.is_over() {
+                    return;
+                }
+                let deadline = Deadline::within(barrier.timeout);
+                orders.tell(barrier.wait_until(deadline, &|| orders.is_over(), || ()));
+            };
+            let deputy = Deputy::engage(errand, move || table.members().stir())
+                .map_err(|_| BarrierError::TooMany)?;
+            let outcome = deputy.news().await;
+            deputy.done();
+            // In a forked copy, nobody waits in its place.
+            outcome.unwrap_or(Err(BarrierError::Broken))
+        }
     }
 
     /// Waits for `timeout` at the most. If the others have not come by then, the barrier is broken
@@ -182,7 +227,7 @@ impl Barrier {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
-        self.wait_until(Deadline::after(timeout), || ())
+        self.wait_until(Deadline::after(timeout), &|| false, || ())
     }
 
     /// Waits until `deadline` at the most; otherwise as [`wait_timeout`](Barrier::wait_timeout).
@@ -200,7 +245,7 @@ impl Barrier {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Result<usize, BarrierError> {
-        self.wait_until(Deadline::at(deadline), || ())
+        self.wait_until(Deadline::at(deadline), &|| false, || ())
     }
 
     /// Waits; if this thread is the last to come, it calls `action` before anybody goes on.
@@ -228,7 +273,7 @@ impl Barrier {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn wait_with(&self, action: impl FnOnce()) -> Result<usize, BarrierError> {
-        self.wait_until(Deadline::within(self.timeout), action)
+        self.wait_until(Deadline::within(self.timeout), &|| false, action)
     }
 
     /// 1. Wait as `EARLY` while somebody acts for the round before.
@@ -239,7 +284,14 @@ impl Barrier {
     /// The table stays locked from the end of 1 to the change in 4, so two threads never both find
     /// themselves the last. Killed before 4, a thread has not come; afterwards, its death breaks
     /// the barrier.
-    fn wait_until(&self, deadline: Deadline, action: impl FnOnce()) -> Result<usize, BarrierError> {
+    ///
+    /// `gives_up` ends the wait as the deadline does. It is asked behind each sleep, and before it.
+    fn wait_until(
+        &self,
+        deadline: Deadline,
+        gives_up: &dyn Fn() -> bool,
+        action: impl FnOnce(),
+    ) -> Result<usize, BarrierError> {
         // Until no action of the round before runs.
         let entered = self.table.members().wait_for(EARLY, 0, deadline, |entered, early| {
             remove_dead(&entered);
@@ -247,7 +299,7 @@ impl Barrier {
                 early.map(|place| entered.leave(place));
                 return Break(Ok(entered));
             }
-            if deadline.is_over() {
+            if deadline.is_over() || gives_up() {
                 break_for_all(&entered);
                 early.map(|place| entered.leave(place));
                 return Break(Err(BarrierError::TimedOut));
@@ -262,7 +314,7 @@ impl Barrier {
         let index = entered.living().filter(|member| member.role == WAITS).count();
         if index + 1 < self.parties as usize {
             let place = entered.join(WAITS, 0).map_err(|Full| BarrierError::TooMany)?;
-            return self.await_release(entered, place, deadline).map(|()| index);
+            return self.await_release(entered, place, deadline, gives_up).map(|()| index);
         }
         self.act(entered, action).map(|()| index)
     }
@@ -278,12 +330,16 @@ impl Barrier {
         mut entered: Entered<'a>,
         place: usize,
         deadline: Deadline,
+        gives_up: &dyn Fn() -> bool,
     ) -> Result<(), BarrierError> {
         let members = self.table.members();
         loop {
             let watch = entered.watch(place);
             drop(entered);
-            members.sleep(place, &watch, deadline);
+            // Behind `watch`, which would undo that this thread was stirred.
+            if !gives_up() {
+                members.sleep(place, &watch, deadline);
+            }
             // Somebody holds the table on: give up the place without it. The others find one member
             // less.
             let Some(now) = members.enter(deadline) else {
@@ -298,7 +354,7 @@ impl Barrier {
                 RELEASED => Ok(()),
                 // Somebody died over breaking it, perhaps.
                 WAITS if is_broken(&entered) => Err(BarrierError::Broken),
-                WAITS if !deadline.is_over() => continue,
+                WAITS if !deadline.is_over() && !gives_up() => continue,
                 WAITS => {
                     break_for_all(&entered);
                     Err(BarrierError::TimedOut)

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "async")]
+use super::awaited::deputy::{Deputy, End, Orders};
 use super::error::{AcquireError, Poisoned};
 use super::lock::{Lock, LockGuard};
 use super::raw::members::{Entered, Full};
@@ -23,10 +25,6 @@ use crate::sys::wait::poll::Deadline;
 ///
 /// A process that dies while it waits is as if it had not waited; one that dies after it was
 /// notified, before it went on, passes that on to the next.
-///
-/// It cannot be awaited yet: a notification for a future that is dropped would have to be passed
-/// on, as that for a dead process is. Await an [`Event`](crate::Event) or a
-/// [`Semaphore`](crate::Semaphore).
 ///
 /// ```
 /// use multiproc::{Condition, Process};
@@ -50,6 +48,18 @@ use crate::sys::wait::poll::Deadline;
 pub struct Condition {
     lock: Lock,
     table: Table,
+}
+
+/// What a deputy tells its task.
+#[cfg(feature = "async")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// It is a member, and waits.
+    Waits,
+    /// There is no room for it.
+    Full,
+    /// It was notified.
+    Notified,
 }
 
 /// The role of a member that waits to be notified.
@@ -199,6 +209,107 @@ impl Condition {
         deadline: Instant,
     ) -> Result<bool, AcquireError<()>> {
         self.wait_until(guard, Deadline::at(deadline))
+    }
+
+    /// Releases the lock, waits to be notified, and acquires the lock again, without blocking the
+    /// thread that polls. For any executor. (Feature `async`.)
+    ///
+    /// The guard goes in, and a new one comes back. The lock is released once a thread of the
+    /// library waits in the future's place, so no notification after that is missed. The future
+    /// stays in the guard's thread.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time; the lock is not held then. If it was notified, that
+    /// is passed on.
+    ///
+    /// # Errors
+    /// [`AcquireError::Poisoned`], with the new guard. [`AcquireError::OtherLock`] and
+    /// [`AcquireError::TooMany`] (of threads, too): it did not wait, and the lock is released.
+    ///
+    /// ```
+    /// use multiproc::{Condition, Event, Process};
+    ///
+    /// fn notifies(condition: Condition, changed: Event) {
+    ///     let _guard = condition.acquire().unwrap();
+    ///     changed.set();
+    ///     condition.notify_one();
+    /// }
+    ///
+    /// let (condition, changed) = (Condition::new()?, Event::new()?);
+    /// let child = Process::new(notifies, (condition.clone(), changed.clone())).start()?;
+    /// async_io::block_on(async {
+    ///     let mut guard = condition.lock().acquire_async().await?;
+    ///     while !changed.is_set() {
+    ///         guard = condition.wait_async(guard).await?;
+    ///     }
+    ///     Ok::<(), multiproc::Error>(())
+    /// })?;
+    /// child.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub async fn wait_async<'g>(
+        &self,
+        guard: LockGuard<'g>,
+    ) -> Result<LockGuard<'g>, AcquireError<LockGuard<'g>>> {
+        let lock = guard.lock();
+        if !lock.is_same(&self.lock) {
+            return Err(AcquireError::OtherLock);
+        }
+        let (condition, table) = (self.clone(), self.table.clone());
+        let deputy = Deputy::engage(
+            move |orders| condition.stand_in(orders),
+            move || table.members().stir(),
+        )
+        .map_err(|_| AcquireError::TooMany)?;
+        // With the user's lock held, until the deputy is a member.
+        match deputy.news().await {
+            Some(News::Waits) => {}
+            Some(News::Full) => return Err(AcquireError::TooMany),
+            _ => return Err(AcquireError::Busy),
+        }
+        drop(guard);
+        // Notified, or for no reason: the deputy had to give up its place, or is not in this copy
+        // of the process.
+        deputy.news().await;
+        let acquired = lock.acquire_async().await;
+        // Only now: who is dropped while it waits for the lock has the notification passed on.
+        deputy.done();
+        acquired
+    }
+
+    /// Waits in a task's place, by the steps of `wait_until`. The task has the lock.
+    #[cfg(feature = "async")]
+    fn stand_in(&self, orders: &Orders<News>) {
+        let members = self.table.members();
+        let Some(entered) = self.table.enter() else { return };
+        let Ok(place) = entered.join(WAITS, 0) else { return orders.tell(News::Full) };
+        let mut watch = entered.watch(place);
+        drop(entered);
+        orders.tell(News::Waits);
+        loop {
+            // Behind `watch`, which would undo that this thread was stirred.
+            if !orders.is_over() {
+                members.sleep(place, &watch, Deadline::Never);
+            }
+            let Some(entered) = self.enter_as(place) else { return };
+            if entered.own(place).role == NOTIFIED {
+                break;
+            }
+            if orders.is_over() {
+                entered.leave(place);
+                return;
+            }
+            watch = entered.watch(place);
+        }
+        orders.tell(News::Notified);
+        let end = orders.wait_over();
+        let Some(entered) = self.enter_as(place) else { return };
+        // Before it leaves: killed in between, it is found dead and notified, which wakes one more.
+        if end == End::Left {
+            wake(&entered, 1);
+        }
+        entered.leave(place);
     }
 
     /// Waits until `predicate`, which is called with the lock held, returns true. CPython's
@@ -406,11 +517,7 @@ impl Condition {
             // 4. Woken by a notification, a death, the deadline, or for no reason: only the role
             //    tells.
             members.sleep(place, &watch, deadline);
-            let Some(entered) = self.table.enter() else {
-                members.resign(place);
-                break false;
-            };
-            remove_dead(&entered);
+            let Some(entered) = self.enter_as(place) else { break false };
             if entered.own(place).role == NOTIFIED {
                 break true;
             }
@@ -427,16 +534,23 @@ impl Condition {
         if notified {
             // Only now: if we die while we wait for the lock, the notification is for somebody
             // else.
-            match self.table.enter() {
-                Some(entered) => entered.leave(place),
-                None => members.resign(place),
-            };
+            self.enter_as(place).map(|entered| entered.leave(place));
         }
         taken?;
         match self.lock.poison() {
             Some((pid, how)) => Err(AcquireError::Poisoned(Poisoned::new((), pid, how))),
             None => Ok(notified),
         }
+    }
+
+    /// Locks the table as a member, and removes the dead; without the lock, gives up the place.
+    fn enter_as(&self, place: usize) -> Option<Entered<'_>> {
+        let entered = self.table.enter();
+        match &entered {
+            Some(entered) => remove_dead(entered),
+            None => drop(self.table.members().resign(place)),
+        }
+        entered
     }
 
     /// Returns how many members wait, without those that are notified already.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "async")]
+use super::awaited::turnstile;
 use super::raw::event;
 use super::segment::{Crossing, Segment};
-#[cfg(feature = "async")]
-use super::turnstile;
 use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+#[cfg(feature = "async")]
+use super::awaited::turnstile;
 use super::error::{AcquireError, How, Poisoned};
 use super::owner;
 use super::raw::mutex::{self, NotTaken, Taken};
 use super::segment::{Crossing, Segment};
-#[cfg(feature = "async")]
-use super::turnstile;
 use crate::error::{Cause, Result};
 use crate::sys::wait::poll::Deadline;
 use crate::sys::wait::robust::{self, OWNER, RobustCell};

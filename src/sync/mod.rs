@@ -21,6 +21,8 @@
 //! made in a copy of the process that somebody forked: the copy holds none of what its original
 //! holds, and dropping its copies of guards changes nothing.
 
+#[cfg(feature = "async")]
+mod awaited;
 mod barrier;
 mod condition;
 mod error;
@@ -35,8 +37,6 @@ mod rwlock;
 pub(crate) mod segment;
 mod semaphore;
 mod table;
-#[cfg(feature = "async")]
-mod turnstile;
 mod value;
 
 pub use barrier::{Barrier, BarrierError};

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "async")]
+use super::awaited::turnstile;
 use super::error::{AcquireError, How, Poisoned};
 #[cfg(feature = "async")]
 use super::raw::gate::Refused;
 use super::raw::gate::{Gate, PANICKED};
 use super::table::Table;
-#[cfg(feature = "async")]
-use super::turnstile;
 use crate::error::Result;
 use crate::sys::wait::poll::Deadline;
 

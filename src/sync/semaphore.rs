@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "async")]
+use super::awaited::turnstile;
 use super::error::AcquireError;
 use super::permit::{self, Permit};
 use super::table::Table;
-#[cfg(feature = "async")]
-use super::turnstile;
 use crate::error::{Cause, Result};
 use crate::sys::wait::poll::Deadline;
 

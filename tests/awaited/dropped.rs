@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::{self, block_on, poll_once};
 use multiproc::{
-    Address, Async, Child, Connection, JoinableQueue, Listener, Process, Queue, Receiver, Sender,
-    StartMethod, WaitSet, current_process, pipe_with_capacity,
+    Address, Async, Child, Connection, JoinableQueue, Listener, Pool, Process, Queue, Receiver,
+    Sender, StartMethod, WaitSet, current_process, pipe_with_capacity,
 };
 
 use crate::support::Test;
@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = tests![
     joining_is_dropped_at_each_poll,
     waiting_is_dropped_at_each_poll,
     a_child_goes_with_the_future_that_has_it,
+    a_task_that_is_polled_and_left_holds_up_nobody,
 ];
 
 /// Polls new futures, each of which is dropped after some polls, until one has an outcome.
@@ -197,5 +198,34 @@ fn a_child_goes_with_the_future_that_has_it() {
             panic!("it was not told to stop");
         }))
         .expect("exited");
+    }
+}
+
+/// A future of a task looks at the worker by itself when it is polled first. Dropped or forgotten
+/// behind that, it leaves the pool as it was: the outcomes of others come.
+fn a_task_that_is_polled_and_left_holds_up_nobody() {
+    let pool = Pool::new(2).expect("pool");
+    let (told, outcomes) = std::sync::mpsc::channel();
+    let count = |pause: u32| (0..pause).map(std::hint::black_box).fold(0, u32::wrapping_add);
+    for round in 0..400_u32 {
+        // Answers before, within and after the look.
+        let pause = round % 20 * 200;
+        let mut left = pool.submit(count, (pause,));
+        let is_done = block_on(poll_once(&mut left)).is_some();
+        if round % 2 == 0 {
+            drop(left);
+        } else if !is_done {
+            std::mem::forget(left);
+        }
+        match round % 3 {
+            0 => {
+                let told = told.clone();
+                let tell = move |_: &Result<u32, _>| told.send(round).expect("send");
+                drop(pool.submit(count, (pause,)).on_done(tell));
+                assert_eq!(outcomes.recv_timeout(Duration::from_secs(60)), Ok(round));
+            }
+            1 => drop(pool.submit(count, (pause,)).join().expect("join")),
+            _ => drop(block_on(pool.submit(count, (pause,))).expect("await")),
+        }
     }
 }

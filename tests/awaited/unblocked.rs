@@ -12,9 +12,9 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use futures_util::StreamExt;
 use multiproc::{
-    Address, Async, Client, Connection, Event, Listener, Lock, Pool, Process, Queue, Receiver,
-    RwLock, Semaphore, Sender, Signal, Stdio, WaitSet, connection_with_capacity, pipe,
-    pipe_with_capacity,
+    Address, Async, Barrier, Client, Condition, Connection, Event, Listener, Lock, Pool, Process,
+    Queue, Receiver, RwLock, Semaphore, Sender, Signal, Stdio, WaitSet, connection_with_capacity,
+    pipe, pipe_with_capacity,
 };
 
 use super::support::Test;
@@ -278,7 +278,7 @@ fn what_is_polled_again_is_not_ready() {
 
 fn objects_that_others_hold() {
     type Held = (Lock, RwLock, RwLock, Semaphore);
-    fn hold(objects: Held, event: Event, held: Event, go: Event) {
+    fn hold(objects: Held, event: Event, held: Event, go: Event, waits: (Condition, Barrier)) {
         let (lock, written, read, permits) = objects;
         let guards = (lock.acquire().expect("acquire"), permits.acquire().expect("acquire"));
         let more = (written.write().expect("write"), read.read().expect("read"));
@@ -286,13 +286,21 @@ fn objects_that_others_hold() {
         go.wait();
         event.set();
         drop((guards, more));
+        let (condition, barrier) = waits;
+        barrier.wait().expect("wait");
+        // Its waiter has released the lock by then.
+        drop(condition.acquire().expect("acquire"));
+        condition.notify_all();
     }
     let new = || Event::new().expect("event");
     let (event, held, go) = (new(), new(), new());
     let (lock, permits) = (Lock::new().expect("lock"), Semaphore::new(1).expect("semaphore"));
     let (written, read) = (RwLock::new().expect("lock"), RwLock::new().expect("lock"));
     let objects = (lock.clone(), written.clone(), read.clone(), permits.clone());
-    let child = Process::new(hold, (objects, event.clone(), held.clone(), go.clone()));
+    let (condition, barrier) =
+        (Condition::new().expect("condition"), Barrier::new(2).expect("barrier"));
+    let waits = (condition.clone(), barrier.clone());
+    let child = Process::new(hold, (objects, event.clone(), held.clone(), go.clone(), waits));
     let child = child.start().expect("start");
     let mut ticks = 0;
     beside_a_clock(
@@ -303,6 +311,9 @@ fn objects_that_others_hold() {
             drop(written.read_async().await.expect("read"));
             drop(read.write_async().await.expect("write"));
             event.wait_async().await;
+            let guard = condition.lock().acquire_async().await.expect("acquire");
+            barrier.wait_async().await.expect("wait");
+            drop(condition.wait_async(guard).await.expect("wait"));
         },
         || {
             ticks += 1;

@@ -24,7 +24,9 @@ use crate::sys::wait::poll::Deadline;
 /// `AsyncResult`.
 ///
 /// - Threads wait with [`join`](Task::join) and its relatives (`get(timeout)` in CPython).
-/// - Async code of any runtime awaits it: `task.await` gives what `join` does.
+/// - Async code of any runtime awaits it: `task.await` gives what `join` does. If it is all that
+///   the pool has to do, the first poll looks at the worker for up to 10 microseconds; after that,
+///   the pool's own thread wakes the executor's.
 /// - [`wait`](crate::wait) waits for the first of several tasks, processes and channels.
 /// - [`on_done`](Task::on_done) has a function called instead.
 ///
@@ -53,13 +55,30 @@ pub struct Task<R> {
     pool: Arc<Shared>,
     /// The task is cancelled when this is dropped.
     is_cancelled_on_drop: bool,
+    /// How far it is as a future.
+    looked: Looked,
     result: PhantomData<fn() -> R>,
+}
+
+/// Whether a future has looked for the outcome by itself, which it does once.
+#[derive(Clone, Copy)]
+enum Looked {
+    NotYet,
+    /// In vain, from this time on.
+    InVain(Instant),
+    Done,
 }
 
 impl<R: DeserializeOwned + 'static> Task<R> {
     /// A handle of the task whose outcome arrives in `slot`.
     pub(crate) fn new(slot: Arc<Slot>, pool: Arc<Shared>) -> Task<R> {
-        Task { slot, pool, is_cancelled_on_drop: false, result: PhantomData }
+        Task {
+            slot,
+            pool,
+            is_cancelled_on_drop: false,
+            looked: Looked::NotYet,
+            result: PhantomData,
+        }
     }
 
     /// Waits for the task, and returns what its function returned. Blocks for as long as that
@@ -288,8 +307,17 @@ impl<R: DeserializeOwned + Send + 'static> Task<R> {
 impl<R: DeserializeOwned + 'static> Future for Task<R> {
     type Output = Result<R, TaskError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R, TaskError>> {
-        self.slot.poll(context).map(|outcome| self.open(outcome))
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R, TaskError>> {
+        if matches!(self.looked, Looked::NotYet) && !self.slot.is_ready() {
+            let since = self.pool.look_briefly(&*self.slot, Slot::is_ready);
+            self.looked = since.map_or(Looked::Done, Looked::InVain);
+        }
+        let polled = self.slot.poll(context);
+        if let (Poll::Ready(_), Looked::InVain(since)) = (&polled, self.looked) {
+            self.looked = Looked::Done;
+            self.pool.came_late(since);
+        }
+        polled.map(|outcome| self.open(outcome))
     }
 }
 

@@ -411,6 +411,11 @@ impl Driver {
         glances
     }
 
+    /// Returns whether one worker has tasks, and no others wait.
+    pub(super) fn has_one_to_hear(&self) -> bool {
+        self.scheduler.queued() == 0 && self.scheduler.running() == 1
+    }
+
     /// Prepares a look at one worker, from the processor `own`: it does not wake this program until
     /// the looks are ended.
     fn glance(&mut self, place: usize, own: u64) -> Option<(u64, Glance)> {

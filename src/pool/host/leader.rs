@@ -40,6 +40,14 @@
 //! - *What a turn leaves*: it is in the driver, or with the scheduler, when the supervisor is
 //!   woken.
 //!
+//! # Futures
+//!
+//! A future must not sleep, and may be forgotten at any time, so it does not lead. But when it is
+//! polled first, it takes the seat and does step 2 for [`BRIEFLY`], if nothing else is under way in
+//! the pool: a worker that is awake on another processor answers a short task in that time, and
+//! nobody has to be woken. The flags are raised when that poll returns; what comes later, the
+//! supervisor hears, and wakes the task of the executor.
+//!
 //! A leader that cannot go on (the system refuses it something) waits as others do. Its seat is
 //! given up by a guard, also if it panics. A forked copy of the process and the supervisor itself,
 //! in a callback, do not lead.
@@ -47,7 +55,7 @@
 use std::cell::Cell;
 use std::sync::{Arc, MutexGuard, TryLockError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::driver::Driver;
 use super::event_sets::{self, Told};
@@ -58,6 +66,10 @@ use crate::pool::scheduler::job::{Job, Sink};
 use crate::sys::process::threads;
 use crate::sys::wait::epoll::WakeUp;
 use crate::sys::wait::poll::Deadline;
+
+/// Time that a future looks when it is polled first, at the most. To be woken would take longer,
+/// and others that the executor has are kept waiting meanwhile.
+const BRIEFLY: Duration = Duration::from_micros(10);
 
 /// What a thread waits for: a sink with threads, and perhaps a leader.
 pub(crate) trait Awaited {
@@ -101,7 +113,7 @@ impl<'a, A: Awaited> Seat<'a, A> {
     fn lead(&mut self, deadline: Deadline, is_here: impl Fn(&A) -> bool) -> Option<bool> {
         let mut events = Vec::new();
         loop {
-            let since = self.look(deadline, &is_here);
+            let since = self.look(Duration::MAX, deadline, &is_here);
             self.register();
             if is_here(self.awaited) {
                 return Some(true);
@@ -121,8 +133,14 @@ impl<'a, A: Awaited> Seat<'a, A> {
     }
 
     /// Looks at the rings for a while, and hears what comes, until `is_here` holds, the deadline is
-    /// over, or nothing comes. Step 2. Returns when it began to look in vain.
-    fn look(&mut self, deadline: Deadline, is_here: &impl Fn(&A) -> bool) -> Option<Instant> {
+    /// over, or nothing comes for as long as is worth it, or for `limit`. Step 2. Returns when it
+    /// began to look in vain.
+    fn look(
+        &mut self,
+        limit: Duration,
+        deadline: Deadline,
+        is_here: &impl Fn(&A) -> bool,
+    ) -> Option<Instant> {
         let own = own_cpu();
         let mut glances = self.pool.lock().glances(own);
         loop {
@@ -130,7 +148,7 @@ impl<'a, A: Awaited> Seat<'a, A> {
             // They are on other processors than ours: asked before. If there are none, it is not
             // worth it; what was submitted may be done all the same.
             let peer = if glances.is_empty() { own } else { u64::MAX };
-            let looked = self.spin.until(own, peer, is_any);
+            let looked = self.spin.until_within(limit, own, peer, is_any);
             let mut driver = self.pool.lock();
             for (number, glance) in &glances {
                 if let Some(place) = driver.place_of(*number).filter(|_| glance.is_any()) {
@@ -212,6 +230,31 @@ impl Shared {
         let led = Seat::take(self, awaited).and_then(|mut seat| seat.lead(deadline, is_here));
         // The seat is free again: another thread may lead while this one follows.
         led.unwrap_or_else(|| follow(awaited, deadline))
+    }
+
+    /// Looks for an outcome for a moment, if it is all that the pool has to do: what a future does
+    /// when it is polled first. Returns when it began to look in vain, for
+    /// [`came_late`](Shared::came_late).
+    pub(crate) fn look_briefly<A: Awaited>(
+        &self,
+        awaited: &A,
+        is_here: impl Fn(&A) -> bool,
+    ) -> Option<Instant> {
+        let mut seat = Seat::take(self, awaited)?;
+        // With others under way, the supervisor is about to be woken anyway; and an executor with
+        // many futures would look for each of them.
+        if !self.lock().has_one_to_hear() {
+            return None;
+        }
+        seat.look(BRIEFLY, Deadline::after(BRIEFLY), &is_here)
+    }
+
+    /// Notes that an outcome has come that a look was in vain for: the next look is longer or
+    /// shorter, by what that would have helped.
+    pub(crate) fn came_late(&self, since: Instant) {
+        if let Ok(mut spin) = self.seat.try_lock() {
+            spin.slept(since.elapsed());
+        }
     }
 
     /// Hears the links that the leader's set has told of. Returns `false` if the system has refused

@@ -152,6 +152,17 @@ impl<'a> Members<'a> {
         was_own
     }
 
+    /// Has all who sleep look again, without the table's lock: for a member that is to be called
+    /// off. To be woken for nothing harms nobody.
+    #[cfg(feature = "async")]
+    pub(crate) fn stir(self) {
+        for place in 0..self.used() {
+            let signal = &self.cell(place).fields[SIGNAL];
+            signal.store(1, Ordering::Release);
+            futex::wake(signal, 1);
+        }
+    }
+
     /// Calls `attempt` with the locked table until it breaks, and sleeps in between as a member
     /// with the role `waits` and the given `value`.
     ///

@@ -43,7 +43,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What the thread of a line passes through. It holds the object's memory.
-pub(super) trait Passage: Send + 'static {
+pub(in crate::sync) trait Passage: Send + 'static {
     /// Waits until the object could be had and gives it back at once. False at `deadline`; true
     /// also if a task had better see for itself. `since` is what the task at the front said.
     fn pass(&self, since: u32, deadline: Deadline) -> bool;
@@ -55,7 +55,7 @@ pub(super) trait Passage: Send + 'static {
 }
 
 /// Where an object's state lies in this process, and in which way it is to be had.
-pub(super) type Key = (usize, u8);
+pub(in crate::sync) type Key = (usize, u8);
 
 /// A task in line.
 struct Place {
@@ -118,7 +118,7 @@ impl Ticket {
 }
 
 /// A future that looks until there is something to be had. It may be dropped at any time.
-pub(super) struct Until<L, P> {
+pub(in crate::sync) struct Until<L, P> {
     look: L,
     passage: P,
     key: Key,
@@ -129,7 +129,7 @@ pub(super) struct Until<L, P> {
 }
 
 /// Waits until `look` finds something. `passage` makes what the thread of the line at `key` passes.
-pub(super) fn until<T, L, P, G>(key: Key, since: u32, look: L, passage: P) -> Until<L, P>
+pub(in crate::sync) fn until<T, L, P, G>(key: Key, since: u32, look: L, passage: P) -> Until<L, P>
 where
     L: FnMut() -> Option<T> + Unpin,
     P: Fn() -> G + Unpin,
