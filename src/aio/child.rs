@@ -36,7 +36,7 @@ impl Wait {
         let Wait { source, readiness } = self;
         // Once the descriptor has told of the end and there was none, only time tells.
         let mut looks = 0;
-        let polled = readiness.poll(
+        let polled = readiness.poll_told(
             context,
             source,
             |source| {
@@ -47,7 +47,7 @@ impl Wait {
                 }
                 watch(handle, source, round)
             },
-            |_| match look() {
+            |_, _| match look() {
                 Ok(Some(value)) => Step::Done(Ok(value)),
                 Ok(None) => Step::Wait,
                 Err(error) => Step::Done(Err(error)),

@@ -106,7 +106,8 @@ impl Readiness {
     }
 
     /// Takes steps with `state` until one gives an outcome or has to wait; what is watched then,
-    /// `watch` says.
+    /// `watch` says. Lets others go on before that, now and then, as what may have outcomes without
+    /// an end is to do.
     pub(super) fn poll<S, T>(
         &mut self,
         context: &mut Context<'_>,
@@ -114,6 +115,11 @@ impl Readiness {
         watch: impl FnMut(&mut S) -> io::Result<Watch>,
         mut step: impl FnMut(&mut S) -> Step<T>,
     ) -> Poll<io::Result<T>> {
+        // Before anything is taken, so nothing is lost.
+        if is_turn_of_others() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.poll_told(context, state, watch, |state, _| step(state))
     }
 
@@ -127,11 +133,6 @@ impl Readiness {
         mut step: impl FnMut(&mut S, bool) -> Step<T>,
     ) -> Poll<io::Result<T>> {
         let mut is_told = false;
-        // Before anything is taken, so nothing is lost.
-        if is_turn_of_others() {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         for _ in 0..MAX_LOOKS {
             match step(state, is_told) {
                 Step::Done(outcome) => {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Level;
 use crate::identity;
-use crate::text;
+use crate::{text, unwind};
 
 /// The library's logger; there is one, from [`get_logger`].
 pub struct Logger {
@@ -143,7 +143,7 @@ impl Logger {
     }
 
     /// Passes every record to `handler`, too. Children do not inherit it (as in CPython),
-    /// except by fork.
+    /// except by fork. A panic in it is shown, and does no harm to who logs.
     ///
     /// ```
     /// use std::sync::Mutex;
@@ -262,15 +262,17 @@ impl Logger {
         });
         // If we are the facade's logger, the record has been handled above.
         if !self.is_facade.load(Ordering::Relaxed) && level.facade() <= log::max_level() {
-            log::logger().log(
-                &log::Record::builder()
-                    .level(level.facade())
-                    .target(TARGET)
-                    .file(Some(place.file()))
-                    .line(Some(place.line()))
-                    .args(format_args!("[{process}] {message}"))
-                    .build(),
-            );
+            let _ = unwind::catch(|| {
+                log::logger().log(
+                    &log::Record::builder()
+                        .level(level.facade())
+                        .target(TARGET)
+                        .file(Some(place.file()))
+                        .line(Some(place.line()))
+                        .args(format_args!("[{process}] {message}"))
+                        .build(),
+                );
+            });
         }
     }
 
@@ -287,7 +289,8 @@ impl Logger {
         // Called without the lock: a handler may add another, or log.
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner).clone();
         for handler in handlers {
-            handler(record);
+            // A panic in it is shown, and is not that of who logs, as in CPython.
+            let _ = unwind::catch(|| handler(record));
         }
     }
 

@@ -82,6 +82,28 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Notes that the worker is not to begin more tasks than it has, of all that it was given; what
+    /// else it was given is for others. Returns whether there is something to [let
+    /// go](Source::let_go) of.
+    #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "nothing is told"))]
+    pub(crate) fn taken_back(&self, begun: u64) -> bool {
+        #[cfg(feature = "tracing")]
+        return self.feed.as_ref().is_some_and(|feed| feed.taken_back(begun));
+        #[cfg(not(feature = "tracing"))]
+        false
+    }
+
+    /// Lets go of the spans that what was taken back came from, with nothing locked: they may close
+    /// with it.
+    pub(crate) fn let_go(&self) {
+        #[cfg(feature = "tracing")]
+        if let Some(feed) = &self.feed {
+            feed.let_go();
+        }
+    }
+}
+
 /// The greatest level of spans and events that this program wants of its workers; 0 for none.
 pub(crate) fn trace_level() -> u8 {
     #[cfg(feature = "tracing")]

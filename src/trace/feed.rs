@@ -37,6 +37,10 @@ pub(crate) struct Feed {
 #[derive(Debug, Default)]
 struct Jobs {
     last: u64,
+    /// Tasks that the worker was given and that were not taken back.
+    tasks: u64,
+    /// Those that were taken back, to be dropped where code of the subscriber may run.
+    passed: Vec<Origin>,
     origins: VecDeque<Given>,
 }
 
@@ -80,10 +84,38 @@ impl Feed {
         let mut jobs = lock(&self.jobs);
         jobs.last = jobs.last.wrapping_add(1);
         let number = jobs.last;
+        jobs.tasks = jobs.tasks.saturating_add(u64::from(count));
         if jobs.origins.len() < MAX_JOBS {
             jobs.origins.push_back(Given { number, origin: origin.clone(), left: count });
         }
         number
+    }
+
+    /// Notes that the worker is not to begin more than these of all the tasks that it was given.
+    /// Returns whether origins are to be [let go](Feed::let_go) of. Runs no code of the subscriber.
+    pub(crate) fn taken_back(&self, begun: u64) -> bool {
+        let mut jobs = lock(&self.jobs);
+        let mut back = jobs.tasks.saturating_sub(begun);
+        jobs.tasks = jobs.tasks.saturating_sub(back);
+        // What was given last is what has not begun.
+        while back > 0
+            && let Some(given) = jobs.origins.back_mut()
+        {
+            if u64::from(given.left) > back {
+                given.left = given.left.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+                break;
+            }
+            back = back.saturating_sub(given.left.into());
+            let given = jobs.origins.pop_back();
+            jobs.passed.extend(given.map(|given| given.origin));
+        }
+        !jobs.passed.is_empty()
+    }
+
+    /// Drops the origins of what was taken back.
+    pub(crate) fn let_go(&self) {
+        let passed = std::mem::take(&mut lock(&self.jobs).passed);
+        drop_each(passed);
     }
 
     /// The origin of a task of a job that begins, and forgets those of the jobs before it, and of
@@ -224,6 +256,7 @@ impl Feed {
         drop_each(worker);
         let origins = std::mem::take(&mut lock(&self.jobs).origins);
         drop_each(origins);
+        self.let_go();
     }
 
     /// The place of something: within the span that the worker says, or that of the task, or that

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use tracing::subscriber::NoSubscriber;
 use tracing::{Dispatch, Id, Span, dispatcher};
 
+use crate::unwind;
+
 /// The span that was current when a call was made. Cheap to copy, without code of the subscriber.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin(Option<Arc<Kept>>);
@@ -50,7 +52,8 @@ impl Deref for Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         let span = std::mem::replace(&mut self.0, Span::none());
-        Place::within(&span).enter(|_| drop(span));
+        // A subscriber that panics must not do so in a destructor.
+        let _ = unwind::catch(|| Place::within(&span).enter(|_| drop(span)));
     }
 }
 

@@ -243,11 +243,11 @@ fn a_future_moves_from_waker_to_waker() {
         assert_eq!(moved(receiver.recv(), send).await.expect("recv"), 1);
         let (sender, mut receiver) = pipe_with_capacity(4096).expect("pipe");
         let mut sender = Async::new(sender);
-        while let Some(sent) = poll_once(sender.send([0u8; 24])).await {
+        while let Some(sent) = poll_once(sender.send(vec![0u8; 200])).await {
             sent.expect("send");
         }
         let take = || while receiver.try_recv().is_ok() {};
-        moved(sender.send([1; 24]), take).await.expect("send");
+        moved(sender.send(vec![1; 200]), take).await.expect("send");
         let queue = Async::new(Queue::bounded(1).expect("queue"));
         let put = || queue.get_ref().put(1).expect("put");
         assert_eq!(moved(queue.get(), put).await.expect("get"), 1);

@@ -11,7 +11,7 @@ use tracing::{Dispatch, Event, Id, Subscriber, dispatcher};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::support::Test;
+use crate::support::{Test, for_each_method};
 use crate::tests;
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -19,8 +19,10 @@ pub(crate) const TESTS: &[Test] = tests![
     what_tells_while_it_is_printed_is_heard_too,
     a_subscriber_that_panics_leaves_the_pool_alone,
     a_logger_that_panics_leaves_the_pool_alone,
+    a_handler_that_panics_leaves_who_logs_alone,
     a_waker_that_panics_leaves_the_pool_alone,
     a_span_is_closed_with_the_last_task_submitted_in_it,
+    a_span_is_closed_when_its_tasks_are_taken_back,
     each_subscriber_hears_of_what_was_submitted_under_it,
     a_subscriber_that_comes_after_the_pool_hears_of_new_workers,
     a_subscriber_may_use_the_pool,
@@ -207,6 +209,14 @@ fn a_subscriber_that_panics_leaves_the_pool_alone() {
         use_pool(&pool);
         pool.close();
         assert!(pool.join_timeout(Duration::from_secs(30)).expect("join"));
+        for_each_method(|method| {
+            let child = Process::new(|| 7, ()).start_method(method).start().expect("start");
+            assert_eq!(child.join().expect("join"), 7);
+            let aborts = || -> () { std::process::abort() };
+            let child = Process::new(aborts, ()).start_method(method).start().expect("start");
+            assert!(child.join().expect_err("it aborts").to_string().contains("SIGABRT"));
+            drop(Process::new(|| (), ()).kill_on_drop(true).start().expect("start"));
+        });
     });
 }
 
@@ -218,6 +228,25 @@ fn a_logger_that_panics_leaves_the_pool_alone() {
     pool.close();
     assert!(pool.join_timeout(Duration::from_secs(30)).expect("join"));
     log::set_max_level(log::LevelFilter::Off);
+}
+
+fn a_handler_that_panics_leaves_who_logs_alone() {
+    log::set_boxed_logger(Box::new(Panicking)).expect("the first");
+    log::set_max_level(log::LevelFilter::Info);
+    let lines = Lines::default();
+    get_logger().set_level(Level::Info);
+    get_logger().add_handler(|_| panic!("no records, please"));
+    get_logger().add_handler({
+        let lines = lines.clone();
+        move |record| lines.add(record.message.to_string())
+    });
+    get_logger().info("here");
+    assert_eq!(lines.count("here"), 1);
+    for_each_method(|method| {
+        // A forked child has the handlers, which hear of its steps.
+        let child = Process::new(|| 7, ()).start_method(method).start().expect("start");
+        assert_eq!(child.join().expect("join"), 7);
+    });
 }
 
 fn a_waker_that_panics_leaves_the_pool_alone() {
@@ -251,6 +280,36 @@ fn a_span_is_closed_with_the_last_task_submitted_in_it() {
         drop(many);
         lines.wait_for("close many");
         assert_eq!(lines.count("open many/task"), 100);
+    });
+}
+
+fn a_span_is_closed_when_its_tasks_are_taken_back() {
+    fn nap(milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+    let lines = Lines::default();
+    dispatcher::with_default(&lines.subscriber(), || {
+        let pool = Pool::new(1).expect("pool");
+        pool.submit(nap, (0,)).join().expect("the worker is there");
+        // Behind a task that runs, and cancelled.
+        let long = pool.submit(nap, (600_000,));
+        let mine = tracing::info_span!("mine");
+        let tasks: Vec<_> =
+            mine.in_scope(|| (0..5).map(|_| pool.submit(nap, (0,)).cancel_on_drop()).collect());
+        let map = mine.in_scope(|| pool.tasks().map_async(nap, [0; 500]).cancel_on_drop());
+        drop((mine, tasks, map));
+        lines.wait_for("close mine");
+        assert!(!long.is_ready());
+        drop(long.cancel_on_drop());
+        // The rest of a map without an end, given ahead.
+        let endless = tracing::info_span!("endless");
+        endless.in_scope(|| {
+            let outcomes = pool.tasks().chunk_size(2).imap(nap, std::iter::repeat(1));
+            assert!(outcomes.take(10).all(|outcome| outcome.is_ok()));
+        });
+        drop(endless);
+        lines.wait_for("close endless");
+        pool.submit(nap, (0,)).join().expect("the pool goes on");
     });
 }
 

@@ -29,14 +29,12 @@ use super::remote::Remote;
 use super::settings::Settings;
 use super::worker_process::{Heard, WorkerProcess};
 use crate::channel::pipe::glance::Glance;
-use crate::codec;
 use crate::error::{Failure, Result};
 use crate::pool::protocol::bulk;
 use crate::pool::scheduler::event::{Action, Event, Link, Recall};
 use crate::pool::scheduler::job::{Job, Sink};
 use crate::pool::scheduler::scheduler::Scheduler;
 use crate::relay::records::{self, Said, Source};
-use crate::sys::limits::rlimit;
 
 /// Rounds of one turn in which sending and listening may make room for each other, before the
 /// driver looks at what is due and the supervisor at other descriptors.
@@ -64,6 +62,8 @@ pub(crate) struct Driver {
     /// Places of workers that may have said more than was read, or for which something waits to go
     /// out: they are attended once more in this turn.
     unheard: Vec<usize>,
+    /// See [`Left`].
+    taken_back: Vec<Arc<Source>>,
     /// Places that the supervisor is to start workers in.
     to_start: Vec<usize>,
     /// Places of workers that this program may not signal, and that the supervisor is to forget.
@@ -99,6 +99,7 @@ impl Driver {
             scratch: Vec::new(),
             to_wake: Vec::new(),
             unheard: Vec::new(),
+            taken_back: Vec::new(),
             to_start: Vec::new(),
             to_give_up: Vec::new(),
             max_glances: processors.saturating_sub(1).min(MAX_GLANCES),
@@ -118,7 +119,7 @@ impl Driver {
             *slot = Some(worker);
         }
         // Read for each worker, as the program may change its limit of open files.
-        let fd_quota = fd_quota(self.settings.processes);
+        let fd_quota = self.settings.fd_quota();
         self.scheduler.on(Event::Started { place, tag, fd_quota }, Instant::now());
         self.run();
     }
@@ -314,14 +315,18 @@ impl Driver {
     /// 4. **Report** to the scheduler, which takes back what was not begun and gives it to others.
     ///    The lock is held since step 1, so nothing was sent to the worker in between.
     fn recall(&mut self, place: usize, why: Recall) {
-        let Driver { scheduler, workers, scratch, unheard, .. } = self;
+        let Driver { scheduler, workers, scratch, unheard, taken_back, .. } = self;
         let Some(Some(worker)) = workers.get_mut(place) else { return };
         let now = Instant::now();
         let epoch = worker.close();
         let heard =
             worker.listen_to_all(scratch, |message, fds| hear(scheduler, place, message, fds, now));
         worker.reopen(epoch);
-        scheduler.on(Event::Recalled { place, words: worker.words(now), why }, now);
+        let words = worker.words(now);
+        if worker.source.taken_back(words.begun) {
+            taken_back.push(Arc::clone(&worker.source));
+        }
+        scheduler.on(Event::Recalled { place, words, why }, now);
         // It goes on with new tasks from here, or has more to say than could be read now.
         if heard != Heard::All || worker.has_outgoing() {
             unheard.push(place);
@@ -517,6 +522,7 @@ impl Driver {
             touched: self.scheduler.take_touched(),
             to_start: mem::take(&mut self.to_start),
             to_give_up: mem::take(&mut self.to_give_up),
+            taken_back: mem::take(&mut self.taken_back),
             until,
             is_refused: mem::take(&mut self.is_refused),
             is_over: self.scheduler.is_over(),
@@ -561,6 +567,8 @@ pub(super) struct Left {
     pub(super) to_start: Vec<usize>,
     /// Places of workers to be given up, with the lock held.
     pub(super) to_give_up: Vec<usize>,
+    /// What was taken back of these workers is to be let go of, with nothing locked.
+    pub(super) taken_back: Vec<Arc<Source>>,
     /// Time at which something is due next; `None` for never.
     pub(super) until: Option<Instant>,
     /// True if the system refused what is needed to go on at once.
@@ -586,15 +594,4 @@ fn hear(
         bulk::settle(message);
     }
     !scheduler.is_garbled(place)
-}
-
-/// Returns how many descriptors of one worker's answers may be open in this program at a time.
-///
-/// A worker may send descriptors with answers of any type, and they stay open until the answer is
-/// taken. All workers together may have this program keep half of the files that it can open, so
-/// that a hostile worker cannot keep it from opening others.
-fn fd_quota(workers: usize) -> usize {
-    let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
-    // At least as many as one message can carry, or honest results could not arrive.
-    half.checked_div(workers).unwrap_or(half).max(codec::MAX_FDS)
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::codec;
 use crate::limits::Limits;
 use crate::pool::child::worker_loop::Initializer;
 use crate::pool::scheduler::policy::{Distance, Policy};
 use crate::process::Process;
 use crate::start::method::StartMethod;
+use crate::sys::limits::rlimit;
 
 /// Time that the news of a task takes from another machine, at the most, as long as that machine is
 /// not taken for lost.
@@ -48,6 +50,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Returns how many descriptors of one worker's answers may be open in this program at a time.
+    ///
+    /// A worker may send descriptors with answers of any type, and they stay open until the answer
+    /// is taken. All workers together may have this program keep half of the files that it can
+    /// open, so that a hostile worker cannot keep it from opening others.
+    pub(crate) fn fd_quota(&self) -> usize {
+        let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
+        // At least as many as one message can carry, or honest results could not arrive.
+        half.checked_div(self.processes).unwrap_or(half).max(codec::MAX_FDS)
+    }
+
     /// Returns the part of the settings that the scheduler acts on.
     pub(crate) fn policy(&self) -> Policy {
         Policy {

@@ -252,6 +252,9 @@ impl Shared {
             for sink in &turn.left.touched {
                 let _ = unwind::catch(|| sink.wake());
             }
+            for source in &turn.left.taken_back {
+                source.let_go();
+            }
             for (source, said) in turn.said {
                 let _ = unwind::catch(|| records::give(&source, said));
             }
