@@ -16,6 +16,7 @@ use std::{io, mem};
 use super::line::LinesTo;
 use super::lines::Lines;
 use super::records::{Channel, Left};
+use super::scene::Scene;
 use crate::sys::fd;
 
 /// Bytes that are read at a time: what a pipe holds unless it was made bigger.
@@ -67,9 +68,10 @@ impl Stream {
         number: i32,
         (process, pid): (&str, u32),
         to: LinesTo,
+        scene: Scene,
     ) -> io::Result<Arc<Stream>> {
         fd::set_nonblocking(pipe.as_fd())?;
-        Ok(Stream::new(pipe, What::Lines(Lines::new(process.to_owned(), pid, number, to))))
+        Ok(Stream::new(pipe, What::Lines(Lines::new(process.to_owned(), pid, number, to, scene))))
     }
 
     /// The records of a child.
@@ -139,19 +141,32 @@ impl State {
         }
     }
 
+    /// Its end may have been seen before.
     fn finish(&mut self) -> Left {
-        if let What::Records(channel) = &self.what {
-            // Its end may have been seen before.
-            if let Some(fd) = &self.fd {
-                for _ in 0..LAST_ROUNDS {
-                    if !matches!(channel.pass_on(fd), (Left::Open, 1..)) {
-                        break;
+        match &mut self.what {
+            What::Records(channel) => {
+                if let Some(fd) = &self.fd {
+                    for _ in 0..LAST_ROUNDS {
+                        if !matches!(channel.pass_on(fd), (Left::Open, 1..)) {
+                            break;
+                        }
                     }
                 }
+                channel.end();
+                Left::Closed
             }
-            channel.end();
-            return Left::Closed;
+            What::Lines(_) => {
+                let left = self.read_rest();
+                if let What::Lines(lines) = &mut self.what {
+                    lines.leave();
+                }
+                left
+            }
         }
+    }
+
+    /// Reads what the child has written, and no more.
+    fn read_rest(&mut self) -> Left {
         let Some(fd) = &self.fd else { return Left::Closed };
         let mut rest = fd::bytes_to_read(fd.as_fd()).unwrap_or(0);
         while rest > 0 {

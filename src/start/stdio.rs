@@ -112,7 +112,8 @@ impl Stdio {
     /// The calls for one stream come one after the other, in the thread that reads the streams of
     /// all processes, or in one that sees the end of this process. So the function should be quick:
     /// others wait meanwhile. It may start and join processes; joined in there, a process may have
-    /// lines that come out later. A thread that holds a lock which the function takes must not join
+    /// lines that come out later. With the feature `tracing`, it is called within the span of the
+    /// process. A thread that holds a lock which the function takes must not join
     /// the process. If the function panics, the line is lost, and the next one comes.
     ///
     /// ```
