@@ -14,6 +14,9 @@ pub(crate) const LONGEST: usize = 64 << 10;
 /// Bytes that are written to this process's own stream at a time, or a little more.
 const AT_A_TIME: usize = 64 << 10;
 
+/// Room for a line that is kept from one to the next, in bytes.
+const KEPT: usize = 4 << 10;
+
 /// The lines of one stream of one child.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -93,6 +96,10 @@ impl Lines {
             }
         }
         self.begun.clear();
+        // The room of a long line is not kept for ever.
+        if self.begun.capacity() > KEPT {
+            self.begun = Vec::new();
+        }
     }
 
     /// Writes what is ready to this process's own stream: whole lines, one stream at a time. To a
@@ -109,8 +116,7 @@ impl Lines {
             let _ = whole::write_all(stream, &self.ready);
         }
         drop(writing);
-        self.ready.clear();
-        self.ready.shrink_to(AT_A_TIME);
+        self.ready = Vec::new();
     }
 }
 

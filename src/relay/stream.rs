@@ -47,8 +47,6 @@ struct State {
     what: What,
     /// All that the child itself said has been passed on.
     is_finished: bool,
-    /// What was read last; kept for its room.
-    scratch: Vec<u8>,
 }
 
 /// What a stream brings.
@@ -82,7 +80,7 @@ impl Stream {
     fn new(fd: OwnedFd, what: What) -> Arc<Stream> {
         /// 0 is the call of the thread that reads them.
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let state = State { fd: Some(fd), what, is_finished: false, scratch: Vec::new() };
+        let state = State { fd: Some(fd), what, is_finished: false };
         let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Arc::new(Stream { number, state: Mutex::new(state) })
     }
@@ -185,19 +183,19 @@ impl State {
 
     /// Reads about `count` bytes of lines, or what is there, and says how many.
     fn read(&mut self, count: usize) -> (Left, usize) {
-        let State { fd: Some(fd), what: What::Lines(lines), scratch, .. } = self else {
+        let State { fd: Some(fd), what: What::Lines(lines), .. } = self else {
             return (Left::Closed, 0);
         };
-        scratch.clear();
-        scratch.reserve_exact(count);
-        match fd::read_onto(fd.as_fd(), scratch) {
+        // Not kept: of ten thousand children, few write at a time.
+        let mut bytes = Vec::with_capacity(count);
+        match fd::read_onto(fd.as_fd(), &mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Left::Open, 0),
             Ok(0) | Err(_) => {
                 lines.finish();
                 (Left::Closed, 0)
             }
             Ok(count) => {
-                lines.take_in(scratch);
+                lines.take_in(&bytes);
                 (Left::Open, count)
             }
         }
@@ -210,7 +208,6 @@ impl State {
             && let Some(fd) = self.fd.take()
         {
             forget(fd.as_fd());
-            self.scratch = Vec::new();
         }
     }
 }
