@@ -111,11 +111,12 @@ impl Stdio {
     /// [`lines`](Stdio::lines) passes them on: to log them, say.
     ///
     /// The calls for one stream come one after the other, in the thread that reads the streams of
-    /// all processes, or in one that sees the end of this process. So the function should be quick:
-    /// others wait meanwhile. It may start (but not fork) and join processes; joined in there, a
-    /// process may have lines that come out later. With the feature `tracing`, it is called within the span of the
-    /// process. A thread that holds a lock which the function takes must not join
-    /// the process. If the function panics, the line is lost, and the next one comes.
+    /// all processes, or in one that sees the end of this process (by a `join`, or as an executor
+    /// that awaits it). So the function should be quick: others wait meanwhile. It may start (but
+    /// not fork) and join processes; joined in there, a process may have lines that come out later.
+    /// With the feature `tracing`, it is called within the span of the process. A thread that holds
+    /// a lock which the function takes must not join the process. If the function panics, the line
+    /// is lost, and the next one comes.
     ///
     /// ```
     /// use multiproc::{Process, Stdio};
