@@ -1,5 +1,5 @@
-//! Runs the targets of `multiproc::fuzz` and `multiproc_cluster::fuzz` without any help of a compiler's: honest bytes, changed by
-//! chance.
+//! Runs the targets of `multiproc::fuzz` and `multiproc_cluster::fuzz` without any help of a
+//! compiler's: honest bytes, changed by chance.
 //!
 //! Each target is in a process of its own, with a bound on its memory. One that crashes, panics,
 //! hangs or grows is reported, and its input kept. See README.md for the commands and the
