@@ -76,6 +76,9 @@ mod broker;
 mod cluster;
 mod contents;
 mod error;
+#[cfg(multiproc_fuzz)]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(test)]
 mod garbage_tests;
 mod hook;

@@ -12,6 +12,10 @@ use super::input::Input;
 use crate::codec;
 use crate::limits::Limits;
 use crate::log::LogSettings;
+use crate::pool::elsewhere::charter::Charter;
+use crate::pool::host::charter;
+use crate::pool::host::settings::Settings;
+use crate::pool::protocol::messages::{self, Request};
 use crate::start::ProcessSpec;
 use crate::start::method::StartMethod;
 use crate::start::wire::{self, Job, Report, ServerReply, ServerRequest, Setup, StopRequest};
@@ -38,14 +42,34 @@ pub(super) fn run(data: &[u8]) {
         _ => vec![1, 1],
     };
     let received = Received { bytes, fds, fds_lost: way & 0x80 != 0 };
-    match header % 6 {
+    match header % 8 {
         0 => open::<Job>(received),
         1 => open::<Report>(received),
         2 => open::<Setup>(received),
         3 => open::<ServerRequest>(received),
         4 => open::<ServerReply>(received),
-        _ => open::<StopRequest>(received),
+        5 => open::<StopRequest>(received),
+        6 => elsewhere(&received.bytes),
+        _ => task(&received.bytes),
     }
+}
+
+/// The settings of a pool of another machine.
+fn elsewhere(bytes: &[u8]) {
+    let charter = Charter::new(bytes.to_vec(), Vec::new());
+    let Ok((settings, _)) = charter::read(&charter, 3) else { return };
+    assert_eq!(settings.processes, 3);
+    let again = charter::write(&settings).expect("it was read");
+    assert!(charter::read(&again, 3).is_ok());
+}
+
+/// Tasks of a pool of another machine.
+fn task(bytes: &[u8]) {
+    let Some((request, frames)) = messages::understand(bytes) else { return };
+    assert!(frames.len() <= bytes.len());
+    let mut again = Vec::new();
+    messages::put_request(&mut again, &request);
+    assert!(messages::understand(&again).is_some());
 }
 
 fn open<Header: Serialize + DeserializeOwned + Debug>(mut received: Received) {
@@ -133,5 +157,36 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seeds.extend(seed(4, &reply, &[]));
     }
     seeds.extend(seed(5, &StopRequest, &[]));
+    let settings = Settings {
+        processes: 3,
+        name: Some("far".to_owned()),
+        initializer: None,
+        max_tasks: Some(3),
+        max_growth: None,
+        method: StartMethod::Spawn,
+        forwards_records: true,
+        max_restarts: 3,
+        grace: Duration::from_secs(1),
+        deadline: Some(Duration::from_secs(1)),
+        limits: Limits::new().open_files(7),
+        temporary: None,
+        #[cfg(feature = "cage")]
+        cage: Some(crate::Cage::new().read("/")),
+    };
+    let charter = charter::write(&settings).expect("settings");
+    seeds.push([&[6, 0, 0], charter.bytes()].concat());
+    let request = Request::Tasks {
+        entry: None,
+        count: 3,
+        chunk: None,
+        first: 7,
+        name: Some("name".to_owned()),
+        deadline: Some((Duration::from_secs(1), Duration::ZERO)),
+        limits: Some(Box::new(Limits::new().open_files(7))),
+        traced: None,
+    };
+    let mut bytes = vec![7, 0, 0];
+    messages::put_request(&mut bytes, &request);
+    seeds.push([bytes, vec![1, 5, 1, 6, 1, 7]].concat());
     seeds
 }

@@ -131,7 +131,7 @@ fn told(status: ExitStatus, last: &[u8]) -> String {
 
 /// Returns the path of the dynamic loader that a program asks for: in a 64-bit ELF file of this
 /// byte order. `None` if it asks for none, or is something else.
-fn interpreter(file: &File) -> Option<String> {
+pub(crate) fn interpreter(file: &File) -> Option<String> {
     /// The kind of segment that has the path.
     const PATH: u32 = 3;
     let mut head = [0; 64];

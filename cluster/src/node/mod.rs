@@ -17,7 +17,7 @@ pub(crate) mod arguments;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod daemon;
-mod execute;
+pub(crate) mod execute;
 mod fetch;
 pub(crate) mod journal;
 mod larder;

@@ -5,6 +5,8 @@
     reason = "an expectation would fail in the programs that use all of it"
 )]
 
+pub(crate) mod work;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};

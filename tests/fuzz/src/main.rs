@@ -1,5 +1,5 @@
-//! Runs the targets of `multiproc::fuzz` without any help of a compiler's: honest bytes, changed by
-//! chance.
+//! Runs the targets of `multiproc::fuzz` and `multiproc_cluster::fuzz` without any help of a
+//! compiler's: honest bytes, changed by chance.
 //!
 //! Each target is in a process of its own, with a bound on its memory. One that crashes, panics,
 //! hangs or grows is reported, and its input kept. See README.md for the commands and the
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use multiproc::fuzz::{TARGETS, Target};
+use multiproc::fuzz::Target;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,10 +37,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// All targets: the library's, and those of clusters.
+fn targets() -> impl Iterator<Item = Target> {
+    multiproc::fuzz::TARGETS.iter().chain(multiproc_cluster::fuzz::TARGETS).copied()
+}
+
 fn find(name: &str) -> Result<Target, String> {
-    let names = || TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
-    let found = TARGETS.iter().find(|target| target.name == name);
-    found.copied().ok_or_else(|| format!("there is no target {name}, but {}", names()))
+    let names = || targets().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    let found = targets().find(|target| target.name == name);
+    found.ok_or_else(|| format!("there is no target {name}, but {}", names()))
 }
 
 /// The value of an environment variable, if there is one.
@@ -60,11 +65,8 @@ fn all(names: &[&str]) -> Result<(), String> {
     let seed = setting("MULTIPROC_FUZZ_SEED")?.unwrap_or(by_time);
     let kept =
         std::env::var_os("MULTIPROC_FUZZ_KEPT").map_or_else(std::env::temp_dir, PathBuf::from);
-    let targets: Vec<Target> = TARGETS
-        .iter()
-        .filter(|target| names.is_empty() || names.contains(&target.name))
-        .copied()
-        .collect();
+    let targets: Vec<Target> =
+        targets().filter(|target| names.is_empty() || names.contains(&target.name)).collect();
     println!(
         "{seconds} s for each of {} targets; again with MULTIPROC_FUZZ_SEED={seed}",
         targets.len()
@@ -93,7 +95,7 @@ fn replay(name: &str, files: &[&str]) -> Result<(), String> {
 
 /// Writes the seeds of all targets, for a fuzzer that wants a corpus.
 fn write_seeds(folder: &str) -> Result<(), String> {
-    for target in TARGETS {
+    for target in targets() {
         let folder = PathBuf::from(folder).join(target.name);
         let written = fs::create_dir_all(&folder).and_then(|()| {
             let mut seeds = (target.seeds)().into_iter().enumerate();
