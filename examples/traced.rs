@@ -93,8 +93,10 @@ fn resize(width: u32) -> u32 {
     width * 2
 }
 
-/// What the child does.
-fn clean_up() {}
+/// What the child does: it forwards what it tells.
+fn clean_up() {
+    info_span!("sweep", files = 3).in_scope(|| info!("swept"));
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tree = Tree::default();
@@ -111,7 +113,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     pool.close();
     pool.join()?;
     info_span!("evening").in_scope(|| {
-        Process::new(clean_up, ()).name("cleaner").start()?.join()?;
+        let cleaner = Process::new(clean_up, ()).name("cleaner").forward_logs(true);
+        cleaner.start()?.join()?;
         Ok::<(), multiproc::Error>(())
     })?;
     tree.print(None, 0);

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio as StdStdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
@@ -40,6 +40,7 @@ fn main() {
         garbage_is_no_record,
         one_thread_and_few_descriptors,
         forks_go_on_beside_the_thread,
+        want_of_descriptors_leaves_nothing_behind,
         children_come_out_at_the_end_of_the_program,
     ] as &[Test]);
 }
@@ -422,6 +423,40 @@ fn forks_go_on_beside_the_thread() {
     }
     drop(input);
     child.join().expect("returned");
+}
+
+/// However few descriptors there are: it starts and all comes out, or there is an error and nothing
+/// else.
+fn want_of_descriptors_leaves_nothing_behind() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    listen(log::LevelFilter::Info);
+    let limits = getrlimit(Resource::Nofile);
+    for method in [StartMethod::Forkserver, StartMethod::Spawn] {
+        let warm = Process::new(|| (), ()).start_method(method);
+        warm.start().expect("started").join().expect("returned");
+        let before = open_fds();
+        let lowest_free = rustix::io::dup(std::io::stdout()).expect("dup").as_raw_fd();
+        let lowest_free = u64::try_from(lowest_free).expect("a number");
+        let mut outcomes = [0, 0];
+        for spare in 0..24 {
+            let (lines, to) = gather();
+            let process = Process::new(says, (2,)).name("it").start_method(method).stdout(to);
+            let process = process.stderr(Stdio::null()).forward_logs(true);
+            let mut few = limits;
+            few.current = Some(lowest_free + spare);
+            setrlimit(Resource::Nofile, few).expect("set");
+            let started = process.start();
+            setrlimit(Resource::Nofile, limits).expect("set");
+            outcomes[usize::from(started.is_ok())] += 1;
+            if let Ok(child) = started {
+                assert_eq!(child.join().expect("returned"), 2);
+                assert_eq!(taken(&lines), ["it: line 0", "it: line 1"]);
+            }
+            assert!(multiproc::active_children().is_empty());
+            until("nothing is left", || open_fds().len() == before.len() && threads() == 1);
+        }
+        assert!(outcomes.iter().all(|count| *count > 0), "{method}: {outcomes:?}");
+    }
 }
 
 fn waits_for_ever() {

@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multiproc::{Pool, Process, StartMethod};
+use multiproc::{Pool, Process, StartMethod, Stdio};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -45,6 +45,7 @@ const TESTS: &[Test] = tests![
     threads_and_no_task,
     children_are_spans,
     what_children_tell_is_within_their_spans,
+    lines_are_within_the_span_of_their_child,
 ];
 
 /// Writes down what a subscriber hears, with the path of spans before it.
@@ -444,5 +445,24 @@ fn what_children_tell_is_within_their_spans() {
         assert_eq!(seen[..expected.len()], expected, "{method}");
         assert_eq!(seen.len(), expected.len() + 4, "{seen:?}");
         assert!(seen[expected.len()].starts_with("ERROR process message:text="), "{seen:?}");
+    }
+}
+
+fn lines_are_within_the_span_of_their_child() {
+    let notes = Notes::default();
+    let subscriber = tracing_subscriber::registry().with(notes.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        let to = || Stdio::lines_to(|line| tracing::info!("{line}"));
+        for _ in 0..20 {
+            let process = Process::new(|| println!("said"), ()).name("it");
+            process.stdout(to()).stderr(to()).start().expect("started").join().expect("returned");
+        }
+    });
+    let lines = std::mem::take(&mut notes.0.lock().unwrap().lines);
+    let expected =
+        ["open process process:", "INFO process message:text=it: said", "close process outcome:"];
+    assert_eq!(lines.len(), 60, "{lines:?}");
+    for (line, start) in lines.iter().zip(expected.iter().cycle()) {
+        assert!(line.starts_with(start), "{lines:?}");
     }
 }

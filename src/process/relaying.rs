@@ -10,6 +10,7 @@ use crate::error::{Cause, Error, Result, os};
 use crate::relay::LinesTo;
 use crate::relay::reader::Relayed;
 use crate::relay::records::{Channel, Source, Wanted};
+use crate::relay::scene::Scene;
 use crate::relay::stream::Stream;
 use crate::signal::Signal;
 use crate::start::stdio::{Pipes, Stdio};
@@ -32,7 +33,8 @@ impl<T> Process<T> {
     /// program's, and one of [`log_to_stderr`](crate::log_to_stderr) is inherited.
     ///
     /// With the feature `tracing`, the spans and events of the process come out, too: within the
-    /// span of the process, in the subscriber of the thread that started it.
+    /// span of the process, in the subscriber of the thread that started it. The level of that
+    /// subscriber at the start is the level that crosses.
     ///
     /// It costs this program one descriptor for each process.
     ///
@@ -116,15 +118,24 @@ impl Relaying {
             if let Some(to) = to
                 && let Some(pipe) = pipe.take()
             {
-                relayed.add(Stream::of_lines(pipe, number, (name, core.pid), to)?)?;
+                relayed.add(Stream::of_lines(pipe, number, (name, core.pid), to, scene(core))?)?;
             }
         }
         if let Some((socket, wanted)) = self.records {
             let source = Source::new(name.to_owned(), core.pid, wanted.trace_level);
             #[cfg(feature = "tracing")]
             let source = source.within(core.span());
-            relayed.add(Stream::of_records(socket, Channel::new(source)))?;
+            relayed.add(Stream::of_records(socket, Channel::new(source, scene(core))))?;
         }
         Ok(())
     }
+}
+
+/// Where this program hears a child.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "it has no span"))]
+fn scene(core: &Core) -> Scene {
+    let scene = Scene::here();
+    #[cfg(feature = "tracing")]
+    let scene = scene.within(core.span());
+    scene
 }

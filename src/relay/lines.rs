@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::line::{Line, LinesTo};
+use super::scene::Scene;
 use crate::sys::fd;
 use crate::sys::wait::whole;
 use crate::unwind;
@@ -13,6 +14,9 @@ pub(crate) const LONGEST: usize = 64 << 10;
 /// Bytes that are written to this process's own stream at a time, or a little more.
 const AT_A_TIME: usize = 64 << 10;
 
+/// Room for a line that is kept from one to the next, in bytes.
+const KEPT: usize = 4 << 10;
+
 /// The lines of one stream of one child.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -21,6 +25,7 @@ pub(crate) struct Lines {
     /// 1 for standard output, 2 for standard error.
     number: i32,
     to: LinesTo,
+    scene: Scene,
     /// A line whose end has not come; shorter than `LONGEST`.
     begun: Vec<u8>,
     /// Lines with the name before them, to be written.
@@ -29,8 +34,8 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// No line yet.
-    pub(crate) fn new(process: String, pid: u32, number: i32, to: LinesTo) -> Lines {
-        Lines { process, pid, number, to, begun: Vec::new(), ready: Vec::new() }
+    pub(crate) fn new(process: String, pid: u32, number: i32, to: LinesTo, scene: Scene) -> Lines {
+        Lines { process, pid, number, to, scene, begun: Vec::new(), ready: Vec::new() }
     }
 
     /// Passes on the lines that `bytes` complete, and keeps what is behind them.
@@ -53,6 +58,11 @@ impl Lines {
             self.end(false);
             self.write();
         }
+    }
+
+    /// The child has ended, and all that it wrote was passed on.
+    pub(super) fn leave(&mut self) {
+        self.scene.leave();
     }
 
     /// Adds to the line, and passes on what is too long to keep: a line of exactly the greatest
@@ -81,10 +91,15 @@ impl Lines {
             LinesTo::Function(function) => {
                 let (process, pid, bytes) = (&self.process, self.pid, &self.begun);
                 // The next line still comes if this one makes it panic; the hook has shown it.
-                let _ = unwind::catch(|| function(&Line { process, pid, bytes, is_cut }));
+                let line = Line { process, pid, bytes, is_cut };
+                let _ = unwind::catch(|| self.scene.call(|| function(&line)));
             }
         }
         self.begun.clear();
+        // The room of a long line is not kept for ever.
+        if self.begun.capacity() > KEPT {
+            self.begun = Vec::new();
+        }
     }
 
     /// Writes what is ready to this process's own stream: whole lines, one stream at a time. To a
@@ -101,8 +116,7 @@ impl Lines {
             let _ = whole::write_all(stream, &self.ready);
         }
         drop(writing);
-        self.ready.clear();
-        self.ready.shrink_to(AT_A_TIME);
+        self.ready = Vec::new();
     }
 }
 
@@ -120,7 +134,8 @@ mod tests {
             let end = if line.is_cut { "+" } else { "" };
             onto.lock().expect("lock").push(format!("{line}{end}"));
         };
-        let mut lines = Lines::new("a".into(), 1, 1, LinesTo::Function(Arc::new(function)));
+        let mut lines =
+            Lines::new("a".into(), 1, 1, LinesTo::Function(Arc::new(function)), Scene::here());
         for piece in pieces {
             lines.take_in(piece);
             assert!(lines.begun.len() <= LONGEST);
@@ -157,7 +172,8 @@ mod tests {
             assert_ne!(line.bytes, b"bad");
             sender.send(line.bytes.to_vec()).expect("send");
         };
-        let mut lines = Lines::new("a".into(), 1, 1, LinesTo::Function(Arc::new(function)));
+        let mut lines =
+            Lines::new("a".into(), 1, 1, LinesTo::Function(Arc::new(function)), Scene::here());
         lines.take_in(b"good\nbad\nbetter\n");
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [b"good".to_vec(), b"better".to_vec()]);
     }

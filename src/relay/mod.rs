@@ -16,6 +16,7 @@ mod line;
 pub(crate) mod lines;
 pub(crate) mod reader;
 pub(crate) mod records;
+pub(crate) mod scene;
 pub(crate) mod stream;
 
 pub use line::Line;

@@ -17,12 +17,13 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
+use super::scene::Scene;
 use crate::codec;
 use crate::sys::ipc::socket::{self, Mode};
 use crate::sys::wait::poll::{self, Deadline};
 use crate::text;
 #[cfg(feature = "tracing")]
-use crate::trace::{feed, feed::Feed, origin::Listener, origin::Origin, teller, told::Told};
+use crate::trace::{feed, feed::Feed, origin::Origin, teller, told::Told};
 use crate::unwind;
 
 /// Time that a process waits for room in the socket; then it drops the record. It must not hang
@@ -179,30 +180,24 @@ pub(super) enum Left {
     Closed,
 }
 
-/// The records of a child that was started by itself, and whom they come out for.
+/// The records of a child that was started by itself.
 #[derive(Debug)]
 pub(crate) struct Channel {
     source: Source,
-    /// The subscriber of the thread that started the child.
-    #[cfg(feature = "tracing")]
-    listener: Listener,
+    scene: Scene,
 }
 
 impl Channel {
-    /// The records of this child, for the subscriber of this thread.
-    pub(crate) fn new(source: Source) -> Channel {
-        Channel {
-            source,
-            #[cfg(feature = "tracing")]
-            listener: Listener::current(),
-        }
+    /// The records of this child.
+    pub(crate) fn new(source: Source, scene: Scene) -> Channel {
+        Channel { source, scene }
     }
 
-    /// Passes on some of what is in the socket. Returns how many that were.
+    /// Passes on some of what is in the socket. Returns how many records that were.
     pub(super) fn pass_on(&self, socket: &OwnedFd) -> (Left, usize) {
         let (records, is_over) = take(socket);
         let count = records.len();
-        self.heard(|| {
+        self.scene.call(|| {
             for said in records {
                 // The next one still comes if this one makes a logger panic; the hook has shown it.
                 let _ = unwind::catch(|| give(&self.source, said));
@@ -212,19 +207,12 @@ impl Channel {
     }
 
     /// The child has ended, and all that it said was passed on: closes its spans.
-    pub(super) fn end(&self) {
+    pub(super) fn end(&mut self) {
         #[cfg(feature = "tracing")]
-        self.heard(|| {
+        self.scene.call(|| {
             let _ = unwind::catch(|| give(&self.source, Said::Ended("ended".to_owned())));
         });
-    }
-
-    /// Calls `f` with the subscriber that is to hear of it.
-    fn heard(&self, f: impl FnOnce()) {
-        #[cfg(feature = "tracing")]
-        return self.listener.with(f);
-        #[cfg(not(feature = "tracing"))]
-        f();
+        self.scene.leave();
     }
 }
 

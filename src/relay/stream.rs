@@ -16,6 +16,7 @@ use std::{io, mem};
 use super::line::LinesTo;
 use super::lines::Lines;
 use super::records::{Channel, Left};
+use super::scene::Scene;
 use crate::sys::fd;
 
 /// Bytes that are read at a time: what a pipe holds unless it was made bigger.
@@ -46,8 +47,6 @@ struct State {
     what: What,
     /// All that the child itself said has been passed on.
     is_finished: bool,
-    /// What was read last; kept for its room.
-    scratch: Vec<u8>,
 }
 
 /// What a stream brings.
@@ -67,9 +66,10 @@ impl Stream {
         number: i32,
         (process, pid): (&str, u32),
         to: LinesTo,
+        scene: Scene,
     ) -> io::Result<Arc<Stream>> {
         fd::set_nonblocking(pipe.as_fd())?;
-        Ok(Stream::new(pipe, What::Lines(Lines::new(process.to_owned(), pid, number, to))))
+        Ok(Stream::new(pipe, What::Lines(Lines::new(process.to_owned(), pid, number, to, scene))))
     }
 
     /// The records of a child.
@@ -80,7 +80,7 @@ impl Stream {
     fn new(fd: OwnedFd, what: What) -> Arc<Stream> {
         /// 0 is the call of the thread that reads them.
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let state = State { fd: Some(fd), what, is_finished: false, scratch: Vec::new() };
+        let state = State { fd: Some(fd), what, is_finished: false };
         let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Arc::new(Stream { number, state: Mutex::new(state) })
     }
@@ -139,19 +139,32 @@ impl State {
         }
     }
 
+    /// Its end may have been seen before.
     fn finish(&mut self) -> Left {
-        if let What::Records(channel) = &self.what {
-            // Its end may have been seen before.
-            if let Some(fd) = &self.fd {
-                for _ in 0..LAST_ROUNDS {
-                    if !matches!(channel.pass_on(fd), (Left::Open, 1..)) {
-                        break;
+        match &mut self.what {
+            What::Records(channel) => {
+                if let Some(fd) = &self.fd {
+                    for _ in 0..LAST_ROUNDS {
+                        if !matches!(channel.pass_on(fd), (Left::Open, 1..)) {
+                            break;
+                        }
                     }
                 }
+                channel.end();
+                Left::Closed
             }
-            channel.end();
-            return Left::Closed;
+            What::Lines(_) => {
+                let left = self.read_rest();
+                if let What::Lines(lines) = &mut self.what {
+                    lines.leave();
+                }
+                left
+            }
         }
+    }
+
+    /// Reads what the child has written, and no more.
+    fn read_rest(&mut self) -> Left {
         let Some(fd) = &self.fd else { return Left::Closed };
         let mut rest = fd::bytes_to_read(fd.as_fd()).unwrap_or(0);
         while rest > 0 {
@@ -170,19 +183,19 @@ impl State {
 
     /// Reads about `count` bytes of lines, or what is there, and says how many.
     fn read(&mut self, count: usize) -> (Left, usize) {
-        let State { fd: Some(fd), what: What::Lines(lines), scratch, .. } = self else {
+        let State { fd: Some(fd), what: What::Lines(lines), .. } = self else {
             return (Left::Closed, 0);
         };
-        scratch.clear();
-        scratch.reserve_exact(count);
-        match fd::read_onto(fd.as_fd(), scratch) {
+        // Not kept: of ten thousand children, few write at a time.
+        let mut bytes = Vec::with_capacity(count);
+        match fd::read_onto(fd.as_fd(), &mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Left::Open, 0),
             Ok(0) | Err(_) => {
                 lines.finish();
                 (Left::Closed, 0)
             }
             Ok(count) => {
-                lines.take_in(scratch);
+                lines.take_in(&bytes);
                 (Left::Open, count)
             }
         }
@@ -195,7 +208,6 @@ impl State {
             && let Some(fd) = self.fd.take()
         {
             forget(fd.as_fd());
-            self.scratch = Vec::new();
         }
     }
 }

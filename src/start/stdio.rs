@@ -91,7 +91,8 @@ impl Stdio {
     ///
     /// One thread does this for all processes, as long as there are any; a process that writes
     /// faster than the stream takes it waits. It costs this program one descriptor for each stream.
-    /// The process writes to a pipe, and not to a terminal, whatever this program's stream is.
+    /// The process writes to a pipe, and not to a terminal, whatever this program's stream is; one
+    /// that [outlives](crate::Process::die_with_parent) this program finds the pipe broken then.
     ///
     /// ```
     /// use multiproc::{Process, Stdio};
@@ -110,10 +111,12 @@ impl Stdio {
     /// [`lines`](Stdio::lines) passes them on: to log them, say.
     ///
     /// The calls for one stream come one after the other, in the thread that reads the streams of
-    /// all processes, or in one that sees the end of this process. So the function should be quick:
-    /// others wait meanwhile. It may start and join processes; joined in there, a process may have
-    /// lines that come out later. A thread that holds a lock which the function takes must not join
-    /// the process. If the function panics, the line is lost, and the next one comes.
+    /// all processes, or in one that sees the end of this process (by a `join`, or as an executor
+    /// that awaits it). So the function should be quick: others wait meanwhile. It may start (but
+    /// not fork) and join processes; joined in there, a process may have lines that come out later.
+    /// With the feature `tracing`, it is called within the span of the process. A thread that holds
+    /// a lock which the function takes must not join the process. If the function panics, the line
+    /// is lost, and the next one comes.
     ///
     /// ```
     /// use multiproc::{Process, Stdio};

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::sync::Mutex;
 
-use multiproc::{Cage, Pool, Process, Stdio};
+use multiproc::{Cage, Pool, Process, StartMethod, Stdio};
 
 use crate::support::{METHODS, Test, for_each_method, tempfile};
 use crate::{Folder, errno};
@@ -16,6 +17,7 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     inherited_streams_are_not_made_nonblocking,
     a_terminal_is_written_to_and_nothing_else,
     what_is_said_arrives_in_order,
+    what_is_said_is_passed_on,
 ];
 
 fn flags_of(file: &File) -> i32 {
@@ -184,4 +186,35 @@ fn what_is_said_arrives_in_order() {
         file.read_to_string(&mut text).expect("read");
         assert_eq!(text, "before\ninside\nafter\n", "{method}");
     });
+}
+
+/// What a caged process logs and writes.
+fn what_is_said_is_passed_on() {
+    static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    struct Ears;
+    impl log::Log for Ears {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            HEARD.lock().expect("lock").push(record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+    log::set_logger(&Ears).expect("no other");
+    log::set_max_level(log::LevelFilter::Warn);
+    let says = || {
+        println!("written");
+        // More than the socket holds: it has to be able to wait for room.
+        (0..1000).for_each(|number| log::warn!("{number} {}", "x".repeat(1000)));
+    };
+    for method in [StartMethod::Forkserver, StartMethod::Spawn] {
+        let to = Stdio::lines_to(|line| HEARD.lock().expect("lock").push(line.to_string()));
+        let process = Process::new(says, ()).name("it").start_method(method).cage(Cage::new());
+        process.stdout(to).forward_logs(true).start().expect("start").join().expect("join");
+        let heard = std::mem::take(&mut *HEARD.lock().expect("lock"));
+        assert_eq!(heard.len(), 1001, "{method}");
+        assert!(heard.iter().any(|line| line == "it: written"), "{method}");
+        assert!(heard.iter().any(|line| line.starts_with("[it] 999 ")), "{method}");
+    }
 }

@@ -37,6 +37,8 @@ pub(crate) fn run() -> Result<(), String> {
                 "awaited_locks",
                 "--test",
                 "traced",
+                "--test",
+                "relayed",
             ],
             &[],
         )?;

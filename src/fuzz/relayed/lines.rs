@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use crate::fuzz::input::Input;
 use crate::relay::LinesTo;
 use crate::relay::lines::{LONGEST, Lines};
+use crate::relay::scene::Scene;
 
 pub(in crate::fuzz) fn run(data: &[u8]) {
     let mut input = Input::new(data);
@@ -21,7 +22,8 @@ pub(in crate::fuzz) fn run(data: &[u8]) {
         }
         heard.1 += 1;
     };
-    let mut lines = Lines::new("it".to_owned(), 1, 1, LinesTo::Function(Arc::new(function)));
+    let mut lines =
+        Lines::new("it".to_owned(), 1, 1, LinesTo::Function(Arc::new(function)), Scene::here());
     let mut written = Vec::new();
     while !input.is_empty() && written.len() < 1 << 20 {
         let repeat = match input.byte() {

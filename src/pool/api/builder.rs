@@ -224,6 +224,8 @@ impl PoolBuilder {
     /// the level that the program's subscribers want: it follows a filter that changes with the
     /// next tasks that it is given, unless nothing was wanted when it started. All of it comes out
     /// before [`Pool::join`](crate::Pool::join) returns, but perhaps after the task's own `join`.
+    /// A task that is told of costs both processes about 10 us together, and each event in it 5 us;
+    /// without a subscriber that wants anything, it costs nothing.
     pub fn forward_logs(mut self, forward: bool) -> PoolBuilder {
         self.forwards_records = forward;
         self
