@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use lanes::{pin, unpin};
 use multiproc::{
-    Async, Connection, Lock, Pool, Process, Queue, Receiver, Sender, connection, pipe,
+    Async, Connection, Event, Lock, Pool, Process, Queue, Receiver, Sender, connection, pipe,
 };
 use support::{Contender, Goal, Options, Table, in_turns, seconds, time};
 use tokio::io::Interest;
@@ -42,10 +42,11 @@ fn main() {
             ("pipe", pipe_trip as fn(&Bench<'_>, usize)),
             ("connection", connection_trip),
             ("queue", queue_trip),
+            ("event", event_trip),
         ] {
             let section = format!("{kind} trip, {place}");
             if options.wants(&section) {
-                let title = format!("Round trip of a number ({section})");
+                let title = format!("Round trip ({section})");
                 trip(&Bench { options: &options, runtime: &runtime, title }, cpu);
             }
         }
@@ -285,6 +286,56 @@ fn queue_trip(bench: &Bench<'_>, cpu: usize) {
     );
     for queue in [&there, async_there.get_ref()] {
         queue.put(u32::MAX).expect("put");
+    }
+    for child in [child, other] {
+        child.join().expect("join");
+    }
+}
+
+/// Answers one event with another, so many times.
+fn echo_event(there: Event, back: Event, over: Event, cpu: usize) {
+    pin(cpu);
+    loop {
+        there.wait();
+        there.clear();
+        if over.is_set() {
+            return;
+        }
+        back.set();
+    }
+}
+
+fn event_trip(bench: &Bench<'_>, cpu: usize) {
+    let new = || Event::new().expect("event");
+    let over = new();
+    let ends = || {
+        let (there, back) = (new(), new());
+        let events = (there.clone(), back.clone(), over.clone(), cpu);
+        (there, back, Process::new(echo_event, events).start().expect("start"))
+    };
+    let ((there, back, child), (async_there, async_back, other)) = (ends(), ends());
+    bench.compare(
+        2000,
+        |count| {
+            for _ in 0..count {
+                there.set();
+                back.wait();
+                back.clear();
+            }
+        },
+        |executor, count| {
+            executor.run(async {
+                for _ in 0..count {
+                    async_there.set();
+                    async_back.wait_async().await;
+                    async_back.clear();
+                }
+            });
+        },
+    );
+    over.set();
+    for event in [there, async_there] {
+        event.set();
     }
     for child in [child, other] {
         child.join().expect("join");

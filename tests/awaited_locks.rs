@@ -44,6 +44,8 @@ const TESTS: &[Test] = tests![
     readers_and_writers_wait_for_each_other,
     permits_come_back,
     an_event_that_is_cleared_again_is_not_missed,
+    hundreds_of_events_take_few_threads,
+    an_event_is_set_and_cleared_while_many_come_and_go,
 ];
 
 /// More than anything here takes.
@@ -323,4 +325,62 @@ fn an_event_that_is_cleared_again_is_not_missed() {
         let mut after = Box::pin(event.wait_async());
         assert!(poll_once(after.as_mut(), &calls).is_pending());
     });
+}
+
+fn hundreds_of_events_take_few_threads() {
+    let events: Vec<_> = (0..300).map(|_| Event::new().expect("new")).collect();
+    let mut waiting: Vec<_> = Vec::new();
+    for event in &events {
+        // Two tasks at each.
+        for _ in 0..2 {
+            let (mut future, calls) = (Box::pin(event.wait_async()), Arc::new(Calls::default()));
+            assert!(poll_once(future.as_mut(), &calls).is_pending());
+            waiting.push((future, calls));
+        }
+    }
+    // Beside this one, one for each 127 events.
+    let threads = std::fs::read_dir("/proc/self/task").expect("tasks").count();
+    assert_eq!(threads, 1 + 3);
+    // Some are dropped, and their objects given up.
+    let mut dropped = 0;
+    waiting.retain(|_| {
+        dropped += 1;
+        dropped % 5 != 0
+    });
+    let (by_us, by_others) = events.split_at(200);
+    let set = |events: Vec<Event>| events.iter().for_each(Event::set);
+    let child = Process::new(set, (by_others.to_vec(),)).start().expect("start");
+    by_us.iter().rev().for_each(Event::set);
+    for (future, calls) in waiting {
+        calls.wait();
+        async_io::block_on(future);
+    }
+    child.join().expect("join");
+}
+
+/// Whoever has looked while it was not set goes on, however soon it is cleared again.
+fn an_event_is_set_and_cleared_while_many_come_and_go() {
+    let event = Event::new().expect("new");
+    let calls = Arc::new(Calls::default());
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let event = event.clone();
+            std::thread::spawn(move || {
+                for _ in 0..2000 {
+                    futures_lite::future::block_on(event.wait_async());
+                }
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    while !threads.iter().all(std::thread::JoinHandle::is_finished) {
+        assert!(began.elapsed() < LONG, "somebody was not called");
+        // One that comes and goes.
+        let mut passing = Box::pin(event.wait_async());
+        let _ = poll_once(passing.as_mut(), &calls);
+        event.set();
+        event.clear();
+        drop(passing);
+    }
+    threads.into_iter().for_each(|thread| thread.join().expect("join"));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "async")]
-use super::awaited::turnstile;
+use super::awaited::watch;
 use super::raw::event;
 use super::segment::{Crossing, Segment};
 use crate::error::Result;
@@ -168,7 +168,7 @@ impl Event {
     ///
     /// As with [`wait`](Event::wait), a flag that is set and cleared again since this call is not
     /// missed, even if the future was not polled in between. While tasks of this process wait, a
-    /// thread of the library sleeps in their place.
+    /// thread of the library sleeps in their place, one for 127 events.
     ///
     /// # Cancel safety
     /// The future may be dropped at any time: it takes nothing.
@@ -186,8 +186,8 @@ impl Event {
     pub fn wait_async(&self) -> impl Future<Output = ()> + Send {
         let word = self.word();
         let since = event::times(word);
-        turnstile::until(
-            (std::ptr::from_ref(word).addr(), 4),
+        watch::until(
+            std::ptr::from_ref(word).addr(),
             since,
             move || event::wait_since(word, since, Deadline::Now).then_some(()),
             || self.clone(),
@@ -196,13 +196,13 @@ impl Event {
 }
 
 #[cfg(feature = "async")]
-impl turnstile::Passage for Event {
-    fn pass(&self, since: u32, deadline: Deadline) -> bool {
-        event::wait_since(self.word(), since, deadline)
+impl watch::Watched for Event {
+    fn word(&self) -> &AtomicU32 {
+        self.word()
     }
 
-    fn is_for_one(&self) -> bool {
-        false
+    fn arm(&self, since: u32) -> Option<u32> {
+        event::arm(self.word(), since)
     }
 }
 

@@ -284,7 +284,6 @@ impl Lock {
     ) -> impl Future<Output = Result<LockGuard<'_>, AcquireError<LockGuard<'_>>>> + Send {
         turnstile::until(
             (std::ptr::from_ref(self.cell()).addr(), 0),
-            0,
             || match self.acquire_until(Deadline::now()) {
                 // Held by others, or by another task of this thread.
                 Err(AcquireError::Busy | AcquireError::Deadlock) => None,
@@ -508,7 +507,7 @@ impl turnstile::Passage for Lock {
     /// 4. `mutex::unlock_as`, which wakes the next one.
     ///
     /// Killed between 1 and 3, it leaves what the dead owner left, and the next one does the same.
-    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+    fn pass(&self, deadline: Deadline) -> bool {
         let (own, cell) = (robust::own(), self.cell());
         match mutex::lock_as(own, cell, deadline) {
             Ok(taken) => {

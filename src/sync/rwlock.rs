@@ -247,7 +247,6 @@ impl RwLock {
     ) -> impl Future<Output = Result<ReadGuard<'_>, AcquireError<ReadGuard<'_>>>> + Send {
         turnstile::until(
             (std::ptr::from_ref(&self.table.cells()[0]).addr(), 1),
-            0,
             || Some(self.try_read()).filter(is_settled),
             || Reading(self.clone()),
         )
@@ -281,7 +280,6 @@ impl RwLock {
     ) -> impl Future<Output = Result<WriteGuard<'_>, AcquireError<WriteGuard<'_>>>> + Send {
         turnstile::until(
             (std::ptr::from_ref(&self.table.cells()[0]).addr(), 2),
-            0,
             || Some(self.try_write()).filter(is_settled),
             || Writing(self.clone()),
         )
@@ -359,7 +357,7 @@ struct Reading(RwLock);
 
 #[cfg(feature = "async")]
 impl turnstile::Passage for Reading {
-    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+    fn pass(&self, deadline: Deadline) -> bool {
         match self.0.gate().read(deadline) {
             Ok(place) => self.0.gate().end_reading(place),
             // A task is to have the error.
@@ -380,7 +378,7 @@ struct Writing(RwLock);
 
 #[cfg(feature = "async")]
 impl turnstile::Passage for Writing {
-    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+    fn pass(&self, deadline: Deadline) -> bool {
         self.0.gate().pass(deadline).is_ok()
     }
 }

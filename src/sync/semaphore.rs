@@ -175,7 +175,6 @@ impl Semaphore {
     ) -> impl Future<Output = Result<Permit<'_>, AcquireError<Permit<'_>>>> + Send {
         turnstile::until(
             (std::ptr::from_ref(&self.table.cells()[0]).addr(), 3),
-            0,
             || Some(self.try_acquire()).filter(|got| !matches!(got, Err(AcquireError::Busy))),
             || self.clone(),
         )
@@ -216,7 +215,7 @@ impl Semaphore {
 #[cfg(feature = "async")]
 impl turnstile::Passage for Semaphore {
     /// Takes a permit and gives it back, which wakes the next one who sleeps.
-    fn pass(&self, _: u32, deadline: Deadline) -> bool {
+    fn pass(&self, deadline: Deadline) -> bool {
         // Too many: a task is to have the error.
         !matches!(permit::acquire(&self.table, deadline), Err(AcquireError::Busy))
     }

@@ -42,6 +42,8 @@ fn without_a_thread_they_look_again_in_rounds() {
     let calls = Arc::new(Calls::default());
     let mut waiting = Box::pin(lock.acquire_async());
     assert!(poll_once(waiting.as_mut(), &calls).is_pending());
+    let mut told = Box::pin(go.wait_async());
+    assert!(poll_once(told.as_mut(), &calls).is_pending());
     // One that is dropped leaves nothing behind.
     let mut other = Box::pin(lock.acquire_async());
     assert!(poll_once(other.as_mut(), &calls).is_pending());
@@ -51,7 +53,11 @@ fn without_a_thread_they_look_again_in_rounds() {
         async_io::Timer::after(LONG).await;
         panic!("nobody looks again");
     };
-    let got = async_io::block_on(futures_lite::future::or(waiting, late));
+    let both = async {
+        told.await;
+        waiting.await
+    };
+    let got = async_io::block_on(futures_lite::future::or(both, late));
     drop(got.expect("acquire"));
     child.join().expect("join");
 }
@@ -72,19 +78,24 @@ fn a_forked_copy_has_lines_of_its_own() {
     let calls = Arc::new(Calls::default());
     let mut waiting = Box::pin(lock.acquire_async());
     assert!(poll_once(waiting.as_mut(), &calls).is_pending());
-    let mut waiting = Some(waiting);
+    let mut told = Box::pin(go.wait_async());
+    assert!(poll_once(told.as_mut(), &calls).is_pending());
+    let mut waiting = Some((waiting, told));
     // Beside the thread of the line: the copy makes nothing of what that one may hold.
     in_copy(|| {
-        let mut inherited = waiting.take().expect("the copy's");
+        let (mut inherited, mut told) = waiting.take().expect("the copy's");
+        assert!(poll_once(told.as_mut(), &Arc::default()).is_pending());
         let mut fresh = Box::pin(lock.acquire_async());
         for future in [&mut inherited, &mut fresh] {
             assert!(poll_once(future.as_mut(), &Arc::default()).is_pending());
         }
         go.set();
+        futures_lite::future::block_on(told);
         drop(futures_lite::future::block_on(inherited).expect("acquire"));
         drop(futures_lite::future::block_on(fresh).expect("acquire"));
     });
-    let waiting = waiting.expect("the copy took its own");
+    let (waiting, told) = waiting.expect("the copy took its own");
+    futures_lite::future::block_on(told);
     drop(futures_lite::future::block_on(waiting).expect("acquire"));
     child.join().expect("join");
 }

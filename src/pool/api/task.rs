@@ -25,7 +25,7 @@ use crate::sys::wait::poll::Deadline;
 ///
 /// - Threads wait with [`join`](Task::join) and its relatives (`get(timeout)` in CPython).
 /// - Async code of any runtime awaits it: `task.await` gives what `join` does. If it is all that
-///   the pool has to do, the first poll looks at the worker for up to 10 microseconds; after that,
+///   the pool has to do, the first poll looks at the worker for up to 20 microseconds; after that,
 ///   the pool's own thread wakes the executor's.
 /// - [`wait`](crate::wait) waits for the first of several tasks, processes and channels.
 /// - [`on_done`](Task::on_done) has a function called instead.

@@ -69,7 +69,7 @@ use crate::sys::wait::poll::Deadline;
 
 /// Time that a future looks when it is polled first, at the most. To be woken would take longer,
 /// and others that the executor has are kept waiting meanwhile.
-const BRIEFLY: Duration = Duration::from_micros(10);
+const BRIEFLY: Duration = Duration::from_micros(20);
 
 /// What a thread waits for: a sink with threads, and perhaps a leader.
 pub(crate) trait Awaited {

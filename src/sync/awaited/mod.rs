@@ -3,4 +3,6 @@
 //! task's place.
 
 pub(super) mod deputy;
+mod rounds;
 pub(super) mod turnstile;
+pub(super) mod watch;

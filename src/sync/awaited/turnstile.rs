@@ -28,8 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
-
+use super::rounds::{LOOK_AGAIN, Rounds};
 use crate::sys::per_process::{Generation, PerProcess};
 use crate::sys::wait::poll::Deadline;
 
@@ -39,14 +38,12 @@ const ROUND: Duration = Duration::from_millis(250);
 const TURN: Duration = Duration::from_millis(20);
 /// Time after which a thread without tasks ends.
 const LINGER: Duration = Duration::from_secs(2);
-/// Time between two looks of a task for which no thread could be started.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What the thread of a line passes through. It holds the object's memory.
 pub(in crate::sync) trait Passage: Send + 'static {
     /// Waits until the object could be had and gives it back at once. False at `deadline`; true
-    /// also if a task had better see for itself. `since` is what the task at the front said.
-    fn pass(&self, since: u32, deadline: Deadline) -> bool;
+    /// also if a task had better see for itself.
+    fn pass(&self, deadline: Deadline) -> bool;
 
     /// Whether only one task at a time can have the object.
     fn is_for_one(&self) -> bool {
@@ -60,7 +57,6 @@ pub(in crate::sync) type Key = (usize, u8);
 /// A task in line.
 struct Place {
     number: u64,
-    since: u32,
     waker: Waker,
 }
 
@@ -122,20 +118,19 @@ pub(in crate::sync) struct Until<L, P> {
     look: L,
     passage: P,
     key: Key,
-    since: u32,
     ticket: Option<Ticket>,
-    /// If no thread could be started: when to look again. Seldom, and large.
-    rounds: Option<Box<Timer>>,
+    /// If no thread could be started: when to look again.
+    rounds: Rounds,
 }
 
 /// Waits until `look` finds something. `passage` makes what the thread of the line at `key` passes.
-pub(in crate::sync) fn until<T, L, P, G>(key: Key, since: u32, look: L, passage: P) -> Until<L, P>
+pub(in crate::sync) fn until<T, L, P, G>(key: Key, look: L, passage: P) -> Until<L, P>
 where
     L: FnMut() -> Option<T> + Unpin,
     P: Fn() -> G + Unpin,
     G: Passage,
 {
-    Until { look, passage, key, since, ticket: None, rounds: None }
+    Until { look, passage, key, ticket: None, rounds: Rounds::default() }
 }
 
 impl<T, L, P, G> Future for Until<L, P>
@@ -170,10 +165,7 @@ where
         }
         // No thread looks in our place: in rounds, by the clock of the executor's reactor.
         self.leave();
-        let rounds = self.rounds.get_or_insert_with(|| Box::new(Timer::after(LOOK_AGAIN)));
-        while Pin::new(&mut **rounds).poll(context).is_ready() {
-            rounds.set_after(LOOK_AGAIN);
-        }
+        self.rounds.wait(context);
         Poll::Pending
     }
 
@@ -202,7 +194,7 @@ where
                 old = Some(waker);
             }
             None => {
-                let place = Place { number, since: self.since, waker };
+                let place = Place { number, waker };
                 if self.ticket.is_some() {
                     line.waiting.push_front(place);
                 } else {
@@ -253,9 +245,9 @@ fn start(key: Key, passage: impl Passage) -> std::io::Result<()> {
 fn serve(key: Key, passage: &impl Passage) {
     // A waker that panics ends the thread: the others are called, and start another one.
     let _end = End(key);
-    while let Some(since) = front(key) {
+    while is_wanted(key) {
         let deadline = Deadline::after(ROUND);
-        if passage.pass(since, deadline) {
+        if passage.pass(deadline) {
             call(key, passage.is_for_one());
         } else if !deadline.is_over() {
             // Somebody who means no good has written there, and it cannot be waited for.
@@ -264,20 +256,19 @@ fn serve(key: Key, passage: &impl Passage) {
     }
 }
 
-/// Waits until somebody is in line and returns what that one said; `None` if nobody comes: then the
-/// line is no more.
-fn front(key: Key) -> Option<u32> {
+/// Waits until somebody is in line; false if nobody comes: then the line is no more.
+fn is_wanted(key: Key) -> bool {
     let until = Instant::now() + LINGER;
     let mut lines = lines();
     loop {
-        let line = lines.by_key.get(&key)?;
-        if let Some(first) = line.waiting.front() {
-            return Some(first.since);
+        let Some(line) = lines.by_key.get(&key) else { return false };
+        if !line.waiting.is_empty() {
+            return true;
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             lines.by_key.remove(&key);
-            return None;
+            return false;
         }
         let changed = Arc::clone(&line.changed);
         lines = changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -75,6 +75,25 @@ pub(crate) fn times(word: &AtomicU32) -> u32 {
     word.load(Ordering::Acquire) >> TIMES
 }
 
+/// Prepares to sleep on the word as `wait_since` does: returns the value that it has then; `None`
+/// if `wait_since` would return, or if others change the word again and again.
+#[cfg(feature = "async")]
+pub(crate) fn arm(word: &AtomicU32, times: u32) -> Option<u32> {
+    for _ in 0..64 {
+        let seen = word.load(Ordering::Acquire);
+        if seen & SET != 0 || seen >> TIMES != times {
+            return None;
+        }
+        let waited_for = seen | WAITED_FOR;
+        if seen == waited_for
+            || word.compare_exchange(seen, waited_for, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            return Some(waited_for);
+        }
+    }
+    None
+}
+
 /// Waits until the flag is set or has been since `times` was read; false if not until `deadline`.
 pub(crate) fn wait_since(word: &AtomicU32, times: u32, deadline: Deadline) -> bool {
     loop {
