@@ -7,12 +7,15 @@
 //!
 //! 1. A task looks, and if that is in vain enrols with the thread that watches the object, or
 //!    another one, or a new one. If the object was not watched, the thread is called. The task
-//!    looks again.
+//!    arms the object, or looks again.
 //! 2. The thread arms each object for each of its tasks, and takes out and calls those that had
-//!    better look. An object without tasks is given up.
-//! 3. It sleeps until one of the words has another value than it was armed with.
+//!    better look. An object that has had no tasks for `LINGER` is given up; until then it is
+//!    watched, so that the next task need not call the thread.
+//! 3. It sleeps until one of the words has another value than it had in 2, or is woken.
 //!
-//! A change behind 2 makes the sleep of 3 end at once. A kernel that cannot sleep on several words
+//! A change behind 2 makes the sleep of 3 end at once. A task that arms an object while the thread
+//! sleeps on it changes its word, which wakes nobody; but whoever sets it then wakes all who sleep
+//! on the word, whatever value they found there. A kernel that cannot sleep on several words
 //! (before Linux 5.16) has the thread look in rounds instead.
 //!
 //! The thread ends when it has had no tasks for `LINGER`. A forked copy of the process has neither
@@ -27,7 +30,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::rounds::{LOOK_AGAIN, Rounds};
 use crate::sys::per_process::{Generation, PerProcess};
@@ -36,7 +39,7 @@ use crate::sys::wait::poll::Deadline;
 
 /// Number of objects that one thread watches: one word less than the kernel takes.
 const ROOM: usize = futex::MAX_WORDS - 1;
-/// Time after which a thread without tasks ends.
+/// Time after which an object without tasks is given up, and a thread without objects ends.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// An object that a thread watches. It holds the object's memory.
@@ -60,6 +63,8 @@ struct Place {
 struct Group {
     watched: Arc<dyn Watched>,
     tasks: Vec<Place>,
+    /// Since when it has no tasks, as the thread has seen.
+    idle_since: Option<Instant>,
 }
 
 /// What one thread watches, by where it lies in this process.
@@ -87,6 +92,13 @@ fn banks() -> MutexGuard<'static, Banks> {
 fn call(call: &AtomicU32) {
     call.fetch_add(1, Ordering::SeqCst);
     futex::wake(call, u32::MAX);
+}
+
+impl Group {
+    /// Whether it has no tasks, and the thread does not know.
+    fn is_unseen(&self) -> bool {
+        self.tasks.is_empty() && self.idle_since.is_none()
+    }
 }
 
 impl Banks {
@@ -133,10 +145,9 @@ impl Ticket {
         let Some(bank) = banks.by_thread.get_mut(&self.thread) else { return };
         let Some(group) = bank.groups.get_mut(&self.key) else { return };
         let at = group.tasks.iter().position(|place| place.number == self.number);
-        let Some(place) = at.map(|at| group.tasks.swap_remove(at)) else { return };
-        // The thread gives the object up.
-        let is_last = group.tasks.is_empty();
-        let bell = is_last.then(|| Arc::clone(&bank.call));
+        let place = at.map(|at| group.tasks.swap_remove(at));
+        // The thread sees when it was the last, and gives the object up some time.
+        let bell = group.is_unseen().then(|| Arc::clone(&bank.call));
         drop(banks);
         // Code of the executor's, and a call of the kernel: not under the lock.
         drop(place);
@@ -182,16 +193,21 @@ where
             this.leave();
             return Poll::Ready(found);
         }
-        if this.enrol(context.waker()).is_err() {
-            this.leave();
-            this.rounds.wait(context);
-            return Poll::Pending;
+        match this.enrol(context.waker()) {
+            Ok(true) => return Poll::Pending,
+            Ok(false) => {}
+            Err(_) => {
+                this.leave();
+                this.rounds.wait(context);
+                return Poll::Pending;
+            }
         }
-        // Behind that: the thread may have armed the object for others since the first look.
+        // It has changed since the first look, or changes all the time.
         if let Some(found) = (this.look)() {
             this.leave();
             return Poll::Ready(found);
         }
+        context.waker().wake_by_ref();
         Poll::Pending
     }
 }
@@ -201,12 +217,13 @@ where
     W: Fn() -> G,
     G: Watched,
 {
-    /// Enrols, or gives the thread the waker of now.
+    /// Enrols, or gives the thread the waker of now, and arms the object. Returns false if it had
+    /// better be looked at.
     ///
     /// # Errors
     /// No thread can be made.
     #[inline(never)]
-    fn enrol(&mut self, waker: &Waker) -> io::Result<()> {
+    fn enrol(&mut self, waker: &Waker) -> io::Result<bool> {
         // A copy of the process has other threads.
         self.ticket.take_if(|ticket| !ticket.process.is_current());
         // The waker is code of the executor's: cloned and dropped without the lock.
@@ -217,14 +234,14 @@ where
             Some(ticket) => ticket.number,
             None => banks.number(),
         };
-        let Some(bank) = banks.by_thread.get_mut(&thread) else { return Ok(()) };
+        let Some(bank) = banks.by_thread.get_mut(&thread) else { return Ok(false) };
         let is_new = !bank.groups.contains_key(&self.key);
-        let group = bank
-            .groups
-            .entry(self.key)
-            .or_insert_with(|| Group { watched: Arc::new((self.watched)()), tasks: Vec::new() });
-        // Given up, if the thread has not looked since.
-        let is_idle = group.tasks.is_empty();
+        let group = bank.groups.entry(self.key).or_insert_with(|| Group {
+            watched: Arc::new((self.watched)()),
+            tasks: Vec::new(),
+            idle_since: None,
+        });
+        let is_armed = group.watched.arm(self.since).is_some();
         let mut old = None;
         match group.tasks.iter_mut().find(|place| place.number == number) {
             Some(place) => {
@@ -233,7 +250,7 @@ where
             }
             None => group.tasks.push(Place { number, since: self.since, waker }),
         }
-        let bell = (is_new || is_idle).then(|| Arc::clone(&bank.call));
+        let bell = is_new.then(|| Arc::clone(&bank.call));
         drop(banks);
         drop(old);
         if let Some(bell) = bell {
@@ -241,7 +258,7 @@ where
         }
         self.ticket =
             Some(Ticket { number, key: self.key, thread, process: Generation::current() });
-        Ok(())
+        Ok(is_armed)
     }
 }
 
@@ -267,11 +284,13 @@ impl<L, W> fmt::Debug for Until<L, W> {
     }
 }
 
-/// What a thread has looked at: whom to call, on what to sleep, and what it gives up.
+/// What a thread has looked at: whom to call, on what to sleep and until when, and what it gives
+/// up.
 #[derive(Default)]
 struct Look {
     wakers: Vec<Waker>,
-    armed: Vec<(Arc<dyn Watched>, u32)>,
+    sleeps_on: Vec<(Arc<dyn Watched>, u32)>,
+    idle_since: Option<Instant>,
     given_up: Vec<Arc<dyn Watched>>,
 }
 
@@ -282,18 +301,19 @@ fn serve(thread: u64) -> bool {
         let Some(bank) = banks.by_thread.get_mut(&thread) else { return false };
         // Before the look: who comes later changes it.
         let called = bank.call.load(Ordering::SeqCst);
-        (Arc::clone(&bank.call), called, look_at(&mut bank.groups))
+        (Arc::clone(&bank.call), called, look_at(&mut bank.groups, Instant::now()))
     };
-    let Look { wakers, armed, given_up } = look;
+    let Look { wakers, sleeps_on, idle_since, given_up } = look;
     // Code of users and calls of the kernel, with nothing locked. A waker that panics has shown it.
     for waker in wakers {
         let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
     drop(given_up);
     let mut words: Vec<(&AtomicU32, u32)> = vec![(&*bell, called)];
-    words.extend(armed.iter().map(|(watched, value)| (watched.word(), *value)));
-    if !armed.is_empty() {
-        if !futex::wait_any(&words, Deadline::Never) {
+    words.extend(sleeps_on.iter().map(|(watched, value)| (watched.word(), *value)));
+    if !sleeps_on.is_empty() {
+        let deadline = idle_since.map_or(Deadline::Never, |since| Deadline::at(since + LINGER));
+        if !futex::wait_any(&words, deadline) {
             std::thread::sleep(LOOK_AGAIN);
         }
         return true;
@@ -309,21 +329,26 @@ fn serve(thread: u64) -> bool {
 }
 
 /// Arms all objects, and takes out the tasks that had better look.
-fn look_at(groups: &mut HashMap<usize, Group>) -> Look {
+fn look_at(groups: &mut HashMap<usize, Group>, now: Instant) -> Look {
     let mut look = Look::default();
     groups.retain(|_, group| {
-        let mut armed = None;
+        // Before it is armed for anybody: what changes later is seen by the sleep.
+        let mut value = group.watched.word().load(Ordering::SeqCst);
         for at in (0..group.tasks.len()).rev() {
             match group.watched.arm(group.tasks[at].since) {
-                Some(value) => armed = Some(value),
+                Some(armed) => value = armed,
                 None => look.wakers.push(group.tasks.swap_remove(at).waker),
             }
         }
-        match armed {
-            Some(value) => look.armed.push((Arc::clone(&group.watched), value)),
-            None => look.given_up.push(Arc::clone(&group.watched)),
+        group.idle_since = group.tasks.is_empty().then(|| group.idle_since.unwrap_or(now));
+        let is_kept = group.idle_since.is_none_or(|since| now < since + LINGER);
+        if is_kept {
+            look.idle_since = look.idle_since.into_iter().chain(group.idle_since).min();
+            look.sleeps_on.push((Arc::clone(&group.watched), value));
+        } else {
+            look.given_up.push(Arc::clone(&group.watched));
         }
-        armed.is_some()
+        is_kept
     });
     // In the order in which they came, as far as that is known.
     look.wakers.reverse();
