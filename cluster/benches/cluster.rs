@@ -1,6 +1,7 @@
 //! Pools on the nodes of a cluster on this machine, beside a pool of this machine: with the figures
-//! that are aimed at, and beside Dask and Ray where Python can import them (`MULTIPROC_PEERS` is a
-//! folder that pip has installed them to: `pip install --target FOLDER distributed ray`).
+//! that are aimed at, and beside Dask, Ray and Celery where Python can import them
+//! (`MULTIPROC_PEERS` is a folder that pip has installed them to: `pip install --target FOLDER
+//! distributed ray celery redis`; Celery needs `redis-server` as well).
 //! `cargo bench -p multiproc-cluster`; `--quick` looks whether it works.
 
 use std::process::Command;
