@@ -184,6 +184,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         deadline: Some((Duration::from_secs(1), Duration::ZERO)),
         limits: Some(Box::new(Limits::new().open_files(7))),
         traced: None,
+        context: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
     };
     let mut bytes = vec![7, 0, 0];
     messages::put_request(&mut bytes, &request);

@@ -14,9 +14,9 @@ pub(crate) fn check() -> Result<(), String> {
     let server = server()?;
     let path = server.to_string_lossy();
     let environment = [(SERVER, &*path), ("MULTIPROC_CLUSTER_ROUNDS", "6")];
-    // One at a time: each has a broker, nodes and workers of its own, and some count seconds.
+    // Two at a time: each has a broker, nodes and workers of its own, and waits most of its time.
     let package = ["test", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
-    cargo(&[&package[..], &["--", "--test-threads", "1"]].concat(), &environment)?;
+    cargo(&[&package[..], &["--", "--test-threads", "2"]].concat(), &environment)?;
     let example = ["run", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
     cargo(&[&example[..], &["--example", "cluster_thumbs", "--", "210"]].concat(), &environment)
 }

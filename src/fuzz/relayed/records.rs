@@ -32,7 +32,7 @@ pub(in crate::fuzz) fn run(data: &[u8]) {
         while !input.is_empty() {
             match input.byte() % 8 {
                 0 => {
-                    source.given(&Origin::current());
+                    source.given(&Origin::current(), input.byte().into());
                 }
                 1 => hear(&near, &source),
                 _ => {
