@@ -91,10 +91,10 @@ struct Ticket {
     process: Generation,
 }
 
-impl Ticket {
+impl Drop for Ticket {
     /// Leaves the line. If the task was called, the thread need not wait for it.
     #[inline(never)]
-    fn give_back(&self) {
+    fn drop(&mut self) {
         if !self.process.is_current() {
             return;
         }
@@ -115,10 +115,11 @@ impl Ticket {
 
 /// A future that looks until there is something to be had. It may be dropped at any time.
 pub(in crate::sync) struct Until<L, P> {
+    // First, so that the task leaves before its object may go.
+    ticket: Option<Ticket>,
     look: L,
     passage: P,
     key: Key,
-    ticket: Option<Ticket>,
     /// If no thread could be started: when to look again.
     rounds: Rounds,
 }
@@ -130,7 +131,7 @@ where
     P: Fn() -> G + Unpin,
     G: Passage,
 {
-    Until { look, passage, key, ticket: None, rounds: Rounds::default() }
+    Until { ticket: None, look, passage, key, rounds: Rounds::default() }
 }
 
 impl<T, L, P, G> Future for Until<L, P>
@@ -145,7 +146,7 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
         if let Some(found) = (this.look)() {
-            this.leave();
+            this.ticket = None;
             return Poll::Ready(found);
         }
         this.wait(context)
@@ -164,7 +165,7 @@ where
             return Poll::Pending;
         }
         // No thread looks in our place: in rounds, by the clock of the executor's reactor.
-        self.leave();
+        self.ticket = None;
         self.rounds.wait(context);
         Poll::Pending
     }
@@ -210,22 +211,6 @@ where
         drop(old);
         self.ticket.get_or_insert_with(|| Ticket { number, key, process: Generation::current() });
         true
-    }
-}
-
-impl<L, P> Until<L, P> {
-    #[inline]
-    fn leave(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.give_back();
-        }
-    }
-}
-
-impl<L, P> Drop for Until<L, P> {
-    #[inline]
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

@@ -135,9 +135,9 @@ struct Ticket {
     process: Generation,
 }
 
-impl Ticket {
+impl Drop for Ticket {
     /// Takes the task out, if the thread has not done so.
-    fn give_back(&self) {
+    fn drop(&mut self) {
         if !self.process.is_current() {
             return;
         }
@@ -159,11 +159,12 @@ impl Ticket {
 
 /// A future that looks until there is something to be had. It may be dropped at any time.
 pub(in crate::sync) struct Until<L, W> {
+    // First, so that the task leaves before its object may go.
+    ticket: Option<Ticket>,
     look: L,
     watched: W,
     key: usize,
     since: u32,
-    ticket: Option<Ticket>,
     rounds: Rounds,
 }
 
@@ -175,7 +176,7 @@ where
     W: Fn() -> G + Unpin,
     G: Watched,
 {
-    Until { look, watched, key, since, ticket: None, rounds: Rounds::default() }
+    Until { ticket: None, look, watched, key, since, rounds: Rounds::default() }
 }
 
 impl<T, L, W, G> Future for Until<L, W>
@@ -190,21 +191,21 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
         if let Some(found) = (this.look)() {
-            this.leave();
+            this.ticket = None;
             return Poll::Ready(found);
         }
         match this.enrol(context.waker()) {
             Ok(true) => return Poll::Pending,
             Ok(false) => {}
             Err(_) => {
-                this.leave();
+                this.ticket = None;
                 this.rounds.wait(context);
                 return Poll::Pending;
             }
         }
         // It has changed since the first look, or changes all the time.
         if let Some(found) = (this.look)() {
-            this.leave();
+            this.ticket = None;
             return Poll::Ready(found);
         }
         context.waker().wake_by_ref();
@@ -256,25 +257,15 @@ where
         if let Some(bell) = bell {
             call(&bell);
         }
-        self.ticket =
-            Some(Ticket { number, key: self.key, thread, process: Generation::current() });
-        Ok(is_armed)
-    }
-}
-
-impl<L, W> Until<L, W> {
-    #[inline]
-    fn leave(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.give_back();
+        match &mut self.ticket {
+            // The thread that it was enrolled with may have ended.
+            Some(ticket) => ticket.thread = thread,
+            None => {
+                let process = Generation::current();
+                self.ticket = Some(Ticket { number, key: self.key, thread, process });
+            }
         }
-    }
-}
-
-impl<L, W> Drop for Until<L, W> {
-    #[inline]
-    fn drop(&mut self) {
-        self.leave();
+        Ok(is_armed)
     }
 }
 
