@@ -30,14 +30,6 @@ use multiproc::{
 
 use executors::under_each;
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 fn main() {
     support::run(
         &[TESTS, closed::TESTS, dropped::TESTS, held::TESTS, tokio_fd::TESTS, unblocked::TESTS]

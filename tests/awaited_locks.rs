@@ -22,14 +22,6 @@ use multiproc::{AcquireError, Event, Lock, Process, RwLock, Semaphore};
 
 use support::Test;
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 fn main() {
     support::run(&[TESTS, members::TESTS, falls_back::TESTS].concat());
 }

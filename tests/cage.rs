@@ -30,14 +30,6 @@ use multiproc::{Cage, Failure, Limits, Pool, Process, SharedSlice};
 
 use support::{METHODS, for_each_method};
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 const TESTS: &[support::Test] = tests![
     only_named_files_are_there,
     no_network,

@@ -68,13 +68,6 @@ use status::*;
 use streams::*;
 use support::Test;
 
-/// The tests by name.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        [$((stringify!($test), $test as fn())),*]
-    };
-}
-
 fn main() {
     // A child that came here would run all tests anew, in which there would be a child that did the
     // same.
@@ -82,7 +75,7 @@ fn main() {
         eprintln!("main runs in a process that was to be a child");
         std::process::exit(99);
     }
-    let tests: &[Test] = &tests!(
+    let tests: &[Test] = tests!(
         arguments_that_cannot_be_encoded,
         arguments_that_cannot_be_decoded,
         results_that_cannot_be_encoded,

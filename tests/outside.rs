@@ -40,14 +40,6 @@ mod users;
 #[path = "outside/values.rs"]
 mod values;
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 fn main() {
     let files = [
         cage::TESTS,

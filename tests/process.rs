@@ -16,14 +16,6 @@ mod output;
 use multiproc::Process;
 use support::{Test, assert_route, for_each_method, mark};
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 const TESTS: &[Test] = tests![each_method_takes_its_route, results_come_back];
 
 fn main() {

@@ -12,38 +12,29 @@ use std::time::Duration;
 
 use multiproc::{Child, Process, StartMethod, Stdio};
 
-use support::{METHODS, Test, open_fds, until};
+use support::{METHODS, open_fds, until};
 
 /// How long something may take that comes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-
-fn main() {
-    support::run(tests![
-        lines_come_out_with_their_name,
-        own_lines_never_mix,
-        lines_of_all_have_come_out_at_the_end,
-        a_killed_child_has_told_what_it_wrote,
-        an_endless_line_is_told_in_parts,
-        one_left_behind_holds_up_nobody,
-        a_function_may_join_and_panic,
-        a_held_stdout_lock_is_no_hindrance,
-        standard_input_has_no_lines,
-        records_reach_the_logger,
-        a_killed_child_in_a_flood_of_records,
-        garbage_is_no_record,
-        one_thread_and_few_descriptors,
-        forks_go_on_beside_the_thread,
-        want_of_descriptors_leaves_nothing_behind,
-        children_come_out_at_the_end_of_the_program,
-    ] as &[Test]);
-}
+suite![
+    lines_come_out_with_their_name,
+    own_lines_never_mix,
+    lines_of_all_have_come_out_at_the_end,
+    a_killed_child_has_told_what_it_wrote,
+    an_endless_line_is_told_in_parts,
+    one_left_behind_holds_up_nobody,
+    a_function_may_join_and_panic,
+    a_held_stdout_lock_is_no_hindrance,
+    standard_input_has_no_lines,
+    records_reach_the_logger,
+    a_killed_child_in_a_flood_of_records,
+    garbage_is_no_record,
+    one_thread_and_few_descriptors,
+    forks_go_on_beside_the_thread,
+    want_of_descriptors_leaves_nothing_behind,
+    children_come_out_at_the_end_of_the_program,
+];
 
 /// How many threads this process has.
 fn threads() -> usize {

@@ -7,24 +7,15 @@ use std::process::{Command, Stdio};
 
 use multiproc::{Pool, Process, set_trace_context, trace_context};
 
-use support::{METHODS, Test};
+use support::METHODS;
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-
-fn main() {
-    support::run(tests![
-        children_and_their_programs_have_it,
-        what_the_environment_says_counts,
-        each_task_has_its_own,
-        what_a_task_starts_has_its_context,
-        what_is_no_context_does_not_cross,
-    ] as &[Test]);
-}
+suite![
+    children_and_their_programs_have_it,
+    what_the_environment_says_counts,
+    each_task_has_its_own,
+    what_a_task_starts_has_its_context,
+    what_is_no_context_does_not_cross,
+];
 
 thread_local! {
     /// What the provider says in this thread.

@@ -20,14 +20,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use support::{Test, for_each_method, until};
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 fn main() {
     support::run(&[TESTS, reports::TESTS].concat());
 }

@@ -19,14 +19,6 @@ use multiproc::{
 
 use support::{Test, for_each_method};
 
-/// Names test functions for the harness: a test's name is its function's.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        &[$((stringify!($test), $test as fn())),*]
-    };
-}
-use tests;
-
 fn main() {
     support::run(&[TESTS, sets::TESTS].concat());
 }

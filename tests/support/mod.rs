@@ -37,12 +37,20 @@ const LANE: &str = "SUITE_LANE";
 /// How many tests run at a time. Most of them wait most of the time.
 const LANES: usize = 2;
 
+/// Names test functions for the harness: a test's name is its function's.
+#[macro_export]
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        &[$((stringify!($test), $test as fn())),*]
+    };
+}
+
 /// Makes `main` from the names of test functions.
 #[macro_export]
 macro_rules! suite {
     ($($test:ident),* $(,)?) => {
         fn main() {
-            support::run(&[$((stringify!($test), $test as fn())),*]);
+            support::run($crate::tests![$($test),*]);
         }
     };
 }
