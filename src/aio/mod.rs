@@ -5,7 +5,7 @@
 //! of that crate's.
 //!
 //! # How a future waits
-//! 1. Try. If it is done, give the outcome.
+//! 1. Try. If it is done, give the outcome. Who receives looks for a moment before (`brief`).
 //! 2. Ask, as [`wait`](crate::wait) does, which makes sure that the descriptor tells of what comes.
 //! 3. Have the reactor watch the descriptor, and return `Pending`.
 //!
@@ -17,6 +17,7 @@
 //! Users only. This room stands on all others, and nothing on it.
 
 mod asynchronous;
+mod brief;
 mod bytes;
 mod child;
 mod listener;

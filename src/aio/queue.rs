@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -13,18 +14,23 @@ use super::readiness::{Readiness, Step};
 use super::receive::{asked, item, looked, recv_fault};
 use super::send::{Sent, lost, sink};
 use crate::channel::{
-    JoinableQueue, PushesOut, Queue, QueueReceiver, QueueSender, RecvError, SendError, SendFailure,
-    SendTransportError, SimpleQueue, TryRecvError, TrySendError, Unsent,
+    JoinableQueue, LooksBriefly, PushesOut, Queue, QueueReceiver, QueueSender, RecvError,
+    SendError, SendFailure, SendTransportError, SimpleQueue, TryRecvError, TrySendError, Unsent,
 };
 use crate::process::Waitable;
 
 /// Polls for what `take` finds, in a queue that others get from as well.
 fn poll_get<Q: Waitable, V>(
     this: &Async<Q>,
+    mut brief: impl LooksBriefly,
     readiness: &mut Readiness,
     context: &mut Context<'_>,
     take: impl Fn(&Q) -> Result<V, TryRecvError>,
 ) -> Poll<Result<V, RecvError>> {
+    let in_vain = &this.values.in_vain;
+    if let Ok(mut in_vain) = in_vain.try_lock() {
+        in_vain.look(&mut brief);
+    }
     let polled = readiness.poll(
         context,
         &mut (),
@@ -34,12 +40,15 @@ fn poll_get<Q: Waitable, V>(
             None => asked(this.end.poll_ready(), |error| Err(recv_fault(error))),
         },
     );
+    if polled.is_ready() {
+        in_vain.lock().unwrap_or_else(PoisonError::into_inner).came(&mut brief);
+    }
     polled.map(|outcome| outcome.unwrap_or_else(|error| Err(RecvError::Os(error))))
 }
 
 /// Declares for a queue the future that gets, and the stream.
 macro_rules! gets {
-    ($queue:ident, $take:expr, $queue_lines:literal) => {
+    ($queue:ident $(.$typed:ident())*, $queue_lines:literal) => {
         impl<T: DeserializeOwned> Async<$queue<T>> {
             /// Gets the oldest value; waits for one. Any number of tasks may wait. Safe to drop at
             /// any time: a value that was not returned is in the queue.
@@ -57,7 +66,7 @@ macro_rules! gets {
             /// ```
             pub async fn get(&self) -> Result<T, RecvError> {
                 let mut lent = Readiness::with_round_of(&self.values.round);
-                poll_fn(|context| poll_get(self, &mut lent.readiness, context, $take)).await
+                poll_fn(|context| poll_get(self, self.end$(.$typed())*.brief(), &mut lent.readiness, context, $queue::try_get)).await
             }
         }
 
@@ -71,7 +80,7 @@ macro_rules! gets {
                 context: &mut Context<'_>,
             ) -> Poll<Option<Result<T, RecvError>>> {
                 let mut readiness = std::mem::take(&mut self.values.readiness);
-                let polled = poll_get(&self, &mut readiness, context, $take);
+                let polled = poll_get(&self, self.end$(.$typed())*.brief(), &mut readiness, context, $queue::try_get);
                 self.values.readiness = readiness;
                 polled.map(item)
             }
@@ -79,20 +88,14 @@ macro_rules! gets {
     };
 }
 
-gets!(Queue, Queue::try_get, "let queue = multiproc::Queue::<u32>::new()?;\nqueue.put(1)?;");
+gets!(Queue, "let queue = multiproc::Queue::<u32>::new()?;\nqueue.put(1)?;");
 gets!(
-    JoinableQueue,
-    JoinableQueue::try_get,
+    JoinableQueue.queue(),
     "let queue = multiproc::JoinableQueue::<u32>::new()?;\nqueue.put(1)?;"
 );
+gets!(SimpleQueue, "let queue = multiproc::SimpleQueue::<u32>::new()?;\nqueue.put(1)?;");
 gets!(
-    SimpleQueue,
-    SimpleQueue::try_get,
-    "let queue = multiproc::SimpleQueue::<u32>::new()?;\nqueue.put(1)?;"
-);
-gets!(
-    QueueReceiver,
-    QueueReceiver::try_get,
+    QueueReceiver.queue(),
     "let (sender, queue) = multiproc::Queue::<u32>::new()?.split()?;\nsender.put(1)?;"
 );
 

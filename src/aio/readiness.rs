@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,14 +53,35 @@ pub(super) enum Step<T> {
     Wait,
 }
 
+/// Number of those in this process who wait for the reactor's word.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One who waits for the reactor's word on a descriptor.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
     event: Option<Event>,
+    /// `Some` while it waits.
+    waits: Option<Counted>,
     /// Kept from wait to wait, as to make one wakes the reactor's thread. One that began earlier
     /// has one look too early, at most.
     round: Option<Round>,
-    is_watching: bool,
 }
 
 /// When to look again.
@@ -105,6 +127,11 @@ impl Readiness {
         Lent { readiness: Readiness { round, ..Readiness::default() }, spare }
     }
 
+    /// Returns whether nobody in this process waits for the reactor's word.
+    pub(super) fn nobody_waits() -> bool {
+        WAITING.load(Ordering::Relaxed) == 0
+    }
+
     /// Takes steps with `state` until one gives an outcome or has to wait; what is watched then,
     /// `watch` says. Lets others go on before that, now and then, as what may have outcomes without
     /// an end is to do.
@@ -137,7 +164,7 @@ impl Readiness {
             match step(state, is_told) {
                 Step::Done(outcome) => {
                     self.event = None;
-                    self.is_watching = false;
+                    self.waits = None;
                     return Poll::Ready(Ok(outcome));
                 }
                 Step::Again => {}
@@ -161,7 +188,7 @@ impl Readiness {
         context: &mut Context<'_>,
         watch: impl FnOnce() -> io::Result<Watch>,
     ) -> Poll<io::Result<bool>> {
-        if !self.is_watching {
+        if self.waits.is_none() {
             let Watch { source, round } = watch()?;
             self.event = source.map(|(source, direction)| match direction {
                 Direction::Readable => Event::Readable(source.readable_owned()),
@@ -169,7 +196,7 @@ impl Readiness {
             });
             let kept = self.round.take().filter(|kept| Some(kept.length) == round);
             self.round = kept.or_else(|| round.map(Round::begin));
-            self.is_watching = true;
+            self.waits = Some(Counted::new());
         }
         let told = match self.event.as_mut() {
             Some(Event::Readable(event)) => Pin::new(event).poll(context),
@@ -181,7 +208,7 @@ impl Readiness {
             return Poll::Pending;
         }
         self.event = None;
-        self.is_watching = false;
+        self.waits = None;
         if is_over {
             self.round = None;
         }

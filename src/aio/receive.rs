@@ -2,14 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use super::asynchronous::Async;
+use super::asynchronous::{Async, Watcher};
+use super::brief::InVain;
 use super::readiness::Step;
-use crate::channel::{Connection, Receiver, RecvError, TryRecvError};
+use crate::channel::{Connection, LooksBriefly, Receiver, RecvError, TryRecvError};
 use crate::error::Error;
 use crate::process::Waitable;
 
@@ -36,13 +38,14 @@ pub(super) fn recv_fault(error: impl Into<Box<dyn std::error::Error + Send + Syn
 }
 
 /// Polls for what `take` finds, at an end that one task at a time receives from.
-fn poll_take<E: Waitable, V>(
+fn poll_take<E: Waitable + LooksBriefly, V>(
     this: &mut Async<E>,
     context: &mut Context<'_>,
     mut take: impl FnMut(&mut E) -> Result<V, TryRecvError>,
 ) -> Poll<Result<V, RecvError>> {
     // The state is taken out, so that the end and it can be borrowed at once.
     let mut readiness = std::mem::take(&mut this.values.readiness);
+    in_vain(&mut this.values).look(&mut this.end);
     let polled = readiness.poll(
         context,
         this,
@@ -53,9 +56,17 @@ fn poll_take<E: Waitable, V>(
         },
     );
     this.values.readiness = readiness;
+    if polled.is_ready() {
+        in_vain(&mut this.values).came(&mut this.end);
+    }
     let polled = polled.map(|outcome| outcome.unwrap_or_else(|error| Err(RecvError::Os(error))));
     this.values.note(&polled, context);
     polled
+}
+
+/// What was looked for in vain, at an end that one task at a time receives from.
+fn in_vain(values: &mut Watcher) -> &mut InVain {
+    values.in_vain.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The item of a stream: the end of the channel is that of the stream.

@@ -2,6 +2,8 @@
 //!
 //! The rooms, lowest first: what stands here, `pipe`, `queue`, `socket`, `connection`.
 
+#[cfg(feature = "async")]
+mod brief;
 pub(crate) mod buffered;
 mod byte_forms;
 pub(crate) mod cells;
@@ -20,6 +22,8 @@ mod unsent;
 mod value_forms;
 mod writable;
 
+#[cfg(feature = "async")]
+pub(crate) use brief::LooksBriefly;
 pub use connection::{
     AcceptError, Client, ConnectError, Connection, ConnectionIntoIter, ConnectionIter, Listener,
     ListenerBuilder, connect, connection, connection_with_capacity,

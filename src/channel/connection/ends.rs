@@ -5,6 +5,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+#[cfg(feature = "async")]
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,7 +17,7 @@ use crate::channel::pipe::link::RingLink;
 use crate::channel::socket::stream::Stream;
 use crate::channel::transport::{Parts, RecvTransportError, SendTransportError};
 #[cfg(feature = "async")]
-use crate::channel::{PushesOut, Unsent};
+use crate::channel::{LooksBriefly, PushesOut, Unsent};
 use crate::channel::{byte_forms, value_forms};
 use crate::codec::Sole;
 use crate::sys::wait::poll::Deadline;
@@ -264,6 +266,23 @@ impl<S, R> Connection<S, R> {
     /// Returns true if the descriptor may turn readable for nothing, as that of rings may.
     pub(crate) fn may_wake_for_nothing(&self) -> bool {
         matches!(self.link, Link::Ring(_))
+    }
+}
+
+#[cfg(feature = "async")]
+impl<S, R> LooksBriefly for Connection<S, R> {
+    fn look_briefly(&mut self, limit: Duration) -> Option<Instant> {
+        match &mut self.link {
+            Link::Ring(link) => link.inbound().look_briefly(limit),
+            // To look there is a system call each time.
+            Link::Stream(_) => None,
+        }
+    }
+
+    fn came_late(&mut self, since: Instant) {
+        if let Link::Ring(link) = &mut self.link {
+            link.inbound().came_late(since);
+        }
     }
 }
 

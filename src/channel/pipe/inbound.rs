@@ -21,7 +21,7 @@ use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -283,6 +283,23 @@ impl Inbound {
         Ok(false)
     }
 
+    /// See `LooksBriefly`.
+    #[cfg(feature = "async")]
+    pub(crate) fn look_briefly(&mut self, limit: Duration) -> Option<Instant> {
+        let ring = self.segment.ring(self.place);
+        let reader = &mut self.reader;
+        if self.found.is_some() || reader.is_over || !reader.consumer.is_empty(ring) {
+            return None;
+        }
+        reader.look(ring, limit).err()
+    }
+
+    /// See `LooksBriefly`.
+    #[cfg(feature = "async")]
+    pub(crate) fn came_late(&mut self, since: Instant) {
+        self.reader.spin.slept(since.elapsed());
+    }
+
     /// Raises the flag before this end is dropped: the next send then rings a socket that nobody
     /// has, and so notices that the receiver is gone.
     pub(crate) fn leave(&self) {
@@ -454,11 +471,7 @@ impl Reader {
         waiting: &mut Waiting,
     ) -> Result<(), RecvTransportError> {
         if waiting.since.is_none() && !matches!(deadline, Deadline::Now) {
-            // Told to the sender before spinning, as `wait_for_room` does it the other way round.
-            let own = self.spin.own_cpu();
-            ring.consumer_is_on(own);
-            let consumer = &self.consumer;
-            match self.spin.until(own, ring.producer_cpu(), || !consumer.is_empty(ring)) {
+            match self.look(ring, Duration::MAX) {
                 Ok(()) => return Ok(()),
                 Err(since) => waiting.since = Some(since),
             }
@@ -491,6 +504,16 @@ impl Reader {
                 false => Ok(()),
             },
         }
+    }
+
+    /// Looks for a record as long as that is worth it, and for `limit` at the most. In vain, it
+    /// gives the time when it began.
+    fn look(&mut self, ring: Ring<'_>, limit: Duration) -> Result<(), Instant> {
+        // Told to the sender before spinning, as `wait_for_room` does it the other way round.
+        let own = self.spin.own_cpu();
+        ring.consumer_is_on(own);
+        let consumer = &self.consumer;
+        self.spin.until_within(limit, own, ring.producer_cpu(), || !consumer.is_empty(ring))
     }
 
     /// Ends the pipe because of what the other side wrote.

@@ -178,6 +178,12 @@ impl RingLink {
         self.outbound.wish_for_room()
     }
 
+    /// The half that receives.
+    #[cfg(feature = "async")]
+    pub(crate) fn inbound(&mut self) -> &mut Inbound {
+        &mut self.inbound
+    }
+
     /// See `Inbound::is_ready`.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         self.inbound.is_ready(&self.bell)

@@ -5,6 +5,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+#[cfg(feature = "async")]
+use std::time::{Duration, Instant};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,6 +15,8 @@ use super::doorbell::Bell;
 use super::inbound::{Inbound, MovedInbound};
 use super::link::MovedBell;
 use super::segment::Segment;
+#[cfg(feature = "async")]
+use crate::channel::LooksBriefly;
 use crate::channel::buffered::{self, Buffer, MAX_MESSAGE};
 use crate::channel::error::{RecvError, RecvFailure, RecvIntoError};
 use crate::channel::transport::RecvTransportError;
@@ -109,6 +113,17 @@ impl<T> Receiver<T> {
     /// See `Inbound::is_ready`.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
         self.inbound.is_ready(&self.bell)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> LooksBriefly for Receiver<T> {
+    fn look_briefly(&mut self, limit: Duration) -> Option<Instant> {
+        self.inbound.look_briefly(limit)
+    }
+
+    fn came_late(&mut self, since: Instant) {
+        self.inbound.came_late(since);
     }
 }
 

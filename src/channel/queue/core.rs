@@ -25,10 +25,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+#[cfg(feature = "async")]
+use std::time::Instant;
 
 use super::offer::Offer;
 use super::store::{End, QueueMemory};
 use super::tokens;
+#[cfg(feature = "async")]
+use crate::channel::LooksBriefly;
 use crate::channel::cells::{AtomicU32, Ordering, fence};
 use crate::channel::spin::Spin;
 use crate::codec::Carried;
@@ -119,6 +123,27 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         mutex::unlock_as(self.own, self.end.lock);
+    }
+}
+
+#[cfg(feature = "async")]
+impl LooksBriefly for &QueueCore {
+    /// Of several who would look at once, one does.
+    fn look_briefly(&mut self, limit: Duration) -> Option<Instant> {
+        // What is handed over is there only for one who waits.
+        if self.count() > 0 || self.offer().is_rendezvous() {
+            return None;
+        }
+        let mut spin = self.spins[0].try_lock().ok()?;
+        let own = spin.own_cpu();
+        let putter = self.memory.put_end().cpu.load(Ordering::Relaxed);
+        spin.until_within(limit, own, putter, || self.count() > 0).err()
+    }
+
+    fn came_late(&mut self, since: Instant) {
+        if let Ok(mut spin) = self.spins[0].try_lock() {
+            spin.slept(since.elapsed());
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::values::Queue;
 #[cfg(feature = "async")]
+use crate::channel::LooksBriefly;
+#[cfg(feature = "async")]
 use crate::channel::error::TryRecvError;
 use crate::channel::error::{RecvError, SendError};
 use crate::error::Result;
@@ -133,6 +135,11 @@ impl<T: DeserializeOwned> SimpleQueue<T> {
     /// Gets the oldest value if there is one.
     pub(crate) fn try_get(&self) -> Result<T, TryRecvError> {
         self.0.try_get()
+    }
+
+    /// Where a future looks for a value.
+    pub(crate) fn brief(&self) -> impl LooksBriefly {
+        self.0.brief()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::channel::room::{Room, RoomGate};
 use crate::channel::transport::SendTransportError;
 use crate::channel::writable::HasRoom;
 #[cfg(feature = "async")]
-use crate::channel::{PushesOut, Unsent};
+use crate::channel::{LooksBriefly, PushesOut, Unsent};
 use crate::codec::Carried;
 use crate::error::{Result, os};
 use crate::sys::wait::poll::Deadline;
@@ -315,6 +315,14 @@ impl<T> Queue<T> {
 
     pub(super) fn gate_beside<'a>(&'a self, end: Option<&'a Carried>) -> QueueRoom<'a> {
         QueueRoom::new(&self.core, self.most, end)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> Queue<T> {
+    /// Where a future looks for a value.
+    pub(crate) fn brief(&self) -> impl LooksBriefly {
+        &*self.core
     }
 }
 
