@@ -78,8 +78,7 @@ mod tests {
 
     #[test]
     fn a_look_that_finds_something_is_no_reason_not_to_look() {
-        let (mut end, mut in_vain) =
-            (End { has_value: true, ..End::default() }, InVain::default());
+        let (mut end, mut in_vain) = (End { has_value: true, ..End::default() }, InVain::default());
         for _ in 0..3 {
             in_vain.look_if(true, &mut end);
             in_vain.came(&mut end);

@@ -66,7 +66,12 @@ macro_rules! gets {
             /// ```
             pub async fn get(&self) -> Result<T, RecvError> {
                 let mut lent = Readiness::with_round_of(&self.values.round);
-                poll_fn(|context| poll_get(self, self.end$(.$typed())*.brief(), &mut lent.readiness, context, $queue::try_get)).await
+                let readiness = &mut lent.readiness;
+                poll_fn(|context| {
+                    let brief = self.end$(.$typed())*.brief();
+                    poll_get(self, brief, readiness, context, $queue::try_get)
+                })
+                .await
             }
         }
 
@@ -80,7 +85,8 @@ macro_rules! gets {
                 context: &mut Context<'_>,
             ) -> Poll<Option<Result<T, RecvError>>> {
                 let mut readiness = std::mem::take(&mut self.values.readiness);
-                let polled = poll_get(&self, self.end$(.$typed())*.brief(), &mut readiness, context, $queue::try_get);
+                let brief = self.end$(.$typed())*.brief();
+                let polled = poll_get(&self, brief, &mut readiness, context, $queue::try_get);
                 self.values.readiness = readiness;
                 polled.map(item)
             }

@@ -7,6 +7,7 @@ pub(crate) mod link;
 mod outbound;
 pub(crate) mod pair;
 mod parts;
+mod reader;
 mod receiver;
 pub(crate) mod ring;
 mod segment;
