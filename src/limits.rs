@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::limits::rlimit::{self as sys, Resource};
+use crate::sys::limits::rlimit as sys;
 use crate::sys::limits::watch;
+use crate::sys::resource::Resource;
 
 /// Limits of what a process may use: for [`Process::limits`](crate::Process::limits),
 /// [`PoolBuilder::limits`](crate::PoolBuilder::limits) and [`Tasks::limits`](crate::Tasks::limits).

@@ -33,6 +33,8 @@ mod other_user;
 mod place;
 #[path = "outside/pool.rs"]
 mod pool;
+#[path = "outside/sandboxed.rs"]
+mod sandboxed;
 #[path = "outside/start.rs"]
 mod start;
 #[path = "outside/users.rs"]
@@ -56,6 +58,7 @@ fn main() {
         other_user::TESTS,
         place::TESTS,
         pool::TESTS,
+        sandboxed::TESTS,
         start::TESTS,
         values::TESTS,
     ];

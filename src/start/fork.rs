@@ -13,7 +13,7 @@
 //!
 //! A parent that is killed between 2 and 4 leaves a child that sees its socket close, and leaves.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::lifeline;
@@ -64,23 +64,19 @@ pub(crate) fn launch<Work>(
     match side {
         Side::Parent(pid) => {
             drop(theirs);
-            // It waits for our go, so its number is still its own.
-            match pidfd::open(pid) {
-                Ok(pidfd) => {
-                    let _ = socket::send(control.as_fd(), &[b"go"], &[]);
-                    Ok(Launched {
-                        pid,
-                        control,
-                        pidfd: Some(pidfd),
-                        method: StartMethod::Fork,
-                        pipes: order.streams.pipes,
-                    })
-                }
+            match let_go(pid, control.as_fd()) {
+                Ok(pidfd) => Ok(Launched {
+                    pid,
+                    control,
+                    pidfd: Some(pidfd),
+                    method: StartMethod::Fork,
+                    pipes: order.streams.pipes,
+                }),
                 Err(error) => {
                     // Without a go, it leaves.
                     drop(control);
                     pidfd::reap_number(pid);
-                    Err(Error::os(format!("cannot open process {pid}"), error))
+                    Err(error)
                 }
             }
         }
@@ -91,6 +87,20 @@ pub(crate) fn launch<Work>(
             let _ = unwind::catch(|| begin(order, directory, theirs, reader, work, life));
             exit::now(1)
         }
+    }
+}
+
+/// Step 4: opens the process, and gives it the go. It waits for that, so its number is still its
+/// own.
+fn let_go(pid: u32, control: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let pidfd =
+        pidfd::open(pid).map_err(|error| Error::os(format!("cannot open process {pid}"), error))?;
+    match socket::send(control, &[b"go"], &[]) {
+        // Killed meanwhile, it has nothing to hear any more: how it ended, its status says.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::os(format!("cannot let process {pid} begin"), error))
+        }
+        _ => Ok(pidfd),
     }
 }
 

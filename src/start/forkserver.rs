@@ -399,9 +399,14 @@ impl Server {
             deaf: false,
             lost: false,
         };
-        // If it is dead already, the first request for a clone says so.
-        let _ = wire::send(server.control.as_fd(), &setup, &[], &[]);
-        Ok(server)
+        match wire::send(server.control.as_fd(), &setup, &[], &[]) {
+            Err(error) if !is_dead_end(&error) => {
+                server.end();
+                Err(Error::os("cannot set up the fork server", error))
+            }
+            // If it is dead already, the first request for a clone says so.
+            _ => Ok(server),
+        }
     }
 
     /// Waits for the next ready clone, and asks for others in its place.

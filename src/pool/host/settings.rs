@@ -9,7 +9,7 @@ use crate::pool::child::worker_loop::Initializer;
 use crate::pool::scheduler::policy::{Distance, Policy};
 use crate::process::Process;
 use crate::start::method::StartMethod;
-use crate::sys::limits::rlimit;
+use crate::sys::resource::{self, Resource};
 
 /// Time that the news of a task takes from another machine, at the most, as long as that machine is
 /// not taken for lost.
@@ -56,7 +56,9 @@ impl Settings {
     /// is taken. All workers together may have this program keep half of the files that it can
     /// open, so that a hostile worker cannot keep it from opening others.
     pub(crate) fn fd_quota(&self) -> usize {
-        let half = usize::try_from(rlimit::open_files() / 2).unwrap_or(usize::MAX);
+        let half = resource::soft(Resource::OpenFiles)
+            .and_then(|files| usize::try_from(files / 2).ok())
+            .unwrap_or(usize::MAX);
         // At least as many as one message can carry, or honest results could not arrive.
         half.checked_div(self.processes).unwrap_or(half).max(codec::MAX_FDS)
     }

@@ -15,11 +15,12 @@ use crate::start::wire::{self, Report, StopRequest};
 use crate::sys::fd::{self, Identity};
 use crate::sys::ipc::lifeline::Tether;
 use crate::sys::ipc::socket::Mode;
-use crate::sys::limits::rlimit::{self, Resource};
+use crate::sys::limits::rlimit;
 #[cfg(feature = "cage")]
 use crate::sys::memory::shared::SharedFile;
 use crate::sys::parcel::Parcel;
 use crate::sys::per_process::PerProcess;
+use crate::sys::resource::Resource;
 use crate::sys::wait::poll::{self, Deadline};
 use crate::unwind;
 

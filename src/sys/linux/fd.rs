@@ -165,6 +165,16 @@ pub(crate) fn enter(directory: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::process::fchdir(directory)?)
 }
 
+/// Words the error of a path in `/proc/self`, which is not there only if `/proc` is not.
+pub(crate) fn in_proc(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            io::Error::new(io::ErrorKind::NotFound, "/proc is not mounted here")
+        }
+        _ => error,
+    }
+}
+
 /// Reads a whole file; for the small ones of `/proc`.
 pub(crate) fn read_small(path: &str) -> io::Result<String> {
     let mut text = String::new();

@@ -28,6 +28,7 @@ pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod remove_tree;
+pub(crate) mod resource;
 #[cfg(feature = "cage")]
 pub(crate) mod streams;
 pub(crate) mod wait;

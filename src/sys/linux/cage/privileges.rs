@@ -8,6 +8,7 @@ use rustix::event::EventfdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::rules::Rules;
+use crate::sys::resource;
 
 /// Further descriptors for a process whose memory is limited, but not its descriptors: in each, the
 /// kernel may hold some hundred kilobytes.
@@ -53,7 +54,7 @@ pub(super) fn harden_limits(rules: &Rules<'_>) -> io::Result<()> {
 
 /// Returns `true` if there is a limit to how long a file may be.
 pub(super) fn is_file_size_limited() -> bool {
-    getrlimit(Resource::Fsize).current.is_some()
+    resource::soft(resource::Resource::FileSize).is_some()
 }
 
 /// Calls `f`, for which files may be as long as it is told.

@@ -133,8 +133,9 @@ impl Tether {
         // the pipe anew.
         let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let own = fd::above_stdio(rustix::fs::open(path, flags, Mode::empty())?)?;
-        Ok(Tether(own))
+        let own = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| fd::in_proc(error.into()))?;
+        Ok(Tether(fd::above_stdio(own)?))
     }
 
     /// Arms or disarms the tether.

@@ -19,6 +19,7 @@ use rustix::net::{
 };
 
 use crate::sys::fd;
+use crate::sys::resource::{self, Resource};
 use crate::sys::wait::poll::{self, Deadline};
 
 /// The largest message that is sent in one piece. A socket buffer holds several (its default is 208
@@ -185,7 +186,7 @@ impl fmt::Display for TooManyInFlight {
             "this user has too many descriptors in flight, sent to processes that have \
              not received them; ",
         )?;
-        match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        match resource::soft(Resource::OpenFiles) {
             Some(limit) => write!(f, "the limit is that of open files, RLIMIT_NOFILE, {limit}"),
             None => f.write_str("the limit is that of open files, RLIMIT_NOFILE"),
         }

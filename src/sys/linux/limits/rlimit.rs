@@ -5,43 +5,24 @@ use std::io;
 
 use rustix::thread::CpuSet;
 
+use crate::sys::resource::{self, Resource};
+
 /// One more than the greatest number of a processor.
 pub(crate) const MAX_PROCESSORS: usize = CpuSet::MAX_CPU;
-
-/// A resource that the kernel counts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Resource {
-    AddressSpace,
-    Cpu,
-    OpenFiles,
-    FileSize,
-    Processes,
-}
 
 /// Limits a resource of this process, for good or until somebody lifts it; returns the limit of
 /// before. A limit above the hard one becomes the hard one.
 pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result<u64> {
-    let resource = match resource {
-        Resource::AddressSpace => libc::RLIMIT_AS,
-        Resource::Cpu => libc::RLIMIT_CPU,
-        Resource::OpenFiles => libc::RLIMIT_NOFILE,
-        Resource::FileSize => libc::RLIMIT_FSIZE,
-        Resource::Processes => libc::RLIMIT_NPROC,
-    };
-    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one rlimit.
-    if unsafe { libc::getrlimit(resource, &raw mut now) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let mut now = resource::get(resource)?;
     let before = now.rlim_cur;
     now.rlim_cur = most.min(now.rlim_max);
     if for_good {
         // SIGKILL at the hard limit of CPU time would come together with SIGXCPU.
-        let spare = u64::from(resource == libc::RLIMIT_CPU) * 2;
+        let spare = u64::from(resource == Resource::Cpu) * 2;
         now.rlim_max = now.rlim_cur.saturating_add(spare).min(now.rlim_max);
     }
     // SAFETY: the kernel reads one rlimit.
-    if unsafe { libc::setrlimit(resource, &raw const now) } != 0 {
+    if unsafe { libc::setrlimit(resource.number(), &raw const now) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(before)
@@ -52,19 +33,9 @@ pub(crate) fn limit(resource: Resource, most: u64, for_good: bool) -> io::Result
 pub(crate) fn stack() -> usize {
     const MIN_STACK: usize = 8 << 20;
     const MAX_STACK: usize = 256 << 20;
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one rlimit.
-    let known = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) } == 0;
-    if known {
+    resource::get(Resource::Stack).map_or(MIN_STACK, |limit| {
         usize::try_from(limit.rlim_cur).unwrap_or(MAX_STACK).clamp(MIN_STACK, MAX_STACK)
-    } else {
-        MIN_STACK
-    }
-}
-
-/// Returns how many descriptors this process may have open now (the soft limit).
-pub(crate) fn open_files() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+    })
 }
 
 /// Sets the niceness of this process: -20 to 19.

@@ -7,6 +7,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::sys::fd;
+use crate::sys::resource::{self, Resource};
 
 /// With these seals nobody can change a byte or the length any more, so reading cannot race or
 /// raise SIGBUS (`F_ADD_SEALS`, `fcntl(2)`).
@@ -54,8 +55,7 @@ pub(crate) fn make_constant(memory: BorrowedFd<'_>) -> io::Result<()> {
 /// An error if this process may not have files of `length` bytes: to try would be the death of it
 /// (SIGXFSZ).
 pub(crate) fn check_size(length: u64) -> io::Result<()> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if limit.is_some_and(|limit| length > limit) {
+    if resource::soft(Resource::FileSize).is_some_and(|limit| length > limit) {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
     Ok(())

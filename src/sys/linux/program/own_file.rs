@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::sys::fd::FileId;
+use crate::sys::fd::{self, FileId};
 
 /// The file that the kernel executed for this process, also after it was replaced or deleted on
 /// disk.
@@ -104,7 +104,7 @@ pub(crate) fn is_own(id: FileId) -> bool {
 
 /// Compares the file that was executed with the one that this code is mapped from.
 fn find() -> io::Result<OwnFile> {
-    let executed = FileId::at(EXECUTED)?;
+    let executed = FileId::at(EXECUTED).map_err(fd::in_proc)?;
     let ordinary = OwnFile { id: executed, loader: None };
     let mapped = match mapped() {
         Ok(mapped) => mapped,
