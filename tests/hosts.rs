@@ -45,6 +45,13 @@ fn initialisers_before_and_behind_ours_run_once_in_every_child() {
     runs_well(&mut Command::new(programs.join("initialisers")));
 }
 
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_program_with_a_clone_of_its_own() {
+    let programs = build(&["--bin=interposed"], "debug");
+    runs_well(&mut Command::new(programs.join("interposed")));
+}
+
 #[test]
 fn a_library_loaded_by_a_program_without_multiproc_starts_nothing_but_forks() {
     let programs = build(&["--package=plain", "--package=plugin"], "debug");

@@ -5,7 +5,7 @@
 //! make system calls on what was prepared before; it has a stack of its own, and no signal handler
 //! runs in it.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -50,12 +50,25 @@ struct Plan {
     environment: Vec<*const c_char>,
     /// As much of it as goes through exec if all of it does not (E2BIG).
     small_environment: Vec<*const c_char>,
-    stdio: [libc::c_int; 3],
+    stdio: [c_int; 3],
     /// `/dev/null`, which is of no use once the streams are laid.
-    null: libc::c_int,
-    directory: libc::c_int,
-    keep: Vec<libc::c_int>,
+    null: c_int,
+    directory: c_int,
+    keep: Vec<c_int>,
     failure: Option<Failure>,
+}
+
+unsafe extern "C" {
+    /// `clone(2)`, by the C library's own name for it: ThreadSanitizer has a function of its own by
+    /// the usual name, which takes each clone for a fork and gives up in one that shares memory.
+    #[cfg_attr(target_env = "gnu", link_name = "__clone")]
+    fn clone(
+        run: extern "C" fn(*mut c_void) -> c_int,
+        stack: *mut c_void,
+        flags: c_int,
+        argument: *mut c_void,
+        ...
+    ) -> c_int;
 }
 
 /// The size of the child's stack until exec, in bytes. It calls a handful of functions.
@@ -88,7 +101,7 @@ impl Exec<'_> {
             failure: None,
         };
         let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-        let mut pidfd: libc::c_int = -1;
+        let mut pidfd: c_int = -1;
         // No signal handler of ours may run in the child, in memory that is also ours.
         let mask = signals::block_all();
         // SAFETY: CLONE_VFORK keeps this thread here until the child has left our memory by exec or
@@ -96,7 +109,7 @@ impl Exec<'_> {
         // grows down from its aligned end. The child has descriptors and signal handlers of its own
         // (no CLONE_FILES, no CLONE_SIGHAND).
         let pid = unsafe {
-            libc::clone(
+            clone(
                 child,
                 stack.as_mut_ptr().add(stack.capacity()).cast(),
                 libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
@@ -145,7 +158,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 
 /// The child, in our memory, on its own stack: system calls only, then exec. Leaves by `_exit`, so
 /// that nothing of ours is run or flushed.
-extern "C" fn child(plan: *mut c_void) -> libc::c_int {
+extern "C" fn child(plan: *mut c_void) -> c_int {
     // SAFETY: `start` passes its plan and touches it again only when we are gone.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
     // SAFETY: see `to_exec`.
@@ -219,7 +232,7 @@ unsafe fn mark_listed() -> bool {
 }
 
 /// Reads a number that is written in decimal digits and nothing else.
-fn decimal(digits: &[u8]) -> Option<libc::c_int> {
+fn decimal(digits: &[u8]) -> Option<c_int> {
     digits.iter().try_fold(0_i32, |number, digit| match digit {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(i32::from(digit - b'0')),
         _ => None,
