@@ -44,6 +44,11 @@ pub(crate) const DRAIN: u8 = b'd';
 /// takes its node for lost, so that what it gives to others does not run here as well.
 const SILENCE: Duration = Duration::from_secs(4);
 
+/// Time after which a station is late: it was held up itself, by a long message or as it was stopped,
+/// and has not heard what there is to be heard. Then it listens for so long at least.
+const LATE: Duration = Duration::from_secs(1);
+const LISTENS: Duration = Duration::from_millis(1500);
+
 /// Time without a connection to the broker after which a station ends.
 const AWAY: Duration = Duration::from_secs(60);
 
@@ -178,6 +183,8 @@ struct Clerk {
     /// Time at which the node is told next how this station stands.
     status_at: Instant,
     is_draining: bool,
+    /// Time at which it was last seen whether it is over.
+    looked: Instant,
 }
 
 /// Connects, makes the pool ready, and serves.
@@ -222,6 +229,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         news_at: None,
         status_at: now,
         is_draining: false,
+        looked: now,
     };
     while !clerk.is_welcome(&mut packets).await {
         if now.elapsed() > UNANSWERED {
@@ -439,9 +447,12 @@ impl Clerk {
             }
             // Silence says nothing while nothing could be heard.
             self.heard = now;
+        } else if now.saturating_duration_since(self.looked) > LATE {
+            self.heard = self.heard.max(now - SILENCE + LISTENS);
         } else if now >= self.heard + SILENCE {
             leave();
         }
+        self.looked = now;
     }
 
     /// Hears a packet of the owner's.
