@@ -24,7 +24,7 @@ use multiproc::elsewhere::{Bell, Memory, Report};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::contract::{
-    ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage, serving, serving_mut,
+    ANSWER, ASK_AGAIN, Contract, GONE, LOST, REFUSED, Serving, Stage, serving, serving_mut,
 };
 use super::hands::Command;
 use super::records;
@@ -255,7 +255,7 @@ impl Desk {
         let id = announced.node;
         match self.contracts.get_mut(&id) {
             Some(contract) => {
-                contract.node = announced;
+                (contract.node, contract.announced) = (announced, Instant::now());
                 if let Stage::Refused { again: Some(again), .. } = contract.stage
                     && again <= Instant::now()
                 {
@@ -284,7 +284,7 @@ impl Desk {
             None => Stage::Asked { first: now, last: now },
         };
         self.sessions.insert(session, id);
-        self.contracts.insert(id, Contract { node, session, stage });
+        self.contracts.insert(id, Contract { node, announced: now, session, stage });
         self.ask(id).await;
     }
 
@@ -488,7 +488,14 @@ impl Desk {
                         silent.push(*id);
                     }
                 }
-                Stage::Refused { .. } => {}
+                Stage::Refused { .. } => {
+                    if !is_hearing {
+                        contract.announced = now;
+                    }
+                    if now >= contract.announced + GONE {
+                        silent.push(*id);
+                    }
+                }
             }
         }
         for id in lost {
