@@ -292,13 +292,7 @@ impl Cluster {
 
     /// Makes the desk of a pool.
     fn open_pool(&self, charter: &Charter) -> Result<Remote> {
-        if self.0.is_copied() {
-            return Err(Error::config(format!(
-                "the cluster was connected by process {}, of which this one is a copy, which has to \
-                 connect itself",
-                self.0.process
-            )));
-        }
+        self.0.check_process()?;
         let program = self.stored_program()?;
         let kept = charter.memories().to_vec();
         let (mut contents, mut memories) = (vec![program.clone()], Vec::new());
@@ -386,6 +380,18 @@ impl Inner {
     /// Returns whether this process is a forked copy of the one that connected.
     fn is_copied(&self) -> bool {
         self.process != std::process::id()
+    }
+
+    /// Refuses a forked copy.
+    fn check_process(&self) -> Result<()> {
+        if !self.is_copied() {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "the cluster was connected by process {}, of which this one is a copy: it has to \
+             connect itself",
+            self.process
+        )))
     }
 }
 

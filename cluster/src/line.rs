@@ -54,7 +54,7 @@ const CROWDED: Duration = Duration::from_millis(120);
 /// Time without an acknowledgement after which units are sent again: at first, and at the most. The
 /// latter is less than the time after which either side takes the other for lost.
 pub(crate) const AGAIN: Duration = Duration::from_millis(250);
-const AGAIN_AT_MOST: Duration = Duration::from_secs(2);
+const AGAIN_LONGEST: Duration = Duration::from_secs(2);
 
 /// Time that an acknowledgement waits for a message that takes it along.
 const ACK: Duration = Duration::from_millis(20);
@@ -168,7 +168,7 @@ impl Line {
             (self.next, self.out, self.progress) = (self.first, 0, now);
             // What is acknowledged from now on may be either copy.
             (self.window, self.probe) = (UNIT, None);
-            self.again = (self.again * 2).min(AGAIN_AT_MOST);
+            self.again = (self.again * 2).min(AGAIN_LONGEST);
         }
         let mut packet = Vec::new();
         packet.extend_from_slice(&self.next.to_le_bytes());
@@ -277,7 +277,7 @@ impl Line {
         } else if waited > CROWDED {
             self.window = (self.window / 2).max(UNIT);
         }
-        self.again = (took * 2).clamp(AGAIN, AGAIN_AT_MOST);
+        self.again = (took * 2).clamp(AGAIN, AGAIN_LONGEST);
         // Forgotten bit by bit: the way may have become longer for good.
         self.least = Some(least + waited / 64);
     }

@@ -1,14 +1,18 @@
 //! What people met with other systems that give tasks to machines, tried here: see
 //! `docs/outside-reports.md`. They need `nats-server`.
 
+#![expect(unsafe_code, reason = "people fork programs with threads")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc::Pool;
+use multiproc::{Pool, Process, StartMethod};
 use multiproc_cluster::{Cluster, Key};
 use support::{Broker, Folder, MINUTE, Node, shell, wait_for};
 
@@ -48,6 +52,13 @@ fn print(length: usize) -> usize {
     length
 }
 
+/// Has a pool run a task so often. Returns what came of it, which is waited for a minute.
+fn outcomes(pool: &Pool, length: usize, count: usize) -> Vec<usize> {
+    let tasks: Vec<_> = (0..count).map(|_| pool.submit(print, (length,))).collect();
+    wait_for("tasks end", || tasks.iter().all(multiproc::Task::is_ready));
+    tasks.into_iter().map(|task| task.join().expect("value")).collect()
+}
+
 fn nap(milliseconds: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(milliseconds));
     milliseconds
@@ -79,9 +90,7 @@ fn a_node_whose_log_nobody_reads_goes_on() {
     let cluster = connected(&broker);
     for _ in 0..2 {
         let pool = Pool::builder().on(&cluster).build().expect("pool");
-        let since = Instant::now();
-        assert_eq!(pool.map(print, [100_000; 4]).expect("values"), [100_000; 4]);
-        assert!(since.elapsed() < MINUTE / 3, "{:?}", since.elapsed());
+        assert_eq!(outcomes(&pool, 100_000, 4), [100_000; 4]);
     }
 }
 
@@ -96,7 +105,7 @@ fn a_node_whose_log_s_reader_has_gone_goes_on() {
     let cluster = connected(&broker);
     for _ in 0..2 {
         let pool = Pool::builder().on(&cluster).build().expect("pool");
-        assert_eq!(pool.map(print, [10_000; 4]).expect("values"), [10_000; 4]);
+        assert_eq!(outcomes(&pool, 10_000, 4), [10_000; 4]);
     }
     assert!(node.0.try_wait().expect("asked").is_none(), "it has ended");
 }
@@ -110,7 +119,7 @@ fn a_program_that_is_a_node_needs_no_standard_streams() {
         let text = format!("exec \"$@\" {closed}");
         let node = Node(program_as_node(&broker, &text).spawn().expect("started"));
         let pool = Pool::builder().on(&cluster).build().expect("pool");
-        assert_eq!(pool.apply(print, (1000,)).expect("value"), 1000, "{closed}");
+        assert_eq!(outcomes(&pool, 1000, 1), [1000], "{closed}");
         // Nothing else took their places.
         for number in 0..3 {
             let name = format!("/proc/{}/fd/{number}", node.0.id());
@@ -136,6 +145,7 @@ fn signalled(signal: &str) {
     let all = format!("-{}", node.0.id());
     let sent = Command::new("kill").args([signal, "--", &all]).status();
     assert!(sent.expect("kill").success());
+    wait_for("it ends", || task.is_ready());
     assert_eq!(task.join().expect("value"), 1500);
     let since = Instant::now();
     while node.0.try_wait().expect("asked").is_none() {
@@ -203,6 +213,106 @@ fn a_node_leaves_whatever_its_tasks_left_behind() {
         nap(5);
     }
     let _ = Command::new("kill").arg(left.to_string()).stderr(Stdio::null()).status();
+}
+
+/// The cluster that a copy of this process finds.
+static CLUSTER: Mutex<Option<Cluster>> = Mutex::new(None);
+
+/// Tries to use what another process has connected, and drops it. Then connects itself.
+fn in_a_copy(url: String) -> (String, u64) {
+    let cluster = CLUSTER.lock().expect("locked").take().expect("a copy");
+    let refused = Pool::builder().on(&cluster).build().map(drop).expect_err("refused");
+    assert!(cluster.nodes().is_empty());
+    drop(cluster);
+    let own = Cluster::at(&url).key(key()).connect().expect("connected");
+    let pool = Pool::builder().on(&own).build().expect("pool");
+    (refused.to_string(), pool.apply(nap, (1,)).expect("value"))
+}
+
+#[test]
+fn a_forked_copy_has_to_connect_itself() {
+    let folder = Folder::new();
+    let broker = Broker::start("", &folder.path("store"), None);
+    let _node = node(&broker, "node");
+    *CLUSTER.lock().expect("locked") = Some(connected(&broker));
+    let process = Process::new(in_a_copy, (broker.url(),)).start_method(StartMethod::Fork);
+    // SAFETY: what the copy uses of this process is locked by nobody: the allocator and the standard
+    // library see to their own locks.
+    let child = unsafe { process.start_unchecked() };
+    let ended = child.expect("started").join_timeout(MINUTE).expect("value");
+    let (refused, value) = ended.expect("in time");
+    let own = format!("connected by process {}", std::process::id());
+    assert!(refused.contains(&own), "{refused}");
+    assert_eq!(value, 1);
+    let cluster = CLUSTER.lock().expect("locked").take().expect("a cluster");
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    assert_eq!(pool.apply(nap, (2,)).expect("value"), 2);
+}
+
+/// Logs so many records of a kilobyte. Returns the most memory that its station has had, in KiB.
+fn log_much(count: usize) -> u64 {
+    let text = "x".repeat(1000);
+    (0..count).for_each(|number| log::info!("{number} {text}"));
+    let read = |pid: u32, name| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+    };
+    // The station is the parent of the fork server, or this process's own.
+    let mut station = std::process::id();
+    loop {
+        let parent = read(station, "PPid").expect("a parent") as u32;
+        let arguments = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
+        if !arguments.starts_with(b"multiproc-station") {
+            return read(station, "VmHWM").expect("memory");
+        }
+        station = parent;
+    }
+}
+
+/// Notes whether it was said that records were lost.
+struct Listener;
+
+static WERE_LOST: AtomicBool = AtomicBool::new(false);
+
+impl log::Log for Listener {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.args().to_string().contains("log records were lost") {
+            WERE_LOST.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn flush(&self) {
+        // Nothing is kept.
+    }
+}
+
+#[test]
+fn records_that_nobody_can_take_do_not_fill_a_node() {
+    // Other tests of this program do not mind.
+    log::set_boxed_logger(Box::new(Listener)).expect("the only logger");
+    log::set_max_level(log::LevelFilter::Info);
+    let cluster = Cluster::local(1, 1).expect("a cluster");
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let before = pool.apply(log_much, (0,)).expect("value");
+    let task = pool.submit(log_much, (60_000,));
+    wait_for("it begins", || cluster.nodes().iter().any(|node| node.tasks == 2));
+    cluster.tell_minder("stop server").expect("told");
+    // It logs all the while, as fast as it can.
+    nap(8000);
+    cluster.tell_minder("start server").expect("told");
+    wait_for("it ends", || task.is_ready());
+    let after = task.join().expect("value");
+    assert!(after < before + (40 << 10), "{before} KiB, then {after}");
+    assert_eq!(pool.apply(nap, (1,)).expect("value"), 1);
+    wait_for("the loss is said", || {
+        pool.apply(log_much, (1,)).expect("value");
+        WERE_LOST.load(Ordering::SeqCst)
+    });
 }
 
 /// The variable that makes this test program one that handles Ctrl-C.

@@ -1,9 +1,9 @@
 //! What a node writes, of its own and of what its stations write.
 //!
-//! Nobody may read what a node writes: its log is a pipe that was forgotten, or a terminal that is
-//! stopped. That must neither stop the node nor the tasks that write. So a thread writes, and whoever
-//! has something to write waits for it a moment; once that was in vain, nobody waits until something
-//! is read again, and what finds no room is lost, which is said.
+//! It may be that nobody reads it: the log is a pipe that was forgotten, or a terminal that is
+//! stopped. That must stop neither the node nor the tasks that write. So a thread writes, and who
+//! has something to write waits for it a moment; once that was in vain, nobody waits until
+//! something is read again, and what finds no room is lost, which is said.
 
 use std::collections::VecDeque;
 use std::fmt::Display;

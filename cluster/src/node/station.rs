@@ -46,12 +46,12 @@ pub(crate) const DRAIN: u8 = b'd';
 /// takes its node for lost, so that what it gives to others does not run here as well.
 const SILENCE: Duration = Duration::from_secs(4);
 
-/// Time after which a station is late: it was held up itself, by a long message or as it was stopped,
-/// and has not heard what there is to be heard. Then it listens for so long at least.
+/// Time after which a station is late: it was held up itself, by a long message or as it was
+/// stopped, and has not heard what there is to be heard. Then it listens for so long at least.
 const LATE: Duration = Duration::from_secs(1);
 const LISTENS: Duration = Duration::from_millis(1500);
 
-/// Time to connect to the broker. The node's other questions are answered within the owner's patience.
+/// Time to connect to the broker: less than the owner waits, so that it hears why this failed.
 const CONNECTED: Duration = Duration::from_secs(20);
 
 /// Bytes of log records that wait to be said, and that were said and have not arrived, beyond which

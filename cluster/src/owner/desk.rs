@@ -43,8 +43,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// Time in which every node that is there has announced itself.
 const COMPLETE: Duration = Duration::from_millis(2500);
 
-/// Time after which the desk is late: it was held up itself, by a long message or as its process was
-/// stopped, and has not heard what there is to be heard.
+/// Time after which the desk is late: it was held up itself, by a long message or as its process
+/// was stopped, and has not heard what there is to be heard.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Messages that are heard in a row before what follows from them is done.
