@@ -42,6 +42,8 @@ use crate::wire::{self, NODES, Sent};
 pub struct Cluster(Arc<Inner>);
 
 struct Inner {
+    /// The process that connected. Its copies have neither the runtime nor the connection.
+    process: u32,
     runtime: Handle,
     /// Ends the runtime when it is dropped, and the thread that it runs in.
     stop: Option<oneshot::Sender<()>>,
@@ -206,6 +208,7 @@ impl Cluster {
         let gone = |_| Error::config("the thread of a cluster has ended");
         let client = connected.recv().map_err(gone)??;
         Ok(Cluster(Arc::new(Inner {
+            process: std::process::id(),
             runtime: handle,
             stop: Some(stop),
             thread: Some(thread),
@@ -218,9 +221,14 @@ impl Cluster {
     }
 
     /// Returns the nodes that have announced themselves lately, by name. Those with another key are
-    /// not among them: see [`strangers`](Cluster::strangers).
+    /// not among them: see [`strangers`](Cluster::strangers). In a forked copy of the program that
+    /// connected there are none: it has no connection.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeInfo> {
+        if self.0.is_copied() {
+            // Whoever had the roll locked at the fork is not there.
+            return Vec::new();
+        }
         self.0.roll.nodes()
     }
 
@@ -228,6 +236,9 @@ impl Cluster {
     /// it grows, and [`nodes`](Cluster::nodes) has none, the keys differ.
     #[must_use]
     pub fn strangers(&self) -> u64 {
+        if self.0.is_copied() {
+            return 0;
+        }
         self.0.roll.strangers()
     }
 
@@ -281,6 +292,7 @@ impl Cluster {
 
     /// Makes the desk of a pool.
     fn open_pool(&self, charter: &Charter) -> Result<Remote> {
+        self.0.check_process()?;
         let program = self.stored_program()?;
         let kept = charter.memories().to_vec();
         let (mut contents, mut memories) = (vec![program.clone()], Vec::new());
@@ -364,8 +376,32 @@ impl Workplace for Cluster {
     }
 }
 
+impl Inner {
+    /// Returns whether this process is a forked copy of the one that connected.
+    fn is_copied(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Refuses a forked copy.
+    fn check_process(&self) -> Result<()> {
+        if !self.is_copied() {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "the cluster was connected by process {}, of which this one is a copy: it has to \
+             connect itself",
+            self.process
+        )))
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.is_copied() {
+            // The thread is not here, and what it waits for is not to be woken from here.
+            std::mem::forget((self.stop.take(), self.thread.take()));
+            return;
+        }
         drop(self.stop.take());
         if let Some(thread) = self.thread.take()
             // The last copy may be dropped by a task of the runtime itself.

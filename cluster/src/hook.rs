@@ -9,7 +9,9 @@
 #![expect(unsafe_code, reason = "an initialiser is an entry of a section, which is unsafe to say")]
 
 use std::ffi::{c_char, c_int};
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::process::ExitCode;
 
 use multiproc::station::has_borrowed_rights;
@@ -52,6 +54,7 @@ extern "C" fn hook(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     } else {
         return;
     };
+    open_standard_streams();
     // Workers are executed from this very file, and must not become stations themselves.
     // SAFETY: before main there is one thread (a library's initialiser that started another does
     // not read the environment without the standard library's lock any more than the C library
@@ -70,6 +73,18 @@ extern "C" fn hook(_: c_int, _: *const *const c_char, _: *const *const c_char) {
             let _ = writeln!(std::io::stderr(), "multiproc-cluster: {why}");
             std::process::exit(1)
         }
+    }
+}
+
+/// Opens the standard streams that are closed: the standard library does so only before `main`, and
+/// what is opened first would be taken for them, a connection for standard error.
+fn open_standard_streams() {
+    while let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        if null.as_raw_fd() > 2 {
+            return;
+        }
+        // Stays open.
+        let _ = null.into_raw_fd();
     }
 }
 

@@ -22,8 +22,16 @@
 //! 3. The other side takes the unit that it expects, and drops all others: earlier ones are
 //!    repetitions, later ones come again.
 //! 4. Its packets say how many it had; those are forgotten here, for good.
-//! 5. If nothing more is acknowledged for [`AGAIN`], everything from the first that is not is sent
-//!    again.
+//! 5. If nothing more is acknowledged for [`AGAIN`], or for a longer time where answers take long,
+//!    everything from the first that is not is sent again.
+//!
+//! # How much is on its way
+//!
+//! Many sides may send to one, all of them through a broker that disconnects whoever has more than
+//! 64 MB waiting for him. So a side has few bytes on their way at first, more as long as what it
+//! sends is acknowledged about as quickly as it ever was, and fewer once that takes longer: what
+//! waits somewhere waits because too much is on its way. What had to be sent again is sent a unit
+//! at a time, and ever more seldom: repetitions would only wait behind what they repeat.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,17 +43,26 @@ const UNIT: usize = 128 << 10;
 /// Bytes of units in a packet, unless the first is longer.
 const PACKET: usize = 256 << 10;
 
-/// Bytes that are on their way at a time.
+/// Bytes that are on their way at a time, at the most. At first, and at the least, it is one unit.
 const WINDOW: usize = 8 << 20;
 
-/// Time without an acknowledgement after which units are sent again.
+/// Time that units wait on their way, beyond the least that was seen: up to which more may be on
+/// their way, and from which on fewer have to be.
+const CALM: Duration = Duration::from_millis(40);
+const CROWDED: Duration = Duration::from_millis(120);
+
+/// Time without an acknowledgement after which units are sent again: at first, and at the most. The
+/// latter is less than the time after which either side takes the other for lost.
 pub(crate) const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN_LONGEST: Duration = Duration::from_secs(2);
 
 /// Time that an acknowledgement waits for a message that takes it along.
 const ACK: Duration = Duration::from_millis(20);
 
-/// Units that are acknowledged at once if they came since the last acknowledgement.
+/// Units, and bytes of them, that are acknowledged at once if they came since the last
+/// acknowledgement.
 const ACK_NOW: u64 = 64;
+const ACK_NOW_BYTES: usize = UNIT;
 
 /// Time after which a side that has nothing to say says so.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
@@ -65,12 +82,22 @@ pub(crate) struct Garbage;
 pub(crate) struct Line {
     /// Units that were not acknowledged, with whether their message goes on.
     kept: VecDeque<(Vec<u8>, bool)>,
+    /// Bytes of them.
+    kept_bytes: usize,
     /// Number of the first of them.
     first: u64,
     /// Number of the next unit to go out.
     next: u64,
     /// Bytes of the units between these two.
     out: usize,
+    /// Bytes that may be.
+    window: usize,
+    /// Time after which units are sent again.
+    again: Duration,
+    /// A unit whose acknowledgement is awaited, and the time at which it was sent.
+    probe: Option<(u64, Instant)>,
+    /// The least time that an acknowledgement has taken.
+    least: Option<Duration>,
     /// Time of the last acknowledgement of something new, or of the sending of the first unit.
     progress: Instant,
     /// Number of the unit that is expected.
@@ -79,6 +106,7 @@ pub(crate) struct Line {
     partial: Vec<u8>,
     /// Units that came since the last packet went out.
     unacknowledged: u64,
+    unacknowledged_bytes: usize,
     /// Time by which the next acknowledgement is to go out.
     ack_by: Option<Instant>,
     /// Time of the last packet that went out.
@@ -90,13 +118,19 @@ impl Line {
     pub(crate) fn new(now: Instant) -> Line {
         Line {
             kept: VecDeque::new(),
+            kept_bytes: 0,
             first: 0,
             next: 0,
             out: 0,
+            window: UNIT,
+            again: AGAIN,
+            probe: None,
+            least: None,
             progress: now,
             expected: 0,
             partial: Vec::new(),
             unacknowledged: 0,
+            unacknowledged_bytes: 0,
             ack_by: None,
             sent: now,
         }
@@ -104,6 +138,7 @@ impl Line {
 
     /// Says a message.
     pub(crate) fn say(&mut self, message: &[u8]) {
+        self.kept_bytes += message.len();
         let count = message.len().div_ceil(UNIT).max(1);
         for number in 0..count {
             let start = number * UNIT;
@@ -122,16 +157,24 @@ impl Line {
         self.kept.is_empty()
     }
 
+    /// Returns the number of bytes that were said and have not arrived, as far as is known.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.kept_bytes
+    }
+
     /// Returns the next packet to go out now, if there is one. To be called until there is none.
     pub(crate) fn packet(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if self.next > self.first && now >= self.progress + AGAIN {
+        if self.next > self.first && now >= self.progress + self.again {
             (self.next, self.out, self.progress) = (self.first, 0, now);
+            // What is acknowledged from now on may be either copy.
+            (self.window, self.probe) = (UNIT, None);
+            self.again = (self.again * 2).min(AGAIN_LONGEST);
         }
         let mut packet = Vec::new();
         packet.extend_from_slice(&self.next.to_le_bytes());
         packet.extend_from_slice(&self.expected.to_le_bytes());
         let head = packet.len();
-        while self.out < WINDOW && packet.len() < PACKET {
+        while self.out < self.window && packet.len() < PACKET {
             let Ok(at) = usize::try_from(self.next - self.first) else { break };
             let Some((unit, goes_on)) = self.kept.get(at) else { break };
             if packet.len() > head && packet.len() + unit.len() > PACKET {
@@ -148,17 +191,22 @@ impl Line {
         }
         let is_due = self.ack_by.is_some_and(|by| by <= now)
             || self.unacknowledged >= ACK_NOW
+            || self.unacknowledged_bytes >= ACK_NOW_BYTES
             || now >= self.sent + BEAT;
         if packet.len() == head && !is_due {
             return None;
         }
-        (self.ack_by, self.unacknowledged, self.sent) = (None, 0, now);
+        if packet.len() > head {
+            self.probe.get_or_insert((self.next - 1, now));
+        }
+        (self.ack_by, self.sent) = (None, now);
+        (self.unacknowledged, self.unacknowledged_bytes) = (0, 0);
         Some(packet)
     }
 
     /// Returns when [`packet`](Line::packet) is to be called again, if nothing happens before.
     pub(crate) fn due(&self) -> Instant {
-        let again = (self.next > self.first).then(|| self.progress + AGAIN);
+        let again = (self.next > self.first).then(|| self.progress + self.again);
         [again, self.ack_by].into_iter().flatten().fold(self.sent + BEAT, Instant::min)
     }
 
@@ -201,6 +249,7 @@ impl Line {
         }
         while self.first < had {
             let Some((unit, _)) = self.kept.pop_front() else { return Err(Garbage) };
+            self.kept_bytes -= unit.len();
             // What is to be sent again may have arrived all the same.
             if self.next > self.first {
                 self.out -= unit.len();
@@ -209,7 +258,28 @@ impl Line {
             self.next = self.next.max(self.first);
             self.progress = now;
         }
+        if let Some((number, sent)) = self.probe
+            && had > number
+        {
+            self.probe = None;
+            self.adapt(now.saturating_duration_since(sent));
+        }
         Ok(())
+    }
+
+    /// Has more or fewer bytes on their way, as an acknowledgement has taken so long.
+    fn adapt(&mut self, took: Duration) {
+        // The first may have waited already.
+        let least = took.min(self.least.unwrap_or(CROWDED - CALM));
+        let waited = took - least;
+        if waited < CALM {
+            self.window = (self.window * 2).min(WINDOW);
+        } else if waited > CROWDED {
+            self.window = (self.window / 2).max(UNIT);
+        }
+        self.again = (took * 2).clamp(AGAIN, AGAIN_LONGEST);
+        // Forgotten bit by bit: the way may have become longer for good.
+        self.least = Some(least + waited / 64);
     }
 
     /// Takes the unit that was expected.
@@ -224,6 +294,7 @@ impl Line {
         }
         self.expected += 1;
         self.unacknowledged += 1;
+        self.unacknowledged_bytes += unit.len();
         self.partial.extend_from_slice(unit);
         if !goes_on {
             messages.push(std::mem::take(&mut self.partial));

@@ -54,6 +54,8 @@ impl Local {
             .env_remove(config::KEY_FILE)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is for the program alone, which may want to finish what it has begun.
+            .process_group(0)
             .spawn()
             .map_err(|error| Error::os(what, error))?;
         let input = minder.stdin.take();
@@ -82,6 +84,7 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         drop(self.input.take());
+        // In a forked copy of the program it is nobody's child.
         let _ = self.minder.wait();
     }
 }

@@ -57,20 +57,28 @@ impl Way {
         }
     }
 
-    /// The parts of the address: its scheme, who asks, and where.
+    /// The parts of the address: its scheme, who asks, and where. Of several, the first that says
+    /// who asks, or else the first.
     fn parts(&self) -> (&str, Option<&str>, &str) {
-        let (scheme, rest) = self.url.split_once("://").unwrap_or(("nats", &self.url));
-        match rest.rsplit_once('@') {
-            Some((login, host)) => (scheme, Some(login), host),
-            None => (scheme, None, rest),
-        }
+        let mut all = self.url.split(',').map(address);
+        let first = all.clone().next().unwrap_or(("nats", None, ""));
+        all.find(|(_, login, _)| login.is_some()).unwrap_or(first)
+    }
+
+    /// The addresses of the servers of one broker: several are written with commas between them.
+    fn servers(&self) -> Vec<String> {
+        let all = self.url.split(',').map(address);
+        all.map(|(scheme, _, host)| format!("{scheme}://{host}")).collect()
     }
 
     /// The address as it may be shown: without a password.
     pub(crate) fn shown(&self) -> String {
-        let (scheme, login, host) = self.parts();
-        let login = if login.is_some() { "..@" } else { "" };
-        format!("{scheme}://{login}{host}")
+        let one = |url| {
+            let (scheme, login, host) = address(url);
+            let login = if login.is_some() { "..@" } else { "" };
+            format!("{scheme}://{login}{host}")
+        };
+        self.url.split(',').map(one).collect::<Vec<_>>().join(",")
     }
 
     /// Connects.
@@ -114,9 +122,8 @@ impl Way {
     async fn attempt(&self, name: &str) -> Result<Client, (Error, bool)> {
         let options = self.options(name).await.map_err(|error| (error, true))?;
         let what = || format!("cannot connect to the broker at {}", self.shown());
-        let (scheme, _, host) = self.parts();
-        let url = format!("{scheme}://{host}");
-        match tokio::time::timeout(CONNECT * 2, options.connect(&url)).await {
+        let servers = self.servers();
+        match tokio::time::timeout(CONNECT * 2, options.connect(&servers)).await {
             Ok(Ok(client)) => {
                 let longest = client.server_info().max_payload;
                 if longest >= LONGEST {
@@ -186,6 +193,16 @@ impl fmt::Debug for Way {
     }
 }
 
+/// The parts of the address of one server: its scheme, who asks, and where.
+fn address(url: &str) -> (&str, Option<&str>, &str) {
+    let url = url.trim();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    match rest.rsplit_once('@') {
+        Some((login, host)) => (scheme, Some(login), host),
+        None => (scheme, None, rest),
+    }
+}
+
 /// Reads `%41` as `A`: how signs that mean something in an address are written there. What is no
 /// such sign stays as it is.
 fn unescaped(text: &str) -> String {
@@ -220,10 +237,27 @@ mod tests {
             ("host", "nats://host"),
             ("tls://me:pass@word@host:1", "tls://..@host:1"),
             ("nats://token@host", "nats://..@host"),
+            ("nats://a:pass@host:1, tls://b", "nats://..@host:1,tls://b"),
         ] {
             let way = Way { url: url.to_owned(), ..Way::default() };
             assert_eq!(way.shown(), shown);
             assert!(!format!("{way:?}").contains("pass"));
+        }
+    }
+
+    #[test]
+    fn one_broker_may_have_several_servers() {
+        for (url, servers, login) in [
+            ("host", vec!["nats://host"], None),
+            ("nats://a:1, nats://[::1]:2", vec!["nats://a:1", "nats://[::1]:2"], None),
+            ("nats://a,tls://me:x@b", vec!["nats://a", "tls://b"], Some("me:x")),
+            ("nats://me:x@a,nats://me:x@b", vec!["nats://a", "nats://b"], Some("me:x")),
+        ] {
+            let way = Way { url: url.to_owned(), ..Way::default() };
+            assert_eq!(
+                (way.servers(), way.parts().1),
+                (servers.iter().map(|s| (*s).to_owned()).collect(), login)
+            );
         }
     }
 

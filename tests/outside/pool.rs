@@ -17,10 +17,34 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     results_that_bring_descriptors_nobody_takes,
     with_a_deadline_nothing_waits_behind_an_endless_task,
     leaving_with_code_0_is_a_success_where_nothing_is_returned,
+    a_long_task_of_a_map_leaves_the_others_their_workers,
 ];
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
+
+/// Waits for a file, if it is the first task, and makes it, if it is the last.
+fn first_waits_for_last(number: usize, path: String) -> bool {
+    match number {
+        0 => {
+            until("the last task has run", || std::path::Path::new(&path).exists());
+            true
+        }
+        99 => File::create(path).is_ok(),
+        _ => true,
+    }
+}
+
+/// All values are kept, so those that wait for their turn need not hold up the inputs.
+fn a_long_task_of_a_map_leaves_the_others_their_workers() {
+    let path = std::env::temp_dir().join(format!("last-task-{}", std::process::id()));
+    let name = path.display().to_string();
+    let pool = Pool::new(2).expect("pool");
+    let inputs = (0..100).map(|number| (number, name.clone()));
+    let values = pool.tasks().chunk_size(1).starmap(first_waits_for_last, inputs).expect("values");
+    assert_eq!(values, [true; 100]);
+    std::fs::remove_file(path).expect("removed");
+}
 
 fn is_set(event: Event, text: String) -> (bool, usize) {
     (event.is_set(), text.len())

@@ -21,7 +21,7 @@ Usage: multiproc-node [OPTIONS] URL
   URL                   the broker: nats://host:4222, or tls://host:4222; with a name and a
                         password or a token before the host, nats://name:password@host:4222, which
                         other users of this machine can see unless the program takes the URL from
-                        $MULTIPROC_BROKER
+                        $MULTIPROC_BROKER; several servers of one broker with commas between them
 
 Options:
   --hands N             workers for each pool (default: one for each processor)

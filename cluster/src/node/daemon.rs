@@ -60,6 +60,9 @@ pub(crate) fn main(config: Config) -> ExitCode {
 async fn run(config: Config) -> Result<()> {
     let term = |kind| signal(kind).map_err(|error| Error::os("cannot await signals", error));
     let mut signals = (term(SignalKind::terminate())?, term(SignalKind::interrupt())?);
+    // A station that has ended, and a log that nobody reads any more, are errors and no more. A
+    // program that is a node has not come to where the standard library sees to that.
+    let _broken_pipes = term(SignalKind::pipe())?;
     let metrics = Metrics::new(&config.name, config.hands);
     if let Some(address) = config.metrics {
         metrics.serve(address).await?;

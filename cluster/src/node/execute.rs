@@ -7,9 +7,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::journal;
+use super::journal::{self, Stream};
 use super::station::{self, Orders};
 use crate::wire::{self, Alone};
 
@@ -39,10 +41,11 @@ pub(super) fn probe(file: &File) -> Result<(), Alone> {
         Alone::refused(&what, is_final)
     })?;
     drop(child.stdin.take());
-    let last = listen(&mut child);
+    let wrote = listen(&mut child);
     let status = child.wait().map_err(|error| {
         Alone::refused(&format!("cannot wait for the program's first start: {error}"), false)
     })?;
+    let last = wrote.recv_timeout(REST).unwrap_or_default();
     if status.success() {
         return Ok(());
     }
@@ -58,15 +61,20 @@ pub(super) fn probe(file: &File) -> Result<(), Alone> {
 const NO_FORMAT: i32 = 8;
 const ILLEGAL: i32 = 4;
 
+/// What its node has of a station.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Its standard input, once it was executed.
+    pub(super) input: Option<ChildStdin>,
+    /// True once it is to finish what it runs, and leave.
+    pub(super) is_draining: bool,
+}
+
 /// Executes the program as a station, and waits for its end.
 ///
 /// # Errors
 /// How it ended, unless it ended in order.
-pub(super) fn execute(
-    file: &File,
-    orders: &Orders,
-    kept: &Mutex<Option<ChildStdin>>,
-) -> Result<(), String> {
+pub(super) fn execute(file: &File, orders: &Orders, kept: &Mutex<Kept>) -> Result<(), String> {
     let mut child = spawn(file, station::SERVE)
         .map_err(|error| format!("cannot execute the program on this machine: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
@@ -74,18 +82,25 @@ pub(super) fn execute(
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         // A station that has ended already says so below.
         let _ = input.write_all(&[&length, &*bytes].concat());
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_draining {
+            let _ = input.write_all(&[station::DRAIN]);
+        }
+        kept.input = Some(input);
     }
-    let last = listen(&mut child);
+    let wrote = listen(&mut child);
     let status = child.wait().map_err(|error| format!("cannot wait for the station: {error}"))?;
-    *kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    kept.lock().unwrap_or_else(PoisonError::into_inner).input = None;
+    let last = wrote.recv_timeout(REST).unwrap_or_default();
     if status.success() { Ok(()) } else { Err(format!("its station {}", told(status, &last))) }
 }
 
 /// Executes the program, for this purpose.
 fn spawn(file: &File, purpose: &str) -> std::io::Result<Child> {
     let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    command.arg0("multiproc-station").stdin(Stdio::piped()).stderr(Stdio::piped());
+    command.arg0("multiproc-station").stdin(Stdio::piped());
+    // Not the node's own: nobody may read there, which would stop whoever writes.
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // What a task sees of the environment is this node's, without what makes it a node.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MULTIPROC_") {
@@ -95,16 +110,35 @@ fn spawn(file: &File, purpose: &str) -> std::io::Result<Child> {
     command.env(station::VARIABLE, purpose).spawn()
 }
 
-/// Shows what a program writes to standard error, which is this node's own, until it closes it.
-/// Returns the end of it.
-fn listen(child: &mut Child) -> Vec<u8> {
+/// Time in which the rest of what a program wrote is read after its end. Processes that it has left
+/// behind may have its standard error open for ever.
+const REST: Duration = Duration::from_secs(1);
+
+/// Shows what a program and its children write, as what this node writes. At the end, the end of
+/// what went to standard error arrives.
+fn listen(child: &mut Child) -> Receiver<Vec<u8>> {
+    let (tell, wrote) = mpsc::channel();
+    let thread = || std::thread::Builder::new().name("node-listen".to_owned());
+    // Without a thread, the pipe is closed: whoever writes is told.
+    if let Some(output) = child.stdout.take() {
+        let _ = thread().spawn(move || drop(pass_on(output, &journal::OUTPUT)));
+    }
+    if let Some(errors) = child.stderr.take() {
+        let _ = thread().spawn(move || {
+            let _ = tell.send(pass_on(errors, &journal::ERRORS));
+        });
+    }
+    wrote
+}
+
+/// Passes on what is written, until nobody is left who could. Returns the end of it.
+fn pass_on(mut from: impl Read, to: &'static Stream) -> Vec<u8> {
     let mut last = Vec::new();
-    let Some(mut errors) = child.stderr.take() else { return last };
     let mut buffer = [0; 8192];
     loop {
-        match errors.read(&mut buffer) {
+        match from.read(&mut buffer) {
             Ok(count @ 1..) => {
-                journal::pass_on(&buffer[..count]);
+                to.pass_on(&buffer[..count]);
                 last.extend_from_slice(&buffer[..count]);
                 // However long its lines are, little of them is kept.
                 last.drain(..last.len().saturating_sub(KEPT));

@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::process::ChildStdin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::Config;
-use super::execute::{execute, probe};
+use super::execute::{Kept, execute, probe};
 use super::fetch::fetch;
 use super::station::{self, Orders};
 use crate::key::{Digest, Id};
@@ -37,8 +36,7 @@ pub(crate) struct Event {
 
 /// A station, from the request on.
 pub(crate) struct Start {
-    /// Its standard input, once it was executed.
-    input: Arc<Mutex<Option<ChildStdin>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Start {
@@ -50,7 +48,7 @@ impl Start {
         programs: Arc<Programs>,
         events: UnboundedSender<Event>,
     ) -> Start {
-        let input = Arc::new(Mutex::new(None));
+        let kept = Arc::<Mutex<Kept>>::default();
         let mut orders = Orders {
             way: config.way.clone(),
             key: config.key.bytes().to_vec(),
@@ -58,7 +56,7 @@ impl Start {
             hands: config.hands,
             hire,
         };
-        let kept = Arc::clone(&input);
+        let start = Start { kept: Arc::clone(&kept) };
         tokio::spawn(async move {
             let (session, pool) = (orders.hire.session, orders.hire.pool);
             let tell = |alone, is_end| {
@@ -70,6 +68,9 @@ impl Start {
                 Ok(file) => file,
                 Err(alone) => return tell(Some(alone), true),
             };
+            if lock(&kept).is_draining {
+                return tell(None, true);
+            }
             // A thread of its own, as it waits for the process.
             let ended = tokio::task::spawn_blocking(move || execute(&file, &orders, &kept)).await;
             let reason = match ended {
@@ -79,16 +80,22 @@ impl Start {
             };
             tell(reason.map(|reason| Alone::refused(&reason, false)), true);
         });
-        Start { input }
+        start
     }
 
     /// Has the station finish what it runs, and leave.
     pub(crate) fn drain(&self) {
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(input) = &mut *input {
+        let mut kept = lock(&self.kept);
+        // It is told so once it is executed, otherwise.
+        kept.is_draining = true;
+        if let Some(input) = &mut kept.input {
             let _ = input.write_all(&[station::DRAIN]);
         }
     }
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for something, and calls `beat` again and again meanwhile.

@@ -13,6 +13,7 @@
 //! - when it has finished what it ran, after its node was told to leave.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
@@ -20,6 +21,7 @@ use futures_util::{FutureExt, StreamExt};
 use multiproc::elsewhere::{Charter, Memory};
 use multiproc::station::{Station, has_borrowed_rights};
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{Bench, Said};
@@ -43,6 +45,18 @@ pub(crate) const DRAIN: u8 = b'd';
 /// Silence of the owner after which a station ends. Shorter than the time after which the owner
 /// takes its node for lost, so that what it gives to others does not run here as well.
 const SILENCE: Duration = Duration::from_secs(4);
+
+/// Time after which a station is late: it was held up itself, by a long message or as it was
+/// stopped, and has not heard what there is to be heard. Then it listens for so long at least.
+const LATE: Duration = Duration::from_secs(1);
+const LISTENS: Duration = Duration::from_millis(1500);
+
+/// Time to connect to the broker: less than the owner waits, so that it hears why this failed.
+const CONNECTED: Duration = Duration::from_secs(20);
+
+/// Bytes of log records that wait to be said, and that were said and have not arrived, beyond which
+/// further ones are lost. Tasks may log faster than anybody can hear, and while the broker is away.
+const RECORDS: usize = 8 << 20;
 
 /// Time without a connection to the broker after which a station ends.
 const AWAY: Duration = Duration::from_secs(60);
@@ -105,6 +119,13 @@ fn leave() -> ! {
     std::process::abort()
 }
 
+/// Has signals do nothing that a terminal or a batch system sends to all processes of a node: the
+/// node says what they mean.
+fn heed_no_signals() -> Vec<Signal> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect()
+}
+
 /// What a station hears from its node.
 enum Order {
     /// To finish what it runs, and leave.
@@ -141,6 +162,19 @@ fn watch(orders: UnboundedSender<Order>) {
 /// Sends log records of tasks to the owner.
 struct Forwarder(UnboundedSender<ToOwner>);
 
+/// Bytes of records that the station's loop has not taken yet, and records lost since the last that
+/// was not.
+static UNSAID: AtomicUsize = AtomicUsize::new(0);
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// What a record takes, about.
+fn size(record: &ToOwner) -> usize {
+    match record {
+        ToOwner::Record { target, message, .. } => target.len() + message.len() + 16,
+        _ => 0,
+    }
+}
+
 impl log::Log for Forwarder {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         // Not those of the client, which would make more of them by being sent.
@@ -148,13 +182,20 @@ impl log::Log for Forwarder {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let _ = self.0.send(ToOwner::Record {
-                level: record.level() as u8,
-                target: record.target().to_owned(),
-                message: record.args().to_string(),
-            });
+        if !self.enabled(record.metadata()) {
+            return;
         }
+        if UNSAID.load(Ordering::Relaxed) > RECORDS {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let record = ToOwner::Record {
+            level: record.level() as u8,
+            target: record.target().to_owned(),
+            message: record.args().to_string(),
+        };
+        UNSAID.fetch_add(size(&record), Ordering::Relaxed);
+        let _ = self.0.send(record);
     }
 
     fn flush(&self) {
@@ -178,16 +219,21 @@ struct Clerk {
     /// Time at which the node is told next how this station stands.
     status_at: Instant,
     is_draining: bool,
+    /// Time at which it was last seen whether it is over.
+    looked: Instant,
 }
 
 /// Connects, makes the pool ready, and serves.
 async fn serve(orders: Orders, key: Key) -> Result<(), String> {
+    let _signals = heed_no_signals();
     let (orders_of_node, mut ordered) = mpsc::unbounded_channel();
     watch(orders_of_node);
     let (records, mut logged) = mpsc::unbounded_channel();
     // A program whose initialisers have set a logger keeps it.
     let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
-    let voice = Voice::connect(&orders, key).await.map_err(|error| error.to_string())?;
+    let voice = tokio::time::timeout(CONNECTED, Voice::connect(&orders, key)).await;
+    let voice = voice.map_err(|_| "the broker does not let it connect".to_owned())?;
+    let voice = voice.map_err(|error| error.to_string())?;
     let mut packets = voice
         .client
         .subscribe(wire::session_subject(&voice.session))
@@ -222,6 +268,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         news_at: None,
         status_at: now,
         is_draining: false,
+        looked: now,
     };
     while !clerk.is_welcome(&mut packets).await {
         if now.elapsed() > UNANSWERED {
@@ -345,7 +392,13 @@ impl Clerk {
                     None => leave(),
                 },
                 Some(said) = outcomes.recv() => self.hear_hand(said),
-                Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
+                Some(record) = logged.recv() => {
+                    self.say_record(&record);
+                    for _ in 0..BATCH {
+                        let Ok(record) = logged.try_recv() else { break };
+                        self.say_record(&record);
+                    }
+                }
                 Some(order) = ordered.recv() => self.follow(&order),
                 Some(news) = fetched.recv() => self.hear_fetched(news).await,
                 () = tokio::time::sleep_until(due.into()) => {}
@@ -363,6 +416,25 @@ impl Clerk {
             self.tell_node().await;
             self.leave_if_over().await;
         }
+    }
+
+    /// Says a log record, if there is room.
+    fn say_record(&mut self, record: &ToOwner) {
+        UNSAID.fetch_sub(size(record), Ordering::Relaxed);
+        if self.line.unsettled() > RECORDS {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let lost = LOST.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let told = ToOwner::Record {
+                level: log::Level::Warn as u8,
+                target: "multiproc_cluster".to_owned(),
+                message: format!("{lost} log records were lost: there were too many at a time"),
+            };
+            self.line.say(&wire::encode(&told, &[]));
+        }
+        self.line.say(&wire::encode(record, &[]));
     }
 
     /// Follows the node.
@@ -439,9 +511,12 @@ impl Clerk {
             }
             // Silence says nothing while nothing could be heard.
             self.heard = now;
+        } else if now.saturating_duration_since(self.looked) > LATE {
+            self.heard = self.heard.max(now - SILENCE + LISTENS);
         } else if now >= self.heard + SILENCE {
             leave();
         }
+        self.looked = now;
     }
 
     /// Hears a packet of the owner's.

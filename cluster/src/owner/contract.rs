@@ -20,12 +20,18 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 /// Time before a node is asked again that has refused for a reason that may pass.
 pub(crate) const REFUSED: Duration = Duration::from_secs(5);
 
+/// Time after its last announcement after which a node that refuses is forgotten: whether others
+/// work does not depend on it any more.
+pub(crate) const GONE: Duration = Duration::from_secs(6);
+
 /// Time that a station has to kill what a hand runs.
 const KILL: Duration = Duration::from_secs(3);
 
 /// A session of a node for a pool.
 pub(crate) struct Contract {
     pub(crate) node: Announcement,
+    /// Time of its last announcement.
+    pub(crate) announced: Instant,
     pub(crate) session: Id,
     pub(crate) stage: Stage,
 }

@@ -11,8 +11,8 @@
 //! 4. It leaves, is silent for too long, or speaks garbage: its hands end, and what they had goes
 //!    back to the pool.
 //!
-//! While the desk has no connection to the broker itself, silence says nothing, and counts for
-//! nothing.
+//! While the desk has no connection to the broker itself, or was held up, silence says nothing, and
+//! counts for nothing.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use multiproc::elsewhere::{Bell, Memory, Report};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::contract::{
-    ANSWER, ASK_AGAIN, Contract, LOST, REFUSED, Serving, Stage, serving, serving_mut,
+    ANSWER, ASK_AGAIN, Contract, GONE, LOST, REFUSED, Serving, Stage, serving, serving_mut,
 };
 use super::hands::Command;
 use super::records;
@@ -42,6 +42,10 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Time in which every node that is there has announced itself.
 const COMPLETE: Duration = Duration::from_millis(2500);
+
+/// Time after which the desk is late: it was held up itself, by a long message or as its process
+/// was stopped, and has not heard what there is to be heard.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Messages that are heard in a row before what follows from them is done.
 const BATCH: usize = 256;
@@ -95,6 +99,8 @@ pub(crate) struct Desk {
     complete_at: Instant,
     /// True once the pool was told that no node works for it.
     is_given_up: bool,
+    /// Time of the last look at what time has done.
+    looked: Instant,
 }
 
 impl Desk {
@@ -113,6 +119,7 @@ impl Desk {
             is_over: false,
             complete_at: Instant::now() + COMPLETE,
             is_given_up: false,
+            looked: Instant::now(),
         };
         for node in desk.setup.roll.open_nodes() {
             desk.hire(node).await;
@@ -248,7 +255,7 @@ impl Desk {
         let id = announced.node;
         match self.contracts.get_mut(&id) {
             Some(contract) => {
-                contract.node = announced;
+                (contract.node, contract.announced) = (announced, Instant::now());
                 if let Stage::Refused { again: Some(again), .. } = contract.stage
                     && again <= Instant::now()
                 {
@@ -277,7 +284,7 @@ impl Desk {
             None => Stage::Asked { first: now, last: now },
         };
         self.sessions.insert(session, id);
-        self.contracts.insert(id, Contract { node, session, stage });
+        self.contracts.insert(id, Contract { node, announced: now, session, stage });
         self.ask(id).await;
     }
 
@@ -447,13 +454,15 @@ impl Desk {
 
     /// Looks at what time has done.
     fn look(&mut self, now: Instant) {
-        let is_connected = broker::is_connected(&self.setup.client);
+        let is_late = now.saturating_duration_since(self.looked) > LATE;
+        self.looked = now;
+        let is_hearing = broker::is_connected(&self.setup.client) && !is_late;
         let mut lost = Vec::new();
         let mut silent = Vec::new();
         for (id, contract) in &mut self.contracts {
             match &mut contract.stage {
                 Stage::Serving(serving) => {
-                    if !is_connected {
+                    if !is_hearing {
                         serving.heard = now;
                     }
                     if now >= serving.heard + LOST {
@@ -472,14 +481,21 @@ impl Desk {
                     }
                 }
                 Stage::Asked { first, .. } => {
-                    if !is_connected {
+                    if !is_hearing {
                         *first = now;
                     }
                     if now >= *first + ANSWER {
                         silent.push(*id);
                     }
                 }
-                Stage::Refused { .. } => {}
+                Stage::Refused { .. } => {
+                    if !is_hearing {
+                        contract.announced = now;
+                    }
+                    if now >= contract.announced + GONE {
+                        silent.push(*id);
+                    }
+                }
             }
         }
         for id in lost {

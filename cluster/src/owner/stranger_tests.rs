@@ -77,6 +77,37 @@ fn a_node_for_other_programs_is_named() {
     assert!(text.contains("node stranger: it runs programs for vax-vms"), "{text}");
 }
 
+/// A node that has not got what it needs at the moment, and leaves, is no hope any more.
+#[test]
+fn a_node_that_refused_and_went_keeps_nobody_waiting() {
+    let (local, cluster) = cluster();
+    let (url, key) = (local.url.clone(), local.key.clone());
+    beside(move || async move {
+        let client = Way { url, ..Way::default() }.connect("stranger").await?;
+        let node = Id::random()?;
+        let hires = client.subscribe(wire::node_subject(&node)).await;
+        let mut hires = hires.map_err(|error| crate::Error::broker("stranger", error))?;
+        let other = Announcement { version: 99, ..announcement(Id::random()?) };
+        tokio::spawn(announce(client.clone(), key.clone(), other));
+        let announced = tokio::spawn(announce(client.clone(), key.clone(), announcement(node)));
+        while let Some(message) = hires.next().await {
+            let Some(bytes) = key.open(Direction::Hire, &message.payload) else { continue };
+            let Some((hire, _)) = wire::decode::<Hire>(bytes) else { continue };
+            let refused = wire::encode(&Alone::refused("no room", false), &[]);
+            let sealed = key.seal(Direction::Alone, &[&hire.session.0, &*refused].concat());
+            let said = [&hire.session.0, &*sealed].concat();
+            let _ = client.publish(wire::pool_subject(&hire.pool), said.into()).await;
+            announced.abort();
+        }
+        Ok(())
+    });
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let task = pool.submit(u32::pow, (2, 3));
+    let outcome = task.join_timeout(Duration::from_secs(30)).map(|value| value.is_some());
+    let text = outcome.expect_err("no node is left that could").to_string();
+    assert!(text.contains("it speaks version 99"), "{text}");
+}
+
 /// What a liar says of its work, over the line, as a message or several.
 type Lie = fn() -> Vec<Vec<u8>>;
 

@@ -118,6 +118,12 @@ where
         IMap { map: Lazy::new(chunker, is_ordered, progress) }
     }
 
+    /// The same map, for who keeps all outcomes.
+    pub(crate) fn keeping_all(mut self) -> IMap<'p, I, Args, R> {
+        self.map.keep_all();
+        self
+    }
+
     /// Returns the next outcome if it arrives within `timeout`: CPython's `next(timeout)`.
     /// `Ok(None)` is the end of the map.
     ///

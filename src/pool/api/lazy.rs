@@ -61,6 +61,9 @@ pub(super) struct Lazy<I, Args, R, P> {
     arrived: u64,
     /// True if outcomes are given in the order of the inputs.
     is_ordered: bool,
+    /// True if all outcomes are kept by who asks for them: then those that wait for their turn make
+    /// room for more inputs, too.
+    keeps_all: bool,
     /// Who is shown the progress.
     progress: P,
 }
@@ -86,8 +89,15 @@ where
             next: 0,
             arrived: 0,
             is_ordered,
+            keeps_all: false,
             progress,
         }
+    }
+
+    /// Has outcomes make room for more inputs when they arrive, not when their turn comes: for who
+    /// keeps all of them anyway. Else one task that takes long would have the workers idle.
+    pub(super) fn keep_all(&mut self) {
+        self.keeps_all = true;
     }
 
     /// Polls for the next outcome. Wakes the waker of the last call only.
@@ -200,6 +210,9 @@ where
             if turn.is_none() {
                 for delivery in self.chunker.results().take() {
                     self.arrived = self.arrived.saturating_add(u64::from(delivery.count));
+                    if self.keeps_all {
+                        self.chunker.came_back(delivery.count);
+                    }
                     // By number of the first task: deliveries of a chunk that was cut come in any
                     // order.
                     if self.is_ordered {
@@ -211,7 +224,9 @@ where
                 turn = self.take_turn();
             }
             let delivery = turn?;
-            self.chunker.came_back(delivery.count);
+            if !self.keeps_all {
+                self.chunker.came_back(delivery.count);
+            }
             self.current = Some(Opened::new(delivery));
             // While the user looks at these, others are to be at work.
             self.chunker.fill();

@@ -334,7 +334,7 @@ impl<'p> Tasks<'p> {
         Args: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let outcomes = self.lazily(target, items.into_iter(), true);
+        let outcomes = self.lazily(target, items.into_iter(), true).keeping_all();
         // The iterator may announce more than it has, or more than fits into memory.
         let mut values = Vec::with_capacity(outcomes.size_hint().0.min(64 << 10));
         let mut first = None;
