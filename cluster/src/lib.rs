@@ -51,6 +51,14 @@
 //!   the reasons.
 //! - A task that is being run when its pool's program meets its end may have done part of its work.
 //!
+//! # Logs, spans and events
+//!
+//! What tasks log comes out in the logger of the program that owns their pool. With the feature
+//! `tracing`, each task is a span in its subscriber, as on one machine (see
+//! [`PoolBuilder::forward_logs`](multiproc::PoolBuilder::forward_logs)), and the spans and events
+//! of the worker come out in it: `process` is the hand, as in errors, and `pid` its station's. A
+//! node that is lost closes the spans of its tasks, and the next attempt has a span of its own.
+//!
 //! # The broker
 //!
 //! Any `nats-server` from 2.9.10 (Debian 12) on, with JetStream (`-js`), whose memory store keeps

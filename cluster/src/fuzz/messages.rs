@@ -72,10 +72,11 @@ fn announced(bytes: &[u8]) {
 /// What came of tasks.
 fn outcome(bytes: &[u8]) {
     let Some((said, tail)) = again::<ToOwner>(bytes) else { return };
-    if let ToOwner::Heard { lengths, .. } = said
+    if let ToOwner::Heard { lengths, .. } | ToOwner::Told { lengths, .. } = said
         && let Some(messages) = wire::split(&lengths, tail)
     {
         assert_eq!(messages.concat(), tail);
+        assert!(wire::cost(messages.len(), tail.len()) >= tail.len() as u64);
     }
 }
 
@@ -126,6 +127,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     };
     let (text, hand, life) = ("why".to_owned(), 1, 2);
     let heard = ToOwner::Heard { hand, life, begun: 7, busy: 5, lengths: vec![2, 0, 3] };
+    let told = ToOwner::Told { hand, life, lengths: vec![3, 2] };
     let record = ToOwner::Record { level: 2, target: text.clone(), message: text.clone() };
     vec![
         seed(0, &announcement, b""),
@@ -137,7 +139,9 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed(3, &ToStation::Give { hand, life, memories: vec![named] }, b"request"),
         seed(3, &ToStation::Drop { hand, life, answers: true }, b""),
         seed(3, &ToStation::Forget { digest: named.digest }, b""),
+        seed(3, &ToStation::Took { cost: 1 << 17 }, b""),
         seed(4, &heard, b"abcde"),
+        seed(4, &told, b"abcde"),
         seed(4, &ToOwner::Dropped { hand, life, begun: u64::MAX }, b""),
         seed(4, &ToOwner::Failed { reason: text }, b""),
         seed(4, &record, b""),

@@ -14,6 +14,9 @@ use super::larder::Larder;
 use crate::key::{Digest, Id};
 use crate::wire::{self, Named, Status, ToOwner};
 
+/// What is kept of what a hand tells before it is taken, at the most.
+const KEPT_EARLY: usize = 64;
+
 /// What came of a chunk.
 pub(crate) struct Said {
     hand: usize,
@@ -34,6 +37,10 @@ struct Slot {
     /// Chunks that it has not begun.
     waiting: VecDeque<(Vec<u8>, Vec<Named>)>,
     running: Option<Running>,
+    /// The number of the first chunk that it has begun in this life, in what it tells of tasks.
+    first: Option<u64>,
+    /// What it has told before it was taken.
+    early: Vec<Vec<u8>>,
     /// True once its owner has given it something, and has not dropped it.
     is_taken: bool,
 }
@@ -115,7 +122,7 @@ impl Bench {
         };
         if slot.life != life {
             clear(slot);
-            *slot = Slot { life, ..Slot::default() };
+            *slot = Slot { life, early: std::mem::take(&mut slot.early), ..Slot::default() };
             self.news.remove(&number);
         }
         slot.is_taken = true;
@@ -158,6 +165,7 @@ impl Bench {
             let _ = said.send(Said { hand: number, serial, messages, is_last });
         })?;
         slot.begun += u64::from(chunk.count());
+        slot.first = slot.first.or(Some(chunk.number()));
         self.begun += u64::from(chunk.count());
         slot.running = Some(Running { chunk, serial, since: Instant::now() });
         self.news.entry(number).or_default();
@@ -225,6 +233,32 @@ impl Bench {
             }
         }
         told
+    }
+
+    /// Returns the life that something belongs to which the worker of a hand has told in the job
+    /// of this number; `None` if it is over, and if none has begun, which is kept for the first.
+    pub(crate) fn life_that_tells(
+        &mut self,
+        hand: usize,
+        job: u64,
+        told: Vec<u8>,
+    ) -> Option<(u32, Vec<u8>)> {
+        let slot = self.slots.get_mut(hand)?;
+        if job == 0 && !slot.is_taken {
+            // Of an initializer, and few.
+            if slot.early.len() < KEPT_EARLY {
+                slot.early.push(told);
+            }
+            return None;
+        }
+        // A worker that was killed at the end of a life may be heard in the next.
+        let is_now = job == 0 || slot.first.is_some_and(|first| job >= first);
+        is_now.then_some((slot.life, told))
+    }
+
+    /// Takes what a hand has told before it was taken.
+    pub(crate) fn take_early(&mut self, hand: u32) -> Vec<Vec<u8>> {
+        self.slots.get_mut(hand as usize).map_or(Vec::new(), |slot| std::mem::take(&mut slot.early))
     }
 
     /// Takes what is to be told of the hands, encoded. Without `all`, only of those of which

@@ -13,6 +13,7 @@
 //! - when it has finished what it ran, after its node was told to leave.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
@@ -24,6 +25,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{Bench, Said};
 use super::larder::{self, Fetched, Larder};
+use super::told::{Told, Waiting};
 use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
@@ -169,6 +171,8 @@ struct Clerk {
     key: Key,
     line: Line,
     bench: Bench,
+    /// What workers have told of spans and events.
+    told: Told,
     /// Time of the owner's last sign of life.
     heard: Instant,
     /// Time of the broker's.
@@ -182,9 +186,9 @@ struct Clerk {
 
 /// Connects, makes the pool ready, and serves.
 async fn serve(orders: Orders, key: Key) -> Result<(), String> {
-    let (orders_of_node, mut ordered) = mpsc::unbounded_channel();
+    let (orders_of_node, ordered) = mpsc::unbounded_channel();
     watch(orders_of_node);
-    let (records, mut logged) = mpsc::unbounded_channel();
+    let (records, logged) = mpsc::unbounded_channel();
     // A program whose initialisers have set a logger keeps it.
     let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
     let voice = Voice::connect(&orders, key).await.map_err(|error| error.to_string())?;
@@ -197,7 +201,8 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     if !matches!(tokio::time::timeout(AWAY, voice.client.flush()).await, Ok(Ok(()))) {
         return Err("the broker is away".to_owned());
     }
-    let station = match prepare(&orders, &voice).await {
+    let waiting = Arc::new(Waiting::default());
+    let station = match prepare(&orders, &voice, &waiting).await {
         Ok(station) => station,
         Err((reason, is_final)) => {
             voice.say(&Alone::refused(&reason, is_final)).await;
@@ -206,8 +211,8 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
     };
     let nonce = Id::random().map_err(|error| error.to_string())?;
-    let (said, mut outcomes) = mpsc::unbounded_channel();
-    let (news, mut fetched) = mpsc::unbounded_channel();
+    let (said, outcomes) = mpsc::unbounded_channel();
+    let (news, fetched) = mpsc::unbounded_channel();
     let larder = Larder::new(voice.client.clone(), news);
     let now = Instant::now();
     let hands = u32::try_from(orders.hands).unwrap_or(u32::MAX);
@@ -217,6 +222,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         voice,
         line: Line::new(now),
         bench: Bench::new(station, orders.hands, larder, said),
+        told: Told::new(Arc::clone(&waiting)),
         heard: now,
         connected: now,
         news_at: None,
@@ -229,7 +235,18 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
         clerk.voice.say(&ready).await;
     }
-    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut ordered, &mut fetched).await
+    let mut ears = Ears { packets, outcomes, logged, ordered, fetched, waiting };
+    clerk.work(&mut ears).await
+}
+
+/// All that a station hears.
+struct Ears {
+    packets: async_nats::Subscriber,
+    outcomes: UnboundedReceiver<Said>,
+    logged: UnboundedReceiver<ToOwner>,
+    ordered: UnboundedReceiver<Order>,
+    fetched: UnboundedReceiver<Fetched>,
+    waiting: Arc<Waiting>,
 }
 
 /// The way to the owner.
@@ -272,14 +289,19 @@ impl Voice {
 ///
 /// # Errors
 /// The reason, and whether it stays the same.
-async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, (String, bool)> {
+async fn prepare(
+    orders: &Orders,
+    voice: &Voice,
+    waiting: &Arc<Waiting>,
+) -> Result<Station, (String, bool)> {
     let Sent::Here(charter) = orders.hire.charter.clone() else {
         return Err(("its node has not got the pool's settings".to_owned(), true));
     };
     let memories = memories(orders, voice).await.map_err(|reason| (reason, false))?;
     let (charter, hands) = (Charter::new(charter, memories), orders.hands);
+    let told = Arc::clone(waiting);
     let mut made = tokio::task::spawn_blocking(move || {
-        let station = Station::open(&charter, hands)?;
+        let station = Station::open(&charter, hands, told)?;
         station.prove()?;
         Ok::<_, String>(station)
     });
@@ -328,14 +350,8 @@ impl Clerk {
     }
 
     /// Serves until it is time to leave.
-    async fn work(
-        &mut self,
-        packets: &mut async_nats::Subscriber,
-        outcomes: &mut UnboundedReceiver<Said>,
-        logged: &mut UnboundedReceiver<ToOwner>,
-        ordered: &mut UnboundedReceiver<Order>,
-        fetched: &mut UnboundedReceiver<Fetched>,
-    ) -> Result<(), String> {
+    async fn work(&mut self, ears: &mut Ears) -> Result<(), String> {
+        let Ears { packets, outcomes, logged, ordered, fetched, waiting } = ears;
         loop {
             let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
             let due = due.min(self.status_at);
@@ -348,6 +364,7 @@ impl Clerk {
                 Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
                 Some(order) = ordered.recv() => self.follow(&order),
                 Some(news) = fetched.recv() => self.hear_fetched(news).await,
+                () = waiting.news() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             // What else is there already goes the same way, so that packets are few.
@@ -393,7 +410,11 @@ impl Clerk {
         }
     }
 
+    /// Says what came of tasks, and before that what they told of spans and events.
     fn say_news(&mut self, all: bool) {
+        for told in self.told.take(&mut self.bench) {
+            self.line.say(&told);
+        }
         for told in self.bench.news(all) {
             self.line.say(&told);
         }
@@ -465,7 +486,15 @@ impl Clerk {
         let answer = match told {
             ToStation::Give { hand, life, memories } => {
                 let given = self.bench.give(hand, life, tail, memories);
+                let early = self.bench.take_early(hand);
+                if !early.is_empty() {
+                    self.line.say(&self.told.say_early(hand as usize, life, early));
+                }
                 given.err().map(|reason| ToOwner::Failed { reason })
+            }
+            ToStation::Took { cost } => {
+                self.told.took(cost);
+                None
             }
             ToStation::Forget { digest } => {
                 self.bench.forget(&digest);

@@ -1,9 +1,11 @@
 //! What the owner of a pool knows of one node that works for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 
+use super::window::Window;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
 use crate::wire::{self, Announcement, ToStation};
@@ -49,6 +51,8 @@ pub(crate) struct Serving {
     pub(crate) hands: Vec<Hand>,
     /// Time of its last sign of life.
     pub(crate) heard: Instant,
+    /// What it has told of spans and events that was not passed on.
+    pub(crate) window: Arc<Window>,
     /// True once it takes nothing more.
     pub(crate) is_leaving: bool,
 }
@@ -81,6 +85,7 @@ impl Serving {
             // Bounded: a node that lies must not have this program take memory for it.
             hands: vec![Hand::default(); hands.clamp(1, 4096) as usize],
             heard: now,
+            window: Arc::default(),
             is_leaving: false,
         }
     }
@@ -142,6 +147,9 @@ impl Serving {
 
     /// Returns the packets that are to go out now, sealed.
     pub(crate) fn packets(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        if let Some(cost) = self.window.took() {
+            self.line.say(&wire::encode(&ToStation::Took { cost }, &[]));
+        }
         let packets = std::iter::from_fn(|| self.line.packet(now));
         packets.map(|packet| self.key.seal(Direction::ToStation, &packet)).collect()
     }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use multiproc::elsewhere::{Bell, Memory, Report};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::contract::{
@@ -88,6 +89,8 @@ pub(crate) struct Desk {
     /// The places that have a hand.
     posts: HashMap<usize, Post>,
     shelf: Shelf,
+    /// Wakes the desk when nodes may tell more of spans and events.
+    passed_on: Arc<Notify>,
     /// What the pool is to be told.
     reports: Vec<Report>,
     is_over: bool,
@@ -109,6 +112,7 @@ impl Desk {
             wanting: BTreeSet::new(),
             posts: HashMap::new(),
             shelf,
+            passed_on: Arc::default(),
             reports: Vec::new(),
             is_over: false,
             complete_at: Instant::now() + COMPLETE,
@@ -152,6 +156,7 @@ impl Desk {
                 None => self.end_with_the_connection(),
             },
             () = self.shelf.wait() => {}
+            () = self.passed_on.notified() => {}
             () = tokio::time::sleep_until(due.into()) => {}
         }
         // What else is there already goes the same way, so that packets and reports are few.
@@ -440,6 +445,15 @@ impl Desk {
             ToOwner::Failed { reason } => self.lose(id, &reason),
             ToOwner::Record { level, target, message } => {
                 records::pass_on(&contract.node.name, level, &target, &message);
+            }
+            ToOwner::Told { hand, life, lengths } => {
+                let cost = wire::cost(lengths.len(), tail.len());
+                // It does not keep to the window.
+                let Some(lent) = serving.window.lend(cost, &self.passed_on) else { return false };
+                let Some(told) = wire::split(&lengths, tail) else { return false };
+                if let Some(place) = serving.place_of(hand, life) {
+                    self.reports.push(Report::Told { place, told, lent: Box::new(lent) });
+                }
             }
         }
         true

@@ -24,6 +24,8 @@ use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink};
 use crate::sys::process::exit;
 use crate::trace_context;
 
+pub use crate::relay::PassOn;
+
 /// Returns whether this process has more rights than the one that executed it, and so must not do
 /// what its environment says.
 #[must_use]
@@ -40,12 +42,13 @@ pub struct Station {
 }
 
 impl Station {
-    /// Starts as many workers as the charter's owner is offered.
+    /// Starts as many workers as the charter's owner is offered. What they tell of spans and events
+    /// is passed on by `told`.
     ///
     /// # Errors
     /// The charter is none, or this machine cannot honour it; the text says all.
-    pub fn open(charter: &Charter, hands: usize) -> Result<Station, String> {
-        let (settings, level) = charter::read(charter, hands.max(1))?;
+    pub fn open(charter: &Charter, hands: usize, told: Arc<dyn PassOn>) -> Result<Station, String> {
+        let (settings, level) = charter::read(charter, hands.max(1), told)?;
         let level_now = log::LevelFilter::iter().find(|filter| *filter as usize == level);
         // Before workers start: they are told what is wanted of them then.
         log::set_max_level(level_now.unwrap_or(log::LevelFilter::Off));
@@ -83,7 +86,7 @@ impl Station {
     ) -> Result<Chunk, String> {
         let garbage = || "the request makes no sense".to_owned();
         let Some((
-            Request::Tasks { entry, count, chunk, first, name, deadline, limits, context, .. },
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits, traced, context },
             frames,
         )) = messages::understand(request)
         else {
@@ -97,6 +100,10 @@ impl Station {
         let chunk_size = chunk.map(|chunk| chunk.get() as usize);
         let options = Options { name, deadline, grace, limits, chunk_size, ..Options::default() };
         let mut call = Call::new(entry, "task", Arc::new(options), true);
+        #[cfg(feature = "tracing")]
+        {
+            call.traced = traced;
+        }
         call.context = context.and_then(trace_context::accept).map(Arc::from);
         let passing = Arc::new(Passing {
             call,
@@ -117,7 +124,8 @@ impl Station {
         };
         passing.lock().next = first;
         self.pool.shared.submit([job]).map_err(|failure| failure.to_string())?;
-        Ok(Chunk { passing, pool: Arc::clone(&self.pool.shared), count })
+        let number = traced.map_or(0, |(number, _)| number);
+        Ok(Chunk { passing, pool: Arc::clone(&self.pool.shared), count, number })
     }
 }
 
@@ -126,9 +134,17 @@ pub struct Chunk {
     passing: Arc<Passing>,
     pool: Arc<Shared>,
     count: u32,
+    number: u64,
 }
 
 impl Chunk {
+    /// Returns the number by which its owner knows it in what is told of its tasks, greater than
+    /// that of each chunk which the owner gave before; 0 if nothing is told.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Returns the number of its tasks.
     #[must_use]
     pub fn count(&self) -> u32 {

@@ -20,6 +20,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::echo::Echo;
 use crate::error::Failure;
 use crate::pool::elsewhere::hands::Hands;
 use crate::pool::elsewhere::memory::Memory;
@@ -30,6 +31,7 @@ use crate::pool::scheduler::job::{Job, Tag};
 use crate::pool::scheduler::policy::Policy;
 use crate::pool::scheduler::scheduler::{Phase, Scheduler};
 use crate::pool::scheduler::state::{UNKNOWN, Words};
+use crate::relay::records::Source;
 
 /// The workers of one pool, all of which are elsewhere. In the driver, behind its lock.
 pub(crate) struct Remote {
@@ -42,11 +44,15 @@ pub(crate) struct Remote {
     grace: Duration,
     /// Time by which this pool comes later with a deadline than the one that runs the task.
     slack: Duration,
+    /// What workers have told of spans and events.
+    pub(super) echo: Echo,
 }
 
 /// What is known of a worker elsewhere.
 struct Post {
     tag: Arc<Tag>,
+    /// What it tells of spans and events.
+    source: Arc<Source>,
     begun: u64,
     busy: Duration,
     /// Time at which its task began, as far as is known here.
@@ -78,10 +84,12 @@ impl Post {
 
 impl Remote {
     /// The workers of a pool with this policy, none of which is there yet.
-    pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy) -> Remote {
+    /// They tell of spans and events up to a level.
+    pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy, trace_level: u8) -> Remote {
         let posts = std::iter::repeat_with(|| None).take(policy.processes).collect();
         let (grace, slack) = (policy.grace, policy.distance.slack);
-        Remote { hands, posts, is_unflushed: false, grace, slack }
+        let echo = Echo::new(trace_level);
+        Remote { hands, posts, is_unflushed: false, grace, slack, echo }
     }
 
     /// Asks for the first worker of each place: a scheduler begins with places for which workers
@@ -127,7 +135,9 @@ impl Remote {
                 if let Some(job) = scheduler.last_given(place) {
                     // What cannot go was refused before: see `unfit`.
                     let memories = Memory::all(&job.fds).unwrap_or_default();
-                    self.hands.give(place, request_of(job, self.grace), memories);
+                    let post = self.posts.get(place).and_then(Option::as_ref);
+                    let traced = post.and_then(|post| self.echo.given(&post.source, job));
+                    self.hands.give(place, request_of(job, self.grace, traced), memories);
                 }
             }
             Action::Listen { place } => self.listened(place, scheduler, now),
@@ -173,7 +183,17 @@ impl Remote {
     /// Forgets a worker that has nothing to do, or whose tasks fail in any case.
     fn release(&mut self, place: usize, scheduler: &mut Scheduler, now: Instant) {
         self.hands.release(place);
+        let is_killed = matches!(scheduler.phase, Phase::Terminated | Phase::Broken(_));
+        let why = Failure::Lost("was killed at the end of its pool".to_owned());
+        self.leave(place, is_killed.then_some(&why));
         self.end(place, None, Failure::Exited(0), scheduler, now);
+    }
+
+    /// Has the spans of a worker closed that is gone, for this reason, or needed no more.
+    fn leave(&mut self, place: usize, why: Option<&Failure>) {
+        if let Some(Some(post)) = self.posts.get(place) {
+            self.echo.ended(Arc::clone(&post.source), why);
+        }
     }
 
     /// Settles a worker that is gone.
@@ -192,28 +212,34 @@ impl Remote {
         scheduler.on(Event::Ended { place, words, unpublished: None, why }, now);
     }
 
+    /// Fills a place, unless it is filled.
+    fn started(&mut self, place: usize, tag: Tag, scheduler: &mut Scheduler, now: Instant) {
+        if self.posts.get(place).is_none_or(Option::is_some) {
+            return;
+        }
+        let tag = Arc::new(tag);
+        self.posts[place] = Some(Post {
+            source: self.echo.source(&tag),
+            tag: Arc::clone(&tag),
+            begun: 0,
+            busy: Duration::ZERO,
+            since: now,
+            recalls: VecDeque::new(),
+            is_killed: false,
+        });
+        scheduler.on(Event::Started { place, tag, fd_quota: 0 }, now);
+        // It is offered when it is ready.
+        let (mut message, fds) = (vec![Reply::Ready as u8], Vec::new());
+        scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
+        self.listened(place, scheduler, now);
+    }
+
     /// Turns a report into events.
     pub(crate) fn hear(&mut self, report: Report, scheduler: &mut Scheduler, now: Instant) {
         let slack = self.slack;
         match report {
             Report::Started { place, name, pid } => {
-                if self.posts.get(place).is_none_or(Option::is_some) {
-                    return;
-                }
-                let tag = Arc::new(Tag { name, pid });
-                self.posts[place] = Some(Post {
-                    tag: Arc::clone(&tag),
-                    begun: 0,
-                    busy: Duration::ZERO,
-                    since: now,
-                    recalls: VecDeque::new(),
-                    is_killed: false,
-                });
-                scheduler.on(Event::Started { place, tag, fd_quota: 0 }, now);
-                // It is offered when it is ready.
-                let (mut message, fds) = (vec![Reply::Ready as u8], Vec::new());
-                scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
-                self.listened(place, scheduler, now);
+                self.started(place, Tag { name, pid }, scheduler, now);
             }
             Report::Heard { place, begun, busy, messages } => {
                 let Some(post) = self.post(place) else { return };
@@ -231,9 +257,15 @@ impl Remote {
                 }
                 self.listened(place, scheduler, now);
             }
+            Report::Told { place, told, lent } => {
+                if let Some(Some(post)) = self.posts.get(place) {
+                    self.echo.told(&post.source, &told, lent);
+                }
+            }
             Report::Recalled { place, begun } => {
-                let Some(post) = self.post(place) else { return };
+                let Some(Some(post)) = self.posts.get_mut(place) else { return };
                 post.begun = begun.max(post.begun);
+                self.echo.taken_back(&post.source, post.begun);
                 // An answer without a question is of a node that counts wrongly.
                 let Some(why) = post.recalls.pop_front() else { return };
                 let words = post.words(slack, now);
@@ -242,6 +274,7 @@ impl Remote {
             }
             Report::Ended { place, begun, is_lost, why } => {
                 let why = if is_lost { Failure::NodeLost(why) } else { Failure::Lost(why) };
+                self.leave(place, Some(&why));
                 self.end(place, begun, why, scheduler, now);
             }
             Report::Hopeless { why } => scheduler.on(Event::Hopeless { why }, now),
@@ -260,8 +293,8 @@ impl Remote {
     }
 }
 
-/// Makes the message of a job.
-fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
+/// Makes the message of a job; `traced` is its number in what is told of it, and up to which level.
+fn request_of(job: &Job, grace: Duration, traced: Option<(u64, u8)>) -> Vec<u8> {
     let call = job.sink.call();
     let options = &call.options;
     let request = Request::Tasks {
@@ -271,8 +304,7 @@ fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
         first: job.first,
         name: options.name.clone(),
         deadline: options.deadline.map(|deadline| (deadline, options.grace.unwrap_or(grace))),
-        // Spans and events of other machines stay there.
-        traced: None,
+        traced,
         context: call.context.as_deref().map(str::to_owned),
         limits: (!options.limits.is_empty()).then(|| Box::new(options.limits.clone())),
     };
