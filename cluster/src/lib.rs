@@ -59,6 +59,10 @@
 //! of the worker come out in it: `process` is the hand, as in errors, and `pid` its station's. A
 //! node that is lost closes the spans of its tasks, and the next attempt has a span of its own.
 //!
+//! [`Pool::stats`](multiproc::Pool::stats) has of a hand what it has of a worker here: its time at
+//! work comes with outcomes, and each second with the number of processes that were replaced there
+//! and with the private memory of the present one.
+//!
 //! # The broker
 //!
 //! Any `nats-server` from 2.9.10 (Debian 12) on, with JetStream (`-js`), whose memory store keeps

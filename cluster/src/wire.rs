@@ -161,6 +161,8 @@ pub(crate) enum ToStation {
 pub(crate) enum ToOwner {
     /// How a hand stands. Messages of so many bytes each follow.
     Heard { hand: u32, life: u32, begun: u64, busy: u64, lengths: Vec<u32> },
+    /// How a hand stands beside that: time at work in microseconds, processes replaced, memory.
+    Stands { hand: u32, life: u32, busy: u64, restarts: u32, resident: Option<u64> },
     /// The answer to a recall.
     Recalled { hand: u32, life: u32, begun: u64 },
     /// The answer to a drop.

@@ -91,6 +91,16 @@ fn address(bytes: &[u8]) {
     }
 }
 
+/// What a station says of a hand.
+fn of_hands() -> [ToOwner; 3] {
+    let (hand, life) = (1, 2);
+    [
+        ToOwner::Heard { hand, life, begun: 7, busy: 5, lengths: vec![2, 0, 3] },
+        ToOwner::Told { hand, life, lengths: vec![3, 2] },
+        ToOwner::Stands { hand, life, busy: 1, restarts: 2, resident: Some(3) },
+    ]
+}
+
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     fn seed(kind: u8, message: &impl Serialize, tail: &[u8]) -> Vec<u8> {
         [&[kind], wire::encode(message, &[tail]).as_slice()].concat()
@@ -126,8 +136,6 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         is_open: true,
     };
     let (text, hand, life) = ("why".to_owned(), 1, 2);
-    let heard = ToOwner::Heard { hand, life, begun: 7, busy: 5, lengths: vec![2, 0, 3] };
-    let told = ToOwner::Told { hand, life, lengths: vec![3, 2] };
     let record = ToOwner::Record { level: 2, target: text.clone(), message: text.clone() };
     vec![
         seed(0, &announcement, b""),
@@ -140,8 +148,9 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed(3, &ToStation::Drop { hand, life, answers: true }, b""),
         seed(3, &ToStation::Forget { digest: named.digest }, b""),
         seed(3, &ToStation::Took { cost: 1 << 17 }, b""),
-        seed(4, &heard, b"abcde"),
-        seed(4, &told, b"abcde"),
+        seed(4, &of_hands()[0], b"abcde"),
+        seed(4, &of_hands()[1], b"abcde"),
+        seed(4, &of_hands()[2], b""),
         seed(4, &ToOwner::Dropped { hand, life, begun: u64::MAX }, b""),
         seed(4, &ToOwner::Failed { reason: text }, b""),
         seed(4, &record, b""),

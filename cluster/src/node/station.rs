@@ -376,8 +376,8 @@ impl Clerk {
                 self.hear_hand(said);
             }
             self.tell();
-            self.send().await;
             self.tell_node().await;
+            self.send().await;
             self.leave_if_over().await;
         }
     }
@@ -439,6 +439,9 @@ impl Clerk {
             return;
         }
         self.status_at = now + STATUS;
+        for standing in self.bench.standings() {
+            self.line.say(&standing);
+        }
         let status = wire::encode(&self.bench.status(self.voice.session), &[]);
         let sealed = self.voice.key.seal(Direction::Status, &status);
         if broker::is_connected(&self.voice.client) {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
+use multiproc::elsewhere::Report;
+use tokio::sync::Notify;
 
 use super::window::Window;
 use crate::key::{Direction, Id, Key};
-use crate::line::Line;
-use crate::wire::{self, Announcement, ToStation};
+use crate::line::{Garbage, Line};
+use crate::wire::{self, Announcement, ToOwner, ToStation};
 
 /// Time of silence after which a node is lost.
 pub(crate) const LOST: Duration = Duration::from_secs(5);
@@ -143,6 +145,44 @@ impl Serving {
     pub(crate) fn place_of(&self, hand: u32, life: u32) -> Option<usize> {
         let hand = self.hands.get(hand as usize)?;
         hand.place.filter(|_| hand.life == life)
+    }
+
+    /// Makes a report of what a hand says that changes nothing here; none if it speaks of an
+    /// earlier life. `news` is told when the pool has passed on what is lent to it.
+    ///
+    /// # Errors
+    /// It makes no sense, or is more than the window allows.
+    pub(super) fn report(
+        &self,
+        said: ToOwner,
+        tail: &[u8],
+        news: &Arc<Notify>,
+    ) -> Result<Option<Report>, Garbage> {
+        Ok(match said {
+            ToOwner::Stands { hand, life, busy, restarts, resident } => {
+                let busy = Duration::from_micros(busy);
+                self.place_of(hand, life).map(|place| Report::Stands {
+                    place,
+                    busy,
+                    restarts,
+                    resident,
+                })
+            }
+            ToOwner::Recalled { hand, life, begun } => {
+                self.place_of(hand, life).map(|place| Report::Recalled { place, begun })
+            }
+            ToOwner::Told { hand, life, lengths } => {
+                let cost = wire::cost(lengths.len(), tail.len());
+                let lent = self.window.lend(cost, news).ok_or(Garbage)?;
+                let told = wire::split(&lengths, tail).ok_or(Garbage)?;
+                self.place_of(hand, life).map(|place| Report::Told {
+                    place,
+                    told,
+                    lent: Box::new(lent),
+                })
+            }
+            _ => None,
+        })
     }
 
     /// Returns the packets that are to go out now, sealed.

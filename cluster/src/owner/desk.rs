@@ -33,6 +33,7 @@ use super::shelf::Shelf;
 use crate::broker;
 use crate::contents::Content;
 use crate::key::{Direction, Id, Key};
+use crate::line::Garbage;
 use crate::roll::Roll;
 use crate::wire::{
     self, Alone, Announcement, Hire, Named, Sent, TARGET, ToOwner, ToStation, VERSION,
@@ -423,11 +424,6 @@ impl Desk {
                 let busy = Duration::from_micros(busy);
                 self.reports.push(Report::Heard { place, begun, busy, messages });
             }
-            ToOwner::Recalled { hand, life, begun } => {
-                if let Some(place) = serving.place_of(hand, life) {
-                    self.reports.push(Report::Recalled { place, begun });
-                }
-            }
             ToOwner::Dropped { hand, life, begun } => {
                 let Some(place) = serving.place_of(hand, life) else { return true };
                 // Unasked, it is one of a node that leaves.
@@ -446,15 +442,10 @@ impl Desk {
             ToOwner::Record { level, target, message } => {
                 records::pass_on(&contract.node.name, level, &target, &message);
             }
-            ToOwner::Told { hand, life, lengths } => {
-                let cost = wire::cost(lengths.len(), tail.len());
-                // It does not keep to the window.
-                let Some(lent) = serving.window.lend(cost, &self.passed_on) else { return false };
-                let Some(told) = wire::split(&lengths, tail) else { return false };
-                if let Some(place) = serving.place_of(hand, life) {
-                    self.reports.push(Report::Told { place, told, lent: Box::new(lent) });
-                }
-            }
+            of_hand => match serving.report(of_hand, tail, &self.passed_on) {
+                Ok(report) => self.reports.extend(report),
+                Err(Garbage) => return false,
+            },
         }
         true
     }

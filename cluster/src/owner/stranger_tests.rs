@@ -145,6 +145,11 @@ fn heard(hand: u32, life: u32, begun: u64, messages: &[&[u8]]) -> Vec<u8> {
     wire::encode(&ToOwner::Heard { hand, life, begun, busy: u64::MAX, lengths }, messages)
 }
 
+fn stands(hand: u32, restarts: u32) -> Vec<u8> {
+    let (life, busy, resident) = (1, u64::MAX, Some(u64::MAX));
+    wire::encode(&ToOwner::Stands { hand, life, busy, restarts, resident }, &[])
+}
+
 #[test]
 fn a_node_that_says_what_is_no_packet_is_left() {
     survives(Vec::new);
@@ -158,6 +163,8 @@ fn a_node_that_speaks_of_hands_and_lives_that_it_has_not_got_changes_nothing() {
             heard(0, 99, 1, &[b"x"]),
             heard(u32::MAX, u32::MAX, u64::MAX, &[]),
             wire::encode(&ToOwner::Dropped { hand: 9, life: 1, begun: 3 }, &[]),
+            stands(0, u32::MAX),
+            stands(u32::MAX, u32::MAX),
             wire::encode(&ToOwner::Recalled { hand: 0, life: 1, begun: u64::MAX }, &[]),
             wire::encode(&ToOwner::Recalled { hand: 3, life: 1, begun: 0 }, &[]),
         ]

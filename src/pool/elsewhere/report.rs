@@ -27,6 +27,17 @@ pub enum Report {
         /// What came of tasks, in their order.
         messages: Vec<Vec<u8>>,
     },
+    /// How a worker stands, for statistics.
+    Stands {
+        /// The place.
+        place: usize,
+        /// Time that it has spent on tasks.
+        busy: Duration,
+        /// Number of times that its process was replaced since it was started here.
+        restarts: u32,
+        /// Private memory of its process, in bytes, if that is known.
+        resident: Option<u64>,
+    },
     /// A worker has told of spans and events.
     Told {
         /// The place.

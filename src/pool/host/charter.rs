@@ -13,7 +13,7 @@ use crate::pool::child::worker_loop::Initializer;
 use crate::pool::elsewhere::charter::Charter;
 use crate::pool::elsewhere::memory::Memory;
 use crate::process;
-use crate::relay::onward::{Onward, PassOn};
+use crate::relay::records::Wanted;
 use crate::start::method::StartMethod;
 use crate::sys::program::code::Offset;
 
@@ -74,16 +74,11 @@ pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
     Ok(Charter::new(bytes, memories))
 }
 
-/// Reads the settings of a pool of so many workers here, which tell of spans and events to `told`,
-/// and the level of log records that are wanted of it.
+/// Reads the settings of a pool of so many workers here, and what is wanted of it beside answers.
 ///
 /// # Errors
 /// The bytes are no charter.
-pub(crate) fn read(
-    charter: &Charter,
-    processes: usize,
-    told: Arc<dyn PassOn>,
-) -> Result<(Settings, usize), String> {
+pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, Wanted), String> {
     let terms: Terms = codec::decode_plain(charter.bytes())?;
     let memories = charter.memories().iter();
     let fds = memories.map(|memory| Carried(Arc::clone(memory.fd()))).collect();
@@ -100,7 +95,7 @@ pub(crate) fn read(
             method => method,
         },
         forwards_records: terms.records > 0 || terms.spans > 0,
-        onward: Some(Onward { level: terms.spans, to: told }),
+        onward: None,
         max_restarts: terms.max_restarts,
         grace: terms.grace,
         deadline: terms.deadline,
@@ -110,5 +105,7 @@ pub(crate) fn read(
         #[cfg(feature = "cage")]
         cage: terms.cage,
     };
-    Ok((settings, terms.records))
+    // There is no greater level than 5.
+    let level = u8::try_from(terms.records).unwrap_or(u8::MAX);
+    Ok((settings, Wanted { level, trace_level: terms.spans }))
 }

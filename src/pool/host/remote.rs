@@ -38,6 +38,8 @@ pub(crate) struct Remote {
     hands: Box<dyn Hands>,
     /// The worker in each place.
     posts: Vec<Option<Post>>,
+    /// Number of times that processes were replaced of workers that were in each place before.
+    restarts: Vec<u64>,
     /// True if something was passed on since the last flush.
     is_unflushed: bool,
     /// Time between SIGTERM and SIGKILL, unless tasks set their own.
@@ -55,12 +57,25 @@ struct Post {
     source: Arc<Source>,
     begun: u64,
     busy: Duration,
+    /// Number of times that its process was replaced there, and that one's private memory.
+    restarts: u32,
+    resident: Option<u64>,
     /// Time at which its task began, as far as is known here.
     since: Instant,
     /// The recalls that were not answered, oldest first.
     recalls: VecDeque<Recall>,
     /// True once it was told to kill what it runs.
     is_killed: bool,
+}
+
+/// A worker elsewhere, as statistics have it.
+pub(crate) struct Seen<'a> {
+    /// Name and pid.
+    pub(crate) tag: &'a Tag,
+    /// Time at work.
+    pub(crate) busy: Duration,
+    /// Private memory, in bytes.
+    pub(crate) resident: Option<u64>,
 }
 
 impl Post {
@@ -87,9 +102,10 @@ impl Remote {
     /// They tell of spans and events up to a level.
     pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy, trace_level: u8) -> Remote {
         let posts = std::iter::repeat_with(|| None).take(policy.processes).collect();
+        let restarts = vec![0; policy.processes];
         let (grace, slack) = (policy.grace, policy.distance.slack);
         let echo = Echo::new(trace_level);
-        Remote { hands, posts, is_unflushed: false, grace, slack, echo }
+        Remote { hands, posts, restarts, is_unflushed: false, grace, slack, echo }
     }
 
     /// Asks for the first worker of each place: a scheduler begins with places for which workers
@@ -114,10 +130,17 @@ impl Remote {
             .collect()
     }
 
-    /// Name, pid and time at work of the worker in a place.
-    pub(crate) fn seen(&self, place: usize) -> Option<(&Tag, Duration)> {
-        let post = self.posts.get(place)?.as_ref()?;
-        Some((&post.tag, post.busy))
+    /// What is known of the worker in a place.
+    pub(crate) fn seen(&self, place: usize) -> Option<Seen<'_>> {
+        let Post { tag, busy, resident, .. } = self.posts.get(place)?.as_ref()?;
+        Some(Seen { tag, busy: *busy, resident: *resident })
+    }
+
+    /// Returns how often processes of the workers in a place were replaced where they are.
+    pub(crate) fn restarts(&self, place: usize) -> u64 {
+        let present =
+            self.posts.get(place).and_then(Option::as_ref).map_or(0, |post| post.restarts);
+        self.restarts.get(place).copied().unwrap_or(0).saturating_add(present.into())
     }
 
     /// Sends what was passed on.
@@ -206,6 +229,9 @@ impl Remote {
         now: Instant,
     ) {
         let Some(post) = self.posts.get_mut(place).and_then(Option::take) else { return };
+        if let Some(before) = self.restarts.get_mut(place) {
+            *before = before.saturating_add(post.restarts.into());
+        }
         // What is not known to be begun counts as begun: it must not be run a second time by
         // mistake.
         let words = Words { begun: begun.unwrap_or(UNKNOWN), ..post.words(self.slack, now) };
@@ -223,6 +249,8 @@ impl Remote {
             tag: Arc::clone(&tag),
             begun: 0,
             busy: Duration::ZERO,
+            restarts: 0,
+            resident: None,
             since: now,
             recalls: VecDeque::new(),
             is_killed: false,
@@ -256,6 +284,12 @@ impl Remote {
                     scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
                 }
                 self.listened(place, scheduler, now);
+            }
+            Report::Stands { place, busy, restarts, resident } => {
+                let Some(post) = self.post(place) else { return };
+                post.busy = busy.max(post.busy);
+                post.restarts = restarts.max(post.restarts);
+                post.resident = resident;
             }
             Report::Told { place, told, lent } => {
                 if let Some(Some(post)) = self.posts.get(place) {
