@@ -345,6 +345,21 @@ fn a_slow_subscriber_slows_a_flood_and_loses_nothing() {
 }
 
 #[test]
+fn a_subscriber_that_hangs_keeps_no_outcome_back() {
+    let lines = hear(Level::INFO, 1, |pool, notes| {
+        let hangs = notes.seen();
+        // More than both sides keep: the worker waits for a second, then leaves the rest out.
+        pool.apply(floods, (8000,)).expect("flooded");
+        assert_eq!(pool.map(counts, [0; 100]).expect("counted").len(), 100);
+        drop(hangs);
+    });
+    let opened = lines.iter().filter(|line| line.starts_with("open ")).count();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("close ")).count(), opened);
+    let events = lines.iter().filter(|line| line.contains("flood")).count();
+    assert!((500..8000).contains(&events), "{events}");
+}
+
+#[test]
 fn without_a_subscriber_workers_tell_nothing() {
     fn listens() -> bool {
         tracing::enabled!(Level::ERROR)

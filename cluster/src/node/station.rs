@@ -67,6 +67,9 @@ const FAREWELL: Duration = Duration::from_millis(100);
 /// Messages that are heard in a row before what follows from them is sent.
 const BATCH: usize = 256;
 
+/// Bytes that have not arrived while log records wait for their turn.
+const BACKLOG: usize = 4 << 20;
+
 /// What a station is to do.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Orders {
@@ -141,7 +144,11 @@ fn watch(orders: UnboundedSender<Order>) {
 }
 
 /// Sends log records of tasks to the owner.
-struct Forwarder(UnboundedSender<ToOwner>);
+struct Forwarder {
+    records: UnboundedSender<ToOwner>,
+    /// What waits is counted there, with what else workers say.
+    waiting: Arc<Waiting>,
+}
 
 impl log::Log for Forwarder {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
@@ -151,11 +158,10 @@ impl log::Log for Forwarder {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            let _ = self.0.send(ToOwner::Record {
-                level: record.level() as u8,
-                target: record.target().to_owned(),
-                message: record.args().to_string(),
-            });
+            let message = record.args().to_string();
+            self.waiting.add(message.len());
+            let (level, target) = (record.level() as u8, record.target().to_owned());
+            let _ = self.records.send(ToOwner::Record { level, target, message });
         }
     }
 
@@ -173,6 +179,8 @@ struct Clerk {
     bench: Bench,
     /// What workers have told of spans and events.
     told: Told,
+    /// What they have logged.
+    logged: UnboundedReceiver<ToOwner>,
     /// Time of the owner's last sign of life.
     heard: Instant,
     /// Time of the broker's.
@@ -190,7 +198,9 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     watch(orders_of_node);
     let (records, logged) = mpsc::unbounded_channel();
     // A program whose initialisers have set a logger keeps it.
-    let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
+    let waiting = Arc::new(Waiting::default());
+    let forwarder = Forwarder { records, waiting: Arc::clone(&waiting) };
+    let _ = log::set_boxed_logger(Box::new(forwarder));
     let voice = Voice::connect(&orders, key).await.map_err(|error| error.to_string())?;
     let mut packets = voice
         .client
@@ -201,7 +211,6 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     if !matches!(tokio::time::timeout(AWAY, voice.client.flush()).await, Ok(Ok(()))) {
         return Err("the broker is away".to_owned());
     }
-    let waiting = Arc::new(Waiting::default());
     let station = match prepare(&orders, &voice, &waiting).await {
         Ok(station) => station,
         Err((reason, is_final)) => {
@@ -223,6 +232,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         line: Line::new(now),
         bench: Bench::new(station, orders.hands, larder, said),
         told: Told::new(Arc::clone(&waiting)),
+        logged,
         heard: now,
         connected: now,
         news_at: None,
@@ -235,7 +245,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
         clerk.voice.say(&ready).await;
     }
-    let mut ears = Ears { packets, outcomes, logged, ordered, fetched, waiting };
+    let mut ears = Ears { packets, outcomes, ordered, fetched, waiting };
     clerk.work(&mut ears).await
 }
 
@@ -243,7 +253,6 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
 struct Ears {
     packets: async_nats::Subscriber,
     outcomes: UnboundedReceiver<Said>,
-    logged: UnboundedReceiver<ToOwner>,
     ordered: UnboundedReceiver<Order>,
     fetched: UnboundedReceiver<Fetched>,
     waiting: Arc<Waiting>,
@@ -351,7 +360,7 @@ impl Clerk {
 
     /// Serves until it is time to leave.
     async fn work(&mut self, ears: &mut Ears) -> Result<(), String> {
-        let Ears { packets, outcomes, logged, ordered, fetched, waiting } = ears;
+        let Ears { packets, outcomes, ordered, fetched, waiting } = ears;
         loop {
             let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
             let due = due.min(self.status_at);
@@ -361,7 +370,9 @@ impl Clerk {
                     None => leave(),
                 },
                 Some(said) = outcomes.recv() => self.hear_hand(said),
-                Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
+                Some(record) = self.logged.recv(), if self.line.backlog() < BACKLOG => {
+                    self.say_record(&record);
+                }
                 Some(order) = ordered.recv() => self.follow(&order),
                 Some(news) = fetched.recv() => self.hear_fetched(news).await,
                 () = waiting.news() => {}
@@ -410,14 +421,27 @@ impl Clerk {
         }
     }
 
-    /// Says what came of tasks, and before that what they told of spans and events.
+    /// Says what came of tasks, and before that what they logged, and told of spans and events.
     fn say_news(&mut self, all: bool) {
-        for told in self.told.take(&mut self.bench) {
+        while self.line.backlog() < BACKLOG {
+            let Ok(record) = self.logged.try_recv() else { break };
+            self.say_record(&record);
+        }
+        let bench = &mut self.bench;
+        for told in self.told.take(|hand, job, told| bench.life_that_tells(hand, job, told)) {
             self.line.say(&told);
         }
         for told in self.bench.news(all) {
             self.line.say(&told);
         }
+    }
+
+    /// Says what a task has logged.
+    fn say_record(&mut self, record: &ToOwner) {
+        if let ToOwner::Record { message, .. } = record {
+            self.told.logged(message.len());
+        }
+        self.line.say(&wire::encode(record, &[]));
     }
 
     /// Sends what is to go out.

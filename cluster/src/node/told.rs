@@ -1,4 +1,5 @@
-//! What workers have told of spans and events, until it goes to the owner.
+//! What workers have told of spans and events, until it goes to the owner. What they have logged
+//! counts as well for how much may wait.
 //!
 //! The owner passes it on to its subscriber, which may be slower than workers tell. So there is a
 //! window: the owner says what it is done with ([`ToStation::Took`](crate::wire::ToStation)), and
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use multiproc::station::PassOn;
 use tokio::sync::Notify;
 
-use super::bench::Bench;
 use crate::wire::{self, ToOwner};
 
 /// Bytes that wait here, beside what the pool takes from its workers at once.
@@ -39,8 +39,7 @@ pub(crate) struct Waiting {
 
 impl PassOn for Waiting {
     fn pass_on(&self, hand: usize, job: u64, told: Vec<u8>) {
-        // Relaxed: an estimate.
-        self.bytes.fetch_add(told.len(), Ordering::Relaxed);
+        self.add(told.len());
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.push_back(Item { hand, job, told });
         drop(queue);
@@ -48,11 +47,22 @@ impl PassOn for Waiting {
     }
 
     fn has_room(&self) -> bool {
+        // Relaxed, here and elsewhere: an estimate.
         self.bytes.load(Ordering::Relaxed) < ROOM
     }
 }
 
 impl Waiting {
+    /// Enters bytes of a log record that waits elsewhere.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Strikes out bytes of a log record that was said.
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Waits until something was told, which may have been taken meanwhile.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
@@ -60,7 +70,7 @@ impl Waiting {
 
     fn pop(&self) -> Option<Item> {
         let item = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
-        self.bytes.fetch_sub(item.told.len(), Ordering::Relaxed);
+        self.remove(item.told.len());
         Some(item)
     }
 }
@@ -85,18 +95,27 @@ impl Told {
         Told { waiting, out: 0 }
     }
 
+    /// A log record of so many bytes was said.
+    pub(crate) fn logged(&self, bytes: usize) {
+        self.waiting.remove(bytes);
+    }
+
     /// The owner is done with as much.
     pub(crate) fn took(&mut self, cost: u64) {
         self.out = self.out.saturating_sub(cost);
     }
 
-    /// Takes what is to be said now, encoded.
-    pub(crate) fn take(&mut self, bench: &mut Bench) -> Vec<Vec<u8>> {
+    /// Takes what is to be said now, encoded. `life_of` gives the life of a hand in which it has
+    /// told something, with that; `None` if it is not to be said.
+    pub(crate) fn take(
+        &mut self,
+        mut life_of: impl FnMut(usize, u64, Vec<u8>) -> Option<(u32, Vec<u8>)>,
+    ) -> Vec<Vec<u8>> {
         let mut said = Vec::new();
         let mut batch: Option<Batch> = None;
         while self.out < wire::WINDOW {
             let Some(Item { hand, job, told }) = self.waiting.pop() else { break };
-            let Some((life, told)) = bench.life_that_tells(hand, job, told) else { continue };
+            let Some((life, told)) = life_of(hand, job, told) else { continue };
             let fits = |batch: &Batch| {
                 (batch.hand, batch.life) == (hand, life) && batch.bytes + told.len() <= MESSAGE
             };
@@ -128,4 +147,64 @@ fn say(batch: Batch) -> Vec<u8> {
     let hand = u32::try_from(hand).unwrap_or(u32::MAX);
     let tail: Vec<&[u8]> = told.iter().map(Vec::as_slice).collect();
     wire::encode(&ToOwner::Told { hand, life, lengths }, &tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hands, lives and numbers of messages of what was said.
+    fn said(all: &[Vec<u8>]) -> Vec<(u32, u32, usize)> {
+        let decoded = all.iter().map(|one| match wire::decode::<ToOwner>(one) {
+            Some((ToOwner::Told { hand, life, lengths }, tail)) => {
+                assert!(wire::split(&lengths, tail).is_some());
+                (hand, life, lengths.len())
+            }
+            other => panic!("{other:?}"),
+        });
+        decoded.collect()
+    }
+
+    #[test]
+    fn what_follows_goes_together_and_what_is_over_goes_nowhere() {
+        let waiting = Arc::new(Waiting::default());
+        let mut told = Told::new(Arc::clone(&waiting));
+        for (hand, job) in [(0, 1), (0, 1), (1, 1), (0, 9), (0, 1)] {
+            waiting.pass_on(hand, job, vec![7; 3]);
+        }
+        let said = said(&told.take(|_, job, told| (job < 9).then_some((4, told))));
+        assert_eq!(said, [(0, 4, 2), (1, 4, 1), (0, 4, 1)]);
+        assert_eq!(waiting.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(told.out, wire::cost(4, 12));
+    }
+
+    #[test]
+    fn no_more_goes_out_than_the_owner_takes_nor_waits_than_there_is_room_for() {
+        let waiting = Arc::new(Waiting::default());
+        let mut told = Told::new(Arc::clone(&waiting));
+        let mut count = 0;
+        let take = |told: &mut Told| {
+            let said = said(&told.take(|_, _, told| Some((1, told))));
+            said.iter().map(|(_, _, count)| count).sum::<usize>()
+        };
+        let mut out = 0;
+        while waiting.has_room() {
+            waiting.pass_on(0, 1, vec![0; 1000]);
+            count += 1;
+            out += take(&mut told);
+        }
+        let (window, room) = (wire::WINDOW as usize / 1064, ROOM / 1000);
+        assert_eq!((out, count), (window + 1, window + 1 + room + 1));
+        assert_eq!(take(&mut told), 0);
+        told.took(10 * wire::cost(1, 1000));
+        assert_eq!(take(&mut told), 10);
+        assert!(waiting.has_room());
+        waiting.add(ROOM);
+        assert!(!waiting.has_room());
+        waiting.remove(ROOM);
+        assert!(waiting.has_room());
+        // More than was out is not believed to be.
+        told.took(u64::MAX);
+        assert_eq!(told.out, 0);
+    }
 }
