@@ -10,7 +10,7 @@ use std::process::{Command, Stdio as StdStdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use multiproc::{Child, Process, StartMethod, Stdio};
+use multiproc::{Child, Process, Receiver, Sender, StartMethod, Stdio, pipe};
 
 use support::{METHODS, open_fds, until};
 
@@ -29,6 +29,7 @@ suite![
     standard_input_has_no_lines,
     records_reach_the_logger,
     a_killed_child_in_a_flood_of_records,
+    records_that_are_lost_are_counted,
     garbage_is_no_record,
     one_thread_and_few_descriptors,
     forks_go_on_beside_the_thread,
@@ -335,6 +336,53 @@ fn a_killed_child_in_a_flood_of_records() {
 }
 
 /// Sends what is no record on all sockets, of which one is that for records.
+fn logs_when_told(mut go: Receiver<usize>, mut done: Sender<()>) {
+    while let Ok(count) = go.recv() {
+        for _ in 0..count {
+            log::info!("{}", "x".repeat(1000));
+        }
+        done.send(()).expect("told");
+    }
+}
+
+fn records_that_are_lost_are_counted() {
+    listen(log::LevelFilter::Info);
+    let ((mut go, to_go), (done, mut is_done)) = (pipe().expect("pipe"), pipe().expect("pipe"));
+    let child = Process::new(logs_when_told, (to_go, done)).forward_logs(true);
+    let child = child.start().expect("started");
+    let mut say = |count: usize| {
+        go.send(count).expect("sent");
+        is_done.recv_timeout(LIMIT).expect("it has logged");
+    };
+    let mut said = 5000;
+    // The logger waits for the lock.
+    let ears = EARS.0.lock().expect("lock");
+    say(said);
+    drop(ears);
+    let mut heard = Vec::new();
+    until("the loss is told", || {
+        say(1);
+        said += 1;
+        heard.extend(taken(&EARS.0));
+        heard.iter().any(|line| line.contains("were lost"))
+    });
+    drop(go);
+    child.join().expect("returned");
+    heard.extend(taken(&EARS.0));
+    let prefix = format!("WARN multiproc [{}] ", child.name());
+    let lost: Vec<usize> = heard
+        .iter()
+        .filter_map(|line| {
+            line.strip_prefix(&prefix)?.split_once(" log records or events were lost")
+        })
+        .map(|(count, _)| count.parse().expect("a number"))
+        .collect();
+    assert!(!lost.is_empty(), "{heard:?}");
+    let own = format!("INFO relayed [{}] ", child.name());
+    let came = heard.iter().filter(|line| line.starts_with(&own)).count();
+    assert_eq!(came + lost.iter().sum::<usize>(), said);
+}
+
 fn sends_garbage() {
     for number in open_fds() {
         // SAFETY: it is open, and stays so in this process, which has one thread.

@@ -82,8 +82,8 @@ pub(crate) struct Garbage;
 pub(crate) struct Line {
     /// Units that were not acknowledged, with whether their message goes on.
     kept: VecDeque<(Vec<u8>, bool)>,
-    /// Bytes of them.
-    kept_bytes: usize,
+    /// Bytes of all of them.
+    backlog: usize,
     /// Number of the first of them.
     first: u64,
     /// Number of the next unit to go out.
@@ -118,7 +118,7 @@ impl Line {
     pub(crate) fn new(now: Instant) -> Line {
         Line {
             kept: VecDeque::new(),
-            kept_bytes: 0,
+            backlog: 0,
             first: 0,
             next: 0,
             out: 0,
@@ -138,8 +138,8 @@ impl Line {
 
     /// Says a message.
     pub(crate) fn say(&mut self, message: &[u8]) {
-        self.kept_bytes += message.len();
         let count = message.len().div_ceil(UNIT).max(1);
+        self.backlog += message.len();
         for number in 0..count {
             let start = number * UNIT;
             let end = message.len().min(start + UNIT);
@@ -152,14 +152,14 @@ impl Line {
         self.ack_by = Some(self.sent);
     }
 
+    /// Returns the bytes of what was said and is not known to have arrived.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog
+    }
+
     /// Returns whether everything that was said has arrived.
     pub(crate) fn is_settled(&self) -> bool {
         self.kept.is_empty()
-    }
-
-    /// Returns the number of bytes that were said and have not arrived, as far as is known.
-    pub(crate) fn unsettled(&self) -> usize {
-        self.kept_bytes
     }
 
     /// Returns the next packet to go out now, if there is one. To be called until there is none.
@@ -249,7 +249,7 @@ impl Line {
         }
         while self.first < had {
             let Some((unit, _)) = self.kept.pop_front() else { return Err(Garbage) };
-            self.kept_bytes -= unit.len();
+            self.backlog -= unit.len();
             // What is to be sent again may have arrived all the same.
             if self.next > self.first {
                 self.out -= unit.len();

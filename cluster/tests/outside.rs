@@ -281,7 +281,7 @@ impl log::Log for Listener {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if record.args().to_string().contains("log records were lost") {
+        if record.args().to_string().contains("log records or events were lost") {
             WERE_LOST.store(true, Ordering::SeqCst);
         }
     }
