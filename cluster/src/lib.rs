@@ -77,6 +77,7 @@
 mod broker;
 mod cluster;
 mod contents;
+mod credentials;
 mod error;
 #[cfg(multiproc_fuzz)]
 #[doc(hidden)]
@@ -91,6 +92,7 @@ mod node;
 mod owner;
 mod roll;
 mod store;
+mod tidings;
 mod way;
 mod wire;
 

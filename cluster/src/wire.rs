@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::key::{Digest, Id};
 
 /// The version of all of this: sides of different versions refuse each other.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The triple of what this was built for, as far as it decides whether a program can run.
 pub(crate) const TARGET: &str = concat_target();

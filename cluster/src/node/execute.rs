@@ -6,10 +6,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::journal;
+use super::reins::Reins;
 use super::station::{self, Orders};
 use crate::wire::{self, Alone};
 
@@ -62,11 +62,7 @@ const ILLEGAL: i32 = 4;
 ///
 /// # Errors
 /// How it ended, unless it ended in order.
-pub(super) fn execute(
-    file: &File,
-    orders: &Orders,
-    kept: &Mutex<Option<ChildStdin>>,
-) -> Result<(), String> {
+pub(super) fn execute(file: &File, orders: &Orders, reins: &Reins) -> Result<(), String> {
     let mut child = spawn(file, station::SERVE)
         .map_err(|error| format!("cannot execute the program on this machine: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
@@ -74,11 +70,11 @@ pub(super) fn execute(
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         // A station that has ended already says so below.
         let _ = input.write_all(&[&length, &*bytes].concat());
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+        reins.take(input);
     }
     let last = listen(&mut child);
     let status = child.wait().map_err(|error| format!("cannot wait for the station: {error}"))?;
-    *kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    reins.drop();
     if status.success() { Ok(()) } else { Err(format!("its station {}", told(status, &last))) }
 }
 

@@ -6,7 +6,8 @@ use std::io::Write;
 /// Writes a line. One that cannot be written, as the disk is full or nobody reads any more, is no
 /// reason to stop.
 pub(crate) fn note(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "multiproc-node: {line}");
+    // At once, so that it does not mix with what stations write.
+    let _ = std::io::stderr().write_all(format!("multiproc-node: {line}\n").as_bytes());
 }
 
 /// Writes what a station wrote, as it is.

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::process::ChildStdin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -14,7 +12,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::config::Config;
 use super::execute::{execute, probe};
 use super::fetch::fetch;
-use super::station::{self, Orders};
+use super::reins::Reins;
+use super::station::Orders;
 use crate::key::{Digest, Id};
 use crate::wire::{self, Alone, Hire, Named, Sent};
 
@@ -37,8 +36,7 @@ pub(crate) struct Event {
 
 /// A station, from the request on.
 pub(crate) struct Start {
-    /// Its standard input, once it was executed.
-    input: Arc<Mutex<Option<ChildStdin>>>,
+    reins: Arc<Reins>,
 }
 
 impl Start {
@@ -50,7 +48,7 @@ impl Start {
         programs: Arc<Programs>,
         events: UnboundedSender<Event>,
     ) -> Start {
-        let input = Arc::new(Mutex::new(None));
+        let reins = Arc::new(Reins::new());
         let mut orders = Orders {
             way: config.way.clone(),
             key: config.key.bytes().to_vec(),
@@ -58,7 +56,7 @@ impl Start {
             hands: config.hands,
             hire,
         };
-        let kept = Arc::clone(&input);
+        let kept = Arc::clone(&reins);
         tokio::spawn(async move {
             let (session, pool) = (orders.hire.session, orders.hire.pool);
             let tell = |alone, is_end| {
@@ -66,9 +64,14 @@ impl Start {
                 let _ = events.send(Event { session, subject, alone, is_end });
             };
             let ready = prepare(&client, &mut orders.hire, &programs, &tell);
-            let file = match meanwhile(ready, || tell(Some(Alone::Preparing), false)).await {
-                Ok(file) => file,
-                Err(alone) => return tell(Some(alone), true),
+            let ready = meanwhile(ready, || tell(Some(Alone::Preparing), false));
+            let file = tokio::select! {
+                file = ready => match file {
+                    Ok(file) => file,
+                    Err(alone) => return tell(Some(alone), true),
+                },
+                // What it needs may never come, as the broker is away.
+                () = kept.left() => return tell(None, true),
             };
             // A thread of its own, as it waits for the process.
             let ended = tokio::task::spawn_blocking(move || execute(&file, &orders, &kept)).await;
@@ -79,15 +82,12 @@ impl Start {
             };
             tell(reason.map(|reason| Alone::refused(&reason, false)), true);
         });
-        Start { input }
+        Start { reins }
     }
 
-    /// Has the station finish what it runs, and leave.
+    /// Has the station finish what it runs, and leave; one that runs nothing yet is given up.
     pub(crate) fn drain(&self) {
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(input) = &mut *input {
-            let _ = input.write_all(&[station::DRAIN]);
-        }
+        self.reins.drain();
     }
 }
 

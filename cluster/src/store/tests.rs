@@ -9,6 +9,7 @@ use async_nats::{Client, jetstream};
 use super::Store;
 use crate::contents::{self, Content, Unloadable};
 use crate::local::Local;
+use crate::tidings::Tidings;
 use crate::way::Way;
 use crate::wire;
 
@@ -24,7 +25,7 @@ fn with<F: Future<Output = ()>>(room: usize, f: impl FnOnce(Client) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let way = Way { url: local.url.clone(), ..Way::default() };
-        let client = way.connect("owner by hand").await.expect("connected");
+        let client = way.connect("owner by hand", &Tidings::logged()).await.expect("connected");
         let config = object_store::Config {
             bucket: wire::BUCKET.to_owned(),
             max_bytes: i64::try_from(room).expect("a length"),
@@ -141,7 +142,7 @@ fn the_broker_removes_what_is_old() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let way = Way { url: local.url.clone(), ..Way::default() };
-        let client = way.connect("owner by hand").await.expect("connected");
+        let client = way.connect("owner by hand", &Tidings::logged()).await.expect("connected");
         content(1, 10).store(&client, false).await.expect("stored");
         let stream = jetstream::new(client.clone()).get_stream(wire::STREAM).await;
         let stream = stream.expect("a stream");
