@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::window::Window;
 use crate::key::{Direction, Id, Key};
 use crate::line::{Garbage, Line};
-use crate::wire::{self, Announcement, ToOwner, ToStation};
+use crate::wire::{self, Announcement, TARGET, ToOwner, ToStation, VERSION};
 
 /// Time of silence after which a node is lost.
 pub(crate) const LOST: Duration = Duration::from_secs(5);
@@ -38,6 +38,25 @@ pub(crate) struct Contract {
     pub(crate) announced: Instant,
     pub(crate) session: Id,
     pub(crate) stage: Stage,
+}
+
+impl Contract {
+    /// A session with a node that is about to be asked, unless it says itself that it is of no use.
+    pub(crate) fn new(node: Announcement, session: Id) -> Contract {
+        let now = Instant::now();
+        let unfit = if node.version != VERSION {
+            Some(format!("it speaks version {} of the protocol, not {VERSION}", node.version))
+        } else if node.target != TARGET {
+            Some(format!("it runs programs for {}, not for {TARGET}", node.target))
+        } else {
+            None
+        };
+        let stage = match unfit {
+            Some(reason) => Stage::Refused { reason, again: None },
+            None => Stage::Asked { first: now, last: now },
+        };
+        Contract { node, announced: now, session, stage }
+    }
 }
 
 /// The stages of a session. It only goes on, never back.

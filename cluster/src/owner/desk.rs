@@ -275,22 +275,10 @@ impl Desk {
 
     /// Asks a node to work for the pool.
     async fn hire(&mut self, node: Announcement) {
-        let now = Instant::now();
         let Ok(session) = Id::random() else { return };
         let id = node.node;
-        let unfit = if node.version != VERSION {
-            Some(format!("it speaks version {} of the protocol, not {VERSION}", node.version))
-        } else if node.target != TARGET {
-            Some(format!("it runs programs for {}, not for {TARGET}", node.target))
-        } else {
-            None
-        };
-        let stage = match unfit {
-            Some(reason) => Stage::Refused { reason, again: None },
-            None => Stage::Asked { first: now, last: now },
-        };
         self.sessions.insert(session, id);
-        self.contracts.insert(id, Contract { node, announced: now, session, stage });
+        self.contracts.insert(id, Contract::new(node, session));
         self.ask(id).await;
     }
 
