@@ -86,8 +86,6 @@ pub(crate) struct Garbage;
 pub(crate) struct Line {
     /// Units that were not acknowledged, with whether their message goes on.
     kept: VecDeque<(Vec<u8>, bool)>,
-    /// Bytes of them.
-    kept_bytes: usize,
     /// Number of the first of them.
     first: u64,
     /// Number of the next unit to go out.
@@ -122,7 +120,6 @@ impl Line {
     pub(crate) fn new(now: Instant) -> Line {
         Line {
             kept: VecDeque::new(),
-            kept_bytes: 0,
             first: 0,
             next: 0,
             out: 0,
@@ -142,7 +139,6 @@ impl Line {
 
     /// Says a message.
     pub(crate) fn say(&mut self, message: &[u8]) {
-        self.kept_bytes += message.len();
         let count = message.len().div_ceil(UNIT).max(1);
         for number in 0..count {
             let start = number * UNIT;
@@ -159,11 +155,6 @@ impl Line {
     /// Returns whether everything that was said has arrived.
     pub(crate) fn is_settled(&self) -> bool {
         self.kept.is_empty()
-    }
-
-    /// Returns the number of bytes that were said and have not arrived, as far as is known.
-    pub(crate) fn unsettled(&self) -> usize {
-        self.kept_bytes
     }
 
     /// Returns the next packet to go out now, if there is one. To be called until there is none.
@@ -253,7 +244,6 @@ impl Line {
         }
         while self.first < had {
             let Some((unit, _)) = self.kept.pop_front() else { return Err(Garbage) };
-            self.kept_bytes -= unit.len();
             // What is to be sent again may have arrived all the same.
             if self.next > self.first {
                 self.out -= unit.len();

@@ -13,7 +13,6 @@
 //! - when it has finished what it ran, after its node was told to leave.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
@@ -53,10 +52,6 @@ const LISTENS: Duration = Duration::from_millis(1500);
 
 /// Time to connect to the broker: less than the owner waits, so that it hears why this failed.
 const CONNECTED: Duration = Duration::from_secs(20);
-
-/// Bytes of log records that wait to be said, and that were said and have not arrived, beyond which
-/// further ones are lost. Tasks may log faster than anybody can hear, and while the broker is away.
-const RECORDS: usize = 8 << 20;
 
 /// Time without a connection to the broker after which a station ends.
 const AWAY: Duration = Duration::from_secs(60);
@@ -162,19 +157,6 @@ fn watch(orders: UnboundedSender<Order>) {
 /// Sends log records of tasks to the owner.
 struct Forwarder(UnboundedSender<ToOwner>);
 
-/// Bytes of records that the station's loop has not taken yet, and records lost since the last that
-/// was not.
-static UNSAID: AtomicUsize = AtomicUsize::new(0);
-static LOST: AtomicU64 = AtomicU64::new(0);
-
-/// What a record takes, about.
-fn size(record: &ToOwner) -> usize {
-    match record {
-        ToOwner::Record { target, message, .. } => target.len() + message.len() + 16,
-        _ => 0,
-    }
-}
-
 impl log::Log for Forwarder {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         // Not those of the client, which would make more of them by being sent.
@@ -182,20 +164,13 @@ impl log::Log for Forwarder {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
+        if self.enabled(record.metadata()) {
+            let _ = self.0.send(ToOwner::Record {
+                level: record.level() as u8,
+                target: record.target().to_owned(),
+                message: record.args().to_string(),
+            });
         }
-        if UNSAID.load(Ordering::Relaxed) > RECORDS {
-            LOST.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let record = ToOwner::Record {
-            level: record.level() as u8,
-            target: record.target().to_owned(),
-            message: record.args().to_string(),
-        };
-        UNSAID.fetch_add(size(&record), Ordering::Relaxed);
-        let _ = self.0.send(record);
     }
 
     fn flush(&self) {
@@ -392,13 +367,7 @@ impl Clerk {
                     None => leave(),
                 },
                 Some(said) = outcomes.recv() => self.hear_hand(said),
-                Some(record) = logged.recv() => {
-                    self.say_record(&record);
-                    for _ in 0..BATCH {
-                        let Ok(record) = logged.try_recv() else { break };
-                        self.say_record(&record);
-                    }
-                }
+                Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
                 Some(order) = ordered.recv() => self.follow(&order),
                 Some(news) = fetched.recv() => self.hear_fetched(news).await,
                 () = tokio::time::sleep_until(due.into()) => {}
@@ -416,25 +385,6 @@ impl Clerk {
             self.tell_node().await;
             self.leave_if_over().await;
         }
-    }
-
-    /// Says a log record, if there is room.
-    fn say_record(&mut self, record: &ToOwner) {
-        UNSAID.fetch_sub(size(record), Ordering::Relaxed);
-        if self.line.unsettled() > RECORDS {
-            LOST.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let lost = LOST.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let told = ToOwner::Record {
-                level: log::Level::Warn as u8,
-                target: "multiproc_cluster".to_owned(),
-                message: format!("{lost} log records were lost: there were too many at a time"),
-            };
-            self.line.say(&wire::encode(&told, &[]));
-        }
-        self.line.say(&wire::encode(record, &[]));
     }
 
     /// Follows the node.
