@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use multiproc::elsewhere::{Bell, Charter, Hands, Memory, Report};
-use multiproc::station::{Chunk, Station};
+use multiproc::station::{Chunk, PassOn, Standing, Station};
 use multiproc::{Failure, LimitReached, Pool, Retry, Signal, Workplace};
 
 /// A minute: longer than any test waits for what is not to happen.
@@ -79,7 +79,7 @@ impl Node {
         let Some(place) = hand.place else { return };
         let Some((request, memories)) = hand.waiting.pop_front() else { return };
         let node = self.clone();
-        let said = move |messages, is_last: bool| {
+        let said = move |messages, is_last: bool, standing: Standing| {
             let begun = {
                 let mut posts = node.posts();
                 if posts.is_lost {
@@ -91,7 +91,7 @@ impl Node {
                 }
                 posts.hands[number].begun
             };
-            let busy = Duration::ZERO;
+            let busy = standing.busy;
             node.0.bell.report(vec![Report::Heard { place, begun, busy, messages }]);
         };
         let station = self.0.station.lock().expect("station");
@@ -133,9 +133,20 @@ impl Node {
     }
 }
 
+/// Nobody hears what tasks tell of spans and events.
+struct Unheard;
+
+impl PassOn for Unheard {
+    fn pass_on(&self, _: usize, _: u64, _: Vec<u8>) {}
+
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
 impl Workplace for Node {
     fn open(&self, charter: Charter, _places: usize) -> Result<Box<dyn Hands>, String> {
-        let station = Station::open(&charter, self.0.hands)?;
+        let station = Station::open(&charter, self.0.hands, Arc::new(Unheard))?;
         station.prove()?;
         *self.0.station.lock().expect("station") = Some(station);
         self.posts().hands.resize_with(self.0.hands, Post::default);

@@ -69,12 +69,15 @@ fn originals() -> Vec<Vec<u8>> {
     let heard = ToOwner::Heard { hand: 3, life: 9, begun: 7, busy: 5, lengths: vec![2, 3] };
     let record =
         ToOwner::Record { level: 2, target: "target".to_owned(), message: "text".to_owned() };
+    let told = ToOwner::Told { hand: 3, life: 9, lengths: vec![3, 2] };
     let status = Status { session: id, begun: 1, busy: 2, running: 3, waiting: 4 };
     vec![
         wire::encode(&announcement, &[]),
         wire::encode(&hire, &[]),
         wire::encode(&heard, &[b"ab", b"cde"]),
         wire::encode(&record, &[]),
+        wire::encode(&told, &[b"abc", b"de"]),
+        wire::encode(&ToStation::Took { cost: 1 << 40 }, &[]),
         wire::encode(&status, &[]),
         wire::encode(&ToStation::Give { hand: 1, life: 2, memories: Vec::new() }, &[b"request"]),
         wire::encode(&Alone::refused("no", true), &[]),
@@ -88,7 +91,8 @@ fn decoders_come_to_an_end_whatever_they_get() {
     for _ in 0..ROUNDS {
         let which = dice.roll(originals.len());
         let bytes = dice.spoil(&originals[which]);
-        if let Some((ToOwner::Heard { lengths, .. }, tail)) = wire::decode::<ToOwner>(&bytes)
+        let said = wire::decode::<ToOwner>(&bytes);
+        if let Some((ToOwner::Heard { lengths, .. } | ToOwner::Told { lengths, .. }, tail)) = said
             && let Some(messages) = wire::split(&lengths, tail)
         {
             assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), tail.len());

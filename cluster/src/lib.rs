@@ -51,6 +51,20 @@
 //!   the reasons.
 //! - A task that is being run when its pool's program meets its end may have done part of its work.
 //!
+//! # Logs, spans and events
+//!
+//! What tasks log comes out in the logger of the program that owns their pool. With the feature
+//! `tracing`, each task is a span in its subscriber, as on one machine (see
+//! [`PoolBuilder::forward_logs`](multiproc::PoolBuilder::forward_logs)), and the spans and events
+//! of the worker come out in it: `process` is the hand, as in errors, and `pid` its station's. A
+//! node that is lost closes the spans of its tasks, and the next attempt has a span of its own. A
+//! subscriber that is slower than all nodes together slows workers that tell much, and after a
+//! second they leave out what they cannot tell; outcomes wait for none of it.
+//!
+//! [`Pool::stats`](multiproc::Pool::stats) has of a hand what it has of a worker here: its time at
+//! work comes with outcomes, and each second with the number of processes that were replaced there
+//! and with the private memory of the present one.
+//!
 //! # The broker
 //!
 //! Any `nats-server` from 2.9.10 (Debian 12) on, with JetStream (`-js`), whose memory store keeps

@@ -86,6 +86,8 @@ pub(crate) struct Garbage;
 pub(crate) struct Line {
     /// Units that were not acknowledged, with whether their message goes on.
     kept: VecDeque<(Vec<u8>, bool)>,
+    /// Bytes of all of them.
+    backlog: usize,
     /// Number of the first of them.
     first: u64,
     /// Number of the next unit to go out.
@@ -120,6 +122,7 @@ impl Line {
     pub(crate) fn new(now: Instant) -> Line {
         Line {
             kept: VecDeque::new(),
+            backlog: 0,
             first: 0,
             next: 0,
             out: 0,
@@ -140,6 +143,7 @@ impl Line {
     /// Says a message.
     pub(crate) fn say(&mut self, message: &[u8]) {
         let count = message.len().div_ceil(UNIT).max(1);
+        self.backlog += message.len();
         for number in 0..count {
             let start = number * UNIT;
             let end = message.len().min(start + UNIT);
@@ -150,6 +154,11 @@ impl Line {
     /// Has a packet go out at once, whether or not there is anything to say.
     pub(crate) fn greet(&mut self) {
         self.ack_by = Some(self.sent);
+    }
+
+    /// Returns the bytes of what was said and is not known to have arrived.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog
     }
 
     /// Returns whether everything that was said has arrived.
@@ -244,6 +253,7 @@ impl Line {
         }
         while self.first < had {
             let Some((unit, _)) = self.kept.pop_front() else { return Err(Garbage) };
+            self.backlog -= unit.len();
             // What is to be sent again may have arrived all the same.
             if self.next > self.first {
                 self.out -= unit.len();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::key::{Digest, Id};
 
 /// The version of all of this: sides of different versions refuse each other.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The triple of what this was built for, as far as it decides whether a program can run.
 pub(crate) const TARGET: &str = concat_target();
@@ -152,6 +152,8 @@ pub(crate) enum ToStation {
     Forget { digest: Digest },
     /// The pool is over.
     Bye,
+    /// As much of what was told of spans and events was passed on, by its [`cost`].
+    Took { cost: u64 },
 }
 
 /// What a station tells its owner, over the line.
@@ -159,6 +161,8 @@ pub(crate) enum ToStation {
 pub(crate) enum ToOwner {
     /// How a hand stands. Messages of so many bytes each follow.
     Heard { hand: u32, life: u32, begun: u64, busy: u64, lengths: Vec<u32> },
+    /// How a hand stands beside that: time at work in microseconds, processes replaced, memory.
+    Stands { hand: u32, life: u32, busy: u64, restarts: u32, resident: Option<u64> },
     /// The answer to a recall.
     Recalled { hand: u32, life: u32, begun: u64 },
     /// The answer to a drop.
@@ -169,6 +173,16 @@ pub(crate) enum ToOwner {
     Failed { reason: String },
     /// A log record of a task.
     Record { level: u8, target: String, message: String },
+    /// What a hand tells of spans and events: messages of so many bytes each follow.
+    Told { hand: u32, life: u32, lengths: Vec<u32> },
+}
+
+/// What is on its way of what hands tell of spans and events, at the most, by its [`cost`].
+pub(crate) const WINDOW: u64 = 1 << 20;
+
+/// What so many messages of so many bytes in all count for: also those without bytes take memory.
+pub(crate) fn cost(count: usize, bytes: usize) -> u64 {
+    (count as u64).saturating_mul(64).saturating_add(bytes as u64)
 }
 
 /// Encodes a message, and appends what follows it.

@@ -109,6 +109,43 @@ fn failures_are_what_they_would_be_here() {
 }
 
 #[test]
+fn statistics_are_what_they_would_be_here() {
+    fn rest(milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+    fn abort() {
+        std::process::abort()
+    }
+    let cluster = cluster(1, 1);
+    let pool = Pool::builder().processes(1).on(&cluster).build().expect("pool");
+    let stats = || pool.stats().workers.remove(0);
+    // Not the time that tasks are on their way.
+    let since = Instant::now();
+    (0..300).for_each(|n| assert_eq!(pool.apply(u32::pow, (n, 1)).expect("value"), n));
+    wait_for("it is weighed", || stats().resident.is_some_and(|bytes| bytes > 0));
+    let (short, passed) = (stats().busy, since.elapsed());
+    assert!(short < passed / 10, "{short:?} of {passed:?}");
+    pool.map(rest, [20; 10]).expect("rested");
+    wait_for("the time counts", || stats().busy >= Duration::from_millis(200));
+    assert!(stats().busy < Duration::from_millis(400) + short, "{:?}", stats());
+    let before = stats();
+    assert_eq!((before.tasks, before.failures, before.restarts), (310, 0, 0));
+    pool.apply(abort, ()).expect_err("it aborts");
+    pool.apply(abort, ()).expect_err("it aborts");
+    wait_for("its worker is replaced", || stats().restarts == 2);
+    let after = stats();
+    assert_eq!((after.tasks, after.failures), (312, 2));
+    assert!(after.busy >= before.busy && after.name == "local-1/1" && after.pid == before.pid);
+    // A hand that is told to kill its task is a worker that is replaced here, once.
+    let task = pool.submit(rest, (60_000,));
+    wait_for("it runs", || pool.stats().running == 1);
+    assert!(task.cancel());
+    pool.apply(rest, (1,)).expect("done");
+    wait_for("the new one is told of", || stats().resident.is_some());
+    assert_eq!((stats().restarts, pool.stats().given, pool.stats().queued), (3, 0, 0));
+}
+
+#[test]
 fn settings_longer_than_a_message_arrive() {
     fn keep(bytes: Vec<u8>) -> Vec<u8> {
         bytes

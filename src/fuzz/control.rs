@@ -165,6 +165,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         max_growth: None,
         method: StartMethod::Spawn,
         forwards_records: true,
+        onward: None,
         max_restarts: 3,
         grace: Duration::from_secs(1),
         deadline: Some(Duration::from_secs(1)),

@@ -14,6 +14,7 @@
 
 mod line;
 pub(crate) mod lines;
+pub(crate) mod onward;
 pub(crate) mod reader;
 pub(crate) mod records;
 pub(crate) mod scene;
@@ -21,3 +22,4 @@ pub(crate) mod stream;
 
 pub use line::Line;
 pub(crate) use line::LinesTo;
+pub use onward::PassOn;

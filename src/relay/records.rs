@@ -9,6 +9,8 @@
 //! A death of the process at any moment loses at most the record that was not sent yet: a message
 //! of the socket is whole or not there.
 
+#[cfg(feature = "tracing")]
+use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,8 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tracing")]
+use super::onward::{self, Message, Onward, Teller};
 use super::scene::Scene;
 use crate::codec;
 use crate::sys::ipc::socket::{self, Mode};
@@ -46,6 +50,14 @@ pub(crate) enum Said {
     #[cfg(feature = "tracing")]
     #[serde(skip)]
     Ended(String),
+    /// The process is needed no more, and what it may have to tell is not heard.
+    #[cfg(feature = "tracing")]
+    #[serde(skip)]
+    Left,
+    /// Dropped when what stands before it was passed on.
+    #[cfg(feature = "tracing")]
+    #[serde(skip)]
+    Passed(Box<dyn Any + Send>),
 }
 
 /// The process that says something.
@@ -55,6 +67,9 @@ pub(crate) struct Source {
     /// Its spans, if it tells of them.
     #[cfg(feature = "tracing")]
     feed: Option<Feed>,
+    /// Where it tells of them, if not here.
+    #[cfg(feature = "tracing")]
+    teller: Option<Teller>,
 }
 
 impl Source {
@@ -64,8 +79,29 @@ impl Source {
         Source {
             #[cfg(feature = "tracing")]
             feed: (trace_level > 0).then(|| Feed::new(name.clone(), pid)),
+            #[cfg(feature = "tracing")]
+            teller: None,
             name,
         }
+    }
+
+    /// The same, as the worker of a hand of a station: what it tells is passed on.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn onward(self, onward: Onward, hand: usize) -> Source {
+        Source { feed: None, teller: Some(Teller::new(onward, hand)), ..self }
+    }
+
+    /// The same, as the hand of a station elsewhere: its jobs have numbers behind `before`.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn numbered(self, before: u64) -> Source {
+        let feed = self.feed.map(|feed| feed.numbered(before));
+        Source { feed, ..self }
+    }
+
+    /// Returns whether what it tells of spans and events is heard here.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn is_heard(&self) -> bool {
+        self.feed.is_some()
     }
 
     /// A child that was started just now, whose spans and events are within `span`.
@@ -311,22 +347,43 @@ pub(crate) fn take(socket: &OwnedFd) -> (Vec<Said>, bool) {
     (all, false)
 }
 
+/// Reads what a worker of another machine has told; `None` for garbage.
+#[cfg(feature = "tracing")]
+pub(crate) fn read_onward(bytes: &[u8]) -> Option<Said> {
+    Some(match onward::read(bytes)? {
+        Message::Told(told) => Said::Told(told),
+        Message::Ended(why) => Said::Ended(why),
+    })
+}
+
 /// Passes what a process has said on to this program's logger or subscriber.
 pub(crate) fn give(source: &Source, said: Said) {
     match said {
         Said::Record(logged) => log_again(&source.name, &logged),
         #[cfg(feature = "tracing")]
         Said::Told(told) => {
-            if let Some(feed) = &source.feed {
+            if let Some(teller) = &source.teller {
+                teller.tell(told);
+            } else if let Some(feed) = &source.feed {
                 feed.take_in(told);
             }
         }
         #[cfg(feature = "tracing")]
         Said::Ended(why) => {
-            if let Some(feed) = &source.feed {
+            if let Some(teller) = &source.teller {
+                teller.end(why);
+            } else if let Some(feed) = &source.feed {
                 feed.end(&why);
             }
         }
+        #[cfg(feature = "tracing")]
+        Said::Left => {
+            if let Some(feed) = &source.feed {
+                feed.leave();
+            }
+        }
+        #[cfg(feature = "tracing")]
+        Said::Passed(what) => drop(what),
     }
 }
 
@@ -352,4 +409,86 @@ fn log_again(process: &str, said: &Logged) {
             .line(said.line)
             .build(),
     );
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::relay::onward::PassOn;
+
+    /// Keeps what it is given.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<(usize, u64, Vec<u8>)>>);
+
+    impl PassOn for Kept {
+        fn pass_on(&self, hand: usize, job: u64, told: Vec<u8>) {
+            self.0.lock().expect("kept").push((hand, job, told));
+        }
+
+        fn has_room(&self) -> bool {
+            true
+        }
+    }
+
+    /// What a worker of the third hand tells of a task, as it goes to another machine.
+    fn told() -> Vec<(usize, u64, Vec<u8>)> {
+        let kept = Arc::new(Kept::default());
+        let onward = Onward { level: 3, to: Arc::clone(&kept) as Arc<dyn PassOn> };
+        let source = Source::new("worker".to_owned(), 1, 3).onward(onward, 2);
+        let begun = Told::Begun { job: 7, number: 0, name: "task".to_owned() };
+        let failed = Told::Failed { message: "why".to_owned(), place: None, backtrace: None };
+        let values = Told::Values { id: 1, values: Vec::new() };
+        for told in [begun, failed, values, Told::Closed { id: 1 }] {
+            give(&source, Said::Told(told));
+        }
+        give(&source, Said::Ended("killed".to_owned()));
+        std::mem::take(&mut kept.0.lock().expect("kept"))
+    }
+
+    #[test]
+    fn what_a_worker_tells_arrives_with_its_hand_and_job() {
+        let told = told();
+        assert!(told.iter().all(|(hand, job, _)| (*hand, *job) == (2, 7)), "{told:?}");
+        let said: Vec<_> = told.iter().map(|(_, _, bytes)| read_onward(bytes)).collect();
+        assert!(
+            matches!(
+                &said[..],
+                [
+                    Some(Said::Told(Told::Begun { job: 7, .. })),
+                    Some(Said::Told(Told::Failed { .. })),
+                    Some(Said::Told(Told::Values { .. })),
+                    Some(Said::Told(Told::Closed { id: 1 })),
+                    Some(Said::Ended(_)),
+                ]
+            ),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn garbage_is_nothing_or_is_taken_in() {
+        assert!(read_onward(&vec![0; socket::LARGEST + 1]).is_none());
+        let subscriber = tracing_subscriber::registry();
+        tracing::dispatcher::with_default(&subscriber.into(), || {
+            let source = Source::new("worker".to_owned(), 1, 5);
+            let mut understood = 0;
+            // Each byte of each message in a few other ways, and each message cut everywhere.
+            for (_, _, whole) in told() {
+                for at in 0..whole.len() {
+                    for change in [1, 2, 64, 128, 255] {
+                        let mut bytes = whole.clone();
+                        bytes[at] ^= change;
+                        for bytes in [&bytes[..], &bytes[..at]] {
+                            let said = read_onward(bytes);
+                            understood += usize::from(said.is_some());
+                            said.into_iter().for_each(|said| give(&source, said));
+                        }
+                    }
+                }
+            }
+            assert!(understood > 20, "{understood}");
+        });
+    }
 }

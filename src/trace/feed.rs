@@ -24,6 +24,9 @@ const MAX_SPANS: usize = 1024;
 /// Jobs of one worker whose origin is remembered, at the most.
 const MAX_JOBS: usize = 4096;
 
+/// The outcome of a task of which the worker could not tell it.
+const NOT_TOLD: &str = "not told";
+
 /// What the program knows of one worker's spans.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -75,6 +78,12 @@ impl Feed {
     /// The same, with what is of no task within `span`.
     pub(crate) fn within(self, span: Span) -> Feed {
         lock(&self.open).worker = Some(Kept::new(span));
+        self
+    }
+
+    /// The same, with numbers behind this one for its jobs.
+    pub(crate) fn numbered(self, before: u64) -> Feed {
+        lock(&self.jobs).last = before;
         self
     }
 
@@ -191,7 +200,7 @@ impl Feed {
 
     /// Opens a task's span.
     fn begin(&self, job: u64, number: u64, name: String) {
-        self.end_task("not told");
+        self.end_task(NOT_TOLD);
         let origin = self.origin(job);
         let span = origin.place().enter(|parent| {
             tracing::info_span!(
@@ -247,11 +256,22 @@ impl Feed {
         if lock(&self.open).task.is_some() {
             let _ = unwind::catch(|| self.fail(why, None, None));
         }
+        self.close_all(why);
+    }
+
+    /// The worker is needed no more: closes all of its spans. It has told the outcome of its tasks,
+    /// unless it told more than could be heard.
+    pub(crate) fn leave(&self) {
+        self.close_all(NOT_TOLD);
+    }
+
+    /// Closes all spans of the worker, the innermost first. `outcome` is that of the task that ran.
+    fn close_all(&self, outcome: &str) {
         let spans = std::mem::take(&mut lock(&self.open).spans);
         let mut spans: Vec<_> = spans.into_iter().collect();
         spans.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         drop_each(spans);
-        let _ = unwind::catch(|| self.end_task(why));
+        let _ = unwind::catch(|| self.end_task(outcome));
         let worker = lock(&self.open).worker.take();
         drop_each(worker);
         let origins = std::mem::take(&mut lock(&self.jobs).origins);

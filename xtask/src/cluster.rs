@@ -15,7 +15,8 @@ pub(crate) fn check() -> Result<(), String> {
     let path = server.to_string_lossy();
     let environment = [(SERVER, &*path), ("MULTIPROC_CLUSTER_ROUNDS", "6")];
     // Two at a time: each has a broker, nodes and workers of its own, and waits most of its time.
-    let package = ["test", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
+    let package =
+        ["test", "--locked", "--package", "multiproc-cluster", "--features", "cage,tracing"];
     cargo(&[&package[..], &["--", "--test-threads", "2"]].concat(), &environment)?;
     let example = ["run", "--locked", "--package", "multiproc-cluster", "--features", "cage"];
     cargo(&[&example[..], &["--example", "cluster_thumbs", "--", "210"]].concat(), &environment)

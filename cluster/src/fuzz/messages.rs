@@ -72,10 +72,11 @@ fn announced(bytes: &[u8]) {
 /// What came of tasks.
 fn outcome(bytes: &[u8]) {
     let Some((said, tail)) = again::<ToOwner>(bytes) else { return };
-    if let ToOwner::Heard { lengths, .. } = said
+    if let ToOwner::Heard { lengths, .. } | ToOwner::Told { lengths, .. } = said
         && let Some(messages) = wire::split(&lengths, tail)
     {
         assert_eq!(messages.concat(), tail);
+        assert!(wire::cost(messages.len(), tail.len()) >= tail.len() as u64);
     }
 }
 
@@ -88,6 +89,16 @@ fn address(bytes: &[u8]) {
         assert!(shown.ends_with(&format!("..@{host}")), "{shown}");
         assert!(shown.len() <= text.len() - login.len() + "nats://..".len(), "{shown}");
     }
+}
+
+/// What a station says of a hand.
+fn of_hands() -> [ToOwner; 3] {
+    let (hand, life) = (1, 2);
+    [
+        ToOwner::Heard { hand, life, begun: 7, busy: 5, lengths: vec![2, 0, 3] },
+        ToOwner::Told { hand, life, lengths: vec![3, 2] },
+        ToOwner::Stands { hand, life, busy: 1, restarts: 2, resident: Some(3) },
+    ]
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
@@ -125,7 +136,6 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         is_open: true,
     };
     let (text, hand, life) = ("why".to_owned(), 1, 2);
-    let heard = ToOwner::Heard { hand, life, begun: 7, busy: 5, lengths: vec![2, 0, 3] };
     let record = ToOwner::Record { level: 2, target: text.clone(), message: text.clone() };
     vec![
         seed(0, &announcement, b""),
@@ -137,7 +147,10 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed(3, &ToStation::Give { hand, life, memories: vec![named] }, b"request"),
         seed(3, &ToStation::Drop { hand, life, answers: true }, b""),
         seed(3, &ToStation::Forget { digest: named.digest }, b""),
-        seed(4, &heard, b"abcde"),
+        seed(3, &ToStation::Took { cost: 1 << 17 }, b""),
+        seed(4, &of_hands()[0], b"abcde"),
+        seed(4, &of_hands()[1], b"abcde"),
+        seed(4, &of_hands()[2], b""),
         seed(4, &ToOwner::Dropped { hand, life, begun: u64::MAX }, b""),
         seed(4, &ToOwner::Failed { reason: text }, b""),
         seed(4, &record, b""),

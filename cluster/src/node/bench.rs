@@ -4,15 +4,18 @@
 //! hand has begun is exact at any moment, and everything behind that was not begun.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use multiproc::elsewhere::Memory;
-use multiproc::station::{Chunk, Station};
+use multiproc::station::{Chunk, Standing, Station};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::larder::Larder;
 use crate::key::{Digest, Id};
 use crate::wire::{self, Named, Status, ToOwner};
+
+/// What is kept of what a hand tells before it is taken, at the most.
+const KEPT_EARLY: usize = 64;
 
 /// What came of a chunk.
 pub(crate) struct Said {
@@ -21,6 +24,7 @@ pub(crate) struct Said {
     serial: u64,
     messages: Vec<Vec<u8>>,
     is_last: bool,
+    standing: Standing,
 }
 
 /// A hand.
@@ -29,20 +33,43 @@ struct Slot {
     life: u32,
     /// Number of tasks that it has begun in this life.
     begun: u64,
-    /// Time that it has spent on tasks in this life.
-    busy: Duration,
+    /// How it stands, in all of its lives; its memory of when it was weighed last.
+    standing: Standing,
+    /// Time that it had spent on tasks before this life, and number of times that its worker had
+    /// been replaced. That is known with the first outcome: a worker that was killed at the end of
+    /// a life may be replaced in the next.
+    busy_before: Duration,
+    restarts_before: Option<u64>,
+    /// What the owner knows of it in this life.
+    told: Standing,
     /// Chunks that it has not begun.
     waiting: VecDeque<(Vec<u8>, Vec<Named>)>,
     running: Option<Running>,
+    /// The number of the first chunk that it has begun in this life, in what it tells of tasks.
+    first: Option<u64>,
+    /// What it has told before it was taken.
+    early: Vec<Vec<u8>>,
     /// True once its owner has given it something, and has not dropped it.
     is_taken: bool,
+}
+
+impl Slot {
+    /// How it stands, as its owner is told.
+    fn in_this_life(&self) -> Standing {
+        let Standing { busy, restarts, resident } = self.standing;
+        let before = self.restarts_before.unwrap_or(restarts);
+        Standing {
+            busy: busy.saturating_sub(self.busy_before),
+            restarts: restarts.saturating_sub(before),
+            resident,
+        }
+    }
 }
 
 /// A chunk that runs.
 struct Running {
     chunk: Chunk,
     serial: u64,
-    since: Instant,
 }
 
 /// All hands.
@@ -51,9 +78,8 @@ pub(crate) struct Bench {
     larder: Larder,
     slots: Vec<Slot>,
     serial: u64,
-    /// Tasks begun, and time spent on them, by all hands in all lives.
+    /// Tasks begun by all hands in all lives.
     begun: u64,
-    busy: Duration,
     /// Where the pool's thread puts what came of chunks.
     said: UnboundedSender<Said>,
     /// Messages of each hand that were not told yet; an empty list tells only how it stands.
@@ -69,16 +95,7 @@ impl Bench {
         said: UnboundedSender<Said>,
     ) -> Bench {
         let slots = std::iter::repeat_with(Slot::default).take(hands).collect();
-        Bench {
-            station,
-            larder,
-            slots,
-            serial: 0,
-            begun: 0,
-            busy: Duration::ZERO,
-            said,
-            news: BTreeMap::new(),
-        }
+        Bench { station, larder, slots, serial: 0, begun: 0, said, news: BTreeMap::new() }
     }
 
     /// Returns the number of hands that run something.
@@ -88,11 +105,12 @@ impl Bench {
 
     /// Says how the hands stand.
     pub(crate) fn status(&self, session: Id) -> Status {
+        let busy: Duration = self.slots.iter().map(|slot| slot.standing.busy).sum();
         let waiting: usize = self.slots.iter().map(|slot| slot.waiting.len()).sum();
         Status {
             session,
             begun: self.begun,
-            busy: u64::try_from(self.busy.as_micros()).unwrap_or(u64::MAX),
+            busy: u64::try_from(busy.as_micros()).unwrap_or(u64::MAX),
             running: u32::try_from(self.running()).unwrap_or(u32::MAX),
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
         }
@@ -115,7 +133,9 @@ impl Bench {
         };
         if slot.life != life {
             clear(slot);
-            *slot = Slot { life, ..Slot::default() };
+            let (early, standing) = (std::mem::take(&mut slot.early), slot.standing);
+            let busy_before = standing.busy;
+            *slot = Slot { life, early, standing, busy_before, ..Slot::default() };
             self.news.remove(&number);
         }
         slot.is_taken = true;
@@ -153,13 +173,15 @@ impl Bench {
         let Some((request, _)) = slot.waiting.pop_front() else { return Ok(()) };
         self.serial += 1;
         let (serial, said) = (self.serial, self.said.clone());
-        let chunk = self.station.run(number, &request, &memories, move |messages, is_last| {
-            // The station's loop is gone only when the process is about to be.
-            let _ = said.send(Said { hand: number, serial, messages, is_last });
-        })?;
+        let chunk =
+            self.station.run(number, &request, &memories, move |messages, is_last, standing| {
+                // The station's loop is gone only when the process is about to be.
+                let _ = said.send(Said { hand: number, serial, messages, is_last, standing });
+            })?;
         slot.begun += u64::from(chunk.count());
+        slot.first = slot.first.or(Some(chunk.number()));
         self.begun += u64::from(chunk.count());
-        slot.running = Some(Running { chunk, serial, since: Instant::now() });
+        slot.running = Some(Running { chunk, serial });
         self.news.entry(number).or_default();
         Ok(())
     }
@@ -169,17 +191,14 @@ impl Bench {
     /// # Errors
     /// The next chunk makes no sense.
     pub(crate) fn hear(&mut self, said: Said, is_draining: bool) -> Result<(), String> {
-        let Said { hand, serial, messages, is_last } = said;
+        let Said { hand, serial, messages, is_last, standing } = said;
         let Some(slot) = self.slots.get_mut(hand) else { return Ok(()) };
         // Of a chunk that was killed.
-        let Some(running) = slot.running.as_mut().filter(|running| running.serial == serial) else {
+        if slot.running.as_ref().is_none_or(|running| running.serial != serial) {
             return Ok(());
-        };
-        let now = Instant::now();
-        let passed = now.saturating_duration_since(running.since);
-        slot.busy += passed;
-        self.busy += passed;
-        running.since = now;
+        }
+        slot.restarts_before.get_or_insert(standing.restarts);
+        slot.standing = Standing { resident: slot.standing.resident, ..standing };
         self.news.entry(hand).or_default().extend(messages);
         if is_last {
             slot.running = None;
@@ -227,6 +246,32 @@ impl Bench {
         told
     }
 
+    /// Returns the life that something belongs to which the worker of a hand has told in the job
+    /// of this number; `None` if it is over, and if none has begun, which is kept for the first.
+    pub(crate) fn life_that_tells(
+        &mut self,
+        hand: usize,
+        job: u64,
+        told: Vec<u8>,
+    ) -> Option<(u32, Vec<u8>)> {
+        let slot = self.slots.get_mut(hand)?;
+        if job == 0 && !slot.is_taken {
+            // Of an initializer, and few.
+            if slot.early.len() < KEPT_EARLY {
+                slot.early.push(told);
+            }
+            return None;
+        }
+        // A worker that was killed at the end of a life may be heard in the next.
+        let is_now = job == 0 || slot.first.is_some_and(|first| job >= first);
+        is_now.then_some((slot.life, told))
+    }
+
+    /// Takes what a hand has told before it was taken.
+    pub(crate) fn take_early(&mut self, hand: u32) -> Vec<Vec<u8>> {
+        self.slots.get_mut(hand as usize).map_or(Vec::new(), |slot| std::mem::take(&mut slot.early))
+    }
+
     /// Takes what is to be told of the hands, encoded. Without `all`, only of those of which
     /// something came: that others have begun can wait.
     pub(crate) fn news(&mut self, all: bool) -> Vec<Vec<u8>> {
@@ -242,13 +287,36 @@ impl Bench {
                 hand: u32::try_from(*number).unwrap_or(u32::MAX),
                 life: slot.life,
                 begun: slot.begun,
-                busy: u64::try_from(slot.busy.as_micros()).unwrap_or(u64::MAX),
+                busy: u64::try_from(slot.in_this_life().busy.as_micros()).unwrap_or(u64::MAX),
                 lengths: lengths.collect(),
             };
             let tail: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
             told.push(wire::encode(&heard, &tail));
             false
         });
+        told
+    }
+
+    /// Looks how the hands stand, and takes what their owner does not know, encoded.
+    pub(crate) fn standings(&mut self) -> Vec<Vec<u8>> {
+        let mut told = Vec::new();
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            slot.standing = self.station.standing(number, slot.is_taken);
+            let standing = slot.in_this_life();
+            if slot.is_taken && slot.told != standing {
+                slot.told = standing;
+                told.push(wire::encode(
+                    &ToOwner::Stands {
+                        hand: u32::try_from(number).unwrap_or(u32::MAX),
+                        life: slot.life,
+                        busy: u64::try_from(standing.busy.as_micros()).unwrap_or(u64::MAX),
+                        restarts: u32::try_from(standing.restarts).unwrap_or(u32::MAX),
+                        resident: standing.resident,
+                    },
+                    &[],
+                ));
+            }
+        }
         told
     }
 

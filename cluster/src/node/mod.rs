@@ -9,6 +9,7 @@
 //! - `journal`: what the node writes to standard error.
 //! - `station`: the process of the owner's own program that runs the tasks of one pool.
 //! - `bench`: the hands of a station, and what they have.
+//! - `told`: what their workers tell of spans and events, until it goes to the owner.
 //!
 //! The daemon executes nothing but what a sealed request names by its SHA-256, from a sealed memory
 //! file. It never looks into tasks; the station does, which is the very program that made them.
@@ -26,3 +27,4 @@ pub(crate) mod metrics;
 mod program_tests;
 pub(crate) mod start;
 pub(crate) mod station;
+mod told;

@@ -13,6 +13,7 @@
 //! - when it has finished what it ran, after its node was told to leave.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
@@ -25,6 +26,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{Bench, Said};
 use super::larder::{self, Fetched, Larder};
+use super::told::{Told, Waiting};
 use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
@@ -73,6 +75,9 @@ const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Messages that are heard in a row before what follows from them is sent.
 const BATCH: usize = 256;
+
+/// Bytes that have not arrived while log records wait for their turn.
+const BACKLOG: usize = 4 << 20;
 
 /// What a station is to do.
 #[derive(Clone, Serialize, Deserialize)]
@@ -155,7 +160,11 @@ fn watch(orders: UnboundedSender<Order>) {
 }
 
 /// Sends log records of tasks to the owner.
-struct Forwarder(UnboundedSender<ToOwner>);
+struct Forwarder {
+    records: UnboundedSender<ToOwner>,
+    /// What waits is counted there, with what else workers say.
+    waiting: Arc<Waiting>,
+}
 
 impl log::Log for Forwarder {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
@@ -165,11 +174,10 @@ impl log::Log for Forwarder {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            let _ = self.0.send(ToOwner::Record {
-                level: record.level() as u8,
-                target: record.target().to_owned(),
-                message: record.args().to_string(),
-            });
+            let message = record.args().to_string();
+            self.waiting.add(message.len());
+            let (level, target) = (record.level() as u8, record.target().to_owned());
+            let _ = self.records.send(ToOwner::Record { level, target, message });
         }
     }
 
@@ -185,6 +193,10 @@ struct Clerk {
     key: Key,
     line: Line,
     bench: Bench,
+    /// What workers have told of spans and events.
+    told: Told,
+    /// What they have logged.
+    logged: UnboundedReceiver<ToOwner>,
     /// Time of the owner's last sign of life.
     heard: Instant,
     /// Time of the broker's.
@@ -201,11 +213,13 @@ struct Clerk {
 /// Connects, makes the pool ready, and serves.
 async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     let _signals = heed_no_signals();
-    let (orders_of_node, mut ordered) = mpsc::unbounded_channel();
+    let (orders_of_node, ordered) = mpsc::unbounded_channel();
     watch(orders_of_node);
-    let (records, mut logged) = mpsc::unbounded_channel();
+    let (records, logged) = mpsc::unbounded_channel();
     // A program whose initialisers have set a logger keeps it.
-    let _ = log::set_boxed_logger(Box::new(Forwarder(records)));
+    let waiting = Arc::new(Waiting::default());
+    let forwarder = Forwarder { records, waiting: Arc::clone(&waiting) };
+    let _ = log::set_boxed_logger(Box::new(forwarder));
     let voice = tokio::time::timeout(CONNECTED, Voice::connect(&orders, key)).await;
     let voice = voice.map_err(|_| "the broker does not let it connect".to_owned())?;
     let voice = voice.map_err(|error| error.to_string())?;
@@ -218,7 +232,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
     if !matches!(tokio::time::timeout(AWAY, voice.client.flush()).await, Ok(Ok(()))) {
         return Err("the broker is away".to_owned());
     }
-    let station = match prepare(&orders, &voice).await {
+    let station = match prepare(&orders, &voice, &waiting).await {
         Ok(station) => station,
         Err((reason, is_final)) => {
             voice.say(&Alone::refused(&reason, is_final)).await;
@@ -227,8 +241,8 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
     };
     let nonce = Id::random().map_err(|error| error.to_string())?;
-    let (said, mut outcomes) = mpsc::unbounded_channel();
-    let (news, mut fetched) = mpsc::unbounded_channel();
+    let (said, outcomes) = mpsc::unbounded_channel();
+    let (news, fetched) = mpsc::unbounded_channel();
     let larder = Larder::new(voice.client.clone(), news);
     let now = Instant::now();
     let hands = u32::try_from(orders.hands).unwrap_or(u32::MAX);
@@ -238,6 +252,8 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         voice,
         line: Line::new(now),
         bench: Bench::new(station, orders.hands, larder, said),
+        told: Told::new(Arc::clone(&waiting)),
+        logged,
         heard: now,
         connected: now,
         news_at: None,
@@ -251,7 +267,17 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
         clerk.voice.say(&ready).await;
     }
-    clerk.work(&mut packets, &mut outcomes, &mut logged, &mut ordered, &mut fetched).await
+    let mut ears = Ears { packets, outcomes, ordered, fetched, waiting };
+    clerk.work(&mut ears).await
+}
+
+/// All that a station hears.
+struct Ears {
+    packets: async_nats::Subscriber,
+    outcomes: UnboundedReceiver<Said>,
+    ordered: UnboundedReceiver<Order>,
+    fetched: UnboundedReceiver<Fetched>,
+    waiting: Arc<Waiting>,
 }
 
 /// The way to the owner.
@@ -294,14 +320,19 @@ impl Voice {
 ///
 /// # Errors
 /// The reason, and whether it stays the same.
-async fn prepare(orders: &Orders, voice: &Voice) -> Result<Station, (String, bool)> {
+async fn prepare(
+    orders: &Orders,
+    voice: &Voice,
+    waiting: &Arc<Waiting>,
+) -> Result<Station, (String, bool)> {
     let Sent::Here(charter) = orders.hire.charter.clone() else {
         return Err(("its node has not got the pool's settings".to_owned(), true));
     };
     let memories = memories(orders, voice).await.map_err(|reason| (reason, false))?;
     let (charter, hands) = (Charter::new(charter, memories), orders.hands);
+    let told = Arc::clone(waiting);
     let mut made = tokio::task::spawn_blocking(move || {
-        let station = Station::open(&charter, hands)?;
+        let station = Station::open(&charter, hands, told)?;
         station.prove()?;
         Ok::<_, String>(station)
     });
@@ -350,14 +381,8 @@ impl Clerk {
     }
 
     /// Serves until it is time to leave.
-    async fn work(
-        &mut self,
-        packets: &mut async_nats::Subscriber,
-        outcomes: &mut UnboundedReceiver<Said>,
-        logged: &mut UnboundedReceiver<ToOwner>,
-        ordered: &mut UnboundedReceiver<Order>,
-        fetched: &mut UnboundedReceiver<Fetched>,
-    ) -> Result<(), String> {
+    async fn work(&mut self, ears: &mut Ears) -> Result<(), String> {
+        let Ears { packets, outcomes, ordered, fetched, waiting } = ears;
         loop {
             let due = self.news_at.into_iter().fold(self.line.due(), Instant::min);
             let due = due.min(self.status_at);
@@ -367,9 +392,12 @@ impl Clerk {
                     None => leave(),
                 },
                 Some(said) = outcomes.recv() => self.hear_hand(said),
-                Some(record) = logged.recv() => self.line.say(&wire::encode(&record, &[])),
+                Some(record) = self.logged.recv(), if self.line.backlog() < BACKLOG => {
+                    self.say_record(&record);
+                }
                 Some(order) = ordered.recv() => self.follow(&order),
                 Some(news) = fetched.recv() => self.hear_fetched(news).await,
+                () = waiting.news() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             // What else is there already goes the same way, so that packets are few.
@@ -381,8 +409,8 @@ impl Clerk {
                 self.hear_hand(said);
             }
             self.tell();
-            self.send().await;
             self.tell_node().await;
+            self.send().await;
             self.leave_if_over().await;
         }
     }
@@ -415,10 +443,27 @@ impl Clerk {
         }
     }
 
+    /// Says what came of tasks, and before that what they logged, and told of spans and events.
     fn say_news(&mut self, all: bool) {
+        while self.line.backlog() < BACKLOG {
+            let Ok(record) = self.logged.try_recv() else { break };
+            self.say_record(&record);
+        }
+        let bench = &mut self.bench;
+        for told in self.told.take(|hand, job, told| bench.life_that_tells(hand, job, told)) {
+            self.line.say(&told);
+        }
         for told in self.bench.news(all) {
             self.line.say(&told);
         }
+    }
+
+    /// Says what a task has logged.
+    fn say_record(&mut self, record: &ToOwner) {
+        if let ToOwner::Record { message, .. } = record {
+            self.told.logged(message.len());
+        }
+        self.line.say(&wire::encode(record, &[]));
     }
 
     /// Sends what is to go out.
@@ -440,6 +485,9 @@ impl Clerk {
             return;
         }
         self.status_at = now + STATUS;
+        for standing in self.bench.standings() {
+            self.line.say(&standing);
+        }
         let status = wire::encode(&self.bench.status(self.voice.session), &[]);
         let sealed = self.voice.key.seal(Direction::Status, &status);
         if broker::is_connected(&self.voice.client) {
@@ -490,7 +538,15 @@ impl Clerk {
         let answer = match told {
             ToStation::Give { hand, life, memories } => {
                 let given = self.bench.give(hand, life, tail, memories);
+                let early = self.bench.take_early(hand);
+                if !early.is_empty() {
+                    self.line.say(&self.told.say_early(hand as usize, life, early));
+                }
                 given.err().map(|reason| ToOwner::Failed { reason })
+            }
+            ToStation::Took { cost } => {
+                self.told.took(cost);
+                None
             }
             ToStation::Forget { digest } => {
                 self.bench.forget(&digest);

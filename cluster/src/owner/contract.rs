@@ -1,12 +1,16 @@
 //! What the owner of a pool knows of one node that works for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
+use multiproc::elsewhere::Report;
+use tokio::sync::Notify;
 
+use super::window::Window;
 use crate::key::{Direction, Id, Key};
-use crate::line::Line;
-use crate::wire::{self, Announcement, ToStation};
+use crate::line::{Garbage, Line};
+use crate::wire::{self, Announcement, ToOwner, ToStation};
 
 /// Time of silence after which a node is lost.
 pub(crate) const LOST: Duration = Duration::from_secs(5);
@@ -55,6 +59,8 @@ pub(crate) struct Serving {
     pub(crate) hands: Vec<Hand>,
     /// Time of its last sign of life.
     pub(crate) heard: Instant,
+    /// What it has told of spans and events that was not passed on.
+    pub(crate) window: Arc<Window>,
     /// True once it takes nothing more.
     pub(crate) is_leaving: bool,
 }
@@ -87,6 +93,7 @@ impl Serving {
             // Bounded: a node that lies must not have this program take memory for it.
             hands: vec![Hand::default(); hands.clamp(1, 4096) as usize],
             heard: now,
+            window: Arc::default(),
             is_leaving: false,
         }
     }
@@ -146,8 +153,49 @@ impl Serving {
         hand.place.filter(|_| hand.life == life)
     }
 
+    /// Makes a report of what a hand says that changes nothing here; none if it speaks of an
+    /// earlier life. `news` is told when the pool has passed on what is lent to it.
+    ///
+    /// # Errors
+    /// It makes no sense, or is more than the window allows.
+    pub(super) fn report(
+        &self,
+        said: ToOwner,
+        tail: &[u8],
+        news: &Arc<Notify>,
+    ) -> Result<Option<Report>, Garbage> {
+        Ok(match said {
+            ToOwner::Stands { hand, life, busy, restarts, resident } => {
+                let busy = Duration::from_micros(busy);
+                self.place_of(hand, life).map(|place| Report::Stands {
+                    place,
+                    busy,
+                    restarts,
+                    resident,
+                })
+            }
+            ToOwner::Recalled { hand, life, begun } => {
+                self.place_of(hand, life).map(|place| Report::Recalled { place, begun })
+            }
+            ToOwner::Told { hand, life, lengths } => {
+                let cost = wire::cost(lengths.len(), tail.len());
+                let lent = self.window.lend(cost, news).ok_or(Garbage)?;
+                let told = wire::split(&lengths, tail).ok_or(Garbage)?;
+                self.place_of(hand, life).map(|place| Report::Told {
+                    place,
+                    told,
+                    lent: Box::new(lent),
+                })
+            }
+            _ => None,
+        })
+    }
+
     /// Returns the packets that are to go out now, sealed.
     pub(crate) fn packets(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        if let Some(cost) = self.window.took() {
+            self.line.say(&wire::encode(&ToStation::Took { cost }, &[]));
+        }
         let packets = std::iter::from_fn(|| self.line.packet(now));
         packets.map(|packet| self.key.seal(Direction::ToStation, &packet)).collect()
     }

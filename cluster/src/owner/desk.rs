@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use multiproc::elsewhere::{Bell, Memory, Report};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::contract::{
@@ -32,6 +33,7 @@ use super::shelf::Shelf;
 use crate::broker;
 use crate::contents::Content;
 use crate::key::{Direction, Id, Key};
+use crate::line::Garbage;
 use crate::roll::Roll;
 use crate::wire::{
     self, Alone, Announcement, Hire, Named, Sent, TARGET, ToOwner, ToStation, VERSION,
@@ -92,6 +94,8 @@ pub(crate) struct Desk {
     /// The places that have a hand.
     posts: HashMap<usize, Post>,
     shelf: Shelf,
+    /// Wakes the desk when nodes may tell more of spans and events.
+    passed_on: Arc<Notify>,
     /// What the pool is to be told.
     reports: Vec<Report>,
     is_over: bool,
@@ -115,6 +119,7 @@ impl Desk {
             wanting: BTreeSet::new(),
             posts: HashMap::new(),
             shelf,
+            passed_on: Arc::default(),
             reports: Vec::new(),
             is_over: false,
             complete_at: Instant::now() + COMPLETE,
@@ -159,6 +164,7 @@ impl Desk {
                 None => self.end_with_the_connection(),
             },
             () = self.shelf.wait() => {}
+            () = self.passed_on.notified() => {}
             () = tokio::time::sleep_until(due.into()) => {}
         }
         // What else is there already goes the same way, so that packets and reports are few.
@@ -425,11 +431,6 @@ impl Desk {
                 let busy = Duration::from_micros(busy);
                 self.reports.push(Report::Heard { place, begun, busy, messages });
             }
-            ToOwner::Recalled { hand, life, begun } => {
-                if let Some(place) = serving.place_of(hand, life) {
-                    self.reports.push(Report::Recalled { place, begun });
-                }
-            }
             ToOwner::Dropped { hand, life, begun } => {
                 let Some(place) = serving.place_of(hand, life) else { return true };
                 // Unasked, it is one of a node that leaves.
@@ -448,6 +449,10 @@ impl Desk {
             ToOwner::Record { level, target, message } => {
                 records::pass_on(&contract.node.name, level, &target, &message);
             }
+            of_hand => match serving.report(of_hand, tail, &self.passed_on) {
+                Ok(report) => self.reports.extend(report),
+                Err(Garbage) => return false,
+            },
         }
         true
     }

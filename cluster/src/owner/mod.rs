@@ -4,6 +4,7 @@
 //! - `contract`: what is known of one node that works for the pool.
 //! - `shelf`: what it has for its nodes: program, settings, constant memory.
 //! - `records`: log records of nodes.
+//! - `window`: how much of what a node tells of spans and events waits for the subscriber.
 //! - `desk`: the task on the runtime that follows commands, hears nodes and reports to the pool.
 //!
 //! The pool keeps each task until its outcome is here. What a node was given and has not answered
@@ -14,6 +15,7 @@ pub(crate) mod desk;
 pub(crate) mod hands;
 mod records;
 pub(crate) mod shelf;
+mod window;
 
 #[cfg(test)]
 mod stranger_tests;

@@ -176,6 +176,11 @@ fn heard(hand: u32, life: u32, begun: u64, messages: &[&[u8]]) -> Vec<u8> {
     wire::encode(&ToOwner::Heard { hand, life, begun, busy: u64::MAX, lengths }, messages)
 }
 
+fn stands(hand: u32, restarts: u32) -> Vec<u8> {
+    let (life, busy, resident) = (1, u64::MAX, Some(u64::MAX));
+    wire::encode(&ToOwner::Stands { hand, life, busy, restarts, resident }, &[])
+}
+
 #[test]
 fn a_node_that_says_what_is_no_packet_is_left() {
     survives(Vec::new);
@@ -189,6 +194,8 @@ fn a_node_that_speaks_of_hands_and_lives_that_it_has_not_got_changes_nothing() {
             heard(0, 99, 1, &[b"x"]),
             heard(u32::MAX, u32::MAX, u64::MAX, &[]),
             wire::encode(&ToOwner::Dropped { hand: 9, life: 1, begun: 3 }, &[]),
+            stands(0, u32::MAX),
+            stands(u32::MAX, u32::MAX),
             wire::encode(&ToOwner::Recalled { hand: 0, life: 1, begun: u64::MAX }, &[]),
             wire::encode(&ToOwner::Recalled { hand: 3, life: 1, begun: 0 }, &[]),
         ]
@@ -207,6 +214,40 @@ fn a_node_that_drops_what_it_was_not_asked_to_is_one_that_leaves() {
     survives(|| {
         let dropped = ToOwner::Dropped { hand: 0, life: 1, begun: 0 };
         vec![wire::encode(&dropped, &[]), wire::encode(&dropped, &[])]
+    });
+}
+
+/// What a hand is said to have told: nothing that a worker could have.
+fn told(hand: u32, life: u32, messages: &[&[u8]]) -> Vec<u8> {
+    let lengths = messages.iter().map(|one| u32::try_from(one.len()).expect("short")).collect();
+    wire::encode(&ToOwner::Told { hand, life, lengths }, messages)
+}
+
+#[test]
+fn a_node_with_spans_of_its_invention_changes_nothing() {
+    #[cfg(feature = "tracing")]
+    let _heard = tracing::subscriber::set_default(tracing_subscriber::registry());
+    survives(|| {
+        // A task that begins which was never given, in the form of one that was; then any bytes.
+        let mut all = vec![told(0, 1, &[b"\x00\x00\x01\x00\x04task", b"\x01\x03why", b""])];
+        let any: Vec<Vec<u8>> =
+            (0_u32..3000).map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes().to_vec()).collect();
+        let any: Vec<&[u8]> = any.iter().map(Vec::as_slice).collect();
+        all.push(told(0, 1, &any));
+        all.push(told(7, 1, &any));
+        all.push(told(u32::MAX, u32::MAX, &[&[255; 40_000]]));
+        all
+    });
+}
+
+#[test]
+fn a_node_that_tells_more_than_its_window_is_left() {
+    #[cfg(feature = "tracing")]
+    let _heard = tracing::subscriber::set_default(tracing_subscriber::registry());
+    survives(|| vec![told(0, 1, &[&[7; 3 << 20]])]);
+    survives(|| vec![told(0, 1, &vec![&[][..]; 100_000])]);
+    survives(|| {
+        vec![wire::encode(&ToOwner::Told { hand: 0, life: 1, lengths: vec![5] }, &[b"abc"])]
     });
 }
 

@@ -11,6 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Metadata, Subscriber, dispatcher};
 
 use crate::fuzz::input::Input;
+use crate::relay::onward::{Onward, PassOn};
 use crate::relay::records::{self, Source};
 use crate::sys::ipc::socket::{self, Mode};
 use crate::trace::origin::Origin;
@@ -35,6 +36,11 @@ pub(in crate::fuzz) fn run(data: &[u8]) {
                     source.given(&Origin::current(), input.byte().into());
                 }
                 1 => hear(&near, &source),
+                2 => {
+                    let length = usize::from(input.byte()) << 8 | usize::from(input.byte());
+                    let said = records::read_onward(input.bytes(length));
+                    said.into_iter().for_each(|said| records::give(&source, said));
+                }
                 _ => {
                     let length = usize::from(input.byte()) << 8 | usize::from(input.byte());
                     let _ = socket::send(far.as_fd(), &[input.bytes(length)], &[]);
@@ -135,7 +141,53 @@ impl Subscriber for Ears {
 /// What an honest process says in two tasks.
 pub(in crate::fuzz) fn seeds() -> Vec<Vec<u8>> {
     static SEEDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
-    SEEDS.get_or_init(|| honest().into_iter().collect()).clone()
+    SEEDS
+        .get_or_init(|| {
+            let honest = honest();
+            let onward = honest.as_deref().map(onward);
+            honest.into_iter().chain(onward).collect()
+        })
+        .clone()
+}
+
+/// Keeps what goes to another machine.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Vec<u8>>>);
+
+impl PassOn for Kept {
+    fn pass_on(&self, _: usize, _: u64, told: Vec<u8>) {
+        self.0.lock().expect("a lock").push(told);
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
+/// The same, as it comes from another machine.
+fn onward(honest: &[u8]) -> Vec<u8> {
+    let kept = Arc::new(Kept::default());
+    let to = Arc::clone(&kept) as Arc<dyn PassOn>;
+    let source = Source::new("it".to_owned(), 1, 5).onward(Onward { level: 5, to }, 0);
+    let Ok((near, far)) = socket::pair() else { return Vec::new() };
+    let mut input = Input::new(honest);
+    input.bytes(3);
+    while !input.is_empty() {
+        if input.byte() == 3 {
+            let length = usize::from(input.byte()) << 8 | usize::from(input.byte());
+            let _ = socket::send(far.as_fd(), &[input.bytes(length)], &[]);
+            hear(&near, &source);
+        }
+    }
+    records::give(&source, records::Said::Ended("ended".to_owned()));
+    // Given two jobs.
+    let mut seed = vec![0, 0, 1, 0, 1];
+    for told in kept.0.lock().expect("a lock").iter() {
+        seed.push(2);
+        seed.extend(u16::try_from(told.len()).unwrap_or(u16::MAX).to_be_bytes());
+        seed.extend(told);
+    }
+    seed
 }
 
 fn honest() -> Option<Vec<u8>> {
@@ -159,7 +211,7 @@ fn honest() -> Option<Vec<u8>> {
     // Given two jobs, then all messages, read now and then.
     let mut seed = vec![0, 0, 0];
     while let Ok(Some(message)) = socket::recv(near.as_fd(), Mode::Now) {
-        seed.push(2);
+        seed.push(3);
         seed.extend(u16::try_from(message.bytes.len()).ok()?.to_be_bytes());
         seed.extend(message.bytes);
         if seed.len().is_multiple_of(3) {

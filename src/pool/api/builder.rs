@@ -362,6 +362,7 @@ impl PoolBuilder {
             max_growth: self.max_growth,
             method: self.method.unwrap_or_else(method::start_method),
             forwards_records: self.forwards_records,
+            onward: None,
             max_restarts: self.max_restarts,
             grace: self.grace,
             deadline: self.deadline,

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::handle::Pool;
+use super::stats;
 use crate::pool::elsewhere::charter::Charter;
 use crate::pool::elsewhere::memory::Memory;
 use crate::pool::host::charter;
@@ -21,8 +22,12 @@ use crate::pool::protocol::bulk::Bulk;
 use crate::pool::protocol::failures;
 use crate::pool::protocol::messages::{self, Reply, Request};
 use crate::pool::scheduler::job::{Call, Content, Delivery, Job, Options, Sink};
+use crate::relay::onward::Onward;
 use crate::sys::process::exit;
 use crate::trace_context;
+
+pub use super::stats::Standing;
+pub use crate::relay::PassOn;
 
 /// Returns whether this process has more rights than the one that executed it, and so must not do
 /// what its environment says.
@@ -40,12 +45,15 @@ pub struct Station {
 }
 
 impl Station {
-    /// Starts as many workers as the charter's owner is offered.
+    /// Starts as many workers as the charter's owner is offered. What they tell of spans and events
+    /// is passed on by `told`.
     ///
     /// # Errors
     /// The charter is none, or this machine cannot honour it; the text says all.
-    pub fn open(charter: &Charter, hands: usize) -> Result<Station, String> {
-        let (settings, level) = charter::read(charter, hands.max(1))?;
+    pub fn open(charter: &Charter, hands: usize, told: Arc<dyn PassOn>) -> Result<Station, String> {
+        let (mut settings, wanted) = charter::read(charter, hands.max(1))?;
+        settings.onward = Some(Onward { level: wanted.trace_level, to: told });
+        let level = usize::from(wanted.level);
         let level_now = log::LevelFilter::iter().find(|filter| *filter as usize == level);
         // Before workers start: they are told what is wanted of them then.
         log::set_max_level(level_now.unwrap_or(log::LevelFilter::Off));
@@ -68,9 +76,15 @@ impl Station {
         self.pool.broadcast(|| (), ()).map(drop).map_err(|error| error.failure().to_string())
     }
 
+    /// Returns how a hand stands, counted from 0; its memory if `weighs`, which takes a while.
+    #[must_use]
+    pub fn standing(&self, hand: usize, weighs: bool) -> Standing {
+        stats::standing(&self.pool.shared, hand, weighs)
+    }
+
     /// Runs a chunk of tasks in the worker of a hand, counted from 0, with the memories that it
-    /// refers to. `said` is called, in a thread
-    /// of the pool's, with the messages for the owner, and with `true` when they are the last.
+    /// refers to. `said` is called, in a thread of the pool's, with the messages for the owner,
+    /// with `true` when they are the last, and with how the hand stands then.
     ///
     /// # Errors
     /// The request makes no sense.
@@ -79,11 +93,11 @@ impl Station {
         hand: usize,
         request: &[u8],
         memories: &[Memory],
-        said: impl Fn(Vec<Vec<u8>>, bool) + Send + Sync + 'static,
+        said: impl Fn(Vec<Vec<u8>>, bool, Standing) + Send + Sync + 'static,
     ) -> Result<Chunk, String> {
         let garbage = || "the request makes no sense".to_owned();
         let Some((
-            Request::Tasks { entry, count, chunk, first, name, deadline, limits, context, .. },
+            Request::Tasks { entry, count, chunk, first, name, deadline, limits, traced, context },
             frames,
         )) = messages::understand(request)
         else {
@@ -97,9 +111,15 @@ impl Station {
         let chunk_size = chunk.map(|chunk| chunk.get() as usize);
         let options = Options { name, deadline, grace, limits, chunk_size, ..Options::default() };
         let mut call = Call::new(entry, "task", Arc::new(options), true);
+        #[cfg(feature = "tracing")]
+        {
+            call.traced = traced;
+        }
         call.context = context.and_then(trace_context::accept).map(Arc::from);
         let passing = Arc::new(Passing {
             call,
+            pool: Arc::downgrade(&self.pool.shared),
+            hand,
             waiting: Mutex::default(),
             left: AtomicU32::new(count),
             is_cancelled: AtomicBool::new(false),
@@ -117,7 +137,8 @@ impl Station {
         };
         passing.lock().next = first;
         self.pool.shared.submit([job]).map_err(|failure| failure.to_string())?;
-        Ok(Chunk { passing, pool: Arc::clone(&self.pool.shared), count })
+        let number = traced.map_or(0, |(number, _)| number);
+        Ok(Chunk { passing, pool: Arc::clone(&self.pool.shared), count, number })
     }
 }
 
@@ -126,9 +147,17 @@ pub struct Chunk {
     passing: Arc<Passing>,
     pool: Arc<Shared>,
     count: u32,
+    number: u64,
 }
 
 impl Chunk {
+    /// Returns the number by which its owner knows it in what is told of its tasks, greater than
+    /// that of each chunk which the owner gave before; 0 if nothing is told.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Returns the number of its tasks.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -150,11 +179,14 @@ impl fmt::Debug for Chunk {
 }
 
 /// The function that is told what came of a chunk.
-type Said = Box<dyn Fn(Vec<Vec<u8>>, bool) + Send + Sync>;
+type Said = Box<dyn Fn(Vec<Vec<u8>>, bool, Standing) + Send + Sync>;
 
 /// Passes the outcomes of a chunk on, in the order of its tasks.
 struct Passing {
     call: Call,
+    /// Not kept alive by its own jobs.
+    pool: Weak<Shared>,
+    hand: usize,
     waiting: Mutex<Waiting>,
     /// Number of tasks without an outcome.
     left: AtomicU32,
@@ -204,7 +236,10 @@ impl Sink for Passing {
         }
         // Only the supervisor gets here, so the order of calls is that of the tasks.
         let left = self.left.fetch_sub(told, Ordering::SeqCst);
-        (self.said)(messages, left == told);
+        // Before a worker that has ended is replaced, which this thread does later.
+        let pool = self.pool.upgrade();
+        let standing = pool.map(|pool| stats::standing(&pool, self.hand, false));
+        (self.said)(messages, left == told, standing.unwrap_or_default());
     }
 
     fn is_cancelled(&self) -> bool {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::pool::host::remote::Seen;
 use crate::pool::host::supervisor::Shared;
+use crate::pool::host::worker_process::WorkerProcess;
 
 /// A snapshot of a pool: what [`Pool::stats`](crate::Pool::stats) returns.
 ///
@@ -55,9 +57,11 @@ pub struct WorkerStats {
     pub tasks: u64,
     /// Number of tasks that failed.
     pub failures: u64,
-    /// Number of times that the worker was replaced.
+    /// Number of times that the worker was replaced. Where workers are on other machines, also when
+    /// its process was replaced there, as after a crash.
     pub restarts: u64,
-    /// Time spent on tasks, as the workers report it.
+    /// Time spent on tasks, as the workers report it. From other machines it comes with outcomes,
+    /// and each second.
     pub busy: Duration,
     /// Private memory of the present worker, in bytes; `None` if there is none, or the system does
     /// not tell.
@@ -82,6 +86,30 @@ impl PoolStats {
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.workers.iter().map(|worker| worker.restarts).sum()
+    }
+}
+
+/// How a hand of a station stands, with those that had its place before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Time spent on tasks, as the workers report it.
+    pub busy: Duration,
+    /// Number of times that its worker was replaced.
+    pub restarts: u64,
+    /// Private memory of the present worker, in bytes, if it was asked for and is known.
+    pub resident: Option<u64>,
+}
+
+/// Looks at one place of a pool, which is this process's; its memory if that is asked for.
+pub(super) fn standing(pool: &Shared, number: usize, weighs: bool) -> Standing {
+    let driver = pool.lock();
+    let Some(place) = driver.scheduler.places().nth(number) else { return Standing::default() };
+    let process = driver.worker(number);
+    let present = process.map(WorkerProcess::busy).unwrap_or_default();
+    Standing {
+        busy: place.totals.busy.saturating_add(present),
+        restarts: place.restarts(),
+        resident: process.filter(|_| weighs).and_then(WorkerProcess::weigh),
     }
 }
 
@@ -115,8 +143,10 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
             stats.busy = stats.busy.saturating_add(process.busy());
             stats.resident = process.weigh();
         }
-        if let (Some(worker), Some((tag, busy))) =
-            (&place.worker, driver.remote().and_then(|remote| remote.seen(number)))
+        let Some(remote) = driver.remote() else { return stats };
+        stats.restarts = stats.restarts.saturating_add(remote.restarts(number));
+        if let (Some(worker), Some(Seen { tag, busy, resident })) =
+            (&place.worker, remote.seen(number))
         {
             given = worker.ledger.tasks().saturating_add(given);
             stats.name = tag.name.clone();
@@ -124,6 +154,7 @@ pub(crate) fn of(pool: &Shared) -> PoolStats {
             stats.tasks = stats.tasks.saturating_add(worker.ledger.finished);
             stats.failures = stats.failures.saturating_add(worker.ledger.failures);
             stats.busy = stats.busy.saturating_add(busy);
+            stats.resident = resident;
         }
         stats
     });

@@ -1,5 +1,6 @@
 //! What whoever has workers elsewhere tells the pool.
 
+use std::any::Any;
 use std::time::Duration;
 
 /// What whoever has workers elsewhere tells the pool.
@@ -25,6 +26,27 @@ pub enum Report {
         busy: Duration,
         /// What came of tasks, in their order.
         messages: Vec<Vec<u8>>,
+    },
+    /// How a worker stands, for statistics.
+    Stands {
+        /// The place.
+        place: usize,
+        /// Time that it has spent on tasks.
+        busy: Duration,
+        /// Number of times that its process was replaced since it was started here.
+        restarts: u32,
+        /// Private memory of its process, in bytes, if that is known.
+        resident: Option<u64>,
+    },
+    /// A worker has told of spans and events.
+    Told {
+        /// The place.
+        place: usize,
+        /// What it has told, in order, as [`PassOn`](crate::station::PassOn) was given it.
+        told: Vec<Vec<u8>>,
+        /// Dropped when the pool is done with all of it, which waits for the program's subscriber:
+        /// whoever reports learns by that when to go on.
+        lent: Box<dyn Any + Send>,
     },
     /// The answer to the oldest recall that has none.
     Recalled {

@@ -13,6 +13,7 @@ use crate::pool::child::worker_loop::Initializer;
 use crate::pool::elsewhere::charter::Charter;
 use crate::pool::elsewhere::memory::Memory;
 use crate::process;
+use crate::relay::records::Wanted;
 use crate::start::method::StartMethod;
 use crate::sys::program::code::Offset;
 
@@ -27,6 +28,8 @@ struct Terms {
     method: StartMethod,
     /// Level of the least important log records that are wanted, as a number; 0 for none.
     records: usize,
+    /// The greatest level of spans and events that is wanted; 0 for none.
+    spans: u8,
     max_restarts: u32,
     grace: Duration,
     deadline: Option<Duration>,
@@ -58,6 +61,7 @@ pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
         // Workers there are not copies of this program: see `read`.
         method: settings.method,
         records: records as usize,
+        spans: settings.trace_level(),
         max_restarts: settings.max_restarts,
         grace: settings.grace,
         deadline: settings.deadline,
@@ -70,12 +74,11 @@ pub(crate) fn write(settings: &Settings) -> Result<Charter, String> {
     Ok(Charter::new(bytes, memories))
 }
 
-/// Reads the settings of a pool of so many workers here, and the level of log records that are
-/// wanted of it.
+/// Reads the settings of a pool of so many workers here, and what is wanted of it beside answers.
 ///
 /// # Errors
 /// The bytes are no charter.
-pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, usize), String> {
+pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, Wanted), String> {
     let terms: Terms = codec::decode_plain(charter.bytes())?;
     let memories = charter.memories().iter();
     let fds = memories.map(|memory| Carried(Arc::clone(memory.fd()))).collect();
@@ -91,7 +94,8 @@ pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, usi
             StartMethod::Fork => StartMethod::Forkserver,
             method => method,
         },
-        forwards_records: terms.records > 0,
+        forwards_records: terms.records > 0 || terms.spans > 0,
+        onward: None,
         max_restarts: terms.max_restarts,
         grace: terms.grace,
         deadline: terms.deadline,
@@ -101,5 +105,7 @@ pub(crate) fn read(charter: &Charter, processes: usize) -> Result<(Settings, usi
         #[cfg(feature = "cage")]
         cage: terms.cage,
     };
-    Ok((settings, terms.records))
+    // There is no greater level than 5.
+    let level = u8::try_from(terms.records).unwrap_or(u8::MAX);
+    Ok((settings, Wanted { level, trace_level: terms.spans }))
 }

@@ -206,7 +206,8 @@ impl Driver {
         // starts workers, and gives them up.
         let is_any_left =
             !(self.unheard.is_empty() && self.to_start.is_empty() && self.to_give_up.is_empty());
-        comes_late || is_any_left || self.is_refused || self.scheduler.has_touched()
+        let is_told = self.scheduler.has_touched() || self.has_echo();
+        comes_late || is_any_left || self.is_refused || is_told
     }
 
     /// Carries out all that the scheduler wants done now.

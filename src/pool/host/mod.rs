@@ -20,6 +20,7 @@ pub(crate) mod charter;
 pub(crate) mod chunker;
 pub(crate) mod decode;
 mod driver;
+mod echo;
 mod event_sets;
 pub(crate) mod leader;
 pub(crate) mod map_results;

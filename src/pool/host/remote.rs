@@ -20,6 +20,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::echo::Echo;
 use crate::error::Failure;
 use crate::pool::elsewhere::hands::Hands;
 use crate::pool::elsewhere::memory::Memory;
@@ -30,31 +31,51 @@ use crate::pool::scheduler::job::{Job, Tag};
 use crate::pool::scheduler::policy::Policy;
 use crate::pool::scheduler::scheduler::{Phase, Scheduler};
 use crate::pool::scheduler::state::{UNKNOWN, Words};
+use crate::relay::records::Source;
 
 /// The workers of one pool, all of which are elsewhere. In the driver, behind its lock.
 pub(crate) struct Remote {
     hands: Box<dyn Hands>,
     /// The worker in each place.
     posts: Vec<Option<Post>>,
+    /// Number of times that processes were replaced of workers that were in each place before.
+    restarts: Vec<u64>,
     /// True if something was passed on since the last flush.
     is_unflushed: bool,
     /// Time between SIGTERM and SIGKILL, unless tasks set their own.
     grace: Duration,
     /// Time by which this pool comes later with a deadline than the one that runs the task.
     slack: Duration,
+    /// What workers have told of spans and events.
+    pub(super) echo: Echo,
 }
 
 /// What is known of a worker elsewhere.
 struct Post {
     tag: Arc<Tag>,
+    /// What it tells of spans and events.
+    source: Arc<Source>,
     begun: u64,
     busy: Duration,
+    /// Number of times that its process was replaced there, and that one's private memory.
+    restarts: u32,
+    resident: Option<u64>,
     /// Time at which its task began, as far as is known here.
     since: Instant,
     /// The recalls that were not answered, oldest first.
     recalls: VecDeque<Recall>,
     /// True once it was told to kill what it runs.
     is_killed: bool,
+}
+
+/// A worker elsewhere, as statistics have it.
+pub(crate) struct Seen<'a> {
+    /// Name and pid.
+    pub(crate) tag: &'a Tag,
+    /// Time at work.
+    pub(crate) busy: Duration,
+    /// Private memory, in bytes.
+    pub(crate) resident: Option<u64>,
 }
 
 impl Post {
@@ -78,10 +99,13 @@ impl Post {
 
 impl Remote {
     /// The workers of a pool with this policy, none of which is there yet.
-    pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy) -> Remote {
+    /// They tell of spans and events up to a level.
+    pub(crate) fn new(hands: Box<dyn Hands>, policy: &Policy, trace_level: u8) -> Remote {
         let posts = std::iter::repeat_with(|| None).take(policy.processes).collect();
+        let restarts = vec![0; policy.processes];
         let (grace, slack) = (policy.grace, policy.distance.slack);
-        Remote { hands, posts, is_unflushed: false, grace, slack }
+        let echo = Echo::new(trace_level);
+        Remote { hands, posts, restarts, is_unflushed: false, grace, slack, echo }
     }
 
     /// Asks for the first worker of each place: a scheduler begins with places for which workers
@@ -106,10 +130,17 @@ impl Remote {
             .collect()
     }
 
-    /// Name, pid and time at work of the worker in a place.
-    pub(crate) fn seen(&self, place: usize) -> Option<(&Tag, Duration)> {
-        let post = self.posts.get(place)?.as_ref()?;
-        Some((&post.tag, post.busy))
+    /// What is known of the worker in a place.
+    pub(crate) fn seen(&self, place: usize) -> Option<Seen<'_>> {
+        let Post { tag, busy, resident, .. } = self.posts.get(place)?.as_ref()?;
+        Some(Seen { tag, busy: *busy, resident: *resident })
+    }
+
+    /// Returns how often processes of the workers in a place were replaced where they are.
+    pub(crate) fn restarts(&self, place: usize) -> u64 {
+        let present =
+            self.posts.get(place).and_then(Option::as_ref).map_or(0, |post| post.restarts);
+        self.restarts.get(place).copied().unwrap_or(0).saturating_add(present.into())
     }
 
     /// Sends what was passed on.
@@ -127,7 +158,9 @@ impl Remote {
                 if let Some(job) = scheduler.last_given(place) {
                     // What cannot go was refused before: see `unfit`.
                     let memories = Memory::all(&job.fds).unwrap_or_default();
-                    self.hands.give(place, request_of(job, self.grace), memories);
+                    let post = self.posts.get(place).and_then(Option::as_ref);
+                    let traced = post.and_then(|post| self.echo.given(&post.source, job));
+                    self.hands.give(place, request_of(job, self.grace, traced), memories);
                 }
             }
             Action::Listen { place } => self.listened(place, scheduler, now),
@@ -173,7 +206,17 @@ impl Remote {
     /// Forgets a worker that has nothing to do, or whose tasks fail in any case.
     fn release(&mut self, place: usize, scheduler: &mut Scheduler, now: Instant) {
         self.hands.release(place);
+        let is_killed = matches!(scheduler.phase, Phase::Terminated | Phase::Broken(_));
+        let why = Failure::Lost("was killed at the end of its pool".to_owned());
+        self.leave(place, is_killed.then_some(&why));
         self.end(place, None, Failure::Exited(0), scheduler, now);
+    }
+
+    /// Has the spans of a worker closed that is gone, for this reason, or needed no more.
+    fn leave(&mut self, place: usize, why: Option<&Failure>) {
+        if let Some(Some(post)) = self.posts.get(place) {
+            self.echo.ended(Arc::clone(&post.source), why);
+        }
     }
 
     /// Settles a worker that is gone.
@@ -186,10 +229,37 @@ impl Remote {
         now: Instant,
     ) {
         let Some(post) = self.posts.get_mut(place).and_then(Option::take) else { return };
+        if let Some(before) = self.restarts.get_mut(place) {
+            *before = before.saturating_add(post.restarts.into());
+        }
         // What is not known to be begun counts as begun: it must not be run a second time by
         // mistake.
         let words = Words { begun: begun.unwrap_or(UNKNOWN), ..post.words(self.slack, now) };
         scheduler.on(Event::Ended { place, words, unpublished: None, why }, now);
+    }
+
+    /// Fills a place, unless it is filled.
+    fn started(&mut self, place: usize, tag: Tag, scheduler: &mut Scheduler, now: Instant) {
+        if self.posts.get(place).is_none_or(Option::is_some) {
+            return;
+        }
+        let tag = Arc::new(tag);
+        self.posts[place] = Some(Post {
+            source: self.echo.source(&tag),
+            tag: Arc::clone(&tag),
+            begun: 0,
+            busy: Duration::ZERO,
+            restarts: 0,
+            resident: None,
+            since: now,
+            recalls: VecDeque::new(),
+            is_killed: false,
+        });
+        scheduler.on(Event::Started { place, tag, fd_quota: 0 }, now);
+        // It is offered when it is ready.
+        let (mut message, fds) = (vec![Reply::Ready as u8], Vec::new());
+        scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
+        self.listened(place, scheduler, now);
     }
 
     /// Turns a report into events.
@@ -197,23 +267,7 @@ impl Remote {
         let slack = self.slack;
         match report {
             Report::Started { place, name, pid } => {
-                if self.posts.get(place).is_none_or(Option::is_some) {
-                    return;
-                }
-                let tag = Arc::new(Tag { name, pid });
-                self.posts[place] = Some(Post {
-                    tag: Arc::clone(&tag),
-                    begun: 0,
-                    busy: Duration::ZERO,
-                    since: now,
-                    recalls: VecDeque::new(),
-                    is_killed: false,
-                });
-                scheduler.on(Event::Started { place, tag, fd_quota: 0 }, now);
-                // It is offered when it is ready.
-                let (mut message, fds) = (vec![Reply::Ready as u8], Vec::new());
-                scheduler.on(Event::Heard { place, message: &mut message, fds }, now);
-                self.listened(place, scheduler, now);
+                self.started(place, Tag { name, pid }, scheduler, now);
             }
             Report::Heard { place, begun, busy, messages } => {
                 let Some(post) = self.post(place) else { return };
@@ -231,9 +285,21 @@ impl Remote {
                 }
                 self.listened(place, scheduler, now);
             }
-            Report::Recalled { place, begun } => {
+            Report::Stands { place, busy, restarts, resident } => {
                 let Some(post) = self.post(place) else { return };
+                post.busy = busy.max(post.busy);
+                post.restarts = restarts.max(post.restarts);
+                post.resident = resident;
+            }
+            Report::Told { place, told, lent } => {
+                if let Some(Some(post)) = self.posts.get(place) {
+                    self.echo.told(&post.source, &told, lent);
+                }
+            }
+            Report::Recalled { place, begun } => {
+                let Some(Some(post)) = self.posts.get_mut(place) else { return };
                 post.begun = begun.max(post.begun);
+                self.echo.taken_back(&post.source, post.begun);
                 // An answer without a question is of a node that counts wrongly.
                 let Some(why) = post.recalls.pop_front() else { return };
                 let words = post.words(slack, now);
@@ -242,6 +308,7 @@ impl Remote {
             }
             Report::Ended { place, begun, is_lost, why } => {
                 let why = if is_lost { Failure::NodeLost(why) } else { Failure::Lost(why) };
+                self.leave(place, Some(&why));
                 self.end(place, begun, why, scheduler, now);
             }
             Report::Hopeless { why } => scheduler.on(Event::Hopeless { why }, now),
@@ -260,8 +327,8 @@ impl Remote {
     }
 }
 
-/// Makes the message of a job.
-fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
+/// Makes the message of a job; `traced` is its number in what is told of it, and up to which level.
+fn request_of(job: &Job, grace: Duration, traced: Option<(u64, u8)>) -> Vec<u8> {
     let call = job.sink.call();
     let options = &call.options;
     let request = Request::Tasks {
@@ -271,8 +338,7 @@ fn request_of(job: &Job, grace: Duration) -> Vec<u8> {
         first: job.first,
         name: options.name.clone(),
         deadline: options.deadline.map(|deadline| (deadline, options.grace.unwrap_or(grace))),
-        // Spans and events of other machines stay there.
-        traced: None,
+        traced,
         context: call.context.as_deref().map(str::to_owned),
         limits: (!options.limits.is_empty()).then(|| Box::new(options.limits.clone())),
     };

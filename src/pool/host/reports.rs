@@ -1,6 +1,7 @@
 //! What the driver and the supervisor do differently where workers are elsewhere: submit, and hear
 //! reports instead of links.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -14,12 +15,13 @@ use crate::pool::elsewhere::hands::Hands;
 use crate::pool::elsewhere::report::Report;
 use crate::pool::scheduler::job::Job;
 use crate::pool::scheduler::scheduler::Scheduler;
+use crate::relay::records::{Said, Source};
 
 impl Driver {
     /// A driver of workers that are elsewhere.
     pub(super) fn of_remote(settings: Settings, hands: Box<dyn Hands>) -> Driver {
         let policy = settings.remote_policy();
-        let remote = Remote::new(hands, &policy);
+        let remote = Remote::new(hands, &policy, settings.trace_level());
         let scheduler = Scheduler::new(policy);
         let mut driver = Driver::new(settings);
         driver.scheduler = scheduler;
@@ -30,6 +32,22 @@ impl Driver {
     /// The workers elsewhere, if they are.
     pub(crate) fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref()
+    }
+
+    /// Returns whether what workers elsewhere have told waits to be passed on.
+    pub(super) fn has_echo(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.echo.is_any())
+    }
+
+    /// Moves what workers elsewhere have told to what is to be passed on with nothing locked.
+    pub(super) fn take_echo(
+        &mut self,
+        said: &mut Vec<(Arc<Source>, Said)>,
+        taken_back: &mut Vec<Arc<Source>>,
+    ) {
+        if let Some(remote) = &mut self.remote {
+            remote.echo.move_to(said, taken_back);
+        }
     }
 
     /// Asks for the first workers of a pool whose workers are elsewhere.

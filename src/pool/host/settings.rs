@@ -8,6 +8,8 @@ use crate::limits::Limits;
 use crate::pool::child::worker_loop::Initializer;
 use crate::pool::scheduler::policy::{Distance, Policy};
 use crate::process::Process;
+use crate::relay::onward::Onward;
+use crate::relay::records;
 use crate::start::method::StartMethod;
 use crate::sys::limits::rlimit;
 
@@ -34,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) method: StartMethod,
     /// True if workers send their log records to this program's logger.
     pub(crate) forwards_records: bool,
+    /// Where workers tell of spans and events, if this pool runs the tasks of one elsewhere.
+    pub(crate) onward: Option<Onward>,
     /// Failed starts in a row, beside one for each place, after which the pool gives up.
     pub(crate) max_restarts: u32,
     /// Time between SIGTERM and SIGKILL, and for a dismissed worker to leave.
@@ -91,6 +95,17 @@ impl Settings {
     /// after its deadline, and then says so.
     pub(crate) fn distance(&self) -> Distance {
         Distance::remote(self.grace.saturating_add(LATENESS))
+    }
+
+    /// Returns the greatest level of spans and events that a worker tells of when it is started; 0
+    /// for none.
+    pub(crate) fn trace_level(&self) -> u8 {
+        match &self.onward {
+            _ if !self.forwards_records => 0,
+            #[cfg(feature = "tracing")]
+            Some(onward) => onward.level,
+            _ => records::trace_level(),
+        }
     }
 
     /// Returns the name of the worker in place `id`, counted from 1: CPython's, unless the pool has

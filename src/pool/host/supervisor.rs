@@ -45,6 +45,7 @@ use crate::pool::scheduler::event::Event;
 use crate::pool::scheduler::job::{CallId, Job, Options};
 use crate::pool::scheduler::scheduler::Phase;
 use crate::pool::scheduler::worker::NOT_BEGUN;
+use crate::relay::onward::Onward;
 use crate::relay::records::{self, Said, Source};
 use crate::sys::per_process::{Generation, pid};
 use crate::sys::wait::poll::Deadline;
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     /// Options of tasks that set none of their own; shared by all of them, as a task is too short
     /// to clone them.
     pub(crate) defaults: Arc<Options>,
+    /// Where workers tell of spans and events, if this pool runs the tasks of one elsewhere.
+    onward: Option<Onward>,
     /// The subscriber of the thread that made the pool: it hears what workers tell.
     #[cfg(feature = "tracing")]
     listener: Listener,
@@ -110,6 +113,7 @@ impl Shared {
         let defaults = Options { deadline: settings.deadline, ..Options::default() };
         Ok(Shared {
             present: hands.is_some().then(AtomicUsize::default),
+            onward: settings.onward.clone(),
             driver: Mutex::new(match hands {
                 Some(hands) => Driver::of_remote(settings, hands),
                 None => Driver::new(settings),
@@ -245,7 +249,12 @@ impl Shared {
     fn keep(&self) {
         let mut events = Vec::new();
         loop {
-            let (turn, until) = self.turn(&events);
+            let (mut turn, until) = self.turn(&events);
+            // The owner of tasks that are run for it hears what they told before what came of them.
+            let said = std::mem::take(&mut turn.said);
+            let (first, last) =
+                if self.onward.is_some() { (said, Vec::new()) } else { (Vec::new(), said) };
+            pass_on(first);
             // With nothing locked, as a callback may submit or cancel tasks. Each sink that got an
             // outcome is woken once for the whole turn.
             // What panics here is theirs, and has been shown: the pool goes on without it.
@@ -255,9 +264,7 @@ impl Shared {
             for source in &turn.left.taken_back {
                 source.let_go();
             }
-            for (source, said) in turn.said {
-                let _ = unwind::catch(|| records::give(&source, said));
-            }
+            pass_on(last);
             for warning in &turn.warnings {
                 let _ = unwind::catch(|| get_logger().warning(warning));
             }
@@ -294,6 +301,10 @@ impl Shared {
         let mut driver = self.lock();
         let is_all_told = self.hear(&mut driver, events, &mut said);
         let mut left = driver.turn();
+        if !left.touched.is_empty() {
+            self.take_all_records(&mut driver, &mut said);
+        }
+        driver.take_echo(&mut said, &mut left.taken_back);
         let mut warnings = Vec::new();
         let has_given_up = !left.to_give_up.is_empty();
         for place in left.to_give_up.drain(..) {
@@ -331,7 +342,11 @@ impl Shared {
                 Told::Link(number) => self.hear_link(driver, number),
                 // An event of this batch may be of a worker that an earlier one of it has ended.
                 Told::Records(number) => {
-                    if let Some(place) = driver.place_of(number) {
+                    if !self.has_room() {
+                        // Left with the workers, which wait for a while; looked at again after the
+                        // pause.
+                        is_all_told = false;
+                    } else if let Some(place) = driver.place_of(number) {
                         self.take_records(driver, place, said);
                     }
                 }
@@ -430,6 +445,28 @@ impl Shared {
         said.push((Arc::clone(&worker.source), Said::Ended(why.to_string())));
     }
 
+    /// Returns whether more of what workers say can be taken.
+    fn has_room(&self) -> bool {
+        self.onward.as_ref().is_none_or(|onward| onward.to.has_room())
+    }
+
+    /// Reads what the workers of a station have said by now: outcomes have come that stand behind
+    /// it.
+    fn take_all_records(&self, driver: &mut Driver, said: &mut Vec<(Arc<Source>, Said)>) {
+        if self.onward.is_none() || !self.has_room() {
+            return;
+        }
+        for place in 0..self.processes {
+            for _ in 0..LAST_ROUNDS {
+                let before = said.len();
+                self.take_records(driver, place, said);
+                if said.len() == before {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Reads what a worker has logged, to be passed on without the lock.
     fn take_records(&self, driver: &mut Driver, place: usize, said: &mut Vec<(Arc<Source>, Said)>) {
         if let Some(ended) = driver.take_records(place, said) {
@@ -459,6 +496,13 @@ impl Shared {
             Ok(worker) => driver.install(place, worker),
             Err(error) => driver.on(Event::StartFailed { place, reason: error.to_string() }),
         }
+    }
+}
+
+/// Passes on what workers have said. What panics is the program's logger or subscriber.
+fn pass_on(all: Vec<(Arc<Source>, Said)>) {
+    for (source, said) in all {
+        let _ = unwind::catch(|| records::give(&source, said));
     }
 }
 

@@ -46,7 +46,9 @@ use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::pool::scheduler::job::{Job, Tag};
 use crate::pool::scheduler::state::Words;
 use crate::process::{Child, Process};
-use crate::relay::records::{self, Source};
+#[cfg(feature = "tracing")]
+use crate::relay::records;
+use crate::relay::records::Source;
 use crate::signal::Signal;
 use crate::sys::ipc::socket;
 use crate::sys::limits::weight;
@@ -160,7 +162,7 @@ impl WorkerProcess {
         let level = log::max_level();
         // The level is fixed here: a worker does not learn of later changes, so `records::give`
         // filters again.
-        let trace_level = if settings.forwards_records { records::trace_level() } else { 0 };
+        let trace_level = settings.trace_level();
         let is_wanted = level > log::LevelFilter::Off || trace_level > 0;
         let (records, far_records) = if settings.forwards_records && is_wanted {
             let (near, far) = socket::pair().map_err(cannot)?;
@@ -179,9 +181,15 @@ impl WorkerProcess {
         // `for_pool` gives it a session of its own, so that signals reach all that its tasks start.
         let process = Process::new(worker_loop::serve, (duty,)).name(name.clone()).for_pool();
         let child = settings.prepare(process).start()?;
+        let source = Source::new(name.clone(), child.pid(), trace_level);
+        #[cfg(feature = "tracing")]
+        let source = match &settings.onward {
+            Some(onward) => source.onward(onward.clone(), id.saturating_sub(1)),
+            None => source,
+        };
         Ok(WorkerProcess {
             number,
-            source: Arc::new(Source::new(name.clone(), child.pid(), trace_level)),
+            source: Arc::new(source),
             tag: Arc::new(Tag { name, pid: child.pid() }),
             child,
             link: Some(link),
@@ -256,11 +264,12 @@ impl WorkerProcess {
         let call = job.sink.call();
         let options = &call.options;
         let grace = options.grace.unwrap_or(self.grace);
+        // A pool elsewhere, for which this one runs the job, has numbered it.
         #[cfg(feature = "tracing")]
-        let traced = self
-            .source
-            .given(&call.origin, job.count)
-            .map(|number| (number, records::trace_level()));
+        let traced = call.traced.or_else(|| {
+            let number = self.source.given(&call.origin, job.count)?;
+            Some((number, records::trace_level()))
+        });
         #[cfg(not(feature = "tracing"))]
         let traced = None;
         let request = Request::Tasks {

@@ -41,6 +41,10 @@ pub(crate) struct Call {
     /// The span that was current where the call was made.
     #[cfg(feature = "tracing")]
     pub(crate) origin: Origin,
+    /// The number that a pool elsewhere has given its only job, which is run here for that pool,
+    /// and the greatest level of spans and events that it wants.
+    #[cfg(feature = "tracing")]
+    pub(crate) traced: Option<(u64, u8)>,
 }
 
 /// Identifies a call among all of this process.
@@ -97,6 +101,8 @@ impl Call {
             context: trace_context::to_pass_on(),
             #[cfg(feature = "tracing")]
             origin: Origin::current(),
+            #[cfg(feature = "tracing")]
+            traced: None,
         }
     }
 

@@ -130,7 +130,7 @@ impl World {
             ..policy(PLACES)
         };
         let noted = Noted::default();
-        let mut remote = Remote::new(Box::new(noted.clone()), &policy);
+        let mut remote = Remote::new(Box::new(noted.clone()), &policy, 0);
         remote.want_all();
         World {
             scheduler: Scheduler::new(policy),
