@@ -43,8 +43,12 @@ const UNIT: usize = 128 << 10;
 /// Bytes of units in a packet, unless the first is longer.
 const PACKET: usize = 256 << 10;
 
-/// Bytes that are on their way at a time, at the most. At first, and at the least, it is one unit.
+/// Bytes that are on their way at a time, at the most. At first, and where something had to be sent
+/// again, it is one unit.
 const WINDOW: usize = 8 << 20;
+
+/// Bytes that may be on their way however long they take: a machine may be busy with other things.
+const WINDOW_IF_CROWDED: usize = 512 << 10;
 
 /// Time that units wait on their way, beyond the least that was seen: up to which more may be on
 /// their way, and from which on fewer have to be.
@@ -274,8 +278,10 @@ impl Line {
         let waited = took - least;
         if waited < CALM {
             self.window = (self.window * 2).min(WINDOW);
+        } else if self.window < WINDOW_IF_CROWDED {
+            self.window += UNIT;
         } else if waited > CROWDED {
-            self.window = (self.window / 2).max(UNIT);
+            self.window = (self.window / 2).max(WINDOW_IF_CROWDED);
         }
         self.again = (took * 2).clamp(AGAIN, AGAIN_LONGEST);
         // Forgotten bit by bit: the way may have become longer for good.

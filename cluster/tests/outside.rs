@@ -315,6 +315,34 @@ fn records_that_nobody_can_take_do_not_fill_a_node() {
     });
 }
 
+#[test]
+fn metrics_are_told_to_those_who_ask_in_parts_and_at_length() {
+    let folder = Folder::new();
+    let broker = Broker::start("", &folder.path("store"), None);
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = free.local_addr().expect("address");
+    drop(free);
+    let text = format!("exec \"$@\" --metrics {address}");
+    let _node = Node::start(shell(&text), &broker.url(), &key(), "asked");
+    let cluster = connected(&broker);
+    wait_for("the node comes", || cluster.nodes().len() == 1);
+    let long = format!("Cookie: {}\r\n", "c".repeat(20_000));
+    for parts in [["GET /met", "rics HTTP/1.1\r\n", "\r\n"], ["GET / HTTP/1.1\r\n", &long, "\r\n"]]
+    {
+        let mut stream = std::net::TcpStream::connect(address).expect("connected");
+        for part in parts {
+            stream.write_all(part.as_bytes()).expect("asked");
+            // Time for an answer that comes too early.
+            nap(100);
+        }
+        let mut text = String::new();
+        stream.shutdown(std::net::Shutdown::Write).expect("said all");
+        stream.read_to_string(&mut text).expect("answered");
+        assert!(text.contains("multiproc_node_connected 1"), "{text}");
+    }
+}
+
 /// The variable that makes this test program one that handles Ctrl-C.
 const HANDLER: &str = "TEST_HANDLER";
 

@@ -221,9 +221,9 @@ const TABLES: [&str; 2] = ["docs/conformance.md", "docs/outside-reports.md"];
 
 /// Every test and file that a table names exists.
 fn tables(root: &Path, broken: &mut Vec<String>) -> Result<(), String> {
-    let tests: BTreeSet<String> = rust_files(&root.join("tests"))
+    let tests: BTreeSet<String> = ["tests", "src", "cluster"]
         .iter()
-        .chain(&rust_files(&root.join("src")))
+        .flat_map(|folder| rust_files(&root.join(folder)))
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|text| {
             let names = text.split("fn ").skip(1).map(|rest| {

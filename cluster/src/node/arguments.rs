@@ -40,7 +40,7 @@ Options:
   --help                this text
   --version             the version
 
-SIGTERM has it finish what it runs and leave; a second one ends it at once.
+SIGTERM and Ctrl-C have it finish what it runs and leave; a second time, it ends at once.
 ";
 
 /// Runs the program.

@@ -1,6 +1,6 @@
 //! The daemon of a node: it announces the node, and starts a station for each pool that asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,9 @@ use crate::wire::{self, Announcement, Hire, NODES, Status, TARGET, VERSION};
 /// Interval of announcements.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
+/// Sessions that have ended that are remembered, as requests may be repeated.
+const ENDED: usize = 4096;
+
 /// A daemon at work.
 struct Daemon {
     config: Config,
@@ -33,6 +36,8 @@ struct Daemon {
     metrics: Metrics,
     /// The stations, by session; `None` for one that has ended.
     stations: HashMap<Id, Option<Start>>,
+    /// Those that have ended, the last at the end.
+    ended: VecDeque<Id>,
     is_draining: bool,
 }
 
@@ -88,10 +93,10 @@ async fn run(config: Config) -> Result<()> {
         .subscribe(wire::status_subject(&node))
         .await
         .map_err(|error| Error::broker("cannot listen to stations", error))?;
-    let (programs, stations) = (Arc::default(), HashMap::new());
+    let (programs, stations, ended) = (Arc::default(), HashMap::new(), VecDeque::new());
     let is_draining = false;
     let mut daemon =
-        Daemon { config, node, client, programs, events, metrics, stations, is_draining };
+        Daemon { config, node, client, programs, events, metrics, stations, ended, is_draining };
     journal::note(format_args!(
         "{} offers {} workers at {}",
         daemon.config.name,
@@ -220,6 +225,12 @@ impl Daemon {
         if is_end && let Some(station) = self.stations.get_mut(&session) {
             *station = None;
             self.metrics.ended(session);
+            self.ended.push_back(session);
+            if self.ended.len() > ENDED
+                && let Some(oldest) = self.ended.pop_front()
+            {
+                self.stations.remove(&oldest);
+            }
         }
         // One that has left has said so itself.
         if let Some(alone) = alone.filter(|_| !(is_end && self.is_draining)) {

@@ -17,6 +17,9 @@ use crate::wire::Status;
 /// Time that somebody has to ask.
 const ASK: Duration = Duration::from_secs(5);
 
+/// Bytes of a request that are read before it is answered, at the most.
+const LONGEST: usize = 64 << 10;
+
 /// What is counted, shared with those who answer.
 #[derive(Clone, Default)]
 pub(crate) struct Metrics(Arc<Mutex<Counts>>);
@@ -166,11 +169,9 @@ impl Counts {
     }
 }
 
-/// Answers one request of HTTP, whatever it asks for.
+/// Answers one request of HTTP, whatever it asks for. It may come in parts, and have much to say.
 async fn answer(mut stream: TcpStream, text: String) {
-    let mut request = [0; 4096];
-    // Its first part is enough: all paths have the same answer.
-    if matches!(stream.read(&mut request).await, Ok(1..)) {
+    if hear_out(&mut stream).await {
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n",
@@ -179,5 +180,24 @@ async fn answer(mut stream: TcpStream, text: String) {
         let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(text.as_bytes()).await;
         let _ = stream.shutdown().await;
+        // Closed with something unread, the connection would be reset, and the answer lost.
+        let mut rest = [0; 4096];
+        while matches!(stream.read(&mut rest).await, Ok(1..)) {}
     }
+}
+
+/// Reads a request up to the empty line at the end of its head. Returns whether there is one.
+async fn hear_out(stream: &mut TcpStream) -> bool {
+    let (mut head, mut part) = (Vec::new(), [0; 4096]);
+    while head.len() < LONGEST {
+        match stream.read(&mut part).await {
+            Ok(count @ 1..) => head.extend_from_slice(&part[..count]),
+            _ => return false,
+        }
+        if head.windows(4).any(|four| four == b"\r\n\r\n") {
+            return true;
+        }
+    }
+    // All paths have the same answer, whatever else there is to say.
+    true
 }
