@@ -1,5 +1,7 @@
 //! The connection to the broker, as all of this crate uses it.
 
+use std::time::Duration;
+
 use async_nats::connection::State;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream::StorageType;
@@ -7,6 +9,9 @@ use async_nats::{Client, jetstream};
 
 use crate::error::{Error, Result};
 use crate::wire;
+
+/// Time after which the broker removes what was stored.
+pub(crate) const AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns whether there is a connection, as far as is known.
 pub(crate) fn is_connected(client: &Client) -> bool {
@@ -29,6 +34,7 @@ pub(crate) async fn contents(client: &Client) -> Result<ObjectStore> {
                 bucket: wire::BUCKET.to_owned(),
                 // Owners have what is in it at hand, and store it again if they are asked to.
                 storage: StorageType::Memory,
+                max_age: AGE,
                 ..object_store::Config::default()
             })
             .await

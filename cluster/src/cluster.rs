@@ -22,6 +22,7 @@ use crate::node::config;
 use crate::owner::desk::{Desk, Setup};
 use crate::owner::hands::{Command, Remote};
 use crate::roll::{NodeInfo, Roll};
+use crate::tidings::Tidings;
 use crate::way::Way;
 use crate::wire::{self, NODES, Sent};
 
@@ -88,8 +89,30 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets the file with the credentials for the broker (a JWT and an nkey). Default: the one that
-    /// `MULTIPROC_CREDENTIALS` names.
+    /// Sets the files with the certificate that this program shows to the broker, and with its
+    /// key, both in PEM, and asks for TLS. Default: those that `MULTIPROC_TLS_CERT` and
+    /// `MULTIPROC_TLS_KEY` name, or none.
+    ///
+    /// ```no_run
+    /// use multiproc_cluster::Cluster;
+    ///
+    /// let cluster = Cluster::at("tls://broker:4222").tls("ca.pem");
+    /// let cluster = cluster.tls_identity("me.pem", "me.key").connect()?;
+    /// # Ok::<(), multiproc_cluster::Error>(())
+    /// ```
+    pub fn tls_identity(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> ClusterBuilder {
+        self.way.certificate = Some(certificate.into());
+        self.way.certificate_key = Some(key.into());
+        self
+    }
+
+    /// Sets the file with the credentials for the broker (a JWT and an nkey), which is read anew
+    /// for each connection: whoever replaces it before the JWT runs out renews it. Default: the one
+    /// that `MULTIPROC_CREDENTIALS` names.
     pub fn credentials(mut self, file: impl Into<PathBuf>) -> ClusterBuilder {
         self.way.credentials = Some(file.into());
         self
@@ -352,7 +375,7 @@ impl Cluster {
 
 /// Connects, and listens for nodes.
 async fn meet(way: &Way) -> Result<(Client, async_nats::Subscriber)> {
-    let client = way.connect("multiproc owner").await?;
+    let client = way.connect("multiproc owner", &Tidings::logged()).await?;
     let nodes = client
         .subscribe(NODES)
         .await

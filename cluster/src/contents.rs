@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream::object_store::PutError;
 use multiproc::elsewhere::Memory;
 use rustix::fs::{MemfdFlags, SealFlags};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use crate::broker;
 use crate::error::{Error, Result};
 use crate::key::Digest;
+use crate::store::{self, Store};
 use crate::wire::Named;
 
 /// Time in which the broker has to give the next bytes. Its client would wait for ever for those
@@ -93,35 +95,48 @@ impl Content {
         Content { what, source: Source::Bytes(bytes.into()), digest, length }
     }
 
-    /// Puts it into the broker's store. Unless `is_doubted`, what is there already is taken for
-    /// it, if it has the name and the length.
+    /// Puts it into the broker's store, where it makes room for it. Unless `is_doubted`, what is
+    /// there already is taken for it, if it has the name and the length.
     ///
     /// # Errors
     /// The broker refuses it, or is away.
     pub(crate) async fn store(&self, client: &Client, is_doubted: bool) -> Result<()> {
-        let store = broker::contents(client).await?;
-        let name = self.digest.name();
-        if !is_doubted
-            && let Ok(info) = store.info(&name).await
-            && info.size as u64 == self.length
-        {
+        let (store, name) = (Store::open(client).await?, self.digest.name());
+        if !is_doubted && store.uses(&name, self.length).await {
             return Ok(());
         }
+        let mut attempt = 1;
+        while let Err(error) = self.put(&store, &name).await? {
+            let has_room = store.makes_room(&error, &name, self.length).await;
+            if !has_room || attempt == store::ATTEMPTS {
+                let what = format!("cannot store {} at the broker", self.what);
+                return Err(Error::broker(what, error));
+            }
+            attempt += 1;
+        }
+        store.tidy(&name, store::KEPT).await;
+        Ok(())
+    }
+
+    /// Puts it into the store, unless nobody has it any more. The inner error is the broker's.
+    ///
+    /// # Errors
+    /// The system does not let it be read.
+    async fn put(&self, store: &Store, name: &str) -> Result<Result<(), PutError>> {
+        let objects = store.objects();
         let stored = match &self.source {
-            Source::File(file) => store.put(name.as_str(), &mut Cursor { file, at: 0 }).await,
-            Source::Bytes(bytes) => store.put(name.as_str(), &mut &**bytes).await,
+            Source::File(file) => objects.put(name, &mut Cursor { file, at: 0 }).await,
+            Source::Bytes(bytes) => objects.put(name, &mut &**bytes).await,
             Source::Memory(memory) => {
-                let Some(memory) = memory.upgrade() else { return Ok(()) };
+                let Some(memory) = memory.upgrade() else { return Ok(Ok(())) };
                 let copy = memory.try_clone();
                 let file = File::from(
                     copy.map_err(|error| Error::os(format!("cannot read {}", self.what), error))?,
                 );
-                store.put(name.as_str(), &mut Cursor { file: &file, at: 0 }).await
+                objects.put(name, &mut Cursor { file: &file, at: 0 }).await
             }
         };
-        stored.map(drop).map_err(|error| {
-            Error::broker(format!("cannot store {} at the broker", self.what), error)
-        })
+        Ok(stored.map(drop))
     }
 }
 

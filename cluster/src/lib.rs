@@ -69,7 +69,9 @@
 //!
 //! Any `nats-server` from 2.9.10 (Debian 12) on, with JetStream (`-js`), whose memory store keeps
 //! programs for nodes. Messages need no more than its usual limit of 1 MiB; longer arguments and
-//! results are cut up.
+//! results are cut up. The store keeps 1 GiB of what was used last, beside what was stored last,
+//! and nothing that was stored more than a day ago; where the broker has less room, less. What is
+//! removed there is stored again by its owner when a node needs it.
 //!
 //! # Shared memory
 //!
@@ -89,6 +91,7 @@
 mod broker;
 mod cluster;
 mod contents;
+mod credentials;
 mod error;
 #[cfg(multiproc_fuzz)]
 #[doc(hidden)]
@@ -102,6 +105,8 @@ mod local;
 mod node;
 mod owner;
 mod roll;
+mod store;
+mod tidings;
 mod way;
 mod wire;
 

@@ -1,13 +1,15 @@
 //! The way to the broker: its address, and what it asks for.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions};
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
+use crate::tidings::Tidings;
 
 /// Time to connect at first.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -15,14 +17,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Time between attempts to connect again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Interval at which whoever waits for the broker is told why it waits, if that is the same.
-const REMIND: Duration = Duration::from_secs(60);
-
 /// Interval at which the connection is tried, so that a dead one is noticed.
 const PING: Duration = Duration::from_secs(1);
 
 /// The variables with the paths of files for those who connect to a broker that asks for more.
 const AUTHORITIES: &str = "MULTIPROC_TLS_CA";
+const CERTIFICATE: &str = "MULTIPROC_TLS_CERT";
+const CERTIFICATE_KEY: &str = "MULTIPROC_TLS_KEY";
 const CREDENTIALS: &str = "MULTIPROC_CREDENTIALS";
 const NKEY: &str = "MULTIPROC_NKEY";
 
@@ -42,6 +43,9 @@ pub(crate) struct Way {
     pub(crate) token: Option<String>,
     /// File with the seed of an nkey.
     pub(crate) nkey: Option<PathBuf>,
+    /// Files with the certificate of whoever connects, and its key.
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) certificate_key: Option<PathBuf>,
 }
 
 impl Way {
@@ -53,6 +57,8 @@ impl Way {
             authorities: file(AUTHORITIES),
             credentials: file(CREDENTIALS),
             nkey: file(NKEY),
+            certificate: file(CERTIFICATE),
+            certificate_key: file(CERTIFICATE_KEY),
             ..Way::default()
         }
     }
@@ -81,46 +87,32 @@ impl Way {
         self.url.split(',').map(one).collect::<Vec<_>>().join(",")
     }
 
-    /// Connects.
+    /// Connects. What happens to the connection later is told.
     ///
     /// # Errors
     /// The broker is not there, or refuses.
-    pub(crate) async fn connect(&self, name: &str) -> Result<Client> {
-        self.attempt(name).await.map_err(|(error, _)| error)
+    pub(crate) async fn connect(&self, name: &str, tidings: &Tidings) -> Result<Client> {
+        self.attempt(name, tidings).await.map_err(|(error, _)| error)
     }
 
-    /// Connects, and waits for a broker that is not there: `tell` is told why.
+    /// Connects, and waits for a broker that is not there. Why it waits is told, too.
     ///
     /// # Errors
     /// The broker is there, and refuses for good.
-    pub(crate) async fn connect_patiently(
-        &self,
-        name: &str,
-        tell: impl Fn(&Error),
-    ) -> Result<Client> {
-        let mut told: Option<(String, Instant)> = None;
+    pub(crate) async fn connect_patiently(&self, name: &str, tidings: &Tidings) -> Result<Client> {
         loop {
-            match self.attempt(name).await {
+            match self.attempt(name, tidings).await {
                 Ok(client) => return Ok(client),
                 Err((error, true)) => return Err(error),
-                Err((error, false)) => {
-                    let text = error.to_string();
-                    let is_known = told
-                        .as_ref()
-                        .is_some_and(|(old, at)| *old == text && at.elapsed() < REMIND);
-                    if !is_known {
-                        tell(&error);
-                        told = Some((text, Instant::now()));
-                    }
-                }
+                Err((error, false)) => tidings.tell(&format!("waits for the broker: {error}")),
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
 
     /// Tries to connect. An error comes with whether it stays the same.
-    async fn attempt(&self, name: &str) -> Result<Client, (Error, bool)> {
-        let options = self.options(name).await.map_err(|error| (error, true))?;
+    async fn attempt(&self, name: &str, tidings: &Tidings) -> Result<Client, (Error, bool)> {
+        let options = self.options(name, tidings).map_err(|error| (error, true))?;
         let what = || format!("cannot connect to the broker at {}", self.shown());
         let servers = self.servers();
         match tokio::time::timeout(CONNECT * 2, options.connect(&servers)).await {
@@ -146,16 +138,28 @@ impl Way {
     }
 
     /// What the client is told.
-    async fn options(&self, name: &str) -> Result<ConnectOptions> {
-        let mut options = ConnectOptions::new()
+    fn options(&self, name: &str, tidings: &Tidings) -> Result<ConnectOptions> {
+        let tidings = tidings.clone();
+        let options = self
+            .who()?
             .name(name)
             .connection_timeout(CONNECT)
             .ping_interval(PING)
             .subscription_capacity(1 << 16)
-            .reconnect_delay_callback(|_| AGAIN);
-        if let Some(file) = &self.authorities {
-            options = options.add_root_certificates(file.clone()).require_tls(true);
-        }
+            .reconnect_delay_callback(|_| AGAIN)
+            .event_callback(move |event| {
+                tidings.see(&event);
+                std::future::ready(())
+            });
+        self.encrypted(options)
+    }
+
+    /// Who asks, as the broker is told.
+    fn who(&self) -> Result<ConnectOptions> {
+        let mut options = match &self.credentials {
+            Some(file) => with_credentials(file)?,
+            None => ConnectOptions::new(),
+        };
         // The client reads nothing of this in an address.
         if let (_, Some(login), _) = self.parts() {
             options = match login.split_once(':') {
@@ -171,11 +175,6 @@ impl Way {
         if let Some(token) = &self.token {
             options = options.token(token.clone());
         }
-        if let Some(file) = &self.credentials {
-            options = options.credentials_file(file).await.map_err(|error| {
-                Error::config(format!("cannot read credentials {}: {error}", file.display()))
-            })?;
-        }
         if let Some(file) = &self.nkey {
             let seed = std::fs::read_to_string(file).map_err(|error| {
                 Error::config(format!("cannot read the nkey {}: {error}", file.display()))
@@ -184,6 +183,41 @@ impl Way {
         }
         Ok(options)
     }
+
+    /// The files for TLS, which the client reads anew for each connection.
+    fn encrypted(&self, mut options: ConnectOptions) -> Result<ConnectOptions> {
+        if let Some(file) = &self.authorities {
+            readable("certificates", file)?;
+            options = options.add_root_certificates(file.clone()).require_tls(true);
+        }
+        match (&self.certificate, &self.certificate_key) {
+            (Some(certificate), Some(key)) => {
+                readable("certificate", certificate)?;
+                readable("key of the certificate", key)?;
+                let (certificate, key) = (certificate.clone(), key.clone());
+                Ok(options.add_client_certificate(certificate, key).require_tls(true))
+            }
+            (None, None) => Ok(options),
+            _ => Err(Error::config("a certificate for the broker and its key go together")),
+        }
+    }
+}
+
+/// Finds out whether a file can be read: the client would fail in the same way again and again.
+fn readable(what: &str, file: &Path) -> Result<()> {
+    let cannot =
+        |error| Error::config(format!("cannot read the {what} {}: {error}", file.display()));
+    std::fs::File::open(file).map(drop).map_err(cannot)
+}
+
+/// Options with credentials, which are read again whenever they are asked for.
+fn with_credentials(file: &Path) -> Result<ConnectOptions> {
+    Credentials::read(file)?;
+    let file = file.to_owned();
+    Ok(ConnectOptions::with_auth_callback(move |nonce| {
+        let read = Credentials::read(&file).and_then(|credentials| credentials.answer(&nonce));
+        std::future::ready(read.map_err(async_nats::AuthError::new))
+    }))
 }
 
 impl fmt::Debug for Way {

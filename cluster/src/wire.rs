@@ -29,6 +29,9 @@ const fn concat_target() -> &'static str {
 /// The bucket of the object store that has the programs.
 pub(crate) const BUCKET: &str = "multiproc-programs";
 
+/// The stream that the bucket is.
+pub(crate) const STREAM: &str = "OBJ_multiproc-programs";
+
 /// Where nodes announce themselves.
 pub(crate) const NODES: &str = "multiproc.nodes";
 

@@ -195,3 +195,39 @@ fn a_node_without_memory_for_a_task_fails_that_task_alone() {
     assert!(error.to_string().contains("short/1"), "{error}");
     assert_eq!(pool.apply(u32::pow, (2, 3)).expect("value"), 8);
 }
+
+/// Starts something that outlives its parent. Returns its number.
+fn leave_an_orphan() -> u32 {
+    let left = Command::new("sh").args(["-c", "sleep 0.1 > /dev/null & echo $!"]).output();
+    let number = String::from_utf8(left.expect("sh").stdout).expect("text");
+    number.trim().parse().expect("a number")
+}
+
+/// Whether there is a process of this number, or a zombie.
+fn is_there(number: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{number}")).exists()
+}
+
+#[test]
+fn a_node_that_is_the_first_process_reaps_what_tasks_leave_behind() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may make a first process");
+        return;
+    }
+    let cluster = cluster();
+    let unshare = "exec unshare --pid --fork --mount-proc --kill-child \"$@\"";
+    let mut first = node(&cluster, shell(unshare), "first");
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    let orphan = pool.apply(leave_an_orphan, ()).expect("value");
+    // Its worker kept it, as one that was started there.
+    drop(pool);
+    let pool = Pool::builder().on(&cluster).build().expect("pool");
+    wait_for("it is reaped", || !pool.apply(is_there, (orphan,)).expect("value"));
+    // What is outside sees the first process as the only child of the one that made it.
+    let of = first.0.id();
+    let child = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).expect("read");
+    let killed = Command::new("kill").arg(child.trim()).status();
+    assert!(killed.expect("kill").success());
+    assert_eq!(first.0.wait().expect("ended").code(), Some(0));
+    drop(pool);
+}

@@ -9,7 +9,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use multiproc::{Pool, Process, StartMethod};
@@ -270,20 +269,16 @@ fn log_much(count: usize) -> u64 {
     }
 }
 
-/// Notes whether it was said that records were lost.
+/// Hears all records, and does nothing with them.
 struct Listener;
-
-static WERE_LOST: AtomicBool = AtomicBool::new(false);
 
 impl log::Log for Listener {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
 
-    fn log(&self, record: &log::Record<'_>) {
-        if record.args().to_string().contains("log records were lost") {
-            WERE_LOST.store(true, Ordering::SeqCst);
-        }
+    fn log(&self, _: &log::Record<'_>) {
+        // They came as far as they have to.
     }
 
     fn flush(&self) {
@@ -309,10 +304,6 @@ fn records_that_nobody_can_take_do_not_fill_a_node() {
     let after = task.join().expect("value");
     assert!(after < before + (40 << 10), "{before} KiB, then {after}");
     assert_eq!(pool.apply(nap, (1,)).expect("value"), 1);
-    wait_for("the loss is said", || {
-        pool.apply(log_much, (1,)).expect("value");
-        WERE_LOST.load(Ordering::SeqCst)
-    });
 }
 
 #[test]

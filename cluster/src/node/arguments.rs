@@ -30,6 +30,8 @@ Options:
                         $MULTIPROC_KEY)
   --tls-ca PATH         file with the certificates that the broker's is checked by; asks for TLS
                         (default: $MULTIPROC_TLS_CA)
+  --tls-cert PATH       file with the certificate that the broker is shown, and
+  --tls-key PATH        file with its key (default: $MULTIPROC_TLS_CERT, $MULTIPROC_TLS_KEY)
   --credentials PATH    file with the credentials for the broker (default: $MULTIPROC_CREDENTIALS)
   --nkey PATH           file with the seed of the nkey for the broker (default: $MULTIPROC_NKEY)
   --metrics ADDRESS     answers at this address, such as 127.0.0.1:9464, with its metrics, in the
@@ -88,6 +90,8 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
             "--name" => name = Some(value()?),
             "--key-file" => key = Some(Key::from_file(value()?)?),
             "--tls-ca" => way.authorities = Some(value()?.into()),
+            "--tls-cert" => way.certificate = Some(value()?.into()),
+            "--tls-key" => way.certificate_key = Some(value()?.into()),
             "--metrics" => {
                 let text = value()?;
                 let wrong = |_| Error::config(format!("\"{text}\" is no address with a port"));

@@ -11,12 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::config::Config;
-use super::journal;
 use super::metrics::Metrics;
 use super::start::{Event, Programs, Start};
+use super::{init, journal};
 use crate::broker;
 use crate::error::{Error, Result};
 use crate::key::{Direction, Id};
+use crate::tidings::Tidings;
 use crate::wire::{self, Announcement, Hire, NODES, Status, TARGET, VERSION};
 
 /// Interval of announcements.
@@ -49,16 +50,18 @@ pub(crate) fn main(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(run(config));
+    let ended = runtime.block_on(async {
+        if init::is_first() {
+            return init::mind().await;
+        }
+        run(config).await.map(|()| ExitCode::SUCCESS)
+    });
     // Threads that wait for stations are not waited for: those end with this process.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            journal::note(format_args!("{error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended.unwrap_or_else(|error| {
+        journal::note(format_args!("{error}"));
+        ExitCode::FAILURE
+    })
 }
 
 /// Connects and serves.
@@ -74,9 +77,9 @@ async fn run(config: Config) -> Result<()> {
     }
     let mut tether = config.is_tethered.then(tether);
     let name = format!("node {}", config.name);
-    let waits = |error: &Error| journal::note(format_args!("waits for the broker: {error}"));
+    let tidings = Tidings::new(|text| journal::note(text));
     let client = tokio::select! {
-        client = config.way.connect_patiently(&name, waits) => client?,
+        client = config.way.connect_patiently(&name, &tidings) => client?,
         () = any(&mut signals) => return Ok(()),
         () = torn(&mut tether) => return Ok(()),
     };

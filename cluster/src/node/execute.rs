@@ -6,12 +6,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::journal::{self, Stream};
+use super::reins::Reins;
 use super::station::{self, Orders};
 use crate::wire::{self, Alone};
 
@@ -61,20 +61,11 @@ pub(super) fn probe(file: &File) -> Result<(), Alone> {
 const NO_FORMAT: i32 = 8;
 const ILLEGAL: i32 = 4;
 
-/// What its node has of a station.
-#[derive(Default)]
-pub(super) struct Kept {
-    /// Its standard input, once it was executed.
-    pub(super) input: Option<ChildStdin>,
-    /// True once it is to finish what it runs, and leave.
-    pub(super) is_draining: bool,
-}
-
 /// Executes the program as a station, and waits for its end.
 ///
 /// # Errors
 /// How it ended, unless it ended in order.
-pub(super) fn execute(file: &File, orders: &Orders, kept: &Mutex<Kept>) -> Result<(), String> {
+pub(super) fn execute(file: &File, orders: &Orders, reins: &Reins) -> Result<(), String> {
     let mut child = spawn(file, station::SERVE)
         .map_err(|error| format!("cannot execute the program on this machine: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
@@ -82,15 +73,11 @@ pub(super) fn execute(file: &File, orders: &Orders, kept: &Mutex<Kept>) -> Resul
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         // A station that has ended already says so below.
         let _ = input.write_all(&[&length, &*bytes].concat());
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.is_draining {
-            let _ = input.write_all(&[station::DRAIN]);
-        }
-        kept.input = Some(input);
+        reins.take(input);
     }
     let wrote = listen(&mut child);
     let status = child.wait().map_err(|error| format!("cannot wait for the station: {error}"))?;
-    kept.lock().unwrap_or_else(PoisonError::into_inner).input = None;
+    reins.drop();
     let last = wrote.recv_timeout(REST).unwrap_or_default();
     if status.success() { Ok(()) } else { Err(format!("its station {}", told(status, &last))) }
 }

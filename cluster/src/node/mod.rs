@@ -4,8 +4,10 @@
 //! - `daemon`: announces the node, fetches programs, starts stations, drains.
 //! - `metrics`: what the node tells those who look after it.
 //! - `start`: one start of a station: program, settings, what becomes of it.
+//! - `reins`: the hold on a station, by which it is told to leave.
 //! - `execute`: the program as a process: whether it runs here, and how it ended.
 //! - `fetch`, `larder`: what the broker keeps for it; the memory that its tasks refer to.
+//! - `init`: the first process of a container, beside the node.
 //! - `journal`: what the node writes to standard error.
 //! - `station`: the process of the owner's own program that runs the tasks of one pool.
 //! - `bench`: the hands of a station, and what they have.
@@ -20,11 +22,13 @@ pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod execute;
 mod fetch;
+mod init;
 pub(crate) mod journal;
 mod larder;
 pub(crate) mod metrics;
 #[cfg(test)]
 mod program_tests;
+pub(crate) mod reins;
 pub(crate) mod start;
 pub(crate) mod station;
 mod told;

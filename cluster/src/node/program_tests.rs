@@ -14,6 +14,7 @@ use crate::broker;
 use crate::contents::{self, Content};
 use crate::key::{Digest, Direction, Id, Key};
 use crate::local::Local;
+use crate::tidings::Tidings;
 use crate::way::Way;
 use crate::wire::{self, Alone, Announcement, Hire, NODES, Sent, TARGET, VERSION};
 
@@ -26,7 +27,7 @@ fn with<F: Future<Output = ()>>(nodes: usize, f: impl FnOnce(Local, Client) -> F
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let way = Way { url: local.url.clone(), ..Way::default() };
-        let client = way.connect("owner by hand").await.expect("connected");
+        let client = way.connect("owner by hand", &Tidings::logged()).await.expect("connected");
         tokio::time::timeout(MINUTE, f(local, client)).await.expect("in time");
     });
 }

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::Config;
-use super::execute::{Kept, execute, probe};
+use super::execute::{execute, probe};
 use super::fetch::fetch;
-use super::station::{self, Orders};
+use super::reins::Reins;
+use super::station::Orders;
 use crate::key::{Digest, Id};
 use crate::wire::{self, Alone, Hire, Named, Sent};
 
@@ -36,7 +36,7 @@ pub(crate) struct Event {
 
 /// A station, from the request on.
 pub(crate) struct Start {
-    kept: Arc<Mutex<Kept>>,
+    reins: Arc<Reins>,
 }
 
 impl Start {
@@ -48,7 +48,7 @@ impl Start {
         programs: Arc<Programs>,
         events: UnboundedSender<Event>,
     ) -> Start {
-        let kept = Arc::<Mutex<Kept>>::default();
+        let reins = Arc::new(Reins::new());
         let mut orders = Orders {
             way: config.way.clone(),
             key: config.key.bytes().to_vec(),
@@ -56,7 +56,7 @@ impl Start {
             hands: config.hands,
             hire,
         };
-        let start = Start { kept: Arc::clone(&kept) };
+        let kept = Arc::clone(&reins);
         tokio::spawn(async move {
             let (session, pool) = (orders.hire.session, orders.hire.pool);
             let tell = |alone, is_end| {
@@ -64,13 +64,15 @@ impl Start {
                 let _ = events.send(Event { session, subject, alone, is_end });
             };
             let ready = prepare(&client, &mut orders.hire, &programs, &tell);
-            let file = match meanwhile(ready, || tell(Some(Alone::Preparing), false)).await {
-                Ok(file) => file,
-                Err(alone) => return tell(Some(alone), true),
+            let ready = meanwhile(ready, || tell(Some(Alone::Preparing), false));
+            let file = tokio::select! {
+                file = ready => match file {
+                    Ok(file) => file,
+                    Err(alone) => return tell(Some(alone), true),
+                },
+                // What it needs may never come, as the broker is away.
+                () = kept.left() => return tell(None, true),
             };
-            if lock(&kept).is_draining {
-                return tell(None, true);
-            }
             // A thread of its own, as it waits for the process.
             let ended = tokio::task::spawn_blocking(move || execute(&file, &orders, &kept)).await;
             let reason = match ended {
@@ -80,22 +82,13 @@ impl Start {
             };
             tell(reason.map(|reason| Alone::refused(&reason, false)), true);
         });
-        start
+        Start { reins }
     }
 
-    /// Has the station finish what it runs, and leave.
+    /// Has the station finish what it runs, and leave; one that runs nothing yet is given up.
     pub(crate) fn drain(&self) {
-        let mut kept = lock(&self.kept);
-        // It is told so once it is executed, otherwise.
-        kept.is_draining = true;
-        if let Some(input) = &mut kept.input {
-            let _ = input.write_all(&[station::DRAIN]);
-        }
+        self.reins.drain();
     }
-}
-
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for something, and calls `beat` again and again meanwhile.

@@ -25,11 +25,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{Bench, Said};
+use super::journal;
 use super::larder::{self, Fetched, Larder};
 use super::told::{Told, Waiting};
 use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
+use crate::tidings::Tidings;
 use crate::way::Way;
 use crate::wire::{self, Alone, Hire, Sent, ToOwner, ToStation};
 
@@ -294,8 +296,9 @@ impl Voice {
     /// Connects to the broker.
     async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
         let name = format!("station of {}", orders.name);
-        // Its node tells what is the matter with the broker.
-        let client = orders.way.connect_patiently(&name, |_| {}).await?;
+        // What the broker forbids a station only, nobody else can tell.
+        let tidings = Tidings::new(|text| journal::note(text));
+        let client = orders.way.connect_patiently(&name, &tidings).await?;
         let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
         let (session, node) = (orders.hire.session, orders.hire.node);
         Ok(Voice { client, key, subject, session, node })

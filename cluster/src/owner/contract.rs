@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::window::Window;
 use crate::key::{Direction, Id, Key};
 use crate::line::{Garbage, Line};
-use crate::wire::{self, Announcement, ToOwner, ToStation};
+use crate::wire::{self, Announcement, TARGET, ToOwner, ToStation, VERSION};
 
 /// Time of silence after which a node is lost.
 pub(crate) const LOST: Duration = Duration::from_secs(5);
@@ -198,6 +198,17 @@ impl Serving {
         }
         let packets = std::iter::from_fn(|| self.line.packet(now));
         packets.map(|packet| self.key.seal(Direction::ToStation, &packet)).collect()
+    }
+}
+
+/// Returns why a node cannot work for this program, whatever it says to it.
+pub(super) fn unfit(node: &Announcement) -> Option<String> {
+    if node.version != VERSION {
+        Some(format!("it speaks version {} of the protocol, not {VERSION}", node.version))
+    } else if node.target != TARGET {
+        Some(format!("it runs programs for {}, not for {TARGET}", node.target))
+    } else {
+        None
     }
 }
 

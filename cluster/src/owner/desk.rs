@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::contract::{
-    ANSWER, ASK_AGAIN, Contract, GONE, LOST, REFUSED, Serving, Stage, serving, serving_mut,
+    ANSWER, ASK_AGAIN, Contract, GONE, LOST, REFUSED, Serving, Stage, serving, serving_mut, unfit,
 };
 use super::hands::Command;
 use super::records;
@@ -278,14 +278,7 @@ impl Desk {
         let now = Instant::now();
         let Ok(session) = Id::random() else { return };
         let id = node.node;
-        let unfit = if node.version != VERSION {
-            Some(format!("it speaks version {} of the protocol, not {VERSION}", node.version))
-        } else if node.target != TARGET {
-            Some(format!("it runs programs for {}, not for {TARGET}", node.target))
-        } else {
-            None
-        };
-        let stage = match unfit {
+        let stage = match unfit(&node) {
             Some(reason) => Stage::Refused { reason, again: None },
             None => Stage::Asked { first: now, last: now },
         };

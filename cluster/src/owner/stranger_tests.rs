@@ -10,6 +10,7 @@ use multiproc::Pool;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
 use crate::local::Local;
+use crate::tidings::Tidings;
 use crate::way::Way;
 use crate::wire::{self, Alone, Announcement, Hire, NODES, TARGET, ToOwner, VERSION};
 use crate::{Cluster, Result};
@@ -55,7 +56,7 @@ fn refusal(change: fn(&mut Announcement)) -> String {
     let (local, cluster) = cluster();
     let (url, key) = (local.url.clone(), local.key.clone());
     beside(move || async move {
-        let client = Way { url, ..Way::default() }.connect("stranger").await?;
+        let client = Way { url, ..Way::default() }.connect("stranger", &Tidings::logged()).await?;
         let mut said = announcement(Id::random()?);
         change(&mut said);
         announce(client, key, said).await;
@@ -83,7 +84,7 @@ fn a_node_that_refused_and_went_keeps_nobody_waiting() {
     let (local, cluster) = cluster();
     let (url, key) = (local.url.clone(), local.key.clone());
     beside(move || async move {
-        let client = Way { url, ..Way::default() }.connect("stranger").await?;
+        let client = Way { url, ..Way::default() }.connect("stranger", &Tidings::logged()).await?;
         let node = Id::random()?;
         let hires = client.subscribe(wire::node_subject(&node)).await;
         let mut hires = hires.map_err(|error| crate::Error::broker("stranger", error))?;
@@ -113,7 +114,7 @@ type Lie = fn() -> Vec<Vec<u8>>;
 
 /// Says that it works, and then what is not so.
 async fn lie(url: String, key: Key, lie: Lie) -> Result<()> {
-    let client = Way { url, ..Way::default() }.connect("liar").await?;
+    let client = Way { url, ..Way::default() }.connect("liar", &Tidings::logged()).await?;
     let node = Id::random()?;
     let hires = client.subscribe(wire::node_subject(&node)).await;
     let mut hires = hires.map_err(|error| crate::Error::broker("liar", error))?;
@@ -268,7 +269,7 @@ fn names_are_taken_for_no_more_than_they_are() {
     let (local, cluster) = cluster();
     let (url, key) = (local.url.clone(), local.key.clone());
     beside(move || async move {
-        let client = Way { url, ..Way::default() }.connect("stranger").await?;
+        let client = Way { url, ..Way::default() }.connect("stranger", &Tidings::logged()).await?;
         let mut said = announcement(Id::random()?);
         said.name = format!("\x1b[2Jone\ntwo{}", "o".repeat(100_000));
         // More than there is memory for, if it were believed.

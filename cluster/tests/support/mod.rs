@@ -80,12 +80,52 @@ impl Node {
             .expect("started");
         Node(child)
     }
+
+    /// Has it leave, and returns the code with which it ends.
+    pub(crate) fn leave(mut self) -> Option<i32> {
+        let killed = Command::new("kill").arg(self.0.id().to_string()).status();
+        assert!(killed.expect("kill").success());
+        self.0.wait().expect("ended").code()
+    }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// What a node writes to standard error.
+pub(crate) struct Journal(PathBuf);
+
+impl Journal {
+    /// Starts a node that finds the way to the broker in these variables.
+    pub(crate) fn of(
+        folder: &Folder,
+        url: &str,
+        key: &Key,
+        way: &[(&str, &Path)],
+    ) -> (Node, Journal) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let path = folder.path(&format!("journal-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let mut command = shell("exec \"$@\"");
+        command.envs(way.iter().copied());
+        command.stderr(std::fs::File::create(&path).expect("a file"));
+        (Node::start(command, url, key, "node"), Journal(path))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).expect("read")
+    }
+
+    /// Waits until it has this.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let since = Instant::now();
+        while !self.text().contains(text) {
+            assert!(since.elapsed() < MINUTE, "no {text:?} in: {}", self.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
