@@ -79,12 +79,17 @@ impl Way {
 
     /// The address as it may be shown: without a password.
     pub(crate) fn shown(&self) -> String {
-        let one = |url| {
-            let (scheme, login, host) = address(url);
+        let mut shown: Vec<String> = Vec::new();
+        for one in self.url.split(',') {
+            let (scheme, login, host) = address(one);
+            // Perhaps one address, with a password that has commas.
+            if login.is_some() && !one.trim().starts_with(&format!("{scheme}://")) {
+                shown.iter_mut().for_each(|before| "..".clone_into(before));
+            }
             let login = if login.is_some() { "..@" } else { "" };
-            format!("{scheme}://{login}{host}")
-        };
-        self.url.split(',').map(one).collect::<Vec<_>>().join(",")
+            shown.push(format!("{scheme}://{login}{host}"));
+        }
+        shown.join(",")
     }
 
     /// Connects. What happens to the connection later is told.
@@ -230,7 +235,10 @@ impl fmt::Debug for Way {
 /// The parts of the address of one server: its scheme, who asks, and where.
 fn address(url: &str) -> (&str, Option<&str>, &str) {
     let url = url.trim();
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    // Else it is a part of a password.
+    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let split = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
+    let (scheme, rest) = split.unwrap_or(("nats", url));
     match rest.rsplit_once('@') {
         Some((login, host)) => (scheme, Some(login), host),
         None => (scheme, None, rest),
@@ -272,6 +280,8 @@ mod tests {
             ("tls://me:pass@word@host:1", "tls://..@host:1"),
             ("nats://token@host", "nats://..@host"),
             ("nats://a:pass@host:1, tls://b", "nats://..@host:1,tls://b"),
+            ("me:pass://word@host", "nats://..@host"),
+            ("nats://a:pass,w,ord@host:1,b", "..,..,nats://..@host:1,nats://b"),
         ] {
             let way = Way { url: url.to_owned(), ..Way::default() };
             assert_eq!(way.shown(), shown);

@@ -230,7 +230,7 @@ fn many_that_send_to_one_do_not_drown_it() {
         let length = 4 << 20;
         let mut crowd = Crowd::new(senders, length);
         let mut steps = 0;
-        while crowd.heard.iter().any(|heard| *heard == 0) {
+        while crowd.heard.contains(&0) {
             crowd.step(rate);
             steps += 1;
             assert!(steps < 60_000, "{senders} at {rate} do not end");

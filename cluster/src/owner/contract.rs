@@ -44,14 +44,7 @@ impl Contract {
     /// A session with a node that is about to be asked, unless it says itself that it is of no use.
     pub(crate) fn new(node: Announcement, session: Id) -> Contract {
         let now = Instant::now();
-        let unfit = if node.version != VERSION {
-            Some(format!("it speaks version {} of the protocol, not {VERSION}", node.version))
-        } else if node.target != TARGET {
-            Some(format!("it runs programs for {}, not for {TARGET}", node.target))
-        } else {
-            None
-        };
-        let stage = match unfit {
+        let stage = match unfit(&node) {
             Some(reason) => Stage::Refused { reason, again: None },
             None => Stage::Asked { first: now, last: now },
         };
@@ -217,6 +210,17 @@ impl Serving {
         }
         let packets = std::iter::from_fn(|| self.line.packet(now));
         packets.map(|packet| self.key.seal(Direction::ToStation, &packet)).collect()
+    }
+}
+
+/// Returns why a node cannot work for this program, whatever it says to it.
+fn unfit(node: &Announcement) -> Option<String> {
+    if node.version != VERSION {
+        Some(format!("it speaks version {} of the protocol, not {VERSION}", node.version))
+    } else if node.target != TARGET {
+        Some(format!("it runs programs for {}, not for {TARGET}", node.target))
+    } else {
+        None
     }
 }
 
