@@ -74,7 +74,7 @@ pub(super) fn execute(file: &File, orders: &Orders, reins: &Reins) -> Result<(),
     }
     let last = listen(&mut child);
     let status = child.wait().map_err(|error| format!("cannot wait for the station: {error}"))?;
-    reins.drop();
+    reins.release();
     if status.success() { Ok(()) } else { Err(format!("its station {}", told(status, &last))) }
 }
 
