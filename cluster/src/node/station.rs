@@ -16,7 +16,6 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, Subject};
 use futures_util::{FutureExt, StreamExt};
 use multiproc::elsewhere::{Charter, Memory};
 use multiproc::station::{Station, has_borrowed_rights};
@@ -26,15 +25,17 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{self, Bench};
-use super::journal;
 use super::larder::{self, Fetched, Larder};
 use super::told::{Told, Waiting};
 use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
-use crate::tidings::Tidings;
 use crate::way::Way;
 use crate::wire::{self, Alone, Hire, Sent, ToOwner, ToStation};
+
+mod voice;
+
+use voice::Voice;
 
 /// The variable that makes a program a station.
 pub(crate) const VARIABLE: &str = "MULTIPROC_STATION";
@@ -282,43 +283,6 @@ struct Ears {
     ordered: UnboundedReceiver<Order>,
     fetched: UnboundedReceiver<Fetched>,
     waiting: Arc<Waiting>,
-}
-
-/// The way to the owner.
-struct Voice {
-    client: Client,
-    /// The cluster's.
-    key: Key,
-    subject: Subject,
-    session: Id,
-    node: Id,
-}
-
-impl Voice {
-    /// Connects to the broker.
-    async fn connect(orders: &Orders, key: Key) -> crate::Result<Voice> {
-        let name = format!("station of {}", orders.name);
-        // What the broker forbids a station only, nobody else can tell.
-        let tidings = Tidings::new(|text| journal::note(text));
-        let client = orders.way.connect_patiently(&name, &tidings).await?;
-        let subject = Subject::from(wire::pool_subject(&orders.hire.pool));
-        let (session, node) = (orders.hire.session, orders.hire.node);
-        Ok(Voice { client, key, subject, session, node })
-    }
-
-    /// Says something outside of the line. It is lost without a connection, and said again.
-    async fn say(&self, alone: &Alone) {
-        let inner = [&self.session.0, &*wire::encode(alone, &[])].concat();
-        self.send(&self.key.seal(Direction::Alone, &inner)).await;
-    }
-
-    /// Sends something sealed.
-    async fn send(&self, sealed: &[u8]) {
-        if broker::is_connected(&self.client) {
-            let message = [&self.session.0, sealed].concat();
-            let _ = self.client.publish(self.subject.clone(), message.into()).await;
-        }
-    }
 }
 
 /// Makes the pool ready, and tells the owner meanwhile that it will take a while.
