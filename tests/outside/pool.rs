@@ -14,6 +14,8 @@ pub(crate) const TESTS: &[Test] = crate::tests![
     workers_leave_by_themselves,
     workers_leave_while_a_copy_holds_their_links,
     tasks_that_deny_having_begun,
+    what_tasks_leave_behind_becomes_no_zombie_for_long,
+    a_status_that_a_later_task_wants_is_there,
     results_that_bring_descriptors_nobody_takes,
     with_a_deadline_nothing_waits_behind_an_endless_task,
     leaving_with_code_0_is_a_success_where_nothing_is_returned,
@@ -187,6 +189,54 @@ fn tasks_that_deny_having_begun() {
             assert_eq!(next.expect("the pool goes on"), Some(16), "{method}");
         }
     }
+}
+
+/// Leaves processes behind that end at once. Returns the worker.
+fn leave_behind(count: u32) -> u32 {
+    for _ in 0..count {
+        let mut shell = std::process::Command::new("sh");
+        let left = shell.args(["-c", "true & exit"]).status().expect("run a shell");
+        assert!(left.success());
+    }
+    std::process::id()
+}
+
+fn what_tasks_leave_behind_becomes_no_zombie_for_long() {
+    for method in [StartMethod::Forkserver, StartMethod::Spawn] {
+        let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
+        let worker = pool.apply(leave_behind, (3,)).expect("value");
+        // While it is idle, and while it never is.
+        until("no process is left", || children_of(worker).is_empty());
+        pool.apply(leave_behind, (3,)).expect("value");
+        until("no process is left", || {
+            pool.map(square, 0..2000).expect("values");
+            children_of(worker).is_empty()
+        });
+        assert_eq!(pool.apply(std::process::id, ()).expect("value"), worker);
+    }
+}
+
+static KEPT: Mutex<Option<std::process::Child>> = Mutex::new(None);
+
+fn keep_a_child() {
+    let child = std::process::Command::new("true").spawn().expect("run a program");
+    *KEPT.lock().expect("lock") = Some(child);
+}
+
+fn wait_for_the_child() -> bool {
+    let mut kept = KEPT.lock().expect("lock");
+    kept.as_mut().expect("it was kept").wait().expect("its status").success()
+}
+
+fn a_status_that_a_later_task_wants_is_there() {
+    let pool = Pool::builder().processes(1).build().expect("pool");
+    pool.apply(keep_a_child, ()).expect("value");
+    let worker = pool.apply(std::process::id, ()).expect("value");
+    until("it has ended", || {
+        children_of(worker).iter().all(|child| state_of(*child) == Some('Z'))
+    });
+    assert_eq!(pool.map(square, 0..2000).expect("values").len(), 2000);
+    assert!(pool.apply(wait_for_the_child, ()).expect("value"));
 }
 
 fn open_many(count: usize) -> Vec<Descriptor<File>> {

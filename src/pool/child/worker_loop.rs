@@ -33,6 +33,7 @@ use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::relay::records;
 use crate::sys::limits::watch;
 use crate::sys::parcel::Parcel;
+use crate::sys::process::leftovers::Leftovers;
 use crate::sys::program::code::{self, Entry, Offset, Refusal};
 use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
@@ -77,6 +78,9 @@ const HANDICAP: Duration = Duration::from_millis(50);
 thread_local! {
     /// The runner; `None` while it runs tasks, as `run` has taken it.
     static RUNNER: Lasting<Box<TaskRunner<RingLink>>> = const { Lasting::new() };
+
+    /// What they have left behind.
+    static LEFT: Lasting<Left> = const { Lasting::new() };
 
     /// The part of the request about the tasks that its entry is about to run.
     static REQUEST: Lasting<Todo> = const { Lasting::new() };
@@ -155,6 +159,7 @@ fn work(duty: Duty) {
     let mut message = Vec::new();
     let mut fds = Vec::new();
     RUNNER.with(|runner| runner.set(Box::new(TaskRunner::new(link, memory))));
+    LEFT.with(|left| left.set(Left::new()));
     while with_runner(|runner| runner.receive(&mut message, &mut fds)) == Some(true) {
         if !obey(&message, mem::take(&mut fds))
             || with_runner(|runner| runner.rest().is_ok()) != Some(true)
@@ -404,6 +409,59 @@ impl WorkerLink for RingLink {
     }
 
     fn recv(&mut self, message: &mut Vec<u8>) -> Result<Vec<Arc<OwnedFd>>, RecvTransportError> {
-        self.recv(message, u64::MAX, Deadline::Never)
+        loop {
+            let is_idle = self.is_empty();
+            let due = LEFT.with(|left| left.with_mut(|left| left.due(is_idle))).flatten();
+            match self.recv(message, u64::MAX, due.map_or(Deadline::Never, Deadline::at)) {
+                Err(RecvTransportError::Empty) if due.is_some() => {}
+                came => {
+                    if is_idle {
+                        LEFT.with(|left| left.with_mut(Left::begin));
+                    }
+                    return came;
+                }
+            }
+        }
+    }
+}
+
+/// Time below which a request has started no process, as that takes longer.
+const SHORTEST: Duration = Duration::from_micros(100);
+
+/// Requests between two looks of a worker that never has to wait for one.
+const BUSY: u32 = 256;
+
+/// What tasks have left behind, and when it is looked at.
+struct Left {
+    leftovers: Leftovers,
+    /// When the first request came after a wait.
+    begun: Instant,
+    /// When to look at the latest; `None` if there was nothing.
+    due: Option<Instant>,
+    requests: u32,
+}
+
+impl Left {
+    fn new() -> Left {
+        Left { leftovers: Leftovers::new(), begun: Instant::now(), due: None, requests: 0 }
+    }
+
+    /// Looks, unless that would be in vain or too often. Returns when to look again, if the worker
+    /// is idle until then.
+    fn due(&mut self, is_idle: bool) -> Option<Instant> {
+        self.requests = self.requests.wrapping_add(1);
+        if !is_idle && !self.requests.is_multiple_of(BUSY) {
+            return None;
+        }
+        let now = Instant::now();
+        if self.due.is_some() || !is_idle || now >= self.begun + SHORTEST {
+            self.due = self.leftovers.take(now);
+        }
+        self.due.filter(|_| is_idle)
+    }
+
+    /// A request has come.
+    fn begin(&mut self) {
+        self.begun = Instant::now();
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod clone;
 pub(crate) mod exec;
 pub(crate) mod exit;
+pub(crate) mod leftovers;
 pub(crate) mod namespaces;
 pub(crate) mod pidfd;
 pub(crate) mod reserve;

@@ -133,6 +133,32 @@ pub(crate) fn children_called(name: &str) -> Vec<(u32, bool)> {
         .collect()
 }
 
+/// A child of this process that has ended, and whose status nobody has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Zombie {
+    pub(crate) pid: u32,
+    /// When it was started: its number may be used again.
+    started: u64,
+}
+
+/// Lists the children of this process that have ended and whose status nobody has taken; none if
+/// `/proc` does not tell.
+pub(crate) fn own_zombies() -> Vec<Zombie> {
+    if !namespaces::proc_is_ours() {
+        return Vec::new();
+    }
+    let own = crate::sys::per_process::pid();
+    let zombie = |pid| {
+        let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        // The state is the third field, the parent the fourth, the start the 22nd.
+        let is_zombie = fields.next()? == "Z" && fields.next()?.parse() == Ok(own);
+        let started = fields.nth(17)?.parse().ok()?;
+        is_zombie.then_some(Zombie { pid, started })
+    };
+    children_of([own].into_iter()).into_iter().filter_map(|(pid, _)| zombie(pid)).collect()
+}
+
 /// Returns `true` if a child that was not waited for is stopped by a signal. (One that a debugger
 /// holds is not.)
 pub(crate) fn is_stopped(pid: u32) -> bool {
