@@ -77,7 +77,7 @@ pub(super) fn execute(file: &File, orders: &Orders, reins: &Reins) -> Result<(),
     }
     let wrote = listen(&mut child);
     let status = child.wait().map_err(|error| format!("cannot wait for the station: {error}"))?;
-    reins.drop();
+    reins.release();
     let last = wrote.recv_timeout(REST).unwrap_or_default();
     if status.success() { Ok(()) } else { Err(format!("its station {}", told(status, &last))) }
 }

@@ -31,7 +31,7 @@ impl Reins {
     }
 
     /// Lets a station go that has ended.
-    pub(super) fn drop(&self) {
+    pub(super) fn release(&self) {
         *self.lock() = None;
     }
 
