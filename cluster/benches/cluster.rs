@@ -51,6 +51,15 @@ fn rate(pool: &Pool, chunk: Option<usize>, count: u64, work: Work) -> f64 {
     count as f64 / since.elapsed().as_secs_f64()
 }
 
+/// Tasks in a second that are submitted one by one, and then waited for.
+fn submitted(pool: &Pool, count: u64) -> f64 {
+    let since = Instant::now();
+    let tasks: Vec<_> = (0..count).map(|n| pool.submit(trivial, (n,))).collect();
+    let done = tasks.into_iter().filter_map(|task| task.join().ok()).count();
+    assert_eq!(done as u64, count, "tasks have failed");
+    count as f64 / since.elapsed().as_secs_f64()
+}
+
 /// Microseconds of one `apply` after the other: the median.
 fn round_trip(pool: &Pool, count: usize) -> f64 {
     let mut times: Vec<f64> = (0..count)
@@ -125,6 +134,12 @@ fn main() {
     };
     both("trivial tasks, chunks by themselves [1/s]", "200000", None, many, Work::Nothing);
     both("trivial tasks, chunks of one [1/s]", "10000", Some(1), few, Work::Nothing);
+    line(
+        "trivial tasks, submitted one by one [1/s]",
+        "",
+        best(runs, || submitted(&there, few)),
+        best(runs, || submitted(&here, few)),
+    );
     let ratio = both(
         "tasks of 1 ms [1/s]",
         "",

@@ -2,13 +2,18 @@
 //!
 //! A hand begins one chunk at a time; the others wait here, where they can be taken back. So what a
 //! hand has begun is exact at any moment, and everything behind that was not begun.
+//!
+//! The pool's own thread, which hears what came of a chunk, has the hand begin the next one at
+//! once; the station's thread is told, and passes on what has come meanwhile. Both lock the bench.
+//! What came of tasks and how many have begun is taken under one lock, as they have to agree.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use multiproc::elsewhere::Memory;
 use multiproc::station::{Chunk, Standing, Station};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::Notify;
 
 use super::larder::Larder;
 use crate::key::{Digest, Id};
@@ -16,16 +21,6 @@ use crate::wire::{self, Named, Status, ToOwner};
 
 /// What is kept of what a hand tells before it is taken, at the most.
 const KEPT_EARLY: usize = 64;
-
-/// What came of a chunk.
-pub(crate) struct Said {
-    hand: usize,
-    /// Which chunk.
-    serial: u64,
-    messages: Vec<Vec<u8>>,
-    is_last: bool,
-    standing: Standing,
-}
 
 /// A hand.
 #[derive(Default)]
@@ -74,28 +69,62 @@ struct Running {
 
 /// All hands.
 pub(crate) struct Bench {
+    /// Itself, for what is called when something came of a chunk.
+    own: Weak<Mutex<Bench>>,
     station: Station,
     larder: Larder,
     slots: Vec<Slot>,
     serial: u64,
     /// Tasks begun by all hands in all lives.
     begun: u64,
-    /// Where the pool's thread puts what came of chunks.
-    said: UnboundedSender<Said>,
+    /// Tells the station's thread that there is news.
+    is_news: Arc<Notify>,
     /// Messages of each hand that were not told yet; an empty list tells only how it stands.
     news: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// True once hands begin nothing more.
+    is_draining: bool,
+    /// Why a chunk makes no sense, if one did not.
+    failure: Option<String>,
+}
+
+/// Locks a bench. Nothing waits while it is locked.
+pub(crate) fn lock(bench: &Mutex<Bench>) -> MutexGuard<'_, Bench> {
+    bench.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bench {
-    /// The hands of a station, without anything to do.
+    /// The hands of a station, without anything to do. `is_news` is told when something came.
     pub(crate) fn new(
         station: Station,
         hands: usize,
         larder: Larder,
-        said: UnboundedSender<Said>,
-    ) -> Bench {
+        is_news: Arc<Notify>,
+    ) -> Arc<Mutex<Bench>> {
         let slots = std::iter::repeat_with(Slot::default).take(hands).collect();
-        Bench { station, larder, slots, serial: 0, begun: 0, said, news: BTreeMap::new() }
+        Arc::new_cyclic(|own| {
+            Mutex::new(Bench {
+                own: Weak::clone(own),
+                station,
+                larder,
+                slots,
+                serial: 0,
+                begun: 0,
+                is_news,
+                news: BTreeMap::new(),
+                is_draining: false,
+                failure: None,
+            })
+        })
+    }
+
+    /// Has hands begin nothing more.
+    pub(crate) fn close(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Takes the reason for which a chunk makes no sense, if one did not.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     /// Returns the number of hands that run something.
@@ -172,12 +201,13 @@ impl Bench {
         let Some(memories) = memories else { return Ok(()) };
         let Some((request, _)) = slot.waiting.pop_front() else { return Ok(()) };
         self.serial += 1;
-        let (serial, said) = (self.serial, self.said.clone());
-        let chunk =
-            self.station.run(number, &request, &memories, move |messages, is_last, standing| {
-                // The station's loop is gone only when the process is about to be.
-                let _ = said.send(Said { hand: number, serial, messages, is_last, standing });
-            })?;
+        let (serial, own) = (self.serial, Weak::clone(&self.own));
+        let said = move |messages, is_last, standing| {
+            // It is gone only when the process is about to be.
+            let Some(bench) = own.upgrade() else { return };
+            lock(&bench).hear(number, serial, messages, is_last, standing);
+        };
+        let chunk = self.station.run(number, &request, &memories, said)?;
         slot.begun += u64::from(chunk.count());
         slot.first = slot.first.or(Some(chunk.number()));
         self.begun += u64::from(chunk.count());
@@ -186,27 +216,32 @@ impl Bench {
         Ok(())
     }
 
-    /// Takes in what came of a chunk.
-    ///
-    /// # Errors
-    /// The next chunk makes no sense.
-    pub(crate) fn hear(&mut self, said: Said, is_draining: bool) -> Result<(), String> {
-        let Said { hand, serial, messages, is_last, standing } = said;
-        let Some(slot) = self.slots.get_mut(hand) else { return Ok(()) };
+    /// Takes in what came of the chunk with this number, in the pool's own thread.
+    fn hear(
+        &mut self,
+        hand: usize,
+        serial: u64,
+        messages: Vec<Vec<u8>>,
+        is_last: bool,
+        standing: Standing,
+    ) {
+        let Some(slot) = self.slots.get_mut(hand) else { return };
         // Of a chunk that was killed.
         if slot.running.as_ref().is_none_or(|running| running.serial != serial) {
-            return Ok(());
+            return;
         }
         slot.restarts_before.get_or_insert(standing.restarts);
         slot.standing = Standing { resident: slot.standing.resident, ..standing };
         self.news.entry(hand).or_default().extend(messages);
         if is_last {
             slot.running = None;
-            if !is_draining {
-                return self.begin(hand);
+            if !self.is_draining
+                && let Err(reason) = self.begin(hand)
+            {
+                self.failure = Some(reason);
             }
         }
-        Ok(())
+        self.is_news.notify_one();
     }
 
     /// Forgets what a hand has not begun. Returns what its owner is told.

@@ -13,7 +13,7 @@
 //! - when it has finished what it ran, after its node was told to leave.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
@@ -22,12 +22,13 @@ use multiproc::elsewhere::{Charter, Memory};
 use multiproc::station::{Station, has_borrowed_rights};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::bench::{Bench, Said};
+use super::bench::{self, Bench};
 use super::journal;
 use super::larder::{self, Fetched, Larder};
-use super::told::{Told, Waiting};
+use super::told::{Forwarder, Told, Waiting};
 use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
@@ -161,40 +162,13 @@ fn watch(orders: UnboundedSender<Order>) {
     }
 }
 
-/// Sends log records of tasks to the owner.
-struct Forwarder {
-    records: UnboundedSender<ToOwner>,
-    /// What waits is counted there, with what else workers say.
-    waiting: Arc<Waiting>,
-}
-
-impl log::Log for Forwarder {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        // Not those of the client, which would make more of them by being sent.
-        !["async_nats", "rustls", "tokio"].iter().any(|name| metadata.target().starts_with(name))
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let message = record.args().to_string();
-            self.waiting.add(message.len());
-            let (level, target) = (record.level() as u8, record.target().to_owned());
-            let _ = self.records.send(ToOwner::Record { level, target, message });
-        }
-    }
-
-    fn flush(&self) {
-        // Records go with everything else.
-    }
-}
-
 /// A station at work.
 struct Clerk {
     voice: Voice,
     /// The session's.
     key: Key,
     line: Line,
-    bench: Bench,
+    bench: Arc<Mutex<Bench>>,
     /// What workers have told of spans and events.
     told: Told,
     /// What they have logged.
@@ -243,7 +217,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         }
     };
     let nonce = Id::random().map_err(|error| error.to_string())?;
-    let (said, outcomes) = mpsc::unbounded_channel();
+    let outcomes = Arc::new(Notify::new());
     let (news, fetched) = mpsc::unbounded_channel();
     let larder = Larder::new(voice.client.clone(), news);
     let now = Instant::now();
@@ -253,7 +227,7 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
         key: voice.key.of_session(&voice.session, &nonce),
         voice,
         line: Line::new(now),
-        bench: Bench::new(station, orders.hands, larder, said),
+        bench: Bench::new(station, orders.hands, larder, Arc::clone(&outcomes)),
         told: Told::new(Arc::clone(&waiting)),
         logged,
         heard: now,
@@ -276,7 +250,8 @@ async fn serve(orders: Orders, key: Key) -> Result<(), String> {
 /// All that a station hears.
 struct Ears {
     packets: async_nats::Subscriber,
-    outcomes: UnboundedReceiver<Said>,
+    /// Something came of a chunk.
+    outcomes: Arc<Notify>,
     ordered: UnboundedReceiver<Order>,
     fetched: UnboundedReceiver<Fetched>,
     waiting: Arc<Waiting>,
@@ -370,6 +345,11 @@ async fn memories(orders: &Orders, voice: &Voice) -> Result<Vec<Memory>, String>
 }
 
 impl Clerk {
+    /// Locks the hands.
+    fn bench(&self) -> MutexGuard<'_, Bench> {
+        bench::lock(&self.bench)
+    }
+
     /// Waits a moment for the owner's first packet.
     async fn is_welcome(&mut self, packets: &mut async_nats::Subscriber) -> bool {
         match tokio::time::timeout(READY, packets.next()).await {
@@ -394,7 +374,7 @@ impl Clerk {
                     Some(message) => self.hear(&message.payload),
                     None => leave(),
                 },
-                Some(said) = outcomes.recv() => self.hear_hand(said),
+                () = outcomes.notified() => {}
                 Some(record) = self.logged.recv(), if self.line.backlog() < BACKLOG => {
                     self.say_record(&record);
                 }
@@ -408,9 +388,6 @@ impl Clerk {
                 let Some(Some(message)) = packets.next().now_or_never() else { break };
                 self.hear(&message.payload);
             }
-            while let Ok(said) = outcomes.try_recv() {
-                self.hear_hand(said);
-            }
             self.tell();
             self.tell_node().await;
             self.send().await;
@@ -423,6 +400,7 @@ impl Clerk {
         let told = match order {
             Order::Drain => {
                 self.is_draining = true;
+                self.bench().close();
                 ToOwner::Leaving
             }
             Order::Orphaned => ToOwner::Failed { reason: "its daemon has ended".to_owned() },
@@ -434,30 +412,36 @@ impl Clerk {
     fn tell(&mut self) {
         let now = Instant::now();
         let all = self.is_draining || self.news_at.is_some_and(|at| at <= now);
-        self.say_news(all);
-        self.news_at = match self.bench.has_news() {
+        let (news, drained, failure, has_news) = {
+            let mut bench = self.bench();
+            let news = bench.news(all);
+            let drained = if self.is_draining { bench.drain() } else { Vec::new() };
+            (news, drained, bench.take_failure(), bench.has_news())
+        };
+        self.say_news(&news);
+        self.news_at = match has_news {
             true => self.news_at.filter(|at| *at > now).or(Some(now + NEWS)),
             false => None,
         };
-        if self.is_draining {
-            for told in self.bench.drain() {
-                self.line.say(&wire::encode(&told, &[]));
-            }
+        let failed = failure.map(|reason| ToOwner::Failed { reason });
+        for told in drained.into_iter().chain(failed) {
+            self.line.say(&wire::encode(&told, &[]));
         }
     }
 
-    /// Says what came of tasks, and before that what they logged, and told of spans and events.
-    fn say_news(&mut self, all: bool) {
+    /// Says what came of tasks, which was taken from the bench already, and before that what they
+    /// logged, and told of spans and events.
+    fn say_news(&mut self, news: &[Vec<u8>]) {
         while self.line.backlog() < BACKLOG {
             let Ok(record) = self.logged.try_recv() else { break };
             self.say_record(&record);
         }
-        let bench = &mut self.bench;
-        for told in self.told.take(|hand, job, told| bench.life_that_tells(hand, job, told)) {
-            self.line.say(&told);
-        }
-        for told in self.bench.news(all) {
-            self.line.say(&told);
+        let told = {
+            let mut bench = bench::lock(&self.bench);
+            self.told.take(|hand, job, told| bench.life_that_tells(hand, job, told))
+        };
+        for said in told.iter().chain(news) {
+            self.line.say(said);
         }
     }
 
@@ -488,10 +472,11 @@ impl Clerk {
             return;
         }
         self.status_at = now + STATUS;
-        for standing in self.bench.standings() {
+        let standings = self.bench().standings();
+        for standing in standings {
             self.line.say(&standing);
         }
-        let status = wire::encode(&self.bench.status(self.voice.session), &[]);
+        let status = wire::encode(&self.bench().status(self.voice.session), &[]);
         let sealed = self.voice.key.seal(Direction::Status, &status);
         if broker::is_connected(&self.voice.client) {
             let subject = wire::status_subject(&self.voice.node);
@@ -502,7 +487,7 @@ impl Clerk {
     /// Ends the process if there is nothing more to do, or nobody to do it for.
     async fn leave_if_over(&mut self) {
         let now = Instant::now();
-        if self.is_draining && self.bench.running() == 0 && self.line.is_settled() {
+        if self.is_draining && self.bench().running() == 0 && self.line.is_settled() {
             let _ = self.voice.client.flush().await;
             leave();
         }
@@ -540,8 +525,10 @@ impl Clerk {
     fn obey(&mut self, told: ToStation, tail: &[u8]) {
         let answer = match told {
             ToStation::Give { hand, life, memories } => {
-                let given = self.bench.give(hand, life, tail, memories);
-                let early = self.bench.take_early(hand);
+                let (given, early) = {
+                    let mut bench = self.bench();
+                    (bench.give(hand, life, tail, memories), bench.take_early(hand))
+                };
                 if !early.is_empty() {
                     self.line.say(&self.told.say_early(hand as usize, life, early));
                 }
@@ -552,17 +539,25 @@ impl Clerk {
                 None
             }
             ToStation::Forget { digest } => {
-                self.bench.forget(&digest);
+                self.bench().forget(&digest);
                 None
             }
             ToStation::Recall { hand, life } => {
                 // What came of tasks is told before what was begun.
-                self.say_news(true);
-                self.bench.recall(hand, life)
+                let (news, answer) = {
+                    let mut bench = self.bench();
+                    (bench.news(true), bench.recall(hand, life))
+                };
+                self.say_news(&news);
+                answer
             }
             ToStation::Drop { hand, life, answers } => {
-                self.say_news(true);
-                self.bench.drop_hand(hand, life).filter(|_| answers)
+                let (news, answer) = {
+                    let mut bench = self.bench();
+                    (bench.news(true), bench.drop_hand(hand, life))
+                };
+                self.say_news(&news);
+                answer.filter(|_| answers)
             }
             ToStation::Bye => leave(),
         };
@@ -576,17 +571,11 @@ impl Clerk {
         match fetched {
             Fetched::Said(alone) => self.voice.say(&alone).await,
             Fetched::Came(digest, came) => {
-                if let Err(reason) = self.bench.keep(digest, came) {
+                let kept = self.bench().keep(digest, came);
+                if let Err(reason) = kept {
                     self.line.say(&wire::encode(&ToOwner::Failed { reason }, &[]));
                 }
             }
-        }
-    }
-
-    /// Hears what came of a chunk.
-    fn hear_hand(&mut self, said: Said) {
-        if let Err(reason) = self.bench.hear(said, self.is_draining) {
-            self.line.say(&wire::encode(&ToOwner::Failed { reason }, &[]));
         }
     }
 }

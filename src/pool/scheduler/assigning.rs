@@ -23,15 +23,23 @@ impl Scheduler {
     /// Gives the next job to a worker, if a job waits and a worker has room for it.
     pub(super) fn assign(&mut self, now: Instant) -> Option<Action> {
         let workers = &self.workers;
-        let is_open = |place: usize| {
-            workers.worker(place).is_some_and(|worker| worker.state.is_open() && !worker.is_full)
+        let max_tasks = self.policy.max_tasks.unwrap_or(u64::MAX);
+        let left = |place: usize| {
+            let worker = workers.worker(place).filter(|worker| !worker.is_full)?;
+            worker.state.is_open().then(|| max_tasks.saturating_sub(worker.tasks_taken()))
         };
         // Pinned jobs first, and beyond the usual room: nobody else can do them.
-        while let Some(place) = self.queue.pinned_place(is_open) {
-            let job = self.queue.pop_pinned(place)?;
-            if !job.sink.is_cancelled() {
-                return self.give(place, job, now);
+        while let Some(place) = self.queue.pinned_place(|place| left(place) > Some(0)) {
+            let mut job = self.queue.pop_pinned(place)?;
+            if job.sink.is_cancelled() {
+                continue;
             }
+            // The rest of it is for the worker that comes next.
+            let left = u32::try_from(left(place)?).unwrap_or(u32::MAX);
+            if let Some(rest) = job.split_off(left) {
+                self.queue.push_front(rest);
+            }
+            return self.give(place, job, now);
         }
         // Nobody wants their outcomes, so they are dropped without one.
         while self.queue.front()?.sink.is_cancelled() {
