@@ -2,11 +2,12 @@
 #![expect(unsafe_code, reason = "tasks do what hostile code does")]
 
 use std::fs::File;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use multiproc::{Descriptor, Event, Failure, Pool, Process, Retry, StartMethod};
 
-use crate::support::{METHODS, Test, open_fds, until};
+use crate::support::{METHODS, Test, children_of, open_fds, state_of, until};
 
 /// The tests of this file.
 pub(crate) const TESTS: &[Test] = crate::tests![
@@ -89,7 +90,7 @@ fn a_closed_pool_ends_whatever_its_last_task_took() {
 
 /// Has the worker write a letter to a file when it leaves in an orderly way.
 fn leaves_a_note(file: Descriptor<File>) {
-    let file = std::sync::Mutex::new(file.0);
+    let file = Mutex::new(file.0);
     multiproc::at_exit(move || {
         use std::io::Write;
         let _ = file.lock().expect("nobody panics").write_all(b"x");
@@ -232,9 +233,7 @@ fn a_status_that_a_later_task_wants_is_there() {
     let pool = Pool::builder().processes(1).build().expect("pool");
     pool.apply(keep_a_child, ()).expect("value");
     let worker = pool.apply(std::process::id, ()).expect("value");
-    until("it has ended", || {
-        children_of(worker).iter().all(|child| state_of(*child) == Some('Z'))
-    });
+    until("it has ended", || children_of(worker).iter().all(|child| state_of(*child) == Some('Z')));
     assert_eq!(pool.map(square, 0..2000).expect("values").len(), 2000);
     assert!(pool.apply(wait_for_the_child, ()).expect("value"));
 }

@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::bench::{self, Bench};
 use super::larder::{self, Fetched, Larder};
-use super::told::{Told, Waiting};
+use super::told::{Forwarder, Told, Waiting};
 use crate::broker;
 use crate::key::{Direction, Id, Key};
 use crate::line::Line;
@@ -160,33 +160,6 @@ fn watch(orders: UnboundedSender<Order>) {
     };
     if std::thread::Builder::new().name("node-watch".to_owned()).spawn(watcher).is_err() {
         leave();
-    }
-}
-
-/// Sends log records of tasks to the owner.
-struct Forwarder {
-    records: UnboundedSender<ToOwner>,
-    /// What waits is counted there, with what else workers say.
-    waiting: Arc<Waiting>,
-}
-
-impl log::Log for Forwarder {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        // Not those of the client, which would make more of them by being sent.
-        !["async_nats", "rustls", "tokio"].iter().any(|name| metadata.target().starts_with(name))
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let message = record.args().to_string();
-            self.waiting.add(message.len());
-            let (level, target) = (record.level() as u8, record.target().to_owned());
-            let _ = self.records.send(ToOwner::Record { level, target, message });
-        }
-    }
-
-    fn flush(&self) {
-        // Records go with everything else.
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use multiproc::station::PassOn;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::wire::{self, ToOwner};
 
@@ -147,6 +148,33 @@ fn say(batch: Batch) -> Vec<u8> {
     let hand = u32::try_from(hand).unwrap_or(u32::MAX);
     let tail: Vec<&[u8]> = told.iter().map(Vec::as_slice).collect();
     wire::encode(&ToOwner::Told { hand, life, lengths }, &tail)
+}
+
+/// Sends log records of tasks to the owner.
+pub(super) struct Forwarder {
+    pub(super) records: UnboundedSender<ToOwner>,
+    /// What waits is counted there, with what else workers say.
+    pub(super) waiting: Arc<Waiting>,
+}
+
+impl log::Log for Forwarder {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // Not those of the client, which would make more of them by being sent.
+        !["async_nats", "rustls", "tokio"].iter().any(|name| metadata.target().starts_with(name))
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let message = record.args().to_string();
+            self.waiting.add(message.len());
+            let (level, target) = (record.level() as u8, record.target().to_owned());
+            let _ = self.records.send(ToOwner::Record { level, target, message });
+        }
+    }
+
+    fn flush(&self) {
+        // Records go with everything else.
+    }
 }
 
 #[cfg(test)]
