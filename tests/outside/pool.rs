@@ -203,16 +203,17 @@ fn leave_behind(count: u32) -> u32 {
 }
 
 fn what_tasks_leave_behind_becomes_no_zombie_for_long() {
-    for method in [StartMethod::Forkserver, StartMethod::Spawn] {
-        let pool = Pool::builder().processes(1).start_method(method).build().expect("pool");
-        let worker = pool.apply(leave_behind, (3,)).expect("value");
-        // While it is idle, and while it never is.
-        until("no process is left", || children_of(worker).is_empty());
-        pool.apply(leave_behind, (3,)).expect("value");
-        until("no process is left", || {
-            pool.map(square, 0..2000).expect("values");
-            children_of(worker).is_empty()
-        });
+    // One is idle from then on, the other always has something to do.
+    let (idle, busy) = [StartMethod::Forkserver, StartMethod::Spawn]
+        .map(|method| Pool::builder().processes(1).start_method(method).build().expect("pool"))
+        .into();
+    let [worker, other] =
+        [&idle, &busy].map(|pool| pool.apply(leave_behind, (3,)).expect("a worker"));
+    until("no process is left", || {
+        busy.map(square, 0..2000).expect("values");
+        children_of(other).is_empty() && children_of(worker).is_empty()
+    });
+    for (pool, worker) in [(idle, worker), (busy, other)] {
         assert_eq!(pool.apply(std::process::id, ()).expect("value"), worker);
     }
 }
