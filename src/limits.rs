@@ -323,6 +323,11 @@ impl Limits {
         Limits { cpu_time: None, ..self.clone() }
     }
 
+    /// The same, with no more resident memory than so.
+    pub(crate) fn resident_at_most(self, most: Option<u64>) -> Limits {
+        Limits { resident: self.resident.into_iter().chain(most).min(), ..self }
+    }
+
     /// Returns what is wrong with them, if something is.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.affinity.as_ref().is_some_and(Vec::is_empty) {

@@ -146,7 +146,7 @@ impl PassOn for Unheard {
 
 impl Workplace for Node {
     fn open(&self, charter: Charter, _places: usize) -> Result<Box<dyn Hands>, String> {
-        let station = Station::open(&charter, self.0.hands, Arc::new(Unheard))?;
+        let station = Station::open(&charter, self.0.hands, None, Arc::new(Unheard))?;
         station.prove()?;
         *self.0.station.lock().expect("station") = Some(station);
         self.posts().hands.resize_with(self.0.hands, Post::default);

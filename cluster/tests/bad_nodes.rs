@@ -6,7 +6,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use multiproc::{LimitReached, Pool};
+use multiproc::{LimitReached, Limits, Pool};
 use multiproc_cluster::Cluster;
 use support::{Folder, MINUTE, Node, shell, wait_for};
 
@@ -230,4 +230,29 @@ fn a_node_that_is_the_first_process_reaps_what_tasks_leave_behind() {
     assert!(killed.expect("kill").success());
     assert_eq!(first.0.wait().expect("ended").code(), Some(0));
     drop(pool);
+}
+
+/// Touches so many MiB. Returns how many.
+fn take_memory(mebibytes: usize) -> usize {
+    let taken = vec![1_u8; mebibytes << 20];
+    std::hint::black_box(&taken).iter().step_by(4096).map(|byte| usize::from(*byte)).sum::<usize>()
+        >> 8
+}
+
+#[test]
+fn a_node_gives_no_worker_more_than_its_share_of_memory() {
+    let cluster = cluster();
+    let _node = node(&cluster, shell("exec \"$@\" --hands 2 --memory 400MiB"), "small");
+    wait_for("the node comes", || cluster.nodes().len() == 1);
+    // Whether the pool allows more or says nothing of it.
+    for limits in [Limits::new(), Limits::new().resident(1 << 30)] {
+        let pool = Pool::builder().on(&cluster).limits(limits).build().expect("pool");
+        let error = pool.apply(take_memory, (1000,)).expect_err("it is too much");
+        assert_eq!(error.limit(), Some(&LimitReached::Resident(200 << 20)), "{error}");
+        assert!(error.to_string().contains("small"), "{error}");
+        assert_eq!(pool.apply(take_memory, (10,)).expect("it has that"), 10);
+        let task = pool.tasks().limits(Limits::new().resident(1 << 30));
+        let error = task.apply(take_memory, (1000,)).expect_err("it is too much");
+        assert_eq!(error.limit(), Some(&LimitReached::Resident(200 << 20)), "{error}");
+    }
 }

@@ -44,8 +44,11 @@ pub(crate) fn run() -> Result<(), String> {
         )?;
         cargo(&["test", "--locked", "--all-features", "--doc"], &[])
     })?;
-    step("clusters, with a short torture", cluster::check)?;
-    step("models of the state machines", models::check)?;
+    // The one mostly waits, the other computes, in a target folder of its own.
+    beside(
+        || step("clusters, with a short torture", cluster::check),
+        || step("models of the state machines", models::check),
+    )?;
     step("documentation", || {
         cargo(
             &["doc", "--workspace", "--no-deps", "--locked", "--all-features"],
@@ -65,6 +68,19 @@ fn step(what: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), Stri
     run().map_err(|why| format!("{what}: {why}"))?;
     println!("==> {what}: passed in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Runs two steps at once, to the end of both; what they print is mixed.
+fn beside(
+    one: impl FnOnce() -> Result<(), String> + Send,
+    other: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        let one = one.join().unwrap_or_else(|_| Err("a step panicked".to_owned()));
+        one.and(other)
+    })
 }
 
 /// Runs cargo, the one that runs us.

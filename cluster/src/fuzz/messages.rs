@@ -127,6 +127,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         key: vec![1; 20],
         name: "a node".to_owned(),
         hands: 3,
+        memory: Some(1 << 30),
         hire,
     };
     let announcement = Announcement {

@@ -25,6 +25,8 @@ Usage: multiproc-node [OPTIONS] URL
 
 Options:
   --hands N             workers for each pool (default: one for each processor)
+  --memory BYTES        memory that the workers of each pool may have together, such as 8GiB; each has
+                        its share, unless the pool allows less (default: $MULTIPROC_MEMORY, or all)
   --name NAME           name of this node in errors and lists (default: the host's)
   --key-file PATH       file with the cluster's key (default: $MULTIPROC_KEY_FILE, or the key in
                         $MULTIPROC_KEY)
@@ -76,7 +78,7 @@ enum Asked {
 /// They make no sense, or there is no key.
 fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
     let mut way = Way::from_environment("");
-    let (mut key, mut name, mut hands) = (None, None, None);
+    let (mut key, mut name, mut hands, mut memory) = (None, None, None, None);
     let (mut metrics, mut status) = (None, None);
     while let Some(argument) = arguments.next() {
         let mut value = || {
@@ -87,6 +89,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
             "--help" | "-h" => return Ok(Asked::Help),
             "--version" => return Ok(Asked::Version),
             "--hands" => hands = Some(config::hands(&value()?)?),
+            "--memory" => memory = Some(config::bytes(&value()?)?),
             "--name" => name = Some(value()?),
             "--key-file" => key = Some(Key::from_file(value()?)?),
             "--tls-ca" => way.authorities = Some(value()?.into()),
@@ -115,6 +118,11 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
     if way.url.is_empty() {
         return Err(Error::config("no broker is named"));
     }
+    if memory.is_none()
+        && let Ok(text) = std::env::var(config::MEMORY)
+    {
+        memory = Some(config::bytes(&text)?);
+    }
     let key = match key {
         Some(key) => key,
         None => config::key()?,
@@ -124,6 +132,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
         key,
         name: name.unwrap_or_else(config::host),
         hands: hands.unwrap_or_else(multiproc::cpu_count),
+        memory,
         metrics,
         status,
         is_tethered: false,
@@ -150,6 +159,9 @@ mod tests {
             (&[][..], "no broker"),
             (&["--hands"], "needs a value"),
             (&["--hands", "0", "u"], "no number of workers"),
+            (&["--memory", "much", "u"], "no amount of memory"),
+            (&["--memory", "0", "u"], "no amount of memory"),
+            (&["--memory", "17000000T", "u"], "no amount of memory"),
             (&["--what"], "no option"),
             (&["u", "v"], "no option"),
             (&["--metrics", "9464", "u"], "no address"),

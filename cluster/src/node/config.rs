@@ -15,8 +15,10 @@ pub(crate) const JOIN: &str = "MULTIPROC_JOIN";
 pub(crate) const KEY: &str = "MULTIPROC_KEY";
 pub(crate) const KEY_FILE: &str = "MULTIPROC_KEY_FILE";
 
-/// The variables with the number of workers, and the name of the node.
+/// The variables with the number of workers, the memory that they may have, and the name of the
+/// node.
 pub(crate) const HANDS: &str = "MULTIPROC_HANDS";
+pub(crate) const MEMORY: &str = "MULTIPROC_MEMORY";
 pub(crate) const NAME: &str = "MULTIPROC_NODE_NAME";
 
 /// The variable that has a node end when its standard input does.
@@ -29,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) key: Key,
     pub(crate) name: String,
     pub(crate) hands: usize,
+    /// Bytes of memory that the workers of a pool may have together; each has its share.
+    pub(crate) memory: Option<u64>,
     /// Where it answers those who ask for its metrics.
     pub(crate) metrics: Option<SocketAddr>,
     /// Interval at which it writes a line of status.
@@ -47,11 +51,16 @@ impl Config {
             Ok(text) => Some(hands(&text)?),
             Err(_) => None,
         };
+        let memory = match env::var(MEMORY) {
+            Ok(text) => Some(bytes(&text)?),
+            Err(_) => None,
+        };
         Ok(Config {
             way: Way::from_environment(&url),
             key: key()?,
             name: env::var(NAME).ok().filter(|name| !name.is_empty()).unwrap_or_else(host),
             hands: hands.unwrap_or_else(multiproc::cpu_count),
+            memory,
             metrics: None,
             status: None,
             is_tethered: env::var_os(TETHERED).is_some(),
@@ -68,6 +77,27 @@ pub(crate) fn hands(text: &str) -> Result<usize> {
         Ok(hands @ 1..=4096) => Ok(hands),
         _ => Err(Error::config(format!("\"{text}\" is no number of workers (1 to 4096)"))),
     }
+}
+
+/// Reads an amount of memory: a number of bytes, or of KiB, MiB, GiB or TiB by their letter.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn bytes(text: &str) -> Result<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let power = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => Some(0),
+        "K" | "KB" | "KIB" => Some(10),
+        "M" | "MB" | "MIB" => Some(20),
+        "G" | "GB" | "GIB" => Some(30),
+        "T" | "TB" | "TIB" => Some(40),
+        _ => None,
+    };
+    power
+        .and_then(|power| number.parse::<u64>().ok()?.checked_mul(1 << power))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| Error::config(format!("\"{text}\" is no amount of memory, such as 8GiB")))
 }
 
 /// The key that the environment names.

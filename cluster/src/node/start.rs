@@ -54,6 +54,7 @@ impl Start {
             key: config.key.bytes().to_vec(),
             name: config.name.clone(),
             hands: config.hands,
+            memory: config.memory,
             hire,
         };
         let kept = Arc::clone(&reins);

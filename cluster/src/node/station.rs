@@ -90,6 +90,8 @@ pub(crate) struct Orders {
     pub(crate) key: Vec<u8>,
     pub(crate) name: String,
     pub(crate) hands: usize,
+    /// Bytes that they may have together.
+    pub(crate) memory: Option<u64>,
     pub(crate) hire: Hire,
 }
 
@@ -272,9 +274,10 @@ async fn prepare(
     };
     let memories = memories(orders, voice).await.map_err(|reason| (reason, false))?;
     let (charter, hands) = (Charter::new(charter, memories), orders.hands);
+    let share = orders.memory.map(|bytes| bytes / hands.max(1) as u64);
     let told = Arc::clone(waiting);
     let mut made = tokio::task::spawn_blocking(move || {
-        let station = Station::open(&charter, hands, told)?;
+        let station = Station::open(&charter, hands, share, told)?;
         station.prove()?;
         Ok::<_, String>(station)
     });

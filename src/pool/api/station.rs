@@ -45,13 +45,20 @@ pub struct Station {
 }
 
 impl Station {
-    /// Starts as many workers as the charter's owner is offered. What they tell of spans and events
-    /// is passed on by `told`.
+    /// Starts as many workers as the charter's owner is offered, each of which may have so many
+    /// bytes of memory, whatever its owner allows. What they tell of spans and events is passed on
+    /// by `told`.
     ///
     /// # Errors
     /// The charter is none, or this machine cannot honour it; the text says all.
-    pub fn open(charter: &Charter, hands: usize, told: Arc<dyn PassOn>) -> Result<Station, String> {
+    pub fn open(
+        charter: &Charter,
+        hands: usize,
+        memory: Option<u64>,
+        told: Arc<dyn PassOn>,
+    ) -> Result<Station, String> {
         let (mut settings, wanted) = charter::read(charter, hands.max(1))?;
+        settings.limits = settings.limits.resident_at_most(memory);
         settings.onward = Some(Onward { level: wanted.trace_level, to: told });
         let level = usize::from(wanted.level);
         let level_now = log::LevelFilter::iter().find(|filter| *filter as usize == level);
