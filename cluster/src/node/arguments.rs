@@ -25,8 +25,8 @@ Usage: multiproc-node [OPTIONS] URL
 
 Options:
   --hands N             workers for each pool (default: one for each processor)
-  --memory BYTES        memory that the workers of each pool may have together, such as 8GiB; each has
-                        its share, unless the pool allows less (default: $MULTIPROC_MEMORY, or all)
+  --memory BYTES        memory that the workers of each pool may have together, such as 8GiB, each
+                        its share, if the pool allows that (default: $MULTIPROC_MEMORY, or all)
   --name NAME           name of this node in errors and lists (default: the host's)
   --key-file PATH       file with the cluster's key (default: $MULTIPROC_KEY_FILE, or the key in
                         $MULTIPROC_KEY)
@@ -118,11 +118,6 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
     if way.url.is_empty() {
         return Err(Error::config("no broker is named"));
     }
-    if memory.is_none()
-        && let Ok(text) = std::env::var(config::MEMORY)
-    {
-        memory = Some(config::bytes(&text)?);
-    }
     let key = match key {
         Some(key) => key,
         None => config::key()?,
@@ -132,7 +127,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked> {
         key,
         name: name.unwrap_or_else(config::host),
         hands: hands.unwrap_or_else(multiproc::cpu_count),
-        memory,
+        memory: memory.map_or_else(config::memory, |bytes| Ok(Some(bytes)))?,
         metrics,
         status,
         is_tethered: false,

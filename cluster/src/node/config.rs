@@ -51,16 +51,12 @@ impl Config {
             Ok(text) => Some(hands(&text)?),
             Err(_) => None,
         };
-        let memory = match env::var(MEMORY) {
-            Ok(text) => Some(bytes(&text)?),
-            Err(_) => None,
-        };
         Ok(Config {
             way: Way::from_environment(&url),
             key: key()?,
             name: env::var(NAME).ok().filter(|name| !name.is_empty()).unwrap_or_else(host),
             hands: hands.unwrap_or_else(multiproc::cpu_count),
-            memory,
+            memory: memory()?,
             metrics: None,
             status: None,
             is_tethered: env::var_os(TETHERED).is_some(),
@@ -77,6 +73,14 @@ pub(crate) fn hands(text: &str) -> Result<usize> {
         Ok(hands @ 1..=4096) => Ok(hands),
         _ => Err(Error::config(format!("\"{text}\" is no number of workers (1 to 4096)"))),
     }
+}
+
+/// The memory that the environment names, if it does.
+///
+/// # Errors
+/// It makes no sense.
+pub(crate) fn memory() -> Result<Option<u64>> {
+    env::var(MEMORY).ok().map(|text| bytes(&text)).transpose()
 }
 
 /// Reads an amount of memory: a number of bytes, or of KiB, MiB, GiB or TiB by their letter.
