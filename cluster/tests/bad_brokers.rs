@@ -8,12 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use multiproc::Pool;
-use multiproc_cluster::{Cluster, ClusterBuilder, Key};
-use support::{Broker, Folder, Node, shell, wait_for};
-
-fn key() -> Key {
-    Key::new("the key of these tests").expect("key")
-}
+use multiproc_cluster::{Cluster, ClusterBuilder};
+use support::{Broker, Folder, Node, key, shell, wait_for};
 
 /// A node that finds the way to the broker in these variables.
 fn node(url: &str, variables: &[(&str, &Path)]) -> Node {

@@ -1,6 +1,8 @@
 //! Nodes, brokers and owners that are killed, stopped, away or not who they should be. They need
 //! `nats-server`.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,24 +10,7 @@ use std::time::{Duration, Instant};
 
 use multiproc::{Failure, Pool, Signal};
 use multiproc_cluster::{Cluster, Key};
-
-/// A minute: longer than any test waits for what is not to happen.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A cluster with so many nodes.
-fn cluster(nodes: usize, hands: usize) -> Cluster {
-    Cluster::local(nodes, hands).expect("a cluster: is there a nats-server?")
-}
-
-/// Waits until `is_so` holds. Returns how long that took.
-fn wait_for(what: &str, is_so: impl Fn() -> bool) -> Duration {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < MINUTE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    since.elapsed()
-}
+use support::{MINUTE, cluster, wait_for};
 
 /// A file that tasks and tests tell each other by: a byte for each run.
 struct Mark(std::path::PathBuf);

@@ -7,12 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use multiproc::Pool;
-use multiproc_cluster::{Cluster, ClusterBuilder, Key};
-use support::{Broker, Folder, Journal, MINUTE};
-
-fn key() -> Key {
-    Key::new("the key of these tests").expect("key")
-}
+use multiproc_cluster::{Cluster, ClusterBuilder};
+use support::{Broker, Folder, Journal, MINUTE, key};
 
 /// An authority, which makes certificates in a folder.
 struct Authority<'a> {

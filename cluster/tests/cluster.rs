@@ -1,26 +1,11 @@
 //! Pools on the nodes of a cluster on this machine. They need `nats-server`.
 
+mod support;
+
 use std::time::{Duration, Instant};
 
 use multiproc::{Failure, LimitReached, Limits, Pool, Retry, Signal};
-use multiproc_cluster::Cluster;
-
-/// A minute: longer than any test waits for what is not to happen.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A cluster with so many nodes.
-fn cluster(nodes: usize, hands: usize) -> Cluster {
-    Cluster::local(nodes, hands).expect("a cluster: is there a nats-server?")
-}
-
-/// Waits until `is_so` holds.
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < MINUTE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use support::{MINUTE, cluster, wait_for};
 
 /// A file that tasks and tests tell each other by.
 struct Mark(std::path::PathBuf);

@@ -8,13 +8,9 @@ mod tokens;
 use std::path::Path;
 
 use multiproc::{Pool, SharedSlice};
-use multiproc_cluster::{Cluster, Key};
-use support::{Broker, Folder, Journal, MINUTE, wait_for};
+use multiproc_cluster::Cluster;
+use support::{Broker, Folder, Journal, MINUTE, key, wait_for};
 use tokens::Operator;
-
-fn key() -> Key {
-    Key::new("the key of these tests").expect("key")
-}
 
 /// Has a cluster with one node do something.
 fn works(cluster: &Cluster) {

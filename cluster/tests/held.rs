@@ -3,28 +3,20 @@
 
 #![expect(unsafe_code, reason = "a task does what careless code does")]
 
+mod support;
+
 use std::time::{Duration, Instant};
 
 use multiproc::{Failure, Pool};
 use multiproc_cluster::{Cluster, Key};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Longer than anything here takes.
-const MINUTE: Duration = Duration::from_secs(60);
+use support::wait_for;
 
 /// A cluster whose nodes are there.
 fn cluster(nodes: usize, hands: usize) -> Cluster {
-    let cluster = Cluster::local(nodes, hands).expect("a cluster: is there a nats-server?");
+    let cluster = support::cluster(nodes, hands);
     wait_for("nodes come", || cluster.nodes().len() == nodes);
     cluster
-}
-
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < MINUTE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn nap(milliseconds: u64) -> u64 {

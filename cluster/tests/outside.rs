@@ -13,12 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use multiproc::{Pool, Process, StartMethod};
-use multiproc_cluster::{Cluster, Key};
-use support::{Broker, Folder, MINUTE, Node, shell, wait_for};
-
-fn key() -> Key {
-    Key::new("the key of these tests").expect("key")
-}
+use multiproc_cluster::Cluster;
+use support::{Broker, Folder, MINUTE, Node, key, shell, wait_for};
 
 fn connected(broker: &Broker) -> Cluster {
     Cluster::at(&broker.url()).key(key()).connect().expect("connected")

@@ -1,13 +1,15 @@
 //! The spans and events of tasks on nodes come out in the owner's subscriber, as those of workers on
 //! its machine do (feature `tracing`). They need `nats-server`.
 
+mod support;
+
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use multiproc::Pool;
-use multiproc_cluster::Cluster;
+use support::{MINUTE, cluster, wait_for};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -16,27 +18,10 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::reload;
 
-/// A minute: longer than any test waits for what is not to happen.
-const MINUTE: Duration = Duration::from_secs(60);
-
 /// One test at a time: the level that workers are told of is that of all subscribers together.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A cluster with so many nodes.
-fn cluster(nodes: usize, hands: usize) -> Cluster {
-    Cluster::local(nodes, hands).expect("a cluster: is there a nats-server?")
-}
-
-/// Waits until `is_so` holds.
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < MINUTE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Writes down what a subscriber hears, with the path of spans before it.

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use multiproc_cluster::Key;
+use multiproc_cluster::{Cluster, Key};
 
 /// A minute: longer than any test waits for what is not to happen.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -25,6 +25,16 @@ pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) -> Duration {
         std::thread::sleep(Duration::from_millis(5));
     }
     since.elapsed()
+}
+
+/// A cluster with so many nodes on this machine.
+pub(crate) fn cluster(nodes: usize, hands: usize) -> Cluster {
+    Cluster::local(nodes, hands).expect("a cluster: is there a nats-server?")
+}
+
+/// The key of brokers and nodes that a test starts by itself.
+pub(crate) fn key() -> Key {
+    Key::new("the key of these tests").expect("key")
 }
 
 /// A folder that is removed with the test.
