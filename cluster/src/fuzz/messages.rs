@@ -84,12 +84,16 @@ fn address(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let way = Way { url: text.to_owned(), ..Way::default() };
     let shown = way.shown();
-    // Of all that stands before a server, the scheme is shown.
-    for (one, shown) in text.split(',').zip(shown.split(',')) {
-        let one = one.trim();
-        if let Some((_, host)) = one.rsplit_once('@') {
-            let is_shown = shown.ends_with(&format!("://..@{host}")) || shown == "..";
-            assert!(is_shown, "{shown}");
+    assert_eq!(shown.split(',').count(), text.split(',').count(), "{shown}");
+    // Of all that stands before a server, the scheme is shown at the most.
+    for (one, shown) in text.split(',').map(str::trim).zip(shown.split(',')) {
+        if let Some((_, host)) = one.rsplit_once('@')
+            && shown != ".."
+        {
+            assert!(shown.ends_with(&format!("://..@{host}")), "{shown}");
+            let rest = one.split_once("://").map_or(one, |(_, rest)| rest);
+            let login = rest.rsplit_once('@').map_or("", |(login, _)| login);
+            assert!(shown.len() <= one.len() - login.len() + "nats://..".len(), "{shown}");
         }
     }
 }

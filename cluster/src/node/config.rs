@@ -47,10 +47,7 @@ impl Config {
     /// # Errors
     /// A variable makes no sense, or there is no key.
     pub(crate) fn from_environment(url: String) -> Result<Config> {
-        let hands = match env::var(HANDS) {
-            Ok(text) => Some(hands(&text)?),
-            Err(_) => None,
-        };
+        let hands = env::var(HANDS).ok().map(|text| hands(&text)).transpose()?;
         Ok(Config {
             way: Way::from_environment(&url),
             key: key()?,

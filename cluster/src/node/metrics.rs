@@ -190,11 +190,13 @@ async fn answer(mut stream: TcpStream, text: String) {
 async fn hear_out(stream: &mut TcpStream) -> bool {
     let (mut head, mut part) = (Vec::new(), [0; 4096]);
     while head.len() < LONGEST {
+        // The end may have begun in the part before.
+        let unseen = head.len().saturating_sub(3);
         match stream.read(&mut part).await {
             Ok(count @ 1..) => head.extend_from_slice(&part[..count]),
             _ => return false,
         }
-        if head.windows(4).any(|four| four == b"\r\n\r\n") {
+        if head[unseen..].windows(4).any(|four| four == b"\r\n\r\n") {
             return true;
         }
     }

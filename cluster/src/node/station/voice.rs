@@ -14,7 +14,7 @@ pub(super) struct Voice {
     pub(super) client: Client,
     /// The cluster's.
     pub(super) key: Key,
-    pub(super) subject: Subject,
+    subject: Subject,
     pub(super) session: Id,
     pub(super) node: Id,
 }
