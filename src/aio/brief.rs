@@ -6,13 +6,11 @@
 //! [`BRIEFLY`] at the most, for less if that was of no use before, and only while nobody else in
 //! the process waits for a descriptor: who has many to wait for is told of the next one soon.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::readiness::Readiness;
 use crate::channel::LooksBriefly;
-
-/// Time that a future looks at the most. To be woken would take longer.
-const BRIEFLY: Duration = Duration::from_micros(20);
+use crate::channel::spin::BRIEFLY;
 
 /// Since when the looks for the next value have been in vain. With the end, not with a future: one
 /// that is dropped and made anew, as in `select!`, is the same wait.
@@ -41,6 +39,8 @@ impl InVain {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Counts.

@@ -9,6 +9,10 @@ use crate::sys::process::threads;
 const LONGEST: Duration = Duration::from_micros(20);
 const SHORTEST: Duration = Duration::from_nanos(600);
 
+/// Time that a future looks at the most. To be woken would take longer, and others that its
+/// executor has are kept waiting meanwhile.
+pub(crate) const BRIEFLY: Duration = LONGEST;
+
 /// To sleep and to be woken takes about as long: who was woken sooner might as well have gone on
 /// looking.
 const NAP: Duration = Duration::from_micros(60);

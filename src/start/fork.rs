@@ -13,7 +13,7 @@
 //!
 //! A parent that is killed between 2 and 4 leaves a child that sees its socket close, and leaves.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::lifeline;
@@ -97,7 +97,7 @@ fn let_go(pid: u32, control: BorrowedFd<'_>) -> Result<OwnedFd> {
         pidfd::open(pid).map_err(|error| Error::os(format!("cannot open process {pid}"), error))?;
     match socket::send(control, &[b"go"], &[]) {
         // Killed meanwhile, it has nothing to hear any more: how it ended, its status says.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        Err(error) if !socket::is_dead_end(&error) => {
             Err(Error::os(format!("cannot let process {pid} begin"), error))
         }
         _ => Ok(pidfd),

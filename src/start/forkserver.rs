@@ -189,7 +189,7 @@ pub(super) fn launch(order: &mut Order) -> Result<Taking> {
             Err(error) => {
                 spare.discard();
                 // It was killed while it waited? Another one, then.
-                if !error.os_error().is_some_and(is_dead_end) {
+                if !error.os_error().is_some_and(socket::is_dead_end) {
                     return Err(error);
                 }
             }
@@ -243,11 +243,6 @@ fn hand_over(
         .map_err(os("cannot hand over the arguments"))?;
     order.wait_until_untied(control);
     Ok(Identity { pid, pidfd })
-}
-
-/// Returns `true` if an error says that the other side is gone.
-fn is_dead_end(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Returns `true` if this kernel gives the pidfd of a socket's maker (6.5 and newer): then a child
@@ -400,7 +395,7 @@ impl Server {
             lost: false,
         };
         match wire::send(server.control.as_fd(), &setup, &[], &[]) {
-            Err(error) if !is_dead_end(&error) => {
+            Err(error) if !socket::is_dead_end(&error) => {
                 server.end();
                 Err(Error::os("cannot set up the fork server", error))
             }
@@ -477,7 +472,7 @@ impl Server {
         let request = ServerRequest { number: self.requests, taken, ahead: self.ahead };
         match wire::send(self.control.as_fd(), &request, &[], &[]) {
             Ok(()) => Ok(()),
-            Err(error) if is_dead_end(&error) => Err(self.gone()),
+            Err(error) if socket::is_dead_end(&error) => Err(self.gone()),
             Err(error) => Err(Trouble::Failed(error)),
         }
     }

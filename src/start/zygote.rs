@@ -78,7 +78,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
     let tether = match Tether::tie(lifeline.as_fd(), Fate::Shared) {
         Ok(tether) => tether,
         Err(error) => {
-            let _ = reply_with(
+            reply_with(
                 &control,
                 &ServerReply::Unfit(format!("cannot tie it to the program: {error}")),
                 &[],
@@ -94,7 +94,7 @@ pub(crate) fn serve(control: OwnedFd, lifeline: OwnedFd, life: fn(Clone) -> !) -
         _ => exit::now(0),
     };
     if let Err(reply) = prepare(setup, &control) {
-        let _ = reply_with(&control, &reply, &[]);
+        reply_with(&control, &reply, &[]);
         exit::now(1);
     }
     let number = pid();
@@ -128,7 +128,7 @@ fn prepare(setup: Setup, control: &OwnedFd) -> Result<(), ServerReply> {
         let witness = fd::duplicate(control)
             .map_err(|error| ServerReply::PreloadFailed(error.to_string()))?;
         unwind::on_abort(Some(Arc::new(move |panic| {
-            let _ = reply_with(&witness, &ServerReply::PreloadFailed(panic.to_string()), &[]);
+            reply_with(&witness, &ServerReply::PreloadFailed(panic.to_string()), &[]);
         })));
         let done = preload(&setup.preload);
         unwind::on_abort(None);
@@ -185,9 +185,11 @@ fn run_once(offset: &Offset) -> Result<(), ServerReply> {
     }
 }
 
-/// Sends a reply, and goes on whatever comes of it, which it returns.
-fn reply_with(control: &OwnedFd, reply: &ServerReply, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    wire::send(control.as_fd(), reply, &[], fds)
+/// Sends a reply, and goes on whatever comes of it.
+fn reply_with(control: &OwnedFd, reply: &ServerReply, fds: &[BorrowedFd<'_>]) {
+    // A full socket means a client that does not listen; a closed one, that it is gone, which we
+    // see next.
+    let _ = wire::send(control.as_fd(), reply, &[], fds);
 }
 
 /// The server's state. A clone drops all of it.
@@ -229,7 +231,7 @@ impl Server {
             // One for the socket, which is the first in the list.
             let ended = self.spares.remove(place - 1);
             self.ahead = self.ahead.max(1);
-            let _ = reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
+            reply_with(&self.control, &ServerReply::Died, &[ended.pidfd.as_fd()]);
             self.deaths += 1;
             if self.deaths > MAX_DEATHS {
                 self.give_up(errno::CHILD);
@@ -274,7 +276,7 @@ impl Server {
             let failed = ServerReply::Failed { errno, request: self.request };
             // A full socket means a client that does not listen. One that waits for an answer which
             // the kernel does not take is told by our end that there will be none.
-            if let Err(error) = reply_with(&self.control, &failed, &[])
+            if let Err(error) = wire::send(self.control.as_fd(), &failed, &[], &[])
                 && error.kind() != io::ErrorKind::WouldBlock
             {
                 exit::now(1);
@@ -304,7 +306,7 @@ impl Newborn {
                     None => errno::AGAIN,
                 };
                 // In vain, the server sees the death of this clone.
-                let _ = reply_with(&server, &ServerReply::Failed { errno, request }, &[]);
+                reply_with(&server, &ServerReply::Failed { errno, request }, &[]);
                 Err(())
             }
         }

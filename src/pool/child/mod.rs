@@ -6,6 +6,7 @@
 
 mod current_task;
 mod lasting;
+mod left;
 pub(crate) mod task_runner;
 pub(crate) mod worker_loop;
 

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::current_task::{CurrentTask, NUMBER, TASK, WORKER};
 use super::lasting::Lasting;
+use super::left::Left;
 use super::task_runner::{TaskRunner, Tasks, WorkerLink};
 use crate::channel::pipe::link::RingLink;
 use crate::channel::transport::{RecvTransportError, SendTransportError};
@@ -33,7 +34,6 @@ use crate::pool::protocol::worker_memory::WorkerMemory;
 use crate::relay::records;
 use crate::sys::limits::watch;
 use crate::sys::parcel::Parcel;
-use crate::sys::process::leftovers::Leftovers;
 use crate::sys::program::code::{self, Entry, Offset, Refusal};
 use crate::sys::wait::poll::{self, Deadline};
 use crate::target::Target;
@@ -422,46 +422,5 @@ impl WorkerLink for RingLink {
                 }
             }
         }
-    }
-}
-
-/// Time below which a request has started no process, as that takes longer.
-const SHORTEST: Duration = Duration::from_micros(100);
-
-/// Requests between two looks of a worker that never has to wait for one.
-const BUSY: u32 = 256;
-
-/// What tasks have left behind, and when it is looked at.
-struct Left {
-    leftovers: Leftovers,
-    /// When the first request came after a wait.
-    begun: Instant,
-    /// When to look at the latest; `None` if there was nothing.
-    due: Option<Instant>,
-    requests: u32,
-}
-
-impl Left {
-    fn new() -> Left {
-        Left { leftovers: Leftovers::new(), begun: Instant::now(), due: None, requests: 0 }
-    }
-
-    /// Looks, unless that would be in vain or too often. Returns when to look again, if the worker
-    /// is idle until then.
-    fn due(&mut self, is_idle: bool) -> Option<Instant> {
-        self.requests = self.requests.wrapping_add(1);
-        if !is_idle && !self.requests.is_multiple_of(BUSY) {
-            return None;
-        }
-        let now = Instant::now();
-        if self.due.is_some() || !is_idle || now >= self.begun + SHORTEST {
-            self.due = self.leftovers.take(now);
-        }
-        self.due.filter(|_| is_idle)
-    }
-
-    /// A request has come.
-    fn begin(&mut self) {
-        self.begun = Instant::now();
     }
 }

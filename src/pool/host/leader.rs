@@ -60,16 +60,12 @@ use std::time::{Duration, Instant};
 use super::driver::Driver;
 use super::event_sets::{self, Told};
 use super::supervisor::Shared;
-use crate::channel::spin::Spin;
+use crate::channel::spin::{BRIEFLY, Spin};
 use crate::error::Failure;
 use crate::pool::scheduler::job::{Job, Sink};
 use crate::sys::process::threads;
 use crate::sys::wait::epoll::WakeUp;
 use crate::sys::wait::poll::Deadline;
-
-/// Time that a future looks when it is polled first, at the most. To be woken would take longer,
-/// and others that the executor has are kept waiting meanwhile.
-const BRIEFLY: Duration = Duration::from_micros(20);
 
 /// What a thread waits for: a sink with threads, and perhaps a leader.
 pub(crate) trait Awaited {

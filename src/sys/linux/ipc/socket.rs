@@ -215,6 +215,11 @@ pub(crate) fn is_congestion(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<TooManyInFlight>())
 }
 
+/// Returns `true` if an error says that the other side is gone.
+pub(crate) fn is_dead_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
 /// One message as it came in.
 #[derive(Debug)]
 pub(crate) struct Received {

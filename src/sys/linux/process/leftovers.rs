@@ -26,10 +26,6 @@ pub(crate) struct Leftovers {
 }
 
 impl Leftovers {
-    pub(crate) const fn new() -> Leftovers {
-        Leftovers { seen: Vec::new(), listed: None }
-    }
-
     /// Takes the status of each child that has been a zombie for [`GRACE`]. Returns when to call it
     /// again; `None` if there are no children.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Instant> {
@@ -78,8 +74,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_children_need_not_look_again() {
-        // In a process of its own: other tests have children.
+    fn a_status_is_left_alone_for_a_while() {
+        // Other tests of this program have children, too.
         let mut child = std::process::Command::new("true").spawn().expect("spawned");
         let zombie = |pid| tree::own_zombies().into_iter().find(|zombie| zombie.pid == pid);
         let until = Instant::now() + Duration::from_secs(60);
@@ -87,7 +83,7 @@ mod tests {
             assert!(Instant::now() < until, "it has not ended");
             std::thread::yield_now();
         }
-        let mut leftovers = Leftovers::new();
+        let mut leftovers = Leftovers::default();
         let now = Instant::now();
         assert!(leftovers.take(now).is_some());
         let seen = |leftovers: &Leftovers| {

@@ -149,12 +149,8 @@ pub(crate) fn own_zombies() -> Vec<Zombie> {
     }
     let own = crate::sys::per_process::pid();
     let zombie = |pid| {
-        let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        // The state is the third field, the parent the fourth, the start the 22nd.
-        let is_zombie = fields.next()? == "Z" && fields.next()?.parse() == Ok(own);
-        let started = fields.nth(17)?.parse().ok()?;
-        is_zombie.then_some(Zombie { pid, started })
+        let Stat { state, parent, started } = stat_of(pid)?;
+        (state == "Z" && parent == own).then_some(Zombie { pid, started })
     };
     children_of([own].into_iter()).into_iter().filter_map(|(pid, _)| zombie(pid)).collect()
 }
@@ -162,18 +158,32 @@ pub(crate) fn own_zombies() -> Vec<Zombie> {
 /// Returns `true` if a child that was not waited for is stopped by a signal. (One that a debugger
 /// holds is not.)
 pub(crate) fn is_stopped(pid: u32) -> bool {
-    stat_of(pid).is_some_and(|(state, _)| state == "T") && namespaces::proc_is_ours()
+    stat_of(pid).is_some_and(|stat| stat.state == "T") && namespaces::proc_is_ours()
 }
 
 /// Reads the parent of a process.
 fn parent_of(pid: u32) -> Option<u32> {
-    stat_of(pid).map(|(_, parent)| parent)
+    stat_of(pid).map(|stat| stat.parent)
 }
 
-/// Reads the state of a process, as a letter, and its parent (`proc_pid_stat(5)`).
-fn stat_of(pid: u32) -> Option<(String, u32)> {
+/// What `proc_pid_stat(5)` says of a process.
+struct Stat {
+    /// A letter.
+    state: String,
+    parent: u32,
+    /// In ticks of the clock since the system was started.
+    started: u64,
+}
+
+/// Reads what is said of a process.
+fn stat_of(pid: u32) -> Option<Stat> {
     let stat = fd::read_small(&format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything, brackets and spaces included.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+    // The third field, the fourth and the 22nd.
+    Some(Stat {
+        state: fields.next()?.to_owned(),
+        parent: fields.next()?.parse().ok()?,
+        started: fields.nth(17)?.parse().ok()?,
+    })
 }
